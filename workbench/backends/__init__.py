@@ -1,0 +1,1 @@
+"""What compiles, runs, times and inspects a model."""

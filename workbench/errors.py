@@ -1,0 +1,98 @@
+"""The errors a user can meet: each says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendError",
+    "EditError",
+    "ModelError",
+    "OutputError",
+    "PrecisionError",
+    "RecipeError",
+    "ReportError",
+    "SamplesError",
+    "SelectorError",
+    "WorkbenchError",
+]
+
+
+class WorkbenchError(Exception):
+    """Something the user can mend.
+
+    Parameters
+    ----------
+    what
+        What is wrong, in one sentence without a final full stop.
+    where
+        The file, node, tensor or line it is about.
+    fix
+        What to do about it, in one sentence.
+
+    Attributes
+    ----------
+    exit_code
+        The status the command line ends with; documented in the README.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: object = None, fix: str | None = None) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.fix = fix
+        line = what if self.where is None else f"{self.where}: {what}"
+        super().__init__(line if fix is None else f"{line}. {fix}")
+
+
+class ModelError(WorkbenchError):
+    """A model that cannot be loaded, or is not a valid ONNX model."""
+
+    exit_code = 3
+
+
+class SamplesError(WorkbenchError):
+    """Samples or labels that do not fit the model, or are no usable numbers."""
+
+    exit_code = 4
+
+
+class RecipeError(WorkbenchError):
+    """A recipe that cannot be read, or does not belong to this model."""
+
+    exit_code = 5
+
+
+class OutputError(WorkbenchError):
+    """A result that cannot be written."""
+
+    exit_code = 6
+
+
+class BackendError(WorkbenchError):
+    """A backend that is missing, cannot do what was asked, or failed doing it."""
+
+    exit_code = 7
+
+
+class SelectorError(WorkbenchError):
+    """A selector that cannot be read, or matches nothing."""
+
+    exit_code = 8
+
+
+class EditError(WorkbenchError):
+    """An edit that does not apply here, or would leave an invalid graph."""
+
+    exit_code = 9
+
+
+class PrecisionError(WorkbenchError):
+    """A precision that a node or target cannot have."""
+
+    exit_code = 10
+
+
+class ReportError(WorkbenchError):
+    """An engine report, profile or calibration cache that cannot be read or does not fit the model."""
+
+    exit_code = 11

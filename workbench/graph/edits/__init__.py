@@ -1,0 +1,1 @@
+"""The surgery steps, one small file an edit."""

@@ -1,0 +1,1 @@
+"""Which precision each node gets, and the only writer of it."""

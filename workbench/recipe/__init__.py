@@ -1,0 +1,1 @@
+"""The document: what was done, replayable."""

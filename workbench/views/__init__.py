@@ -1,0 +1,1 @@
+"""Pictures and widgets: data, renderer and widget apart."""
