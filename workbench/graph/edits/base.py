@@ -1,0 +1,140 @@
+"""What every surgery step is: `requires`, `call`, `ensures`.
+
+An edit is a small frozen pydantic model: its fields are the arguments that the recipe keeps, ``do`` is its name there.
+Calling it with a `Model` gives a new `Model`; the one it was given never changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import onnx
+from pydantic import BaseModel, ConfigDict
+
+from workbench.errors import EditError
+from workbench.graph.naming import repair_names
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from workbench.graph.model import Model
+
+__all__ = ["Edit", "EditResult", "python_line"]
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """What an edit did.
+
+    Parameters
+    ----------
+    model
+        The model after the edit; the very model given where nothing changed.
+    changed
+        Whether anything changed.
+    notes
+        One sentence for each thing worth telling (what was folded, what was left and why).
+    """
+
+    model: Model
+    changed: bool
+    notes: tuple[str, ...] = ()
+
+
+class Edit(BaseModel):
+    """One surgery step.
+
+    Subclasses set `title` and implement `apply`; they may add `requires` and `ensures`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    do: str
+    """The edit's name in a recipe; each subclass narrows it to one literal."""
+
+    title: ClassVar[str]
+    """A short imperative for people: "Fold constants"."""
+
+    def requires(self, model: Model) -> None:
+        """Check that the edit can be applied.
+
+        Raises
+        ------
+        EditError
+            It cannot; the message says why and what to do.
+        """
+
+    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+        """Do the edit.
+
+        Parameters
+        ----------
+        graph
+            A copy that this method changes.
+        model
+            The model the copy was made of, for its tensors, shapes and names.
+
+        Returns
+        -------
+        list of str or None
+            Notes on what was done; ``None`` where nothing was changed.
+        """
+        raise TypeError(f"{type(self).__name__} does not say what it does")
+
+    def ensures(self, before: Model, after: Model) -> None:
+        """Check what must hold afterwards, beyond the result being a valid ONNX graph.
+
+        Raises
+        ------
+        EditError
+            It does not hold; the model stays as it was.
+        """
+
+    def __call__(self, model: Model) -> EditResult:
+        """Apply the edit to a model.
+
+        Raises
+        ------
+        EditError
+            It does not apply, or would leave an invalid graph. `model` is unchanged in any case.
+        """
+        self.requires(model)
+        graph = model.thaw()
+        notes = self.apply(graph, model)
+        if notes is None:
+            return EditResult(model, changed=False)
+        repair_names(graph)
+        after = model.replaced(graph)
+        self._check(model, after)
+        self.ensures(model, after)
+        return EditResult(after, changed=True, notes=tuple(notes))
+
+    def _check(self, before: Model, after: Model) -> None:
+        """Refuse a result that ONNX's checker refuses, unless it refused the original as well."""
+        reason = checker_reason(after)
+        if reason is not None and checker_reason(before) is None:
+            raise EditError(
+                f"{self.title.lower()} would leave an invalid graph: {reason}",
+                where=before.name,
+                fix="The model is unchanged.",
+            )
+
+
+def checker_reason(model: Model) -> str | None:
+    """Return the first reason for which ONNX's checker refuses a model, or ``None``."""
+    from workbench.graph.shapes import skeleton_proto
+
+    try:
+        onnx.checker.check_model(skeleton_proto(model))
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return lines[0] if lines else type(error).__name__
+    return None
+
+
+def python_line(edit: Edit) -> str:
+    """Return an edit as one writes it in Python: ``wb.edit("fold_constants")``."""
+    fields = edit.model_dump(exclude={"do"}, exclude_defaults=True)
+    arguments = "".join(f", {name}={value!r}" for name, value in fields.items())
+    return f'wb.edit("{edit.do}"{arguments})'

@@ -1,0 +1,130 @@
+"""Fold BatchNormalization into the convolution before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.graph.edits.base import Edit
+from workbench.graph.model import graphs_of
+
+if TYPE_CHECKING:
+    from workbench.graph.model import Model
+
+__all__ = ["FoldBatchNorm"]
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+class FoldBatchNorm(Edit):
+    """Fold BatchNormalization into the Conv, ConvTranspose or Gemm before it.
+
+    With ``k = scale / sqrt(var + epsilon)`` a channel: ``W' = k W`` and ``B' = k (B - mean) + bias``
+    (Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
+    section 3.2).
+    Computed in float64 and rounded once, so the bytes are the same on every machine.
+
+    A pair is folded where the convolution's result goes nowhere else and all weights are constants.
+    """
+
+    do: Literal["fold_batch_norm"] = "fold_batch_norm"
+    title: ClassVar[str] = "Fold BatchNormalization"
+
+    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+        folded = 0
+        for _, part in graphs_of(graph):
+            for node in list(part):
+                if node.op_type == "BatchNormalization" and _fold(node, part):
+                    folded += 1
+        return [f"folded {folded} BatchNormalization nodes into the layer before them"] if folded else None
+
+
+def _fold(norm: ir.Node, part: ir.Graph) -> bool:
+    source = norm.inputs[0]
+    layer = None if source is None else source.producer()
+    if source is None or layer is None or layer.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+        return False
+    if len(source.uses()) != 1 or source.is_graph_output() or layer.graph is not part or len(layer.inputs) < 2:
+        return False
+    if any(output.uses() or output.is_graph_output() for output in norm.outputs[1:]):
+        return False  # training mode: the running statistics are results
+    weight = layer.inputs[1]
+    old_bias = layer.inputs[2] if len(layer.inputs) > 2 else None
+    constants = [_array(value) for value in norm.inputs[1:5]]
+    w = _array(weight)
+    b = np.zeros(1) if old_bias is None else _array(old_bias)
+    if weight is None or w is None or b is None or any(c is None for c in constants):
+        return False
+    scale, shift, mean, var = (c for c in constants if c is not None)
+    if layer.op_type == "Gemm" and not _plain_gemm(layer):
+        return False
+    epsilon = norm.attributes["epsilon"].as_float() if "epsilon" in norm.attributes else 1e-5
+    k = scale / np.sqrt(var + np.float64(np.float32(epsilon)))
+    axis = _output_axis(layer)
+    group = layer.attributes["group"].as_int() if "group" in layer.attributes else 1
+    new_w = _scale_channels(w, k, axis, group)
+    if new_w is None:
+        return False
+    dtype = weight.const_value.numpy().dtype if weight.const_value is not None else np.dtype(np.float32)
+    name = norm.outputs[0].name
+    folded_w = _add(part, f"{weight.name}_folded_{norm.name}", new_w.astype(dtype))
+    folded_b = _add(part, f"{norm.name}_bias", (k * (b - mean) + shift).astype(dtype))
+    layer.resize_inputs(3)
+    layer.replace_input_with(1, folded_w)
+    layer.replace_input_with(2, folded_b)
+    # The result keeps the name that the rest of the graph, and whoever reads it, knows.
+    ir.convenience.replace_all_uses_with(norm.outputs[0], source, replace_graph_outputs=True)
+    part.remove(norm, safe=True)
+    source.name = name
+    for value in (weight, old_bias, *list(norm.inputs[1:5])):
+        _drop_unused(part, value)
+    return True
+
+
+def _array(value: ir.Value | None) -> Array | None:
+    if value is None or not value.is_initializer() or value.const_value is None:
+        return None
+    return np.asarray(value.const_value.numpy(), dtype=np.float64)
+
+
+def _plain_gemm(node: ir.Node) -> bool:
+    """Only alpha = beta = 1 keeps weight and bias independent."""
+    return all(node.attributes[name].as_float() == 1.0 for name in ("alpha", "beta") if name in node.attributes)
+
+
+def _output_axis(node: ir.Node) -> int:
+    """Return the axis of the weight that counts output channels (within a group for ConvTranspose)."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "ConvTranspose":
+        return 1
+    return 0 if "transB" in node.attributes and node.attributes["transB"].as_int() else 1
+
+
+def _scale_channels(w: Array, k: Array, axis: int, group: int) -> Array | None:
+    shape = [1] * w.ndim
+    shape[axis] = -1
+    if axis == 1 and group > 1:
+        # ConvTranspose weights are [C_in, C_out / group, ...]: rows of one group share that group's output channels.
+        rows = w.shape[0] // group
+        parts = [w[g * rows : (g + 1) * rows] * part.reshape(shape) for g, part in enumerate(np.split(k, group))]
+        return np.concatenate(parts)
+    if w.shape[axis] != k.size:
+        return None
+    return w * k.reshape(shape)
+
+
+def _add(part: ir.Graph, name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> ir.Value:
+    tensor = ir.Tensor(np.ascontiguousarray(array), name=name)
+    value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
+    part.initializers.add(value)
+    return value
+
+
+def _drop_unused(part: ir.Graph, value: ir.Value | None) -> None:
+    if value is not None and value.name in part.initializers and not value.uses() and not value.is_graph_output():
+        part.initializers.pop(str(value.name))
+        if value.is_graph_input():
+            part.inputs.remove(value)

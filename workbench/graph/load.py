@@ -1,0 +1,208 @@
+"""Load an ONNX model safely: whatever is wrong is said in one line, before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from workbench.errors import ModelError
+from workbench.graph.model import Model, Quirk, graphs_of
+from workbench.graph.naming import repair_names
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+__all__ = ["from_proto", "load_model"]
+
+STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.training"})
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Read an ONNX file.
+
+    External weights are mapped, not read, and only from the model's own folder.
+
+    Parameters
+    ----------
+    path
+        The ``.onnx`` file.
+
+    Returns
+    -------
+    Model
+        With unique node names; ``model.quirks`` says what was repaired.
+
+    Raises
+    ------
+    ModelError
+        Not a file, not ONNX, truncated, over 2 GB without external data, external data missing or outside the model's
+        folder, an unknown operator set version, or a graph that contradicts itself.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ModelError("this is a folder", where=path, fix="Name the .onnx file in it.")
+    if not path.is_file():
+        raise ModelError("no such file", where=path, fix="Check the path.")
+    size = path.stat().st_size
+    if size == 0:
+        raise ModelError("the file is empty", where=path, fix="Export or copy it again.")
+    if size > onnx.checker.MAXIMUM_PROTOBUF:
+        raise ModelError(
+            f"{size / 2**30:.1f} GiB in one file; protobuf reads 2 GiB at most",
+            where=path,
+            fix="Save it with external data: onnx.save(model, path, save_as_external_data=True).",
+        )
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise ModelError(
+            "not an ONNX file, or a truncated one", where=path, fix="Export or copy it again, and compare the sizes."
+        ) from error
+    return from_proto(proto, path=path)
+
+
+def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
+    """Make a `Model` of a protobuf message.
+
+    Parameters
+    ----------
+    proto
+        The message; it is not changed.
+    path
+        Where it came from; external data is looked for in this file's folder.
+
+    Raises
+    ------
+    ModelError
+        As in `load_model`.
+    """
+    where = path if path is not None else (proto.graph.name or "model")
+    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
+        raise ModelError("no graph in it", where=where, fix="This is not an ONNX model; export it again.")
+    quirks = list(_check_opsets(proto, where))
+    _check_external(proto, None if path is None else path.parent, where)
+    quirks.extend(_initializers_as_inputs(proto))
+    try:
+        graph = ir.from_proto(proto)
+        for _, part in graphs_of(graph):
+            _check_sources(part, where)
+    except ModelError:
+        raise
+    except Exception as error:  # onnx_ir raises many kinds; each means that the message contradicts itself
+        reason = str(error.__cause__ or error).strip().splitlines()
+        raise ModelError(
+            f"the graph contradicts itself: {reason[0] if reason else type(error).__name__}",
+            where=where,
+            fix="Export it again, or repair the named part.",
+        ) from error
+    if path is not None:
+        ir.external_data.set_base_dir(graph.graph, path.parent)
+    quirks.extend(_sort(graph, where))
+    quirks.extend(repair_names(graph))
+    return Model(graph, path=path, quirks=tuple(quirks))
+
+
+def _check_opsets(proto: onnx.ModelProto, where: object) -> Iterator[Quirk]:
+    newest = onnx.defs.onnx_opset_version()
+    versions = {entry.domain: entry.version for entry in proto.opset_import}
+    for domain in ("", "ai.onnx"):
+        version = versions.get(domain)
+        if version is not None and not 1 <= version <= newest:
+            raise ModelError(
+                f"operator set version {version} is not known; this onnx package knows 1 to {newest}",
+                where=where,
+                fix="Upgrade the onnx package, or export with an older opset.",
+            )
+    known = {function.domain for function in proto.functions}
+    custom: dict[str, list[str]] = {}
+    for node in proto.graph.node:
+        if node.domain not in STANDARD_DOMAINS and node.domain not in known:
+            custom.setdefault(f"{node.domain}.{node.op_type}", []).append(node.name or node.output[0])
+    for operator, names in custom.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield Quirk("custom-op", names[0], f"custom operator {operator}{more}: a backend needs its implementation")
+
+
+def _check_external(proto: onnx.ModelProto, folder: Path | None, where: object) -> None:
+    for tensor in onnx.external_data_helper._get_all_tensors(proto):  # noqa: SLF001 - it has no public name
+        if not onnx.external_data_helper.uses_external_data(tensor):
+            continue
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        if folder is None:
+            raise ModelError(
+                f"weight {tensor.name!r} lies in the external file {location!r}, and the model has no folder",
+                where=where,
+                fix="Load it from its file, not from bytes.",
+            )
+        target = (folder / location).resolve()
+        if not location or not target.is_relative_to(folder.resolve()):
+            raise ModelError(
+                f"weight {tensor.name!r} points outside the model's folder: {location!r}",
+                where=where,
+                fix="Refused for safety; put the data file beside the model.",
+            )
+        if not target.is_file():
+            raise ModelError(
+                f"the external data file {location!r} of weight {tensor.name!r} is missing",
+                where=where,
+                fix="Copy it beside the model.",
+            )
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+        if end > target.stat().st_size:
+            raise ModelError(
+                f"the external data file {location!r} is too short for weight {tensor.name!r}",
+                where=where,
+                fix="Copy it again; it is truncated.",
+            )
+
+
+def _initializers_as_inputs(proto: onnx.ModelProto) -> Iterator[Quirk]:
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    listed = [value.name for value in proto.graph.input if value.name in weights]
+    if listed:
+        yield Quirk(
+            "weights-as-inputs",
+            listed[0],
+            f"{len(listed)} weights are also listed as graph inputs (IR version 3 style); they are treated as constant",
+        )
+
+
+def _check_sources(graph: ir.Graph, where: object) -> None:
+    """Every tensor that a node reads must come from somewhere."""
+    for node in graph:
+        for value in node.inputs:
+            if value is None or not value.name:
+                continue
+            if value.producer() is None and not value.is_graph_input() and not value.is_initializer():
+                raise ModelError(
+                    f"node {node.name or node.op_type!r} reads tensor {value.name!r}, which nothing makes",
+                    where=where,
+                    fix="Export it again; a node or an initializer is missing.",
+                )
+
+
+def _sort(model: ir.Model, where: object) -> Iterator[Quirk]:
+    """Bring the nodes of each graph into an order in which they can run."""
+    for prefix, graph in graphs_of(model):
+        place = {node: position for position, node in enumerate(graph)}
+        late = [
+            node
+            for node in graph
+            for value in node.inputs
+            if value is not None and (maker := value.producer()) in place and place[maker] >= place[node]
+        ]
+        if not late:
+            continue
+        try:
+            graph.sort()
+        except ValueError as error:
+            raise ModelError("the graph has a cycle", where=where, fix="Export it again.") from error
+        name = f"{prefix}{late[0].name or late[0].op_type}"
+        yield Quirk("unsorted", name, "the nodes were not in an order in which they can run; they were sorted")
