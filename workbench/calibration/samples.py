@@ -1,0 +1,226 @@
+"""Samples: what calibration and evaluation feed to a model, streamed in batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import SamplesError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from workbench.graph.model import Model, Tensor
+
+__all__ = ["ONLY_INPUT", "Array", "Feed", "Sample", "Samples", "feeds", "first_samples"]
+
+Array = npt.NDArray[Any]
+Sample = dict[str, Array]
+
+ONLY_INPUT = ""
+"""Stands for the input's name in samples of one unnamed array: the model's only input."""
+
+
+class Samples(ABC):
+    """Calibration or evaluation data: iterated any number of times, one sample at a time, never all in memory."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield one {input name: array} a sample; the arrays have no batch axis, or are whole model inputs."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return how many samples there are."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the data as stored, and of how it is turned into inputs."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return what a recipe keeps of the samples, so that a person finds them again."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The inputs of one run.
+
+    Parameters
+    ----------
+    arrays
+        Input name to array, batch axis included.
+    first
+        Index of the first sample in it.
+    count
+        How many samples are in it. A last, incomplete batch of a model with a fixed batch repeats its last sample;
+        rows from `count` on are such repetitions.
+    """
+
+    arrays: Mapping[str, Array]
+    first: int
+    count: int
+
+
+def feeds(samples: Samples, model: Model, *, batch: int = 1) -> Iterator[Feed]:
+    """Turn samples into the inputs of runs.
+
+    A sample array of one axis less than the input is stacked along a new first axis: N samples a run where the model's
+    batch is fixed to N, `batch` samples where it is dynamic. A sample array with as many axes as the input is a whole
+    input, one sample a run. A dynamic batch ends early where the next sample has another shape.
+
+    Parameters
+    ----------
+    samples
+        The data.
+    model
+        Whose inputs are to be fed.
+    batch
+        Samples a run for a model of dynamic batch.
+
+    Raises
+    ------
+    SamplesError
+        A sample whose names, shapes or dtypes are not those of the model's inputs, or that holds NaN or
+        infinity. The message names the sample's index.
+    """
+    pending: list[Sample] = []
+    first, size = 0, batch
+    for position, sample in enumerate(samples):
+        checked = _check(sample, model, position)
+        whole, size = _grouping(checked, model, position, batch)
+        if pending and (whole or _shapes(checked) != _shapes(pending[0])):
+            yield _stack(pending, first, model, size)
+            pending = []
+        if not pending:
+            first = position
+        pending.append(checked)
+        if len(pending) == (1 if whole else size):
+            yield _stack(pending, first, model, size)
+            pending = []
+    if pending:
+        yield _stack(pending, first, model, size)
+
+
+def first_samples(samples: Samples, count: int) -> Samples:
+    """Return the first `count` samples as samples of their own."""
+    return _Head(samples, count)
+
+
+class _Head(Samples):
+    def __init__(self, samples: Samples, count: int) -> None:
+        self._samples = samples
+        self._count = min(count, len(samples))
+
+    def __iter__(self) -> Iterator[Sample]:
+        for _, sample in zip(range(self._count), self._samples, strict=False):
+            yield sample
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self._samples.fingerprint}[:{self._count}]"
+
+    def describe(self) -> dict[str, Any]:
+        return {**self._samples.describe(), "first": self._count}
+
+
+def _check(sample: Sample, model: Model, index: int) -> Sample:
+    """Bind a sample to the model's inputs and refuse what does not fit."""
+    inputs = {tensor.name: tensor for tensor in model.inputs}
+    if set(sample) == {ONLY_INPUT}:
+        if len(inputs) != 1:
+            raise SamplesError(
+                f"one unnamed array, and the model has {len(inputs)} inputs: {', '.join(inputs)}",
+                where=f"sample {index}",
+                fix="Save an .npz with one array an input.",
+            )
+        sample = {next(iter(inputs)): sample[ONLY_INPUT]}
+    missing, unknown = inputs.keys() - sample.keys(), sample.keys() - inputs.keys()
+    if missing or unknown:
+        wrong = (
+            f"no array for input {min(missing)!r}" if missing else f"an array for {min(unknown)!r}, which is no input"
+        )
+        raise SamplesError(
+            wrong, where=f"sample {index}", fix=f"The model's inputs are: {', '.join(str(t) for t in model.inputs)}."
+        )
+    for name, array in sample.items():
+        _check_array(array, inputs[name], index)
+    return sample
+
+
+def _check_array(array: Array, tensor: Tensor, index: int) -> None:
+    where = f"sample {index}, input {tensor.name!r}"
+    wanted = tensor.numpy_dtype
+    if wanted is not None and array.dtype != wanted:
+        raise SamplesError(
+            f"dtype {array.dtype}, the model wants {wanted}", where=where, fix=f"Convert it with .astype('{wanted}')."
+        )
+    shape = tensor.shape
+    if shape is not None:
+        axes = shape if array.ndim == len(shape) else shape[1:]
+        fits = array.ndim == len(axes) and all(
+            not isinstance(length, int) or length == have for length, have in zip(axes, array.shape, strict=True)
+        )
+        if not fits:
+            raise SamplesError(
+                f"shape {list(array.shape)}, the model wants {_axes(shape[1:])} (one sample) or {_axes(shape)}",
+                where=where,
+                fix="Reshape it; an .npz holds one array an input whose first axis counts samples.",
+            )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = np.argwhere(~np.isfinite(array))[0]
+        raise SamplesError(
+            f"{array[tuple(bad)]} at {[int(i) for i in bad]}", where=where, fix="Remove or mend this sample."
+        )
+
+
+def _axes(shape: tuple[int | str | None, ...]) -> str:
+    return "[" + ", ".join("?" if length is None else str(length) for length in shape) + "]"
+
+
+def _grouping(sample: Sample, model: Model, index: int, batch: int) -> tuple[bool, int]:
+    """Return whether a sample is a run of its own, and else how many samples make a run."""
+    shapes = [tensor.shape for tensor in model.inputs if tensor.name in sample]
+    stacked = [
+        tensor.shape is not None and sample[tensor.name].ndim == len(tensor.shape) - 1 for tensor in model.inputs
+    ]
+    fixed = {shape[0] for shape in shapes if shape and isinstance(shape[0], int)}
+    if not all(stacked):
+        if any(stacked) and fixed - {1}:
+            raise SamplesError(
+                "some arrays are whole inputs, others one sample of a batch",
+                where=f"sample {index}",
+                fix="Give every array with its batch axis, or none.",
+            )
+        return True, 1
+    if len(fixed) > 1:
+        raise SamplesError(
+            f"the model's inputs have different first axes {sorted(fixed)}, so samples cannot be stacked",
+            where=f"sample {index}",
+            fix="Give every array as a whole input, with all its axes.",
+        )
+    return False, next(iter(fixed), batch)
+
+
+def _shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in sample.items()}
+
+
+def _stack(pending: list[Sample], first: int, model: Model, size: int) -> Feed:
+    arrays: dict[str, Array] = {}
+    for tensor in model.inputs:
+        rows = [sample[tensor.name] for sample in pending]
+        if tensor.shape is None or rows[0].ndim == len(tensor.shape):
+            arrays[tensor.name] = rows[0]
+            continue
+        if isinstance(tensor.shape[0], int):
+            rows += [rows[-1]] * (size - len(rows))
+        arrays[tensor.name] = np.stack(rows)
+    return Feed(arrays, first, len(pending))

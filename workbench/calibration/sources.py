@@ -1,0 +1,402 @@
+"""Where samples come from: .npz and .npy files, folders of images, Python iterables."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.lib import format as npy
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workbench.calibration.samples import ONLY_INPUT, Array, Sample, Samples
+from workbench.errors import SamplesError
+
+if TYPE_CHECKING:
+    import os
+
+    from workbench.graph.model import Model
+
+__all__ = ["Preprocessing", "load_labels", "open_samples"]
+
+IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+class Preprocessing(BaseModel):
+    """How an image becomes an input: ``(pixel * scale - mean) / std`` of the image stretched to `size`.
+
+    Parameters
+    ----------
+    size
+        Height and width in pixels; the model's own where left out.
+    layout
+        Order of the axes of one sample.
+    color
+        Order of the channels; ``GRAY`` makes one channel (ITU-R 601-2 luma).
+    scale, mean, std
+        Applied to pixel values 0 to 255; `mean` and `std` are one number, or one a channel.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: tuple[int, int] | None = None
+    layout: Literal["CHW", "HWC"] = "CHW"
+    color: Literal["RGB", "BGR", "GRAY"] = "RGB"
+    scale: float = 1.0 / 255.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @classmethod
+    def parse(cls, text: str) -> Preprocessing:
+        """Read the command line's form: ``size=240x320,color=BGR,scale=1,mean=127,std=128`` (``mean=1/2/3`` a channel).
+
+        Raises
+        ------
+        SamplesError
+            A part that is not ``key=value``, an unknown key or a value that is none.
+        """
+        fields: dict[str, Any] = {}
+        for part in filter(None, (piece.strip() for piece in text.split(","))):
+            key, equals, value = part.partition("=")
+            if not equals:
+                raise SamplesError(
+                    f"{part!r} is not key=value", where="preprocessing", fix="Write for example scale=1."
+                )
+            if key == "size":
+                fields[key] = value.lower().split("x")
+            else:
+                fields[key] = value.split("/") if key in ("mean", "std") else value
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise SamplesError(
+                f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}",
+                where="preprocessing",
+                fix=f"Known keys: {', '.join(cls.model_fields)}.",
+            ) from error
+
+    def sized_for(self, model: Model) -> Preprocessing:
+        """Return this with `size` filled in from the model's only input.
+
+        Raises
+        ------
+        SamplesError
+            The model has several inputs, or a dynamic size and none is given.
+        """
+        if self.size is not None:
+            return self
+        shape = model.inputs[0].shape if len(model.inputs) == 1 else None
+        if shape is not None and len(shape) == 4:  # batch, and the three axes of an image
+            height, width = shape[2:] if self.layout == "CHW" else shape[1:3]
+            if isinstance(height, int) and isinstance(width, int):
+                return self.model_copy(update={"size": (height, width)})
+        raise SamplesError(
+            "the image size cannot be read off the model",
+            where=", ".join(str(tensor) for tensor in model.inputs),
+            fix="Give it: size=HEIGHTxWIDTH.",
+        )
+
+    def apply(self, path: Path, dtype: np.dtype[Any]) -> Array:
+        """Read one image as an array of `dtype`, axes as in `layout`."""
+        from PIL import Image, UnidentifiedImageError
+
+        if self.size is None:
+            raise SamplesError("the image size is not known", where=path, fix="Give it: size=HEIGHTxWIDTH.")
+        try:
+            with Image.open(path) as image:
+                mode = "L" if self.color == "GRAY" else "RGB"
+                pixels = np.asarray(image.convert(mode).resize(self.size[::-1], Image.Resampling.BILINEAR), np.float32)
+        except (UnidentifiedImageError, OSError) as error:
+            raise SamplesError(
+                "not a readable image", where=path, fix="Remove it from the folder, or save it again."
+            ) from error
+        pixels = pixels.reshape(*self.size, -1)
+        if self.color == "BGR":
+            pixels = pixels[:, :, ::-1]
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        values = (pixels * np.float32(self.scale) - mean) / std
+        return np.ascontiguousarray(values.transpose(2, 0, 1) if self.layout == "CHW" else values, dtype=dtype)
+
+
+def open_samples(source: object, model: Model, *, preprocessing: Preprocessing | None = None) -> Samples:
+    """Make `Samples` of what a user has.
+
+    Parameters
+    ----------
+    source
+        An ``.npz`` file (one array an input, first axis = samples), an ``.npy`` file (the only input), a folder of
+        images, a mapping of arrays like an ``.npz``, one array, or any iterable of {input: array}. An iterator that
+        can be read only once is kept in a temporary file as it is read.
+    model
+        Whose inputs the samples are for.
+    preprocessing
+        For a folder of images: how a pixel becomes a number.
+
+    Raises
+    ------
+    SamplesError
+        No such file, a file of another kind, arrays of different lengths, or no samples at all.
+    """
+    if isinstance(source, Samples):
+        return source
+    if isinstance(source, (str, Path)):
+        samples = _open_path(Path(source), model, preprocessing)
+    elif isinstance(source, np.ndarray):
+        samples = _Arrays({ONLY_INPUT: source})
+    elif isinstance(source, Mapping):
+        samples = _Arrays({str(name): np.asarray(array) for name, array in source.items()})
+    elif isinstance(source, Iterable):
+        samples = _Rows(source)
+    else:
+        raise SamplesError(
+            f"samples cannot be a {type(source).__name__}",
+            fix="Give a path (.npz, .npy, folder of images), arrays, or an iterable of {input: array}.",
+        )
+    if len(samples) == 0:
+        raise SamplesError("no samples", where=samples.describe().get("path"), fix="Give at least one.")
+    return samples
+
+
+def load_labels(path: str | os.PathLike[str], count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Read one class index a sample: an ``.npy`` file, or a text file with one number a line.
+
+    Parameters
+    ----------
+    path
+        The file.
+    count
+        How many samples there are.
+
+    Raises
+    ------
+    SamplesError
+        Not readable, not whole numbers, or not one a sample.
+    """
+    path = Path(path)
+    try:
+        values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, ndmin=1)
+    except (OSError, ValueError, EOFError) as error:
+        raise SamplesError(
+            "labels cannot be read", where=path, fix="Give an .npy of integers, or text with one number a line."
+        ) from error
+    labels = values.reshape(-1)
+    if not np.array_equal(labels, labels.astype(np.int64)):
+        raise SamplesError("labels are not whole numbers", where=path, fix="Give class indices.")
+    if labels.size != count:
+        raise SamplesError(f"{labels.size} labels for {count} samples", where=path, fix="Give one label a sample.")
+    return labels.astype(np.int64)
+
+
+def _open_path(path: Path, model: Model, preprocessing: Preprocessing | None) -> Samples:
+    if path.is_dir():
+        if len(model.inputs) != 1:
+            raise SamplesError(
+                f"a folder of images, and the model has {len(model.inputs)} inputs", where=path, fix="Give an .npz."
+            )
+        return _Images(path, (preprocessing or Preprocessing()).sized_for(model), model)
+    if not path.is_file():
+        raise SamplesError("no such file or folder", where=path, fix="Check the path.")
+    if path.suffix in (".npz", ".npy"):
+        return _File(path)
+    raise SamplesError(
+        f"samples of kind {path.suffix or 'without ending'!r} are not known",
+        where=path,
+        fix="Give an .npz, an .npy or a folder of images.",
+    )
+
+
+class _Arrays(Samples):
+    """Arrays in memory, first axis = samples."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._arrays = dict(arrays)
+        self._length = _same_length({name: a.shape for name, a in self._arrays.items()}, None)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for i in range(self._length):
+            yield {name: np.asarray(array[i]) for name, array in self._arrays.items()}
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def fingerprint(self) -> str:
+        return _content_hash(self)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "arrays"}
+
+
+class _File(Samples):
+    """An .npz or .npy file, read sample by sample."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            headers = {name: npy_header(stream) for name, stream in self._streams()}
+        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+            raise SamplesError(
+                f"not a readable {path.suffix} file",
+                where=path,
+                fix="Save it again with numpy.savez; no object arrays.",
+            ) from error
+        self._length = _same_length({name: shape for name, (shape, _, _) in headers.items()}, path)
+
+    def __iter__(self) -> Iterator[Sample]:
+        parts = {name: _npy_rows(stream) for name, stream in self._streams()}
+        try:
+            for _ in range(self._length):
+                yield {name: next(rows) for name, rows in parts.items()}
+        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+            raise SamplesError("the file ends early", where=self._path, fix="Copy or save it again.") from error
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def fingerprint(self) -> str:
+        return _file_hash(self._path)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self._path.suffix[1:], "path": str(self._path)}
+
+    def _streams(self) -> Iterator[tuple[str, IO[bytes]]]:
+        if self._path.suffix == ".npy":
+            yield ONLY_INPUT, self._path.open("rb")
+            return
+        # One archive handle an array: they are read side by side.
+        with zipfile.ZipFile(self._path) as listing:
+            names = listing.namelist()
+        for name in names:
+            yield name.removesuffix(".npy"), zipfile.ZipFile(self._path).open(name)  # noqa: SIM115 - read by whoever asked
+
+
+class _Images(Samples):
+    """A folder of images, in the order of their names."""
+
+    def __init__(self, folder: Path, preprocessing: Preprocessing, model: Model) -> None:
+        self._folder = folder
+        self._preprocessing = preprocessing
+        self._dtype = model.inputs[0].numpy_dtype or np.dtype(np.float32)
+        self._paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for path in self._paths:
+            yield {ONLY_INPUT: self._preprocessing.apply(path, self._dtype)}
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self._preprocessing.model_dump_json().encode())
+        for path in self._paths:
+            digest.update(f"\0{path.name}\0{_file_hash(path)}".encode())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        preprocessing = self._preprocessing.model_dump(mode="json")
+        return {"kind": "images", "path": str(self._folder), "preprocessing": preprocessing}
+
+
+class _Rows(Samples):
+    """Any iterable of {input: array}; one that can be read only once is kept in a temporary file."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Array]]) -> None:
+        self._rows = rows
+        self._spool: IO[bytes] | None = None
+        self._names: list[list[str]] = []
+        if iter(rows) is rows:
+            self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the samples
+            for row in rows:
+                self._names.append(list(row))
+                for array in row.values():
+                    npy.write_array(self._spool, np.asarray(array), allow_pickle=False)
+        self._length = len(self._names) if self._spool is not None else sum(1 for _ in rows)
+
+    def __iter__(self) -> Iterator[Sample]:
+        if self._spool is None:
+            for row in self._rows:
+                yield {str(name): np.asarray(array) for name, array in row.items()}
+            return
+        place = 0
+        for names in self._names:
+            self._spool.seek(place)
+            sample = {name: npy.read_array(self._spool, allow_pickle=False) for name in names}
+            # Another iteration may move the file's position while this one waits.
+            place = self._spool.tell()
+            yield sample
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def fingerprint(self) -> str:
+        return _content_hash(self)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "iterable"}
+
+
+def npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of an .npy stream: shape, whether in Fortran order, dtype."""
+    version = npy.read_magic(stream)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError("object arrays are not data")
+    return shape, fortran, dtype
+
+
+def _npy_rows(stream: IO[bytes]) -> Iterator[Array]:
+    with stream:
+        shape, fortran, dtype = npy_header(stream)
+        row = shape[1:]
+        if fortran:
+            # The first axis is the fastest one in the file, so a sample is not in one piece.
+            whole = np.frombuffer(stream.read(), dtype).reshape(shape, order="F")
+            yield from (np.ascontiguousarray(part) for part in whole)
+            return
+        size = dtype.itemsize * int(np.prod(row, dtype=np.int64))
+        for _ in range(shape[0]):
+            content = stream.read(size)
+            if len(content) != size:
+                raise EOFError
+            yield np.frombuffer(content, dtype).reshape(row)
+
+
+def _same_length(shapes: Mapping[str, tuple[int, ...]], where: object) -> int:
+    lengths = {name: (shape[0] if shape else None) for name, shape in shapes.items()}
+    scalar = next((name for name, length in lengths.items() if length is None), None)
+    if scalar is not None:
+        raise SamplesError(f"array {scalar!r} has no axes", where=where, fix="The first axis counts samples.")
+    if len(set(lengths.values())) > 1:
+        raise SamplesError(
+            f"arrays of different lengths: {', '.join(f'{name} {length}' for name, length in lengths.items())}",
+            where=where,
+            fix="The first axis of each counts samples; they must agree.",
+        )
+    return next(iter(lengths.values()), 0) or 0
+
+
+def _file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _content_hash(samples: Samples) -> str:
+    digest = hashlib.sha256()
+    for sample in samples:
+        for name in sorted(sample):
+            array = np.ascontiguousarray(sample[name])
+            digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
