@@ -16,7 +16,10 @@ from workbench.errors import EditError
 from workbench.graph.naming import repair_names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     import onnx_ir as ir
+    from typing_extensions import Self
 
     from workbench.graph.model import Model
 
@@ -55,6 +58,19 @@ class Edit(BaseModel):
 
     title: ClassVar[str]
     """A short imperative for people: "Fold constants"."""
+
+    @classmethod
+    def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
+        """Return this edit with the arguments under which it applies to some nodes; nothing where it does not.
+
+        Parameters
+        ----------
+        model
+            The model the nodes belong to.
+        addresses
+            Nodes as `Model.nodes` names them; empty asks about the whole model.
+        """
+        return ()
 
     def requires(self, model: Model) -> None:
         """Check that the edit can be applied.

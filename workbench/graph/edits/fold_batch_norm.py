@@ -11,6 +11,10 @@ from workbench.graph.edits.base import Edit
 from workbench.graph.model import graphs_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from typing_extensions import Self
+
     from workbench.graph.model import Model
 
 __all__ = ["FoldBatchNorm"]
@@ -32,6 +36,12 @@ class FoldBatchNorm(Edit):
     do: Literal["fold_batch_norm"] = "fold_batch_norm"
     title: ClassVar[str] = "Fold BatchNormalization"
 
+    @classmethod
+    def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
+        picked = [model.nodes[address] for address in addresses or model.nodes]
+        if any(node.op_type == "BatchNormalization" and _layer_before(node) is not None for node in picked):
+            yield cls()
+
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         folded = 0
         for _, part in graphs_of(graph):
@@ -43,13 +53,9 @@ class FoldBatchNorm(Edit):
 
 def _fold(norm: ir.Node, part: ir.Graph) -> bool:
     source = norm.inputs[0]
-    layer = None if source is None else source.producer()
-    if source is None or layer is None or layer.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+    layer = _layer_before(norm)
+    if source is None or layer is None:
         return False
-    if len(source.uses()) != 1 or source.is_graph_output() or layer.graph is not part or len(layer.inputs) < 2:
-        return False
-    if any(output.uses() or output.is_graph_output() for output in norm.outputs[1:]):
-        return False  # training mode: the running statistics are results
     weight = layer.inputs[1]
     old_bias = layer.inputs[2] if len(layer.inputs) > 2 else None
     constants = [_array(value) for value in norm.inputs[1:5]]
@@ -81,6 +87,19 @@ def _fold(norm: ir.Node, part: ir.Graph) -> bool:
     for value in (weight, old_bias, *list(norm.inputs[1:5])):
         _drop_unused(part, value)
     return True
+
+
+def _layer_before(norm: ir.Node) -> ir.Node | None:
+    """Return the layer a BatchNormalization can go into, as far as the graph's shape tells."""
+    source = norm.inputs[0]
+    layer = None if source is None else source.producer()
+    if source is None or layer is None or layer.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+        return None
+    if len(source.uses()) != 1 or source.is_graph_output() or layer.graph is not norm.graph or len(layer.inputs) < 2:
+        return None
+    if any(output.uses() or output.is_graph_output() for output in norm.outputs[1:]):
+        return None  # training mode: the running statistics are results
+    return layer
 
 
 def _array(value: ir.Value | None) -> Array | None:

@@ -12,7 +12,9 @@ from workbench.graph.edits.base import Edit
 from workbench.graph.model import graphs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from typing_extensions import Self
 
     from workbench.graph.model import Model
 
@@ -52,6 +54,12 @@ class FoldConstants(Edit):
     do: Literal["fold_constants"] = "fold_constants"
     title: ClassVar[str] = "Fold constants"
 
+    @classmethod
+    def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
+        picked = [model.nodes[address] for address in addresses or model.nodes]
+        if any(node.op_type == "Constant" or _depends_on_constants_alone(node) for node in picked):
+            yield cls()
+
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         folded = 0
         current = model
@@ -63,6 +71,10 @@ class FoldConstants(Edit):
             # Shapes known only now may let more fold.
             current = model.replaced(graph.clone())
         return [f"folded {folded} nodes into constants"] if folded else None
+
+
+def _depends_on_constants_alone(node: ir.Node) -> bool:
+    return bool(node.inputs) and all(value is None or value.is_initializer() for value in node.inputs)
 
 
 def _fold_graph(part: ir.Graph, whole: ir.Model, model: Model) -> int:
@@ -93,9 +105,7 @@ def _results(node: ir.Node, part: ir.Graph, whole: ir.Model, model: Model) -> li
     if not _is_exact(node, arrays):
         return None
     results = _evaluate(node, arrays, whole.opset_imports.get("", 1))
-    if results is None or sum(r.nbytes for r in results) > LARGEST_GROWTH + sum(
-        a.nbytes for a in arrays if a is not None
-    ):
+    if results is None or _bytes(results) > LARGEST_GROWTH + _bytes(arrays):
         return None
     return [ir.Tensor(result) for result in results]
 

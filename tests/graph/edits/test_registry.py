@@ -1,0 +1,30 @@
+"""Edits by name, for recipes and for the surgery widget."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import TypeAdapter
+
+from workbench.errors import EditError
+from workbench.graph.edits.fold_constants import FoldConstants
+from workbench.graph.edits.registry import EDITS, AnyEdit, edit_by_name
+
+
+def test_every_edit_is_told_apart_by_its_name():
+    adapter = TypeAdapter(AnyEdit)
+    assert all(kind.model_fields["do"].default == name for name, kind in EDITS.items())
+    assert adapter.validate_python({"do": "fold_constants"}) == FoldConstants()
+
+
+def test_edit_by_name():
+    assert edit_by_name("fold_constants") == FoldConstants()
+
+
+def test_unknown_name_suggests_near_ones():
+    with pytest.raises(EditError, match=r"fold_constant: there is no such edit. Did you mean fold_constants"):
+        edit_by_name("fold_constant")
+
+
+def test_unknown_argument_is_named():
+    with pytest.raises(EditError, match="argument 'deep'"):
+        edit_by_name("fold_constants", deep=True)

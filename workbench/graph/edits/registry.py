@@ -1,0 +1,71 @@
+"""Every edit by its name: what a recipe can hold, and what applies to the nodes somebody picked."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from pydantic import Field, ValidationError
+
+from workbench.errors import EditError
+from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
+from workbench.graph.edits.fold_constants import FoldConstants
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.graph.edits.base import Edit
+    from workbench.graph.model import Model
+
+__all__ = ["EDITS", "AnyEdit", "applicable", "edit_by_name"]
+
+AnyEdit = Annotated[FoldConstants | FoldBatchNorm, Field(discriminator="do")]
+"""Any edit, told apart by its field ``do``; for pydantic models such as the recipe."""
+
+EDITS: dict[str, type[Edit]] = {kind.model_fields["do"].default: kind for kind in get_args(get_args(AnyEdit)[0])}
+"""The edits' classes by the name that a recipe knows them by."""
+
+
+def edit_by_name(name: str, **arguments: Any) -> Edit:
+    """Make an edit from its name and arguments, as they stand in a recipe.
+
+    Parameters
+    ----------
+    name
+        For example ``"fold_constants"``; the keys of `EDITS`.
+    **arguments
+        The edit's fields.
+
+    Raises
+    ------
+    EditError
+        There is no such edit, or it does not take these arguments.
+    """
+    kind = EDITS.get(name)
+    if kind is None:
+        near = difflib.get_close_matches(name, EDITS, n=3, cutoff=0.5)
+        raise EditError(
+            "there is no such edit",
+            where=name,
+            fix=f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(sorted(EDITS))}.",
+        )
+    try:
+        return kind(**arguments)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        takes = ", ".join(field for field in kind.model_fields if field != "do") or "no arguments"
+        raise EditError(f"argument {field!r}: {first['msg']}", where=name, fix=f"It takes {takes}.") from error
+
+
+def applicable(model: Model, addresses: Sequence[str]) -> list[Edit]:
+    """Return the edits that apply to some nodes, each ready to be called on the model.
+
+    Parameters
+    ----------
+    model
+        The model the nodes belong to.
+    addresses
+        Nodes as `Model.nodes` names them; none asks for the edits of the whole model.
+    """
+    return [edit for kind in EDITS.values() for edit in kind.offers(model, addresses)]
