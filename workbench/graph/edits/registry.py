@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from pydantic import Field, ValidationError
 
 from workbench.errors import EditError
+from workbench.graph.edits.convert_opset import ConvertOpset
 from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
 from workbench.graph.edits.fold_constants import FoldConstants
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EDITS", "AnyEdit", "applicable", "edit_by_name"]
 
-AnyEdit = Annotated[FoldConstants | FoldBatchNorm, Field(discriminator="do")]
+AnyEdit = Annotated[ConvertOpset | FoldBatchNorm | FoldConstants, Field(discriminator="do")]
 """Any edit, told apart by its field ``do``; for pydantic models such as the recipe."""
 
 EDITS: dict[str, type[Edit]] = {kind.model_fields["do"].default: kind for kind in get_args(get_args(AnyEdit)[0])}
