@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from workbench.graph.index import Index
+
 __all__ = ["Model", "Quirk", "Tensor", "content_of", "graphs_of", "is_external", "walk"]
 
 PROTOBUF_LIMIT = 2**31 - 1
@@ -130,6 +132,20 @@ class Model:
         its own name (``If_12/then/Conv_3``); one in a local function ``function(domain:name)/Conv_3``.
         """
         return dict(walk(self._ir))
+
+    @cached_property
+    def index(self) -> Index:
+        """Who feeds whom, by address: predecessors, successors, depth."""
+        from workbench.graph.index import build_index
+
+        return build_index(self)
+
+    @cached_property
+    def weights(self) -> Mapping[str, tuple[ir.Value, ...]]:
+        """The constants that are a node's parameters, by address; a node without parameters is not in it."""
+        from workbench.graph.weights import node_weights
+
+        return node_weights(self)
 
     @cached_property
     def top_nodes(self) -> Mapping[str, ir.Node]:

@@ -1,0 +1,96 @@
+"""Which constants are a node's parameters: weights and biases, not shapes, bounds or quantization scales."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.graph.model import Model
+
+__all__ = ["constant_of", "node_weights"]
+
+RANDOM = frozenset({"Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"})
+
+# Constants at these inputs steer an operator; they are not learnt.
+SETTINGS: Mapping[str, frozenset[int]] = {
+    "Clip": frozenset({1, 2}),
+    "DequantizeLinear": frozenset({1, 2}),
+    "Dropout": frozenset({1, 2}),
+    "OneHot": frozenset({1, 2}),
+    "Pad": frozenset({1, 2, 3}),
+    "QLinearConv": frozenset({1, 2, 4, 5, 6, 7}),
+    "QLinearMatMul": frozenset({1, 2, 4, 5, 6, 7}),
+    "QuantizeLinear": frozenset({1, 2}),
+    "Range": frozenset({0, 1, 2}),
+    "Resize": frozenset({1, 2, 3}),
+    "Upsample": frozenset({1}),
+}
+
+NEVER_LEARNT = frozenset({ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING})
+
+
+def constant_of(value: ir.Value) -> ir.TensorProtocol | None:
+    """Return the content of an initializer or of a ``Constant`` node's result, else ``None``."""
+    if value.is_initializer():
+        return value.const_value
+    node = value.producer()
+    if node is None or node.op_type != "Constant" or "value" not in node.attributes:
+        return None
+    return node.attributes["value"].as_tensor()
+
+
+def node_weights(model: Model) -> dict[str, tuple[ir.Value, ...]]:
+    """Find the parameters that each node reads; reached as `Model.weights`.
+
+    A constant counts for the first node that also depends on an input of the model: the Conv behind a DequantizeLinear,
+    a Cast or a Reshape of its weight has that weight, the node in between has none. Integers of 64 bits, booleans and
+    strings are shapes, axes and masks; INT32 counts where it is dequantized (a bias).
+
+    Returns
+    -------
+    dict
+        Address to the initializers or ``Constant`` results, each once; a node without parameters is not in it.
+    """
+    roots: dict[ir.Value, tuple[ir.Value, ...]] = {}
+    weights: dict[str, tuple[ir.Value, ...]] = {}
+    for address, node in model.nodes.items():
+        read = [value for value in node.inputs if value is not None]
+        for value in read:
+            if value.is_initializer():
+                roots[value] = (value,)
+        if node.op_type == "Constant":
+            roots[node.outputs[0]] = (node.outputs[0],)
+            continue
+        learnt = tuple(
+            dict.fromkeys(
+                root
+                for place, value in enumerate(node.inputs)
+                if value is not None and place not in SETTINGS.get(node.op_type, ())
+                for root in roots.get(value, ())
+                if _can_be_learnt(root, node)
+            )
+        )
+        pure = node.op_type not in RANDOM and not any(a.type.name.startswith("GRAPH") for a in node.attributes.values())
+        if pure and read and all(value in roots for value in read):
+            roots.update(dict.fromkeys(node.outputs, learnt))
+        elif learnt:
+            weights[address] = learnt
+    return weights
+
+
+def _can_be_learnt(root: ir.Value, node: ir.Node) -> bool:
+    content = constant_of(root)
+    if content is None or content.dtype in NEVER_LEARNT:
+        return False
+    return (
+        content.dtype != ir.DataType.INT32
+        or node.op_type in ("DequantizeLinear", "QLinearConv")
+        or (
+            # Already seen through a DequantizeLinear: the root is passed on, its own reader decided.
+            not any(value is root for value in node.inputs)
+        )
+    )
