@@ -1,0 +1,223 @@
+"""Run two versions of a model on the same samples and say how far apart they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.backends.metrics import Difference, top1_hits
+from workbench.backends.onnxruntime import Session
+from workbench.calibration.samples import feeds
+from workbench.errors import SamplesError
+from workbench.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from workbench.calibration.samples import Feed, Samples
+    from workbench.graph.model import Model
+
+__all__ = ["Accuracy", "Comparison", "Latency", "OutputDifference", "compare"]
+
+
+@dataclass(frozen=True)
+class OutputDifference:
+    """How far one output of the tuned model is from the original's, over all samples.
+
+    Parameters
+    ----------
+    name
+        The output.
+    sqnr_db
+        Signal to quantization noise ratio in dB.
+    cosine
+        Cosine similarity.
+    max_error
+        The largest absolute difference.
+    differing
+        Share of values that are not equal, 0 to 1.
+    nonfinite
+        Values that became NaN or infinite.
+    """
+
+    name: str
+    sqnr_db: float
+    cosine: float
+    max_error: float
+    differing: float
+    nonfinite: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top-1 of both models on labelled samples, as shares 0 to 1."""
+
+    original: float
+    tuned: float
+    samples: int
+
+    @property
+    def drop(self) -> float:
+        """What was lost, in percentage points; negative where the tuned model is better."""
+        return 100.0 * (self.original - self.tuned)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Wall time of single runs in milliseconds, on this machine's processor."""
+
+    median_ms: float
+    p95_ms: float
+    runs: int
+    batch: int
+
+    @classmethod
+    def of(cls, times: Sequence[float], batch: int) -> Latency:
+        """Sum up the times of single runs."""
+        return cls(float(np.median(times)), float(np.percentile(times, 95)), len(times), batch)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Original against tuned.
+
+    Parameters
+    ----------
+    outputs
+        One entry an output.
+    accuracy
+        Where there were labels.
+    original_latency, tuned_latency
+        Measured in turns in one process: their ratio is worth more than either. `None` where not measured.
+    original_bytes, tuned_bytes
+        Size of the ONNX files.
+    samples
+        How many were compared.
+    """
+
+    outputs: tuple[OutputDifference, ...]
+    accuracy: Accuracy | None
+    original_latency: Latency | None
+    tuned_latency: Latency | None
+    original_bytes: int
+    tuned_bytes: int
+    samples: int
+
+    @property
+    def worst_sqnr_db(self) -> float:
+        """The lowest SQNR of any floating-point output; NaN where there is none."""
+        values = [output.sqnr_db for output in self.outputs if not math.isnan(output.sqnr_db)]
+        return min(values, default=math.nan)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, for a report."""
+        return asdict(self)
+
+
+def compare(
+    original: Model,
+    tuned: Model,
+    samples: Samples,
+    *,
+    labels: npt.NDArray[np.int64] | None = None,
+    batch: int = 1,
+    runs: int = 30,
+) -> Comparison:
+    """Compare two versions of a model on ONNX Runtime.
+
+    Outputs are computed with Q/DQ as written; latency with all of ONNX Runtime's optimizations.
+
+    Parameters
+    ----------
+    original, tuned
+        With the same inputs and outputs.
+    samples
+        What both are fed.
+    labels
+        One class index a sample: top-1 is measured on the first floating-point output.
+    batch
+        Samples a run for models of dynamic batch.
+    runs
+        Timed runs of each model, in turns; 0 measures no latency.
+
+    Raises
+    ------
+    SamplesError
+        Samples do not fit, or labels are given and no output holds one row of scores a sample.
+    BackendError
+        ONNX Runtime refuses or fails one of the models.
+    """
+    sessions = Session(original), Session(tuned)
+    differences = {tensor.name: Difference() for tensor in original.outputs}
+    hits = [0, 0]
+    first: Feed | None = None
+    batches = progress(feeds(samples, original, batch=batch), total=None, doing="comparing")
+    for feed in batches:
+        first = first or feed
+        results = [session.run(feed.arrays) for session in sessions]
+        for name, difference in differences.items():
+            reference, test = (_real_rows(result[name], feed) for result in results)
+            difference.update(reference, test)
+        if labels is not None:
+            batch_labels = labels[feed.first : feed.first + feed.count]
+            for which, result in enumerate(results):
+                hits[which] += top1_hits(_scores(result, feed, original), batch_labels)
+    if first is None:
+        raise SamplesError("no samples to compare on", fix="Give at least one.")
+    times = _times(original, tuned, first, runs) if runs else ([], [])
+    return Comparison(
+        outputs=tuple(_summary(name, difference) for name, difference in differences.items()),
+        accuracy=None if labels is None else Accuracy(hits[0] / len(labels), hits[1] / len(labels), len(labels)),
+        original_latency=Latency.of(times[0], first.count) if runs else None,
+        tuned_latency=Latency.of(times[1], first.count) if runs else None,
+        original_bytes=len(original.to_bytes()),
+        tuned_bytes=len(tuned.to_bytes()),
+        samples=len(samples),
+    )
+
+
+def _times(original: Model, tuned: Model, feed: Feed, runs: int) -> tuple[list[float], list[float]]:
+    fast = [Session(model, mode="speed") for model in (original, tuned)]
+    times: tuple[list[float], list[float]] = ([], [])
+    for which in (0, 1):
+        fast[which].time(feed.arrays, runs=1, warmup=4)
+    for _ in range(runs):
+        for which in (0, 1):
+            times[which].extend(fast[which].time(feed.arrays, runs=1, warmup=0))
+    return times
+
+
+def _real_rows(array: npt.NDArray[Any], feed: Feed) -> npt.NDArray[Any]:
+    """Leave out the rows that a padded last batch repeats."""
+    size = len(next(iter(feed.arrays.values())))
+    if feed.count == size or array.ndim == 0 or len(array) % size:
+        return array
+    return array[: len(array) * feed.count // size]
+
+
+def _scores(result: dict[str, npt.NDArray[Any]], feed: Feed, model: Model) -> npt.NDArray[Any]:
+    for array in result.values():
+        rows = _real_rows(array, feed)
+        if rows.dtype.kind == "f" and rows.ndim and len(rows) == feed.count:
+            return rows
+    raise SamplesError(
+        "labels are given, and no output holds one row of scores a sample",
+        where=model.name,
+        fix=f"Leave the labels out. The outputs are {', '.join(str(tensor) for tensor in model.outputs)}.",
+    )
+
+
+def _summary(name: str, difference: Difference) -> OutputDifference:
+    return OutputDifference(
+        name,
+        difference.sqnr,
+        difference.cosine,
+        difference.max_error,
+        difference.differing / max(difference.elements, 1),
+        difference.nonfinite,
+    )

@@ -1,0 +1,138 @@
+"""ONNX Runtime on the CPU: the embedded backend, which runs everywhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+from workbench.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from workbench.graph.model import Model
+
+__all__ = ["Session"]
+
+Mode = Literal["numerics", "speed"]
+
+
+class Session:
+    """A model ready to run.
+
+    Parameters
+    ----------
+    model
+        What to run.
+    mode
+        ``numerics``: Q/DQ pairs are computed as written, which is the arithmetic that TensorRT's INT8 approximates; use
+        it for accuracy. Fused integer kernels may saturate on processors without VNNI and differ.
+        ``speed``: all of ONNX Runtime's optimizations; use it for timing on this processor.
+    outputs
+        Names of tensors to return; the model's outputs where left out. Tensors inside are made outputs.
+
+    Raises
+    ------
+    BackendError
+        ONNX Runtime refuses the model; the message has its reason.
+    """
+
+    def __init__(self, model: Model, *, mode: Mode = "numerics", outputs: Sequence[str] | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what is fatal is raised; the rest is noise on a user's screen
+        options.intra_op_num_threads = os.cpu_count() or 1
+        if mode == "numerics":
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        self.outputs = list(outputs) if outputs is not None else [tensor.name for tensor in model.outputs]
+        try:
+            self._session = onnxruntime.InferenceSession(
+                _serialized(model, self.outputs), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime raises many kinds, none of them public
+            raise BackendError(
+                f"ONNX Runtime refuses it: {_reason(error)}",
+                where=model.name,
+                fix="Repair or replace the named node; an operator of a custom domain needs its own library.",
+            ) from error
+
+    def run(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Run once.
+
+        Parameters
+        ----------
+        arrays
+            Input name to array, batch axis included.
+
+        Returns
+        -------
+        dict
+            Output name to array.
+
+        Raises
+        ------
+        BackendError
+            ONNX Runtime fails; the message has its reason.
+        """
+        try:
+            results = self._session.run(self.outputs, dict(arrays))
+        except Exception as error:
+            raise BackendError(
+                f"ONNX Runtime fails: {_reason(error)}", fix="Check the samples' shapes and values."
+            ) from error
+        return dict(zip(self.outputs, results, strict=True))
+
+    def time(self, arrays: Mapping[str, npt.NDArray[Any]], *, runs: int = 50, warmup: int = 5) -> list[float]:
+        """Time single runs.
+
+        Parameters
+        ----------
+        arrays
+            The inputs of every run.
+        runs, warmup
+            How many runs are timed, and how many come before them.
+
+        Returns
+        -------
+        list of float
+            Wall time of each run in milliseconds. The processor's speed says nothing about a GPU's.
+        """
+        feed = dict(arrays)
+        for _ in range(warmup):
+            self._session.run(self.outputs, feed)
+        times = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            self._session.run(self.outputs, feed)
+            times.append((time.perf_counter() - start) * 1e3)
+        return times
+
+
+def _serialized(model: Model, outputs: Sequence[str]) -> bytes:
+    wanted = [name for name in outputs if name not in {tensor.name for tensor in model.outputs}]
+    if not wanted:
+        return model.to_bytes()
+    import onnx_ir as ir
+
+    graph = model.thaw()
+    values = {value.name: value for node in graph.graph for value in node.outputs}
+    values.update({value.name: value for value in graph.graph.inputs})
+    for name in wanted:
+        if name not in values:
+            raise BackendError("there is no such tensor", where=name, fix="See wb.graph.tensors().")
+        value = values[name]
+        tensor = model.tensor(name)
+        if value.type is None and tensor.dtype is not None:
+            value.type = ir.TensorType(ir.DataType[tensor.dtype])
+        graph.graph.outputs.append(value)
+    return model.replaced(graph).to_bytes()
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= 300 else f"{text[:297]}..."

@@ -1,0 +1,97 @@
+"""Write results so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["prepare_folder", "write_bytes", "write_text"]
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write a file by writing a temporary one beside it and renaming that.
+
+    Whatever goes wrong, `path` holds either what it held before or all of `content`.
+
+    Raises
+    ------
+    OutputError
+        The disk is full, or the folder cannot be written to.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # A temporary file is private to its owner; a result is not.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        raise OutputError(_said(error), where=path, fix=_advice(error)) from error
+    return path
+
+
+def write_text(path: str | os.PathLike[str], content: str) -> Path:
+    """Write a UTF-8 text file as `write_bytes` does."""
+    return write_bytes(path, content.encode())
+
+
+def prepare_folder(folder: str | os.PathLike[str], names: Collection[str]) -> Path:
+    """Make the folder that results go to.
+
+    Parameters
+    ----------
+    folder
+        Made with its parents where it does not exist.
+    names
+        The files that will be written. A folder that holds only such files is used again.
+
+    Raises
+    ------
+    OutputError
+        It is a file, holds something else, or cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(entry.name for entry in folder.iterdir() if entry.name not in names)
+    except FileExistsError as error:
+        raise OutputError("this is a file, not a folder", where=folder, fix="Choose another --out.") from error
+    except OSError as error:
+        raise OutputError(_said(error), where=folder, fix=_advice(error)) from error
+    if others:
+        raise OutputError(
+            f"the folder holds other content ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})",
+            where=folder,
+            fix="Choose an empty or new folder; nothing was written.",
+        )
+    return folder
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _said(error: OSError) -> str:
+    return "the disk is full" if error.errno == errno.ENOSPC else f"cannot be written: {error.strerror or error}"
+
+
+def _advice(error: OSError) -> str:
+    return "Free some space; what was there before is untouched." if error.errno == errno.ENOSPC else "Check the path."

@@ -1,0 +1,81 @@
+"""Take quantization out of a graph again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.graph.edits.base import Edit
+from workbench.graph.model import graphs_of
+
+if TYPE_CHECKING:
+    from workbench.graph.model import Model
+
+__all__ = ["RemoveQDQ"]
+
+
+class RemoveQDQ(Edit):
+    """Remove every QuantizeLinear/DequantizeLinear pair; weights stored as integers become float32 again.
+
+    A pair is bypassed: its reader gets the tensor before it. A constant behind a DequantizeLinear alone is replaced by
+    its value ``(q - zero_point) * scale``, which is not the value it had before it was quantized.
+    """
+
+    do: Literal["remove_qdq"] = "remove_qdq"
+    title: ClassVar[str] = "Remove Q/DQ"
+
+    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+        removed = 0
+        for _, part in graphs_of(graph):
+            for node in list(part):
+                if node.op_type == "DequantizeLinear" and _remove(node, part):
+                    removed += 1
+        return [f"removed {removed} Q/DQ"] if removed else None
+
+
+def _remove(dequantize: ir.Node, part: ir.Graph) -> bool:
+    source = dequantize.inputs[0]
+    quantize = None if source is None else source.producer()
+    before: ir.Value | None
+    if quantize is not None and quantize.op_type == "QuantizeLinear":
+        before = quantize.inputs[0]
+    else:
+        before = _dequantized(dequantize, part)
+    if before is None:
+        return False
+    output = dequantize.outputs[0]
+    if output.is_graph_output():
+        return False
+    ir.convenience.replace_all_uses_with(output, before)
+    unused = list(dequantize.inputs)
+    part.remove(dequantize, safe=True)
+    if quantize is not None and not quantize.outputs[0].uses():
+        unused += quantize.inputs[1:]
+        part.remove(quantize, safe=True)
+    for value in unused:
+        if value is not None and value.is_initializer() and not value.uses() and not value.is_graph_output():
+            part.initializers.pop(str(value.name), None)
+    return True
+
+
+def _dequantized(node: ir.Node, part: ir.Graph) -> ir.Value | None:
+    """Return the constant that a DequantizeLinear of constants makes, as a weight of the graph."""
+    constants = [None if v is None or v.const_value is None else v.const_value.numpy() for v in node.inputs]
+    if constants[0] is None or constants[1] is None:
+        return None
+    q, scale = constants[0], constants[1]
+    zero_point = constants[2] if len(constants) > 2 and constants[2] is not None else np.zeros((), np.int32)
+    shape = [1] * q.ndim
+    if scale.ndim == 1 and scale.size > 1:
+        shape[node.attributes["axis"].as_int() if "axis" in node.attributes else 1] = -1
+    value = (q.astype(np.int32) - zero_point.astype(np.int32).reshape(shape)).astype(scale.dtype) * scale.reshape(shape)
+    name = str(node.outputs[0].name).removesuffix("/dequantized")
+    if name in part.initializers:
+        name = str(node.outputs[0].name)
+        node.outputs[0].name = f"{name}/removed"
+    tensor = ir.Tensor(value.astype(scale.dtype), name=name)
+    constant = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(value.shape))
+    part.initializers.add(constant)
+    return constant
