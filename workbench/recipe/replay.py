@@ -1,0 +1,129 @@
+"""Replay: a recipe and its model in, the same tuned model out."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from workbench.errors import RecipeError
+from workbench.graph.edits.base import Edit
+from workbench.precision.lowering import lower
+from workbench.precision.plan import PrecisionPlan
+from workbench.recipe.document import CalibrateStep, PrecisionStep, RangeStep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import BaseModel
+
+    from workbench.graph.model import Model
+    from workbench.precision.lowering import Lowered
+    from workbench.precision.plan import Resolution
+    from workbench.recipe.document import Recipe
+
+__all__ = ["State", "check_model", "check_result", "replay", "start"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a recipe has got to: the model as edited so far, the ranges known, the plan.
+
+    Parameters
+    ----------
+    model
+        After the edits so far.
+    ranges
+        Tensor name to clipping threshold.
+    plan
+        The rules so far.
+    notes
+        What the edits said.
+    """
+
+    model: Model
+    ranges: Mapping[str, float] = field(default_factory=dict)
+    plan: PrecisionPlan = field(default_factory=PrecisionPlan)
+    notes: tuple[str, ...] = ()
+
+    def after(self, step: BaseModel) -> State:
+        """Return the state after one more step.
+
+        Raises
+        ------
+        EditError
+            An edit does not apply.
+        RecipeError
+            A range is set for a tensor that the model does not have.
+        """
+        if isinstance(step, Edit):
+            result = step(self.model)
+            return replace(self, model=result.model, notes=(*self.notes, *result.notes))
+        if isinstance(step, CalibrateStep):
+            return replace(self, ranges={**self.ranges, **step.ranges})
+        if isinstance(step, RangeStep):
+            if step.tensor not in self.model.tensors:
+                raise RecipeError("there is no such tensor", where=step.tensor, fix="Remove this set_range step.")
+            return replace(self, ranges={**self.ranges, step.tensor: step.amax})
+        if isinstance(step, PrecisionStep):
+            return replace(self, plan=self.plan.with_rule(step.select, step.precision))
+        raise TypeError(f"{type(step).__name__} is no step")
+
+    def resolve(self) -> Resolution:
+        """Resolve the plan on the model as it is now."""
+        return self.plan.resolve(self.model)
+
+
+def start(recipe: Recipe, model: Model) -> State:
+    """Return the state after all steps of a recipe."""
+    state = State(model)
+    for step in recipe.steps:
+        state = state.after(step)
+    return state
+
+
+def replay(recipe: Recipe, model: Model) -> tuple[State, Lowered]:
+    """Make the tuned model again, without a forward pass.
+
+    Raises
+    ------
+    RecipeError
+        The model is not the recipe's.
+    EditError, PrecisionError, SelectorError
+        A step does not apply.
+    """
+    check_model(recipe, model)
+    state = start(recipe, model)
+    return state, lower(state.model, state.resolve(), state.ranges, weight_storage=recipe.weight_storage)
+
+
+def check_model(recipe: Recipe, model: Model) -> None:
+    """Refuse a model that is not the one the recipe was made for."""
+    if model.digest != recipe.model.sha256:
+        raise RecipeError(
+            f"not the recipe's model: its sha256 is {model.digest[:12]}..., not {recipe.model.sha256[:12]}...",
+            where=model.path or model.name,
+            fix="Give the recipe's own model, or tune this one anew.",
+        )
+
+
+def check_result(recipe: Recipe, content: bytes, environment: Mapping[str, str]) -> None:
+    """Refuse a tuned file that is not, byte for byte, the one the recipe made before.
+
+    Raises
+    ------
+    RecipeError
+        It differs; the message names the packages whose versions differ.
+    """
+    if recipe.tuned is None or hashlib.sha256(content).hexdigest() == recipe.tuned.sha256:
+        return
+    other = [
+        f"{name} {old} -> {environment.get(name, 'missing')}"
+        for name, old in recipe.environment.items()
+        if environment.get(name) != old
+    ]
+    raise RecipeError(
+        "the tuned model differs from the one this recipe made before",
+        where=recipe.model.file,
+        fix=f"Versions that differ: {', '.join(other)}." if other else "No version differs; please report this.",
+    )
