@@ -1,0 +1,48 @@
+"""Charts become the same SVG and PNG bytes each time, in both themes, and never over-tall."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from workbench.views.figure import Chart
+from workbench.views.mime import PNG_MAX_HEIGHT, png_size
+from workbench.views.theme import DARK, LIGHT
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from workbench.views.theme import Theme
+
+
+@dataclass(frozen=True)
+class Line(Chart):
+    height: float = 2.0
+
+    @property
+    def size(self) -> tuple[float, float]:
+        return 4.0, self.height
+
+    def draw(self, figure: Figure, colours: Theme) -> None:
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=colours.accent)
+        axes.set_xlabel("time [ms]")
+
+
+def test_svg_is_a_document_in_the_theme_asked_for():
+    light, dark = Line().svg("light"), Line().svg("dark")
+    assert ET.fromstring(light).tag.endswith("svg")  # noqa: S314 - our own text
+    assert LIGHT.accent in light
+    assert DARK.accent in dark
+    assert "time [ms]" in dark
+
+
+def test_same_picture_same_bytes():
+    assert Line().svg() == Line().svg()
+    assert Line().png() == Line().png()
+
+
+def test_png_height_is_capped():
+    assert png_size(Line(2.0).png())[1] == 2 * 96 * 2
+    assert png_size(Line(60.0).png())[1] <= PNG_MAX_HEIGHT
