@@ -19,6 +19,8 @@ from workbench.errors import SamplesError
 if TYPE_CHECKING:
     import os
 
+    import numpy.typing as npt
+
     from workbench.graph.model import Model
 
 __all__ = ["Preprocessing", "load_labels", "open_samples"]
@@ -162,34 +164,44 @@ def open_samples(source: object, model: Model, *, preprocessing: Preprocessing |
     return samples
 
 
-def load_labels(path: str | os.PathLike[str], count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Read one class index a sample: an ``.npy`` file, or a text file with one number a line.
+def load_labels(source: str | os.PathLike[str] | npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
+    """Read one class index a sample.
 
     Parameters
     ----------
-    path
-        The file.
+    source
+        An ``.npy`` file, a text file with one number a line, or the numbers themselves.
     count
         How many samples there are.
+
+    Returns
+    -------
+    ndarray
+        [count] int64.
 
     Raises
     ------
     SamplesError
         Not readable, not whole numbers, or not one a sample.
     """
-    path = Path(path)
+    where = source if isinstance(source, (str, Path)) else None
     try:
-        values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, ndmin=1)
-    except (OSError, ValueError, EOFError) as error:
+        if not isinstance(source, (str, Path)):
+            values = np.asarray(source)
+        elif Path(source).suffix == ".npy":
+            values = np.load(source, allow_pickle=False)
+        else:
+            values = np.loadtxt(source, ndmin=1)
+        labels = values.reshape(-1).astype(np.int64)
+    except (OSError, ValueError, EOFError, TypeError) as error:
         raise SamplesError(
-            "labels cannot be read", where=path, fix="Give an .npy of integers, or text with one number a line."
+            "labels cannot be read", where=where, fix="Give an .npy of integers, or text with one number a line."
         ) from error
-    labels = values.reshape(-1)
-    if not np.array_equal(labels, labels.astype(np.int64)):
-        raise SamplesError("labels are not whole numbers", where=path, fix="Give class indices.")
+    if not np.array_equal(labels, values.reshape(-1)):
+        raise SamplesError("labels are not whole numbers", where=where, fix="Give class indices.")
     if labels.size != count:
-        raise SamplesError(f"{labels.size} labels for {count} samples", where=path, fix="Give one label a sample.")
-    return labels.astype(np.int64)
+        raise SamplesError(f"{labels.size} labels for {count} samples", where=where, fix="Give one label a sample.")
+    return labels
 
 
 def _open_path(path: Path, model: Model, preprocessing: Preprocessing | None) -> Samples:

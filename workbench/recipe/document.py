@@ -189,7 +189,7 @@ class Recipe(_Part):
 
     def relocated(self, move: Callable[[str], str]) -> Recipe:
         """Return the recipe with every path in it given to `move`."""
-        steps = []
+        steps: list[BaseModel] = []
         for step in self.steps:
             if isinstance(step, CalibrateStep) and "path" in step.samples.source:
                 source = {**step.samples.source, "path": move(step.samples.source["path"])}

@@ -155,7 +155,7 @@ def ink_on(fill: str) -> str:
     return "#ffffff" if (luminance + 0.05) ** 2 < 1.05 * 0.063 else LIGHT.ink
 
 
-def mpl_rc(name: ThemeName = "light") -> dict[str, Any]:
+def mpl_rc(name: ThemeName = "light") -> Any:
     """Return matplotlib settings of a theme, for `with matplotlib.rc_context(mpl_rc("dark")):`."""
     colours = theme(name)
     return {
