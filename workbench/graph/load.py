@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from workbench.errors import ModelError
-from workbench.graph.model import Model, Quirk, graphs_of
+from workbench.graph.check import bring_in_order, broken_edge, custom_ops
+from workbench.graph.model import Model, Quirk
 from workbench.graph.naming import repair_names
 
 if TYPE_CHECKING:
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["from_proto", "load_model"]
-
-STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.training"})
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
@@ -85,15 +85,11 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
     where = path if path is not None else (proto.graph.name or "model")
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
         raise ModelError("no graph in it", where=where, fix="This is not an ONNX model; export it again.")
-    quirks = list(_check_opsets(proto, where))
+    _check_opsets(proto, where)
     _check_external(proto, None if path is None else path.parent, where)
-    quirks.extend(_initializers_as_inputs(proto))
+    quirks = list(_repeated_value_info(proto))
     try:
         graph = ir.from_proto(proto)
-        for _, part in graphs_of(graph):
-            _check_sources(part, where)
-    except ModelError:
-        raise
     except Exception as error:  # onnx_ir raises many kinds; each means that the message contradicts itself
         reason = str(error.__cause__ or error).strip().splitlines()
         raise ModelError(
@@ -103,12 +99,30 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
         ) from error
     if path is not None:
         ir.external_data.set_base_dir(graph.graph, path.parent)
-    quirks.extend(_sort(graph, where))
+    if (broken := broken_edge(graph)) is not None:
+        reader, tensor = broken
+        raise ModelError(
+            f"node {reader!r} reads tensor {tensor!r}, which nothing makes"
+            if reader
+            else f"nothing makes the output {tensor!r}",
+            where=where,
+            fix="Export it again; a node or an initializer is missing.",
+        )
+    quirks.extend(_weights_leave_inputs(graph))
+    try:
+        unsorted = bring_in_order(graph)
+    except ValueError as error:
+        raise ModelError("the graph has a cycle", where=where, fix="Export it again.") from error
+    quirks.extend(
+        Quirk("unsorted", name, "the nodes were not in an order in which they can run; they were sorted")
+        for name in unsorted
+    )
     quirks.extend(repair_names(graph))
+    quirks.extend(_custom_ops(graph))
     return Model(graph, path=path, quirks=tuple(quirks))
 
 
-def _check_opsets(proto: onnx.ModelProto, where: object) -> Iterator[Quirk]:
+def _check_opsets(proto: onnx.ModelProto, where: object) -> None:
     newest = onnx.defs.onnx_opset_version()
     versions = {entry.domain: entry.version for entry in proto.opset_import}
     for domain in ("", "ai.onnx"):
@@ -119,14 +133,6 @@ def _check_opsets(proto: onnx.ModelProto, where: object) -> Iterator[Quirk]:
                 where=where,
                 fix="Upgrade the onnx package, or export with an older opset.",
             )
-    known = {function.domain for function in proto.functions}
-    custom: dict[str, list[str]] = {}
-    for node in proto.graph.node:
-        if node.domain not in STANDARD_DOMAINS and node.domain not in known:
-            custom.setdefault(f"{node.domain}.{node.op_type}", []).append(node.name or node.output[0])
-    for operator, names in custom.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        yield Quirk("custom-op", names[0], f"custom operator {operator}{more}: a backend needs its implementation")
 
 
 def _check_external(proto: onnx.ModelProto, folder: Path | None, where: object) -> None:
@@ -163,46 +169,34 @@ def _check_external(proto: onnx.ModelProto, folder: Path | None, where: object) 
             )
 
 
-def _initializers_as_inputs(proto: onnx.ModelProto) -> Iterator[Quirk]:
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    listed = [value.name for value in proto.graph.input if value.name in weights]
-    if listed:
+def _repeated_value_info(proto: onnx.ModelProto) -> Iterator[Quirk]:
+    names = [value.name for value in (*proto.graph.value_info, *proto.graph.output, *proto.graph.input)]
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
         yield Quirk(
-            "weights-as-inputs",
-            listed[0],
-            f"{len(listed)} weights are also listed as graph inputs (IR version 3 style); they are treated as constant",
+            "repeated-value-info",
+            repeated[0],
+            "the file states its shape more than once"
+            + (f", and that of {len(repeated) - 1} more" * (len(repeated) > 1)),
         )
 
 
-def _check_sources(graph: ir.Graph, where: object) -> None:
-    """Every tensor that a node reads must come from somewhere."""
-    for node in graph:
-        for value in node.inputs:
-            if value is None or not value.name:
-                continue
-            if value.producer() is None and not value.is_graph_input() and not value.is_initializer():
-                raise ModelError(
-                    f"node {node.name or node.op_type!r} reads tensor {value.name!r}, which nothing makes",
-                    where=where,
-                    fix="Export it again; a node or an initializer is missing.",
-                )
+def _weights_leave_inputs(model: ir.Model) -> Iterator[Quirk]:
+    """Weights that are also inputs could be fed; compilers treat them as constant, and so does everything here."""
+    listed = [value for value in model.graph.inputs if value.is_initializer()]
+    for value in listed:
+        model.graph.inputs.remove(value)
+    if listed:
+        # Up to IR version 3 every weight had to be an input.
+        model.ir_version = max(model.ir_version, 4)
+        yield Quirk(
+            "weights-as-inputs",
+            str(listed[0].name),
+            f"{len(listed)} weights were also listed as graph inputs; they are treated as constant",
+        )
 
 
-def _sort(model: ir.Model, where: object) -> Iterator[Quirk]:
-    """Bring the nodes of each graph into an order in which they can run."""
-    for prefix, graph in graphs_of(model):
-        place = {node: position for position, node in enumerate(graph)}
-        late = [
-            node
-            for node in graph
-            for value in node.inputs
-            if value is not None and (maker := value.producer()) in place and place[maker] >= place[node]
-        ]
-        if not late:
-            continue
-        try:
-            graph.sort()
-        except ValueError as error:
-            raise ModelError("the graph has a cycle", where=where, fix="Export it again.") from error
-        name = f"{prefix}{late[0].name or late[0].op_type}"
-        yield Quirk("unsorted", name, "the nodes were not in an order in which they can run; they were sorted")
+def _custom_ops(model: ir.Model) -> Iterator[Quirk]:
+    for operator, addresses in custom_ops(model).items():
+        more = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
+        yield Quirk("custom-op", addresses[0], f"custom operator {operator}{more}: a backend needs its implementation")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workbench.graph.index import Index
+    from workbench.graph.shapes import Inferred
 
 __all__ = ["Model", "Quirk", "Tensor", "content_of", "graphs_of", "is_external", "walk"]
 
@@ -168,12 +169,24 @@ class Model:
         return tuple(self.tensor(str(v.name)) for v in self._ir.graph.outputs)
 
     def tensor(self, name: str) -> Tensor:
-        """Return shape and dtype of a tensor of the main graph, as far as shape inference knows them."""
+        """Return shape and dtype of a tensor, as far as shape inference knows them."""
         return self.tensors.get(name, Tensor(name, None, None))
 
-    @cached_property
+    @property
     def tensors(self) -> Mapping[str, Tensor]:
-        """Every tensor of the main graph by name, with shapes inferred as far as they can be."""
+        """Every tensor by name, with shapes inferred as far as they can be.
+
+        A tensor of a subgraph is found under its subgraph's address and its own name: ``If_12/then/x``.
+        """
+        return self._inferred.tensors
+
+    @property
+    def shape_problem(self) -> str | None:
+        """Why some shapes are unknown; ``None`` where inference knows all of them."""
+        return self._inferred.problem
+
+    @cached_property
+    def _inferred(self) -> Inferred:
         from workbench.graph.shapes import infer
 
         return infer(self)

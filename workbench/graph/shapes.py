@@ -2,86 +2,278 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import onnx
 import onnx_ir as ir
+from onnx.shape_inference import InferenceError
 
 from workbench.graph.model import Model, Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["infer", "skeleton_proto"]
+__all__ = ["Inferred", "infer", "skeleton_proto"]
 
 # Shape inference needs the values of small integer tensors (shapes, axes), never those of real weights.
 SMALL = 1024
 
+# Operators without a shape rule in ONNX whose first result is shaped like the first input: experimental ones of
+# 2017 (onnx/onnx at v1.2, docs/Operators.md), and ONNX Runtime's and QONNX's own.
+SAME_SHAPE = frozenset(
+    """
+    Affine BiasGelu FastGelu Gelu ImageScaler ParametricSoftplus Quant QuickGelu RMSNorm Scale ScaledTanh
+    SimplifiedLayerNormalization
+    """.split()
+)
+
+NOWHERE = "workbench.no.shape.rule"
+MOST_REFUSED = 50
+
+
+class Inferred(NamedTuple):
+    """The result of shape inference.
+
+    Parameters
+    ----------
+    tensors
+        `Tensor` by name; one of a subgraph by its subgraph's address and its name (``If_12/then/x``).
+    problem
+        Why some shapes are unknown, in one sentence; ``None`` where all are known.
+    """
+
+    tensors: Mapping[str, Tensor]
+    problem: str | None
+
 
 def skeleton_proto(model: Model) -> onnx.ModelProto:
-    """Return the model as a message whose large weights are graph inputs without content."""
-    source = model.proto
-    proto = onnx.ModelProto()
-    proto.CopyFrom(source)
-    listed = {value.name for value in proto.graph.input}
-    kept: list[onnx.TensorProto] = []
-    for tensor in source.graph.initializer:
-        if _elements(tensor.dims) <= SMALL and not tensor.external_data:
-            kept.append(tensor)
-        elif tensor.name not in listed:
-            proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend(kept)
+    """Return the model as a message whose large weights are graph inputs without content.
+
+    Weights are not read, so this is cheap however large the model is.
+    """
+    source = model.ir_model
+    proto = onnx.ModelProto(ir_version=source.ir_version)
+    proto.opset_import.extend(onnx.helper.make_opsetid(*entry) for entry in sorted(source.opset_imports.items()))
+    graph = proto.graph
+    graph.name = source.graph.name or "graph"
+    for value in source.graph.inputs:
+        ir.serde.serialize_value_into(graph.input.add(), value)
+    for value in source.graph.outputs:
+        ir.serde.serialize_value_into(graph.output.add(), value)
+    _add_weights(graph, source.graph)
+    for node in source.graph:
+        ir.serde.serialize_node_into(graph.node.add(), node)
+        for value in node.outputs:
+            if value.name and value.type is not None and not value.is_graph_output():
+                ir.serde.serialize_value_into(graph.value_info.add(), value)
+    for function in source.functions.values():
+        ir.serde.serialize_function_into(proto.functions.add(), function)
     return proto
 
 
-def infer(model: Model) -> dict[str, Tensor]:
-    """Infer shape and dtype of every tensor of the main graph.
+def _add_weights(graph: onnx.GraphProto, source: ir.Graph) -> None:
+    listed = {value.name for value in graph.input}
+    for name, value in source.initializers.items():
+        content = value.const_value
+        if content is None:
+            continue
+        shape = content.shape.numpy()
+        if math.prod(shape) <= SMALL and not isinstance(content, ir.ExternalTensor):
+            ir.serde.serialize_tensor_into(graph.initializer.add(), content)
+            graph.initializer[-1].name = name
+        elif name not in listed:
+            graph.input.append(onnx.helper.make_tensor_value_info(name, content.dtype.value, shape))
 
-    Runs `onnx.shape_inference` with data propagation. Where inference cannot finish (a custom operator, a contradiction
-    in the file) what the file itself says is kept, and the rest stays unknown.
 
-    Returns
-    -------
-    dict
-        Tensor name to `Tensor`; symbolic axes keep their names.
+def infer(model: Model, sizes: Mapping[str, int] | None = None) -> Inferred:
+    """Infer shape and dtype of every tensor, subgraphs included.
+
+    Runs `onnx.shape_inference` with data propagation. What it refuses (an operator it does not know, a node that
+    contradicts the file) is set aside and the rest inferred without it. Tensors inside local functions stay unknown,
+    for they may differ from call to call.
+
+    Parameters
+    ----------
+    model
+        The model.
+    sizes
+        Lengths for symbolic axes of the model's inputs, by name.
     """
     proto = skeleton_proto(model)
-    try:
-        proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-        # The checker's view of the file is a separate question; here unknown simply stays unknown.
-        proto = model.proto
-    found = {value.name: _tensor(value) for value in (*proto.graph.input, *proto.graph.value_info, *proto.graph.output)}
+    if sizes:
+        _bind(proto, sizes)
+    _stand_in(proto)
+    proto, refusals = _infer(proto)
+    found = dict(_collect(proto.graph, ""))
     for name, weight in model.initializers.items():
         content = weight.const_value
         if content is not None:
-            found[name] = Tensor(name, tuple(int(n) for n in content.shape if isinstance(n, int)), content.dtype.name)
-    for node in model.top_nodes.values():
+            found[name] = Tensor(name, tuple(content.shape.numpy()), content.dtype.name)
+    for address, node in model.nodes.items():
+        prefix = address[: len(address) - len(node.name or "")]
         for output in node.outputs:
-            if output.name and output.name not in found:
-                found[output.name] = Tensor(output.name, None, None)
-    return found
+            if output.name:
+                found.setdefault(f"{prefix}{output.name}", Tensor(f"{prefix}{output.name}", None, None))
+    return Inferred(found, _problem(model, found, refusals))
 
 
-def _tensor(value: onnx.ValueInfoProto) -> Tensor:
+def _bind(proto: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
+    for value in proto.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in sizes:
+                dim.dim_value = sizes[dim.dim_param]
+    # What the file says of other tensors may hold the old symbols; inference finds them again.
+    del proto.graph.value_info[:]
+    for value in proto.graph.output:
+        value.type.tensor_type.ClearField("shape")
+
+
+def _stand_in(proto: onnx.ModelProto) -> None:
+    """Replace operators without a shape rule by ones with the same shapes, for inference only."""
+    opsets = {entry.domain: entry.version for entry in proto.opset_import}
+    functions = {(function.domain, function.name) for function in proto.functions}
+    for node in _all_nodes(proto.graph):
+        if (node.domain, node.op_type) in functions or _has_rule(node, opsets):
+            continue
+        if node.op_type == "Crop" and opsets.get("", 0) < 10:
+            _crop_as_slice(node)
+        elif node.op_type in SAME_SHAPE and len(node.output) == 1:
+            del node.attribute[:], node.input[1:]
+            node.op_type, node.domain = "Identity", ""
+        else:
+            node.domain = NOWHERE
+    if not opsets:
+        # Without a version the newest is the best guess for shapes.
+        proto.opset_import.append(onnx.helper.make_opsetid("", onnx.defs.onnx_opset_version()))
+    proto.opset_import.append(onnx.helper.make_opsetid(NOWHERE, 1))
+
+
+def _has_rule(node: onnx.NodeProto, opsets: Mapping[str, int]) -> bool:
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    version = opsets.get(domain, 0 if opsets or domain else onnx.defs.onnx_opset_version())
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return False
+    return bool(schema.has_type_and_shape_inference_function or schema.function_body.node)
+
+
+def _crop_as_slice(node: onnx.NodeProto) -> None:
+    """Crop cuts `border` = (left, top, right, bottom) off an NCHW image, or takes `scale` = (height, width) of it."""
+    given = {attribute.name: list(attribute.ints) for attribute in node.attribute}
+    left, top, right, bottom = (given.get("border") or [0, 0, 0, 0])[:4]
+    if scale := given.get("scale"):
+        ends = [top + scale[0], left + scale[1]]
+    else:
+        ends = [-bottom or 2**31, -right or 2**31]
+    del node.attribute[:]
+    node.op_type = "Slice"
+    for name, value in (("axes", [2, 3]), ("starts", [top, left]), ("ends", ends)):
+        node.attribute.append(onnx.helper.make_attribute(name, value))
+
+
+def _infer(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
+    """Infer, setting aside one node after the other that ONNX refuses; return why it refused them."""
+    refusals: list[str] = []
+    while True:
+        try:
+            return onnx.shape_inference.infer_shapes(proto, data_prop=True), refusals
+        except (InferenceError, RuntimeError, ValueError) as error:  # noqa: PERF203 - it rarely repeats
+            lines = str(error).strip().splitlines()
+            refusals.append(lines[0] if lines else type(error).__name__)
+            culprit = _first_refused(proto)
+            if culprit is None or len(refusals) > MOST_REFUSED:
+                return proto, refusals
+            culprit.domain = NOWHERE
+
+
+def _first_refused(proto: onnx.ModelProto) -> onnx.NodeProto | None:
+    """Find the first node of the main graph at which inference fails, by halving."""
+    good, bad = 0, len(proto.graph.node)
+    trial = onnx.ModelProto()
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        trial.CopyFrom(proto)
+        del trial.graph.node[middle:], trial.graph.output[:]
+        try:
+            onnx.shape_inference.infer_shapes(trial, data_prop=True)
+            good = middle
+        except (InferenceError, RuntimeError, ValueError):
+            bad = middle
+    culprit = proto.graph.node[good] if proto.graph.node else None
+    return None if culprit is None or culprit.domain == NOWHERE else culprit
+
+
+def _problem(model: Model, found: Mapping[str, Tensor], refusals: list[str]) -> str | None:
+    unknown = [name for name, tensor in found.items() if tensor.shape is None]
+    if not unknown:
+        return refusals[0] if refusals else None
+    missing = f"{len(unknown)} of {len(found)} tensors have no known shape"
+    if refusals:
+        return f"{missing}; ONNX's inference says: {refusals[0]}"
+    name = model.index.tensor
+    lost = set(unknown)
+    for value in model.ir_model.graph.inputs:
+        if value.name in lost:
+            return f"{missing}; the file gives input {value.name!r} none"
+    for address, node in model.nodes.items():
+        results = [name(value) for value in node.outputs if value.name]
+        if lost.isdisjoint(results) or any(v is not None and name(v) in lost for v in node.inputs):
+            continue
+        return f"{missing}, the first behind {address!r}: {_reason(node, found, model)}"
+    return missing
+
+
+def _reason(node: ir.Node, found: Mapping[str, Tensor], model: Model) -> str:
+    """Say why the shapes of a node's results are unknown, though those of its inputs are known."""
+    proto = ir.to_proto(node)
+    if not _has_rule(proto, model.ir_model.opset_imports):
+        return f"{node.op_type} has no shape rule in ONNX"
+    schema = onnx.defs.get_schema(node.op_type, model.ir_model.opset_imports.get(node.domain, 1), node.domain)
+    types: dict[str, onnx.TypeProto] = {}
+    for value in node.inputs:
+        known = None if value is None else found.get(model.index.tensor(value))
+        if value is not None and known is not None and known.dtype is not None:
+            types[str(value.name)] = onnx.helper.make_tensor_type_proto(ir.DataType[known.dtype].value, known.shape)
+    try:
+        onnx.shape_inference.infer_node_outputs(schema, proto, types)
+    except (InferenceError, RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return f"what {node.op_type} makes depends on values"
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs) if attribute.type in (5, 10) else ():
+                yield from _all_nodes(subgraph)
+
+
+def _collect(graph: onnx.GraphProto, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield what a graph and its subgraphs say of their tensors, under the addresses `graphs_of` gives."""
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        yield f"{prefix}{value.name}", _tensor(f"{prefix}{value.name}", value)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _collect(attribute.g, f"{prefix}{node.name}/{attribute.name.removesuffix('_branch')}/")
+            for place, subgraph in enumerate(attribute.graphs):
+                yield from _collect(subgraph, f"{prefix}{node.name}/{attribute.name}[{place}]/")
+
+
+def _tensor(name: str, value: onnx.ValueInfoProto) -> Tensor:
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
-        return Tensor(value.name, None, None)
+        return Tensor(name, None, None)
     dtype = ir.DataType(kind.elem_type).name if kind.elem_type else None
     if not kind.HasField("shape"):
-        return Tensor(value.name, None, dtype)
-    return Tensor(value.name, tuple(_dim(dim) for dim in kind.shape.dim), dtype)
+        return Tensor(name, None, dtype)
+    return Tensor(name, tuple(_dim(dim) for dim in kind.shape.dim), dtype)
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     if dim.HasField("dim_value"):
         return int(dim.dim_value)
     return str(dim.dim_param) or None
-
-
-def _elements(dims: Iterable[int]) -> int:
-    count = 1
-    for length in dims:
-        count *= length
-    return count

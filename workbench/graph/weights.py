@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["constant_of", "node_weights"]
+__all__ = ["constant_of", "is_stripped", "node_weights"]
 
 RANDOM = frozenset({"Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"})
 
@@ -41,6 +41,15 @@ def constant_of(value: ir.Value) -> ir.TensorProtocol | None:
     if node is None or node.op_type != "Constant" or "value" not in node.attributes:
         return None
     return node.attributes["value"].as_tensor()
+
+
+def is_stripped(content: ir.TensorProtocol) -> bool:
+    """Say whether a weight states its shape and element type but holds no numbers."""
+    if not isinstance(content, ir.serde.TensorProtoTensor):
+        return False
+    return content.size > 0 and not any(
+        len(data) for field, data in content.raw.ListFields() if field.name[-5:] == "_data"
+    )
 
 
 def node_weights(model: Model) -> dict[str, tuple[ir.Value, ...]]:

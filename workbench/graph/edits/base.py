@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import onnx
 from pydantic import BaseModel, ConfigDict
 
 from workbench.errors import EditError
+from workbench.graph.check import bring_in_order, broken_edge, checker_reason
 from workbench.graph.naming import repair_names
 
 if TYPE_CHECKING:
@@ -120,6 +120,14 @@ class Edit(BaseModel):
         notes = self.apply(graph, model)
         if notes is None:
             return EditResult(model, changed=False)
+        try:
+            bring_in_order(graph)
+        except ValueError as error:
+            raise EditError(
+                f"{self.title.lower()} would leave a graph with a cycle",
+                where=model.name,
+                fix="The model is unchanged.",
+            ) from error
         repair_names(graph)
         after = model.replaced(graph)
         self._check(model, after)
@@ -127,26 +135,18 @@ class Edit(BaseModel):
         return EditResult(after, changed=True, notes=tuple(notes))
 
     def _check(self, before: Model, after: Model) -> None:
-        """Refuse a result that ONNX's checker refuses, unless it refused the original as well."""
-        reason = checker_reason(after)
-        if reason is not None and checker_reason(before) is None:
+        """Refuse a result that is no valid graph, unless the checker refused the original in the same words."""
+        if (broken := broken_edge(after.ir_model)) is not None:
+            reader, tensor = broken
+            reason: str | None = f"tensor {tensor!r} is {'read' if reader else 'an output'}, but nothing makes it"
+        else:
+            reader, reason = before.name, checker_reason(after)
+        if reason is not None and reason != checker_reason(before):
             raise EditError(
                 f"{self.title.lower()} would leave an invalid graph: {reason}",
-                where=before.name,
+                where=reader or before.name,
                 fix="The model is unchanged.",
             )
-
-
-def checker_reason(model: Model) -> str | None:
-    """Return the first reason for which ONNX's checker refuses a model, or ``None``."""
-    from workbench.graph.shapes import skeleton_proto
-
-    try:
-        onnx.checker.check_model(skeleton_proto(model))
-    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return lines[0] if lines else type(error).__name__
-    return None
 
 
 def python_line(edit: Edit) -> str:

@@ -20,8 +20,7 @@ __all__ = ["ConvertOpset"]
 class ConvertOpset(Edit):
     """Convert the default operator set to `version`, with ONNX's own version converter.
 
-    The IR version rises with it where the new set needs that, and weights that old models list among the graph's
-    inputs leave that list.
+    The IR version rises with it where the new set needs that.
     """
 
     do: Literal["convert_opset"] = "convert_opset"
@@ -43,7 +42,6 @@ class ConvertOpset(Edit):
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         if model.opset == self.version:
             return None
-        _weights_leave_inputs(graph)
         graph.ir_version = max(graph.ir_version or 0, onnx.helper.OP_SET_ID_VERSION_MAP[("ai.onnx", self.version)])
         try:
             converted = onnx.version_converter.convert_version(ir.to_proto(graph), self.version)
@@ -61,12 +59,6 @@ class ConvertOpset(Edit):
         kept = {t.name for t in before.inputs} == {t.name for t in after.inputs}
         if not kept or [t.name for t in before.outputs] != [t.name for t in after.outputs]:
             raise EditError("the conversion changed the model's inputs or outputs", where=before.name)
-
-
-def _weights_leave_inputs(graph: ir.Model) -> None:
-    weights = set(graph.graph.initializers)
-    for value in [value for value in graph.graph.inputs if value.name in weights]:
-        graph.graph.inputs.remove(value)
 
 
 def _take_over(graph: ir.Model, converted: ir.Model) -> None:

@@ -1,0 +1,75 @@
+"""Small models for the tests of the graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from workbench.graph.load import from_proto
+
+if TYPE_CHECKING:
+    from workbench.graph.model import Model
+
+
+def weight(name: str, *shape: int, seed: int = 0) -> onnx.TensorProto:
+    """Seeded normal weights."""
+    array = np.random.default_rng(seed + len(name)).normal(size=shape).astype(np.float32)
+    return numpy_helper.from_array(array, name)
+
+
+def constant(name: str, values: object, dtype: str = "int64") -> onnx.TensorProto:
+    """A small constant."""
+    return numpy_helper.from_array(np.asarray(values, dtype=dtype), name)
+
+
+def proto(nodes, inputs, outputs, weights=(), *, opset=17, domains=(), ir_version=8, functions=()) -> onnx.ModelProto:
+    """A model; `inputs` and `outputs` are {name: shape} of floats, or {name: (dtype, shape)}."""
+    graph = helper.make_graph(nodes, "g", _values(inputs), _values(outputs), list(weights))
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    made = helper.make_model(graph, opset_imports=opsets, functions=list(functions))
+    made.ir_version = ir_version
+    return made
+
+
+def model(*arguments, **options) -> Model:
+    """Like `proto`, loaded."""
+    return from_proto(proto(*arguments, **options))
+
+
+def _values(stated) -> list[onnx.ValueInfoProto]:
+    made = []
+    for name, given in stated.items():
+        dtype, shape = given if isinstance(given, tuple) else (TensorProto.FLOAT, given)
+        made.append(helper.make_tensor_value_info(name, dtype, shape))
+    return made
+
+
+def run(model: Model, feeds: dict[str, np.ndarray], outputs: list[str] | None = None) -> list[np.ndarray]:
+    """What ONNX Runtime makes of a model on a CPU, without its own graph optimizations."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(model.to_bytes(), options, providers=["CPUExecutionProvider"])
+    return session.run(outputs, feeds)
+
+
+def random_feeds(model: Model, *, free: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
+    """Seeded inputs; symbolic axes get the length `free`."""
+    rng = np.random.default_rng(seed)
+    feeds = {}
+    for tensor in model.inputs:
+        shape = [length if isinstance(length, int) else free for length in tensor.shape or ()]
+        dtype = tensor.numpy_dtype
+        if dtype.kind == "f":
+            feeds[tensor.name] = rng.normal(size=shape).astype(dtype)
+        elif dtype.kind == "b":
+            feeds[tensor.name] = rng.integers(0, 2, shape).astype(bool)
+        else:
+            feeds[tensor.name] = rng.integers(0, 100, shape).astype(dtype)
+    return feeds

@@ -1,0 +1,136 @@
+"""Every real model and every odd one can be looked at, or says in one line why not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from models import constant, model, weight
+from onnx import TensorProto, helper
+
+from workbench.errors import ModelError
+from workbench.graph import tables
+from workbench.graph.inspect import summary
+from workbench.graph.load import load_model
+
+CANNOT_LOAD = {
+    "empty.onnx": "no graph in it",
+    "models/ext_weights.onnx": "the external data file 'ext_weights.data' of weight 'a' is missing",
+}
+
+
+def every_model(shared):
+    return sorted([*(shared / "models").glob("*/model.onnx"), *(shared / "quirks").rglob("*.onnx")])
+
+
+def test_table_of_all_shared_models(shared):
+    files = every_model(shared)
+    nodes = {entry["name"]: entry["nodes_all"] for entry in json.loads((shared / "models/MANIFEST.json").read_text())}
+    assert len(nodes) == 32
+    for path in files:
+        reason = next((text for end, text in CANNOT_LOAD.items() if path.as_posix().endswith(end)), None)
+        if reason is not None:
+            with pytest.raises(ModelError, match=reason) as caught:
+                load_model(path)
+            assert "\n" not in str(caught.value)
+            continue
+        loaded = load_model(path)
+        found = summary(loaded)
+        assert found.nodes_with_subgraphs == nodes.get(path.parent.name, len(loaded.nodes))
+        assert found.parameters or not loaded.initializers or path.parent.name not in nodes
+        said = found.text().splitlines()
+        assert all("\n" not in quirk.text for quirk in found.quirks)
+        assert any(line.startswith("  MACs") for line in said)
+        assert json.loads(found.to_json())["ops"] == found.ops
+        # What is unknown has its reason.
+        unknown = [tensor for tensor in loaded.tensors.values() if tensor.shape is None]
+        assert not unknown or str(len(unknown)) in loaded.shape_problem
+        table = tables.nodes(loaded)
+        assert list(table.index) == list(loaded.nodes)
+        assert table["macs"].isna().sum() >= len(found.macs_unknown) - table.shape[0] * bool(found.assumed)
+        assert len(tables.tensors(loaded)) == len(loaded.tensors)
+        assert tables.ops(loaded)["nodes"].sum() == len(loaded.nodes)
+        assert list(tables.initializers(loaded, values=True).index) == list(loaded.initializers)
+
+
+def test_shapes_of_candy_style_are_known_in_spite_of_its_operators(shared):
+    candy = load_model(shared / "models/candy_style/model.onnx")
+    assert candy.shape_problem is None
+    # Crop takes 2 off each border of an image of 186 x 186.
+    assert candy.tensors["SpatialZeroPadding_21"].shape[2:] == tuple(
+        length - 4 for length in candy.tensors["ReLU_12"].shape[2:]
+    )
+    assert set(summary(candy).custom_ops) == {"ImageScaler", "Crop", "Affine"}
+
+
+def test_inference_survives_a_node_it_refuses():
+    made = model(
+        [
+            helper.make_node("Relu", ["x"], ["a"], "first"),
+            helper.make_node("MatMul", ["a", "w"], ["b"], "wrong"),
+            helper.make_node("Relu", ["x"], ["c"], "last"),
+        ],
+        {"x": [2, 3]},
+        {"b": None, "c": None},
+        [weight("w", 5, 5)],
+    )
+    assert made.tensors["a"].shape == (2, 3)
+    assert made.tensors["c"].shape == (2, 3)
+    assert made.tensors["b"].shape is None
+    assert "'wrong'" in made.shape_problem
+    assert "Incompatible dimensions" in made.shape_problem
+
+
+def test_summary_in_numbers():
+    made = model(
+        [
+            helper.make_node("Conv", ["x", "w"], ["a"], "conv"),
+            helper.make_node("Relu", ["a"], ["y"], "relu"),
+            helper.make_node("Abs", ["a"], ["nobody"], "dead"),
+            helper.make_node("Gather", ["x", "wide"], ["g"], "gather"),
+        ],
+        {"x": ["N", 3, 8, None]},
+        {"y": ["N", 4, 6, None], "g": [1, 2, 3, 8, None]},
+        [weight("w", 4, 3, 3, 3), weight("unused", 2), constant("wide", [[0, 0]])],
+        opset=12,
+    )
+    found = summary(made)
+    kinds = {quirk.kind: quirk for quirk in found.quirks}
+    assert set(kinds) == {"old-opset", "unnamed-axis", "dead-nodes", "wide-weights", "unused-weights"}
+    assert kinds["unnamed-axis"].text == "axis 3 of input 'x' is dynamic and has no name"
+    assert kinds["dead-nodes"].where == "dead"
+    assert "per-channel" in kinds["old-opset"].text
+    assert (found.nodes, found.parameters, found.depth) == (4, 108, 2)
+    assert found.assumed == {"N": 1}
+    assert found.macs_unknown == ("conv",)  # the width is unknown, the batch is assumed
+    assert "  MACs        unknown with N = 1; unknown for 1 nodes, the first conv" in found.text().splitlines()
+
+
+def test_shape_unknown_is_na_in_the_tables():
+    made = model(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], "m")], {"x": ["N", 4]}, {"y": None}, [weight("w", 4, 2)]
+    )
+    row = tables.nodes(made).loc["m"]
+    assert str(row["macs"]) == "<NA>"
+    assert row["shape"] == "Nx2"
+    assert tables.nodes(made, {"N": 3}).loc["m", "macs"] == 24
+
+
+def test_tensor_table_names_makers_and_readers():
+    made = model(
+        [helper.make_node("Relu", ["x"], ["a"], "one"), helper.make_node("Add", ["a", "a"], ["y"], "two")],
+        {"x": [2, 3]},
+        {"y": None},
+    )
+    table = tables.tensors(made)
+    assert dict(table["kind"]) == {"x": "input", "a": "inner", "y": "output"}
+    assert table.loc["a", "maker"] == "one"
+    assert table.loc["a", "readers"] == ("two",)
+    assert table.loc["a", "elements"] == 6
+
+
+def test_quantized_model_says_so(shared):
+    found = summary(load_model(shared / "models/ultraface_rfb320_qdq/model.onnx"))
+    assert found.quantized
+    assert not summary(load_model(shared / "models/ultraface_rfb320/model.onnx")).quantized
+    assert found.inputs[0].dtype == TensorProto.DataType.Name(TensorProto.FLOAT)

@@ -1,0 +1,97 @@
+"""Is it a valid ONNX graph? ONNX's checker, and what the checker leaves out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx
+
+from workbench.graph.model import graphs_of, walk
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from workbench.graph.model import Model
+
+__all__ = ["bring_in_order", "broken_edge", "checker_reason", "custom_ops", "is_custom"]
+
+
+def checker_reason(model: Model) -> str | None:
+    """Return the first reason for which ONNX's checker refuses a model, or ``None``. Weights are not read."""
+    from workbench.graph.shapes import skeleton_proto
+
+    try:
+        onnx.checker.check_model(skeleton_proto(model))
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return " ".join(lines[:2]) if lines else type(error).__name__
+    return None
+
+
+def broken_edge(model: ir.Model) -> tuple[str, str] | None:
+    """Return (node address, tensor name) of the first tensor that is read and comes from nowhere, or ``None``.
+
+    The node is empty where the tensor is an output of a graph. A tensor from nowhere is one that is neither computed,
+    nor fed, nor stored in the model.
+    """
+    inside = {graph for _, graph in graphs_of(model)}
+    for prefix, graph in graphs_of(model):
+        reads = [(f"{prefix}{node.name or node.op_type}", value) for node in graph for value in node.inputs]
+        for address, value in [*reads, *(("", value) for value in graph.outputs)]:
+            if value is None or not value.name:
+                continue
+            maker = value.producer()
+            if maker is None and (value.is_graph_input() or value.is_initializer()):
+                continue
+            if maker is None or maker.graph not in inside:
+                return address, str(value.name)
+    return None
+
+
+def bring_in_order(model: ir.Model) -> list[str]:
+    """Sort the nodes of each graph so that they can run in that order. Changes `model` only where it must.
+
+    Returns
+    -------
+    list of str
+        The first node that came too early, for each graph that was sorted.
+
+    Raises
+    ------
+    ValueError
+        A graph has a cycle.
+    """
+    late = []
+    for prefix, graph in graphs_of(model):
+        seen: set[ir.Node] = set()
+        early = None
+        for node in graph:
+            if any(
+                v is not None and (m := v.producer()) is not None and m.graph is graph and m not in seen
+                for v in node.inputs
+            ):
+                early = node
+                break
+            seen.add(node)
+        if early is not None:
+            graph.sort()
+            late.append(f"{prefix}{early.name or early.op_type}")
+    return late
+
+
+def is_custom(node: ir.Node, model: ir.Model) -> bool:
+    """Say whether a node's operator is neither ONNX's own, in the version the model imports, nor a local function."""
+    if (node.domain, node.op_type, node.overload) in model.functions:
+        return False
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    version = model.opset_imports.get(domain, onnx.defs.onnx_opset_version() if domain == "" else 1)
+    return not onnx.defs.has(node.op_type, max_inclusive_version=version, domain=domain)
+
+
+def custom_ops(model: ir.Model) -> dict[str, list[str]]:
+    """Return the addresses of the nodes with custom operators, by ``domain.operator``."""
+    found: dict[str, list[str]] = {}
+    for address, node in walk(model):
+        if is_custom(node, model):
+            found.setdefault(".".join(filter(None, (node.domain, node.op_type))), []).append(address)
+    return found
