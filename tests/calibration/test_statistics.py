@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from workbench.calibration.counting import BINS, UNIT_EDGES
+from workbench.calibration.statistics import ChannelExtremes, Statistics, TensorStatistics
+from workbench.errors import ReportError, SamplesError
+
+ANY_FLOAT = arrays(np.float32, st.integers(0, 60), elements=st.floats(width=32))
+
+
+def scaled(a: np.ndarray, exponent: int) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.ldexp(a, exponent).astype(np.float32)
+
+
+SCALED = st.builds(scaled, ANY_FLOAT, st.integers(-120, 90))
+
+
+def seen(*arrays: np.ndarray, channels: int | None = None) -> TensorStatistics:
+    tensor = TensorStatistics(channels=None if channels is None else ChannelExtremes(channels))
+    for array in arrays:
+        tensor.update(array)
+    return tensor
+
+
+def equal(a: TensorStatistics, b: TensorStatistics) -> bool:
+    plain = all(
+        getattr(a, n) == getattr(b, n)
+        for n in ("values", "samples", "zeros", "nans", "infs", "tiny", "minimum", "maximum", "top")
+    )
+    return plain and np.array_equal(a.counts, b.counts) and np.array_equal(a.mantissas, b.mantissas)
+
+
+def brute_counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    return np.histogram(values.astype(np.float64), edges)[0] if edges[-1] else np.zeros(BINS, int)
+
+
+@given(SCALED)
+@settings(max_examples=300, deadline=None)
+def test_every_value_is_counted_once_where_it_belongs(a):
+    t = seen(a)
+    finite = a[np.isfinite(a)]
+    assert t.nans == np.isnan(a).sum()
+    assert t.infs == np.isinf(a).sum()
+    assert t.zeros == (finite == 0).sum()
+    assert t.counts.sum() + t.zeros + t.tiny == t.finite == finite.size
+    if finite.size:
+        assert t.minimum == finite.min()
+        assert t.maximum == finite.max()
+        assert t.amax == np.abs(finite).max()
+    if t.top:
+        normal = finite[np.abs(finite) >= np.finfo(np.float32).tiny]
+        assert np.array_equal(t.counts[0], brute_counts(normal[normal > 0], t.edges))
+        assert np.array_equal(t.counts[1], brute_counts(-normal[normal < 0], t.edges))
+
+
+@given(st.lists(SCALED, max_size=5), st.integers(0, 5))
+@settings(max_examples=200, deadline=None)
+def test_two_halves_merged_are_the_whole_exactly(parts, cut):
+    left, right, whole = seen(*parts[:cut]), seen(*parts[cut:]), seen(*parts)
+    before = seen(*parts[cut:])
+    left.merge(right)
+    assert equal(left, whole)
+    assert equal(right, before)
+    assert equal(seen(*reversed(parts)), whole)
+    for moment in ("mean", "second_moment"):
+        assert np.array_equal(getattr(left, moment), getattr(whole, moment), equal_nan=True)
+
+
+@pytest.mark.parametrize("shape", ["normal", "rectified", "laplace", "uniform", "integers"])
+def test_moments_agree_with_numpy(shape):
+    rng = np.random.default_rng(3)
+    x = {
+        "normal": rng.normal(0.3, 2, 50_000),
+        "rectified": np.maximum(rng.normal(0, 2, 50_000), 0),
+        "laplace": rng.laplace(0, 1e-6, 50_000),
+        "uniform": rng.uniform(-7, 5, 50_000),
+        "integers": rng.integers(0, 256, 50_000),
+    }[shape].astype(np.float32)
+    t, exact = seen(x[:7000], x[7000:]), x.astype(np.float64)
+    assert t.mean == pytest.approx(exact.mean(), rel=1e-7)
+    assert t.second_moment == pytest.approx((exact**2).mean(), rel=1e-4 if shape == "integers" else 2e-6)
+
+
+def test_mean_is_the_rounded_exact_sum():
+    x = np.float32([1e6, 1, -1e6, 1, 7])
+    exact = sum(int(np.ldexp(float(v), 40)) for v in x) / 5 / 2**40
+    assert seen(x).mean == exact
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_types_are_taken_as_they_are(dtype):
+    x = np.linspace(-3, 4, 999).astype(dtype)
+    assert equal(seen(x), seen(x.astype(np.float32)))
+
+
+def test_bfloat16_is_taken_as_it_is():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    x = np.linspace(-3, 4, 999).astype(ml_dtypes.bfloat16)
+    assert equal(seen(x), seen(x.astype(np.float32)))
+
+
+def test_integers_and_booleans_are_refused():
+    for array in (np.arange(3), np.ones(3, bool), np.array(["a"])):
+        with pytest.raises(SamplesError, match="no distribution"):
+            seen(array)
+
+
+def test_what_float32_cannot_hold_counts_as_infinite():
+    t = seen(np.array([1e300, -1.0]))
+    assert (t.infs, t.maximum, t.minimum) == (1, -1, -1)
+
+
+def test_arrays_need_not_be_contiguous_or_of_any_rank():
+    x = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
+    assert equal(seen(x.transpose(2, 0, 1)[::-1]), seen(x))
+    assert seen(np.float32(4).reshape(())).amax == 4
+    assert seen(np.empty((0, 3), np.float32)).amax == 0
+
+
+def test_more_values_than_one_chunk():
+    x = np.random.default_rng(0).normal(size=2_500_001).astype(np.float32)
+    t = seen(x)
+    assert t.counts.sum() + t.zeros + t.tiny == x.size
+    assert np.array_equal(t.counts[0], brute_counts(x[x > 0], t.edges))
+
+
+def test_no_bin_is_wider_than_one_percent_and_the_top_is_as_fine_as_2048_bins():
+    widths = np.diff(UNIT_EDGES)
+    assert (widths / UNIT_EDGES[:-1]).max() <= 0.008
+    assert (widths <= 2 / 2048).all()
+
+
+def test_channels_keep_their_own_extremes():
+    x = np.random.default_rng(0).normal(size=(4, 3, 5)).astype(np.float32)
+    x[0, 1, 0] = np.nan
+    t = seen(x[:2], x[2:], channels=1)
+    assert np.array_equal(t.channels.minimum, np.nanmin(x, (0, 2)))
+    assert np.array_equal(t.channels.maximum, np.nanmax(x, (0, 2)))
+    other = seen(x * 2, channels=1)
+    t.merge(other)
+    assert np.array_equal(t.channels.maximum, np.nanmax(x * 2, (0, 2)))
+    with pytest.raises(SamplesError, match="3 channels and now has 2"):
+        t.update(np.zeros((1, 2, 5), np.float32))
+    with pytest.raises(SamplesError, match="only one"):
+        t.merge(seen(x))
+
+
+def test_file_holds_everything_and_equal_statistics_make_equal_bytes(tmp_path):
+    rng = np.random.default_rng(0)
+    s = Statistics(
+        {
+            "a:0": seen(rng.normal(size=(4, 3, 5)), channels=1),
+            "Träger [1]": seen(np.float32([0, np.nan, np.inf, 5])),
+            "empty": TensorStatistics(),
+        }
+    )
+    s.save(tmp_path / "one")
+    s.save(tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
+    back = Statistics.load(tmp_path / "one")
+    assert list(back) == list(s)
+    assert all(equal(back[n], s[n]) for n in s)
+    assert back["a:0"].channels.axis == 1
+    assert np.array_equal(back["a:0"].channels.minimum, s["a:0"].channels.minimum)
+    back.merge(s)
+    assert back["a:0"].values == 120
+    back.save(tmp_path / "one")
+    assert Statistics.load(tmp_path / "one")["a:0"].values == 120
+
+
+def test_no_tensor_at_all_can_be_saved(tmp_path):
+    Statistics().save(tmp_path / "s")
+    assert Statistics.load(tmp_path / "s") == {}
+
+
+def test_a_file_that_is_none_says_so(tmp_path):
+    with pytest.raises(ReportError, match="no readable statistics"):
+        Statistics.load(tmp_path / "absent")
+    (tmp_path / "torn").write_bytes(b"PK\x03\x04 torn")
+    with pytest.raises(ReportError, match="no readable statistics"):
+        Statistics.load(tmp_path / "torn")
+    np.savez(tmp_path / "other.npz", a=np.ones(3))
+    with pytest.raises(ReportError, match="no readable statistics"):
+        Statistics.load(tmp_path / "other.npz")

@@ -1,0 +1,335 @@
+"""Ranges from statistics: min-max, percentile, entropy and mean squared error, without another forward pass.
+
+All methods pick the threshold ``amax`` of symmetric quantization: magnitudes up to it map to the grid of the target,
+larger ones are clipped to it. A target is its non-negative levels, scaled so that the last one is ``amax``: INT8 has
+127 steps of equal size, FP8 (E4M3) steps that grow with the value, up to 448. [-amax, amax] is covered by codes from
+-127 to 127; TensorRT leaves INT8's -128 unused likewise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from workbench.calibration.counting import BINS, UNIT_EDGES
+from workbench.errors import SamplesError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from workbench.calibration.statistics import TensorStatistics
+
+__all__ = ["DEFAULT_METHOD", "METHODS", "TARGETS", "Method", "Range", "Target", "at", "ranges"]
+
+Method = Literal["minmax", "percentile", "entropy", "mse"]
+Target = Literal["int8", "fp8"]
+METHODS: tuple[Method, ...] = get_args(Method)
+TARGETS: tuple[Target, ...] = get_args(Target)
+DEFAULT_METHOD: Method = "mse"
+LARGEST = {"int8": 127.0, "fp8": 448.0}
+"""The largest magnitude that a code of each target stands for, before scaling."""
+
+_PER_OCTAVE, _CANDIDATE_OCTAVES = 48, 8
+_SMALLEST_SCALE = 2.0**-126  # the smallest normal float32
+
+
+@dataclass(frozen=True)
+class Range:
+    """The clipping threshold of one tensor and what it costs.
+
+    Attributes
+    ----------
+    amax
+        The threshold, in the tensor's own unit; more than 0.
+    method
+        How it was chosen: a method's name, ``"manual"`` or another source such as ``"cache"``.
+    target
+        The grid it is for.
+    clipped
+        Fraction of the finite values seen whose magnitude is larger.
+    sqnr_db
+        Signal to quantization noise in dB predicted from the histogram; infinite where nothing but zeros was seen, and
+        NaN where nothing was.
+    """
+
+    amax: float
+    method: str
+    target: Target = "int8"
+    clipped: float = float("nan")
+    sqnr_db: float = float("nan")
+
+    @property
+    def scale(self) -> float:
+        """What a code is multiplied by: the quantization step of INT8."""
+        return self.amax / LARGEST[self.target]
+
+
+def levels(target: Target) -> NDArray[np.float64]:
+    """Return the non-negative levels of a target, ascending, the last one being 1: float64 array (n,).
+
+    FP8 is E4M3 as in "FP8 Formats for Deep Learning" (Micikevicius et al., 2022): bias 7, no infinities, largest 448.
+    """
+    if target == "int8":
+        return np.arange(128) / 127
+    code = np.arange(127)
+    exponent, mantissa = code >> 3, code & 7
+    value = np.where(exponent == 0, np.ldexp(mantissa / 8.0, -6), np.ldexp(1 + mantissa / 8.0, exponent - 7))
+    return np.asarray(value / 448.0)
+
+
+def ranges(
+    statistics: Mapping[str, TensorStatistics],
+    method: Method = DEFAULT_METHOD,
+    *,
+    target: Target = "int8",
+    percentile: float = 99.99,
+    overrides: Mapping[str, float | Method] | None = None,
+) -> dict[str, Range]:
+    """Choose the range of every tensor.
+
+    Parameters
+    ----------
+    statistics
+        What calibration saw, by tensor.
+    method
+        How to choose. The default is the threshold of least mean squared error.
+    target
+        The grid to quantize to.
+    percentile
+        How many percent of the magnitudes the method "percentile" covers, 0 < percentile <= 100.
+    overrides
+        Another method, or a threshold chosen by hand, for the tensors named.
+
+    Returns
+    -------
+    dict
+        A range for each tensor, in the order of `statistics`. Where nothing but zeros was seen any scale is exact, and
+        the threshold is 1.
+
+    Raises
+    ------
+    SamplesError
+        If a tensor held NaN or infinities, or no value at all was seen of it; if an override names no tensor or a
+        threshold is not a positive number; if a method, target or percentile does not exist.
+    """
+    overrides = dict(overrides or {})
+    _check_choice(method, target, percentile)
+    unknown = sorted(overrides.keys() - statistics.keys())
+    if unknown:
+        raise SamplesError(
+            f"ranges were set for tensors that were not observed: {', '.join(unknown)}",
+            fix="Take the names from the statistics",
+        )
+    for name, tensor in statistics.items():
+        _check(name, tensor)
+    amax: dict[str, float] = {}
+    source: dict[str, str] = {}
+    ways: dict[str, list[str]] = {}
+    for name in statistics:
+        chosen = overrides.get(name, method)
+        if isinstance(chosen, str):
+            source[name] = chosen
+            ways.setdefault(chosen, []).append(name)
+        else:
+            source[name], amax[name] = "manual", _positive(name, chosen)
+    for way, names in ways.items():
+        found = _thresholds([statistics[name] for name in names], way, target, percentile)
+        amax.update(zip(names, found, strict=True))
+    return {name: at(t, amax[name], target=target, method=source[name]) for name, t in statistics.items()}
+
+
+def _thresholds(tensors: list[TensorStatistics], method: str, target: Target, percentile: float) -> list[float]:
+    if method == "minmax":
+        return [t.amax for t in tensors]
+    if method == "percentile":
+        return [_percentile(t, percentile / 100) for t in tensors]
+    if method == "entropy":
+        return [_entropy(t, len(levels(target))) for t in tensors]
+    _check_choice(method, target, percentile)
+    return _mse(tensors, target)
+
+
+def at(tensor: TensorStatistics, amax: float, *, target: Target = "int8", method: str = "manual") -> Range:
+    """Return the range with a given threshold, with its clipped mass and predicted SQNR.
+
+    Parameters
+    ----------
+    tensor
+        What calibration saw.
+    amax
+        The threshold; 0, which only a tensor of zeros has, becomes 1.
+    target
+        The grid to quantize to.
+    method
+        Where the threshold comes from.
+    """
+    amax = max(float(amax), _SMALLEST_SCALE * LARGEST[target]) if amax > 0 else 1.0
+    if not tensor.finite:
+        return Range(amax, method, target)
+    signal = tensor.second_moment
+    noise = float(tensor.magnitudes @ _noise(np.array([amax / tensor.unit]), target)[0]) * tensor.unit**2
+    sqnr = 10 * np.log10(signal * tensor.finite / noise) if noise > 0 else float("inf")
+    return Range(amax, method, target, clipped=_beyond(tensor, amax) / tensor.finite, sqnr_db=float(sqnr))
+
+
+def _check_choice(method: str, target: str, percentile: float) -> None:
+    if method not in METHODS:
+        raise SamplesError(f"no method is called {method!r}", fix=f"Choose one of {', '.join(METHODS)}")
+    if target not in TARGETS:
+        raise SamplesError(f"no target is called {target!r}", fix=f"Choose one of {', '.join(TARGETS)}")
+    if not 0 < percentile <= 100:  # noqa: PLR2004 - percent
+        raise SamplesError(f"a percentile of {percentile}", fix="Choose one above 0 and at most 100")
+
+
+def _check(name: str, tensor: TensorStatistics) -> None:
+    if tensor.nans or tensor.infs:
+        raise SamplesError(
+            f"{tensor.nans} NaN and {tensor.infs} infinite values were seen",
+            where=name,
+            fix="Find the sample that makes them, or leave the tensor out of quantization",
+        )
+    if not tensor.values:
+        raise SamplesError("no value was seen", where=name, fix="Calibrate with samples that reach this tensor")
+
+
+def _positive(name: str, amax: float) -> float:
+    if not (np.isfinite(amax) and amax > 0):
+        raise SamplesError(f"a threshold of {amax}", where=name, fix="Choose a positive number")
+    return float(amax)
+
+
+def _beyond(tensor: TensorStatistics, amax: float) -> float:
+    """Return how many values have a larger magnitude, spreading each bin's evenly."""
+    if amax >= tensor.amax:
+        return 0.0
+    above = np.append(tensor.magnitudes[::-1].cumsum()[::-1], 0)
+    return float(np.interp(amax, tensor.edges, above))
+
+
+def _percentile(tensor: TensorStatistics, fraction: float) -> float:
+    """Return the threshold that a fraction of the magnitudes does not exceed.
+
+    Where so many are zero that this would be 0, and clip all the others, it is the largest magnitude instead.
+    """
+    beyond = (1 - fraction) * tensor.finite
+    above = tensor.magnitudes[::-1].cumsum()
+    if above[-1] <= beyond:
+        return tensor.amax
+    return min(tensor.amax, float(np.interp(beyond, np.append(0, above), tensor.edges[::-1])))
+
+
+def _uniform(tensor: TensorStatistics, bins: int) -> NDArray[np.float64]:
+    """Return the counts of magnitudes in equal bins from 0 to the largest, the first one empty: float64 array (bins,).
+
+    The first bin holds zeros and what any threshold rounds to zero; left in, it would decide alone. Values stay whole:
+    how many bins are empty matters where values are few.
+    """
+    below = np.append(0, tensor.magnitudes.cumsum())
+    cumulative = np.rint(np.interp(np.linspace(0, tensor.amax, bins + 1), tensor.edges, below))
+    cumulative[0], cumulative[-1] = cumulative[1], below[-1]
+    return np.diff(cumulative)
+
+
+_ENTROPY_BINS = 2048
+
+
+@cache
+def _groups(size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the candidates (bins kept) and, for each, the edges of its groups of bins: (c,) and (c, size + 1)."""
+    kept = np.arange(size, _ENTROPY_BINS + 1)
+    return kept, np.floor(kept[:, None] * np.arange(size + 1) / size + 0.5).astype(np.int64)
+
+
+def _entropy(tensor: TensorStatistics, size: int) -> float:
+    """Return the threshold whose quantized distribution is closest to the clipped one by Kullback-Leibler divergence.
+
+    Source: S. Migacz, "8-bit Inference with TensorRT", GTC 2017, which Int8EntropyCalibrator2 descends from. Over 2048
+    equal bins of magnitude, for every threshold at a bin's end from `size` bins on: P is the distribution up to the
+    threshold with all that lies beyond added to the last bin; Q has the bins up to the threshold joined into `size`
+    groups, each group's mass spread evenly over those of its bins that are not empty; the threshold minimizes
+    KL(P || Q) = sum P log(P / Q). Since Q is constant within a group, sum P log Q takes `size` terms a threshold.
+    """
+    if not tensor.amax or not tensor.magnitudes.any():
+        return tensor.amax
+    p = _uniform(tensor, _ENTROPY_BINS)
+    kept, edges = _groups(size)
+    mass = np.append(0, p.cumsum())
+    filled = np.append(0, (p > 0).cumsum())
+    inside = np.diff(mass[edges], axis=1)
+    spread = np.diff(filled[edges], axis=1)
+    log_q = np.log(np.divide(inside, spread, out=np.ones_like(inside), where=inside > 0))
+    total = mass[-1]
+    plogp = np.append(0, _xlogx(p).cumsum())
+    beyond = total - mass[kept]
+    last = p[kept - 1]
+    # sum P log P with the mass beyond moved into the last bin, less the same with Q.
+    own = plogp[kept] - _xlogx(last) + _xlogx(last + beyond)
+    cross = (inside * log_q).sum(1) + beyond * log_q[:, -1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        divergence = (own - cross) / total - np.log(total) + np.log(mass[kept])
+    divergence[(last == 0) & (beyond > 0) | (mass[kept] == 0)] = np.inf  # P has mass where Q has none
+    best = kept[int(np.argmin(divergence))]
+    return float(min(tensor.amax, tensor.amax * (best + 0.5) / _ENTROPY_BINS))
+
+
+def _xlogx(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(x * np.log(np.where(x > 0, x, 1)))
+
+
+def _noise(amax: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
+    """Return the mean squared quantization error of the values of each bin, in units of the top octave's start squared.
+
+    Values are spread evenly over their bin. Within the cell of a level q the error of x is x - q, so its integral is
+    (x - q)**3 / 3; the last cell is unbounded, which makes clipping no special case.
+
+    Parameters
+    ----------
+    amax
+        float64 array (n,): thresholds in units of the top octave's start.
+
+    Returns
+    -------
+    array
+        float64 array (n, BINS).
+    """
+    q = levels(target)
+    ends = (q[1:] + q[:-1]) / 2
+    cell = ((ends - q[:-1]) ** 3 + np.append(0, (q[1:] - ends) ** 3)[:-1]) / 3
+    before = np.append(0, cell.cumsum())
+    start = np.append(0, -((q[1:] - ends) ** 3) / 3)
+    x = UNIT_EDGES / amax[:, None]
+    k = np.searchsorted(ends, x)
+    integral = before[k] + (x - q[k]) ** 3 / 3 - start[k]
+    return np.asarray(np.diff(integral, axis=1) / np.diff(x, axis=1)) * amax[:, None] ** 2
+
+
+@cache
+def _candidates(target: Target) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return thresholds in units of the top octave's start, (c,), and the noise of each bin under them, (c, BINS)."""
+    amax = 2.0 ** (1 - np.arange(_PER_OCTAVE * _CANDIDATE_OCTAVES) / _PER_OCTAVE)
+    return amax, _noise(amax, target)
+
+
+def _mse(tensors: list[TensorStatistics], target: Target) -> list[float]:
+    """Return the thresholds of least mean squared error among 48 an octave, eight octaves down, and the largest value.
+
+    The bins lie alike in every tensor relative to its top octave, so the noise of all candidates on all tensors is one
+    matrix product of the counts with a table.
+    """
+    counts = np.array([t.magnitudes for t in tensors], np.float64).reshape(-1, BINS)
+    unit = np.array([t.unit for t in tensors])
+    largest = np.array([t.amax for t in tensors]) / unit
+    amax, table = _candidates(target)
+    noise = counts @ table.T
+    noise[amax[None, :] >= largest[:, None]] = np.inf
+    best = noise.argmin(1)
+    # Against clipping nothing at all, which is no candidate of the table.
+    whole = np.array([c @ _noise(np.array([max(x, 1.0)]), target)[0] for c, x in zip(counts, largest, strict=True)])
+    keep_all = whole <= noise[np.arange(len(best)), best]
+    chosen: list[float] = (np.where(keep_all, largest, amax[best]) * unit).tolist()
+    return chosen
