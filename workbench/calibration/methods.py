@@ -182,7 +182,7 @@ def _check_choice(method: str, target: str, percentile: float) -> None:
         raise SamplesError(f"no method is called {method!r}", fix=f"Choose one of {', '.join(METHODS)}")
     if target not in TARGETS:
         raise SamplesError(f"no target is called {target!r}", fix=f"Choose one of {', '.join(TARGETS)}")
-    if not 0 < percentile <= 100:  # noqa: PLR2004 - percent
+    if not 0 < percentile <= 100:
         raise SamplesError(f"a percentile of {percentile}", fix="Choose one above 0 and at most 100")
 
 

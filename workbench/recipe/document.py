@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from workbench.calibration.methods import Method
 from workbench.errors import RecipeError
 from workbench.files import write_text
 from workbench.graph.edits.registry import AnyEdit
-from workbench.precision.plan import Rule
+from workbench.precision.plan import Precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
 
 __all__ = ["SCHEMA", "CalibrateStep", "Gate", "ModelReference", "PrecisionStep", "RangeStep", "Recipe", "Step", "Tuned"]
 
@@ -72,7 +74,7 @@ class CalibrateStep(_Part):
     """
 
     do: Literal["calibrate"] = "calibrate"
-    method: str
+    method: Method
     percentile: float | None = None
     batch: int
     samples: SamplesReference
@@ -88,15 +90,12 @@ class RangeStep(_Part):
     amax: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class PrecisionStep(Rule):
-    """One more rule of the precision plan."""
+class PrecisionStep(_Part):
+    """One more rule of the precision plan; see `workbench.precision.plan.Rule`."""
 
     do: Literal["set_precision"] = "set_precision"
-
-    @property
-    def rule(self) -> Rule:
-        """The rule alone."""
-        return Rule(select=self.select, precision=self.precision)
+    select: str
+    precision: Precision
 
 
 Step = Annotated[AnyEdit | CalibrateStep | RangeStep | PrecisionStep, Field(discriminator="do")]

@@ -1,0 +1,178 @@
+"""The command line: the same verbs as in a notebook."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workbench import __version__
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.calibration.methods import Method
+
+__all__ = ["EXIT_GATE", "EXIT_INTERNAL", "EXIT_INTERRUPTED", "main"]
+
+METHODS = ("minmax", "percentile", "entropy", "mse")
+EXIT_INTERNAL = 1
+EXIT_GATE = 12
+EXIT_INTERRUPTED = 130
+
+MODEL = click.argument("model", type=click.Path(path_type=Path))
+OUT = click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
+PREPROCESS = click.option(
+    "--preprocess",
+    metavar="KEY=VALUE,...",
+    help="For a folder of images: size=HxW, layout=CHW|HWC, color=RGB|BGR|GRAY, scale, mean, std (a/b/c a channel).",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every error a user can mend is one line, and a traceback only with ``--debug``."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # Wherever it stands: people add it to the end of a command that failed.
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        code = cli.main(words, prog_name="workbench", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except WorkbenchError as error:
+        if debug:
+            raise
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing is half written", err=True)
+        code = EXIT_INTERRUPTED
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(f"internal error: {error!r}. Run again with --debug and report what it prints.", err=True)
+        code = EXIT_INTERNAL
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="trt-workbench")
+def cli() -> None:
+    """Optimize ONNX models on the way to NVIDIA TensorRT.
+
+    Add --debug to any command for a traceback where it fails. Exit codes are in the README.
+    """
+
+
+@cli.command()
+@MODEL
+@click.option("--samples", required=True, type=click.Path(path_type=Path), help="An .npz, .npy or folder of images.")
+@click.option("--labels", type=click.Path(path_type=Path), help="One class index a sample: .npy, or text.")
+@click.option("--max-drop", type=float, help="Gate: percentage points of top-1 that may be lost (needs --labels).")
+@click.option("--min-sqnr", type=float, help="Gate: SQNR in dB that the worst output must reach.")
+@click.option("--method", type=click.Choice(METHODS), default="mse", show_default=True, help="How ranges are picked.")
+@click.option("--percentile", default=99.99, show_default=True, help="For --method percentile.")
+@click.option("--batch", default=1, show_default=True, help="Samples a run, where the model's batch is dynamic.")
+@PREPROCESS
+@click.option("--eval-samples", type=click.Path(path_type=Path), help="Compare on these; --labels belong to them.")
+@click.option("--runs", default=30, show_default=True, help="Timed runs of each model; 0 for none.")
+@OUT
+def tune(
+    model: Path,
+    samples: Path,
+    labels: Path | None,
+    max_drop: float | None,
+    min_sqnr: float | None,
+    method: Method,
+    percentile: float,
+    batch: int,
+    preprocess: str | None,
+    eval_samples: Path | None,
+    runs: int,
+    out: Path,
+) -> int:
+    """Tune MODEL to INT8 by the best practice, and report what it cost.
+
+    Writes tuned.onnx, recipe.yaml, report.json and report.html into the folder --out.
+    """
+    from workbench.jobs import tune_to
+
+    if max_drop is not None and labels is None:
+        raise click.UsageError("--max-drop is about top-1, which needs --labels; --min-sqnr works without.")
+    result = tune_to(
+        out,
+        model,
+        samples,
+        labels=labels,
+        max_drop=max_drop,
+        min_sqnr=min_sqnr,
+        method=method,
+        percentile=percentile,
+        batch=batch,
+        preprocessing=preprocess,
+        evaluation=eval_samples,
+        runs=runs,
+    )
+    click.echo(result.table())
+    click.echo()
+    for verdict in result.verdicts:
+        value = "not measured" if verdict.value is None else f"{verdict.value:.3g}"
+        click.echo(f"gate {verdict.gate}: {value}, {'passed' if verdict.passed else 'FAILED'}")
+    for path in result.files:
+        click.echo(f"wrote {path}")
+    return 0 if result.passed else EXIT_GATE
+
+
+@cli.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--model", type=click.Path(path_type=Path), help="Where the model is, if not where the recipe says.")
+@click.option("--recalibrate", is_flag=True, help="Measure the ranges again and say what moved.")
+@click.option("--samples", type=click.Path(path_type=Path), help="Other samples for --recalibrate.")
+@OUT
+def replay(recipe: Path, model: Path | None, recalibrate: bool, samples: Path | None, out: Path) -> None:
+    """Make the tuned model of RECIPE again: the same bytes, without a forward pass."""
+    from workbench import jobs
+
+    if samples is not None and not recalibrate:
+        raise click.UsageError("--samples goes with --recalibrate; a plain replay measures nothing.")
+    if recalibrate:
+        moved, files = jobs.recalibrate(out, recipe, model=model, samples=samples)
+        click.echo(f"{len(moved)} ranges moved" if moved else "no range moved")
+        for one in moved[:20]:
+            click.echo(f"  {one.tensor}: {one.before:.6g} -> {one.after:.6g} ({one.change:+.2%})")
+        if len(moved) > 20:
+            click.echo(f"  and {len(moved) - 20} more")
+    else:
+        files = jobs.replay_to(out, recipe, model=model)
+        click.echo("the tuned model is, byte for byte, the recipe's")
+    for path in files:
+        click.echo(f"wrote {path}")
+
+
+@cli.command()
+@MODEL
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def inspect(model: Path, as_json: bool) -> None:
+    """Print what MODEL is: nodes, parameters, MACs, operators, inputs, outputs, and what is odd about it."""
+    from workbench.graph.inspect import summary
+    from workbench.graph.load import load_model
+
+    found = summary(load_model(model))
+    click.echo(found.to_json() if as_json else found.text())
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what is installed, which backends work here, and why the others do not."""
+    from workbench.backends.registry import backends
+    from workbench.recipe.environment import environment
+
+    for name, version in environment().items():
+        click.echo(f"{name:16} {version}")
+    click.echo()
+    for backend in backends():
+        click.echo(f"{backend.name:16} {'works' if backend.works else 'does not work'}: {backend.reason}")

@@ -1,0 +1,236 @@
+"""The main jobs from files to files: tune a model, replay a recipe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.calibration.methods import DEFAULT_METHOD, Method
+from workbench.errors import RecipeError
+from workbench.files import prepare_folder, write_bytes, write_text
+from workbench.handoff.page import page
+from workbench.handoff.report import before_after, report, text_table
+from workbench.recipe.document import CalibrateStep, Recipe
+from workbench.recipe.environment import environment
+from workbench.recipe.gates import Verdict, check_gates
+from workbench.recipe.replay import check_result
+from workbench.session import Workbench, open_model, open_recipe
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    from workbench.backends.compare import Comparison
+    from workbench.session import PreprocessingLike
+
+__all__ = ["OUTPUTS", "Moved", "TuneResult", "recalibrate", "replay_to", "tune_to"]
+
+OUTPUTS = ("tuned.onnx", "recipe.yaml", "report.json", "report.html")
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a tuning came to.
+
+    Parameters
+    ----------
+    workbench
+        With the recipe and the tuned model.
+    comparison
+        Original against tuned.
+    verdicts
+        What became of each gate.
+    files
+        What was written.
+    """
+
+    workbench: Workbench
+    comparison: Comparison
+    verdicts: tuple[Verdict, ...]
+    files: tuple[Path, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate was met."""
+        return all(verdict.passed for verdict in self.verdicts)
+
+    def table(self) -> str:
+        """Return the before/after table as text."""
+        return text_table(before_after(self.workbench, self.comparison))
+
+
+def tune_to(
+    out: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    samples: object,
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    max_drop: float | None = None,
+    min_sqnr: float | None = None,
+    method: Method = DEFAULT_METHOD,
+    percentile: float = 99.99,
+    batch: int = 1,
+    preprocessing: PreprocessingLike = None,
+    evaluation: object = None,
+    runs: int = 30,
+) -> TuneResult:
+    """Tune a model by the best practice; write the model, its recipe and the report in two forms (`OUTPUTS`).
+
+    Parameters
+    ----------
+    out
+        The folder to write to: new, empty, or holding the results of an earlier tuning.
+    model
+        The ONNX file.
+    samples
+        What to calibrate on; see `workbench.calibration.sources.open_samples`.
+    labels
+        One class index a sample that is compared on.
+    max_drop, min_sqnr
+        Gates: percentage points of top-1 that may be lost; SQNR in dB that the worst output must reach.
+    method, percentile
+        How ranges are picked.
+    batch
+        Samples a run for a model of dynamic batch.
+    preprocessing
+        For folders of images.
+    evaluation
+        What to compare on; the calibration's samples where left out.
+    runs
+        Timed runs of each model.
+
+    Raises
+    ------
+    WorkbenchError
+        Whatever is wrong with the input, before anything is written.
+    """
+    folder = prepare_folder(out, OUTPUTS)
+    wb = open_model(model)
+    wb.prepare()
+    wb.calibrate(samples, method=method, percentile=percentile, batch=batch, preprocessing=preprocessing)
+    if max_drop is not None:
+        wb.require("top1_drop", at_most=max_drop)
+    if min_sqnr is not None:
+        wb.require("sqnr_db", at_least=min_sqnr)
+    wb.tune()
+    comparison = wb.compare(evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+    verdicts = tuple(check_gates(wb.recipe.gates, comparison))
+    content = json.dumps(report(wb, comparison, verdicts), indent=1)
+    document = page(wb, comparison, verdicts)
+    files = (
+        write_bytes(folder / "tuned.onnx", wb.tuned.to_bytes()),
+        wb.recipe.save(folder / "recipe.yaml"),
+        write_text(folder / "report.json", content),
+        write_text(folder / "report.html", document),
+    )
+    return TuneResult(wb, comparison, verdicts, files)
+
+
+def replay_to(
+    out: str | os.PathLike[str], recipe: str | os.PathLike[str], *, model: str | os.PathLike[str] | None = None
+) -> tuple[Path, ...]:
+    """Make the tuned model of a recipe again, byte for byte, without a forward pass.
+
+    Parameters
+    ----------
+    out
+        The folder for ``tuned.onnx`` and ``recipe.yaml``.
+    recipe
+        The recipe.
+    model
+        Where its model is, if not where the recipe says.
+
+    Raises
+    ------
+    RecipeError
+        Another model, or a result that is not the recipe's; then nothing is written.
+    """
+    wanted = Recipe.load(recipe)
+    wb = open_recipe(recipe, model=model)
+    content = wb.tune().model.to_bytes()
+    check_result(wanted, content, environment())
+    folder = prepare_folder(out, OUTPUTS)
+    return write_bytes(folder / "tuned.onnx", content), wb.recipe.save(folder / "recipe.yaml")
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A range that another calibration found elsewhere.
+
+    Parameters
+    ----------
+    tensor
+        The tensor.
+    before, after
+        The thresholds; `None` where it had none.
+    """
+
+    tensor: str
+    before: float | None
+    after: float | None
+
+    @property
+    def change(self) -> float:
+        """Relative change; infinite where there was no range before, or is none any more."""
+        if self.before is None or self.after is None:
+            return float("inf")
+        return self.after / self.before - 1.0
+
+
+def recalibrate(
+    out: str | os.PathLike[str],
+    recipe: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | None = None,
+    samples: object = None,
+) -> tuple[list[Moved], tuple[Path, ...]]:
+    """Replay a recipe with its calibrations measured again, and say what moved.
+
+    Parameters
+    ----------
+    out
+        The folder for the new ``tuned.onnx`` and ``recipe.yaml``.
+    recipe
+        The recipe.
+    model
+        Where its model is, if not where the recipe says.
+    samples
+        Other samples than the recipe's.
+
+    Returns
+    -------
+    moved : list of Moved
+        Every range that is not what it was, the largest change first.
+    files : tuple of Path
+        What was written.
+
+    Raises
+    ------
+    RecipeError
+        The recipe has no calibration, or its samples were not a file or folder and none are given.
+    """
+    old = open_recipe(recipe, model=model)
+    folder = prepare_folder(out, OUTPUTS)
+    if not old.recipe.of_kind(CalibrateStep):
+        raise RecipeError("the recipe has no calibration", where=recipe, fix="Replay it without --recalibrate.")
+    wb = Workbench(old.source, recipe=old.recipe.model_copy(update={"steps": (), "tuned": None}))
+    for step in old.recipe.steps:
+        if not isinstance(step, CalibrateStep):
+            wb.do(step)
+            continue
+        source = step.samples.source
+        if samples is None and "path" not in source:
+            raise RecipeError("its samples were no file", where=recipe, fix="Give them: --samples.")
+        wb.calibrate(
+            samples if samples is not None else source["path"],
+            method=step.method,
+            percentile=step.percentile if step.percentile is not None else 99.99,
+            batch=step.batch,
+            preprocessing=source.get("preprocessing"),
+        )
+    content = wb.tune().model.to_bytes()
+    names = [*old.ranges, *(name for name in wb.ranges if name not in old.ranges)]
+    moved = [Moved(name, old.ranges.get(name), wb.ranges.get(name)) for name in names]
+    changed = sorted((m for m in moved if m.before != m.after), key=lambda m: -abs(m.change))
+    return changed, (write_bytes(folder / "tuned.onnx", content), wb.recipe.save(folder / "recipe.yaml"))

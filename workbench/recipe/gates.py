@@ -1,0 +1,51 @@
+"""Gates: conditions that a tuned model has to meet, checked against what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from workbench.backends.compare import Comparison
+    from workbench.recipe.document import Gate
+
+__all__ = ["Verdict", "check_gates"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one gate.
+
+    Parameters
+    ----------
+    gate
+        The condition, as text.
+    value
+        What was measured; `None` where nothing was.
+    passed
+        Whether the condition holds; what was not measured does not pass.
+    """
+
+    gate: str
+    value: float | None
+    passed: bool
+
+
+def check_gates(gates: Iterable[Gate], comparison: Comparison) -> list[Verdict]:
+    """Check every gate against a comparison."""
+    return [_check(gate, _measured(gate.metric, comparison)) for gate in gates]
+
+
+def _check(gate: Gate, value: float | None) -> Verdict:
+    return Verdict(str(gate), value, value is not None and gate.holds(value))
+
+
+def _measured(metric: str, comparison: Comparison) -> float | None:
+    if metric == "top1_drop":
+        return None if comparison.accuracy is None else comparison.accuracy.drop
+    if metric == "latency_ratio":
+        before, after = comparison.original_latency, comparison.tuned_latency
+        return None if before is None or after is None else after.median_ms / before.median_ms
+    return comparison.worst_sqnr_db

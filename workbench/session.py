@@ -1,0 +1,397 @@
+"""The workbench as a notebook sees it: one object, each action a line of the recipe."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from workbench.backends.compare import Comparison, compare
+from workbench.calibration.methods import DEFAULT_METHOD, Method, ranges
+from workbench.calibration.sources import Preprocessing, load_labels, open_samples
+from workbench.errors import RecipeError
+from workbench.graph.edits.registry import edit_by_name
+from workbench.graph.load import load_model
+from workbench.precision.lowering import Lowered, activation_tensors, lower, needed_opset
+from workbench.precision.plan import BEST_PRACTICE, Precision, PrecisionPlan, Resolution
+from workbench.recipe.document import (
+    CalibrateStep,
+    Gate,
+    ModelReference,
+    PrecisionStep,
+    RangeStep,
+    Recipe,
+    SamplesReference,
+    Tuned,
+    ranges_hash,
+)
+from workbench.recipe.environment import environment
+from workbench.recipe.replay import State, check_model, start
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+    from pydantic import BaseModel
+
+    from workbench.calibration.samples import Samples
+    from workbench.calibration.statistics import Statistics
+    from workbench.graph.edits.base import Edit, EditResult
+    from workbench.graph.model import Model
+
+__all__ = ["Plan", "PreprocessingLike", "Workbench", "open_model", "open_recipe"]
+
+PreprocessingLike = Preprocessing | Mapping[str, Any] | str | None
+"""Preprocessing itself, its fields as a recipe keeps them, or the command line's text."""
+
+
+def open_model(path: str | os.PathLike[str]) -> Workbench:
+    """Open an ONNX file on a new workbench.
+
+    Raises
+    ------
+    ModelError
+        It cannot be loaded; the message says why.
+    """
+    return Workbench(load_model(path))
+
+
+def open_recipe(path: str | os.PathLike[str], *, model: str | os.PathLike[str] | None = None) -> Workbench:
+    """Open a recipe with its model, every step done again.
+
+    Parameters
+    ----------
+    path
+        The recipe.
+    model
+        Where its model is now, if not where the recipe says.
+
+    Raises
+    ------
+    RecipeError
+        The recipe cannot be read, or the model is not the one it was made for.
+    """
+    recipe = Recipe.load(path)
+    source = load_model(recipe.model.file if model is None else model)
+    check_model(recipe, source)
+    return Workbench(source, recipe=recipe)
+
+
+class Workbench:
+    """One model on its way: what was done to it is `recipe`, what became of it is `model`.
+
+    Everything that changes something appends a step to the recipe; nothing else is remembered but measurements.
+
+    Parameters
+    ----------
+    source
+        The model as it was loaded.
+    recipe
+        Steps that are to be done at once; none where left out.
+    """
+
+    def __init__(self, source: Model, *, recipe: Recipe | None = None) -> None:
+        self.source = source
+        file = str(source.path.resolve()) if source.path is not None else source.name
+        self.recipe = recipe or Recipe(model=ModelReference(file=file, sha256=source.digest), environment=environment())
+        self._state = start(self.recipe, source)
+        self._undone: list[tuple[Recipe, State]] = []
+        self._lowered: Lowered | None = None
+        self._samples: tuple[Samples, int] | None = None
+        self.statistics: Statistics | None = None
+        """What the last calibration saw, for pictures and other methods; not part of the recipe."""
+
+    def __repr__(self) -> str:
+        return f"<Workbench {self.source.name}: {len(self.recipe.steps)} steps, {len(self.model.nodes)} nodes>"
+
+    # What there is
+
+    @property
+    def model(self) -> Model:
+        """The model after the edits so far, in floating point."""
+        return self._state.model
+
+    @property
+    def ranges(self) -> Mapping[str, float]:
+        """Tensor name to clipping threshold, as calibrated and overridden."""
+        return self._state.ranges
+
+    @property
+    def plan(self) -> Plan:
+        """The precision plan, to look at and to change."""
+        return Plan(self)
+
+    @property
+    def tuned(self) -> Model:
+        """The lowered model; made by `tune` where it was not made since the last change."""
+        return (self._lowered or self.tune()).model
+
+    # What changes something
+
+    def edit(self, edit: str | Edit, **arguments: Any) -> EditResult:
+        """Apply a surgery step; it enters the recipe if it changed anything.
+
+        Parameters
+        ----------
+        edit
+            The edit's name (``"fold_constants"``) with its arguments, or the edit itself.
+
+        Raises
+        ------
+        EditError
+            There is no such edit, it does not apply, or it would leave an invalid graph; the model stays as it was.
+        """
+        step = edit_by_name(edit, **arguments) if isinstance(edit, str) else edit
+        result = step(self.model)
+        if result.changed:
+            self.do(step)
+        return result
+
+    def prepare(self) -> None:
+        """Bring the model into the form that quantization wants.
+
+        Folds constants, raises the operator set where Q/DQ needs it, and folds BatchNormalization away.
+        """
+        self.edit("fold_constants")
+        conversion = needed_opset(self.model, _everything(self.model))
+        if conversion is not None:
+            self.edit(conversion)
+            # A conversion turns attributes into constants.
+            self.edit("fold_constants")
+        self.edit("fold_batch_norm")
+
+    def calibrate(
+        self,
+        samples: object,
+        *,
+        method: Method = DEFAULT_METHOD,
+        percentile: float = 99.99,
+        batch: int = 1,
+        preprocessing: PreprocessingLike = None,
+    ) -> Statistics:
+        """Run the samples once, and pick a range for every tensor that could be quantized.
+
+        Parameters
+        ----------
+        samples
+            Anything that `workbench.calibration.sources.open_samples` takes.
+        method
+            ``minmax``, ``percentile``, ``entropy`` or ``mse``.
+        percentile
+            For the method of that name.
+        batch
+            Samples a run for a model of dynamic batch.
+        preprocessing
+            For a folder of images.
+
+        Returns
+        -------
+        Statistics
+            What was seen; other methods follow from it without another pass.
+
+        Raises
+        ------
+        SamplesError
+            The samples do not fit the model or hold NaN or infinity.
+        """
+        from workbench.calibration.observe import observe
+
+        data = self.open_samples(samples, preprocessing=preprocessing)
+        tensors = activation_tensors(self.model, _everything(self.model))
+        statistics = observe(self.model, tensors, data, batch=batch)
+        found = {name: chosen.amax for name, chosen in ranges(statistics, method, percentile=percentile).items()}
+        self.do(
+            CalibrateStep(
+                method=method,
+                percentile=percentile if method == "percentile" else None,
+                batch=batch,
+                samples=SamplesReference(source=data.describe(), count=len(data), fingerprint=data.fingerprint),
+                ranges=found,
+                sha256=ranges_hash(found),
+            )
+        )
+        self.statistics, self._samples = statistics, (data, batch)
+        return statistics
+
+    def set_range(self, tensor: str, amax: float) -> None:
+        """Set one tensor's clipping threshold by hand."""
+        self.do(RangeStep(tensor=tensor, amax=amax))
+
+    def require(self, metric: str, *, at_most: float | None = None, at_least: float | None = None) -> None:
+        """Add a gate: a condition that the tuned model has to meet. See `workbench.recipe.document.Gate`."""
+        gate = Gate.model_validate({"metric": metric, "at_most": at_most, "at_least": at_least})
+        self.recipe = self.recipe.model_copy(update={"gates": (*self.recipe.gates, gate)})
+
+    def undo(self) -> None:
+        """Take the recipe's last step back.
+
+        Raises
+        ------
+        RecipeError
+            There is none.
+        """
+        if not self.recipe.steps:
+            raise RecipeError("there is nothing to undo", where=self.source.name)
+        self._undone.append((self.recipe, self._state))
+        self.recipe = self.recipe.model_copy(update={"steps": self.recipe.steps[:-1], "tuned": None})
+        self._state, self._lowered = start(self.recipe, self.source), None
+
+    def redo(self) -> None:
+        """Do the step again that was undone last.
+
+        Raises
+        ------
+        RecipeError
+            None was undone since the last change.
+        """
+        if not self._undone:
+            raise RecipeError("there is nothing to redo", where=self.source.name)
+        self.recipe, self._state = self._undone.pop()
+        self._lowered = None
+
+    # What comes out
+
+    def tune(self) -> Lowered:
+        """Lower the plan into the graph: explicit Q/DQ, ready for every backend.
+
+        Where no rule was added the best practice is: INT8 for what multiplies and for residual Adds.
+
+        Raises
+        ------
+        PrecisionError
+            A tensor that is to be INT8 has no range.
+        """
+        if not self.recipe.of_kind(PrecisionStep):
+            for rule in BEST_PRACTICE.rules:
+                self.plan.set(rule.select, rule.precision)
+        resolution = self._state.resolve()
+        lowered = lower(self.model, resolution, self.ranges, weight_storage=self.recipe.weight_storage)
+        digest = hashlib.sha256(lowered.model.to_bytes()).hexdigest()
+        self.recipe = self.recipe.model_copy(update={"tuned": Tuned(sha256=digest), "environment": environment()})
+        self._lowered = lowered
+        return lowered
+
+    def compare(
+        self,
+        samples: object = None,
+        *,
+        labels: str | os.PathLike[str] | npt.NDArray[np.int64] | None = None,
+        batch: int | None = None,
+        preprocessing: PreprocessingLike = None,
+        runs: int = 30,
+    ) -> Comparison:
+        """Run the source and the tuned model on ONNX Runtime, and say how far apart they are.
+
+        Where edits changed the model's inputs or outputs, the edited floating-point model stands in for the source.
+
+        Parameters
+        ----------
+        samples
+            What to run; the calibration's samples where left out.
+        labels
+            One class index a sample, as an array or a file: top-1 is measured.
+        batch
+            Samples a run for a model of dynamic batch; the calibration's where left out.
+        preprocessing
+            For a folder of images.
+        runs
+            Timed runs; 0 measures no latency.
+        """
+        data, used = self._samples or (None, 1)
+        if samples is not None:
+            data = self.open_samples(samples, preprocessing=preprocessing)
+        if data is None:
+            raise RecipeError("there are no samples to compare on", fix="Give some: wb.compare(samples).")
+        indices = None if labels is None else load_labels(labels, len(data))
+        reference = self.source if _same_interface(self.source, self.tuned) else self.model
+        return compare(reference, self.tuned, data, labels=indices, batch=batch or used, runs=runs)
+
+    def open_samples(self, source: object, *, preprocessing: PreprocessingLike = None) -> Samples:
+        """Open samples for this model; see `workbench.calibration.sources.open_samples`."""
+        if isinstance(preprocessing, str):
+            preprocessing = Preprocessing.parse(preprocessing)
+        elif isinstance(preprocessing, Mapping):
+            preprocessing = Preprocessing.model_validate(preprocessing)
+        return open_samples(source, self.model, preprocessing=preprocessing)
+
+    def do(self, step: BaseModel) -> None:
+        """Do one step of a recipe and append it."""
+        state = self._state.after(step)
+        self.recipe = self.recipe.with_step(step)
+        self._state, self._lowered = state, None
+        self._undone.clear()
+
+
+class Plan:
+    """The precision plan of a workbench.
+
+    Parameters
+    ----------
+    owner
+        Whose plan it is; changes go to its recipe.
+    """
+
+    def __init__(self, owner: Workbench) -> None:
+        self._owner = owner
+
+    def __repr__(self) -> str:
+        rules = "\n".join(f"{position}. {rule}" for position, rule in enumerate(self.rules.rules))
+        return rules or "no rules yet: tune() starts from the best practice"
+
+    @property
+    def rules(self) -> PrecisionPlan:
+        """The rules, in order."""
+        return self._owner._state.plan  # noqa: SLF001 - the two are one thing in two parts
+
+    def set(self, select: str, precision: Precision) -> None:
+        """Add a rule: what `select` selects gets `precision`. Later rules win.
+
+        Raises
+        ------
+        SelectorError
+            The selector cannot be read, or selects no node.
+        """
+        from workbench.graph.selectors import select as find
+
+        find(self._owner.model, select)
+        self._owner.do(PrecisionStep(select=select, precision=precision))
+
+    def resolve(self) -> Resolution:
+        """Return what the rules decide for each node."""
+        return self.rules.resolve(self._owner.model)
+
+    def explain(self, node: str) -> str:
+        """Say which rule decided on a node, and what changed its verdict."""
+        return self.resolve().explain(node)
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a node: what was requested, what it gets, the deciding rule, and why."""
+        import pandas as pd
+
+        rows = [
+            {
+                "node": decision.node,
+                "op": decision.op_type,
+                "requested": decision.requested,
+                "precision": decision.precision,
+                "rule": decision.rule,
+                "reason": "; ".join(decision.reasons),
+            }
+            for decision in self.resolve().decisions.values()
+        ]
+        table: pd.DataFrame = pd.DataFrame(rows)
+        table["rule"] = table["rule"].astype("Int64")
+        return table
+
+
+def _everything(model: Model) -> Resolution:
+    """Everything that can be INT8 is: what a calibration should look at, whatever the plan says today."""
+    return PrecisionPlan().with_rule("*", "int8").resolve(model)
+
+
+def _same_interface(a: Model, b: Model) -> bool:
+    return [(t.name, t.shape, t.dtype) for t in (*a.inputs, *a.outputs)] == [
+        (t.name, t.shape, t.dtype) for t in (*b.inputs, *b.outputs)
+    ]
