@@ -23,7 +23,7 @@ class _Builder:
         self.weights: list[onnx.TensorProto] = []
 
     def weight(self, name: str, shape: tuple[int, ...], fan_in: int) -> str:
-        # Student's t with 5 degrees of freedom has tails like trained weights; the factor keeps the variance (He et al.).
+        # Student's t with 5 degrees of freedom has tails like trained weights; the factor keeps the variance.
         values = self.random.standard_t(5, shape) * np.sqrt(2.0 / fan_in * 3 / 5)
         return self.constant(name, values.astype(np.float32))
 
