@@ -1,0 +1,64 @@
+"""What is declared, installed and imported agrees."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("onnxruntime", "matplotlib", "pandas", "tensorrt", "tensorrt_rtx", "onnx", "numpy", "pydantic", "anywidget")
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def normalized(requirement: str) -> tuple[str, str]:
+    name, version = re.fullmatch(r"([A-Za-z0-9_.-]+)\s*(.*)", requirement).groups()
+    return name.lower(), version.replace(" ", "")
+
+
+def test_environment_yml_is_in_step_with_pyproject(project):
+    wanted = {normalized(r) for r in (*project["dependencies"], *project["optional-dependencies"]["lab"])}
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    plain = [entry for entry in entries if isinstance(entry, str)]
+    pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
+    have = {normalized(r) for r in (*plain, *pip) if not r.startswith(("python ", "--")) and r != "pip"}
+    assert have == wanted
+
+
+def test_conda_allows_the_pythons_that_pyproject_allows(project):
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert "python " + project["requires-python"] + ",<3.14" in entries
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, workbench; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not set(out.stdout.split()) & set(HEAVY)
+
+
+def test_the_lazy_names_are_really_there():
+    import workbench
+
+    assert all(getattr(workbench, name) is not None for name in workbench.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = workbench.no_such_name
+
+
+@pytest.mark.parametrize("module", ["graph", "graph.edits", "calibration", "precision", "backends", "engine", "views"])
+def test_sub_packages_load_nothing_heavy(module):
+    code = f"import sys, workbench.{module}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not set(out.stdout.split()) & set(HEAVY)
