@@ -109,8 +109,8 @@ def diff(before: Model, after: Model) -> GraphDiff:
     """Compare two models.
 
     Nodes are matched by address. A node that only changed its address (the same operator making the same tensors) is
-    renamed, not removed and added. Weights are compared by the SHA-256 of their bytes, and where they differ by relative
-    norm.
+    renamed, not removed and added. Weights are compared by the SHA-256 of their bytes, and, where they differ,
+    by relative norm.
     """
     renamed = _renamed(before, after)
     return GraphDiff(

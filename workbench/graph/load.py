@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -159,14 +160,31 @@ def _check_external(proto: onnx.ModelProto, folder: Path | None, where: object) 
                 where=where,
                 fix="Copy it beside the model.",
             )
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+        end = _end_of(tensor, where)
         if end > target.stat().st_size:
             raise ModelError(
                 f"the external data file {location!r} is too short for weight {tensor.name!r}",
                 where=where,
                 fix="Copy it again; it is truncated.",
             )
+
+
+def _end_of(tensor: onnx.TensorProto, where: object) -> int:
+    """Return where a weight ends in its external file, in bytes."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    size = math.ceil(math.prod(tensor.dims) * ir.DataType(tensor.data_type).itemsize)
+    try:
+        offset, length = int(entries.get("offset") or 0), int(entries.get("length") or size)
+    except ValueError:
+        offset = length = -1
+    if offset < 0 or length != size:
+        raise ModelError(
+            f"weight {tensor.name!r} has {size} bytes, and its external data is said to be at offset "
+            f"{entries.get('offset')} with length {entries.get('length')}",
+            where=where,
+            fix="Export it again.",
+        )
+    return offset + length
 
 
 def _repeated_value_info(proto: onnx.ModelProto) -> Iterator[Quirk]:
