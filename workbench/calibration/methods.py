@@ -226,13 +226,21 @@ def _percentile(tensor: TensorStatistics, fraction: float) -> float:
 def _uniform(tensor: TensorStatistics, bins: int) -> NDArray[np.float64]:
     """Return the counts of magnitudes in equal bins from 0 to the largest, the first one empty: float64 array (bins,).
 
-    The first bin holds zeros and what any threshold rounds to zero; left in, it would decide alone. Values stay whole:
-    how many bins are empty matters where values are few.
+    The first bin holds zeros and what any threshold rounds to zero; left in, it would decide alone. A bin whose
+    neighbours are empty holds one value, or the like of it many times (an image's padding), which starts the bin: it is
+    moved whole. Other counts are spread over their bin and rounded, for how many bins are empty matters too.
     """
-    below = np.append(0, tensor.magnitudes.cumsum())
-    cumulative = np.rint(np.interp(np.linspace(0, tensor.amax, bins + 1), tensor.edges, below))
-    cumulative[0], cumulative[-1] = cumulative[1], below[-1]
-    return np.diff(cumulative)
+    counts, edges = tensor.magnitudes, tensor.edges
+    around = np.concatenate([[0], counts, [0]])
+    alone = (around[:-2] == 0) & (around[2:] == 0)
+    below = np.append(0, np.where(alone, 0, counts).cumsum())
+    cumulative = np.rint(np.interp(np.linspace(0, tensor.amax, bins + 1), edges, below))
+    cumulative[-1] = below[-1]
+    result = np.diff(cumulative)
+    place = np.minimum((edges[:-1][alone] * (bins / tensor.amax)).astype(np.int64), bins - 1)
+    result += np.bincount(place, counts[alone], bins)
+    result[0] = 0
+    return np.asarray(result)
 
 
 _ENTROPY_BINS = 2048
