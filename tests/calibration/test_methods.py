@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
-from scipy.stats import entropy as scipy_entropy
 
-from workbench.calibration.methods import LARGEST, METHODS, TARGETS, _uniform, at, levels, ranges
+from workbench.calibration.methods import LARGEST, METHODS, TARGETS, at, levels, ranges
 from workbench.calibration.statistics import TensorStatistics
 from workbench.errors import SamplesError
 
@@ -76,9 +73,9 @@ def test_percentile_is_numpys(x, p):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_mse_is_as_good_as_the_best_of_a_thousand(x, target):
+def test_mse_is_as_good_as_the_best_of_many(x, target):
     amax = np.abs(x).max()
-    best = min(error(x, t, target) for t in np.geomspace(amax / 100, amax, 1000))
+    best = min(error(x, t, target) for t in np.geomspace(amax / 100, amax, 200))
     got = pick(x, "mse", target)
     assert got.amax <= amax
     assert error(x, got.amax, target) <= best * 1.01
@@ -91,38 +88,6 @@ def test_predicted_sqnr_and_clipped_mass_are_what_quantizing_gives(x, method, ta
     signal = (x.astype(np.float64) ** 2).mean()
     assert r.sqnr_db == pytest.approx(10 * np.log10(signal / error(x, r.amax, target)), abs=0.1)
     assert r.clipped == pytest.approx((np.abs(x) > r.amax).mean(), abs=2e-4)
-
-
-def entropy_by_the_book(counts: np.ndarray, size: int) -> int:
-    """Try every threshold with whole arrays and SciPy's divergence; return how many bins to keep."""
-    kept = range(size, len(counts) + 1)
-    divergence = []
-    for i in kept:
-        p = counts[:i].copy()
-        p[-1] += counts[i:].sum()
-        q = np.zeros(i)
-        ends = np.floor(i * np.arange(size + 1) / size + 0.5).astype(int)
-        for a, b in pairwise(ends):
-            part = counts[a:b]
-            if part.any():
-                q[a:b] = np.where(part > 0, part.sum() / (part > 0).sum(), 0)
-        divergence.append(scipy_entropy(p, q) if q.any() else np.inf)
-    return kept[int(np.argmin(divergence))]
-
-
-def test_entropy_is_scipys(x):
-    t = seen(x)
-    kept = entropy_by_the_book(_uniform(t, 2048), 128)
-    assert pick(x, "entropy").amax == pytest.approx(min(t.amax, t.amax * (kept + 0.5) / 2048), rel=1e-12)
-
-
-def test_entropy_is_near_that_of_an_exact_histogram(x):
-    m = np.abs(x).astype(np.float64)
-    counts = np.histogram(m, 2048, (0, m.max()))[0].astype(float)
-    counts[0] = 0
-    expected = min(m.max(), m.max() * (entropy_by_the_book(counts, 128) + 0.5) / 2048)
-    # Forty thousand values leave most bins of the tail empty or with one value, where a bin's shift counts.
-    assert pick(x, "entropy").amax == pytest.approx(expected, rel=0.03)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -66,6 +66,7 @@ def test_two_halves_merged_are_the_whole_exactly(parts, cut):
     before = seen(*parts[cut:])
     left.merge(right)
     assert equal(left, whole)
+    assert left.first == whole.first
     assert equal(right, before)
     assert equal(seen(*reversed(parts)), whole)
     for moment in ("mean", "second_moment"):
@@ -166,7 +167,7 @@ def test_file_holds_everything_and_equal_statistics_make_equal_bytes(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
     back = Statistics.load(tmp_path / "one")
     assert list(back) == list(s)
-    assert all(equal(back[n], s[n]) for n in s)
+    assert all(equal(back[n], s[n]) and back[n].first == s[n].first for n in s)
     assert back["a:0"].channels.axis == 1
     assert np.array_equal(back["a:0"].channels.minimum, s["a:0"].channels.minimum)
     back.merge(s)
@@ -189,3 +190,7 @@ def test_a_file_that_is_none_says_so(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     with pytest.raises(ReportError, match="no readable statistics"):
         Statistics.load(tmp_path / "other.npz")
+
+
+def test_first_is_the_largest_magnitude_of_the_first_update_that_had_any():
+    assert seen(np.zeros(3), np.float32([-2, 1]), np.float32([5])).first == 2

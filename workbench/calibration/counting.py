@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["BINS", "FIRST", "MANTISSAS", "OCTAVES", "SIZES", "UNIT_EDGES", "count", "extremes"]
+__all__ = ["BINS", "FIRST", "MANTISSAS", "OCTAVES", "SIZES", "UNIT_EDGES", "compiled", "count", "extremes"]
 
 OCTAVES = 24
 _BITS = [max(11 - k, 7) for k in range(OCTAVES)]  # leading mantissa bits that name a bin, k octaves from the top
@@ -49,7 +49,7 @@ def extremes(bits: NDArray[np.uint32]) -> tuple[int, int, int, int]:
     bits
         uint32 array (n,): a view of float32 values.
     """
-    result: tuple[int, int, int, int] = _compiled()[0](bits)
+    result: tuple[int, int, int, int] = _loops()[0](bits)
     return result
 
 
@@ -74,7 +74,7 @@ def count(bits: NDArray[np.uint32], top: int) -> tuple[NDArray[np.int64], NDArra
     """
     first, shift = _slots(top)
     lanes = np.zeros((4, 1 + 2 * BINS), np.uint64)
-    _compiled()[1](bits, first, shift, lanes)
+    _loops()[1](bits, first, shift, lanes)
     packed = lanes.sum(0)
     counts = (packed >> np.uint64(40)).astype(np.int64)
     rest = (packed[1:] & np.uint64((1 << 40) - 1)).astype(np.int64).reshape(2, BINS)
@@ -83,16 +83,20 @@ def count(bits: NDArray[np.uint32], top: int) -> tuple[NDArray[np.int64], NDArra
     return bins, sums, int(counts[0])
 
 
-@cache
-def _compiled() -> tuple[Callable[..., Any], Callable[..., Any]]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function with numba, or take it from numba's cache on disk; it runs without the interpreter's lock."""
     import numba
 
     try:
-        compiled = numba.njit(nogil=True, cache=True)
-        return compiled(_extremes), compiled(_count)
+        result: Callable[..., Any] = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # there is no folder in which numba could keep its cache
-        compiled = numba.njit(nogil=True)
-        return compiled(_extremes), compiled(_count)
+        result = numba.njit(nogil=True)(function)
+    return result
+
+
+@cache
+def _loops() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    return compiled(_extremes), compiled(_count)
 
 
 def _extremes(bits: NDArray[np.uint32]) -> tuple[int, int, int, int]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from workbench.calibration.counting import BINS, UNIT_EDGES
+from workbench.calibration.entropy import entropy_threshold
 from workbench.errors import SamplesError
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _thresholds(tensors: list[TensorStatistics], method: str, target: Target, pe
     if method == "percentile":
         return [_percentile(t, percentile / 100) for t in tensors]
     if method == "entropy":
-        return [_entropy(t, len(levels(target))) for t in tensors]
+        return [entropy_threshold(t, _cells(target)) for t in tensors]
     _check_choice(method, target, percentile)
     return _mse(tensors, target)
 
@@ -223,70 +224,13 @@ def _percentile(tensor: TensorStatistics, fraction: float) -> float:
     return min(tensor.amax, float(np.interp(beyond, np.append(0, above), tensor.edges[::-1])))
 
 
-def _uniform(tensor: TensorStatistics, bins: int) -> NDArray[np.float64]:
-    """Return the counts of magnitudes in equal bins from 0 to the largest, the first one empty: float64 array (bins,).
-
-    The first bin holds zeros and what any threshold rounds to zero; left in, it would decide alone. A bin whose
-    neighbours are empty holds one value, or the like of it many times (an image's padding), which starts the bin: it is
-    moved whole. Other counts are spread over their bin and rounded, for how many bins are empty matters too.
-    """
-    counts, edges = tensor.magnitudes, tensor.edges
-    around = np.concatenate([[0], counts, [0]])
-    alone = (around[:-2] == 0) & (around[2:] == 0)
-    below = np.append(0, np.where(alone, 0, counts).cumsum())
-    cumulative = np.rint(np.interp(np.linspace(0, tensor.amax, bins + 1), edges, below))
-    cumulative[-1] = below[-1]
-    result = np.diff(cumulative)
-    place = np.minimum((edges[:-1][alone] * (bins / tensor.amax)).astype(np.int64), bins - 1)
-    result += np.bincount(place, counts[alone], bins)
-    result[0] = 0
-    return np.asarray(result)
-
-
-_ENTROPY_BINS = 2048
-
-
 @cache
-def _groups(size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the candidates (bins kept) and, for each, the edges of its groups of bins: (c,) and (c, size + 1)."""
-    kept = np.arange(size, _ENTROPY_BINS + 1)
-    return kept, np.floor(kept[:, None] * np.arange(size + 1) / size + 0.5).astype(np.int64)
-
-
-def _entropy(tensor: TensorStatistics, size: int) -> float:
-    """Return the threshold whose quantized distribution is closest to the clipped one by Kullback-Leibler divergence.
-
-    Source: S. Migacz, "8-bit Inference with TensorRT", GTC 2017, which Int8EntropyCalibrator2 descends from. Over 2048
-    equal bins of magnitude, for every threshold at a bin's end from `size` bins on: P is the distribution up to the
-    threshold with all that lies beyond added to the last bin; Q has the bins up to the threshold joined into `size`
-    groups, each group's mass spread evenly over those of its bins that are not empty; the threshold minimizes
-    KL(P || Q) = sum P log(P / Q). Since Q is constant within a group, sum P log Q takes `size` terms a threshold.
-    """
-    if not tensor.amax or not tensor.magnitudes.any():
-        return tensor.amax
-    p = _uniform(tensor, _ENTROPY_BINS)
-    kept, edges = _groups(size)
-    mass = np.append(0, p.cumsum())
-    filled = np.append(0, (p > 0).cumsum())
-    inside = np.diff(mass[edges], axis=1)
-    spread = np.diff(filled[edges], axis=1)
-    log_q = np.log(np.divide(inside, spread, out=np.ones_like(inside), where=inside > 0))
-    total = mass[-1]
-    plogp = np.append(0, _xlogx(p).cumsum())
-    beyond = total - mass[kept]
-    last = p[kept - 1]
-    # sum P log P with the mass beyond moved into the last bin, less the same with Q.
-    own = plogp[kept] - _xlogx(last) + _xlogx(last + beyond)
-    cross = (inside * log_q).sum(1) + beyond * log_q[:, -1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        divergence = (own - cross) / total - np.log(total) + np.log(mass[kept])
-    divergence[(last == 0) & (beyond > 0) | (mass[kept] == 0)] = np.inf  # P has mass where Q has none
-    best = kept[int(np.argmin(divergence))]
-    return float(min(tensor.amax, tensor.amax * (best + 0.5) / _ENTROPY_BINS))
-
-
-def _xlogx(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(x * np.log(np.where(x > 0, x, 1)))
+def _cells(target: Target) -> NDArray[np.float64]:
+    """Return where the group of each level ends, as a fraction of the threshold: equal for INT8, as TensorRT has it."""
+    if target == "int8":
+        return np.arange(129) / 128
+    q = levels(target)
+    return np.concatenate([[0.0], (q[1:] + q[:-1]) / 2, [1.0]])
 
 
 def _noise(amax: NDArray[np.float64], target: Target) -> NDArray[np.float64]:

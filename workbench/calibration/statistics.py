@@ -3,8 +3,8 @@
 The histogram (see :mod:`workbench.calibration.counting`) needs no range known in advance. Its top octave is as fine as
 an exact 2048-bin histogram over the final range, and no bin is wider than 0.8% of the values in it. When a larger
 value arrives, the bins of all octaves move down, joining neighbours where a lower octave is coarser. What is kept
-depends on which values were seen and never on their order, and all that is added up are integers: two halves merged
-are the whole, exactly.
+depends on which values were seen and not on their order, and all that is added up are integers: two halves merged are
+the whole, exactly.
 """
 
 from __future__ import annotations
@@ -90,6 +90,9 @@ class TensorStatistics:
         Values that are not zero yet below the histogram: less than 2**-23 of the top octave's start, or subnormal.
     minimum, maximum
         The exact extremes, as float32 has them; infinity and minus infinity before any finite value.
+    first
+        The largest magnitude of the first update that had any other than zero: TensorRT's entropy calibrator fits its
+        histogram to it. It alone depends on the order of updates; a merge keeps the left one's.
     top
         Biased float32 exponent of the top octave, 0 while no normal number was seen.
     counts
@@ -108,6 +111,7 @@ class TensorStatistics:
     tiny: int = 0
     minimum: float = float("inf")
     maximum: float = float("-inf")
+    first: float = 0.0
     top: int = 0
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, BINS), np.int64), repr=False)
     mantissas: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, OCTAVES), np.int64), repr=False)
@@ -196,6 +200,7 @@ class TensorStatistics:
                 self.channels.update(np.asarray(array, np.float32))
         self.values += array.size
         self.samples += samples
+        self.first = self.first or self.amax
 
     def _take(self, chunk: NDArray[np.float32]) -> None:
         signed, high, low, zeros = extremes(chunk.view(np.uint32))
@@ -253,6 +258,7 @@ class TensorStatistics:
         for name in ("values", "samples", "zeros", "nans", "infs"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.minimum, self.maximum = min(self.minimum, other.minimum), max(self.maximum, other.maximum)
+        self.first = self.first or other.first
         if self.channels is not None and other.channels is not None:
             self.channels.merge(other.channels)
 
@@ -306,7 +312,7 @@ class Statistics(dict[str, TensorStatistics]):
         arrays: dict[str, NDArray[Any]] = {
             "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
             "integers": np.array([[getattr(t, name) for name in _INTEGERS] for t in tensors], np.int64),
-            "extremes": np.array([[t.minimum, t.maximum] for t in tensors], np.float64),
+            "extremes": np.array([[t.minimum, t.maximum, t.first] for t in tensors], np.float64),
             "mantissas": np.array([t.mantissas for t in tensors], np.int64),
             # Byte by byte significance: the upper bytes are nearly all zero and cost nothing once compressed.
             "counts": counts.astype("<i8").view(np.uint8).reshape(*counts.shape, 8).transpose(3, 0, 1, 2),
@@ -346,9 +352,14 @@ class Statistics(dict[str, TensorStatistics]):
         result = cls()
         for i, entry in enumerate(head["tensors"]):
             integers = dict(zip(_INTEGERS, arrays["integers"][i].tolist(), strict=True))
-            low, high = arrays["extremes"][i].tolist()
+            low, high, first = arrays["extremes"][i].tolist()
             tensor = TensorStatistics(
-                **integers, minimum=low, maximum=high, counts=counts[i], mantissas=arrays["mantissas"][i]
+                **integers,
+                minimum=low,
+                maximum=high,
+                first=first,
+                counts=counts[i],
+                mantissas=arrays["mantissas"][i],
             )
             if entry["axis"] is not None:
                 tensor.channels = ChannelExtremes(entry["axis"], *arrays[f"channels{i}"])
