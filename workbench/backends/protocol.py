@@ -1,0 +1,289 @@
+"""What every backend can be asked, and the plain data that goes in and comes out.
+
+Precision is not here: it lives in the graph. A build option may choose how an engine is made, never in which data type
+a node runs; two exceptions that TensorRT itself imposes (TF32, and the weakly typed builder of 8.x) are named below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from workbench.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from workbench.backends.child import Child
+    from workbench.graph.model import Model
+
+__all__ = [
+    "Backend",
+    "BuildOptions",
+    "Capabilities",
+    "Engine",
+    "LayerTime",
+    "ShapeRange",
+    "Timing",
+    "TimingOptions",
+]
+
+Shape = tuple[int, ...]
+TensorRTType = Literal["fp16", "bf16", "int8", "fp8"]
+TacticSource = Literal["CUBLAS", "CUBLAS_LT", "CUDNN", "EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """The shapes one input may take in one optimization profile; the engine is tuned for `opt`.
+
+    For an input that holds a shape (TensorRT calls it a shape tensor) the three hold its values instead.
+    """
+
+    min: Shape
+    opt: Shape
+    max: Shape
+
+    def __post_init__(self) -> None:
+        if not len(self.min) == len(self.opt) == len(self.max):
+            raise BackendError(
+                f"the shapes min {self.min}, opt {self.opt}, max {self.max} differ in rank",
+                fix="Give all three the rank of the input.",
+            )
+        if not all(a <= b <= c for a, b, c in zip(self.min, self.opt, self.max, strict=True)):
+            raise BackendError(
+                f"min <= opt <= max does not hold on every axis: {self.min}, {self.opt}, {self.max}",
+                fix="Order the three shapes.",
+            )
+
+    @classmethod
+    def fixed(cls, shape: Shape) -> ShapeRange:
+        """Return the range that holds one shape."""
+        return cls(tuple(shape), tuple(shape), tuple(shape))
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How an engine is built.
+
+    Parameters
+    ----------
+    profiles
+        Optimization profiles for dynamic shapes: input name to its range, several where wanted. None lets the backend
+        take its documented default.
+    workspace_bytes
+        Upper limit on scratch memory during the build and in the engine. None leaves the GPU's whole memory.
+    optimization_level
+        Builder optimization level, 0 (fastest build) to 5; None is the builder's own default, 3.
+    timing_cache
+        Path of a timing cache, read where it exists and written after the build.
+    version_compatible
+        The engine also loads in newer TensorRT versions of the same major version.
+    hardware_compatible
+        The engine also runs on other GPUs of the Ampere architecture and newer.
+    tactic_sources
+        Libraries that tactics may come from; None leaves the default.
+    refit, strip
+        The weights can be changed in the engine; the engine is written without its weights.
+    tf32
+        FP32 convolutions and matrix products may use the tensor cores' TF32 (10-bit mantissa, 8-bit exponent), as
+        TensorRT does by default on the Ampere architecture and newer. ONNX has no name for TF32, so it is asked here.
+    weak_types
+        For the weakly typed builder of TensorRT 8.x only, for comparison: types it may choose by itself besides those
+        the graph names. None: only those the graph names.
+    calibration_cache
+        For TensorRT 8.x only, for comparison: implicit INT8 with the ranges of this TensorRT calibration cache.
+    """
+
+    profiles: tuple[Mapping[str, ShapeRange], ...] | None = None
+    workspace_bytes: int | None = None
+    optimization_level: int | None = None
+    timing_cache: str | None = None
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+    tactic_sources: tuple[TacticSource, ...] | None = None
+    refit: bool = False
+    strip: bool = False
+    tf32: bool = True
+    weak_types: tuple[TensorRTType, ...] | None = None
+    calibration_cache: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
+            raise BackendError(f"builder optimization level {self.optimization_level}", fix="Choose 0 to 5.")
+        if self.workspace_bytes is not None and self.workspace_bytes <= 0:
+            raise BackendError(f"a workspace limit of {self.workspace_bytes} bytes", fix="Give a positive number.")
+
+
+@dataclass(frozen=True)
+class TimingOptions:
+    """How an engine is timed.
+
+    Parameters
+    ----------
+    warm_up_s
+        Seconds of running before anything is measured.
+    runs
+        Measured runs.
+    shapes
+        Input shapes; None takes the model's own, or the optimum of the engine's first profile.
+    profile_index
+        The optimization profile to run in.
+    cuda_graph
+        Record one inference as a CUDA graph and replay it, which removes the launch cost of small layers.
+    streams
+        Execution contexts that run side by side, each on its own stream.
+    """
+
+    warm_up_s: float = 0.5
+    runs: int = 200
+    shapes: Mapping[str, Shape] | None = None
+    profile_index: int = 0
+    cuda_graph: bool = False
+    streams: int = 1
+
+    def __post_init__(self) -> None:
+        if self.runs < 1 or self.streams < 1 or self.warm_up_s < 0:
+            raise BackendError(
+                f"runs={self.runs}, streams={self.streams}, warm_up_s={self.warm_up_s}",
+                fix="Give at least one run and one stream, and no negative warm-up.",
+            )
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured, and under which conditions.
+
+    Attributes
+    ----------
+    median_ms, p90_ms, p95_ms, p99_ms, mean_ms
+        Latency of one inference in milliseconds: median, percentiles (linear interpolation) and mean.
+    throughput
+        Inferences a second over the whole measured span, all streams together.
+    runs, warm_up_runs
+        How many inferences were measured, and how many ran before.
+    conditions
+        Device, versions, shapes, clock source: what a reader needs to judge or repeat it.
+    """
+
+    median_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    mean_ms: float
+    throughput: float
+    runs: int
+    warm_up_runs: int
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        samples_ms: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+        *,
+        span_s: float,
+        warm_up_runs: int,
+        conditions: Mapping[str, Any],
+    ) -> Timing:
+        """Summarize latencies.
+
+        Parameters
+        ----------
+        samples_ms
+            One latency a run, in milliseconds; any shape, at least one.
+        span_s
+            Wall time of the measured part in seconds, for the throughput.
+        warm_up_runs, conditions
+            Kept as they are.
+        """
+        import numpy as np
+
+        if samples_ms.size == 0 or span_s <= 0:
+            raise BackendError("nothing was measured", fix="Time at least one run.")
+        median, p90, p95, p99 = np.percentile(samples_ms, [50, 90, 95, 99])
+        return cls(
+            median_ms=float(median),
+            p90_ms=float(p90),
+            p95_ms=float(p95),
+            p99_ms=float(p99),
+            mean_ms=float(samples_ms.mean()),
+            throughput=samples_ms.size / span_s,
+            runs=int(samples_ms.size),
+            warm_up_runs=warm_up_runs,
+            conditions=dict(conditions),
+        )
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """Time of one engine layer: median and mean over the profiled runs, in milliseconds."""
+
+    name: str
+    median_ms: float
+    mean_ms: float
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can do here.
+
+    Attributes
+    ----------
+    backend, version
+        Its name and the version of its library.
+    build, run
+        Whether it can build and run on this machine.
+    targets
+        What it can build for: ``("sm86", ...)``, or the processor's name.
+    typing
+        ``"strong"``: types follow from the graph. ``"weak"``: the builder may choose within the flags.
+    reason
+        Why it cannot build or run, where it cannot; what to install or change.
+    """
+
+    backend: str
+    version: str | None
+    build: bool
+    run: bool
+    targets: tuple[str, ...] = ()
+    typing: Literal["strong", "weak"] = "strong"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A built engine: its bytes, who made it, and the manifest that says what from and for which machine."""
+
+    backend: str
+    data: bytes = field(repr=False)
+    manifest: Mapping[str, Any]
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """What compiles, runs, times and inspects a model."""
+
+    name: str
+
+    def capabilities(self) -> Capabilities:
+        """Say what can be done here; never raises for something missing, but says what."""
+
+    def build(self, model: Model, options: BuildOptions, *, child: Child) -> Engine:
+        """Compile a model in a child process; a failure names the layer and what to try."""
+
+    def load(self, data: bytes, manifest: Mapping[str, Any]) -> Engine:
+        """Take a stored engine, refused where it does not fit this machine."""
+
+    def run(self, engine: Engine, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        """Run once: input name to array, output name to array."""
+
+    def time(self, engine: Engine, options: TimingOptions) -> Timing:
+        """Measure latency."""
+
+    def profile(self, engine: Engine, options: TimingOptions) -> tuple[LayerTime, ...]:
+        """Measure each layer."""
+
+    def inspect(self, engine: Engine) -> str:
+        """Return what the backend itself says of the engine; JSON for TensorRT."""

@@ -1,0 +1,97 @@
+"""TensorRT-RTX: a real TensorRT parser and builder that work on a machine without a GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.backends import nvinfer
+from workbench.backends.child import Child, Outcome, run
+from workbench.backends.protocol import BuildOptions, Capabilities
+from workbench.errors import BackendError
+
+if TYPE_CHECKING:
+    from workbench.graph.model import Model
+
+__all__ = ["TARGETS", "capabilities", "compile_for", "write_model"]
+
+TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+INSTALL = 'pip install "trt-workbench[rtx]"'
+ONE_FILE_LIMIT = 2**31 - 1
+
+
+def capabilities() -> Capabilities:
+    """Say whether TensorRT-RTX is installed. It builds anywhere; running needs an RTX GPU."""
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        return Capabilities(
+            "tensorrt_rtx", None, build=False, run=False, reason=f"the package tensorrt_rtx is missing: {INSTALL}"
+        )
+    from importlib.metadata import version
+
+    return Capabilities(
+        "tensorrt_rtx",
+        version("tensorrt_rtx"),
+        build=True,
+        run=False,
+        targets=TARGETS,
+        reason="the workbench builds with it, for its verdict; it does not run its engines",
+    )
+
+
+def compile_for(
+    model: Model, target: str, options: BuildOptions, *, child: Child, keep_engine: bool = False
+) -> Outcome[nvinfer.Compilation]:
+    """Parse and build a model for one compute capability, in a child process.
+
+    Parameters
+    ----------
+    model
+        The model; its node names are what errors and layers refer to.
+    target
+        One of `TARGETS`.
+    options
+        Build options.
+    child
+        Limits and callbacks of the child process.
+    keep_engine
+        Whether the engine's bytes come back.
+
+    Raises
+    ------
+    BackendError
+        TensorRT-RTX is missing, the target unknown, or an option not available.
+    ChildError
+        The native code crashed or met a limit.
+    """
+    if target not in TARGETS:
+        raise BackendError(f"unknown target {target!r}", fix=f"TensorRT-RTX builds for {', '.join(TARGETS)}.")
+    missing = capabilities()
+    if not missing.build:
+        raise BackendError("TensorRT-RTX is not installed", fix=f"Install it: {INSTALL}")
+    with tempfile.TemporaryDirectory(prefix="workbench-model-") as folder:
+        path = write_model(model, Path(folder))
+        return run(
+            child,
+            f"TensorRT-RTX for {target} on {model.name}",
+            nvinfer.compile_model,
+            "tensorrt_rtx",
+            str(path),
+            options,
+            target=target,
+            keep_engine=keep_engine,
+        )
+
+
+def write_model(model: Model, folder: Path) -> Path:
+    """Write a model as TensorRT reads it: one file where it fits, else with its weights beside it."""
+    import onnx_ir as ir
+
+    path = folder / "model.onnx"
+    weights = sum(value.const_value.nbytes for value in model.initializers.values() if value.const_value is not None)
+    if weights < ONE_FILE_LIMIT // 2:
+        path.write_bytes(model.to_bytes())
+    else:
+        ir.save(model.thaw(), path, external_data="model.weights")
+    return path

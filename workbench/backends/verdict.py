@@ -1,0 +1,444 @@
+"""The verdict of a real TensorRT compiler on a model, node by node, on a machine without a GPU.
+
+`check` runs TensorRT-RTX's own parser and builder. What it says, and what it does not:
+
+- *Accepted* means that an engine was built for the target, in the shapes of the profile; nothing was run.
+- The network is strongly typed: each tensor's type is the one the graph says. FP32 convolutions and matrix products
+  may still run as TF32 on the Ampere architecture and newer (`BuildOptions.tf32`), which no graph can express.
+- `NodeVerdict.types` is what the network has. Whether a Q/DQ pair became an INT8 kernel is decided in the engine;
+  `NodeVerdict.arithmetic` is INT8 where every operand comes straight out of a dequantization, so that it can.
+- The parser stops at some errors. Nodes behind them are *not reached*, or *suspected* where they carry a known cause.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from workbench.backends import tensorrt_rtx
+from workbench.backends.causes import Cause, Fix, Site, find_cause
+from workbench.backends.child import Child, ChildError, Outcome
+from workbench.backends.protocol import BuildOptions, ShapeRange
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
+    import onnx
+    import pandas as pd
+
+    from workbench.backends.nvinfer import Compilation, NetworkLayer, ProfileInput
+    from workbench.graph.model import Model
+
+__all__ = ["NodeVerdict", "Problem", "Status", "Verdict", "check"]
+
+Status = Literal["accepted", "changed", "refused", "suspected", "undecided", "not reached", "parsed"]
+
+DEFAULT_LIMITS = Child(timeout_s=900.0, memory_bytes=16 * 2**30)
+
+NO_GPU = "CUDA driver version is insufficient"
+RECURRENT = ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")
+_NO_GPU_NOISE = re.compile(r"\n?\[checkMacros\.cpp::catchCudaError[^\n]*cudaError 35[^\n]*")
+
+
+@dataclass(frozen=True)
+class NodeVerdict:
+    """What became of one node.
+
+    Attributes
+    ----------
+    node, op
+        Its address in the model, and its operator (with the domain where it is not ONNX's own).
+    status
+        ``accepted``: in the built engine. ``changed``: in the engine, but computing something else than the graph says.
+        ``refused``: by the parser or the builder. ``suspected``: not judged, but it carries a known cause.
+        ``undecided``: needs a GPU to tell. ``not reached``: the parser stopped before. ``parsed``: it passed the
+        parser, but the build failed elsewhere.
+    reason, cause, fix
+        Why, in one sentence; the known cause's name; what helps. None where there is nothing to say or nothing known.
+    message
+        The compiler's own words.
+    layers
+        How many network layers it became; 0 for what the parser folded into constants or shapes.
+    types
+        Data types of its outputs in the network.
+    arithmetic
+        The type its main layer may compute in; INT8 or FP8 where every operand is dequantized right before.
+    """
+
+    node: str
+    op: str
+    status: Status
+    reason: str | None = None
+    cause: str | None = None
+    fix: Fix | None = None
+    message: str | None = None
+    layers: int = 0
+    types: tuple[str, ...] = ()
+    arithmetic: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A failure that no single node is to blame for, as far as the compiler says."""
+
+    reason: str
+    fix: Fix | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the compiler says of a model for one target.
+
+    Attributes
+    ----------
+    accepted
+        An engine was built.
+    nodes
+        One entry a node, in the model's order.
+    problems
+        Failures that belong to no node.
+    layers
+        The layers of the strongly typed network, with their types and source nodes; as far as the parser came.
+    profile
+        The shapes of dynamic inputs it was built for.
+    engine_bytes, parse_s, build_s, peak_bytes
+        Size of the engine, wall seconds in parser and builder, peak memory of the child process.
+    log
+        All that the library printed.
+    """
+
+    model: str
+    target: str
+    compiler: str
+    accepted: bool
+    nodes: tuple[NodeVerdict, ...]
+    problems: tuple[Problem, ...]
+    layers: tuple[NetworkLayer, ...]
+    profile: tuple[ProfileInput, ...]
+    engine_bytes: int | None
+    parse_s: float
+    build_s: float
+    peak_bytes: int
+    log: tuple[str, ...]
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the answer needs a GPU: nothing is refused for a reason that is known to hold."""
+        kinds = {node.status for node in self.nodes}
+        return not self.accepted and "undecided" in kinds and "refused" not in kinds and not self.problems
+
+    @property
+    def refused(self) -> tuple[NodeVerdict, ...]:
+        """The nodes that were refused."""
+        return tuple(node for node in self.nodes if node.status == "refused")
+
+    @property
+    def fixes(self) -> tuple[Fix, ...]:
+        """The edits that the workbench knows for what is wrong, each once, in the order of the nodes."""
+        found: list[Fix] = []
+        for node in self.nodes:
+            if node.fix is not None and node.fix.edit is not None and node.fix not in found:
+                found.append(node.fix)
+        return tuple(found)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the nodes as a table, one row a node."""
+        import pandas as pd
+
+        rows: list[dict[str, object]] = [
+            {
+                "node": n.node,
+                "op": n.op,
+                "status": n.status,
+                "reason": n.reason,
+                "fix": None if n.fix is None else n.fix.text,
+                "edit": None if n.fix is None else n.fix.edit,
+                "layers": n.layers,
+                "types": ", ".join(n.types),
+                "arithmetic": n.arithmetic,
+                "message": n.message,
+            }
+            for n in self.nodes
+        ]
+        frame: pd.DataFrame = pd.DataFrame.from_records(rows)
+        return frame
+
+    def layers_frame(self) -> pd.DataFrame:
+        """Return the network's layers as a table, one row a layer."""
+        import pandas as pd
+
+        rows: list[dict[str, object]] = [
+            {
+                "layer": layer.name,
+                "kind": layer.kind,
+                "nodes": ", ".join(layer.nodes),
+                "inputs": ", ".join(layer.inputs),
+                "outputs": ", ".join(layer.outputs),
+                "arithmetic": layer.arithmetic,
+            }
+            for layer in self.layers
+        ]
+        frame: pd.DataFrame = pd.DataFrame.from_records(rows)
+        return frame
+
+    def __str__(self) -> str:
+        word = "accepted" if self.accepted else "undecided (needs a GPU)" if self.undecided else "refused"
+        counts = Counter(node.status for node in self.nodes)
+        lines = [
+            f"{self.model} for {self.target} by {self.compiler}: {word}; "
+            + ", ".join(f"{n} {status}" for status, n in counts.items())
+            + f"; parser {self.parse_s:.2f} s, builder {self.build_s:.2f} s"
+        ]
+        lines += [f"  {p.reason}" + (f" {p.fix.text}" if p.fix else "") for p in self.problems]
+        telling = [n for n in self.nodes if n.status in ("refused", "changed", "undecided")]
+        groups: dict[tuple[str, str | None, str | None], list[NodeVerdict]] = {}
+        for n in telling:
+            groups.setdefault((n.status, n.reason, n.fix.text if n.fix else None), []).append(n)
+        for (status, reason, fix), members in groups.items():
+            more = f" and {len(members) - 1} more" if len(members) > 1 else ""
+            lines.append(
+                f"  {status}: {members[0].node} ({members[0].op}){more}: {reason}" + (f". {fix}" if fix else "")
+            )
+        if counts["suspected"]:
+            lines.append(f"  {counts['suspected']} more nodes, not reached, carry a known cause")
+        return "\n".join(lines)
+
+
+def check(
+    model: Model | onnx.ModelProto | str | os.PathLike[str],
+    target: str = "sm86",
+    *,
+    shapes: Mapping[str, ShapeRange | tuple[int, ...]] | None = None,
+    options: BuildOptions | None = None,
+    child: Child = DEFAULT_LIMITS,
+) -> Verdict:
+    """Ask TensorRT-RTX's parser and builder what they make of a model. Needs no GPU.
+
+    Parameters
+    ----------
+    model
+        A model, an ONNX message, or a path.
+    target
+        ``sm75`` (Turing), ``sm80``, ``sm86`` (Ampere), ``sm89`` (Ada), ``sm120``, ``sm121`` (Blackwell).
+    shapes
+        Shapes of dynamic inputs: one shape, or a `ShapeRange`. Inputs left out take the default of
+        `workbench.backends.nvinfer.default_range`: batch 1 to 8, 224 for height and width, 128 elsewhere.
+    options
+        Build options; `shapes` is the short form of one profile in it.
+    child
+        Limits of the child process (15 minutes and 16 GiB unless given) and its callbacks.
+
+    Returns
+    -------
+    Verdict
+        Also where the model is refused or the compiler crashed.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be read.
+    BackendError
+        TensorRT-RTX is missing, the target is unknown, or shapes or options do not fit; ChildError where it was
+        cancelled.
+    """
+    from workbench.graph.model import Model
+
+    opened = model if isinstance(model, Model) else _open(model)
+    options = options or BuildOptions()
+    if shapes is not None:
+        from dataclasses import replace
+
+        profile = {
+            name: shape if isinstance(shape, ShapeRange) else ShapeRange.fixed(shape) for name, shape in shapes.items()
+        }
+        options = replace(options, profiles=(profile,))
+    try:
+        outcome = tensorrt_rtx.compile_for(opened, target, options, child=child)
+    except ChildError as error:
+        if error.kind in ("cancelled", "raised"):
+            raise
+        return _crashed(opened, target, error)
+    return _judge(opened, target, outcome)
+
+
+def _open(model: onnx.ModelProto | str | os.PathLike[str]) -> Model:
+    import onnx
+
+    from workbench.graph.load import from_proto, load_model
+
+    return from_proto(model) if isinstance(model, onnx.ModelProto) else load_model(Path(model))
+
+
+def _judge(model: Model, target: str, outcome: Outcome[Compilation]) -> Verdict:
+    made, sm = outcome.value, int(target.removeprefix("sm"))
+    said, problems = _blame(model, made)
+    layers_of: dict[str, list[NetworkLayer]] = {}
+    for layer in made.layers:
+        for name in layer.nodes:
+            layers_of.setdefault(name, []).append(layer)
+    nodes = []
+    for address, node in model.nodes.items():
+        site = Site(node, model.opset, sm, said.get(address, ""))
+        nodes.append(_node(address, site, layers_of.get(node.name or "", []), made))
+    if not made.built and not said and any(n.status == "refused" for n in nodes):
+        problems = ()  # the compiler named no node, but a known cause explains it
+    return Verdict(
+        model=model.name,
+        target=target,
+        compiler=f"TensorRT-RTX {made.version}",
+        accepted=made.built,
+        nodes=tuple(nodes),
+        problems=problems,
+        layers=made.layers,
+        profile=made.profile,
+        engine_bytes=made.engine_bytes,
+        parse_s=made.parse_s,
+        build_s=made.build_s,
+        peak_bytes=outcome.peak_bytes,
+        log=outcome.log,
+    )
+
+
+def _node(address: str, site: Site, layers: list[NetworkLayer], made: Compilation) -> NodeVerdict:
+    node = site.node
+    op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    cause = find_cause(site)
+    status = _status(site, cause, layers, made)
+    blamed = cause if status in ("refused", "changed", "undecided", "suspected") else None
+    main = max(layers, key=_weight) if layers else None
+    return NodeVerdict(
+        node=address,
+        op=op,
+        status=status,
+        reason=blamed.reason if blamed else (_first_line(site.message) if status == "refused" else None),
+        cause=blamed.name if blamed else None,
+        fix=blamed.fix if blamed else None,
+        message=site.message or None,
+        layers=len(layers),
+        types=layers[-1].outputs if layers else (),
+        arithmetic=main.arithmetic if main else None,
+    )
+
+
+def _status(site: Site, cause: Cause | None, layers: list[NetworkLayer], made: Compilation) -> Status:
+    if site.message:
+        return "undecided" if cause is not None and cause.undecided else "refused"
+    if made.built:
+        return "changed" if cause is not None and cause.quiet else "accepted"
+    if cause is not None and not cause.quiet:
+        return "refused" if cause.unnamed else "suspected"
+    return "parsed" if made.parsed or layers else "not reached"
+
+
+def _weight(layer: NetworkLayer) -> int:
+    """Rank layers by how much they tell of a node: its products before the shuffles and constants around them."""
+    kinds = ("CONSTANT", "SHUFFLE", "CAST", "SHAPE", "SLICE", "SQUEEZE", "UNSQUEEZE", "CONCATENATION", "IDENTITY")
+    if layer.kind in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "QUANTIZE", "DEQUANTIZE"):
+        return 2
+    return 0 if layer.kind in kinds else 1
+
+
+def _blame(model: Model, made: Compilation) -> tuple[dict[str, str], tuple[Problem, ...]]:
+    """Bring each error to its node: by the parser's index and name, or by a name in the builder's text."""
+    own_names: dict[str, list[str]] = {}
+    for address, node in model.nodes.items():
+        own_names.setdefault(node.name or "", []).append(address)
+    said: dict[str, str] = {}
+    problems: list[Problem] = []
+    for nodes, text in (*_parser_errors(model, made, own_names), *_builder_errors(model, made, own_names)):
+        said.update(dict.fromkeys(nodes, text))
+        if not nodes:
+            problems.append(_problem(model, text))
+    return said, tuple(problems)
+
+
+def _parser_errors(
+    model: Model, made: Compilation, own_names: Mapping[str, list[str]]
+) -> Iterator[tuple[list[str], str]]:
+    top = list(model.top_nodes)
+    no_gpu = [line.text for line in made.log if NO_GPU in line.text]
+    for issue in made.issues:
+        text = f"{_NO_GPU_NOISE.sub('', issue.text)} (in function {issue.function}, {issue.code})"
+        if "plugin" in issue.text and no_gpu:
+            text += f"; {no_gpu[-1]}"
+        nodes = own_names.get(issue.node, []) if issue.node else []
+        if not nodes and 0 <= issue.index < len(top) and not issue.stack:
+            nodes = [top[issue.index]]
+        yield nodes, text
+
+
+def _builder_errors(
+    model: Model, made: Compilation, own_names: Mapping[str, list[str]]
+) -> Iterator[tuple[list[str], str]]:
+    if made.built or not made.parsed:
+        return
+    # Without a GPU every error is followed by one about the missing driver, which says nothing of the model.
+    errors = [line.text for line in made.log if "ERROR" in line.severity and "cudaError 35" not in line.text]
+    for text in errors or ["the builder returned no engine and said nothing"]:
+        yield _names_in(text, own_names) or _readers_of_constant(model, text), text
+
+
+def _names_in(text: str, own_names: Mapping[str, list[str]]) -> list[str]:
+    """Find the node that a builder's message names: ``(IConvolutionLayer Conv_29: ...`` or ``node Conv_29``."""
+    for found in re.finditer(r"I\w+Layer ([^:]+):|\{ForeignNode\[([^\]]+)\]|[Nn]ode ([^\s:,]+)", text):
+        name = next(group for group in found.groups() if group)
+        if name in own_names:
+            return own_names[name]
+    return []
+
+
+def _readers_of_constant(model: Model, text: str) -> list[str]:
+    """Find the nodes that read the weight a builder's message names."""
+    found = re.search(r"[Cc]onstant \(([^)]+)\)", text)
+    weight = None if found is None else model.initializers.get(found[1])
+    return [] if weight is None else [str(use.node.name) for use in weight.uses()]
+
+
+def _problem(model: Model, text: str) -> Problem:
+    if "HW-specific datatypes" in text:
+        return Problem(_first_line(text), Fix("Choose a precision that the target has."), text)
+    if "pre-opset 7" in text.lower():
+        reason = f"opset {model.opset}: the parser reads 7 and newer"
+        return Problem(reason, Fix("Export with opset 13 or newer, or convert it (onnx.version_converter)."), text)
+    if "Failed to import initializer" in text or "Failed to convert ONNX date type" in text:
+        return Problem("a weight or an input has a type that TensorRT does not know", None, text)
+    recurrent = sorted(
+        {n.op_type for n in model.nodes.values() if n.op_type in ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")}
+    )
+    hint = None
+    if recurrent and ("Myelin" in text or "graphScope" in text):
+        hint = Fix(
+            f"The model has {', '.join(recurrent)}, with which this compiler is known to fail; "
+            "unroll the recurrence, or export without control flow."
+        )
+    return Problem(f"the builder failed and named no node: {_first_line(text)}", hint, text)
+
+
+def _crashed(model: Model, target: str, error: ChildError) -> Verdict:
+    nodes = tuple(NodeVerdict(address, node.op_type, "not reached") for address, node in model.nodes.items())
+    problem = Problem(error.what, None if error.fix is None else Fix(error.fix), error.where)
+    return Verdict(
+        model=model.name,
+        target=target,
+        compiler="TensorRT-RTX",
+        accepted=False,
+        nodes=nodes,
+        problems=(problem,),
+        layers=(),
+        profile=(),
+        engine_bytes=None,
+        parse_s=0.0,
+        build_s=0.0,
+        peak_bytes=0,
+        log=error.log,
+    )
+
+
+def _first_line(text: str) -> str:
+    line = text.strip().splitlines()[0] if text.strip() else text
+    return line if len(line) <= 240 else line[:237] + "..."

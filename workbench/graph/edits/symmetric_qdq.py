@@ -1,0 +1,163 @@
+"""Make asymmetric or unsigned Q/DQ symmetric INT8: the only 8-bit integer quantization TensorRT has on a GPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.graph.edits.base import Edit
+from workbench.graph.model import graphs_of
+
+if TYPE_CHECKING:
+    from workbench.graph.model import Model
+
+__all__ = ["SymmetricQDQ"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+EIGHT_BIT = (ir.DataType.INT8, ir.DataType.UINT8)
+INT8_MAX = 127
+
+
+class SymmetricQDQ(Edit):
+    """Rewrite 8-bit Q/DQ pairs with a zero point or an unsigned type as symmetric INT8.
+
+    An activation quantized with scale s and zero point z covers [(q_min - z) s, (q_max - z) s]. Its new scale is the
+    larger side of that range over 127, so nothing is clipped that was not before, at up to twice the step. A stored
+    weight is dequantized and quantized again with its own largest magnitude over 127 (per channel where it was).
+
+    A quantized tensor that something other than DequantizeLinear reads (integer operators) is left as it is.
+    """
+
+    do: Literal["symmetric_qdq"] = "symmetric_qdq"
+    title: ClassVar[str] = "Make Q/DQ symmetric INT8"
+
+    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+        done = {_activation: 0, _weight: 0}
+        left: list[str] = []
+        for prefix, part in graphs_of(graph):
+            # Activations first: that settles the DequantizeLinear behind them, so only stored weights remain.
+            for rewrite, op in ((_activation, "QuantizeLinear"), (_weight, "DequantizeLinear")):
+                for node in [node for node in part if node.op_type == op and _needs(node)]:
+                    if rewrite(node, part):
+                        done[rewrite] += 1
+                    else:
+                        left.append(f"{prefix}{node.name}")
+        if not any(done.values()):
+            return None
+        notes = [f"made {done[_activation]} activations and {done[_weight]} weights symmetric INT8"]
+        if left:
+            notes.append(f"left {len(left)} whose scale or use does not allow it: {', '.join(left)}")
+        return notes
+
+
+def _needs(node: ir.Node) -> bool:
+    kind = _quantized_type(node)
+    if kind not in EIGHT_BIT:
+        return False
+    zero_point = _constant(node, 2)
+    return kind == ir.DataType.UINT8 or (zero_point is not None and bool(np.any(zero_point)))
+
+
+def _quantized_type(node: ir.Node) -> ir.DataType | None:
+    """Zero point, else attribute, else what ONNX defines: UINT8 out of QuantizeLinear."""
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        zero_point = node.inputs[2]
+        return zero_point.const_value.dtype if zero_point.const_value is not None else zero_point.dtype
+    if node.op_type == "DequantizeLinear":
+        source = node.inputs[0]
+        if source is None:
+            return None
+        return source.const_value.dtype if source.const_value is not None else source.dtype
+    if "output_dtype" in node.attributes and node.attributes["output_dtype"].as_int():
+        return ir.DataType(node.attributes["output_dtype"].as_int())
+    return ir.DataType.UINT8
+
+
+def _constant(node: ir.Node, position: int) -> Array | None:
+    if len(node.inputs) <= position or node.inputs[position] is None:
+        return None
+    value = node.inputs[position]
+    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def _only_dequantized(value: ir.Value) -> bool:
+    return not value.is_graph_output() and all(
+        use.node.op_type == "DequantizeLinear" and use.idx == 0 for use in value.uses()
+    )
+
+
+def _activation(node: ir.Node, part: ir.Graph) -> bool:
+    scale, zero_point = _constant(node, 1), _constant(node, 2)
+    kind = _quantized_type(node)
+    if scale is None or kind is None or not _only_dequantized(node.outputs[0]):
+        return False
+    low, high = (0, 255) if kind == ir.DataType.UINT8 else (-128, 127)
+    zero = np.zeros(scale.shape) if zero_point is None else zero_point.astype(np.float64)
+    reach = np.maximum(np.abs(low - zero), np.abs(high - zero)) * scale.astype(np.float64)
+    new_scale = (reach / INT8_MAX).astype(scale.dtype)
+    quantized = node.outputs[0]
+    for user in (node, *(use.node for use in quantized.uses())):
+        _set_parameters(user, part, new_scale)
+    node.attributes.pop("output_dtype", None)
+    quantized.type = ir.TensorType(ir.DataType.INT8)
+    return True
+
+
+def _weight(node: ir.Node, part: ir.Graph) -> bool:
+    stored, scale, zero_point = _constant(node, 0), _constant(node, 1), _constant(node, 2)
+    if stored is None or scale is None or ("block_size" in node.attributes and node.attributes["block_size"].as_int()):
+        return False
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    zero = np.zeros(scale.shape) if zero_point is None else zero_point.astype(np.float64)
+    real = (stored.astype(np.float64) - _along(zero, stored, axis)) * _along(scale.astype(np.float64), stored, axis)
+    axes = None if scale.size == 1 else tuple(i for i in range(stored.ndim) if i != axis % stored.ndim)
+    largest = np.abs(real).max(axis=axes).reshape(scale.shape)
+    # A channel of zeros keeps its old scale: any scale represents it.
+    new_scale = np.where(largest > 0, largest / INT8_MAX, scale).astype(scale.dtype)
+    steps = np.rint(real / _along(new_scale.astype(np.float64), stored, axis))
+    integers = np.clip(steps, -INT8_MAX, INT8_MAX).astype(np.int8)
+    old = node.inputs[0]
+    name = f"{old.name if old is not None else node.name}_symmetric"
+    node.replace_input_with(0, _initializer(part, name, integers))
+    _drop_unused(part, old)
+    _set_parameters(node, part, new_scale)
+    return True
+
+
+def _along(parameter: Array, data: Array, axis: int) -> Array:
+    if parameter.size == 1:
+        return parameter.reshape(())
+    shape = [1] * data.ndim
+    shape[axis % data.ndim] = -1
+    return parameter.reshape(shape)
+
+
+def _set_parameters(node: ir.Node, part: ir.Graph, scale: Array) -> None:
+    old = list(node.inputs[1:3])
+    node.resize_inputs(3)
+    stem = f"{node.outputs[0].name}"
+    node.replace_input_with(1, _initializer(part, f"{stem}_scale_symmetric", scale))
+    node.replace_input_with(2, _initializer(part, f"{stem}_zero_symmetric", np.zeros(scale.shape, np.int8)))
+    for value in old:
+        _drop_unused(part, value)
+
+
+def _initializer(part: ir.Graph, name: str, array: Array) -> ir.Value:
+    fresh, count = name, 1
+    while fresh in part.initializers:
+        count += 1
+        fresh = f"{name}_{count}"
+    tensor = ir.Tensor(np.ascontiguousarray(array).reshape(array.shape), name=fresh)
+    value = ir.Value(name=fresh, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
+    part.initializers.add(value)
+    return value
+
+
+def _drop_unused(part: ir.Graph, value: ir.Value | None) -> None:
+    if value is not None and value.name in part.initializers and not value.uses() and not value.is_graph_output():
+        part.initializers.pop(str(value.name))
+        if value.is_graph_input():
+            part.inputs.remove(value)
