@@ -174,6 +174,17 @@ def bf16_target(site: Site) -> Cause | None:
     )
 
 
+def turing_matrix_product(site: Site) -> Cause | None:
+    """Name an FP32 matrix product on Turing, for which TensorRT-RTX has no kernel (convolutions it has)."""
+    if "FP32 GEMM is not supported" not in site.message:
+        return None
+    return Cause(
+        "turing-matrix-product",
+        f"TensorRT-RTX has no FP32 matrix product for sm{site.target}; after this one, others may follow",
+        Fix("Give the matrix products FP16 or INT8 in the plan for this target."),
+    )
+
+
 def data_type(site: Site) -> Cause | None:
     """Name a tensor type that TensorRT has no counterpart for."""
     kind = next((t for t in _types(site.node) if t not in PARSER_TYPES and t != ir.DataType.UNDEFINED), None)
@@ -308,6 +319,7 @@ CAUSES: tuple[Callable[[Site], Cause | None], ...] = (
     fp8_kind,
     fp8_target,
     bf16_target,
+    turing_matrix_product,
     data_type,
     needs_gpu,
     old_opset,

@@ -40,6 +40,7 @@ _BOOT = (
 )
 _PROGRESS = "\x1eprogress "
 _POLL_S = 0.05
+_EXIT_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -189,9 +190,11 @@ def _follow(
     start: float,
 ) -> tuple[int, str | None]:
     """Pass lines on until the child ends; return the peak memory and, where a limit was met, which."""
-    peak, next_poll = 0, 0.0
+    peak, next_poll, open_ = 0, 0.0, True
     while process.poll() is None:
-        _drain(child, lines, log, _POLL_S)
+        open_ = open_ and _drain(child, lines, log, _POLL_S)
+        if not open_:
+            time.sleep(_EXIT_S)  # it closed its output, and may go on working
         now = time.monotonic()
         if now < next_poll:
             continue
@@ -202,8 +205,8 @@ def _follow(
             return peak, stopped
     # What is still in the pipe. A grandchild may hold it open: it gets one second, no more.
     deadline = time.monotonic() + 1.0
-    while time.monotonic() < deadline and _drain(child, lines, log, _POLL_S):
-        pass
+    while open_ and time.monotonic() < deadline:
+        open_ = _drain(child, lines, log, _POLL_S)
     return peak, None
 
 
@@ -224,7 +227,6 @@ def _drain(child: Child, lines: queue.Queue[str | None], log: list[str], wait_s:
     except queue.Empty:
         return True
     if line is None:
-        time.sleep(wait_s)  # a child that closed its output may go on working
         return False
     _deliver(child, line, log)
     return True

@@ -12,20 +12,20 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from workbench.backends import tensorrt_rtx
+from workbench.backends.blame import Problem, blame, first_line
 from workbench.backends.causes import Cause, Fix, Site, find_cause
 from workbench.backends.child import Child, ChildError, Outcome
 from workbench.backends.protocol import BuildOptions, ShapeRange
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import onnx
     import pandas as pd
@@ -33,15 +33,11 @@ if TYPE_CHECKING:
     from workbench.backends.nvinfer import Compilation, NetworkLayer, ProfileInput
     from workbench.graph.model import Model
 
-__all__ = ["NodeVerdict", "Problem", "Status", "Verdict", "check"]
+__all__ = ["NodeVerdict", "Status", "Verdict", "check"]
 
 Status = Literal["accepted", "changed", "refused", "suspected", "undecided", "not reached", "parsed"]
 
 DEFAULT_LIMITS = Child(timeout_s=900.0, memory_bytes=16 * 2**30)
-
-NO_GPU = "CUDA driver version is insufficient"
-RECURRENT = ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")
-_NO_GPU_NOISE = re.compile(r"\n?\[checkMacros\.cpp::catchCudaError[^\n]*cudaError 35[^\n]*")
 
 
 @dataclass(frozen=True)
@@ -79,15 +75,6 @@ class NodeVerdict:
     layers: int = 0
     types: tuple[str, ...] = ()
     arithmetic: str | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A failure that no single node is to blame for, as far as the compiler says."""
-
-    reason: str
-    fix: Fix | None = None
-    message: str | None = None
 
 
 @dataclass(frozen=True)
@@ -276,7 +263,7 @@ def _open(model: onnx.ModelProto | str | os.PathLike[str]) -> Model:
 
 def _judge(model: Model, target: str, outcome: Outcome[Compilation]) -> Verdict:
     made, sm = outcome.value, int(target.removeprefix("sm"))
-    said, problems = _blame(model, made)
+    said, problems = blame(model, made)
     layers_of: dict[str, list[NetworkLayer]] = {}
     for layer in made.layers:
         for name in layer.nodes:
@@ -315,7 +302,7 @@ def _node(address: str, site: Site, layers: list[NetworkLayer], made: Compilatio
         node=address,
         op=op,
         status=status,
-        reason=blamed.reason if blamed else (_first_line(site.message) if status == "refused" else None),
+        reason=blamed.reason if blamed else (first_line(site.message) if status == "refused" else None),
         cause=blamed.name if blamed else None,
         fix=blamed.fix if blamed else None,
         message=site.message or None,
@@ -343,82 +330,6 @@ def _weight(layer: NetworkLayer) -> int:
     return 0 if layer.kind in kinds else 1
 
 
-def _blame(model: Model, made: Compilation) -> tuple[dict[str, str], tuple[Problem, ...]]:
-    """Bring each error to its node: by the parser's index and name, or by a name in the builder's text."""
-    own_names: dict[str, list[str]] = {}
-    for address, node in model.nodes.items():
-        own_names.setdefault(node.name or "", []).append(address)
-    said: dict[str, str] = {}
-    problems: list[Problem] = []
-    for nodes, text in (*_parser_errors(model, made, own_names), *_builder_errors(model, made, own_names)):
-        said.update(dict.fromkeys(nodes, text))
-        if not nodes:
-            problems.append(_problem(model, text))
-    return said, tuple(problems)
-
-
-def _parser_errors(
-    model: Model, made: Compilation, own_names: Mapping[str, list[str]]
-) -> Iterator[tuple[list[str], str]]:
-    top = list(model.top_nodes)
-    no_gpu = [line.text for line in made.log if NO_GPU in line.text]
-    for issue in made.issues:
-        text = f"{_NO_GPU_NOISE.sub('', issue.text)} (in function {issue.function}, {issue.code})"
-        if "plugin" in issue.text and no_gpu:
-            text += f"; {no_gpu[-1]}"
-        nodes = own_names.get(issue.node, []) if issue.node else []
-        if not nodes and 0 <= issue.index < len(top) and not issue.stack:
-            nodes = [top[issue.index]]
-        yield nodes, text
-
-
-def _builder_errors(
-    model: Model, made: Compilation, own_names: Mapping[str, list[str]]
-) -> Iterator[tuple[list[str], str]]:
-    if made.built or not made.parsed:
-        return
-    # Without a GPU every error is followed by one about the missing driver, which says nothing of the model.
-    errors = [line.text for line in made.log if "ERROR" in line.severity and "cudaError 35" not in line.text]
-    for text in errors or ["the builder returned no engine and said nothing"]:
-        yield _names_in(text, own_names) or _readers_of_constant(model, text), text
-
-
-def _names_in(text: str, own_names: Mapping[str, list[str]]) -> list[str]:
-    """Find the node that a builder's message names: ``(IConvolutionLayer Conv_29: ...`` or ``node Conv_29``."""
-    for found in re.finditer(r"I\w+Layer ([^:]+):|\{ForeignNode\[([^\]]+)\]|[Nn]ode ([^\s:,]+)", text):
-        name = next(group for group in found.groups() if group)
-        if name in own_names:
-            return own_names[name]
-    return []
-
-
-def _readers_of_constant(model: Model, text: str) -> list[str]:
-    """Find the nodes that read the weight a builder's message names."""
-    found = re.search(r"[Cc]onstant \(([^)]+)\)", text)
-    weight = None if found is None else model.initializers.get(found[1])
-    return [] if weight is None else [str(use.node.name) for use in weight.uses()]
-
-
-def _problem(model: Model, text: str) -> Problem:
-    if "HW-specific datatypes" in text:
-        return Problem(_first_line(text), Fix("Choose a precision that the target has."), text)
-    if "pre-opset 7" in text.lower():
-        reason = f"opset {model.opset}: the parser reads 7 and newer"
-        return Problem(reason, Fix("Export with opset 13 or newer, or convert it (onnx.version_converter)."), text)
-    if "Failed to import initializer" in text or "Failed to convert ONNX date type" in text:
-        return Problem("a weight or an input has a type that TensorRT does not know", None, text)
-    recurrent = sorted(
-        {n.op_type for n in model.nodes.values() if n.op_type in ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")}
-    )
-    hint = None
-    if recurrent and ("Myelin" in text or "graphScope" in text):
-        hint = Fix(
-            f"The model has {', '.join(recurrent)}, with which this compiler is known to fail; "
-            "unroll the recurrence, or export without control flow."
-        )
-    return Problem(f"the builder failed and named no node: {_first_line(text)}", hint, text)
-
-
 def _crashed(model: Model, target: str, error: ChildError) -> Verdict:
     nodes = tuple(NodeVerdict(address, node.op_type, "not reached") for address, node in model.nodes.items())
     problem = Problem(error.what, None if error.fix is None else Fix(error.fix), error.where)
@@ -437,8 +348,3 @@ def _crashed(model: Model, target: str, error: ChildError) -> Verdict:
         peak_bytes=0,
         log=error.log,
     )
-
-
-def _first_line(text: str) -> str:
-    line = text.strip().splitlines()[0] if text.strip() else text
-    return line if len(line) <= 240 else line[:237] + "..."

@@ -9,9 +9,11 @@ from pydantic import Field, ValidationError
 
 from workbench.errors import EditError
 from workbench.graph.edits.convert_opset import ConvertOpset
+from workbench.graph.edits.dequantize_constants import DequantizeConstants
 from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
 from workbench.graph.edits.fold_constants import FoldConstants
 from workbench.graph.edits.remove_qdq import RemoveQDQ
+from workbench.graph.edits.symmetric_qdq import SymmetricQDQ
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EDITS", "AnyEdit", "applicable", "edit_by_name"]
 
-AnyEdit = Annotated[ConvertOpset | FoldBatchNorm | FoldConstants | RemoveQDQ, Field(discriminator="do")]
+AnyEdit = Annotated[
+    ConvertOpset | DequantizeConstants | FoldBatchNorm | FoldConstants | RemoveQDQ | SymmetricQDQ,
+    Field(discriminator="do"),
+]
 """Any edit, told apart by its field ``do``; for pydantic models such as the recipe."""
 
 EDITS: dict[str, type[Edit]] = {kind.model_fields["do"].default: kind for kind in get_args(get_args(AnyEdit)[0])}

@@ -1,0 +1,114 @@
+"""Which node an error of TensorRT's parser or builder is about."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.backends.causes import Fix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from workbench.backends.nvinfer import Compilation
+    from workbench.graph.model import Model
+
+__all__ = ["Problem", "blame", "first_line"]
+
+NO_GPU = "CUDA driver version is insufficient"
+RECURRENT = ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")
+_NO_GPU_NOISE = re.compile(r"\n?\[checkMacros\.cpp::catchCudaError[^\n]*cudaError 35[^\n]*")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A failure that no single node is to blame for, as far as the compiler says."""
+
+    reason: str
+    fix: Fix | None = None
+    message: str | None = None
+
+
+def blame(model: Model, made: Compilation) -> tuple[dict[str, str], tuple[Problem, ...]]:
+    """Bring each error to its node: by the parser's index and name, or by a name in the builder's text."""
+    own_names: dict[str, list[str]] = {}
+    for address, node in model.nodes.items():
+        own_names.setdefault(node.name or "", []).append(address)
+    said: dict[str, str] = {}
+    problems: list[Problem] = []
+    for nodes, text in (*_parser_errors(model, made, own_names), *_builder_errors(model, made, own_names)):
+        said.update(dict.fromkeys(nodes, text))
+        if not nodes:
+            problems.append(_problem(model, text))
+    return said, tuple(problems)
+
+
+def _parser_errors(
+    model: Model, made: Compilation, own_names: Mapping[str, list[str]]
+) -> Iterator[tuple[list[str], str]]:
+    top = list(model.top_nodes)
+    no_gpu = [line.text for line in made.log if NO_GPU in line.text]
+    for issue in made.issues:
+        text = f"{_NO_GPU_NOISE.sub('', issue.text)} (in function {issue.function}, {issue.code})"
+        if "plugin" in issue.text and no_gpu:
+            text += f"; {no_gpu[-1]}"
+        nodes = own_names.get(issue.node, []) if issue.node else []
+        if not nodes and 0 <= issue.index < len(top) and not issue.stack:
+            nodes = [top[issue.index]]
+        yield nodes, text
+
+
+def _builder_errors(
+    model: Model, made: Compilation, own_names: Mapping[str, list[str]]
+) -> Iterator[tuple[list[str], str]]:
+    if made.built or not made.parsed:
+        return
+    # Without a GPU every error is followed by one about the missing driver, which says nothing of the model.
+    errors = [line.text for line in made.log if "ERROR" in line.severity and "cudaError 35" not in line.text]
+    for text in errors or ["the builder returned no engine and said nothing"]:
+        yield _names_in(text, own_names) or _readers_of_constant(model, text), text
+
+
+def _names_in(text: str, own_names: Mapping[str, list[str]]) -> list[str]:
+    """Find the node that a builder's message names: ``(IConvolutionLayer Conv_29: ...`` or ``node Conv_29``."""
+    for found in re.finditer(
+        r"I\w+Layer ([^:]+):|\{ForeignNode\[([^\]]+)\]|operation '([^']+)'|[Nn]ode ([^\s:,]+)", text
+    ):
+        name = next(group for group in found.groups() if group)
+        if name in own_names:
+            return own_names[name]
+    return []
+
+
+def _readers_of_constant(model: Model, text: str) -> list[str]:
+    """Find the nodes that read the weight a builder's message names."""
+    found = re.search(r"[Cc]onstant \(([^)]+)\)", text)
+    weight = None if found is None else model.initializers.get(found[1])
+    return [] if weight is None else [str(use.node.name) for use in weight.uses()]
+
+
+def _problem(model: Model, text: str) -> Problem:
+    if "HW-specific datatypes" in text:
+        return Problem(first_line(text), Fix("Choose a precision that the target has."), text)
+    if "pre-opset 7" in text.lower():
+        reason = f"opset {model.opset}: the parser reads 7 and newer"
+        return Problem(reason, Fix("Export with opset 13 or newer, or convert it (onnx.version_converter)."), text)
+    if "Failed to import initializer" in text or "Failed to convert ONNX date type" in text:
+        return Problem("a weight or an input has a type that TensorRT does not know", None, text)
+    recurrent = sorted(
+        {n.op_type for n in model.nodes.values() if n.op_type in ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")}
+    )
+    hint = None
+    if recurrent and ("Myelin" in text or "graphScope" in text):
+        hint = Fix(
+            f"The model has {', '.join(recurrent)}, with which this compiler is known to fail; "
+            "unroll the recurrence, or export without control flow."
+        )
+    return Problem(f"the builder failed and named no node: {first_line(text)}", hint, text)
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a message, cut to fit a table."""
+    line = text.strip().splitlines()[0] if text.strip() else text
+    return line if len(line) <= 240 else line[:237] + "..."

@@ -1,0 +1,69 @@
+"""Apply what the verdict suggests until the compiler accepts the model, or nothing more is known to help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.backends.verdict import DEFAULT_LIMITS, Verdict, check
+from workbench.graph.edits.registry import edit_by_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.backends.child import Child
+    from workbench.backends.protocol import BuildOptions, ShapeRange
+    from workbench.graph.edits.base import Edit
+    from workbench.graph.model import Model
+
+__all__ = ["Mended", "mend"]
+
+
+@dataclass(frozen=True)
+class Mended:
+    """The model after the edits, the edits in order (for the recipe), what each said, and the verdicts on the way."""
+
+    model: Model
+    edits: tuple[Edit, ...]
+    notes: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The last verdict."""
+        return self.verdicts[-1]
+
+
+def mend(
+    model: Model,
+    target: str = "sm86",
+    *,
+    shapes: Mapping[str, ShapeRange | tuple[int, ...]] | None = None,
+    options: BuildOptions | None = None,
+    child: Child = DEFAULT_LIMITS,
+) -> Mended:
+    """Check a model and apply the known fixes, as often as they change something.
+
+    Parameters, errors
+        As for `workbench.backends.verdict.check`.
+
+    Returns
+    -------
+    Mended
+        With no edits where the model is accepted as it is, or where no fix is known.
+    """
+    verdicts = [check(model, target, shapes=shapes, options=options, child=child)]
+    edits: list[Edit] = []
+    notes: list[str] = []
+    while True:
+        changed = False
+        for fix in verdicts[-1].fixes:
+            edit = edit_by_name(str(fix.edit), **fix.arguments)
+            result = edit(model)
+            if result.changed:
+                model, changed = result.model, True
+                edits.append(edit)
+                notes.extend(result.notes)
+        if not changed:
+            return Mended(model, tuple(edits), tuple(notes), tuple(verdicts))
+        verdicts.append(check(model, target, shapes=shapes, options=options, child=child))
