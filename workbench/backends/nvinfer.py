@@ -157,9 +157,11 @@ def compile_model(
     """
     trt = importlib.import_module(package)
     logger, log = make_logger(trt)
-    builder = trt.Builder(logger)
-    if not builder:
-        raise BackendError(f"{package} could not make a builder", where=_last_error(log), fix="See the log.")
+    try:
+        builder = trt.Builder(logger)
+    except TypeError as error:  # how its binding says that the library returned nothing
+        said = log[-1].text if log else str(error)
+        raise BackendError(f"{package} {trt.__version__} could not start: {said}", fix="It needs a GPU.") from error
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     start = time.perf_counter()
@@ -173,11 +175,13 @@ def compile_model(
         profiles = _profiles(network, options)
         profile = profiles[0] if profiles else ()
         config = _configure(trt, builder, options, target)
-        _add_profiles(builder, network, config, profiles)
-        _set_flags(trt, config, options, path)
+        _add_profiles(builder, network, config, options, profiles)
+        # TensorRT keeps plain pointers to these objects: they must live until the engine is built.
+        keep = [_progress(trt, config), *_set_flags(trt, config, options, path), *_read_timing_cache(config, options)]
         start = time.perf_counter()
         engine = builder.build_serialized_network(network, config)
         build_s = time.perf_counter() - start
+        keep.clear()
         if engine is not None and options.timing_cache is not None:
             _write_timing_cache(config, options.timing_cache)
     return Compilation(
@@ -379,14 +383,12 @@ def _configure(trt: Any, builder: Any, options: BuildOptions, target: str | None
         config.set_tactic_sources(sum(1 << int(source) for source in sources))
     if options.hardware_compatible:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
-    _read_timing_cache(config, options.timing_cache)
-    monitor = _progress_monitor(trt)
-    if monitor is not None:
-        config.progress_monitor = monitor
     return config
 
 
-def _add_profiles(builder: Any, network: Any, config: Any, profiles: list[tuple[ProfileInput, ...]]) -> None:
+def _add_profiles(
+    builder: Any, network: Any, config: Any, options: BuildOptions, profiles: list[tuple[ProfileInput, ...]]
+) -> None:
     tensors = {str(t.name): t for t in (network.get_input(i) for i in range(network.num_inputs))}
     for inputs in profiles:
         profile = builder.create_optimization_profile()
@@ -394,9 +396,12 @@ def _add_profiles(builder: Any, network: Any, config: Any, profiles: list[tuple[
             place = profile.set_shape_input if tensors[entry.name].is_shape_tensor else profile.set_shape
             place(entry.name, entry.range.min, entry.range.opt, entry.range.max)
         config.add_optimization_profile(profile)
+        if options.calibration_cache is not None and hasattr(config, "set_calibration_profile"):
+            config.set_calibration_profile(profile)
 
 
-def _set_flags(trt: Any, config: Any, options: BuildOptions, path: str) -> None:
+def _set_flags(trt: Any, config: Any, options: BuildOptions, path: str) -> list[Any]:
+    """Set the builder flags; return what must outlive the build."""
     flags = {
         "VERSION_COMPATIBLE": options.version_compatible,
         "REFIT": options.refit,
@@ -419,7 +424,10 @@ def _set_flags(trt: Any, config: Any, options: BuildOptions, path: str) -> None:
             config.clear_flag(getattr(trt.BuilderFlag, name))
     if options.calibration_cache is not None:
         config.set_flag(trt.BuilderFlag.INT8)
-        config.int8_calibrator = _cached_calibrator(trt, Path(options.calibration_cache))
+        calibrator = _cached_calibrator(trt, Path(options.calibration_cache))
+        config.int8_calibrator = calibrator
+        return [calibrator]
+    return []
 
 
 def _types_in_graph(path: str) -> set[str]:
@@ -478,7 +486,8 @@ def _cached_calibrator(trt: Any, cache: Path) -> Any:
     return Cached()
 
 
-def _progress_monitor(trt: Any) -> Any | None:
+def _progress(trt: Any, config: Any) -> Any:
+    """Have the builder report its progress, where it can (not in 8.6); return what must outlive the build."""
     if not hasattr(trt, "IProgressMonitor"):
         return None
     steps: dict[str, int] = {}
@@ -499,16 +508,19 @@ def _progress_monitor(trt: Any) -> Any | None:
         def phase_finish(self, phase: str) -> None:
             progress(phase, 1.0)
 
-    return Monitor()
+    monitor = Monitor()
+    config.progress_monitor = monitor
+    return monitor
 
 
-def _read_timing_cache(config: Any, path: str | None) -> None:
-    if path is None:
-        return
-    file = Path(path)
+def _read_timing_cache(config: Any, options: BuildOptions) -> list[Any]:
+    if options.timing_cache is None:
+        return []
+    file = Path(options.timing_cache)
     cache = config.create_timing_cache(file.read_bytes() if file.exists() else b"")
     if not config.set_timing_cache(cache, False):
-        raise BackendError("the timing cache was refused", where=path, fix="Delete it; it belongs to another GPU.")
+        raise BackendError("the timing cache was refused", where=file, fix="Delete it; it belongs to another GPU.")
+    return [cache]
 
 
 def _write_timing_cache(config: Any, path: str) -> None:
@@ -524,7 +536,3 @@ def _member(enum: Any, name: str, what: str) -> Any:
         known = [key for key, value in vars(enum).items() if isinstance(value, enum)]
         raise BackendError(f"no {what} {name} in this version", fix=f"It has {', '.join(known)}.")
     return getattr(enum, name)
-
-
-def _last_error(log: list[LogLine]) -> str | None:
-    return next((line.text for line in reversed(log) if "ERROR" in line.severity), None)

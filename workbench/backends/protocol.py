@@ -265,7 +265,9 @@ class Engine:
 class Backend(Protocol):
     """What compiles, runs, times and inspects a model."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The backend's name, as manifests and recipes have it."""
 
     def capabilities(self) -> Capabilities:
         """Say what can be done here; never raises for something missing, but says what."""

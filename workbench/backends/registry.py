@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import dataclass
 from importlib import metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workbench.backends.protocol import Capabilities
 
 __all__ = ["Availability", "backends"]
 
@@ -31,48 +33,21 @@ class Availability:
 
 def backends() -> list[Availability]:
     """Return every backend with what it can do here."""
-    return [_onnxruntime(), _tensorrt_rtx(), _tensorrt()]
+    from workbench.backends import tensorrt, tensorrt_rtx
 
-
-def _onnxruntime() -> Availability:
-    return Availability("onnxruntime", works=True, reason=f"runs on the CPU (version {_version('onnxruntime')})")
-
-
-def _tensorrt_rtx() -> Availability:
-    version = _version("tensorrt-rtx")
-    if version is None:
-        return Availability("tensorrt_rtx", works=False, reason='not installed: pip install "trt-workbench[rtx]"')
-    return Availability(
-        "tensorrt_rtx",
-        works=True,
-        reason=f"parses and builds without a GPU (version {version}); running needs an RTX GPU",
+    here = Availability(
+        "onnxruntime", works=True, reason=f"runs on the CPU (version {metadata.version('onnxruntime')})"
     )
+    return [here, _summary(tensorrt_rtx.capabilities()), _summary(tensorrt.capabilities())]
 
 
-def _tensorrt() -> Availability:
-    version = _version("tensorrt")
-    if version is None:
-        return Availability("tensorrt", works=False, reason='not installed: pip install "trt-workbench[tensorrt]"')
-    gpu = _gpu()
-    if gpu is None:
-        return Availability(
-            "tensorrt", works=False, reason=f"version {version} is installed, but nvidia-smi finds no GPU"
-        )
-    return Availability("tensorrt", works=True, reason=f"version {version} on {gpu}")
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _gpu() -> str | None:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return None
-    query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    result = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed command
-    lines = result.stdout.strip().splitlines()
-    return lines[0] if result.returncode == 0 and lines else None
+def _summary(able: Capabilities) -> Availability:
+    if able.version is None:
+        return Availability(able.backend, works=False, reason=able.reason or "missing")
+    does = " and ".join(word for word, can in (("builds", able.build), ("runs", able.run)) if can)
+    parts = [f"version {able.version}"]
+    if does:
+        parts.append(f"{does}, {able.typing}ly typed, for {', '.join(able.targets)}")
+    if able.reason:
+        parts.append(able.reason)
+    return Availability(able.backend, works=able.build or able.run, reason="; ".join(parts))

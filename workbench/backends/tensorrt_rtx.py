@@ -23,21 +23,24 @@ ONE_FILE_LIMIT = 2**31 - 1
 
 
 def capabilities() -> Capabilities:
-    """Say whether TensorRT-RTX is installed. It builds anywhere; running needs an RTX GPU."""
+    """Say whether TensorRT-RTX is installed. It builds anywhere; running needs an RTX GPU of one of the targets."""
     if importlib.util.find_spec("tensorrt_rtx") is None:
         return Capabilities(
             "tensorrt_rtx", None, build=False, run=False, reason=f"the package tensorrt_rtx is missing: {INSTALL}"
         )
     from importlib.metadata import version
 
-    return Capabilities(
-        "tensorrt_rtx",
-        version("tensorrt_rtx"),
-        build=True,
-        run=False,
-        targets=TARGETS,
-        reason="the workbench builds with it, for its verdict; it does not run its engines",
-    )
+    from workbench.backends.cudart import first_device
+
+    able, reason = False, None
+    try:
+        device = first_device()
+    except BackendError as error:
+        reason = f"no GPU to run on: {error.what}"
+    else:
+        able = device.target in TARGETS
+        reason = None if able else f"it does not run on {device.name} ({device.target})"
+    return Capabilities("tensorrt_rtx", version("tensorrt_rtx"), build=True, run=able, targets=TARGETS, reason=reason)
 
 
 def compile_for(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from workbench.backends.nvinfer import Compilation, NetworkLayer, ProfileInput
     from workbench.graph.model import Model
 
-__all__ = ["NodeVerdict", "Status", "Verdict", "check"]
+__all__ = ["NodeVerdict", "Status", "Verdict", "check", "judge"]
 
 Status = Literal["accepted", "changed", "refused", "suspected", "undecided", "not reached", "parsed"]
 
@@ -250,7 +250,7 @@ def check(
         if error.kind in ("cancelled", "raised"):
             raise
         return _crashed(opened, target, error)
-    return _judge(opened, target, outcome)
+    return judge(opened, target, outcome, compiler=f"TensorRT-RTX {outcome.value.version}")
 
 
 def _open(model: onnx.ModelProto | str | os.PathLike[str]) -> Model:
@@ -261,7 +261,20 @@ def _open(model: onnx.ModelProto | str | os.PathLike[str]) -> Model:
     return from_proto(model) if isinstance(model, onnx.ModelProto) else load_model(Path(model))
 
 
-def _judge(model: Model, target: str, outcome: Outcome[Compilation]) -> Verdict:
+def judge(model: Model, target: str, outcome: Outcome[Compilation], *, compiler: str) -> Verdict:
+    """Bring what a compiler said to the nodes of the model it was given.
+
+    Parameters
+    ----------
+    model
+        The model that was compiled.
+    target
+        The compute capability it was compiled for: ``sm86``.
+    outcome
+        What parser and builder made of it.
+    compiler
+        Name and version, for the reader.
+    """
     made, sm = outcome.value, int(target.removeprefix("sm"))
     said, problems = blame(model, made)
     layers_of: dict[str, list[NetworkLayer]] = {}
@@ -277,7 +290,7 @@ def _judge(model: Model, target: str, outcome: Outcome[Compilation]) -> Verdict:
     return Verdict(
         model=model.name,
         target=target,
-        compiler=f"TensorRT-RTX {made.version}",
+        compiler=compiler,
         accepted=made.built,
         nodes=tuple(nodes),
         problems=problems,

@@ -1,0 +1,15 @@
+"""What `workbench doctor` says of the backends."""
+
+from __future__ import annotations
+
+from workbench.backends.registry import backends
+
+
+def test_every_backend_has_a_reason():
+    found = {backend.name: backend for backend in backends()}
+    assert list(found) == ["onnxruntime", "tensorrt_rtx", "tensorrt"]
+    assert found["onnxruntime"].works
+    for name, extra in (("tensorrt", "[tensorrt]"), ("tensorrt_rtx", "[rtx]")):
+        if not found[name].works and "missing" in found[name].reason:
+            assert f'pip install "trt-workbench{extra}"' in found[name].reason
+        assert found[name].reason

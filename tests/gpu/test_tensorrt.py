@@ -1,0 +1,220 @@
+"""The whole TensorRT path on a real GPU: build, run, time, profile, inspect, store."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from workbench.backends import manifest
+from workbench.backends.protocol import BuildOptions, ShapeRange, TimingOptions
+from workbench.backends.tensorrt import (
+    BuildError,
+    build_engine,
+    capabilities,
+    inspect_engine,
+    profile_engine,
+    run_engine,
+    time_engine,
+)
+from workbench.errors import BackendError
+from workbench.graph.load import from_proto
+
+ABLE = capabilities()
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not ABLE.run, reason=f"TensorRT cannot run here: {ABLE.reason}"),
+]
+
+# cuBLAS and cuDNN need not be there.
+OPTIONS = BuildOptions(
+    tactic_sources=("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"),
+    workspace_bytes=1 << 30,
+    optimization_level=1,
+    tf32=False,
+)
+
+
+def network(*, qdq: bool = False, half: bool = False, batch: int | str = "n"):
+    """Conv, Relu, Conv with a residual Add, and a mean; seeded weights."""
+    rng = np.random.default_rng(0)
+    kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+    dtype = np.float16 if half else np.float32
+    weights = {
+        "w1": rng.normal(0, 0.2, (32, 16, 3, 3)).astype(dtype),
+        "w2": rng.normal(0, 0.1, (32, 32, 3, 3)).astype(dtype),
+        "b1": rng.normal(0, 0.1, 32).astype(dtype),
+    }
+    nodes = []
+
+    def quantized(name: str, scale: float) -> str:
+        if not qdq:
+            return name
+        weights.setdefault("zero", np.array(0, np.int8))
+        weights[f"{name}_scale"] = np.array(scale, dtype)
+        nodes.append(
+            helper.make_node("QuantizeLinear", [name, f"{name}_scale", "zero"], [f"{name}_q"], name=f"{name}_Q")
+        )
+        nodes.append(
+            helper.make_node(
+                "DequantizeLinear", [f"{name}_q", f"{name}_scale", "zero"], [f"{name}_dq"], name=f"{name}_DQ"
+            )
+        )
+        return f"{name}_dq"
+
+    nodes.append(
+        helper.make_node("Conv", [quantized("x", 0.01), quantized("w1", 0.006), "b1"], ["c1"], "c1", pads=[1] * 4)
+    )
+    nodes.append(helper.make_node("Relu", ["c1"], ["r1"], "r1"))
+    inner = quantized("r1", 0.02)
+    nodes.append(helper.make_node("Conv", [inner, quantized("w2", 0.004)], ["c2"], "c2", pads=[1] * 4))
+    nodes.append(helper.make_node("Add", ["c2", inner], ["a"], "a"))
+    nodes.append(helper.make_node("GlobalAveragePool", ["a"], ["y"], "y"))
+    graph = helper.make_graph(
+        nodes,
+        "residual",
+        [helper.make_tensor_value_info("x", kind, [batch, 16, 24, 24])],
+        [helper.make_tensor_value_info("y", kind, [batch, 32, 1, 1])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    return from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+
+
+def reference(model, x):
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    session = ort.InferenceSession(model.to_bytes(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+def sample(batch: int) -> np.ndarray:
+    return np.random.default_rng(1).uniform(0, 1, (batch, 16, 24, 24)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return build_engine(network(), OPTIONS)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_numbers_are_those_of_onnx_runtime(engine, batch):
+    x = sample(batch)
+    y = run_engine(engine, {"x": x})["y"]
+    np.testing.assert_allclose(y, reference(network(), x), atol=1e-3, rtol=1e-3)
+
+
+def test_a_shape_outside_the_profile_is_refused_with_its_bounds(engine):
+    with pytest.raises(BackendError, match=r"\(9, 16, 24, 24\) is outside optimization profile 0.*\(8, 16, 24, 24\)"):
+        run_engine(engine, {"x": sample(9)})
+
+
+def test_the_manifest_tells_what_it_was_made_of(engine):
+    facts = engine.manifest
+    assert facts["model_sha256"] == network().digest
+    assert facts["version"] == ABLE.version
+    assert facts["device"]["name"]
+    assert facts["options"]["tf32"] is False
+    assert facts["profile"] == [
+        {"input": "x", "min": (1, 16, 24, 24), "opt": (1, 16, 24, 24), "max": (8, 16, 24, 24), "given": False}
+    ]
+    json.dumps(facts)
+
+
+def test_stored_engines_load_and_foreign_ones_are_refused(engine, tmp_path):
+    path = manifest.write_engine(engine, tmp_path / "model.plan")
+    again = manifest.read_engine(path)
+    x = sample(2)
+    np.testing.assert_array_equal(run_engine(again, {"x": x})["y"], run_engine(engine, {"x": x})["y"])
+    other = {**engine.manifest, "device": {**engine.manifest["device"], "name": "Other", "capability": (7, 5)}}
+    with pytest.raises(BackendError, match=r"built for Other \(compute capability 7.5\)"):
+        run_engine(type(engine)(engine.backend, engine.data, other), {"x": x})
+
+
+def test_timing(engine):
+    timing = time_engine(engine, TimingOptions(warm_up_s=0.2, runs=100, shapes={"x": (4, 16, 24, 24)}))
+    assert 0 < timing.median_ms <= timing.p90_ms <= timing.p95_ms <= timing.p99_ms < 100
+    assert timing.runs == 100
+    assert timing.warm_up_runs >= 1
+    assert timing.throughput > 10
+    assert timing.conditions["shapes"]["x"] == [4, 16, 24, 24]
+    assert timing.conditions["context_device_bytes"] >= 0
+
+
+@pytest.mark.parametrize("options", [{"cuda_graph": True}, {"streams": 3}, {"cuda_graph": True, "streams": 2}])
+def test_cuda_graphs_and_streams(engine, options):
+    timing = time_engine(engine, TimingOptions(warm_up_s=0.1, runs=60, **options))
+    assert 0 < timing.median_ms < 100
+    assert all(timing.conditions[name] == value for name, value in options.items())
+
+
+def test_profile_and_inspector_name_the_same_layers(engine):
+    layers = profile_engine(engine, TimingOptions(warm_up_s=0.1, runs=20))
+    report = json.loads(inspect_engine(engine), strict=False)
+    inspected = {layer["Name"] if isinstance(layer, dict) else layer for layer in report["Layers"]}
+    assert {layer.name for layer in layers} <= inspected
+    assert sum(layer.median_ms for layer in layers) > 0
+
+
+def test_types_follow_from_the_graph():
+    full, half = (build_engine(network(half=h), OPTIONS) for h in (False, True))
+    texts = [inspect_engine(e) for e in (full, half)]
+    assert "FP16" not in texts[0]
+    assert "Half" in texts[1] or "FP16" in texts[1]
+
+
+def test_explicit_int8():
+    model = network(qdq=True)
+    engine = build_engine(model, OPTIONS)
+    assert "Int8" in inspect_engine(engine)
+    x = sample(2)
+    expected = reference(model, x)
+    got = run_engine(engine, {"x": x})["y"]
+    assert 10 * np.log10((expected**2).sum() / ((expected - got) ** 2).sum()) > 30  # dB
+
+
+def test_several_profiles():
+    profiles = tuple({"x": ShapeRange.fixed((n, 16, 24, 24))} for n in (1, 32))
+    from dataclasses import replace
+
+    engine = build_engine(network(), replace(OPTIONS, profiles=profiles))
+    timing = time_engine(engine, TimingOptions(warm_up_s=0.1, runs=20, profile_index=1))
+    assert timing.conditions["shapes"]["x"] == [32, 16, 24, 24]
+    with pytest.raises(BackendError, match="no optimization profile 2; the engine has 2"):
+        time_engine(engine, TimingOptions(profile_index=2))
+
+
+def test_the_timing_cache_is_written_and_read(tmp_path):
+    from dataclasses import replace
+
+    cache = tmp_path / "timing.cache"
+    options = replace(OPTIONS, timing_cache=str(cache))
+    build_engine(network(), options)
+    assert cache.stat().st_size > 0
+    build_engine(network(), options)
+
+
+def test_a_refused_model_names_the_node():
+    model = network()
+    proto = onnx.load_from_string(model.to_bytes())
+    proto.graph.node[1].op_type = "Unheard"
+    with pytest.raises(BuildError, match="refused the Unheard") as caught:
+        build_engine(from_proto(proto), OPTIONS)
+    assert caught.value.where == "r1"
+    assert caught.value.log
+
+
+@pytest.mark.skipif(ABLE.typing != "weak", reason="implicit INT8 ended with TensorRT 8")
+def test_implicit_int8_from_a_stored_cache(shared):
+    from dataclasses import replace
+
+    stored = sorted((shared / "calibration_caches/recorded").rglob("mnist_cntk*entropy2*.cache"))
+    if not stored:
+        pytest.skip("no recorded calibration cache of mnist_cntk in ../shared")
+    options = replace(OPTIONS, calibration_cache=str(stored[0]), weak_types=("fp16",))
+    engine = build_engine(shared / "models/mnist_cntk/model.onnx", options)
+    assert "Int8" in inspect_engine(engine)
