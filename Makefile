@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint lab notebooks clean
 
 demo: $(VENV)/.installed
-	$(BIN)/python -m sample_models.demo --out out/demo
+	$(BIN)/python sample_models/demo.py --out out/demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
