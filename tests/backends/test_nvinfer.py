@@ -6,7 +6,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from workbench.backends.nvinfer import _types_in_graph, default_range, node_names
+from workbench.backends.configure import _types_in_graph
+from workbench.backends.nvinfer import node_names
+from workbench.backends.profiles import default_range
 from workbench.backends.protocol import ShapeRange
 
 

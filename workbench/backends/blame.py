@@ -96,13 +96,13 @@ def _problem(model: Model, text: str) -> Problem:
         return Problem(reason, Fix("Export with opset 13 or newer, or convert it (onnx.version_converter)."), text)
     if "Failed to import initializer" in text or "Failed to convert ONNX date type" in text:
         return Problem("a weight or an input has a type that TensorRT does not know", None, text)
-    recurrent = sorted(
-        {n.op_type for n in model.nodes.values() if n.op_type in ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")}
-    )
+    if "within workspace limit" in text:
+        return Problem("no kernel fits into the workspace limit", Fix("Raise the workspace limit."), text)
+    recurrent = sorted({n.op_type for n in model.nodes.values()} & set(RECURRENT))
     hint = None
     if recurrent and ("Myelin" in text or "graphScope" in text):
         hint = Fix(
-            f"The model has {', '.join(recurrent)}, with which this compiler is known to fail; "
+            f"The model has {', '.join(recurrent)}, where this compiler was seen to fail; "
             "unroll the recurrence, or export without control flow."
         )
     return Problem(f"the builder failed and named no node: {first_line(text)}", hint, text)

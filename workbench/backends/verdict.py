@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import onnx
     import pandas as pd
 
-    from workbench.backends.nvinfer import Compilation, NetworkLayer, ProfileInput
+    from workbench.backends.nvinfer import Compilation, NetworkLayer
+    from workbench.backends.profiles import ProfileInput
     from workbench.graph.model import Model
 
 __all__ = ["NodeVerdict", "Status", "Verdict", "check", "judge"]
@@ -214,7 +215,7 @@ def check(
         ``sm75`` (Turing), ``sm80``, ``sm86`` (Ampere), ``sm89`` (Ada), ``sm120``, ``sm121`` (Blackwell).
     shapes
         Shapes of dynamic inputs: one shape, or a `ShapeRange`. Inputs left out take the default of
-        `workbench.backends.nvinfer.default_range`: batch 1 to 8, 224 for height and width, 128 elsewhere.
+        `workbench.backends.profiles.default_range`: batch 1 to 8, 224 for height and width, 128 elsewhere.
     options
         Build options; `shapes` is the short form of one profile in it.
     child
