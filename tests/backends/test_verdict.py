@@ -311,3 +311,24 @@ def two_inputs_dynamic() -> onnx.ModelProto:
         [("x", TensorProto.FLOAT, ["n", 4])],
         [("y", TensorProto.FLOAT, ["n", 4])],
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "reason"),
+    [
+        ("attention", "mm1_1", "Assertion rank >= 1 failed"),
+        ("bad_graph_conditionally_invalid", "If_Node", "Must have inputs with equal ranks"),
+    ],
+)
+def test_the_reason_is_the_compilers_own_where_no_cause_is_known(shared, name, where, reason):
+    verdict = check(shared / f"quirks/polygraphy/tests/models/{name}.onnx")
+    assert [n.node for n in verdict.refused] == [where]
+    assert reason in verdict.refused[0].reason
+    assert verdict.problems == ()
+
+
+def test_weights_without_content_are_named(shared):
+    verdict = check(shared / "quirks/polygraphy/tests/models/weightless.matmul.fp16.onnx")
+    assert [p.reason for p in verdict.problems] == [
+        "weight 'b' cannot be read: its content is missing or has another size than its shape"
+    ]

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.backends.causes import Fix
+from workbench.backends.causes import PARSER_TYPES, Fix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -76,8 +76,10 @@ def _names_in(text: str, own_names: Mapping[str, list[str]]) -> list[str]:
         r"I\w+Layer ([^:]+):|\{ForeignNode\[([^\]]+)\]|operation '([^']+)'|[Nn]ode ([^\s:,]+)", text
     ):
         name = next(group for group in found.groups() if group)
-        if name in own_names:
-            return own_names[name]
+        # An If or a Loop of the model is several layers, named after it.
+        for candidate in (name, name.removesuffix("_OutputLayer")):
+            if candidate in own_names:
+                return own_names[candidate]
     return []
 
 
@@ -92,10 +94,10 @@ def _problem(model: Model, text: str) -> Problem:
     if "HW-specific datatypes" in text:
         return Problem(first_line(text), Fix("Choose a precision that the target has."), text)
     if "pre-opset 7" in text.lower():
-        reason = f"opset {model.opset}: the parser reads 7 and newer"
+        reason = f"opset {model.opset}: the parser reads 7 and newer" if model.opset else "no operator set is imported"
         return Problem(reason, Fix("Export with opset 13 or newer, or convert it (onnx.version_converter)."), text)
     if "Failed to import initializer" in text or "Failed to convert ONNX date type" in text:
-        return Problem("a weight or an input has a type that TensorRT does not know", None, text)
+        return Problem(_bad_tensor(model, text), None, text)
     if "within workspace limit" in text:
         return Problem("no kernel fits into the workspace limit", Fix("Raise the workspace limit."), text)
     recurrent = sorted({n.op_type for n in model.nodes.values()} & set(RECURRENT))
@@ -105,10 +107,22 @@ def _problem(model: Model, text: str) -> Problem:
             f"The model has {', '.join(recurrent)}, where this compiler was seen to fail; "
             "unroll the recurrence, or export without control flow."
         )
-    return Problem(f"the builder failed and named no node: {first_line(text)}", hint, text)
+    return Problem(f"the compiler failed and named no node: {first_line(text)}", hint, text)
+
+
+def _bad_tensor(model: Model, text: str) -> str:
+    found = re.search(r"Failed to import initializer: (\S+) \(in function", text)
+    weight = None if found is None else model.initializers.get(found[1])
+    if weight is None or weight.const_value is None:
+        return "a weight or an input has a type that TensorRT does not know"
+    kind = weight.const_value.dtype
+    if kind in PARSER_TYPES:
+        return f"weight {weight.name!r} cannot be read: its content is missing or has another size than its shape"
+    return f"weight {weight.name!r} is {kind.name}, which TensorRT does not know"
 
 
 def first_line(text: str) -> str:
-    """Return the first line of a message, cut to fit a table."""
-    line = text.strip().splitlines()[0] if text.strip() else text
+    """Return the first line of a message that says something, cut to fit a table."""
+    lines = [line for line in text.strip().splitlines() if not line.startswith("Invalid Node - ")]
+    line = lines[0] if lines else text
     return line if len(line) <= 240 else line[:237] + "..."

@@ -20,7 +20,7 @@ from workbench.graph.edits.dequantize_constants import is_operand_constant
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["CAUSES", "Cause", "Fix", "Site", "find_cause", "quantized_type", "zero_point_of"]
+__all__ = ["CAUSES", "PARSER_TYPES", "Cause", "Fix", "Site", "find_cause", "quantized_type", "zero_point_of"]
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 QUANTIZE_OPS = ("QuantizeLinear", "DequantizeLinear")
@@ -79,12 +79,17 @@ class Cause:
 
 @dataclass(frozen=True)
 class Site:
-    """What a cause is judged by: the node, the opset it is read in, the target (86 for sm86), the compiler's words."""
+    """What a cause is judged by.
+
+    The node, the opset it is read in, the target (86 for sm86), the compiler's words, and whether the model has dynamic
+    inputs, whose shapes came from an optimization profile.
+    """
 
     node: ir.Node
     opset: int
     target: int
     message: str = ""
+    dynamic: bool = False
 
 
 def find_cause(site: Site) -> Cause | None:
@@ -289,7 +294,7 @@ def gemm_rank(site: Site) -> Cause | None:
 
 def shapes(site: Site) -> Cause | None:
     """Name shapes for which the layer makes no sense, most often those chosen by default for a dynamic input."""
-    if "graphShapeAnalyzer" not in site.message:
+    if not site.dynamic or "processCheck" not in site.message:
         return None
     return Cause(
         "shapes",

@@ -182,7 +182,7 @@ class Verdict:
             + ", ".join(f"{n} {status}" for status, n in counts.items())
             + f"; parser {self.parse_s:.2f} s, builder {self.build_s:.2f} s"
         ]
-        lines += [f"  {p.reason}" + (f" {p.fix.text}" if p.fix else "") for p in self.problems]
+        lines += [f"  {p.reason}" + (f". {p.fix.text}" if p.fix else "") for p in self.problems]
         telling = [n for n in self.nodes if n.status in ("refused", "changed", "undecided")]
         groups: dict[tuple[str, str | None, str | None], list[NodeVerdict]] = {}
         for n in telling:
@@ -284,7 +284,7 @@ def judge(model: Model, target: str, outcome: Outcome[Compilation], *, compiler:
             layers_of.setdefault(name, []).append(layer)
     nodes = []
     for address, node in model.nodes.items():
-        site = Site(node, model.opset, sm, said.get(address, ""))
+        site = Site(node, model.opset, sm, said.get(address, ""), bool(made.profile))
         nodes.append(_node(address, site, layers_of.get(node.name or "", []), made))
     if not made.built and not said and any(n.status == "refused" for n in nodes):
         problems = ()  # the compiler named no node, but a known cause explains it
