@@ -1,0 +1,111 @@
+"""Reading an export and telling what kind of file it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import ReportError
+
+__all__ = ["kind_of", "read_text", "source_name", "wrong_kind"]
+
+_MAX_BYTES = 1 << 30
+
+KINDS = {
+    "graph": ("an engine graph (trtexec --exportLayerInfo)", "GRAPH_JSON"),
+    "text": ("an engine inspector's text", "GRAPH_JSON"),
+    "profile": ("a layer profile (trtexec --exportProfile)", "--profile"),
+    "profile-log": ("a profiler log", "--profile"),
+    "timing": ("a timing export (trtexec --exportTimes)", "--timing"),
+    "performance": ("a TREx performance summary (*.profile.metadata.json)", "--timing"),
+    "device": ("a TREx device description (*.metadata.json)", "--metadata"),
+    "build": ("a TREx build description (*.build.metadata.json)", "--metadata"),
+}
+
+_LAYER_LINE = re.compile(r"^Name: .*, LayerType: ", re.MULTILINE)
+_TIME_LINE = re.compile(r"^[^\"{}]*\d ?[um]s -> ", re.MULTILINE)
+_OBJECT_KEYS = (
+    ("graph", {"Layers", "I/O Tensors"}),
+    ("performance", {"performance_summary"}),
+    ("build", {"build_options"}),
+)
+_LIST_KEYS = (
+    ("timing", {"latencyMs", "computeMs"}),
+    ("device", {"ComputeCapability", "COMPUTE_CAPABILITY_MAJOR"}),
+    ("profile", {"count", "averageMs", "timeMs"}),
+)
+
+
+def source_name(source: Any) -> str:
+    """Return the name errors call a source by: its path, or what it is."""
+    return str(source) if isinstance(source, (str, Path)) else f"a {type(source).__name__} in memory"
+
+
+def read_text(source: Any) -> tuple[str, Any]:
+    """Read a file, or take data that is in memory already, and tell its kind.
+
+    Returns
+    -------
+    kind, data
+        A key of `KINDS` or "unknown"; parsed JSON, or the text of a log.
+
+    Raises
+    ------
+    ReportError
+        The file cannot be read, is empty, truncated, or is no export.
+    """
+    if not isinstance(source, (str, Path)):
+        return kind_of(source), source
+    path = Path(source)
+    fix = "Give a file written by trtexec --exportLayerInfo, an engine inspector, or this workbench"
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ReportError("larger than 1 GiB, so no engine report", where=path, fix=fix)
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise ReportError(f"cannot be read ({error.strerror})", where=path, fix="Check the path") from error
+    if not text.strip():
+        raise ReportError("the file is empty", where=path, fix="Export it again")
+    # A log starts "[07/07/2026-06:09:15] [TRT] ..." and so like a JSON list: look for its lines first.
+    if _LAYER_LINE.search(text):
+        return "text", text
+    if _TIME_LINE.search(text):
+        return "profile-log", text
+    if text.lstrip()[0] not in "{[":
+        raise ReportError("neither JSON nor an engine inspector's text", where=path, fix=fix)
+    try:
+        # TensorRT 8.6 writes raw control characters into strings.
+        data = json.loads(text, strict=False)
+    except json.JSONDecodeError as error:
+        cut = error.pos >= len(text.rstrip()) - 1 or error.msg.startswith("Unterminated")
+        what = "the JSON ends too early" if cut else f"not valid JSON ({error.msg})"
+        raise ReportError(
+            f"{what} at line {error.lineno}, column {error.colno}", where=path, fix="Export it again"
+        ) from (error)
+    except RecursionError as error:
+        raise ReportError("JSON nested far too deep for a report", where=path, fix=fix) from error
+    return kind_of(data), data
+
+
+def kind_of(data: Any) -> str:
+    """Return the key of `KINDS` that parsed data belongs to, or "unknown"."""
+    if isinstance(data, list) and data and all(isinstance(row, dict) for row in data):
+        keys, table = set(data[0]), _LIST_KEYS
+    elif isinstance(data, dict):
+        keys, table = set(data), _OBJECT_KEYS
+    else:
+        return "unknown"
+    return next((kind for kind, telling in table if keys & telling), "unknown")
+
+
+def wrong_kind(kind: str, wanted: str, source: Any) -> ReportError:
+    """Return the error for a file that is something else than was asked for."""
+    wanted_is = KINDS[wanted][0]
+    if kind in KINDS:
+        is_a, option = KINDS[kind]
+        fix = f"Pass it as {option}, and {wanted_is} here"
+        return ReportError(f"this is {is_a}, not {wanted_is}", where=source_name(source), fix=fix)
+    fix = f"Give {wanted_is}"
+    return ReportError(f"this JSON is not {wanted_is}", where=source_name(source), fix=fix)

@@ -1,0 +1,52 @@
+"""Times of whole inferences: trtexec --exportTimes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.engine.report import Timing
+from workbench.errors import ReportError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["read_timing", "timing_of"]
+
+
+def read_timing(rows: Sequence[Any], where: str) -> Timing:
+    """Read one entry an inference; GPU compute time (`computeMs`) counts, not the copies to and from the device.
+
+    Throughput is inferences over the span from the first start to the last end of compute.
+
+    Raises
+    ------
+    ReportError
+        An entry has no `computeMs`.
+    """
+    try:
+        times = [float(row["computeMs"]) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        fix = "Export it again with trtexec --exportTimes"
+        raise ReportError("an entry has no `computeMs`", where=where, fix=fix) from error
+    span = None
+    if all("startComputeMs" in row and "endComputeMs" in row for row in rows):
+        span = max(row["endComputeMs"] for row in rows) - min(row["startComputeMs"] for row in rows)
+    return timing_of(times, throughput=1000 * len(times) / span if span else None)
+
+
+def timing_of(times_ms: Sequence[float], throughput: float | None = None) -> Timing:
+    """Summarize measured times in milliseconds; percentiles by linear interpolation."""
+    values = np.asarray(times_ms, dtype=np.float64)
+    p90, p95, p99 = (float(value) for value in np.percentile(values, (90, 95, 99)))
+    statistics = {
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "mean": float(values.mean()),
+        "median": float(np.median(values)),
+        "p90": p90,
+        "p95": p95,
+        "p99": p99,
+    }
+    return Timing(statistics, iterations=len(values), throughput=throughput)

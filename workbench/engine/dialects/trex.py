@@ -1,0 +1,51 @@
+"""Metadata files that TREx wrote beside an engine: performance summary, build options, device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.engine.report import Timing
+from workbench.errors import ReportError
+
+__all__ = ["read_build", "read_device", "read_performance"]
+
+# Newer logs of trtexec report more percentiles; the order is that of its summary lines.
+_STATISTICS = {
+    5: ("min", "max", "mean", "median", "p99"),
+    7: ("min", "max", "mean", "median", "p90", "p95", "p99"),
+}
+
+
+def read_performance(data: dict[str, Any], where: str) -> tuple[Timing, dict[str, Any], dict[str, Any]]:
+    """Return timing (GPU compute time), the device and the inference options of a `*.profile.metadata.json`.
+
+    Raises
+    ------
+    ReportError
+        `GPU Compute Time` is not a list of five or seven numbers.
+    """
+    summary = data.get("performance_summary")
+    values = summary.get("GPU Compute Time") if isinstance(summary, dict) else None
+    names = _STATISTICS.get(len(values)) if isinstance(values, list) else None
+    if not isinstance(summary, dict) or values is None or names is None:
+        fix = "Give the *.profile.metadata.json that TREx wrote"
+        raise ReportError("no `GPU Compute Time` with five or seven statistics", where=where, fix=fix)
+    throughput = summary.get("Throughput")
+    statistics = {name: float(value) for name, value in zip(names, values, strict=True)}
+    timing = Timing(statistics, throughput=float(throughput) if isinstance(throughput, (int, float)) else None)
+    return timing, dict(data.get("device_information") or {}), dict(data.get("inference_options") or {})
+
+
+def read_build(data: dict[str, Any]) -> dict[str, Any]:
+    """Return model and build options of a `*.build.metadata.json`."""
+    return {**(data.get("model_options") or {}), **(data.get("build_options") or {})}
+
+
+def read_device(data: list[Any]) -> dict[str, Any]:
+    """Return the first GPU of a `*.metadata.json`, with `Compute Capability` worded as the other files word it."""
+    device = dict(data[0])
+    if isinstance(capability := device.get("ComputeCapability"), list) and len(capability) >= 2:
+        device["Compute Capability"] = float(f"{capability[0]}.{capability[1]}")
+    if "Name" in device:
+        device["Selected Device"] = device["Name"]
+    return device
