@@ -1,0 +1,257 @@
+"""The fusion map: which source nodes became which layer, and where the rest went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from workbench.engine.names import foreign_range, is_view_of, name_parts, reformat_target
+from workbench.engine.source_graph import SourceGraph, SourceNode, source_graph
+from workbench.engine.vanished import why_vanished
+from workbench.errors import ReportError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx
+    import pandas as pd
+
+    from workbench.engine.report import EngineReport, Layer
+
+__all__ = ["FusionMap", "LayerNodes", "fusion_map"]
+
+How = Literal["metadata", "name", "tensors", "serves", "none"]
+
+_MATCH = 0.5
+"""Fewer than this share of the engine's node names, or of the model's nodes, found on the other side: no match."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNodes:
+    """What one layer was made of.
+
+    Attributes
+    ----------
+    nodes
+        Source nodes the layer is made of, as far as the engine states them.
+    absorbed
+        Further source nodes between the layer's input and output tensors, such as Q/DQ: the layer does their work.
+    how
+        Where `nodes` are known from: the layer's metadata, its name, its tensors; "serves" for a reformat made for
+        another layer; "none" where nothing tells.
+    serves
+        The layer a reformat was made for.
+    """
+
+    layer: str
+    nodes: tuple[str, ...]
+    how: How
+    absorbed: tuple[str, ...] = ()
+    serves: str | None = None
+
+
+@dataclass(frozen=True)
+class FusionMap:
+    """Source nodes and engine layers, both ways.
+
+    Attributes
+    ----------
+    graph
+        The ONNX graph, or None where no model was given: `nodes` are then the names the engine states.
+    vanished
+        Nodes that no layer does, with the reason: constant folding, removed identities, ...
+    unaccounted
+        Nodes of which nothing is known.
+    foreign
+        Node names the engine states that are not in the model.
+    """
+
+    groups: tuple[LayerNodes, ...]
+    graph: SourceGraph | None
+    vanished: Mapping[str, str]
+    unaccounted: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+    @cached_property
+    def by_layer(self) -> dict[str, LayerNodes]:
+        """Layer name to what it was made of."""
+        return {group.layer: group for group in self.groups}
+
+    @cached_property
+    def by_node(self) -> dict[str, tuple[str, ...]]:
+        """Source node to the layers that do its work, in execution order."""
+        found: dict[str, list[str]] = {}
+        for group in self.groups:
+            for node in (*group.nodes, *group.absorbed):
+                found.setdefault(node, []).append(group.layer)
+        return {node: tuple(layers) for node, layers in found.items()}
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of the model's nodes that are accounted for, by a layer or a reason; None without a model."""
+        if self.graph is None:
+            return None
+        return 1 - len(self.unaccounted) / len(self.graph.nodes) if self.graph.nodes else 1.0
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a source node: name, op type, layers, how it is known, and the reason where it vanished."""
+        import pandas as pd
+
+        how = {node: group.how for group in reversed(self.groups) for node in group.nodes}
+        op_types = {} if self.graph is None else {node.name: node.op_type for node in self.graph.nodes}
+        names = list(op_types) if self.graph is not None else list(self.by_node)
+        rows = [
+            {
+                "node": name,
+                "op_type": op_types.get(name),
+                "layers": list(self.by_node.get(name, ())),
+                "known_from": how.get(name, "tensors" if name in self.by_node else None),
+                "vanished": self.vanished.get(name),
+            }
+            for name in names
+        ]
+        table: pd.DataFrame = pd.DataFrame(rows, columns=["node", "op_type", "layers", "known_from", "vanished"])
+        return table
+
+    def summary(self) -> str:
+        """Return the coverage in words, a line a fact."""
+        if self.graph is None:
+            return f"{len(self.by_node)} source nodes are named by the engine (no model to check them against)"
+        done = sum(node.name in self.by_node for node in self.graph.nodes)
+        head = (
+            f"{len(self.graph.nodes)} source nodes: {done} in layers, {len(self.vanished)} vanished for a known reason"
+        )
+        lines = [f"{head}, {len(self.unaccounted)} unaccounted for ({self.coverage:.1%} covered)"]
+        if self.unaccounted:
+            lines.append(
+                "unaccounted for: " + ", ".join(self.unaccounted[:8]) + (", ..." if self.unaccounted[8:] else "")
+            )
+        unnamed = sum(not node.named for node in self.graph.nodes)
+        if unnamed:
+            lines.append(f"{unnamed} nodes have no name in the model: TensorRT calls them node_of_<first output>")
+        if self.graph.duplicates:
+            lines.append("names shared by several nodes, told apart by none: " + ", ".join(self.graph.duplicates[:5]))
+        if self.foreign:
+            lines.append(f"{len(self.foreign)} names in the engine are not in the model, such as {self.foreign[0]}")
+        return "\n".join(lines)
+
+
+def fusion_map(report: EngineReport, model: onnx.ModelProto | None = None) -> FusionMap:
+    """Map layers to source nodes: from `Metadata`, else the layer's name, else its tensors.
+
+    Parameters
+    ----------
+    report
+        The engine.
+    model
+        The ONNX model it was built from; without it the names are taken as the engine states them.
+
+    Raises
+    ------
+    ReportError
+        The model is not the engine's: fewer than half of the names match.
+    """
+    if model is None:
+        stated = tuple(_stated(layer) for layer in report.layers)
+        return FusionMap(stated, None, {}, (), ())
+    graph = source_graph(model)
+    aliases = _aliases(report, graph)
+    foreign: dict[str, None] = {}
+    groups = [_of_layer(layer, graph, aliases, foreign) for layer in report.layers]
+    _check_match(report, groups, foreign)
+    taken = {node for group in groups for node in group.nodes}
+    groups = [
+        _with_absorbed(group, layer, graph, aliases, taken) for group, layer in zip(groups, report.layers, strict=True)
+    ]
+    in_layers = {node for group in groups for node in (*group.nodes, *group.absorbed)}
+    vanished = why_vanished(graph, in_layers)
+    unaccounted = tuple(n.name for n in graph.nodes if n.name not in in_layers and n.name not in vanished)
+    found = FusionMap(tuple(groups), graph, vanished, unaccounted, tuple(foreign))
+    if graph.nodes and (found.coverage or 0) < _MATCH:
+        raise ReportError(
+            f"the model does not match the engine: {len(unaccounted)} of its {len(graph.nodes)} nodes are in no layer, "
+            f"such as {unaccounted[0]!r}",
+            where=report.name,
+            fix="Give the very model the engine was built from",
+        )
+    return found
+
+
+def _stated(layer: Layer) -> LayerNodes:
+    serves = reformat_target(layer.base_name)
+    if layer.sources:
+        return LayerNodes(layer.name, layer.sources, "metadata", serves=serves)
+    if serves is not None:
+        return LayerNodes(layer.name, (), "serves", serves=serves)
+    parts = tuple(is_view_of(part) or part for part in name_parts(layer.name))
+    return LayerNodes(layer.name, tuple(dict.fromkeys(parts)), "name" if parts else "none")
+
+
+def _of_layer(layer: Layer, graph: SourceGraph, aliases: dict[str, str], foreign: dict[str, None]) -> LayerNodes:
+    stated = _stated(layer)
+    nodes: list[str] = []
+    for name in stated.nodes:
+        if name in graph.by_name:
+            nodes.append(name)
+        elif ends := foreign_range(name):
+            inside, bounded = _region(layer, graph, aliases)
+            nodes.extend(node.name for node in (inside if inside and bounded else graph.between(*ends)))
+            nodes.extend(end for end in ends if end in graph.by_name)
+        elif stated.how == "name" and "+" in name and all(part in graph.by_name for part in name.split("+")):
+            nodes.extend(name.split("+"))
+        elif layer.type == "Constant" and name in graph.producer:
+            nodes.append(graph.producer[name].name)
+        elif name not in graph.tensors and not name.startswith("(Unnamed Layer"):
+            foreign.setdefault(name)
+    if nodes or stated.how == "serves":
+        return LayerNodes(layer.name, tuple(dict.fromkeys(nodes)), stated.how, serves=stated.serves)
+    inside, bounded = _region(layer, graph, aliases)
+    if inside and bounded:
+        return LayerNodes(layer.name, tuple(node.name for node in reversed(inside)), "tensors")
+    return LayerNodes(layer.name, (), "none")
+
+
+def _region(layer: Layer, graph: SourceGraph, aliases: dict[str, str]) -> tuple[list[SourceNode], bool]:
+    """Return the nodes between a layer's inputs and outputs, and whether its inputs bound them."""
+    ends = [aliases.get(tensor.name, tensor.name) for tensor in layer.outputs]
+    starts = frozenset(aliases.get(tensor.name, tensor.name) for tensor in layer.inputs)
+    if not ends or any(name not in graph.producer for name in ends):
+        return [], False
+    return graph.upstream(ends, stop=starts)
+
+
+def _with_absorbed(
+    group: LayerNodes, layer: Layer, graph: SourceGraph, aliases: dict[str, str], taken: set[str]
+) -> LayerNodes:
+    inside, bounded = _region(layer, graph, aliases)
+    if not bounded:
+        return group
+    absorbed = tuple(node.name for node in reversed(inside) if node.name not in taken)
+    return replace(group, absorbed=absorbed)
+
+
+def _aliases(report: EngineReport, graph: SourceGraph) -> dict[str, str]:
+    """Name the tensors on either side of a reformat by the one that the model knows."""
+    known: dict[str, str] = {}
+    for layer in report.layers:
+        if layer.reformats is None or len(layer.inputs) != 1 or len(layer.outputs) != 1:
+            continue
+        before, after = layer.inputs[0].name, layer.outputs[0].name
+        if after not in graph.tensors:
+            known[after] = known.get(before, before)
+        elif before not in graph.tensors:
+            known[before] = after
+    return known
+
+
+def _check_match(report: EngineReport, groups: list[LayerNodes], foreign: dict[str, None]) -> None:
+    found = {node for group in groups for node in group.nodes}
+    stated = len(found) + len(foreign)
+    if stated and len(found) / stated < _MATCH:
+        raise ReportError(
+            f"the model does not match the engine: only {len(found)} of {stated} node names of the engine are in it; "
+            f"{next(iter(foreign))!r} is not",
+            where=report.name,
+            fix="Give the very model the engine was built from",
+        )
