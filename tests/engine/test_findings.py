@@ -1,0 +1,206 @@
+"""The alarm list, on recorded engines and on small ones made to show one thing."""
+
+from __future__ import annotations
+
+import pytest
+
+from workbench.engine.findings import find, findings_table
+from workbench.engine.fusion import fusion_map
+from workbench.engine.load import load_report
+
+INT8 = "Thirty-two wide channel vectorized row major Int8 format"
+FP16 = "Channel major FP16 format where channel % 8 == 0"
+FP32 = "Row major linear FP32"
+
+
+@pytest.fixture
+def engine(written):
+    """Return a builder: layers are (name, type, {input: format}, {output: format}, more keys, milliseconds)."""
+
+    def build(*layers, dims=(16, 64, 8, 8), bindings=("x", "y")):
+        raw = [
+            {
+                "Name": name,
+                "LayerType": kind,
+                "Inputs": [{"Name": t, "Dimensions": list(dims), "Format/Datatype": f} for t, f in inputs.items()],
+                "Outputs": [{"Name": t, "Dimensions": list(dims), "Format/Datatype": f} for t, f in outputs.items()],
+                **more,
+            }
+            for name, kind, inputs, outputs, more, _ in layers
+        ]
+        times = [{"count": 1}, *({"name": layer[0], "averageMs": layer[5]} for layer in layers)]
+        return load_report(written({"Layers": raw, "Bindings": list(bindings)}), profile=written(times, "p.json"))
+
+    return build
+
+
+def only(findings, kind):
+    return [finding for finding in findings if finding.kind == kind]
+
+
+CONV = {"ParameterType": "Convolution", "OutMaps": 64, "Groups": 1, "Activation": "NONE"}
+
+
+def test_findings_of_the_quantized_resnet_50(recorded, resnet_onnx):
+    report = recorded("modelopt_int8_fp16")
+    findings = find(report, fusion_map(report, resnet_onnx))
+    assert [(f.kind, f.layers) for f in findings] == [
+        ("lone-qdq", ("input_QuantizeLinear",)),
+        ("lone-qdq", ("Relu_172_out_DequantizeLinear",)),
+        ("reformat", ("Reformatting CopyNode for Input Tensor 0 to reshape_after_fc",)),
+    ]
+    first, second, third = findings
+    assert first.cost_ms == report.layer("input_QuantizeLinear").ms
+    assert first.bound == "all"
+    assert first.title.endswith("at the engine's input")
+    assert "18.38 MiB" in first.evidence
+    assert second.title.endswith("before a layer in fp16")
+    assert second.suggestion.kind == "precision"
+    assert second.suggestion.selector == ("GlobalAveragePool_173",)
+    assert third.title == "Reformat at the engine's output"
+
+
+def test_costs_are_sorted_and_unknown_ones_last(recorded):
+    for name in ("examples_pytorch_resnet_A100_qat_resnet-qat", "tests_inputs_mobilenet.qat", "tf32"):
+        costs = [finding.cost_ms for finding in find(recorded(name))]
+        known = [cost for cost in costs if cost is not None]
+        assert known == sorted(known, reverse=True)
+        assert costs[: len(known)] == known
+        assert len(known) > 1
+
+
+def test_qat_without_residual_quantization_shows_what_qat_residual_mends(recorded):
+    plain = find(recorded("examples_pytorch_resnet_A100_qat_resnet-qat"))
+    mended = find(recorded("examples_pytorch_resnet_A100_qat-residual-qgap_resnet-qat-residual-qgap"))
+    alone = only(plain, "lone-qdq")
+    assert len(alone) == 10
+    assert sum("also read unquantized" in finding.title for finding in alone) >= 4
+    assert len(only(mended, "lone-qdq")) == 1
+    assert any("icudnn_int8x4" in finding.evidence for finding in only(plain, "no-tensor-cores"))
+    residual = next(f for f in alone if f.layers == ("QuantizeLinear_40",))
+    assert residual.suggestion.kind == "quantize_input"
+    assert residual.suggestion.value == "inputs.4"
+    assert "Add_61" in residual.suggestion.selector
+
+
+def test_an_engine_without_reduced_precision_is_one_finding(recorded):
+    (finding,) = only(find(recorded("tf32")), "silent-fp32")
+    assert finding.title == "No layer runs below FP32/TF32"
+    assert "56 of 56" in finding.evidence
+    assert finding.cost_ms == pytest.approx(2.0455, abs=1e-3)
+
+
+def test_silent_fp32_where_others_are_reduced(engine):
+    report = engine(
+        ("a", "CaskConvolution", {"x": FP16}, {"t": FP16}, CONV, 1.0),
+        ("b", "CaskConvolution", {"t": FP32}, {"y": FP32}, CONV, 2.0),
+    )
+    (finding,) = only(find(report), "silent-fp32")
+    assert (finding.layers, finding.cost_ms, finding.bound) == (("b",), 2.0, "at most")
+    assert finding.suggestion.selector == ("b",)
+    # Asked for as FP32, it is no finding; asked for as INT8, it is one of another kind.
+    assert only(find(report, requested={"b": "fp32"}), "silent-fp32") == []
+    (wider,) = only(find(report, requested={"a": "fp16", "b": "int8"}), "wider-than-asked")
+    assert (wider.nodes, wider.title) == (("b",), "INT8 was asked for, FP32 was made")
+
+
+def test_unfused_activation_and_what_stands_between(engine):
+    relu = ("relu", "PointWiseV2", {"t2": FP16}, {"y": FP16}, {}, 0.5)
+    report = engine(
+        ("conv", "CaskConvolution", {"x": INT8}, {"t": INT8}, CONV, 1.0),
+        ("dq", "Reformat", {"t": INT8}, {"t2": FP16}, {"Origin": "QDQ"}, 0.25),
+        relu,
+    )
+    (finding,) = only(find(report), "unfused")
+    assert finding.evidence == "relu follows conv; dq stands between them"
+    assert finding.cost_ms == 0.5
+    assert finding.suggestion.kind == "edit"
+    fan_out = engine(
+        ("conv", "CaskConvolution", {"x": FP16}, {"t2": FP16}, CONV, 1.0),
+        relu,
+        ("other", "CaskConvolution", {"t2": FP16}, {"z": FP16}, CONV, 1.0),
+    )
+    (finding,) = only(find(fan_out), "unfused")
+    assert "read by 2 layers" in finding.evidence
+    plain = engine(("conv", "CaskConvolution", {"x": FP16}, {"t2": FP16}, CONV, 1.0), relu)
+    (finding,) = only(find(plain), "unfused")
+    assert "no kernel joins the two" in finding.evidence
+    fused = engine(("conv", "CaskConvolution", {"x": FP16}, {"t2": FP16}, CONV | {"Activation": "RELU"}, 1.0), relu)
+    assert only(find(fused), "unfused") == []
+
+
+def test_reformats_say_why_they_are_there(engine):
+    report = engine(
+        ("in", "Reformat", {"x": FP32}, {"a": INT8}, {"Origin": "REFORMAT"}, 0.1),
+        ("conv", "CaskConvolution", {"a": INT8}, {"b": INT8}, CONV, 1.0),
+        ("mid", "Reformat", {"b": INT8}, {"c": FP16}, {"Origin": "REFORMAT"}, 0.3),
+        ("pool", "CaskPooling", {"c": FP16}, {"d": FP16}, {}, 1.0),
+        ("lay", "Reformat", {"d": FP16}, {"e": "Row major linear FP16 format"}, {"Origin": "REFORMAT"}, 0.2),
+        ("end", "CaskPooling", {"e": "Row major linear FP16 format"}, {"y": FP16}, {}, 1.0),
+        ("free", "Reformat", {"y": FP16}, {"y2": FP16}, {"Origin": "REFORMAT"}, 0.0),
+    )
+    found = only(find(report), "reformat")
+    assert [(f.layers[0], f.title) for f in found] == [
+        ("mid", "Reformat where precision changes (int8 to fp16)"),
+        ("lay", "Reformat between two layouts"),
+        ("in", "Reformat at the engine's input"),
+    ]
+    assert found[0].suggestion.selector == ("pool",)
+    assert found[0].suggestion.value == "int8"
+    assert found[0].evidence == "int8 CHW32 -> fp16 HWC8, 0.06 MiB, between conv and pool"
+
+
+def test_alignment_costs_the_share_that_is_padding(engine):
+    report = engine(
+        ("first", "CaskConvolution", {"x": FP16}, {"t": FP16}, CONV, 1.0),
+        ("odd", "CaskConvolution", {"t": FP16}, {"y": FP16}, CONV | {"OutMaps": 20}, 3.0),
+    )
+    (finding,) = only(find(report), "alignment")
+    assert finding.layers == ("odd",)
+    assert finding.cost_ms == pytest.approx(3.0 * (1 - 20 / 24))
+    thin = engine(
+        ("first", "CaskConvolution", {"x": FP16}, {"t": FP16}, CONV, 1.0), dims=(16, 3, 8, 8), bindings=("x", "t")
+    )
+    assert only(find(thin), "alignment") == []
+
+
+def test_casts_slices_and_small_batches(engine):
+    report = engine(
+        ("conv", "CaskConvolution", {"x": INT8}, {"t": FP16}, CONV, 1.0),
+        ("__myl_Cast_myl0_1", "kgen", {"t": "Half"}, {"u": "Float"}, {}, 0.2),
+        ("cut", "Slice", {"u": FP32}, {"y": INT8}, {}, 0.1),
+        dims=(1, 64, 8, 8),
+    )
+    findings = find(report)
+    assert [f.layers for f in only(findings, "cast")] == [("__myl_Cast_myl0_1",)]
+    assert [f.layers for f in only(findings, "converting-slice")] == [("cut",)]
+    assert [f.layers for f in only(findings, "float-output")] == [("conv",)]
+    assert only(findings, "small-batch")[0].title == "Batch of 1"
+    table = findings_table(findings)
+    assert list(table["kind"]) == [finding.kind for finding in findings]
+    assert findings_table([]).empty
+
+
+def test_myelin_engines_have_findings_without_times(engines):
+    findings = find(load_report(engines / "trt-10-logs" / "engine_inspector_text.log"))
+    kinds = {finding.kind for finding in findings}
+    assert {"cast", "reformat", "silent-fp32", "no-tensor-cores", "small-batch"} <= kinds
+    assert all(finding.cost_ms is None for finding in findings)
+
+
+def test_what_is_not_told_is_not_accused(engines):
+    report = load_report(engines / "trt-8.6.0-h200" / "dynamic" / "resnet50.int8.graph.json")
+    findings = find(report)
+    assert {finding.kind for finding in findings} == {"alignment", "reformat"}
+    (reformat,) = only(findings, "reformat")
+    assert reformat.title == "Reformat whose formats are not told"
+
+
+def test_every_finding_is_complete(engines):
+    for path in engines.rglob("*.graph.json"):
+        for finding in find(load_report(path)):
+            assert finding.title
+            assert finding.evidence
+            assert finding.fix
+            assert finding.layers
+            assert finding.suggestion is None or finding.suggestion.value

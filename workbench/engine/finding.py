@@ -1,0 +1,131 @@
+"""What a finding is, and what lints look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from workbench.engine.traits import kind_of_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from workbench.engine.fusion import FusionMap
+    from workbench.engine.precision import Verdict
+    from workbench.engine.report import EngineReport, Layer
+
+__all__ = ["Finding", "Scene", "Suggestion"]
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A fix that can be applied.
+
+    Attributes
+    ----------
+    kind
+        "precision" (a rule of the precision plan), "quantize_input" (Q/DQ on an input of the selected nodes), "edit"
+        (a surgery step) or "build" (a build option).
+    selector
+        Source nodes it is for; empty for a build option.
+    value
+        The precision, edit or option.
+    """
+
+    kind: Literal["precision", "quantize_input", "edit", "build"]
+    selector: tuple[str, ...]
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that costs time.
+
+    Attributes
+    ----------
+    kind
+        The lint, such as "reformat" or "no-tensor-cores".
+    cost_ms
+        Milliseconds an inference, or None where they cannot be told.
+    bound
+        "all" where the whole cost goes away with the cause; "at most" where it is the time of layers that would still
+        run, only faster.
+    evidence
+        What in the report shows it.
+    """
+
+    kind: str
+    title: str
+    evidence: str
+    fix: str
+    layers: tuple[str, ...]
+    nodes: tuple[str, ...] = ()
+    cost_ms: float | None = None
+    bound: Literal["all", "at most"] = "at most"
+    suggestion: Suggestion | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An engine as lints see it: its layers with their neighbours, source nodes and requested precision."""
+
+    report: EngineReport
+    fusion: FusionMap
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+
+    @cached_property
+    def maker(self) -> dict[tuple[str, int], Layer]:
+        """Tensor name and optimization profile to the layer that writes it."""
+        return {(tensor.name, layer.profile): layer for layer in self.report.layers for tensor in layer.outputs}
+
+    @cached_property
+    def users(self) -> dict[tuple[str, int], list[Layer]]:
+        """Tensor name and optimization profile to the layers that read it."""
+        found: dict[tuple[str, int], list[Layer]] = {}
+        for layer in self.report.layers:
+            for name in dict.fromkeys(tensor.name for tensor in layer.inputs):
+                found.setdefault((name, layer.profile), []).append(layer)
+        return found
+
+    @cached_property
+    def ends(self) -> frozenset[str]:
+        """Names of the engine's inputs and outputs."""
+        return frozenset(binding.name for binding in self.report.bindings)
+
+    def kinds(self, *names: str) -> Iterator[Layer]:
+        """Yield the layers of these kinds."""
+        return (layer for layer in self.report.layers if kind_of_layer(layer) in names)
+
+    def before(self, layer: Layer) -> list[Layer]:
+        """Layers that write its inputs; reformats and views in between are looked through."""
+        found: list[Layer] = []
+        for tensor in layer.inputs:
+            near = self.maker.get((tensor.name, layer.profile))
+            if near is not None:
+                found.extend(self.before(near) if kind_of_layer(near) in {"reformat", "noop"} else [near])
+        return found
+
+    def after(self, layer: Layer) -> list[Layer]:
+        """Layers that read its outputs; reformats and views in between are looked through."""
+        found: list[Layer] = []
+        for tensor in layer.outputs:
+            for near in self.users.get((tensor.name, layer.profile), []):
+                found.extend(self.after(near) if kind_of_layer(near) in {"reformat", "noop"} else [near])
+        return found
+
+    def first(self, layer: Layer) -> bool:
+        """Whether it reads the engine's input, with at most reformats and Q/DQ in between."""
+        return all(kind_of_layer(near) == "qdq" and not self.before(near) for near in self.before(layer))
+
+    def readers(self, tensor: str, *layers: Layer) -> tuple[str, ...]:
+        """Source nodes of these layers that read a tensor; all their nodes where the model does not tell."""
+        nodes = self.nodes(*layers)
+        graph = self.fusion.graph
+        users = [] if graph is None else [node.name for node in graph.consumers.get(tensor, [])]
+        return tuple(node for node in nodes if node in users) or nodes
+
+    def nodes(self, *layers: Layer) -> tuple[str, ...]:
+        """Source nodes of layers, each once."""
+        groups = [self.fusion.by_layer[layer.name] for layer in layers if layer.name in self.fusion.by_layer]
+        return tuple(dict.fromkeys(node for group in groups for node in group.nodes))

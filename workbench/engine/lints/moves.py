@@ -1,0 +1,167 @@
+"""Layers that only move or convert data: reformats, Q/DQ that stand alone, casts, slices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workbench.engine.finding import Finding, Suggestion
+from workbench.engine.traits import kind_of_layer, layer_precision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workbench.engine.finding import Scene
+    from workbench.engine.report import Layer
+
+__all__ = ["casts", "converting_slices", "lone_qdq", "reformats"]
+
+_BITS = {"int8": 1, "fp8": 1, "fp16": 2, "bf16": 2, "fp32": 4, "tf32": 4}
+
+
+def reformats(scene: Scene) -> Iterator[Finding]:
+    """Yield every reformat that takes time: its formats, where it stands, and why it is there."""
+    for layer in scene.kinds("reformat"):
+        if layer.ms == 0:
+            continue
+        before, after = scene.before(layer), scene.after(layer)
+        reason, fix, suggestion = _why(scene, layer, before, after)
+        yield Finding(
+            kind="reformat",
+            title=f"Reformat {reason}",
+            evidence=f"{_formats(layer)}{_size(layer)}, {_between(before, after)}",
+            fix=fix,
+            layers=(layer.name,),
+            nodes=scene.nodes(*after),
+            cost_ms=layer.ms,
+            bound="all",
+            suggestion=suggestion,
+        )
+
+
+def _why(scene: Scene, layer: Layer, before: list[Layer], after: list[Layer]) -> tuple[str, str, Suggestion | None]:
+    names = {tensor.name for tensor in (*layer.inputs, *layer.outputs)}
+    types = [tensor.dtype for tensor in (*layer.inputs, *layer.outputs)]
+    at_input = not before or bool(names & scene.ends and not scene.maker.get((layer.inputs[0].name, layer.profile)))
+    if None in types:
+        fix = "Inspect it with an execution context whose shapes are set: the formats are not told"
+        return "whose formats are not told", fix, None
+    if layer.inputs and layer.outputs and (at_input or not after):
+        side, end, form = ("input", "first", layer.outputs[0]) if at_input else ("output", "last", layer.inputs[0])
+        return (
+            f"at the engine's {side}",
+            f"Allow {form.format.short} as the {side}'s format and hand over data in it, if the application can",
+            Suggestion("build", (), f"{end} {side} format: {form.format.text}"),
+        )
+    if len(set(types)) > 1:
+        wide = max(types, key=lambda name: _BITS.get(name or "", 0))
+        narrow = min(types, key=lambda name: _BITS.get(name or "", 0))
+        holders = [near for near in (*before, *after) if layer_precision(near).name in {wide, "tf32"}]
+        nodes = scene.nodes(*holders)
+        side = holders[0].name if holders else "the wider side"
+        return (
+            f"where precision changes ({types[0]} to {types[-1]})",
+            f"Give both sides one precision: run {side} in {narrow} if accuracy allows",
+            Suggestion("precision", nodes, str(narrow)) if nodes else None,
+        )
+    fix = "The kernels want different layouts: a higher builder optimization level or other tactic sources may agree"
+    return "between two layouts", fix, Suggestion("build", (), "builder optimization level 5")
+
+
+def lone_qdq(scene: Scene) -> Iterator[Finding]:
+    """Yield every Q or DQ that is a layer of its own, and what keeps it from being fused."""
+    for layer in scene.kinds("qdq"):
+        before, after = scene.before(layer), scene.after(layer)
+        reason, fix, suggestion = _why_alone(scene, layer, before, after)
+        yield Finding(
+            kind="lone-qdq",
+            title=f"Q/DQ left standing alone {reason}",
+            evidence=f"{_formats(layer)}{_size(layer)}, {_between(before, after)}",
+            fix=fix,
+            layers=(layer.name,),
+            nodes=scene.nodes(layer),
+            cost_ms=layer.ms,
+            bound="all",
+            suggestion=suggestion,
+        )
+
+
+def _why_alone(
+    scene: Scene, layer: Layer, before: list[Layer], after: list[Layer]
+) -> tuple[str, str, Suggestion | None]:
+    quantizes = bool(layer.outputs) and layer.outputs[0].dtype in {"int8", "fp8", "int4", "fp4"}
+    if not before:
+        fix = "Feed quantized input, or leave the first layer in floating point where this costs more than it saves"
+        return "at the engine's input", fix, Suggestion("build", (), "quantized engine input")
+    if not after:
+        return "at the engine's output", "Let the last layer write floating point, or hand over quantized output", None
+    if quantizes:
+        others = [
+            near
+            for tensor in layer.inputs
+            for near in scene.users.get((tensor.name, layer.profile), [])
+            if near.name != layer.name
+        ]
+        narrow = layer.outputs[0].dtype
+        if others:
+            readers = scene.readers(layer.inputs[0].name, *others)
+            fix = f"Quantize that input of {others[0].name} as well, so that {before[0].name} writes {narrow} itself"
+            suggestion = Suggestion("quantize_input", readers, layer.inputs[0].name) if readers else None
+            return "because its input is also read unquantized", fix, suggestion
+        nodes = scene.nodes(*before)
+        fix = f"{before[0].name} does not write {narrow} itself: quantize all its inputs, or move the Q up through it"
+        suggestion = Suggestion("precision", nodes, str(narrow)) if nodes else None
+        return f"after {kind_of_layer(before[0])}", fix, suggestion
+    nodes = scene.nodes(*after)
+    return (
+        f"before a layer in {layer_precision(after[0]).name or 'unknown precision'}",
+        f"Quantize {after[0].name} as well, or end quantization earlier",
+        Suggestion("precision", nodes, str(layer.inputs[0].dtype)) if nodes and layer.inputs[0].dtype else None,
+    )
+
+
+def casts(scene: Scene) -> Iterator[Finding]:
+    """Yield every cast that is a layer of its own."""
+    for layer in scene.kinds("cast"):
+        before, after = scene.before(layer), scene.after(layer)
+        yield Finding(
+            kind="cast",
+            title="Cast at the engine's end" if not before or not after else "Cast between layers",
+            evidence=f"{_formats(layer)}, {_between(before, after)}",
+            fix="Choose the engine's input and output types, and its neighbours' precision, so that none is needed",
+            layers=(layer.name,),
+            nodes=scene.nodes(layer),
+            cost_ms=layer.ms,
+            bound="all",
+        )
+
+
+def converting_slices(scene: Scene) -> Iterator[Finding]:
+    """Yield slices and shuffles that change the data type on the way, which keeps them from being free."""
+    for layer in scene.kinds("slice", "shuffle"):
+        types = [tensor.dtype for tensor in (*layer.inputs[:1], *layer.outputs[:1])]
+        if len(types) == 2 and None not in types and types[0] != types[1]:
+            yield Finding(
+                kind="converting-slice",
+                title=f"{layer.type} that converts its data",
+                evidence=_formats(layer),
+                fix="Place Q/DQ (or Cast) so that both sides of it have one data type",
+                layers=(layer.name,),
+                nodes=scene.nodes(layer),
+                cost_ms=layer.ms,
+            )
+
+
+def _formats(layer: Layer) -> str:
+    sides = [" and ".join(dict.fromkeys(t.format.short for t in side)) for side in (layer.inputs, layer.outputs)]
+    return " -> ".join(side or "nothing" for side in sides)
+
+
+def _size(layer: Layer) -> str:
+    size = layer.inputs[0].nbytes if layer.inputs else None
+    return "" if size is None else f", {size / 2**20:.2f} MiB"
+
+
+def _between(before: list[Layer], after: list[Layer]) -> str:
+    first = before[0].name if before else "the engine's input"
+    last = after[0].name if after else "the engine's output"
+    return f"between {first} and {last}"
