@@ -10,6 +10,7 @@ from workbench.engine.fusion import fusion_map
 from workbench.engine.load import load_report
 from workbench.engine.source_graph import source_graph
 from workbench.errors import ReportError
+from workbench.graph.load import load_model
 
 
 def model_of(nodes, inputs=("x",), outputs=("y",), constants=()):
@@ -212,3 +213,11 @@ def test_nested_and_duplicate_names():
     assert [node.name for node in graph.nodes] == ["twice", "node_of_y", "inner", "inner"]
     assert graph.duplicates == ("inner",)
     assert [node.named for node in graph.nodes] == [True, False, True, True]
+
+
+def test_a_loaded_model_gives_names_of_its_own(recorded, shared):
+    model = load_model(shared / "models" / "ultraface_rfb320" / "model.onnx")
+    found = fusion_map(recorded("ultraface_rfb320.int8_minmax"), model)
+    assert found.unaccounted == ()
+    assert all(node.named for node in found.graph.nodes)
+    assert not any(name.startswith("node_of_") for name in found.by_node)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.engine.report import EngineReport, Layer
+    from workbench.graph.model import Model
 
 __all__ = ["FusionMap", "LayerNodes", "fusion_map"]
 
@@ -137,7 +138,7 @@ class FusionMap:
         return "\n".join(lines)
 
 
-def fusion_map(report: EngineReport, model: onnx.ModelProto | None = None) -> FusionMap:
+def fusion_map(report: EngineReport, model: onnx.ModelProto | Model | None = None) -> FusionMap:
     """Map layers to source nodes: from `Metadata`, else the layer's name, else its tensors.
 
     Parameters
@@ -193,7 +194,7 @@ def _of_layer(layer: Layer, graph: SourceGraph, aliases: dict[str, str], foreign
     nodes: list[str] = []
     for name in stated.nodes:
         if name in graph.by_name:
-            nodes.append(name)
+            nodes.append(graph.by_name[name].name)
         elif ends := foreign_range(name):
             inside, bounded = _region(layer, graph, aliases)
             nodes.extend(node.name for node in (inside if inside and bounded else graph.between(*ends)))

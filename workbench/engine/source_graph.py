@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import onnx
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    import onnx
+    from workbench.graph.model import Model
 
 __all__ = ["SourceGraph", "SourceNode", "source_graph"]
 
@@ -39,10 +41,17 @@ class SourceGraph:
 
     @cached_property
     def by_name(self) -> dict[str, SourceNode]:
-        """Name to node; of several nodes with one name the first."""
+        """Name to node; of several nodes with one name the first.
+
+        A node is found as `node_of_<its first output>` too: so TensorRT calls it where the file it read has no name
+        for it, whatever name it was given since.
+        """
         found: dict[str, SourceNode] = {}
         for node in self.nodes:
             found.setdefault(node.name, node)
+        for node in self.nodes:
+            if node.outputs:
+                found.setdefault(f"node_of_{node.outputs[0]}", node)
         return found
 
     @cached_property
@@ -134,11 +143,12 @@ class SourceGraph:
         return found if ends in found else []
 
 
-def source_graph(model: onnx.ModelProto) -> SourceGraph:
+def source_graph(model: onnx.ModelProto | Model) -> SourceGraph:
     """Read nodes and tensors of an ONNX model; the one place where the engine side meets the model side."""
+    proto = model if isinstance(model, onnx.ModelProto) else model.proto
     nodes: list[SourceNode] = []
     constants: set[str] = set()
-    for graph in _graphs(model.graph):
+    for graph in _graphs(proto.graph):
         constants.update(tensor.name for tensor in graph.initializer)
         constants.update(tensor.values.name for tensor in graph.sparse_initializer)
         for node in graph.node:
@@ -149,8 +159,8 @@ def source_graph(model: onnx.ModelProto) -> SourceGraph:
     return SourceGraph(
         nodes=tuple(nodes),
         constants=frozenset(constants),
-        inputs=frozenset(value.name for value in model.graph.input) - constants,
-        outputs=frozenset(value.name for value in model.graph.output),
+        inputs=frozenset(value.name for value in proto.graph.input) - constants,
+        outputs=frozenset(value.name for value in proto.graph.output),
     )
 
 

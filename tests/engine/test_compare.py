@@ -1,0 +1,124 @@
+"""Engines side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from workbench.engine.compare import compare_engines
+from workbench.engine.load import load_report
+from workbench.errors import ReportError
+
+
+@pytest.fixture(scope="module")
+def three(recorded, resnet_onnx):
+    return compare_engines([recorded(n) for n in ("fp16", "implicit_int8_fp16", "modelopt_int8_fp16")], resnet_onnx)
+
+
+def test_every_layer_is_in_one_group_and_times_add_up(three, recorded):
+    for i, name in enumerate(three.names):
+        report = recorded(name)
+        assert sorted(layer for group in three.groups for layer in group.layers[i]) == sorted(
+            layer.name for layer in report.layers
+        )
+        assert sum(group.ms[i] for group in three.groups) == pytest.approx(three.totals[i])
+        assert three.totals[i] == pytest.approx(report.layers_ms)
+    assert len(three.groups) == 56
+    assert len(three.shared) == 54
+
+
+def group_of(comparison, node):
+    (found,) = [group for group in comparison.groups if node in group.nodes]
+    return found
+
+
+def test_groups_share_source_nodes(three):
+    stem = group_of(three, "stem")
+    assert stem.nodes == ("stem", "Relu_3", "MaxPool_4")
+    # The reformat before the stem is counted with it.
+    assert [len(layers) for layers in stem.layers] == [3, 2, 1]
+    assert stem.precision == ("fp16", "int8", "int8")
+    assert stem.speedup(0) == 1
+    assert stem.speedup(1) == pytest.approx(stem.ms[0] / stem.ms[1])
+
+
+def test_fusion_differences_in_words(three):
+    assert group_of(three, "stem").change == (
+        "",
+        "these 2 layers became one: stem + Relu_3 | MaxPool_4",
+        "these 2 layers became one: stem + Relu_3 | MaxPool_4",
+    )
+    residual = group_of(three, "l1.0.add")
+    assert residual.change[1] == "same layers"
+    before, after = "l1.0.conv3 | l1.0.down + l1.0.add + Relu_16", "l1.0.down | l1.0.conv3 + l1.0.add + Relu_16"
+    assert residual.change[2] == f"cut differently: {before} became {after}"
+    alone = group_of(three, "Relu_172_out_DequantizeLinear")
+    assert alone.change[2] == (
+        "only in modelopt_int8_fp16, because Relu_172_out_DequantizeLinear stands alone before a layer in fp16"
+    )
+    assert alone.ms[:2] == (0.0, 0.0)
+    assert alone.speedup(2) is None
+
+
+def test_a_lost_fusion_names_its_cause():
+    def engine(*layers):
+        raw = [
+            {
+                "Name": name,
+                "LayerType": kind,
+                "Inputs": [{"Name": source, "Dimensions": [8, 8], "Format/Datatype": "Row major Int8 format"}],
+                "Outputs": [{"Name": target, "Dimensions": [8, 8], "Format/Datatype": "Row major Int8 format"}],
+                "Origin": "QDQ" if kind == "Reformat" else "",
+                "Metadata": metadata,
+            }
+            for name, kind, source, target, metadata in layers
+        ]
+        return load_report({"Layers": raw})
+
+    fused = engine(("conv + relu", "CaskConvolution", "x", "y", "[ONNX Layer: conv][ONNX Layer: relu]"))
+    torn = engine(
+        ("conv", "CaskConvolution", "x", "t", "[ONNX Layer: conv]"),
+        ("dq", "Reformat", "t", "u", ""),
+        ("relu", "PointWiseV2", "u", "y", "[ONNX Layer: relu]"),
+    )
+    comparison = compare_engines([fused, torn])
+    assert comparison.names == ("engine (1)", "engine (2)")
+    assert group_of(comparison, "conv").change[1] == (
+        "this layer became 2: conv | relu, because relu follows conv; dq stands between them"
+    )
+    assert group_of(comparison, "conv").ms == (None, None)
+    back = compare_engines([torn, fused])
+    assert group_of(back, "conv").change[1] == "these 2 layers became one: conv | relu"
+    assert group_of(back, "dq").change[1] == "only in engine (1)"
+    assert "no profile" in back.summary()
+
+
+def test_engines_without_metadata_align_by_their_names(recorded):
+    comparison = compare_engines(
+        [recorded("examples_pytorch_resnet_A100_fp32_resnet"), recorded("examples_pytorch_resnet_A100_fp16_resnet")]
+    )
+    assert len(comparison.shared) == len(comparison.groups) == 23
+    assert comparison.totals[0] / comparison.totals[1] == pytest.approx(2.123776 / 1.016832)
+    assert "2.09x" in comparison.summary()
+    table = comparison.table()
+    assert len(table) == 23
+    assert (table["examples_pytorch_resnet_A100_fp16_resnet speedup"].dropna() > 0).all()
+
+
+def test_profiles_are_compared_one_at_a_time(engines):
+    report = load_report(engines / "trt-10-logs" / "engine_inspector_text.log")
+    for profile in (0, 1):
+        comparison = compare_engines([report, replace(report, name="again")], profile=profile)
+        assert sum(len(group.layers[0]) for group in comparison.groups) == 13
+        # Myelin kernels that name no source node cannot be aligned; all others are.
+        named = [group for group in comparison.groups if group.nodes[0].startswith("node_")]
+        assert len(named) >= 7
+        assert all(group.change[1] == "same layers" for group in named)
+
+
+def test_strangers_are_refused(recorded):
+    with pytest.raises(ReportError, match="share no source node"):
+        compare_engines([recorded("fp16"), recorded("tests_inputs_mobilenet.qat")])
+    with pytest.raises(ReportError, match="nothing to compare"):
+        compare_engines([recorded("fp16")])
