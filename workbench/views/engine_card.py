@@ -1,0 +1,254 @@
+"""The report card: one self-contained page with everything about an engine, for a browser and for the record."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal
+
+from workbench.engine.precision import realized_precision
+from workbench.engine.work import memory_timeline
+from workbench.views.engine_charts import (
+    LatencyBars,
+    LatencyOrder,
+    LatencyTreemap,
+    MemoryTimeline,
+    PrecisionShare,
+    Roofline,
+    TransitionMatrix,
+)
+from workbench.views.engine_compare import ComparisonBars, TotalBars
+from workbench.views.engine_data import (
+    latency_bars,
+    layer_cells,
+    precision_share,
+    roofline_dots,
+    top_layers,
+    transitions,
+)
+from workbench.views.theme import FONT, LIGHT, css_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from workbench.engine.compare import Comparison
+    from workbench.engine.finding import Finding
+    from workbench.engine.summary import EngineSummary
+    from workbench.engine.work import GpuLimits
+    from workbench.views.figure import Chart
+
+__all__ = ["report_card"]
+
+_SWITCHED = ("paper", "panel", "ink", "muted", "line", "edge", "unknown")
+_CSS = """
+body{margin:0 auto;max-width:60rem;padding:1.5rem;background:var(--wb-paper);color:var(--wb-ink);font:15px/1.5 FONT}
+h1{font-size:1.5rem;overflow-wrap:anywhere}
+h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid var(--wb-line)}
+table{border-collapse:collapse;width:100%;font-size:.82rem}
+th,td{text-align:left;padding:.25rem .5rem;border-bottom:1px solid var(--wb-line)}
+th,td{vertical-align:top;overflow-wrap:break-word}
+th{color:var(--wb-muted);font-weight:600}td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.scroll{overflow-x:auto}figure{margin:1rem 0}figure svg{max-width:100%;height:auto;display:block}
+summary{cursor:pointer;color:var(--wb-muted)}p.note{color:var(--wb-muted)}code{font-size:.95em;overflow-wrap:anywhere}
+@media print{details>*{display:block}body{max-width:none}}
+"""
+
+
+def report_card(
+    summary: EngineSummary,
+    *,
+    limits: GpuLimits | None = None,
+    comparison: Comparison | None = None,
+    theme: Literal["auto", "light", "dark"] = "auto",
+    top: int = 20,
+) -> str:
+    """Return a self-contained HTML page: no script, no font and no picture is loaded from anywhere.
+
+    Parameters
+    ----------
+    summary
+        From `workbench.engine.summary`.
+    limits
+        The GPU's peak rates; without them there is no roofline.
+    comparison
+        With other engines, from `compare_engines`.
+    theme
+        "auto" follows the reader's system.
+    top
+        Rows in the lists of slowest layers and of findings; further ones are folded away.
+    """
+    report = summary.report
+    parts = [f"<h1>{escape(report.name)}</h1>", _facts(summary.facts())]
+    parts += [f"<p class=note>Note: {escape(note)}.</p>" for note in report.notes]
+    parts += ["<h2>Findings</h2>", _findings(summary, top)]
+    parts += ["<h2>Latency</h2>", *_latency(summary, top)]
+    parts += ["<h2>Precision</h2>", *_precision(summary)]
+    parts += ["<h2>Memory</h2>", _memory(summary)]
+    parts += ["<h2>Roofline</h2>", _roofline(summary, limits)]
+    if comparison is not None:
+        parts += ["<h2>Comparison</h2>", *_comparison(comparison)]
+    parts += ["<h2>Source nodes</h2>", *_fusion(summary)]
+    parts += ["<h2>All layers</h2>", _layers(summary)]
+    css = css_variables(theme) + _CSS.replace("FONT", FONT).replace("\n", "")
+    head = f"<meta charset=utf-8><title>{escape(report.name)}</title><meta name=viewport content='width=device-width'>"
+    return f"<!doctype html><html lang=en><head>{head}<style>{css}</style></head><body>{''.join(parts)}</body></html>"
+
+
+def _latency(summary: EngineSummary, top: int) -> Iterable[str]:
+    report = summary.report
+    bars = latency_bars(report)
+    if not any(bar.ms for bar in bars):
+        return ["<p class=note>There is no profile: give one to see where the time goes.</p>"]
+    by_type = LatencyTreemap(layer_cells(report, "type"), "Time by kind of layer")
+    by_scope = LatencyTreemap(layer_cells(report, "scope", summary.fusion), "Time by name scope")
+    columns = {"layer": "layer", "precision": "precision", "ms": "ms", "percent": "%", "cumulative_percent": "sum %"}
+    rows = top_layers(report, top)[list(columns)].itertuples(index=False, name=None)
+    kinds = report.types_table().itertuples(index=False, name=None)
+    return [
+        _figure(LatencyBars(latency_bars(report, top)), "slowest layers", "bars"),
+        _figure(LatencyOrder(bars), "latency in execution order", "order"),
+        _figure(by_type, "time by kind of layer", "kinds"),
+        _figure(by_scope, "time by name scope", "scopes"),
+        _folded(f"The {top} slowest layers as a table", _table(list(columns.values()), rows)),
+        _folded("Time by layer type", _table(["type", "layers", "ms"], kinds)),
+    ]
+
+
+def _precision(summary: EngineSummary) -> list[str]:
+    report = summary.report
+    if not report.layers:
+        return ["<p class=note>There are no layers.</p>"]
+    parts = [_figure(PrecisionShare(precision_share(report)), "precision of the computing layers", "share")]
+    if (edges := transitions(report)).names:
+        parts.append(_figure(TransitionMatrix(edges), "precision transitions", "transitions"))
+    if summary.verdicts:
+        rows = [
+            (v.node, v.requested, v.realized.precision or "unknown", v.status, v.realized.evidence)
+            for v in summary.verdicts
+            if v.status != "as requested"
+        ]
+        agreed = len(summary.verdicts) - len(rows)
+        parts.append(f"<p>{agreed} of {len(summary.verdicts)} nodes are as requested.</p>")
+        parts.append(_table(["node", "requested", "realized", "status", "evidence"], rows) if rows else "")
+    realized = realized_precision(report, summary.fusion).values()
+    nodes = [(one.node, one.precision or "unknown", ", ".join(one.layers), one.evidence) for one in realized]
+    parts.append(_folded("Realized precision of every node", _table(["node", "precision", "layers", "told by"], nodes)))
+    return parts
+
+
+def _findings(summary: EngineSummary, top: int) -> str:
+    if not summary.findings:
+        return "<p>Nothing was found.</p>"
+    columns = ["cost", "what", "evidence", "fix", "suggestion"]
+    rows = [
+        (
+            _cost(f),
+            f.title,
+            f.evidence,
+            f.fix,
+            "" if f.suggestion is None else f"{f.suggestion.kind}: {f.suggestion.value}",
+        )
+        for f in summary.findings
+    ]
+    note = "<p class=note>Sorted by cost; ≤ is the time of layers that would still run, only faster. Costs overlap.</p>"
+    rest = _folded(f"{len(rows) - top} more", _table(columns, rows[top:])) if len(rows) > top else ""
+    return note + _table(columns, rows[:top]) + rest
+
+
+def _memory(summary: EngineSummary) -> str:
+    use = memory_timeline(summary.report)
+    if not any(use.live) and not any(use.ends):
+        return "<p class=note>The sizes of the tensors are not told.</p>"
+    return _figure(MemoryTimeline(use), "activation memory", "memory")
+
+
+def _cost(finding: Finding) -> str:
+    if finding.cost_ms is None:
+        return "unknown"
+    # Spaces that do not break keep the figure on one line.
+    return ("" if finding.bound == "all" else "≤\u00a0") + f"{finding.cost_ms:.4f}\u00a0ms"
+
+
+def _roofline(summary: EngineSummary, limits: GpuLimits | None) -> str:
+    if limits is None:
+        return "<p class=note>Name the GPU's limits to see how far each layer is from them.</p>"
+    dots = roofline_dots(summary.report)
+    if not dots:
+        return "<p class=note>No layer's operations, bytes and time are all known.</p>"
+    source = f"<p class=note>Limits: {escape(limits.source)}.</p>"
+    return _figure(Roofline(dots, limits), f"roofline under {limits.name}", "roofline") + source
+
+
+def _comparison(comparison: Comparison) -> list[str]:
+    parts = []
+    if any(total is not None for total in comparison.totals):
+        parts.append(_figure(TotalBars(comparison), "sum of layers of each engine", "totals"))
+        parts.append(_figure(ComparisonBars(comparison), "groups with the largest difference", "groups"))
+    changed = [
+        (group.name, name, group.change[i])
+        for group in comparison.groups
+        for i, name in enumerate(comparison.names)
+        if group.change[i] not in {"", "same layers"}
+    ]
+    parts.append(_table(["nodes", "engine", "fused differently"], changed) if changed else "<p>All fused alike.</p>")
+    table = comparison.table()
+    parts.append(_folded("Every group", _table(list(table.columns), table.itertuples(index=False, name=None))))
+    return parts
+
+
+def _fusion(summary: EngineSummary) -> list[str]:
+    lines = "<br>".join(escape(line) for line in summary.fusion.summary().splitlines())
+    table = summary.fusion.table()
+    rows = (
+        (node, op or "", ", ".join(layers), how or "", gone or "")
+        for node, op, layers, how, gone in table.astype(object)
+        .where(table.notna(), None)
+        .itertuples(index=False, name=None)
+    )
+    columns = ["node", "operator", "layers", "known from", "vanished because"]
+    return [f"<p>{lines}</p>", _folded("Every source node", _table(columns, rows))]
+
+
+def _layers(summary: EngineSummary) -> str:
+    table = summary.report.layers_table()
+    columns = ["layer", "type", "ms", "inputs", "outputs", "weight_bytes", "tactic", "nodes"]
+    rows = table[columns].itertuples(index=False, name=None)
+    return _folded(f"{len(table)} layers, in execution order", _table(columns, rows))
+
+
+def _facts(facts: dict[str, str]) -> str:
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
+    return f"<table>{rows}</table>"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    head = "".join(f"<th>{escape(str(column))}</th>" for column in columns)
+    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
+    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _cell(value: Any) -> str:
+    import pandas as pd
+
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):  # noqa: PLR0124 - NaN
+        return "<td>unknown</td>"
+    if isinstance(value, float):
+        return f"<td class=n>{value:.4f}</td>" if abs(value) < 1 else f"<td class=n>{value:.2f}</td>"
+    if isinstance(value, int):
+        return f"<td class=n>{value:,}</td>"
+    return f"<td>{escape(str(value))}</td>"
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{escape(title)}</summary>{content}</details>"
+
+
+def _figure(chart: Chart, label: str, key: str) -> str:
+    """Put a chart into the page: colours follow the page's theme, and identifiers are its own."""
+    svg = chart.svg("light")
+    for name in _SWITCHED:
+        svg = svg.replace(getattr(LIGHT, name), f"var(--wb-{name})")
+    svg = re.sub(r'\bid="', f'id="{key}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{key}-", svg)
+    svg = re.sub(r'(xlink:href|href)="#', rf'\1="#{key}-', svg)
+    return f'<figure role=img aria-label="{escape(label)}">{svg}</figure>'
