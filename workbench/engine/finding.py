@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from workbench.engine.traits import kind_of_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from workbench.engine.fusion import FusionMap
     from workbench.engine.precision import Verdict
@@ -65,6 +65,12 @@ class Finding:
     bound: Literal["all", "at most"] = "at most"
     suggestion: Suggestion | None = None
 
+    @property
+    def where(self) -> str:
+        """The first layer it is about, and how many more there are."""
+        rest = len(self.layers) - 1
+        return self.layers[0] + (f" and {rest} more" if rest else "")
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -99,19 +105,26 @@ class Scene:
 
     def before(self, layer: Layer) -> list[Layer]:
         """Layers that write its inputs; reformats and views in between are looked through."""
-        found: list[Layer] = []
-        for tensor in layer.inputs:
-            near = self.maker.get((tensor.name, layer.profile))
-            if near is not None:
-                found.extend(self.before(near) if kind_of_layer(near) in {"reformat", "noop"} else [near])
-        return found
+        return self._through(layer, lambda one: [self.maker.get((t.name, one.profile)) for t in one.inputs])
 
     def after(self, layer: Layer) -> list[Layer]:
         """Layers that read its outputs; reformats and views in between are looked through."""
+        return self._through(
+            layer, lambda one: [n for t in one.outputs for n in self.users.get((t.name, one.profile), [])]
+        )
+
+    def _through(self, layer: Layer, step: Callable[[Layer], Sequence[Layer | None]]) -> list[Layer]:
         found: list[Layer] = []
-        for tensor in layer.outputs:
-            for near in self.users.get((tensor.name, layer.profile), []):
-                found.extend(self.after(near) if kind_of_layer(near) in {"reformat", "noop"} else [near])
+        todo, passed = [layer], {id(layer)}
+        while todo:
+            for near in step(todo.pop(0)):
+                if near is None or id(near) in passed:
+                    continue
+                if kind_of_layer(near) in {"reformat", "noop"}:
+                    passed.add(id(near))
+                    todo.append(near)
+                else:
+                    found.append(near)
         return found
 
     def first(self, layer: Layer) -> bool:

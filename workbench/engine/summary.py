@@ -86,7 +86,7 @@ class EngineSummary:
         for finding in self.findings[:top]:
             cost = "   unknown" if finding.cost_ms is None else f"{finding.cost_ms:7.4f} ms"
             lines += [
-                f"  {cost} {finding.bound:<7} {finding.title}",
+                f"  {cost} {finding.bound:<7} {finding.title}: {finding.where}",
                 f"      {finding.evidence}",
                 f"      {finding.fix}",
             ]

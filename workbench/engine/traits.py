@@ -117,15 +117,15 @@ def layer_precision(layer: Layer) -> Precision:
         if inputs and inputs[0] is not None:
             if inputs[0] == "fp32" and "tf32" in tactic.lower():
                 return Precision("tf32", f"tactic {tactic}")
-            return Precision(inputs[0], "data type of its first input")
+            return Precision(inputs[0], f"its first input is {layer.inputs[0].format.short}")
         if (name := _tactic_precision(tactic)) is not None:
             return Precision(name, f"tactic {tactic}")
         weights = next((w.dtype for w in layer.weights if w.role.endswith("Weights")), None)
-        return Precision(weights, "data type of its weights") if weights else Precision(None, "not told")
+        return Precision(weights, f"its weights are {weights}") if weights else Precision(None, "not told")
     for where, tensors in (("input", layer.inputs), ("output", layer.outputs)):
-        known = next((tensor.dtype for tensor in tensors if tensor.dtype is not None), None)
+        known = next((tensor for tensor in tensors if tensor.dtype is not None), None)
         if known is not None:
-            return Precision(known, f"data type of its {where}")
+            return Precision(known.dtype, f"its {where} is {known.format.short}")
     return Precision(None, "not told")
 
 

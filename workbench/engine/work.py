@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from workbench.engine.traits import kind_of_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from workbench.engine.report import EngineReport, Layer
 
@@ -98,9 +98,16 @@ def _conv(told: Mapping[str, Any], prefix: str, shape: list[int]) -> tuple[int, 
     if not isinstance(maps, int) or not isinstance(groups, int) or len(spatial) != len(kernel) or groups < 1:
         return None
 
-    def each(key: str, default: int) -> Sequence[int]:
+    def each(key: str, least: int) -> list[int]:
         value = told.get(prefix + key)
-        return value if isinstance(value, list) and len(value) == len(kernel) else [default] * len(kernel)
+        if isinstance(value, list) and len(value) == len(kernel):
+            known = [size for size in value if isinstance(size, int) and size >= least]
+            if len(known) == len(kernel):
+                return known
+        return [least] * len(kernel)
+
+    if len(shape) < 2 or not all(isinstance(size, int) and size > 0 for size in kernel):
+        return None
 
     sizes = [
         (size + before + after - step * (k - 1) - 1) // stride + 1

@@ -46,8 +46,8 @@ h1{font-size:1.5rem;overflow-wrap:anywhere}
 h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid var(--wb-line)}
 table{border-collapse:collapse;width:100%;font-size:.82rem}
 th,td{text-align:left;padding:.25rem .5rem;border-bottom:1px solid var(--wb-line)}
-th,td{vertical-align:top;overflow-wrap:break-word}
-th{color:var(--wb-muted);font-weight:600}td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+th,td{vertical-align:top}td{overflow-wrap:anywhere}
+th{color:var(--wb-muted);font-weight:600;white-space:nowrap}td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .scroll{overflow-x:auto}figure{margin:1rem 0}figure svg{max-width:100%;height:auto;display:block}
 summary{cursor:pointer;color:var(--wb-muted)}p.note{color:var(--wb-muted)}code{font-size:.95em;overflow-wrap:anywhere}
 @media print{details>*{display:block}body{max-width:none}}
@@ -139,11 +139,12 @@ def _precision(summary: EngineSummary) -> list[str]:
 def _findings(summary: EngineSummary, top: int) -> str:
     if not summary.findings:
         return "<p>Nothing was found.</p>"
-    columns = ["cost", "what", "evidence", "fix", "suggestion"]
+    columns = ["cost", "what", "where", "evidence", "fix", "suggestion"]
     rows = [
         (
             _cost(f),
             f.title,
+            f.where,
             f.evidence,
             f.fix,
             "" if f.suggestion is None else f"{f.suggestion.kind}: {f.suggestion.value}",
@@ -162,11 +163,16 @@ def _memory(summary: EngineSummary) -> str:
     return _figure(MemoryTimeline(use), "activation memory", "memory")
 
 
-def _cost(finding: Finding) -> str:
+class _Figure(str):
+    """Text that stays on one line."""
+
+    __slots__ = ()
+
+
+def _cost(finding: Finding) -> _Figure:
     if finding.cost_ms is None:
-        return "unknown"
-    # Spaces that do not break keep the figure on one line.
-    return ("" if finding.bound == "all" else "≤\u00a0") + f"{finding.cost_ms:.4f}\u00a0ms"
+        return _Figure("unknown")
+    return _Figure(("" if finding.bound == "all" else "≤ ") + f"{finding.cost_ms:.4f} ms")
 
 
 def _roofline(summary: EngineSummary, limits: GpuLimits | None) -> str:
@@ -236,6 +242,8 @@ def _cell(value: Any) -> str:
         return f"<td class=n>{value:.4f}</td>" if abs(value) < 1 else f"<td class=n>{value:.2f}</td>"
     if isinstance(value, int):
         return f"<td class=n>{value:,}</td>"
+    if isinstance(value, _Figure):
+        return f"<td class=n>{escape(value)}</td>"
     return f"<td>{escape(str(value))}</td>"
 
 

@@ -177,7 +177,7 @@ def transitions(report: EngineReport, profile: int = 0) -> Transitions:
 
     def trace(tensor: str, to: str, passed: tuple[Layer, ...]) -> None:
         layer = maker.get(tensor)
-        if layer is not None and kind_of_layer(layer) in _MOVES:
+        if layer is not None and kind_of_layer(layer) in _MOVES and layer not in passed:
             for source in layer.inputs:
                 trace(source.name, to, (*passed, layer))
             return
