@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from workbench.backends.protocol import LayerTime as BackendTime
 from workbench.engine.load import load_report
 from workbench.errors import ReportError
 
@@ -238,3 +239,15 @@ def test_odd_profiles_are_noted(written):
     assert [layer.ms for layer in report.layers] == [1, 0, 2, 1]
     assert report.layers_ms == 4
     assert any("added up" in note for note in report.notes)
+
+
+def test_what_a_backend_returns_is_read_as_it_is(engines):
+    graph = engines / "trt-8.6.0-h200" / "resnet50-b32.fp16.graph.json"
+    from_files = load_report(graph, profile=graph.with_name("resnet50-b32.fp16.profile.json"))
+    times = tuple(
+        BackendTime(layer.name, layer.time.median_ms, layer.time.average_ms) for layer in reversed(from_files.layers)
+    )
+    from_memory = load_report(graph.read_text(), profile=times)
+    assert from_memory.name == "engine"
+    assert from_memory.layers == from_files.layers
+    assert "JSON text: the JSON ends too early" in error_of('{"Layers": [')

@@ -36,9 +36,10 @@ def load_report(
     Parameters
     ----------
     graph
-        Inspector JSON (8.x, 10.x, 11.x) or text: a path, or the parsed JSON.
+        Inspector JSON (8.x, 10.x, 11.x) or text: a path, the JSON as an inspector returns it, or parsed.
     profile
-        Per-layer times: a path (JSON or a profiler's log), or the parsed JSON.
+        Per-layer times: a path (JSON or a profiler's log), JSON text, parsed JSON, or what a backend's `profile`
+        returns (objects with `name`, `mean_ms` and `median_ms`).
     timing
         Whole-inference times: trtexec's, or TREx's performance summary.
     metadata
@@ -55,7 +56,8 @@ def load_report(
     """
     kind, data = read_text(graph)
     where = source_name(graph)
-    called = name or (_plain(Path(graph).name) if isinstance(graph, (str, Path)) else "engine")
+    is_path = isinstance(graph, Path) or (isinstance(graph, str) and where == graph)
+    called = name or (_plain(Path(graph).name) if is_path else "engine")
     if kind == "text":
         report = read_inspector_text(data, called)
     elif kind == "graph":
@@ -81,7 +83,7 @@ def with_profile(report: EngineReport, profile: Any) -> EngineReport:
     ReportError
         The profile is of another engine: layers that took time are not in this one.
     """
-    kind, data = read_text(profile)
+    kind, data = read_text(_rows(profile))
     where = source_name(profile)
     if kind not in {"profile", "profile-log"}:
         raise wrong_kind(kind, "profile", profile)
@@ -145,6 +147,13 @@ def with_metadata(report: EngineReport, metadata: Any) -> EngineReport:
     if kind == "device":
         return replace(report, device={**report.device, **read_device(data)})
     raise wrong_kind(kind, "device", metadata)
+
+
+def _rows(profile: Any) -> Any:
+    """Put a backend's layer times into the shape of a profile file; leave anything else as it is."""
+    if isinstance(profile, (list, tuple)) and profile and all(hasattr(time, "mean_ms") for time in profile):
+        return [{"name": t.name, "averageMs": t.mean_ms, "medianMs": t.median_ms} for t in profile]
+    return profile
 
 
 def _check_belongs(report: EngineReport, by_name: dict[str, list[LayerTime]], where: str, notes: list[str]) -> None:

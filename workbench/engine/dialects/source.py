@@ -40,11 +40,13 @@ _LIST_KEYS = (
 
 def source_name(source: Any) -> str:
     """Return the name errors call a source by: its path, or what it is."""
+    if _is_json_text(source):
+        return "JSON text"
     return str(source) if isinstance(source, (str, Path)) else f"a {type(source).__name__} in memory"
 
 
 def read_text(source: Any) -> tuple[str, Any]:
-    """Read a file, or take data that is in memory already, and tell its kind.
+    """Read a file, or take JSON text or data that is in memory already, and tell its kind.
 
     Returns
     -------
@@ -58,6 +60,8 @@ def read_text(source: Any) -> tuple[str, Any]:
     """
     if not isinstance(source, (str, Path)):
         return kind_of(source), source
+    if _is_json_text(source):
+        return _parsed(str(source), source_name(source))
     path = Path(source)
     fix = "Give a file written by trtexec --exportLayerInfo, an engine inspector, or this workbench"
     try:
@@ -75,18 +79,26 @@ def read_text(source: Any) -> tuple[str, Any]:
         return "profile-log", text
     if text.lstrip()[0] not in "{[":
         raise ReportError("neither JSON nor an engine inspector's text", where=path, fix=fix)
+    return _parsed(text, path)
+
+
+def _parsed(text: str, where: object) -> tuple[str, Any]:
     try:
         # TensorRT 8.6 writes raw control characters into strings.
         data = json.loads(text, strict=False)
     except json.JSONDecodeError as error:
         cut = error.pos >= len(text.rstrip()) - 1 or error.msg.startswith("Unterminated")
         what = "the JSON ends too early" if cut else f"not valid JSON ({error.msg})"
-        raise ReportError(
-            f"{what} at line {error.lineno}, column {error.colno}", where=path, fix="Export it again"
-        ) from (error)
+        what = f"{what} at line {error.lineno}, column {error.colno}"
+        raise ReportError(what, where=where, fix="Export it again") from error
     except RecursionError as error:
-        raise ReportError("JSON nested far too deep for a report", where=path, fix=fix) from error
+        raise ReportError("JSON nested far too deep for a report", where=where, fix="Export it again") from error
     return kind_of(data), data
+
+
+def _is_json_text(source: Any) -> bool:
+    # An inspector hands over text; no path worth the name starts with a bracket.
+    return isinstance(source, str) and source.lstrip()[:1] in {"{", "["}
 
 
 def kind_of(data: Any) -> str:
