@@ -150,6 +150,12 @@ BEST_PRACTICE = PrecisionPlan(
     rules=(
         Rule(select="op:Conv | op:ConvTranspose | op:Gemm | op:MatMul", precision="int8"),
         Rule(select="op:Add", precision="int8"),
+        Rule(select="op:GlobalAveragePool", precision="int8"),
     )
 )
-"""Where to start: INT8 for what multiplies and for residual Adds, floating point for the rest."""
+"""Where to start: INT8 for what multiplies, for residual Adds and for the pooling behind the last of them; the rest
+floating point.
+
+The pooling: without it the last block leaves INT8 for its sake. Measured with TensorRT 8.6.0 on an H200, ResNet-50 at
+batch 32: 0.800 ms, 57 layers and 1 reformat with it, 0.838 ms, 61 layers and 4 reformats without.
+"""
