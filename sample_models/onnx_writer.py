@@ -42,10 +42,10 @@ class OnnxWriter:
         """Add an initializer, once, and return its name."""
         if name not in self._weights:
             array = value if isinstance(value, np.ndarray) else value.detach().numpy()
-            self._weights[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+            self._weights[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
-    def node(self, op: str, inputs: Sequence[str], scope: str, *, outputs: int = 1, **attributes: object) -> str:
+    def node(self, op: str, inputs: Sequence[str], scope: str, *, outputs: int = 1, **attributes: Any) -> str:
         """Add a node ``/scope/op`` and return the name of its first output."""
         name = f"/{scope}/{op}" if scope else f"/{op}"
         outs = [f"{name}_output_{index}" for index in range(outputs)]
@@ -98,9 +98,9 @@ class OnnxWriter:
 
     def gelu(self, x: str, scope: str) -> str:
         """Add GELU spelled out: x * (1 + erf(x / sqrt 2)) * 0.5, as exporters of opset 17 write it."""
-        root = self.constant(f"{scope}.sqrt_two", np.float32(math.sqrt(2.0)).reshape(()))
-        one = self.constant(f"{scope}.one", np.float32(1.0).reshape(()))
-        half = self.constant(f"{scope}.half", np.float32(0.5).reshape(()))
+        root = self.constant(f"{scope}.sqrt_two", np.array(math.sqrt(2.0), dtype=np.float32))
+        one = self.constant(f"{scope}.one", np.array(1.0, dtype=np.float32))
+        half = self.constant(f"{scope}.half", np.array(0.5, dtype=np.float32))
         scope = _scope(scope)
         erf = self.node("Erf", [self.node("Div", [x, root], scope)], scope)
         gated = self.node("Mul", [x, self.node("Add", [erf, one], scope)], scope)

@@ -33,7 +33,8 @@ class Block(nn.Module):
         """[N, channels, H, W] -> [N, width, H / stride, W / stride]."""
         shortcut = x if self.downsample is None else self.downsample(x)
         y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
-        return (y + shortcut).relu()
+        out: Tensor = (y + shortcut).relu()
+        return out
 
     def write(self, onnx: OnnxWriter, x: str, path: str) -> str:
         """Add the block's nodes."""
@@ -42,6 +43,8 @@ class Block(nn.Module):
         y = onnx.batch_norm(self.bn2, onnx.conv(self.conv2, y, f"{path}.conv2"), f"{path}.bn2")
         if self.downsample is not None:
             conv, norm = self.downsample
+            assert isinstance(conv, nn.Conv2d)  # noqa: S101 - narrows for the type checker
+            assert isinstance(norm, nn.BatchNorm2d)  # noqa: S101 - narrows for the type checker
             x = onnx.batch_norm(norm, onnx.conv(conv, x, f"{path}.downsample.conv"), f"{path}.downsample.bn")
         return onnx.node("Relu", [onnx.node("Add", [y, x], path)], f"{path}/relu2")
 
@@ -67,7 +70,8 @@ class ResidualCnn(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """[N, 1, 32, 32] -> [N, classes]."""
         x = self.bn1(self.conv1(image)).relu()
-        return self.fc(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
+        logits: Tensor = self.fc(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
+        return logits
 
 
 def write(module: nn.Module) -> ModelProto:
@@ -78,6 +82,7 @@ def write(module: nn.Module) -> ModelProto:
     x = onnx.node("Relu", [x], "relu1")
     for stage in ("layer1", "layer2", "layer3"):
         for position, block in enumerate(module.get_submodule(stage).children()):
+            assert isinstance(block, Block)  # noqa: S101 - narrows for the type checker
             x = block.write(onnx, x, f"{stage}.{position}")
     x = onnx.node("Flatten", [onnx.node("GlobalAveragePool", [x], "avgpool")], "flatten", axis=1)
     x = onnx.gemm(module.fc, x, "fc")

@@ -77,14 +77,14 @@ def _fit(module: nn.Module, course: Course) -> None:
         for turn in shuffle.permutation(per_pool * len(pools)):
             pool, place = divmod(int(turn), per_pool)
             chosen = orders[pool][place * course.batch : (place + 1) * course.batch]
-            grey, labels = pools[pool][0][chosen], pools[pool][1][chosen]
-            logits = module(_normalize(grey))
+            images, answers = pools[pool][0][chosen], pools[pool][1][chosen]
+            logits = module(_normalize(images))
             optimizer.zero_grad(set_to_none=True)
-            objective(logits, labels).backward()
+            objective(logits, answers).backward()
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            right += int((logits.argmax(1) == labels).sum())
+            right += int((logits.argmax(1) == answers).sum())
         share = right / (per_pool * len(pools) * course.batch)
         print(f"epoch {epoch + 1}/{course.epochs}: {share:.1%} right in training, {time.perf_counter() - began:.0f} s")
     module.eval()
