@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Course", "run"]
 
-_THREADS = 2  # the order of sums, and so the last bits of the weights, depends on it
-
 
 @dataclass(frozen=True)
 class Course:
@@ -42,6 +40,8 @@ class Course:
         Images a step.
     seed
         Of the weights and of the order of the batches.
+    threads
+        Threads of torch: the order of sums, and so the last bits of the weights, depends on them.
     """
 
     epochs: int = 4
@@ -51,6 +51,7 @@ class Course:
     decay: float = 0.02
     batch: int = 128
     seed: int = 0
+    threads: int = 2
 
 
 def _normalize(grey: torch.Tensor) -> torch.Tensor:
@@ -112,7 +113,7 @@ def run(
         If ONNX Runtime computes from the file anything else than torch from the module.
     """
     torch.manual_seed(course.seed)
-    torch.set_num_threads(_THREADS)
+    torch.set_num_threads(course.threads)
     torch.use_deterministic_algorithms(mode=True)
     module = build()
     _fit(module, course)
