@@ -55,6 +55,8 @@ def run(model: Model, feeds: dict[str, np.ndarray], outputs: list[str] | None = 
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    # Weights packed beforehand take another kernel, with another order of additions.
+    options.add_session_config_entry("session.disable_prepacking", "1")
     session = ort.InferenceSession(model.to_bytes(), options, providers=["CPUExecutionProvider"])
     return session.run(outputs, feeds)
 
@@ -73,3 +75,13 @@ def random_feeds(model: Model, *, free: int = 2, seed: int = 0) -> dict[str, np.
         else:
             feeds[tensor.name] = rng.integers(0, 100, shape).astype(dtype)
     return feeds
+
+
+def assert_same(
+    before: Model, after: Model, *, atol: float = 0.0, free: int = 2, outputs: list[str] | None = None
+) -> None:
+    """Both models compute the same from seeded random inputs; exactly so where `atol` is 0."""
+    feeds = random_feeds(before, free=free)
+    for first, second in zip(run(before, feeds, outputs), run(after, feeds, outputs), strict=True):
+        assert first.dtype == second.dtype
+        np.testing.assert_allclose(second, first, rtol=0, atol=atol * max(1.0, float(np.abs(first).max(initial=0))))

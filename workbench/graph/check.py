@@ -9,6 +9,8 @@ import onnx
 from workbench.graph.model import graphs_of, walk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import onnx_ir as ir
 
     from workbench.graph.model import Model
@@ -66,10 +68,7 @@ def bring_in_order(model: ir.Model) -> list[str]:
         seen: set[ir.Node] = set()
         early = None
         for node in graph:
-            if any(
-                v is not None and (m := v.producer()) is not None and m.graph is graph and m not in seen
-                for v in node.inputs
-            ):
+            if any((m := v.producer()) is not None and m.graph is graph and m not in seen for v in _reads(node)):
                 early = node
                 break
             seen.add(node)
@@ -77,6 +76,17 @@ def bring_in_order(model: ir.Model) -> list[str]:
             graph.sort()
             late.append(f"{prefix}{early.name or early.op_type}")
     return late
+
+
+def _reads(node: ir.Node) -> Iterator[ir.Value]:
+    """Yield what a node reads, and what its subgraphs read."""
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        if attribute.is_ref() or not attribute.type.name.startswith("GRAPH"):
+            continue
+        for graph in [attribute.as_graph()] if attribute.type.name == "GRAPH" else attribute.as_graphs():
+            for inner in graph:
+                yield from _reads(inner)
 
 
 def is_custom(node: ir.Node, model: ir.Model) -> bool:

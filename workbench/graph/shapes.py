@@ -10,11 +10,12 @@ import onnx_ir as ir
 from onnx.shape_inference import InferenceError
 
 from workbench.graph.model import Model, Tensor
+from workbench.graph.weights import is_stripped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Inferred", "infer", "skeleton_proto"]
+__all__ = ["Inferred", "bind", "infer", "skeleton_proto"]
 
 # Shape inference needs the values of small integer tensors (shapes, axes), never those of real weights.
 SMALL = 1024
@@ -79,7 +80,7 @@ def _add_weights(graph: onnx.GraphProto, source: ir.Graph) -> None:
         if content is None:
             continue
         shape = content.shape.numpy()
-        if math.prod(shape) <= SMALL and not isinstance(content, ir.ExternalTensor):
+        if math.prod(shape) <= SMALL and not isinstance(content, ir.ExternalTensor) and not is_stripped(content):
             ir.serde.serialize_tensor_into(graph.initializer.add(), content)
             graph.initializer[-1].name = name
         elif name not in listed:
@@ -102,7 +103,7 @@ def infer(model: Model, sizes: Mapping[str, int] | None = None) -> Inferred:
     """
     proto = skeleton_proto(model)
     if sizes:
-        _bind(proto, sizes)
+        bind(proto, sizes)
     _stand_in(proto)
     proto, refusals = _infer(proto)
     found = dict(_collect(proto.graph, ""))
@@ -118,7 +119,8 @@ def infer(model: Model, sizes: Mapping[str, int] | None = None) -> Inferred:
     return Inferred(found, _problem(model, found, refusals))
 
 
-def _bind(proto: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
+def bind(proto: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
+    """Give symbolic axes of a skeleton's inputs lengths, and forget what the file says of all other shapes."""
     for value in proto.graph.input:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in sizes:

@@ -2,6 +2,9 @@
 
 An edit is a small frozen pydantic model: its fields are the arguments that the recipe keeps, ``do`` is its name there.
 Calling it with a `Model` gives a new `Model`; the one it was given never changes.
+
+Edits change an `onnx_ir` copy: it keeps ``metadata_props`` and ``doc_string`` of models, graphs, nodes and tensors,
+which onnx-graphsurgeon drops on a round trip, and it shares the weights instead of copying them.
 """
 
 from __future__ import annotations

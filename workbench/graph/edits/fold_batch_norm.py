@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.graph.edits.base import Edit
+from workbench.graph.edits.surgery import add_constant, drop_unused
 from workbench.graph.model import graphs_of
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def _fold(norm: ir.Node, part: ir.Graph) -> bool:
         return False
     dtype = weight.const_value.numpy().dtype if weight.const_value is not None else np.dtype(np.float32)
     name = norm.outputs[0].name
-    folded_w = _add(part, f"{weight.name}_folded_{norm.name}", new_w.astype(dtype))
-    folded_b = _add(part, f"{norm.name}_bias", (k * (b - mean) + shift).astype(dtype))
+    folded_w = add_constant(part, f"{weight.name}_folded_{norm.name}", new_w.astype(dtype))
+    folded_b = add_constant(part, f"{norm.name}_bias", (k * (b - mean) + shift).astype(dtype))
     layer.resize_inputs(3)
     layer.replace_input_with(1, folded_w)
     layer.replace_input_with(2, folded_b)
@@ -84,8 +85,8 @@ def _fold(norm: ir.Node, part: ir.Graph) -> bool:
     ir.convenience.replace_all_uses_with(norm.outputs[0], source, replace_graph_outputs=True)
     part.remove(norm, safe=True)
     source.name = name
-    for value in (weight, old_bias, *list(norm.inputs[1:5])):
-        _drop_unused(part, value)
+    source.type, source.shape = norm.outputs[0].type, norm.outputs[0].shape
+    drop_unused(part, (weight, old_bias, *norm.inputs[1:5]))
     return True
 
 
@@ -133,17 +134,3 @@ def _scale_channels(w: Array, k: Array, axis: int, group: int) -> Array | None:
     if w.shape[axis] != k.size:
         return None
     return w * k.reshape(shape)
-
-
-def _add(part: ir.Graph, name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> ir.Value:
-    tensor = ir.Tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
-    part.initializers.add(value)
-    return value
-
-
-def _drop_unused(part: ir.Graph, value: ir.Value | None) -> None:
-    if value is not None and value.name in part.initializers and not value.uses() and not value.is_graph_output():
-        part.initializers.pop(str(value.name))
-        if value.is_graph_input():
-            part.inputs.remove(value)

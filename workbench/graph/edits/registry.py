@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from pydantic import Field, ValidationError
 
 from workbench.errors import EditError
+from workbench.graph.edits.bias import MergeBias, SplitBias
 from workbench.graph.edits.convert_opset import ConvertOpset
 from workbench.graph.edits.dequantize_constants import DequantizeConstants
+from workbench.graph.edits.extract import Extract
 from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
 from workbench.graph.edits.fold_constants import FoldConstants
+from workbench.graph.edits.inputs import SetBatch, SetInputLayout, SetInputType
+from workbench.graph.edits.node_edits import Bypass, Delete, Insert, RenameNode, RenameTensor, ReplaceNode
+from workbench.graph.edits.outputs import DropOutput, MarkOutput
+from workbench.graph.edits.remove_dead import RemoveDead
+from workbench.graph.edits.remove_noops import RemoveNoops
 from workbench.graph.edits.remove_qdq import RemoveQDQ
+from workbench.graph.edits.rewrite import Expand, Fuse, ReplacePattern
+from workbench.graph.edits.share_weights import ShareWeights
+from workbench.graph.edits.strip_weights import RestoreWeights, StripWeights
 from workbench.graph.edits.symmetric_qdq import SymmetricQDQ
 
 if TYPE_CHECKING:
@@ -24,7 +34,34 @@ if TYPE_CHECKING:
 __all__ = ["EDITS", "AnyEdit", "applicable", "edit_by_name"]
 
 AnyEdit = Annotated[
-    ConvertOpset | DequantizeConstants | FoldBatchNorm | FoldConstants | RemoveQDQ | SymmetricQDQ,
+    FoldConstants
+    | FoldBatchNorm
+    | MergeBias
+    | SplitBias
+    | Fuse
+    | Expand
+    | ReplacePattern
+    | RemoveNoops
+    | RemoveDead
+    | ShareWeights
+    | Insert
+    | Bypass
+    | Delete
+    | ReplaceNode
+    | RenameNode
+    | RenameTensor
+    | Extract
+    | MarkOutput
+    | DropOutput
+    | SetBatch
+    | SetInputType
+    | SetInputLayout
+    | ConvertOpset
+    | DequantizeConstants
+    | RemoveQDQ
+    | SymmetricQDQ
+    | StripWeights
+    | RestoreWeights,
     Field(discriminator="do"),
 ]
 """Any edit, told apart by its field ``do``; for pydantic models such as the recipe."""

@@ -1,0 +1,149 @@
+"""Folding constants is exact; folding BatchNormalization is right to float32's precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import assert_same, constant, model, weight
+from onnx import helper, numpy_helper
+
+from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
+from workbench.graph.edits.fold_constants import FoldConstants
+from workbench.graph.load import load_model
+
+REAL = [
+    "ultraface_rfb320",
+    "vit_mnist_selftrained",
+    "gtcrn_simple",
+    "mnist_cntk",
+    "tinyvit_demo",
+    "dtln_1",
+    "cct_fp32_op20",
+]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_folding_constants_is_exact_on_real_models(shared, name):
+    before = load_model(shared / "models" / name / "model.onnx")
+    result = FoldConstants()(before)
+    assert_same(before, result.model)
+    assert not [node for node in result.model.nodes.values() if node.op_type == "Constant"]
+    # What is folded stays folded, and folding again gives the very model.
+    assert FoldConstants()(result.model).model is result.model
+
+
+def test_folding_leaves_what_depends_on_the_processor():
+    made = model(
+        [helper.make_node("Exp", ["c"], ["e"], "exp"), helper.make_node("Mul", ["x", "e"], ["y"], "mul")],
+        {"x": [2]},
+        {"y": [2]},
+        [constant("c", [1.0, 2.0], "float32")],
+    )
+    assert not FoldConstants()(made).changed
+
+
+def test_folding_leaves_the_original_alone(shared):
+    before = load_model(shared / "models" / "vit_mnist_selftrained" / "model.onnx")
+    bytes_before = before.to_bytes()
+    FoldConstants()(before)
+    before.__dict__.pop("proto")
+    assert before.to_bytes() == bytes_before
+
+
+def test_folding_never_makes_a_much_larger_model(shared):
+    bloater = load_model(shared / "quirks/polygraphy/tests/models/constant_fold_bloater.onnx")
+    assert len(FoldConstants()(bloater).model.to_bytes()) < 2 * len(bloater.to_bytes())
+
+
+def norm(channels):
+    rng = np.random.default_rng(channels)
+    parts = {
+        "scale": rng.uniform(0.5, 2, channels),
+        "shift": rng.normal(size=channels),
+        "mean": rng.normal(size=channels),
+        "var": rng.uniform(0.1, 3, channels),
+    }
+    return [numpy_helper.from_array(value.astype(np.float32), name) for name, value in parts.items()]
+
+
+def layer_and_norm(op, shape, weight_shape, channels, rank, *, bias, **attributes):
+    """A layer with a BatchNormalization of `channels` behind it."""
+    feeds = ["x", "w", *(["b"] if bias else [])]
+    return model(
+        [
+            helper.make_node(op, feeds, ["a"], "layer", **attributes),
+            helper.make_node("BatchNormalization", ["a", "scale", "shift", "mean", "var"], ["y"], "norm", epsilon=1e-3),
+        ],
+        {"x": shape},
+        {"y": [None] * rank},
+        [weight("w", *weight_shape), *([weight("b", channels)] if bias else []), *norm(channels)],
+    )
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    op=st.sampled_from(["Conv", "ConvTranspose"]),
+    group=st.integers(1, 3),
+    width=st.integers(1, 3),
+    out=st.integers(1, 3),
+    kernel=st.sampled_from([1, 3]),
+    bias=st.booleans(),
+)
+def test_batch_norm_folds_into_convolutions_with_groups(op, group, width, out, kernel, bias):
+    channels_in, channels_out = group * width, group * out
+    shape = (channels_out, width) if op == "Conv" else (channels_in, out)
+    before = layer_and_norm(
+        op, [1, channels_in, 5, 5], (*shape, kernel, kernel), channels_out, 4, bias=bias, group=group
+    )
+    result = FoldBatchNorm()(before)
+    assert list(result.model.nodes) == ["layer"]
+    assert_same(before, result.model, atol=2e-6)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_batch_norm_folds_into_gemm(transposed, bias):
+    shape = (4, 6) if transposed else (6, 4)
+    before = layer_and_norm("Gemm", [3, 6], shape, 4, 2, bias=bias, transB=transposed)
+    result = FoldBatchNorm()(before)
+    assert list(result.model.nodes) == ["layer"]
+    assert_same(before, result.model, atol=2e-6)
+
+
+def test_batch_norm_stays_where_the_layer_is_read_twice():
+    before = model(
+        [
+            helper.make_node("Conv", ["x", "w"], ["a"], "conv"),
+            helper.make_node("BatchNormalization", ["a", "scale", "shift", "mean", "var"], ["b"], "norm"),
+            helper.make_node("Add", ["a", "b"], ["y"], "add"),
+        ],
+        {"x": [1, 2, 3, 3]},
+        {"y": [1, 2, 3, 3]},
+        [weight("w", 2, 2, 1, 1), *norm(2)],
+    )
+    assert not FoldBatchNorm()(before).changed
+
+
+def test_batch_norm_of_real_models(shared):
+    for name, left in (("ultraface_rfb320", 0), ("gtcrn_simple", 0)):
+        before = load_model(shared / "models" / name / "model.onnx")
+        result = FoldBatchNorm()(before)
+        assert sum(node.op_type == "BatchNormalization" for node in result.model.nodes.values()) == left
+        assert_same(before, result.model, atol=2e-5)
+
+
+def test_edits_keep_documentation_and_metadata():
+    from onnx import load_from_string
+
+    from workbench.graph.load import from_proto
+
+    made = layer_and_norm("Conv", [1, 2, 3, 3], (2, 2, 1, 1), 2, 4, bias=False).proto
+    made.doc_string = "about it"
+    made.metadata_props.add(key="who", value="me")
+    made.graph.node[0].doc_string = "about the layer"
+    made.graph.node[0].metadata_props.add(key="line", value="7")
+    after = load_from_string(FoldBatchNorm()(from_proto(made)).model.to_bytes())
+    assert (after.doc_string, after.metadata_props[0].value) == ("about it", "me")
+    assert (after.graph.node[0].doc_string, after.graph.node[0].metadata_props[0].value) == ("about the layer", "7")

@@ -1,0 +1,161 @@
+"""Split a convolution's bias off as an Add, or merge such an Add into the convolution."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from workbench.errors import EditError
+from workbench.graph.edits.base import Edit
+from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused, redirect
+from workbench.graph.model import graphs_of
+from workbench.graph.selectors import select
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import onnx_ir as ir
+    from typing_extensions import Self
+
+    from workbench.graph.model import Model
+
+__all__ = ["MergeBias", "SplitBias"]
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+
+
+class SplitBias(Edit):
+    """Turn Conv with a bias into Conv and Add.
+
+    Parameters
+    ----------
+    select
+        Which nodes, as a selector; those that are no convolution with a constant bias stay as they are.
+    """
+
+    do: Literal["split_bias"] = "split_bias"
+    title: ClassVar[str] = "Split the bias off"
+
+    select: str = "op:Conv|ConvTranspose"
+
+    @classmethod
+    def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
+        from workbench.graph.selectors import nodes
+
+        found = [a for a in addresses if model.nodes[a].op_type in CONVOLUTIONS and len(model.nodes[a].inputs) > 2]
+        if found:
+            yield cls(select=str(nodes(*found)))
+
+    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+        wanted, split = set(select(model, self.select)), 0
+        for prefix, part in graphs_of(graph):
+            for node in list(part):
+                if node.op_type in CONVOLUTIONS and f"{prefix}{node.name}" in wanted and len(node.inputs) > 2:
+                    split += _split(node, part)
+        return [f"split the bias off {split} convolutions"] if split else None
+
+
+def _split(node: ir.Node, part: ir.Graph) -> bool:
+    weight, bias = node.inputs[1:3]
+    numbers = constant_array(bias)
+    rank = None if weight is None or weight.shape is None else weight.shape.rank()
+    if numbers is None or rank is None:
+        return False
+    result = node.outputs[0]
+    following = next((use.node for use in result.uses() if use.node.graph is part), None)
+    column = add_constant(part, f"{node.name}_bias", numbers.reshape(-1, *[1] * (rank - 2)))
+    add = add_node(part, "Add", [result, column], name=f"{node.name}_add", before=following)
+    name, made = result.name, add.outputs[0]
+    for user, place in tuple(result.uses()):
+        if user is not add:
+            user.replace_input_with(place, made)
+    made.type, made.shape = result.type, result.shape
+    if result.is_graph_output():
+        for place, value in enumerate(part.outputs):
+            if value is result:
+                part.outputs[place] = made
+    # Whoever knows the result by its name finds it behind the bias, as before.
+    result.name, made.name = made.name, name
+    node.resize_inputs(2)
+    drop_unused(part, [bias])
+    return True
+
+
+class MergeBias(Edit):
+    """Merge an Add of one constant a channel into the convolution before it.
+
+    The convolution's result must go nowhere else. A bias that the convolution has already is added to.
+    """
+
+    do: Literal["merge_bias"] = "merge_bias"
+    title: ClassVar[str] = "Merge Add into the bias"
+
+    @classmethod
+    def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
+        if any(_bias_of(model.nodes[address]) is not None for address in addresses or model.nodes):
+            yield cls()
+
+    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+        merged = 0
+        for _, part in graphs_of(graph):
+            for node in list(part):
+                found = _bias_of(node)
+                if found is not None:
+                    _merge(node, *found, part)
+                    merged += 1
+        return [f"merged {merged} Adds into the convolutions before them"] if merged else None
+
+    def ensures(self, before: Model, after: Model) -> None:
+        if len(after.nodes) >= len(before.nodes):
+            raise EditError("no node went away", where=before.name)
+
+
+def _bias_of(add: ir.Node) -> tuple[ir.Node, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] | None:
+    """Return the convolution before an Add, and what it adds to each channel, where the two can merge."""
+    if add.op_type != "Add" or len(add.inputs) != 2:
+        return None
+    for source, other in (add.inputs, add.inputs[::-1]):
+        layer = None if source is None else source.producer()
+        numbers = constant_array(other)
+        if source is None or layer is None or numbers is None or layer.op_type not in CONVOLUTIONS:
+            continue
+        weight = layer.inputs[1]
+        if layer.graph is not add.graph or len(source.uses()) != 1 or source.is_graph_output():
+            continue
+        rank = None if weight is None or weight.shape is None else weight.shape.rank()
+        channels = None if weight is None else _channels(layer)
+        if rank is None or channels is None or (len(layer.inputs) > 2 and constant_array(layer.inputs[2]) is None):
+            continue
+        shape = (1,) * (rank - numbers.ndim) + numbers.shape
+        if len(shape) == rank and shape[0] == 1 and shape[1] in (1, channels) and set(shape[2:]) <= {1}:
+            return layer, np.broadcast_to(numbers.reshape(-1), (channels,))
+    return None
+
+
+def _channels(layer: ir.Node) -> int | None:
+    shape = layer.inputs[1].shape if layer.inputs[1] is not None else None
+    if shape is None or not all(isinstance(length, int) for length in shape):
+        return None
+    group = layer.attributes["group"].as_int() if "group" in layer.attributes else 1
+    lengths = shape.numpy()
+    return lengths[0] if layer.op_type == "Conv" else lengths[1] * group
+
+
+def _merge(
+    add: ir.Node, layer: ir.Node, numbers: np.ndarray[tuple[int, ...], np.dtype[np.generic]], part: ir.Graph
+) -> None:
+    old = layer.inputs[2] if len(layer.inputs) > 2 else None
+    before = constant_array(old)
+    total = (
+        numbers if before is None else (numbers.astype(np.float64) + before.astype(np.float64)).astype(numbers.dtype)
+    )
+    inputs = (old, *add.inputs)
+    layer.resize_inputs(3)
+    layer.replace_input_with(2, add_constant(part, f"{layer.name}_bias", total))
+    result, source = add.outputs[0], layer.outputs[0]
+    name = result.name
+    redirect(result, source, part)
+    part.remove(add, safe=True)
+    source.name = name
+    drop_unused(part, inputs)

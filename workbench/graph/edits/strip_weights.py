@@ -1,0 +1,97 @@
+"""Take the numbers out of a model's weights, and put them back from another file."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import onnx
+import onnx_ir as ir
+
+from workbench.errors import EditError
+from workbench.graph.edits.base import Edit
+from workbench.graph.model import graphs_of
+from workbench.graph.weights import is_stripped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workbench.graph.model import Model
+
+__all__ = ["RestoreWeights", "StripWeights"]
+
+KEY = "stripped.sha256"
+SMALL = 1024
+
+
+class StripWeights(Edit):
+    """Take the numbers out of large weights: structure, shapes and element types stay, to be shown to others.
+
+    Each stripped weight keeps the SHA-256 of its bytes among its metadata, so that restoring can tell whether what
+    comes back is what was taken. Weights of at most `keep` elements stay, for shapes and axes are among them.
+    """
+
+    do: Literal["strip_weights"] = "strip_weights"
+    title: ClassVar[str] = "Strip weights"
+
+    keep: int = SMALL
+
+    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+        stripped = 0
+        for _, value in _weights(graph):
+            content = value.const_value
+            if content is None or content.size <= self.keep or is_stripped(content):
+                continue
+            value.metadata_props[KEY] = hashlib.sha256(content.tobytes()).hexdigest()
+            empty = onnx.TensorProto(name=str(value.name), data_type=int(content.dtype), dims=content.shape.numpy())
+            value.const_value = ir.serde.deserialize_tensor(empty)
+            stripped += 1
+        return [f"stripped {stripped} weights"] if stripped else None
+
+
+class RestoreWeights(Edit):
+    """Put the numbers of stripped weights back, from a model that has weights of the same names.
+
+    Parameters
+    ----------
+    source
+        Path of the ``.onnx`` file that has them.
+    """
+
+    do: Literal["restore_weights"] = "restore_weights"
+    title: ClassVar[str] = "Restore weights"
+
+    source: str
+
+    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+        from workbench.graph.load import load_model
+
+        known = dict(_weights(load_model(self.source).ir_model))
+        restored = 0
+        for name, value in _weights(graph):
+            content = value.const_value
+            if content is None or not is_stripped(content):
+                continue
+            found = known[name].const_value if name in known else None
+            if found is None or is_stripped(found) or (found.dtype, found.shape) != (content.dtype, content.shape):
+                raise EditError(
+                    "it has no weight of this name, shape and element type",
+                    where=f"{self.source}, {name}",
+                    fix="Name the file that the weights were stripped from.",
+                )
+            digest = value.metadata_props.pop(KEY, None)
+            if digest is not None and hashlib.sha256(found.tobytes()).hexdigest() != digest:
+                raise EditError(
+                    "it holds other numbers than the ones that were stripped",
+                    where=f"{self.source}, {name}",
+                    fix="Name the file that the weights were stripped from.",
+                )
+            value.const_value = found
+            restored += 1
+        return [f"restored {restored} weights"] if restored else None
+
+
+def _weights(graph: ir.Model) -> Iterator[tuple[str, ir.Value]]:
+    for prefix, part in graphs_of(graph):
+        for name, value in part.initializers.items():
+            yield f"{prefix}{name}", value

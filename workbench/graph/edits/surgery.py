@@ -1,0 +1,184 @@
+"""The few moves all edits are made of: find a node or tensor, put one in, take one out."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from workbench.errors import EditError
+from workbench.graph.model import graphs_of, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = [
+    "Attributes",
+    "add_constant",
+    "add_node",
+    "constant_array",
+    "drop_unused",
+    "fresh_name",
+    "node_at",
+    "redirect",
+    "typed",
+    "value_at",
+]
+
+Scalar = int | float | str
+Attributes = dict[str, Scalar | list[int] | list[float] | list[str]]
+"""An operator's attributes, as a recipe can hold them."""
+
+
+def node_at(model: ir.Model, address: str) -> ir.Node:
+    """Return a node by its address.
+
+    Raises
+    ------
+    EditError
+        There is none; the message suggests near ones.
+    """
+    nodes = dict(walk(model))
+    if address not in nodes:
+        raise EditError("there is no such node", where=address, fix=_near(address, nodes))
+    return nodes[address]
+
+
+def value_at(model: ir.Model, tensor: str) -> ir.Value:
+    """Return a tensor by its name, with its subgraph's address before it where it is in one.
+
+    Raises
+    ------
+    EditError
+        There is none; the message suggests near ones.
+    """
+    values: dict[str, ir.Value] = {}
+    for prefix, graph in graphs_of(model):
+        known = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
+        values.update((f"{prefix}{value.name}", value) for value in known if value.name)
+    if tensor not in values:
+        raise EditError("there is no such tensor", where=tensor, fix=_near(tensor, values))
+    return values[tensor]
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(near)}?" if near else "Look at the table of the model's nodes and tensors."
+
+
+def fresh_name(part: ir.Graph, base: str) -> str:
+    """Return a name that no tensor in or around a graph has: `base`, or `base` with ``__2``, ``__3``, ..."""
+    taken = _taken.get(part)
+    if taken is None:
+        taken = _taken[part] = {value.name for value in (*part.inputs, *part.initializers.values())}
+        for node in part.all_nodes():
+            taken.update(value.name for value in (*node.outputs, *node.inputs) if value is not None)
+    name, count = base, 1
+    while name in taken:
+        count += 1
+        name = f"{base}__{count}"
+    taken.add(name)
+    return name
+
+
+# A graph belongs to one edit at a time, which only ever adds names through `fresh_name`.
+_taken: WeakKeyDictionary[ir.Graph, set[str | None]] = WeakKeyDictionary()
+
+
+def add_constant(part: ir.Graph, name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> ir.Value:
+    """Add an initializer to a graph; its name is made unique."""
+    name = fresh_name(part, name)
+    tensor = ir.Tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
+    value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
+    part.initializers.add(value)
+    return value
+
+
+def add_node(
+    part: ir.Graph,
+    op: str,
+    inputs: Sequence[ir.Value | None],
+    *,
+    name: str,
+    attributes: Mapping[str, object] | None = None,
+    domain: str = "",
+    outputs: Sequence[str] = (),
+    before: ir.Node | None = None,
+) -> ir.Node:
+    """Add a node to a graph, before another or at the end.
+
+    Its outputs get the names given, made unique; without names one output is named after the node.
+    """
+    values = [ir.Value(name=fresh_name(part, output)) for output in outputs or [name]]
+    node = ir.node(op, inputs, typed(op, domain, attributes or {}), domain=domain, outputs=values, name=name)  # type: ignore[arg-type]
+    if before is None:
+        part.append(node)
+    else:
+        part.insert_before(before, node)
+    return node
+
+
+def typed(op: str, domain: str, attributes: Mapping[str, object]) -> dict[str, object]:
+    """Make floats of the whole numbers among attributes that ONNX knows as floats: a recipe may say ``alpha: 1``."""
+    try:
+        known = onnx.defs.get_schema(op, domain).attributes
+    except onnx.defs.SchemaError:
+        return dict(attributes)
+    kinds = onnx.defs.OpSchema.AttrType
+    made: dict[str, object] = {}
+    for name, value in attributes.items():
+        kind = known[name].type if name in known else None
+        if kind == kinds.FLOAT and isinstance(value, int):
+            made[name] = float(value)
+        elif kind == kinds.FLOATS and isinstance(value, list):
+            made[name] = [float(number) for number in value]
+        else:
+            made[name] = value
+    return made
+
+
+def redirect(old: ir.Value, new: ir.Value, part: ir.Graph) -> None:
+    """Let everybody who reads `old` read `new`; where `old` is an output of the graph, its name lives on.
+
+    A value that cannot take over the name (an input, a weight, another output) gives it through an Identity.
+    """
+    name = old.name
+    for user, place in tuple(old.uses()):
+        user.replace_input_with(place, new)
+    if not old.is_graph_output():
+        return
+    maker = new.producer()
+    if maker is not None and maker.graph is part and not new.is_graph_output():
+        taker = new
+    else:
+        taker = ir.node("Identity", [new], outputs=[ir.Value()], name=f"{name}_identity").outputs[0]
+        part.append(taker.producer())  # type: ignore[arg-type]
+    taker.type, taker.shape = old.type, old.shape
+    for place, value in enumerate(part.outputs):
+        if value is old:
+            part.outputs[place] = taker
+    old.name = fresh_name(part, f"{name}_before")
+    taker.name = name
+
+
+def constant_array(value: ir.Value | None) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None:
+    """Return the numbers of an initializer or of a ``Constant`` node's result, else ``None``."""
+    from workbench.graph.weights import constant_of, is_stripped
+
+    content = None if value is None else constant_of(value)
+    if content is None or is_stripped(content) or content.dtype == ir.DataType.STRING:
+        return None
+    array = content.numpy()
+    return np.asarray(array)
+
+
+def drop_unused(part: ir.Graph, values: Iterable[ir.Value | None]) -> None:
+    """Remove those of some weights of a graph that nobody reads any more."""
+    for value in values:
+        if value is None or value.uses() or value.is_graph_output() or value.name not in part.initializers:
+            continue
+        part.initializers.pop(str(value.name))
