@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +48,7 @@ def _values(stated) -> list[onnx.ValueInfoProto]:
     return made
 
 
-def run(model: Model, feeds: dict[str, np.ndarray], outputs: list[str] | None = None) -> list[np.ndarray]:
+def run(model: Model | Path, feeds: dict[str, np.ndarray], outputs: list[str] | None = None) -> list[np.ndarray]:
     """What ONNX Runtime makes of a model on a CPU, without its own graph optimizations."""
     import onnxruntime as ort
 
@@ -57,7 +58,8 @@ def run(model: Model, feeds: dict[str, np.ndarray], outputs: list[str] | None = 
     options.log_severity_level = 3
     # Weights packed beforehand take another kernel, with another order of additions.
     options.add_session_config_entry("session.disable_prepacking", "1")
-    session = ort.InferenceSession(model.to_bytes(), options, providers=["CPUExecutionProvider"])
+    content = model if isinstance(model, Path) else model.to_bytes()
+    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return session.run(outputs, feeds)
 
 

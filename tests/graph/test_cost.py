@@ -122,3 +122,14 @@ def test_real_model(shared):
     # conv 5x5 over 28x28 to 8, conv 5x5x8 over 14x14 to 16, 256 x 10
     assert total(mnist, costs(mnist)) == (28 * 28 * 8 * 25 + 14 * 14 * 16 * 200 + 2560, [])
     assert parameters_of(mnist) == 8 * 25 + 8 + 16 * 200 + 16 + 2560 + 10
+
+
+def test_shapes_computed_inside_the_graph_are_found(shared):
+    from workbench.graph.load import load_model
+
+    vit = load_model(shared / "models" / "vit_mnist_selftrained" / "model.onnx")
+    macs, unknown = total(vit, costs(vit, {"batch": 1}))
+    assert unknown == []
+    # Twice the batch, twice the work.
+    assert total(vit, costs(vit, {"batch": 2})) == (2 * macs, [])
+    assert total(vit, costs(vit))[1] != []

@@ -306,17 +306,54 @@ def test_nothing_is_lost_on_a_round_trip(tmp_path):
 
 
 def test_real_models_compute_the_same_after_loading(shared):
-    import onnxruntime as ort
-
     for name in ("silero_vad_16k_op15", "mnist_cntk", "gtcrn_simple"):
         path = shared / "models" / name / "model.onnx"
         loaded = load_model(path)
         feeds = random_feeds(loaded, free=1) | (
             {"input": np.ones((1, 512), np.float32), "sr": np.array(16000)} if "silero" in name else {}
         )
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 3
-        expected = ort.InferenceSession(path, options).run(None, feeds)
-        for ours, theirs in zip(run(loaded, feeds), expected, strict=True):
+        for ours, theirs in zip(run(loaded, feeds), run(path, feeds), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.fixture
+def huge(tmp_path):
+    """A model with 2.4 GB of weights beside it, in a file that takes no room."""
+    rows, width = 600_000, 1000
+    made = proto(
+        [helper.make_node("Gather", ["w", "x"], ["e"], "embed"), helper.make_node("MatMul", ["e", "v"], ["y"], "head")],
+        {"x": (TensorProto.INT64, ["N"])},
+        {"y": ["N", 4]},
+        [weight("v", width, 4)],
+    )
+    large = made.graph.initializer.add(name="w", data_type=TensorProto.FLOAT, dims=[rows, width])
+    large.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "huge.data"), ("offset", "0"), ("length", str(rows * width * 4))):
+        large.external_data.add(key=key, value=value)
+    with (tmp_path / "huge.data").open("wb") as file:
+        file.truncate(rows * width * 4)
+    path = tmp_path / "huge.onnx"
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+def test_over_two_gigabytes_beside_the_file_are_not_read(huge):
+    import resource
+
+    from workbench.graph import tables
+    from workbench.graph.edits.registry import edit_by_name
+    from workbench.graph.inspect import summary
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    loaded = load_model(huge)
+    assert str(loaded.outputs[0]) == "y float[Nx4]"
+    found = summary(loaded)
+    assert (found.parameters, found.macs) == (600_004_000, 4000)
+    assert bool(tables.initializers(loaded).loc["w", "external"])
+    after = edit_by_name("rename_node", node="embed", to="embedding")(loaded).model
+    assert "embedding" in after.nodes
+    assert "huge" in repr(after)
+    with pytest.raises(ModelError, match="over 2 GB, which one ONNX file cannot hold"):
+        after.to_bytes()
+    # ru_maxrss counts kilobytes; reading the weights would take 2.4 million of them.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from workbench.graph.macs import macs_of
+from workbench.graph.model import graphs_of
 from workbench.graph.weights import constant_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from workbench.graph.model import Model, Tensor
 
@@ -65,7 +67,39 @@ def costs(model: Model, sizes: Mapping[str, int] | None = None) -> dict[str, Cos
         from workbench.graph.shapes import infer
 
         tensors = infer(model, sizes).tensors
-    return {address: _cost(model, address, node, tensors) for address, node in model.nodes.items()}
+    table = {address: _cost(model, address, node, tensors) for address, node in model.nodes.items()}
+    lacking = (address for address, cost in table.items() if cost.macs is None)
+    static = all((t := tensors.get(tensor.name)) is not None and t.static_shape is not None for tensor in model.inputs)
+    if static and any(macs_of(model.nodes[address], _one_everywhere) is not None for address in lacking):
+        # Shapes that are computed inside the graph are known once what they are computed from is.
+        known = ChainMap(dict(_shapes_after_folding(model, sizes or {})), dict(tensors))
+        table = {address: _cost(model, address, node, known) for address, node in model.nodes.items()}
+    return table
+
+
+def _one_everywhere(value: ir.Value | None) -> tuple[int, ...]:
+    """Pretend to know a shape, to ask whether a rule is there at all."""
+    return () if value is None else (1, 1, 1)
+
+
+def _shapes_after_folding(model: Model, sizes: Mapping[str, int]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors whose shapes are known when constants are folded with the inputs' symbolic axes bound."""
+    from workbench.graph.edits.fold_constants import FoldConstants
+
+    bound = model.thaw()
+    for value in bound.graph.inputs:
+        if value.shape is not None:
+            axes = [axis if isinstance(axis, int) else axis.value for axis in value.shape]
+            value.shape = ir.Shape([sizes.get(axis, axis) if isinstance(axis, str) else axis for axis in axes])
+    for part in (graph for _, graph in graphs_of(bound)):
+        for node in part:
+            for value in node.outputs:
+                value.shape = None
+    shaped = model.replaced(bound)
+    graph = shaped.thaw()
+    FoldConstants().apply(graph, shaped)
+    folded = model.replaced(graph)
+    yield from ((name, tensor) for name, tensor in folded.tensors.items() if tensor.static_shape is not None)
 
 
 def _cost(model: Model, address: str, node: ir.Node, tensors: Mapping[str, Tensor]) -> Cost:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.graph.model import graphs_of
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -64,27 +62,38 @@ def scope_of(address: str) -> str:
 def build_index(model: Model) -> Index:
     """Index a model once; reached as `Model.index`."""
     address = {node: name for name, node in model.nodes.items()}
-    prefix: dict[ir.Graph | ir.Function, str] = {graph: path for path, graph in graphs_of(model.ir_model)}
-    owner = {
-        graph: node for node in address for attribute in node.attributes.values() for graph in _subgraphs(attribute)
-    }
-    before: dict[str, dict[str, None]] = {name: {} for name in model.nodes}
+    flat = len(model.graphs) == 1
+    owner = (
+        {} if flat else {graph: node for node in address for a in node.attributes.values() for graph in _subgraphs(a)}
+    )
+    predecessors: dict[str, tuple[str, ...]] = {}
+    after: dict[str, list[str]] = {name: [] for name in model.nodes}
     for node, name in address.items():
-        for source in _sources(node, owner):
-            if source in address and source is not node:
-                before[name][address[source]] = None
-    after: dict[str, list[str]] = {name: [] for name in before}
-    for name, sources in before.items():
-        for feeder in sources:
-            after[feeder].append(name)
-    predecessors = {name: tuple(sources) for name, sources in before.items()}
+        made_by = _makers(node) if flat else _sources(node, owner)
+        sources = dict.fromkeys([address[maker] for maker in made_by if maker in address and maker is not node])
+        predecessors[name] = tuple(sources)
+        for source in sources:
+            after[source].append(name)
     return Index(
         address=address,
-        prefix=prefix,
+        prefix={graph: path for path, graph in model.graphs},
         predecessors=predecessors,
         successors={name: tuple(targets) for name, targets in after.items()},
-        depth=_depths(predecessors, after),
+        depth=_depths_in_order(predecessors) if flat else _depths(predecessors, after),
     )
+
+
+def _makers(node: ir.Node) -> list[ir.Node]:
+    """Return the nodes that make a node's inputs."""
+    return [maker for value in node.inputs if value is not None and (maker := value.producer()) is not None]
+
+
+def _depths_in_order(predecessors: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
+    """Return the depths where every node comes after those it reads from."""
+    depth: dict[str, int] = {}
+    for name, sources in predecessors.items():
+        depth[name] = 1 + max([depth[source] for source in sources]) if sources else 0
+    return depth
 
 
 def _subgraphs(attribute: ir.Attr) -> Iterable[ir.Graph]:
@@ -97,13 +106,11 @@ def _subgraphs(attribute: ir.Attr) -> Iterable[ir.Graph]:
 
 def _sources(node: ir.Node, owner: Mapping[ir.Graph, ir.Node]) -> Iterator[ir.Node]:
     """Yield the nodes that a node reads from."""
+    yield from _makers(node)
     for value in node.inputs:
-        if value is None:
+        if value is None or value.producer() is not None:
             continue
-        producer = value.producer()
-        if producer is not None:
-            yield producer
-        elif value.is_graph_input() and (outer := owner.get(value.graph)) is not None:  # type: ignore[arg-type]
+        if value.is_graph_input() and (outer := owner.get(value.graph)) is not None:  # type: ignore[arg-type]
             # The input of a loop's body: what feeds the loop feeds it.
             yield from (p for v in outer.inputs if v is not None and (p := v.producer()) is not None)
     for attribute in node.attributes.values():

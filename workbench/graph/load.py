@@ -12,13 +12,14 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from workbench.errors import ModelError
-from workbench.graph.check import bring_in_order, broken_edge, custom_ops
+from workbench.graph.check import CARRIERS, bring_in_order, broken_edge, custom_ops, is_tidy
+from workbench.graph.collector import collector_off
 from workbench.graph.model import Model, Quirk
 from workbench.graph.naming import repair_names
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["from_proto", "load_model"]
 
@@ -65,7 +66,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         raise ModelError(
             "not an ONNX file, or a truncated one", where=path, fix="Export or copy it again, and compare the sizes."
         ) from error
-    return from_proto(proto, path=path)
+    with collector_off():
+        return from_proto(proto, path=path)
 
 
 def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
@@ -87,7 +89,7 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
         raise ModelError("no graph in it", where=where, fix="This is not an ONNX model; export it again.")
     _check_opsets(proto, where)
-    _check_external(proto, None if path is None else path.parent, where)
+    external = _check_external(proto, None if path is None else path.parent, where)
     quirks = list(_repeated_value_info(proto))
     try:
         graph = ir.from_proto(proto)
@@ -98,8 +100,16 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
             where=where,
             fix="Export it again, or repair the named part.",
         ) from error
-    if path is not None:
+    if path is not None and external:
         ir.external_data.set_base_dir(graph.graph, path.parent)
+    if is_tidy(proto):
+        return Model(graph, path=path, quirks=tuple(quirks), source=proto)
+    quirks.extend(_repair(graph, where))
+    return Model(graph, path=path, quirks=tuple(quirks))
+
+
+def _repair(graph: ir.Model, where: object) -> Iterator[Quirk]:
+    """Bring a model into the state everything else relies on, and say what was done."""
     if (broken := broken_edge(graph)) is not None:
         reader, tensor = broken
         raise ModelError(
@@ -109,18 +119,15 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
             where=where,
             fix="Export it again; a node or an initializer is missing.",
         )
-    quirks.extend(_weights_leave_inputs(graph))
+    yield from _weights_leave_inputs(graph)
     try:
         unsorted = bring_in_order(graph)
     except ValueError as error:
         raise ModelError("the graph has a cycle", where=where, fix="Export it again.") from error
-    quirks.extend(
-        Quirk("unsorted", name, "the nodes were not in an order in which they can run; they were sorted")
-        for name in unsorted
-    )
-    quirks.extend(repair_names(graph))
-    quirks.extend(_custom_ops(graph))
-    return Model(graph, path=path, quirks=tuple(quirks))
+    for name in unsorted:
+        yield Quirk("unsorted", name, "the nodes were not in an order in which they can run; they were sorted")
+    yield from repair_names(graph)
+    yield from _custom_ops(graph)
 
 
 def _check_opsets(proto: onnx.ModelProto, where: object) -> None:
@@ -136,10 +143,13 @@ def _check_opsets(proto: onnx.ModelProto, where: object) -> None:
             )
 
 
-def _check_external(proto: onnx.ModelProto, folder: Path | None, where: object) -> None:
-    for tensor in onnx.external_data_helper._get_all_tensors(proto):  # noqa: SLF001 - it has no public name
+def _check_external(proto: onnx.ModelProto, folder: Path | None, where: object) -> int:
+    """Check every weight that lies in an external file; return how many do."""
+    external = 0
+    for tensor in _stored_tensors(proto):
         if not onnx.external_data_helper.uses_external_data(tensor):
             continue
+        external += 1
         location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         if folder is None:
             raise ModelError(
@@ -167,6 +177,15 @@ def _check_external(proto: onnx.ModelProto, folder: Path | None, where: object) 
                 where=where,
                 fix="Copy it again; it is truncated.",
             )
+    return external
+
+
+def _stored_tensors(proto: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
+    inner = (node.op_type in CARRIERS or node.domain not in ("", "ai.onnx") for node in proto.graph.node)
+    if proto.functions or any(inner):
+        tensors: Iterable[onnx.TensorProto] = onnx.external_data_helper._get_all_tensors(proto)  # noqa: SLF001 - no public one
+        return tensors
+    return proto.graph.initializer
 
 
 def _end_of(tensor: onnx.TensorProto, where: object) -> int:

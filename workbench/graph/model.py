@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "Quirk", "Tensor", "content_of", "graphs_of", "is_external", "walk"]
 
 PROTOBUF_LIMIT = 2**31 - 1
+CHUNK = 2**24
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,26 @@ class Model:
         Where it was read from.
     quirks
         What loading found or repaired.
+    source
+        The message it was read from, where that says the very same and holds no subgraph; it makes some answers faster.
     """
 
-    def __init__(self, graph: ir.Model, *, path: Path | None = None, quirks: tuple[Quirk, ...] = ()) -> None:
+    def __init__(
+        self,
+        graph: ir.Model,
+        *,
+        path: Path | None = None,
+        quirks: tuple[Quirk, ...] = (),
+        source: onnx.ModelProto | None = None,
+    ) -> None:
         self._ir = graph
         self.path = path
         self.quirks = quirks
+        self.source = source
 
     def __repr__(self) -> str:
-        return f"<Model {self.name}: {len(self.nodes)} nodes, opset {self.opset}, sha256 {self.digest[:12]}>"
+        # Without the digest: that would read all weights.
+        return f"<Model {self.name}: {len(self.nodes)} nodes, opset {self.opset}>"
 
     @property
     def name(self) -> str:
@@ -132,14 +145,21 @@ class Model:
         A node of the main graph has its own name as address; one in a subgraph its parent's address, the branch, and
         its own name (``If_12/then/Conv_3``); one in a local function ``function(domain:name)/Conv_3``.
         """
-        return dict(walk(self._ir))
+        return {f"{prefix}{node.name}": node for prefix, graph in self.graphs for node in graph}
+
+    @cached_property
+    def graphs(self) -> tuple[tuple[str, ir.Graph], ...]:
+        """Address prefix and graph: the main graph, every subgraph and every local function's graph."""
+        return (("", self._ir.graph),) if self.source is not None else tuple(graphs_of(self._ir))
 
     @cached_property
     def index(self) -> Index:
         """Who feeds whom, by address: predecessors, successors, depth."""
+        from workbench.graph.collector import collector_off
         from workbench.graph.index import build_index
 
-        return build_index(self)
+        with collector_off():
+            return build_index(self)
 
     @cached_property
     def weights(self) -> Mapping[str, tuple[ir.Value, ...]]:
@@ -187,9 +207,11 @@ class Model:
 
     @cached_property
     def _inferred(self) -> Inferred:
+        from workbench.graph.collector import collector_off
         from workbench.graph.shapes import infer
 
-        return infer(self)
+        with collector_off():
+            return infer(self)
 
     @cached_property
     def proto(self) -> onnx.ModelProto:
@@ -204,8 +226,10 @@ class Model:
         ModelError
             The model is over 2 GB, which one protobuf message cannot hold.
         """
-        proto = self.proto
-        if any(is_external(value) for value in self.initializers.values()):
+        weights = [value.const_value for value in self.initializers.values() if value.const_value is not None]
+        size = sum(weight.nbytes for weight in weights)
+        proto = self.proto if size <= PROTOBUF_LIMIT else None
+        if proto is not None and any(is_external(value) for value in self.initializers.values()):
             proto = onnx.ModelProto()
             proto.CopyFrom(self.proto)
             for tensor in proto.graph.initializer:
@@ -214,7 +238,7 @@ class Model:
                         ir.Tensor(content_of(self.initializers[tensor.name]).numpy(), name=tensor.name)
                     )
                     tensor.CopyFrom(weight)
-        if proto.ByteSize() > PROTOBUF_LIMIT:
+        if proto is None or proto.ByteSize() > PROTOBUF_LIMIT:
             raise ModelError(
                 "over 2 GB, which one ONNX file cannot hold",
                 where=self.name,
@@ -236,8 +260,20 @@ class Model:
         for name, value in self.initializers.items():
             weight = content_of(value)
             digest.update(f"\0{name}\0{weight.dtype.name}\0{tuple(weight.shape)}\0".encode())
-            digest.update(weight.tobytes())
+            for part in _chunks(weight):
+                digest.update(part)
         return digest.hexdigest()
+
+
+def _chunks(weight: ir.TensorProtocol) -> Iterator[bytes]:
+    """Yield a weight's little-endian bytes, a mapped file's piece by piece."""
+    if not isinstance(weight, ir.ExternalTensor) or weight.dtype.bitwidth < 8 or not weight.size:
+        yield weight.tobytes()
+        return
+    flat = weight.numpy().reshape(-1)
+    for start in range(0, flat.size, CHUNK):
+        part = flat[start : start + CHUNK]
+        yield (part if sys.byteorder == "little" else part.astype(part.dtype.newbyteorder("<"))).tobytes()
 
 
 def walk(model: ir.Model) -> Iterator[tuple[str, ir.Node]]:

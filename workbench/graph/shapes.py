@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
@@ -13,7 +15,7 @@ from workbench.graph.model import Model, Tensor
 from workbench.graph.weights import is_stripped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 __all__ = ["Inferred", "bind", "infer", "skeleton_proto"]
 
@@ -29,23 +31,67 @@ SAME_SHAPE = frozenset(
     """.split()
 )
 
+DATA_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+
 NOWHERE = "workbench.no.shape.rule"
 MOST_REFUSED = 50
 
 
-class Inferred(NamedTuple):
+class Inferred:
     """The result of shape inference.
 
     Parameters
     ----------
+    model
+        The model.
+    stated
+        What inference says, by name.
+    refusals
+        Why ONNX refused nodes, if it did.
+
+    Attributes
+    ----------
     tensors
         `Tensor` by name; one of a subgraph by its subgraph's address and its name (``If_12/then/x``).
-    problem
-        Why some shapes are unknown, in one sentence; ``None`` where all are known.
     """
 
-    tensors: Mapping[str, Tensor]
-    problem: str | None
+    def __init__(self, model: Model, stated: dict[str, onnx.ValueInfoProto | None], refusals: list[str]) -> None:
+        self._model = model
+        self._refusals = refusals
+        self.tensors: Mapping[str, Tensor] = _Tensors(model, stated)
+
+    @cached_property
+    def problem(self) -> str | None:
+        """Why some shapes are unknown, in one sentence; ``None`` where all are known."""
+        return _problem(self._model, self.tensors, self._refusals)
+
+
+class _Tensors(Mapping[str, Tensor]):
+    """Makes a `Tensor` when it is asked for: of ten thousand, few are."""
+
+    def __init__(self, model: Model, stated: dict[str, onnx.ValueInfoProto | None]) -> None:
+        self._weights = model.initializers
+        self._stated = stated
+        self._made: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        made = self._made.get(name)
+        if made is None:
+            stated = self._stated[name]
+            weight = self._weights.get(name)
+            content = None if weight is None else weight.const_value
+            if content is not None:
+                made = Tensor(name, tuple(content.shape.numpy()), content.dtype.name)
+            else:
+                made = Tensor(name, None, None) if stated is None else _tensor(name, stated)
+            self._made[name] = made
+        return made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stated)
+
+    def __len__(self) -> int:
+        return len(self._stated)
 
 
 def skeleton_proto(model: Model) -> onnx.ModelProto:
@@ -53,6 +99,8 @@ def skeleton_proto(model: Model) -> onnx.ModelProto:
 
     Weights are not read, so this is cheap however large the model is.
     """
+    if model.source is not None:
+        return _skeleton_of(model.source)
     source = model.ir_model
     proto = onnx.ModelProto(ir_version=source.ir_version)
     proto.opset_import.extend(onnx.helper.make_opsetid(*entry) for entry in sorted(source.opset_imports.items()))
@@ -70,6 +118,23 @@ def skeleton_proto(model: Model) -> onnx.ModelProto:
                 ir.serde.serialize_value_into(graph.value_info.add(), value)
     for function in source.functions.values():
         ir.serde.serialize_function_into(proto.functions.add(), function)
+    return proto
+
+
+def _skeleton_of(source: onnx.ModelProto) -> onnx.ModelProto:
+    proto = onnx.ModelProto(ir_version=source.ir_version, opset_import=source.opset_import)
+    graph = proto.graph
+    graph.name = source.graph.name or "graph"
+    graph.input.extend(source.graph.input)
+    graph.output.extend(source.graph.output)
+    graph.value_info.extend(source.graph.value_info)
+    graph.node.extend(source.graph.node)
+    for tensor in source.graph.initializer:
+        stored = not tensor.external_data and any(len(getattr(tensor, name)) for name in ("raw_data", *DATA_FIELDS))
+        if stored and math.prod(tensor.dims) <= SMALL:
+            graph.initializer.append(tensor)
+        else:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     return proto
 
 
@@ -106,17 +171,12 @@ def infer(model: Model, sizes: Mapping[str, int] | None = None) -> Inferred:
         bind(proto, sizes)
     _stand_in(proto)
     proto, refusals = _infer(proto)
-    found = dict(_collect(proto.graph, ""))
-    for name, weight in model.initializers.items():
-        content = weight.const_value
-        if content is not None:
-            found[name] = Tensor(name, tuple(content.shape.numpy()), content.dtype.name)
-    for address, node in model.nodes.items():
-        prefix = address[: len(address) - len(node.name or "")]
-        for output in node.outputs:
-            if output.name:
-                found.setdefault(f"{prefix}{output.name}", Tensor(f"{prefix}{output.name}", None, None))
-    return Inferred(found, _problem(model, found, refusals))
+    stated: dict[str, onnx.ValueInfoProto | None] = dict(_collect(proto.graph, "", nested=len(model.graphs) > 1))
+    stated.update(dict.fromkeys(name for name in model.initializers if name not in stated))
+    for prefix, graph in model.graphs:
+        names = (f"{prefix}{output.name}" for node in graph for output in node.outputs if output.name)
+        stated.update(dict.fromkeys(name for name in names if name not in stated))
+    return Inferred(model, stated, refusals)
 
 
 def bind(proto: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
@@ -135,8 +195,13 @@ def _stand_in(proto: onnx.ModelProto) -> None:
     """Replace operators without a shape rule by ones with the same shapes, for inference only."""
     opsets = {entry.domain: entry.version for entry in proto.opset_import}
     functions = {(function.domain, function.name) for function in proto.functions}
-    for node in _all_nodes(proto.graph):
-        if (node.domain, node.op_type) in functions or _has_rule(node, opsets):
+    lacking = {
+        kind
+        for kind in {(node.domain, node.op_type) for node in _all_nodes(proto.graph)} - functions
+        if not _has_rule(*kind, opsets)
+    }
+    for node in _all_nodes(proto.graph) if lacking else ():
+        if (node.domain, node.op_type) not in lacking:
             continue
         if node.op_type == "Crop" and opsets.get("", 0) < 10:
             _crop_as_slice(node)
@@ -151,11 +216,11 @@ def _stand_in(proto: onnx.ModelProto) -> None:
     proto.opset_import.append(onnx.helper.make_opsetid(NOWHERE, 1))
 
 
-def _has_rule(node: onnx.NodeProto, opsets: Mapping[str, int]) -> bool:
-    domain = "" if node.domain == "ai.onnx" else node.domain
+def _has_rule(domain: str, op: str, opsets: Mapping[str, int]) -> bool:
+    domain = "" if domain == "ai.onnx" else domain
     version = opsets.get(domain, 0 if opsets or domain else onnx.defs.onnx_opset_version())
     try:
-        schema = onnx.defs.get_schema(node.op_type, version, domain)
+        schema = onnx.defs.get_schema(op, version, domain)
     except onnx.defs.SchemaError:
         return False
     return bool(schema.has_type_and_shape_inference_function or schema.function_body.node)
@@ -230,7 +295,7 @@ def _problem(model: Model, found: Mapping[str, Tensor], refusals: list[str]) -> 
 def _reason(node: ir.Node, found: Mapping[str, Tensor], model: Model) -> str:
     """Say why the shapes of a node's results are unknown, though those of its inputs are known."""
     proto = ir.to_proto(node)
-    if not _has_rule(proto, model.ir_model.opset_imports):
+    if not _has_rule(node.domain, node.op_type, model.ir_model.opset_imports):
         return f"{node.op_type} has no shape rule in ONNX"
     schema = onnx.defs.get_schema(node.op_type, model.ir_model.opset_imports.get(node.domain, 1), node.domain)
     types: dict[str, onnx.TypeProto] = {}
@@ -253,16 +318,17 @@ def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from _all_nodes(subgraph)
 
 
-def _collect(graph: onnx.GraphProto, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def _collect(graph: onnx.GraphProto, prefix: str, *, nested: bool) -> Iterator[tuple[str, onnx.ValueInfoProto]]:
     """Yield what a graph and its subgraphs say of their tensors, under the addresses `graphs_of` gives."""
     for value in (*graph.input, *graph.value_info, *graph.output):
-        yield f"{prefix}{value.name}", _tensor(f"{prefix}{value.name}", value)
-    for node in graph.node:
+        yield f"{prefix}{value.name}", value
+    for node in graph.node if nested else ():
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _collect(attribute.g, f"{prefix}{node.name}/{attribute.name.removesuffix('_branch')}/")
+                inner = f"{prefix}{node.name}/{attribute.name.removesuffix('_branch')}/"
+                yield from _collect(attribute.g, inner, nested=True)
             for place, subgraph in enumerate(attribute.graphs):
-                yield from _collect(subgraph, f"{prefix}{node.name}/{attribute.name}[{place}]/")
+                yield from _collect(subgraph, f"{prefix}{node.name}/{attribute.name}[{place}]/", nested=True)
 
 
 def _tensor(name: str, value: onnx.ValueInfoProto) -> Tensor:
