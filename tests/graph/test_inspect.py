@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 from workbench.errors import ModelError
 from workbench.graph import tables
 from workbench.graph.inspect import summary
-from workbench.graph.load import load_model
+from workbench.graph.load import _repair, load_model
+from workbench.graph.model import Model
 
 CANNOT_LOAD = {
     "empty.onnx": "no graph in it",
@@ -134,3 +135,38 @@ def test_quantized_model_says_so(shared):
     assert found.quantized
     assert not summary(load_model(shared / "models/ultraface_rfb320/model.onnx")).quantized
     assert found.inputs[0].dtype == TensorProto.DataType.Name(TensorProto.FLOAT)
+
+
+def test_the_message_and_the_graph_say_the_same(shared):
+    """Models that need no repair are looked at through the message they came from: it must make no difference."""
+    tidy = 0
+    for path in every_model(shared):
+        if any(path.as_posix().endswith(end) for end in CANNOT_LOAD):
+            continue
+        loaded = load_model(path)
+        if loaded.source is None:
+            continue
+        tidy += 1
+        plain = Model(loaded.ir_model, path=path, quirks=loaded.quirks)
+        assert dict(plain.tensors) == dict(loaded.tensors)
+        assert plain.shape_problem == loaded.shape_problem
+        assert plain.index.predecessors == loaded.index.predecessors
+        assert plain.index.successors == loaded.index.successors
+        assert plain.index.depth == loaded.index.depth
+        assert plain.graphs == loaded.graphs
+        assert not list(_repair(loaded.thaw(), path))
+    assert tidy > 20
+
+
+def test_what_lives_inside_an_if_keeps_it_alive():
+    def branch(name):
+        node = helper.make_node("Add", ["x", "x"], [f"{name}y"], f"{name}/add")
+        idle = helper.make_node("Neg", ["x"], [f"{name}n"], f"{name}/idle")
+        out = [helper.make_tensor_value_info(f"{name}y", TensorProto.FLOAT, [3])]
+        return helper.make_graph([node, idle], name, [], out)
+
+    node = helper.make_node("If", ["c"], ["y"], "a/if", then_branch=branch("t"), else_branch=branch("e"))
+    made = model([node], {"x": [3], "c": (TensorProto.BOOL, [])}, {"y": [3]})
+    (dead,) = [quirk for quirk in summary(made).quirks if quirk.kind == "dead-nodes"]
+    assert dead.text.startswith("2 nodes")
+    assert dead.where == "a/if/else/e/idle"

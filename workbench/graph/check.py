@@ -115,7 +115,9 @@ def is_tidy(proto: onnx.ModelProto) -> bool:
         if not known.issuperset(node.input):
             return False
         known.update(node.output)
-    if "" in names or len(names) != len(graph.node) or not known.issuperset(value.name for value in graph.output):
+    if "" in names or len(names) != len(graph.node):
+        return False
+    if not known.issuperset(value.name for value in (*graph.output, *graph.value_info)):
         return False
     return all(
         domain in opsets

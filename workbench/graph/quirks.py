@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from workbench.graph.check import checker_reason
-from workbench.graph.model import Quirk, graphs_of
+from workbench.graph.model import Quirk
 from workbench.graph.weights import is_stripped
 
 if TYPE_CHECKING:
@@ -65,11 +65,13 @@ def _shapes(model: Model) -> Iterator[Quirk]:
 
 
 def _dead_nodes(model: Model) -> Iterator[Quirk]:
-    alive = {model.index.address[node] for _, graph in graphs_of(model.ir_model) for node in _ends(graph)}
+    alive = {model.index.address[node] for _, graph in model.graphs for node in _ends(graph)}
     alive |= model.index.upstream(alive)
-    # A node that holds a living one lives.
-    holders = {address for address in model.nodes if any(name.startswith(f"{address}/") for name in alive)}
-    dead = [address for address in model.nodes if address not in alive | holders]
+    for prefix, _ in model.graphs[1:]:
+        # A node that holds a living one lives.
+        if any(name.startswith(prefix) for name in alive):
+            alive.add(prefix[:-1].rpartition("/")[0])
+    dead = [address for address in model.nodes if address not in alive]
     if dead:
         yield Quirk("dead-nodes", dead[0], f"{len(dead)} nodes whose results nobody reads")
 
