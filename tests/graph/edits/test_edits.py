@@ -401,3 +401,46 @@ def test_every_offered_edit_works_or_says_why_not(shared, name):
             worked += 1
     assert worked >= 10
     assert made.digest == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gtcrn_simple",
+        "mnist_cntk",
+        "tinyvit_demo",
+        "vit_mnist_selftrained",
+        "cct_fp32_op20",
+        "dtln_1",
+        "ultraface_rfb320",
+    ],
+)
+def test_real_models_compute_the_same_after_everything_that_applies(shared, name):
+    """Each edit of the whole model alone, then all of them one after the other."""
+    made = load_model(shared / "models" / name / "model.onnx")
+    edits = [offered for offered in applicable(made, []) if offered.do != "set_input_layout"]
+    edits += [edit_by_name("share_weights"), edit_by_name("split_bias")]
+    together = made
+    for one in edits:
+        assert_same(made, one(made).model, atol=1e-5)
+        together = one(together).model
+    assert_same(made, together, atol=1e-5)
+
+
+def test_share_weights_of_transposed_constants():
+    made = model(
+        [
+            helper.make_node("Transpose", ["w"], ["t"], "one"),
+            helper.make_node("Transpose", ["w"], ["u"], "two"),
+            helper.make_node("MatMul", ["x", "t"], ["a"], "first"),
+            helper.make_node("MatMul", ["x", "u"], ["b"], "second"),
+            helper.make_node("Add", ["a", "b"], ["y"], "add"),
+        ],
+        {"x": [2, 4]},
+        {"y": [2, 3]},
+        [weight("w", 3, 4)],
+    )
+    folded = edit(made, "fold_constants")
+    shared = edit(folded, "share_weights")
+    assert len(shared.initializers) < len(folded.initializers)
+    assert_same(made, shared)

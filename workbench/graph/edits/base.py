@@ -120,7 +120,13 @@ class Edit(BaseModel):
         """
         self.requires(model)
         graph = model.thaw()
-        notes = self.apply(graph, model)
+        try:
+            notes = self.apply(graph, model)
+        except ValueError as error:  # how onnx_ir refuses a move
+            said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise EditError(
+                f"{self.title.lower()} cannot be done: {said}", where=model.name, fix="The model is unchanged."
+            ) from error
         if notes is None:
             return EditResult(model, changed=False)
         try:

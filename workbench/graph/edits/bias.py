@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["MergeBias", "SplitBias"]
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
+EVERY_CONVOLUTION = "op:Conv|ConvTranspose"
 
 
 class SplitBias(Edit):
@@ -37,7 +38,7 @@ class SplitBias(Edit):
     do: Literal["split_bias"] = "split_bias"
     title: ClassVar[str] = "Split the bias off"
 
-    select: str = "op:Conv|ConvTranspose"
+    select: str = EVERY_CONVOLUTION
 
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
@@ -48,7 +49,7 @@ class SplitBias(Edit):
             yield cls(select=str(nodes(*found)))
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
-        wanted, split = set(select(model, self.select)), 0
+        wanted, split = set(select(model, self.select, required=self.select != EVERY_CONVOLUTION)), 0
         for prefix, part in graphs_of(graph):
             for node in list(part):
                 if node.op_type in CONVOLUTIONS and f"{prefix}{node.name}" in wanted and len(node.inputs) > 2:

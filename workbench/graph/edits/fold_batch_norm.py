@@ -40,7 +40,10 @@ class FoldBatchNorm(Edit):
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
         picked = [model.nodes[address] for address in addresses or model.nodes]
-        if any(node.op_type == "BatchNormalization" and _layer_before(node) is not None for node in picked):
+        norms = (node for node in picked if node.op_type == "BatchNormalization")
+        if any(
+            _layer_before(node) is not None and all(v and v.is_initializer() for v in node.inputs[1:]) for node in norms
+        ):
             yield cls()
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:

@@ -74,7 +74,8 @@ class FoldConstants(Edit):
 
 
 def _depends_on_constants_alone(node: ir.Node) -> bool:
-    return bool(node.inputs) and all(value is None or value.is_initializer() for value in node.inputs)
+    known = all(value is None or value.is_initializer() for value in node.inputs)
+    return node.op_type in MOVES | ROUNDS_ONCE | EXACT_FOR_INTEGERS and bool(node.inputs) and known
 
 
 def _fold_graph(part: ir.Graph, whole: ir.Model, model: Model) -> int:
@@ -162,7 +163,8 @@ def _evaluate(node: ir.Node, arrays: list[Array | None], opset: int) -> list[Arr
             results = ReferenceEvaluator(holder).run(None, feeds)
     except Exception:  # noqa: BLE001 - what the reference cannot compute is left for the compiler
         return None
-    return [np.asarray(result) for result in results]
+    # A view into something else, as Transpose gives, would be stored as it lies.
+    return [np.asarray(result, order="C") for result in results]
 
 
 def _bytes(arrays: Sequence[Array | None]) -> int:

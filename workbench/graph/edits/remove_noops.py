@@ -31,25 +31,29 @@ class RemoveNoops(Edit):
 
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
-        if any(_changes_nothing(model.nodes[address]) for address in addresses or model.nodes):
+        if any(_can_go(model.nodes[address]) for address in addresses or model.nodes):
             yield cls()
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         removed = 0
         for _, part in graphs_of(graph):
             for node in list(part):
-                if not _changes_nothing(node):
-                    continue
-                source, result = node.inputs[0], node.outputs[0]
-                maker = source.producer() if source is not None else None
-                if source is None or (
-                    result.is_graph_output() and (maker is None or maker.graph is not part or source.is_graph_output())
-                ):
-                    continue
-                redirect(result, source, part)
-                part.remove(node, safe=True)
-                removed += 1
+                source = node.inputs[0] if node.inputs else None
+                if source is not None and _can_go(node):
+                    redirect(node.outputs[0], source, part)
+                    part.remove(node, safe=True)
+                    removed += 1
         return [f"removed {removed} nodes that change nothing"] if removed else None
+
+
+def _can_go(node: ir.Node) -> bool:
+    """Say whether a node changes nothing, and no output of the graph needs it for its name."""
+    source = node.inputs[0] if node.inputs else None
+    if source is None or not _changes_nothing(node):
+        return False
+    maker = source.producer()
+    named = maker is not None and maker.graph is node.graph and not source.is_graph_output()
+    return named or not node.outputs[0].is_graph_output()
 
 
 def _changes_nothing(node: ir.Node) -> bool:

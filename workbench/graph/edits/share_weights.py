@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from onnx_ir.passes.common import DeduplicateHashedInitializersPass
-
 from workbench.graph.edits.base import Edit
+from workbench.graph.edits.surgery import redirect
 from workbench.graph.model import graphs_of
 from workbench.graph.weights import is_stripped
 
@@ -25,12 +25,19 @@ class ShareWeights(Edit):
     title: ClassVar[str] = "Deduplicate initializers"
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
-        values = [value for _, part in graphs_of(graph) for value in part.initializers.values()]
-        if any(value.const_value is not None and is_stripped(value.const_value) for value in values):
-            # Weights without content would all be equal.
-            return None
-        DeduplicateHashedInitializersPass()(graph)
-        left = sum(len(part.initializers) for _, part in graphs_of(graph))
-        if left == len(values):
-            return None
-        return [f"{len(values) - left} of {len(values)} weights were copies of others"]
+        shared = total = 0
+        for _, part in graphs_of(graph):
+            first: dict[tuple[object, ...], ir.Value] = {}
+            for name, value in list(part.initializers.items()):
+                total += 1
+                content = value.const_value
+                # Weights without content would all be equal; an output keeps its name.
+                if content is None or is_stripped(content) or value.is_graph_output():
+                    continue
+                key = (content.dtype, tuple(content.shape.numpy()), hashlib.sha256(content.tobytes()).digest())
+                kept = first.setdefault(key, value)
+                if kept is not value:
+                    redirect(value, kept, part)
+                    part.initializers.pop(name)
+                    shared += 1
+        return [f"{shared} of {total} weights were copies of others"] if shared else None
