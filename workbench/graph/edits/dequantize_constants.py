@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.graph.edits.base import Edit
+from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.model import graphs_of
 
 if TYPE_CHECKING:
@@ -82,8 +83,7 @@ def _replace(node: ir.Node, part: ir.Graph) -> bool:
     # The result keeps the name that the rest of the graph knows.
     result.name, new.name = None, name
     part.initializers.add(new)
-    for source in sources:
-        _drop_unused(part, source)
+    drop_unused(part, sources)
     return True
 
 
@@ -107,10 +107,3 @@ def _dtype(value: ir.Value | None) -> ir.DataType | None:
     if value is None:
         return None
     return value.const_value.dtype if value.const_value is not None else value.dtype
-
-
-def _drop_unused(part: ir.Graph, value: ir.Value | None) -> None:
-    if value is not None and value.name in part.initializers and not value.uses() and not value.is_graph_output():
-        part.initializers.pop(str(value.name))
-        if value.is_graph_input():
-            part.inputs.remove(value)

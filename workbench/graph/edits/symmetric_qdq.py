@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.graph.edits.base import Edit
+from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.model import graphs_of
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _weight(node: ir.Node, part: ir.Graph) -> bool:
     old = node.inputs[0]
     name = f"{old.name if old is not None else node.name}_symmetric"
     node.replace_input_with(0, _initializer(part, name, integers))
-    _drop_unused(part, old)
+    drop_unused(part, [old])
     _set_parameters(node, part, new_scale)
     return True
 
@@ -141,8 +142,7 @@ def _set_parameters(node: ir.Node, part: ir.Graph, scale: Array) -> None:
     stem = f"{node.outputs[0].name}"
     node.replace_input_with(1, _initializer(part, f"{stem}_scale_symmetric", scale))
     node.replace_input_with(2, _initializer(part, f"{stem}_zero_symmetric", np.zeros(scale.shape, np.int8)))
-    for value in old:
-        _drop_unused(part, value)
+    drop_unused(part, old)
 
 
 def _initializer(part: ir.Graph, name: str, array: Array) -> ir.Value:
@@ -154,10 +154,3 @@ def _initializer(part: ir.Graph, name: str, array: Array) -> ir.Value:
     value = ir.Value(name=fresh, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
     part.initializers.add(value)
     return value
-
-
-def _drop_unused(part: ir.Graph, value: ir.Value | None) -> None:
-    if value is not None and value.name in part.initializers and not value.uses() and not value.is_graph_output():
-        part.initializers.pop(str(value.name))
-        if value.is_graph_input():
-            part.inputs.remove(value)
