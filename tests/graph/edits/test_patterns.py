@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from models import assert_same, constant, model, weight
 from onnx import TensorProto, helper
@@ -52,6 +53,7 @@ def test_expanding_and_fusing_compute_the_same(name, opset):
     assert again.model is fused.model
 
 
+@pytest.mark.skipif(onnx.defs.onnx_opset_version() < 24, reason="this onnx package does not know Swish yet")
 def test_silu_fuses_where_the_operator_set_has_it():
     made = model(
         [helper.make_node("Sigmoid", ["x"], ["s"], "s"), helper.make_node("Mul", ["s", "x"], ["y"], "m")],

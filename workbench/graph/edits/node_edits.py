@@ -230,7 +230,12 @@ class RenameTensor(Edit):
         value = value_at(graph, self.tensor)
         if value.name == self.to:
             return None
-        ir.convenience.rename_values(value, self.to)
+        part = value.graph
+        if value.is_initializer() and isinstance(part, ir.Graph):
+            part.initializers.pop(str(value.name))
+            value.name = self.to
+            part.initializers.add(value)
+        value.name = self.to
         return [f"{self.tensor} is called {self.to!r} now"]
 
 
