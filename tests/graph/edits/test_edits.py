@@ -202,7 +202,9 @@ def test_rename(chain):
     assert [tensor.name for tensor in after.inputs] == ["image"]
     feeds = random_feeds(chain)
     np.testing.assert_array_equal(run(after, {"image": feeds["x"]})[0], run(chain, feeds)[0])
-    assert set(edit(chain, "rename_tensor", tensor="w", to="kernel").initializers) == {"kernel", "b", "unused"}
+    kernel = edit(chain, "rename_tensor", tensor="w", to="kernel")
+    assert set(kernel.initializers) == {"kernel", "b", "unused"}
+    assert_same(chain, kernel)
     refused(chain, "the name 'relu' is taken", "rename_node", node="conv", to="relu")
     refused(chain, "the name 'y' is taken", "rename_tensor", tensor="a", to="y")
 
