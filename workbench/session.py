@@ -12,6 +12,7 @@ from workbench.calibration.sources import Preprocessing, load_labels, open_sampl
 from workbench.errors import RecipeError
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
+from workbench.graph.selectors import select as find
 from workbench.precision.lowering import Lowered, activation_tensors, lower, needed_opset
 from workbench.precision.plan import BEST_PRACTICE, Precision, PrecisionPlan, Resolution
 from workbench.recipe.document import (
@@ -265,7 +266,9 @@ class Workbench:
         """
         if not self.recipe.of_kind(PrecisionStep):
             for rule in BEST_PRACTICE.rules:
-                self.plan.set(rule.select, rule.precision)
+                # Not every network has, say, an Add.
+                if find(self.model, rule.select, required=False):
+                    self.plan.set(rule.select, rule.precision)
         resolution = self._state.resolve()
         lowered = lower(self.model, resolution, self.ranges, weight_storage=self.recipe.weight_storage)
         digest = hashlib.sha256(lowered.model.to_bytes()).hexdigest()
@@ -353,8 +356,6 @@ class Plan:
         SelectorError
             The selector cannot be read, or selects no node.
         """
-        from workbench.graph.selectors import select as find
-
         find(self._owner.model, select)
         self._owner.do(PrecisionStep(select=select, precision=precision))
 
