@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from workbench.backends.compare import Comparison, compare
 from workbench.calibration.methods import DEFAULT_METHOD, Method, ranges
 from workbench.calibration.sources import Preprocessing, load_labels, open_samples
-from workbench.errors import RecipeError
+from workbench.errors import PrecisionError, RecipeError
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
 from workbench.graph.selectors import select as find
 from workbench.precision.lowering import Lowered, activation_tensors, lower, needed_opset
-from workbench.precision.plan import BEST_PRACTICE, Precision, PrecisionPlan, Resolution
+from workbench.precision.plan import Precision, PrecisionPlan, Resolution
+from workbench.precision.presets import preset
+from workbench.precision.targets import parse_target
 from workbench.recipe.document import (
     CalibrateStep,
     Gate,
@@ -171,6 +176,7 @@ class Workbench:
         percentile: float = 99.99,
         batch: int = 1,
         preprocessing: PreprocessingLike = None,
+        overflow: bool | None = None,
     ) -> Statistics:
         """Run the samples once, and pick a range for every tensor that could be quantized.
 
@@ -186,6 +192,9 @@ class Workbench:
             Samples a run for a model of dynamic batch.
         preprocessing
             For a folder of images.
+        overflow
+            Look for values beyond the range of FP16 too, in every tensor: a second pass. Where left out: if the plan
+            so far asks for FP16.
 
         Returns
         -------
@@ -198,7 +207,10 @@ class Workbench:
             The samples do not fit the model or hold NaN or infinity.
         """
         from workbench.calibration.observe import observe
+        from workbench.calibration.overflow import find_overflow
 
+        if overflow is None:
+            overflow = any(rule.precision == "fp16" for rule in self.plan.rules.rules)
         data = self.open_samples(samples, preprocessing=preprocessing)
         tensors = activation_tensors(self.model, _everything(self.model))
         statistics = observe(self.model, tensors, data, batch=batch)
@@ -211,6 +223,7 @@ class Workbench:
                 samples=SamplesReference(source=data.describe(), count=len(data), fingerprint=data.fingerprint),
                 ranges=found,
                 sha256=ranges_hash(found),
+                overflow=find_overflow(self.model, data, batch=batch) if overflow else None,
             )
         )
         self.statistics, self._samples = statistics, (data, batch)
@@ -219,6 +232,18 @@ class Workbench:
     def set_range(self, tensor: str, amax: float) -> None:
         """Set one tensor's clipping threshold by hand."""
         self.do(RangeStep(tensor=tensor, amax=amax))
+
+    def set_target(self, target: str | None) -> None:
+        """Say what the model is tuned for: ``rtx@sm89``, ``tensorrt-8.6``, ...; ``None`` for any.
+
+        Raises
+        ------
+        PrecisionError
+            There is no such target; see `workbench.precision.targets.TARGETS`.
+        """
+        parsed = None if target is None else parse_target(target)
+        self.recipe = self.recipe.model_copy(update={"target": None if parsed is None else str(parsed), "tuned": None})
+        self._state, self._lowered = replace(self._state, target=parsed), None
 
     def require(self, metric: str, *, at_most: float | None = None, at_least: float | None = None) -> None:
         """Add a gate: a condition that the tuned model has to meet. See `workbench.recipe.document.Gate`."""
@@ -257,18 +282,22 @@ class Workbench:
     def tune(self) -> Lowered:
         """Lower the plan into the graph: explicit Q/DQ, ready for every backend.
 
-        Where no rule was added the best practice is: INT8 for what multiplies and for residual Adds.
+        Where no rule was added the best practice is: INT8 for what multiplies and for residual Adds. Where the plan
+        needs a newer operator set (FP8, INT8 over FP16, BF16), the conversion is one more step of the recipe.
 
         Raises
         ------
         PrecisionError
-            A tensor that is to be INT8 has no range.
+            A tensor that is to be quantized has no range, or the target cannot have a precision.
+        EditError
+            The operator set cannot be converted.
         """
         if not self.recipe.of_kind(PrecisionStep):
-            for rule in BEST_PRACTICE.rules:
-                # Not every network has, say, an Add.
-                if find(self.model, rule.select, required=False):
-                    self.plan.set(rule.select, rule.precision)
+            self.plan.use("int8")
+        conversion = needed_opset(self.model, self._state.resolve())
+        if conversion is not None:
+            self.edit(conversion)
+            self.edit("fold_constants")
         resolution = self._state.resolve()
         lowered = lower(self.model, resolution, self.ranges, weight_storage=self.recipe.weight_storage)
         digest = hashlib.sha256(lowered.model.to_bytes()).hexdigest()
@@ -348,20 +377,52 @@ class Plan:
         """The rules, in order."""
         return self._owner._state.plan  # noqa: SLF001 - the two are one thing in two parts
 
-    def set(self, select: str, precision: Precision) -> None:
+    def set(self, select: str, precision: Precision, **options: Any) -> None:
         """Add a rule: what `select` selects gets `precision`. Later rules win.
+
+        Parameters
+        ----------
+        select
+            A selector in its text form.
+        precision
+            ``fp32``, ``fp16``, ``bf16``, ``int8`` or ``fp8``.
+        **options
+            See `workbench.precision.plan.Rule`.
 
         Raises
         ------
         SelectorError
             The selector cannot be read, or selects no node.
+        PrecisionError
+            There is no such precision or option, or they do not go together.
         """
         find(self._owner.model, select)
-        self._owner.do(PrecisionStep(select=select, precision=precision))
+        try:
+            step = PrecisionStep(select=select, precision=precision, **options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            said = ".".join(str(part) for part in first["loc"])
+            raise PrecisionError(
+                f"{said}: {first['msg']}" if said else first["msg"].removeprefix("Value error, "),
+                where=select,
+                fix="See the options of a rule: help(workbench.precision.plan.Rule).",
+            ) from error
+        self._owner.do(step)
+
+    def use(self, preset_name: str) -> None:
+        """Add the rules of a preset (see `workbench.precision.presets`), those that select something here.
+
+        Raises
+        ------
+        PrecisionError
+            There is no such preset; or it is ``original``, and the model has no quantization of its own.
+        """
+        for rule in preset(preset_name, self._owner.model).rules:
+            self._owner.do(PrecisionStep(**rule.model_dump()))
 
     def resolve(self) -> Resolution:
         """Return what the rules decide for each node."""
-        return self.rules.resolve(self._owner.model)
+        return self._owner._state.resolve()  # noqa: SLF001 - the same
 
     def explain(self, node: str) -> str:
         """Say which rule decided on a node, and what changed its verdict."""
@@ -377,6 +438,7 @@ class Plan:
                 "op": decision.op_type,
                 "requested": decision.requested,
                 "precision": decision.precision,
+                "floating": decision.floating,
                 "rule": decision.rule,
                 "reason": "; ".join(decision.reasons),
             }

@@ -1,35 +1,45 @@
-"""The only writer of precision: a model and a resolved plan in, a model with Q/DQ pairs out."""
+"""The only writer of precision: a model and a resolved plan in, a model with Q/DQ pairs and Casts out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-import onnx_ir as ir
 
 from workbench.errors import PrecisionError
 from workbench.graph.edits.convert_opset import ConvertOpset
-from workbench.graph.model import content_of
 from workbench.graph.naming import repair_names
-from workbench.precision.placement import activations, weight_axis, weights
+from workbench.precision.placement import activations, weights
+from workbench.precision.plan import QUANTIZED
+from workbench.precision.quantize import Quantized, quantize_weight, scale_of
+from workbench.precision.slots import FIXED, Slots, opset_for, slots
+from workbench.precision.writer import OPSET_FOR_SCALES, WeightStorage, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workbench.graph.model import Model
-    from workbench.precision.plan import Resolution
+    import onnx_ir as ir
 
-__all__ = ["OPSET_FOR_QDQ", "Lowered", "activation_tensors", "lower", "quantize_weight", "scale_of"]
+    from workbench.graph.model import Model
+    from workbench.precision.placement import Edge
+    from workbench.precision.plan import Resolution
+    from workbench.precision.targets import Floating
+
+__all__ = [
+    "OPSET_FOR_QDQ",
+    "OPSET_FOR_SCALES",
+    "Lowered",
+    "WeightStorage",
+    "activation_tensors",
+    "lower",
+    "needed_opset",
+    "quantize_weight",
+    "scale_of",
+]
 
 OPSET_FOR_QDQ = 13
 """The first operator set whose QuantizeLinear has an axis, which per-channel weights need."""
-
-QMAX = 127
-"""Symmetric INT8 uses -127 to 127: TensorRT wants zero point 0, and -128 would have no mirror image."""
-
-WeightStorage = Literal["int8", "float"]
 
 
 @dataclass(frozen=True)
@@ -39,42 +49,47 @@ class Lowered:
     Parameters
     ----------
     model
-        The model with Q/DQ pairs.
+        The model with Q/DQ pairs and Casts.
     activations
         Names of the tensors that got a Q/DQ pair, in graph order.
     weights
         Names of the weights that were quantized, in graph order.
+    flags
+        Precisions that a weakly typed builder has to be allowed (TensorRT 8.6: ``int8``, ``fp16``); empty where the
+        graph says it all.
     """
 
     model: Model
     activations: tuple[str, ...]
     weights: tuple[str, ...]
+    flags: tuple[str, ...] = ()
 
 
 def activation_tensors(model: Model, resolution: Resolution) -> list[str]:
     """Return the tensors whose ranges a lowering needs: what calibration has to observe, in graph order."""
-    return list(dict.fromkeys(edge.tensor for edge in activations(model, resolution.nodes("int8"))))
+    return list(dict.fromkeys(edge.tensor for edge in _activation_edges(model, resolution)))
 
 
 def lower(
     model: Model, resolution: Resolution, ranges: Mapping[str, float], *, weight_storage: WeightStorage = "int8"
 ) -> Lowered:
-    """Write a resolved plan into the graph as QuantizeLinear/DequantizeLinear pairs.
+    """Write a resolved plan into the graph as QuantizeLinear/DequantizeLinear pairs and Casts.
 
-    Activations: symmetric INT8, one scale a tensor, one pair shared by all INT8 consumers of the tensor. Weights:
-    symmetric INT8, one scale an output channel. Biases and everything else stay as they are.
+    Activations: symmetric, one scale a tensor, one pair shared by all consumers of the tensor that want the same.
+    Weights: symmetric, one scale an output channel. Biases are never quantized. Floating-point types: Casts where two
+    regions meet, constants stored in the type of the nodes that read them.
 
     Parameters
     ----------
     model
-        The model after its edits, of operator set 13 or newer where anything is to be INT8.
+        The model after its edits, of the operator set that `needed_opset` asks for.
     resolution
         The plan, resolved on this very model.
     ranges
-        Tensor name to the largest magnitude that INT8 has to represent (``amax``, the clipping threshold).
+        Tensor name to the largest magnitude that INT8 or FP8 has to represent (``amax``, the clipping threshold).
     weight_storage
-        ``int8``: weights are stored as INT8 behind a DequantizeLinear, a quarter of the bytes. ``float``: as they were,
-        behind a Q/DQ pair; the same numbers.
+        ``int8``: weights are stored in 8 bits behind a DequantizeLinear, a quarter of the bytes. ``float``: as they
+        were, behind a Q/DQ pair; the same numbers.
 
     Returns
     -------
@@ -85,165 +100,183 @@ def lower(
     PrecisionError
         A tensor without a range, a range that is no positive number, or an operator set that is too old.
     """
-    addresses = resolution.nodes("int8")
-    if not addresses:
-        return Lowered(model, (), ())
-    if model.opset < OPSET_FOR_QDQ:
-        raise PrecisionError(
-            f"operator set {model.opset} has no per-channel QuantizeLinear",
-            where=model.name,
-            fix=f"Convert it first: wb.edit('convert_opset', version={OPSET_FOR_QDQ}).",
-        )
+    written = resolution.to_quantize()
+    types = _types(resolution)
+    if not written and all(floating == "fp32" for floating in types.values()):
+        return Lowered(model, (), (), _flags(resolution))
+    _check_opset(model, resolution, types)
+    thresholds = _thresholds(model, resolution, ranges)
     graph = model.thaw()
-    writer = _Writer(graph)
-    for edge in activations(model, addresses):
-        writer.quantize_activation(edge.node, edge.position, _amax(ranges, edge.tensor))
-    for edge in weights(model, addresses):
-        writer.quantize_weight(edge.node, edge.position, weight_storage)
+    writer = Writer(graph, weight_storage)
+    where = {address: _slots(model, address, node, types[address]) for address, node in model.top_nodes.items()}
+    low = {address for address, floating in types.items() if floating != "fp32"}
+    if low:
+        _set_types(model, graph, writer, resolution, types, where)
+    done: set[tuple[str, int]] = set()
+    for edge in _activation_edges(model, resolution):
+        quantized = _quantized(resolution, edge.node)
+        writer.quantize_activation(edge.node, edge.position, thresholds[edge.tensor], quantized, types[edge.node])
+        done.add((edge.node, edge.position))
+    for edge in weights(model, written):
+        quantized = _quantized(resolution, edge.node)
+        per_channel = _per_channel(resolution, edge.node)
+        writer.quantize_weight(edge.node, edge.position, quantized, types[edge.node], per_channel=per_channel)
+        done.add((edge.node, edge.position))
+    if low:
+        _read_types(model, writer, types, where, done)
     repair_names(graph)
-    return Lowered(model.replaced(graph), tuple(writer.activations), tuple(writer.weights))
+    return Lowered(model.replaced(graph), tuple(writer.activations), tuple(writer.weights), _flags(resolution))
 
 
 def needed_opset(model: Model, resolution: Resolution) -> ConvertOpset | None:
-    """Return the conversion that a model needs before it can be lowered, ``None`` where it needs none."""
-    if resolution.nodes("int8") and model.opset < OPSET_FOR_QDQ:
-        return ConvertOpset(version=OPSET_FOR_QDQ)
-    return None
+    """Return the conversion that a model needs before it can be lowered, ``None`` where it needs none.
 
-
-def scale_of(amax: npt.NDArray[Any] | float) -> npt.NDArray[np.float32]:
-    """Return the INT8 scale of a clipping threshold: ``amax / 127``, float32.
-
-    Nothing (0) gets scale 1, which represents it exactly; a threshold so small that its scale would be subnormal gets
-    the smallest normal one, because GPUs flush subnormal numbers to zero and would divide by it.
+    Raises
+    ------
+    PrecisionError
+        The target cannot read the operator set that the plan needs.
     """
-    values = np.asarray(amax, dtype=np.float32)
-    scale = np.maximum(values / np.float32(QMAX), np.finfo(np.float32).tiny)
-    return np.asarray(np.where(values > 0, scale, np.float32(1)), dtype=np.float32)
+    types = _types(resolution)
+    needed = max(
+        [
+            OPSET_FOR_QDQ if resolution.to_quantize() else 0,
+            *(OPSET_FOR_SCALES for node in resolution.to_quantize() if types[node] != "fp32"),
+            *(OPSET_FOR_SCALES for node in resolution.to_quantize() if resolution[node].precision == "fp8"),
+            *(_bf16_opset(model, node) for node, floating in types.items() if floating == "bf16"),
+        ],
+        default=0,
+    )
+    if model.opset >= needed:
+        return None
+    target = resolution.target
+    if target is not None and target.newest_opset is not None and needed > target.newest_opset:
+        raise PrecisionError(
+            f"the plan needs operator set {needed}, and {target} reads {target.newest_opset} at most",
+            where=model.name,
+            fix="Use per-tensor INT8, or another target.",
+        )
+    return ConvertOpset(version=needed)
 
 
-def quantize_weight(
-    weight: npt.NDArray[np.floating[Any]], axis: int | None
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Quantize a weight: ``q = clip(round_half_even(w / scale), -127, 127)``.
+def _bf16_opset(model: Model, address: str) -> int:
+    return opset_for(model.nodes[address], model.opset, "bf16")
 
-    Parameters
-    ----------
-    weight
-        Floating point, any shape.
-    axis
-        The axis that counts output channels; ``None`` for one scale.
 
-    Returns
-    -------
-    tuple of ndarray
-        INT8 values of the same shape, and the float32 scale: one a channel, or a scalar.
-    """
-    values = np.asarray(weight, dtype=np.float32)
-    others = None if axis is None else tuple(i for i in range(values.ndim) if i != axis % values.ndim)
-    scale = scale_of(np.abs(values).max(axis=others, initial=0.0))
-    shape = [1] * values.ndim
-    if axis is not None:
-        shape[axis] = -1
-    q = np.clip(np.rint(values / scale.reshape(shape)), -QMAX, QMAX)
-    return q.astype(np.int8), scale
+def _check_opset(model: Model, resolution: Resolution, types: Mapping[str, Floating]) -> None:
+    """Refuse what the model's operator set cannot express. FP16 scales are no reason: Casts do without them."""
+    old: tuple[int, str] | None = None
+    if resolution.to_quantize() and model.opset < OPSET_FOR_QDQ:
+        old = (OPSET_FOR_QDQ, "has no per-channel QuantizeLinear")
+    fp8 = next((node for node in resolution.to_quantize() if resolution[node].precision == "fp8"), None)
+    if fp8 is not None and model.opset < OPSET_FOR_SCALES:
+        old = (OPSET_FOR_SCALES, f"has no FP8 QuantizeLinear, which node {fp8!r} needs")
+    for node, floating in types.items():
+        if floating == "bf16" and (needed := _bf16_opset(model, node)) > model.opset:
+            old = max(old or (0, ""), (needed, f"has no BFLOAT16 {model.nodes[node].op_type}, which node {node!r} is"))
+    if old is not None:
+        raise PrecisionError(
+            f"operator set {model.opset} {old[1]}",
+            where=model.name,
+            fix=f"Convert it first: wb.edit('convert_opset', version={old[0]}).",
+        )
+
+
+def _activation_edges(model: Model, resolution: Resolution) -> list[Edge]:
+    whole = [n for n in resolution.to_quantize() if (rule := resolution.rule(n)) is None or not rule.weight_only]
+    return list(activations(model, whole))
+
+
+def _thresholds(model: Model, resolution: Resolution, ranges: Mapping[str, float]) -> dict[str, float]:
+    """Return the threshold of every tensor that gets a pair: the last rule that gives one, else the calibrated one."""
+    given: dict[str, tuple[int, float]] = {}
+    tensors = []
+    for edge in _activation_edges(model, resolution):
+        tensors.append(edge.tensor)
+        position, rule = resolution[edge.node].rule, resolution.rule(edge.node)
+        if position is not None and rule is not None and rule.amax is not None:
+            given[edge.tensor] = max(given.get(edge.tensor, (-1, 0.0)), (position, rule.amax))
+    return {name: given[name][1] if name in given else _amax(ranges, name) for name in tensors}
 
 
 def _amax(ranges: Mapping[str, float], tensor: str) -> float:
     amax = ranges.get(tensor)
     if amax is None:
         raise PrecisionError(
-            "no range is known", where=f"tensor {tensor!r}", fix="Calibrate again: its consumer is to be INT8."
+            "no range is known", where=f"tensor {tensor!r}", fix="Calibrate again: its consumer is to be quantized."
         )
     if not np.isfinite(amax) or amax < 0:
         raise PrecisionError(f"range {amax} is no threshold", where=f"tensor {tensor!r}", fix="Give a positive number.")
     return amax
 
 
-class _Writer:
-    """Adds Q/DQ pairs to a graph that it may change."""
-
-    def __init__(self, model: ir.Model) -> None:
-        self._graph = model.graph
-        self._nodes = {node.name: node for node in model.graph}
-        self._pairs: dict[str, ir.Value] = {}
-        self._weights: dict[tuple[str, int | None], ir.Value] = {}
-        self.activations: list[str] = []
-        self.weights: list[str] = []
-
-    def quantize_activation(self, address: str, position: int, amax: float) -> None:
-        """Let one input of a node read its tensor through a Q/DQ pair, made at its first use."""
-        node = self._nodes[address]
-        value = _value(node, position)
-        name = str(value.name)
-        if name not in self._pairs:
-            scale = self._constant(f"{name}/scale", scale_of(amax))
-            zero_point = self._constant(f"{name}/zero_point", np.zeros((), np.int8))
-            quantize = _node("QuantizeLinear", name, value, scale, zero_point, axis=None)
-            dequantize = _node("DequantizeLinear", name, quantize.outputs[0], scale, zero_point, axis=None)
-            producer = value.producer()
-            if producer is None:
-                self._graph.insert_before(self._graph[0], [quantize, dequantize])
-            else:
-                self._graph.insert_after(producer, [quantize, dequantize])
-            self._pairs[name] = dequantize.outputs[0]
-            self.activations.append(name)
-        node.replace_input_with(position, self._pairs[name])
-
-    def quantize_weight(self, address: str, position: int, storage: WeightStorage) -> None:
-        """Let one input of a node read its weight quantized."""
-        node = self._nodes[address]
-        value = _value(node, position)
-        name, axis = str(value.name), weight_axis(node, position)
-        if (name, axis) not in self._weights:
-            self._weights[name, axis] = self._quantized_weight(node, value, axis, storage)
-            self.weights.append(name)
-        node.replace_input_with(position, self._weights[name, axis])
-        if not value.uses() and not value.is_graph_output():
-            self._graph.initializers.pop(name, None)
-            if value.is_graph_input():
-                self._graph.inputs.remove(value)
-
-    def _quantized_weight(self, node: ir.Node, value: ir.Value, axis: int | None, storage: WeightStorage) -> ir.Value:
-        # A weight that two kinds of node read along different axes is quantized once an axis.
-        stem = str(value.name) if not any(name == value.name for name, _ in self._weights) else f"{value.name}/{axis}"
-        q, scale = quantize_weight(content_of(value).numpy(), axis)
-        scales = self._constant(f"{stem}/scale", scale)
-        zero_points = self._constant(f"{stem}/zero_point", np.zeros(scale.shape, np.int8))
-        if storage == "int8":
-            quantized = self._constant(f"{stem}/quantized", q)
-        else:
-            quantize = _node("QuantizeLinear", stem, value, scales, zero_points, axis=axis)
-            self._graph.insert_before(node, quantize)
-            quantized = quantize.outputs[0]
-        dequantize = _node("DequantizeLinear", stem, quantized, scales, zero_points, axis=axis)
-        self._graph.insert_before(node, dequantize)
-        return dequantize.outputs[0]
-
-    def _constant(self, name: str, array: npt.NDArray[Any]) -> ir.Value:
-        tensor = ir.Tensor(np.asarray(array), name=name)
-        value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape))
-        self._graph.initializers.add(value)
-        return value
+def _quantized(resolution: Resolution, node: str) -> Quantized:
+    return "fp8" if resolution[node].precision == "fp8" else "int8"
 
 
-def _value(node: ir.Node, position: int) -> ir.Value:
-    value = node.inputs[position]
-    if value is None:
-        raise PrecisionError(f"input {position} is missing", where=node.name)
-    return value
+def _per_channel(resolution: Resolution, node: str) -> bool:
+    rule, target = resolution.rule(node), resolution.target
+    if resolution[node].precision == "fp8" and target is not None and not target.fp8_per_channel:
+        return False
+    return rule is None or rule.per_channel
 
 
-def _node(
-    op_type: Literal["QuantizeLinear", "DequantizeLinear"],
-    stem: str,
-    source: ir.Value,
-    scale: ir.Value,
-    zero_point: ir.Value,
-    *,
-    axis: int | None,
-) -> ir.Node:
-    attributes = {} if axis is None else {"axis": axis}
-    node = ir.node(op_type, [source, scale, zero_point], attributes, name=f"{stem}/{op_type}")
-    node.outputs[0].name = f"{stem}/{'quantized' if op_type == 'QuantizeLinear' else 'dequantized'}"
-    return node
+def _types(resolution: Resolution) -> dict[str, Floating]:
+    """Return the type that each node's floating-point numbers get in the graph."""
+    target = resolution.target
+    written = target is None or target.strongly_typed
+    return {node: decision.floating if written else "fp32" for node, decision in resolution.decisions.items()}
+
+
+def _flags(resolution: Resolution) -> tuple[str, ...]:
+    if resolution.target is None or resolution.target.strongly_typed:
+        return ()
+    decisions = resolution.decisions.values()
+    wanted = {d.precision for d in decisions if d.precision in QUANTIZED} | {d.floating for d in decisions}
+    return tuple(sorted(wanted - {"fp32"}))
+
+
+def _slots(model: Model, address: str, node: ir.Node, floating: Floating) -> Slots:
+    found = slots(model, address, node, floating)
+    return found if isinstance(found, Slots) else FIXED
+
+
+def _set_types(
+    model: Model,
+    graph: ir.Model,
+    writer: Writer,
+    resolution: Resolution,
+    types: Mapping[str, Floating],
+    where: Mapping[str, Slots],
+) -> None:
+    """Give results their types, and the model's inputs where the rules of all that read them say so."""
+    copies = {node.name: node for node in graph.graph}
+    for value in list(graph.graph.inputs):
+        readers = [use.node.name or "" for use in value.uses()]
+        wanted = {types.get(reader, "fp32") for reader in readers}
+        rules = [resolution.floating_rule(reader) for reader in readers if reader in model.top_nodes]
+        asked = bool(rules) and all(rule is not None and not rule.keep_inputs for rule in rules)
+        if asked and len(wanted) == 1 and model.tensor(str(value.name)).dtype == "FLOAT":
+            writer.set_type(value, wanted.pop())
+    for address in model.top_nodes:
+        if types[address] == "fp32":
+            continue
+        rule = resolution.floating_rule(address)
+        for position in sorted(where[address].outputs):
+            value = copies[address].outputs[position]
+            writer.set_type(value, types[address], keep=rule is None or rule.keep_outputs)
+
+
+def _read_types(
+    model: Model,
+    writer: Writer,
+    types: Mapping[str, Floating],
+    where: Mapping[str, Slots],
+    done: set[tuple[str, int]],
+) -> None:
+    """Let every input that is not quantized read the type its node wants, with a Cast where it is another."""
+    for address, node in model.top_nodes.items():
+        for position, value in enumerate(node.inputs):
+            if value is None or not value.name or (address, position) in done or position in where[address].any_type:
+                continue
+            if model.tensor(value.name).dtype == "FLOAT":
+                writer.read_as(address, position, types[address] if position in where[address].inputs else "fp32")

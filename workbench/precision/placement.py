@@ -16,8 +16,19 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from workbench.graph.model import Model
+    from workbench.precision.targets import Precision
 
-__all__ = ["POOLS", "WEIGHTED", "Edge", "activations", "obstacle", "residual_shortcut", "weight_axis", "weights"]
+__all__ = [
+    "POOLS",
+    "WEIGHTED",
+    "Edge",
+    "activations",
+    "obstacle",
+    "residual_convolution",
+    "residual_shortcut",
+    "weight_axis",
+    "weights",
+]
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators that multiply: INT8 pays here."""
@@ -48,12 +59,18 @@ class Edge:
     tensor: str
 
 
-def obstacle(model: Model, address: str, node: ir.Node) -> str | None:
-    """Return why a node cannot be computed in INT8, or ``None`` where it can."""
+def obstacle(
+    model: Model, address: str, node: ir.Node, precision: Precision = "int8", *, weight_only: bool = False
+) -> str | None:
+    """Return why a node cannot be computed in INT8 or FP8, or ``None`` where it can."""
     if address not in model.top_nodes:
         return "it is inside a subgraph or function, whose tensors calibration does not see"
     if node.op_type not in (*WEIGHTED, *POOLS, "Add"):
         return f"TensorRT gains nothing from Q/DQ around {node.op_type}"
+    if precision == "fp8" and node.op_type not in WEIGHTED:
+        return f"FP8 is for what multiplies; TensorRT has no FP8 {node.op_type}"
+    if weight_only and (node.op_type not in WEIGHTED or not any(_constant(value) for value in node.inputs[:2])):
+        return "only weights are to be quantized, and it has none"
     if node.op_type == "Add" and residual_shortcut(node) is None:
         return "it joins no convolution with a shortcut, so INT8 would only add conversions"
     quantized = next((v for v in node.inputs if v is not None and _dequantized(v)), None)
@@ -144,6 +161,12 @@ def residual_shortcut(node: ir.Node) -> int | None:
     if None in convolutions:
         return convolutions.index(None)
     return 0 if _branch_length(node, 1) > _branch_length(node, 0) else 1
+
+
+def residual_convolution(node: ir.Node) -> ir.Node | None:
+    """Return the convolution that a residual Add is fused into, ``None`` where it joins none."""
+    shortcut = residual_shortcut(node)
+    return None if shortcut is None else _ends_convolution(node.inputs[1 - shortcut])
 
 
 def _ends_convolution(value: ir.Value | None) -> ir.Node | None:

@@ -15,7 +15,7 @@ from workbench.calibration.methods import Method
 from workbench.errors import RecipeError
 from workbench.files import write_text
 from workbench.graph.edits.registry import AnyEdit
-from workbench.precision.plan import Precision
+from workbench.precision.plan import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +71,9 @@ class CalibrateStep(_Part):
         Tensor name to clipping threshold (``amax``).
     sha256
         Over the ranges, so that a slip of an editor is noticed.
+    overflow
+        Tensors in which values beyond 65504 were seen, which FP16 cannot hold, with the largest magnitude; ``None``
+        where the calibration did not look for any.
     """
 
     do: Literal["calibrate"] = "calibrate"
@@ -80,6 +83,7 @@ class CalibrateStep(_Part):
     samples: SamplesReference
     ranges: dict[str, float]
     sha256: str = ""
+    overflow: dict[str, float] | None = None
 
 
 class RangeStep(_Part):
@@ -90,12 +94,15 @@ class RangeStep(_Part):
     amax: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class PrecisionStep(_Part):
-    """One more rule of the precision plan; see `workbench.precision.plan.Rule`."""
+class PrecisionStep(Rule):
+    """One more rule of the precision plan, with its options; see `workbench.precision.plan.Rule`."""
 
     do: Literal["set_precision"] = "set_precision"
-    select: str
-    precision: Precision
+
+    @property
+    def rule(self) -> Rule:
+        """The rule alone."""
+        return Rule(**self.model_dump(exclude={"do"}))
 
 
 Step = Annotated[AnyEdit | CalibrateStep | RangeStep | PrecisionStep, Field(discriminator="do")]
@@ -144,6 +151,8 @@ class Recipe(_Part):
         The model it starts from.
     steps
         What was done, in order.
+    target
+        What it is lowered for, as `workbench.precision.targets.parse_target` reads it; ``None`` for any.
     weight_storage
         How the lowering stores quantized weights.
     gates
@@ -157,6 +166,7 @@ class Recipe(_Part):
     workbench: Literal[1] = 1
     model: ModelReference
     steps: tuple[Step, ...] = ()
+    target: str | None = None
     weight_storage: Literal["int8", "float"] = "int8"
     gates: tuple[Gate, ...] = ()
     tuned: Tuned | None = None

@@ -10,6 +10,7 @@ from workbench.errors import RecipeError
 from workbench.graph.edits.base import Edit
 from workbench.precision.lowering import lower
 from workbench.precision.plan import PrecisionPlan
+from workbench.precision.targets import parse_target
 from workbench.recipe.document import CalibrateStep, PrecisionStep, RangeStep
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from workbench.graph.model import Model
     from workbench.precision.lowering import Lowered
     from workbench.precision.plan import Resolution
+    from workbench.precision.targets import Target
     from workbench.recipe.document import Recipe
 
 __all__ = ["State", "check_model", "check_result", "replay", "start"]
@@ -39,12 +41,18 @@ class State:
         The rules so far.
     notes
         What the edits said.
+    target
+        What it is lowered for; ``None`` for any.
+    overflow
+        Tensors in which calibration saw values that FP16 cannot hold; ``None`` where none looked for them.
     """
 
     model: Model
     ranges: Mapping[str, float] = field(default_factory=dict)
     plan: PrecisionPlan = field(default_factory=PrecisionPlan)
     notes: tuple[str, ...] = ()
+    target: Target | None = None
+    overflow: Mapping[str, float] | None = None
 
     def after(self, step: BaseModel) -> State:
         """Return the state after one more step.
@@ -60,23 +68,24 @@ class State:
             result = step(self.model)
             return replace(self, model=result.model, notes=(*self.notes, *result.notes))
         if isinstance(step, CalibrateStep):
-            return replace(self, ranges={**self.ranges, **step.ranges})
+            overflow = self.overflow if step.overflow is None else {**(self.overflow or {}), **step.overflow}
+            return replace(self, ranges={**self.ranges, **step.ranges}, overflow=overflow)
         if isinstance(step, RangeStep):
             if step.tensor not in self.model.tensors:
                 raise RecipeError("there is no such tensor", where=step.tensor, fix="Remove this set_range step.")
             return replace(self, ranges={**self.ranges, step.tensor: step.amax})
         if isinstance(step, PrecisionStep):
-            return replace(self, plan=self.plan.with_rule(step.select, step.precision))
+            return replace(self, plan=self.plan.with_rules(step.rule))
         raise TypeError(f"{type(step).__name__} is no step")
 
     def resolve(self) -> Resolution:
         """Resolve the plan on the model as it is now."""
-        return self.plan.resolve(self.model)
+        return self.plan.resolve(self.model, target=self.target, overflow=self.overflow)
 
 
 def start(recipe: Recipe, model: Model) -> State:
     """Return the state after all steps of a recipe."""
-    state = State(model)
+    state = State(model, target=None if recipe.target is None else parse_target(recipe.target))
     for step in recipe.steps:
         state = state.after(step)
     return state

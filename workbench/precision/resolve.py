@@ -1,0 +1,121 @@
+"""How a plan becomes one decision a node: rules, then the constraints of target, operators and neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from workbench.errors import PrecisionError
+from workbench.graph.selectors import select
+from workbench.precision.existing import given_precision
+from workbench.precision.placement import activations, obstacle, residual_convolution, weights
+from workbench.precision.plan import QUANTIZED, Decision, PrecisionPlan, Resolution
+from workbench.precision.regions import Wish, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx_ir as ir
+
+    from workbench.graph.model import Model
+    from workbench.precision.targets import Floating, Target
+
+__all__ = ["quantized_edges", "resolve"]
+
+
+def resolve(plan: PrecisionPlan, model: Model, *, target: Target | None, overflow: Mapping[str, float]) -> Resolution:
+    """Decide on every node; see `PrecisionPlan.resolve`."""
+    deciding: dict[str, int] = {}
+    floating: dict[str, int] = {}
+    for index, rule in enumerate(plan.rules):
+        for address in select(model, rule.select, required=False):
+            _check_target(target, plan, index, address)
+            deciding[address] = index
+            if rule.precision not in QUANTIZED:
+                floating[address] = index
+    decisions = {
+        address: _decide(plan, model, address, node, deciding.get(address), floating.get(address))
+        for address, node in model.nodes.items()
+    }
+    _let_residuals_agree(model, decisions)
+    resolution = Resolution(plan, MappingProxyType(decisions), target)
+    if any(decision.floating != "fp32" for decision in decisions.values()) and _writes_types(target):
+        return _settle_types(model, resolution, overflow)
+    return resolution
+
+
+def quantized_edges(model: Model, resolution: Resolution) -> set[tuple[str, int]]:
+    """Return the inputs (address, position) that read through a Q/DQ pair in the lowered graph."""
+    written = resolution.to_quantize()
+    whole = [node for node in written if not (rule := resolution.rule(node)) or not rule.weight_only]
+    edges = [*activations(model, whole), *weights(model, written)]
+    return {(edge.node, edge.position) for edge in edges}
+
+
+def _writes_types(target: Target | None) -> bool:
+    return target is None or target.strongly_typed
+
+
+def _check_target(target: Target | None, plan: PrecisionPlan, index: int, address: str) -> None:
+    rule = plan.rules[index]
+    refusal = None if target is None else target.refusal(rule.precision)
+    if refusal is not None:
+        raise PrecisionError(
+            refusal,
+            where=f"node {address!r}, by rule {index} ({rule})",
+            fix="Choose another precision for it, or another target.",
+        )
+
+
+def _decide(
+    plan: PrecisionPlan, model: Model, address: str, node: ir.Node, deciding: int | None, floating: int | None
+) -> Decision:
+    """Decide on one node by itself; its neighbours come later."""
+    base: Floating = "fp32"
+    if floating is not None and (precision := plan.rules[floating].precision) in ("fp16", "bf16"):
+        base = "fp16" if precision == "fp16" else "bf16"
+    given = given_precision(node)
+    requested = plan.rules[deciding].precision if deciding is not None else given or "fp32"
+    if given is not None:
+        reasons = () if requested == given else ("the model is quantized here itself; edit remove_qdq takes it out",)
+        return Decision(address, node.op_type, requested, given, deciding, reasons, "fp32", floating, given=True)
+    if requested not in QUANTIZED:
+        return Decision(address, node.op_type, requested, base, deciding, (), base, floating)
+    rule = plan.rules[deciding] if deciding is not None else None
+    reason = obstacle(model, address, node, requested, weight_only=rule is not None and rule.weight_only)
+    precision = base if reason is not None else requested
+    return Decision(
+        address, node.op_type, requested, precision, deciding, () if reason is None else (reason,), base, floating
+    )
+
+
+def _let_residuals_agree(model: Model, decisions: dict[str, Decision]) -> None:
+    """Leave a residual Add floating whose convolution is: there is nothing it could be fused into."""
+    for address, decision in decisions.items():
+        if decision.op_type != "Add" or decision.precision not in QUANTIZED or decision.given:
+            continue
+        convolution = residual_convolution(model.nodes[address])
+        other = None if convolution is None else decisions[model.index.address[convolution]]
+        if other is not None and other.precision != decision.precision:
+            reason = f"the convolution {other.node!r} before it is {other.precision}, so the two cannot be fused"
+            decisions[address] = replace(decision, precision=decision.floating, reasons=(*decision.reasons, reason))
+
+
+def _settle_types(model: Model, resolution: Resolution, overflow: Mapping[str, float]) -> Resolution:
+    """Let ranges, operators and neighbours have their say on floating-point types."""
+    wishes = {}
+    for address, decision in resolution.decisions.items():
+        rule = resolution.floating_rule(address)
+        wishes[address] = Wish(decision.floating, literal=rule is not None and not rule.islands)
+    settled = settle(model, wishes, quantized_edges(model, resolution), overflow)
+    decisions = {}
+    for address, decision in resolution.decisions.items():
+        floating, reason = settled[address]
+        if reason is not None:
+            precision = decision.precision if decision.precision in QUANTIZED else floating
+            reasons = (*decision.reasons, reason)
+            decisions[address] = replace(decision, floating=floating, precision=precision, reasons=reasons)
+        else:
+            decisions[address] = decision
+    return Resolution(resolution.plan, MappingProxyType(decisions), resolution.target)

@@ -1,0 +1,96 @@
+"""What each compiler can have: precisions, and how it is told of them."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from workbench.errors import PrecisionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["TARGETS", "Floating", "Precision", "Target", "parse_target"]
+
+Floating = Literal["fp32", "fp16", "bf16"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A compiler, and the GPU it compiles for where that is known.
+
+    Parameters
+    ----------
+    name
+        ``tensorrt-8.6``, ``tensorrt-10``, ``tensorrt-11``, ``rtx`` or ``onnxruntime``.
+    since
+        The precisions it can have, each with the first compute capability (times ten: 89 is sm89) that has it in
+        hardware; 0 where any will do.
+    strongly_typed
+        Whether the types in the graph decide. If not, floating-point types are chosen by the builder, among those that
+        its flags allow: nothing but Q/DQ is written into the graph.
+    fp8_per_channel
+        Whether FP8 weights may have one scale an output channel. Where that is not known to hold they get one scale.
+    newest_opset
+        The newest operator set it reads; ``None`` where every one that is needed here is read.
+    capability
+        The GPU's compute capability, times ten; ``None`` where it is not known.
+    """
+
+    name: str
+    since: Mapping[Precision, int]
+    strongly_typed: bool = True
+    fp8_per_channel: bool = False
+    newest_opset: int | None = None
+    capability: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.capability is None else f"{self.name}@sm{self.capability}"
+
+    def refusal(self, precision: Precision) -> str | None:
+        """Say why this target cannot have a precision, ``None`` where it can."""
+        if precision not in self.since:
+            return f"{self.name} has no {precision}"
+        needed = self.since[precision]
+        if self.capability is not None and self.capability < needed:
+            return f"{precision} needs sm{needed} or newer, and the target is {self}"
+        return None
+
+
+# Sources: TensorRT's support matrix (precisions a compute capability) and release notes: BF16 came with TensorRT 9,
+# FP8 in ONNX graphs too; weakly typed networks went with TensorRT 11. ONNX Runtime: its CPU kernels.
+_MODERN: Mapping[Precision, int] = {"fp32": 0, "fp16": 0, "bf16": 80, "int8": 0, "fp8": 89}
+
+TARGETS: Mapping[str, Target] = {
+    target.name: target
+    for target in (
+        Target("tensorrt-8.6", {"fp32": 0, "fp16": 0, "int8": 0}, strongly_typed=False, newest_opset=17),
+        Target("tensorrt-10", _MODERN),
+        Target("tensorrt-11", _MODERN),
+        Target("rtx", _MODERN, fp8_per_channel=True),
+        Target("onnxruntime", {"fp32": 0, "fp16": 0, "int8": 0, "fp8": 0}, fp8_per_channel=True),
+    )
+}
+"""The targets by name."""
+
+
+def parse_target(text: str) -> Target:
+    """Read a target's text form: a name of `TARGETS`, and the GPU where that matters: ``rtx@sm89``.
+
+    Raises
+    ------
+    PrecisionError
+        There is no such target, or the GPU is not named like ``sm89``.
+    """
+    name, _, gpu = text.partition("@")
+    if name not in TARGETS:
+        near = difflib.get_close_matches(name, TARGETS, n=1)
+        fix = f"Did you mean {near[0]}?" if near else f"There are {', '.join(TARGETS)}."
+        raise PrecisionError("there is no such target", where=text, fix=fix)
+    if not gpu:
+        return TARGETS[name]
+    if not gpu.startswith("sm") or not gpu[2:].isdecimal():
+        raise PrecisionError("no compute capability", where=text, fix=f"Write it like {name}@sm89.")
+    return replace(TARGETS[name], capability=int(gpu[2:]))
