@@ -20,7 +20,7 @@ from workbench.graph.edits.remove_qdq import RemoveQDQ
 from workbench.precision.lowering import activation_tensors, lower, needed_opset, quantize_weight, scale_of
 from workbench.precision.plan import BEST_PRACTICE, PrecisionPlan
 
-everywhere = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+everywhere = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 EVERYTHING = PrecisionPlan().with_rule("*", "int8")
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
+BROKEN_OVER_CASTS = ["LayerNormFusion", "LayerNormFusionL1", "LayerNormFusionL2"]
+"""Optimizations that make an invalid graph of a normalization in FP32 behind a Cast from FP16 (seen in 1.32)."""
+
 Mode = Literal["numerics", "speed"]
 
 
@@ -51,7 +54,10 @@ class Session:
         self.outputs = list(outputs) if outputs is not None else [tensor.name for tensor in model.outputs]
         try:
             self._session = onnxruntime.InferenceSession(
-                _serialized(model, self.outputs), options, providers=["CPUExecutionProvider"]
+                _serialized(model, self.outputs),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=BROKEN_OVER_CASTS if _casts_to_half(model) else None,
             )
         except Exception as error:  # ONNX Runtime raises many kinds, none of them public
             raise BackendError(
@@ -110,6 +116,10 @@ class Session:
             self._session.run(self.outputs, feed)
             times.append((time.perf_counter() - start) * 1e3)
         return times
+
+
+def _casts_to_half(model: Model) -> bool:
+    return any("FLOAT16" in str(value.dtype) for node in model.nodes.values() for value in node.outputs)
 
 
 def _serialized(model: Model, outputs: Sequence[str]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from workbench.graph.model import Model
     from workbench.precision.targets import Floating
 
-__all__ = ["FP16_MAX", "LARGE_SUM", "RULES", "Site", "island"]
+__all__ = ["FP16_MAX", "LARGE_SUM", "RULES", "Site", "island", "not_built"]
 
 FP16_MAX = 65504.0
 """The largest finite FP16 number."""
@@ -30,6 +30,9 @@ LARGE_SUM = 1024
 LOST = 2.0**-9
 """Relative rounding error (RMS) of a weight in FP16 beyond which it counts as lost: well above 2^-11, the most that
 rounding does to normal numbers."""
+
+NO_KERNEL: Mapping[Floating, frozenset[str]] = {"bf16": frozenset({"ConvTranspose"})}
+"""What TensorRT-RTX 1.7 parses and then fails to build in a floating-point type."""
 
 STEEP = frozenset({"Exp", "Log", "LogSoftmax", "Pow", "Reciprocal", "Softmax", "Softplus", "Sqrt"})
 SUMMED = frozenset(
@@ -53,17 +56,33 @@ class Site:
         ``fp16`` or ``bf16``.
     overflow
         Tensors in which calibration saw values beyond `FP16_MAX`, with the largest magnitude.
+    normalizations
+        See `workbench.precision.patterns.written_out_normalizations`.
     """
 
     model: Model
     node: ir.Node
     floating: Floating
     overflow: Mapping[str, float]
+    normalizations: Mapping[ir.Node, str] = field(default_factory=dict)
 
 
 def island(site: Site) -> str | None:
     """Return why a node is left in FP32, ``None`` where it need not be."""
     return next((reason for rule in RULES if (reason := rule(site)) is not None), None)
+
+
+def not_built(site: Site) -> str | None:
+    """Keep what the compiler has no kernel for. No rule can be taken so literally that it would build."""
+    if site.node.op_type not in NO_KERNEL.get(site.floating, ()):
+        return None
+    return f"TensorRT-RTX 1.7 builds no {site.floating} {site.node.op_type}"
+
+
+def helps_normalize(site: Site) -> str | None:
+    """Keep a normalization that is written out in single operators together, as if it were one."""
+    division = site.normalizations.get(site.node)
+    return None if division is None else f"it is part of the normalization around {division!r}"
 
 
 def steep(site: Site) -> str | None:
@@ -128,5 +147,12 @@ def _lost(array: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str | Non
     return f"is so small ({peak:.3g} at most) that fp16 has too few bits for it" if error > LOST else None
 
 
-RULES: tuple[Callable[[Site], str | None], ...] = (steep, normalizes, sums_many, overflows, loses_weights)
+RULES: tuple[Callable[[Site], str | None], ...] = (
+    helps_normalize,
+    steep,
+    normalizes,
+    sums_many,
+    overflows,
+    loses_weights,
+)
 """The rules, in the order in which they are asked."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.precision.islands import Site, island
+from workbench.precision.islands import Site, island, not_built
+from workbench.precision.patterns import written_out_normalizations
 from workbench.precision.placement import WEIGHTED
 from workbench.precision.slots import FIXED, Slots, slots
 
@@ -67,9 +68,14 @@ def settle(
         Address to the type, and why it is not the one asked for (``None`` where it is).
     """
     settled: dict[str, tuple[Floating, str | None]] = {}
+    normalizations = written_out_normalizations(model)
     for address, node in model.nodes.items():
         wish = wishes[address]
-        reason = None if wish.floating == "fp32" else _obstacle(model, address, node, wish, overflow)
+        reason = (
+            None
+            if wish.floating == "fp32"
+            else _obstacle(Site(model, node, wish.floating, overflow, normalizations), address, wish)
+        )
         settled[address] = ("fp32" if reason else wish.floating, reason)
     network = _Network(model, {address: floating for address, (floating, _) in settled.items()}, quantized)
     light = [
@@ -82,13 +88,13 @@ def settle(
     return settled
 
 
-def _obstacle(model: Model, address: str, node: ir.Node, wish: Wish, overflow: Mapping[str, float]) -> str | None:
-    found = slots(model, address, node, wish.floating)
+def _obstacle(site: Site, address: str, wish: Wish) -> str | None:
+    found = slots(site.model, address, site.node, wish.floating)
     if isinstance(found, str):
         return found
     if not found.inputs and not found.outputs:
         return "it computes no floating-point numbers"
-    return None if wish.literal else island(Site(model, node, wish.floating, overflow))
+    return not_built(site) or (None if wish.literal else island(site))
 
 
 class _Network:

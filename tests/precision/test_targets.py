@@ -1,0 +1,97 @@
+"""What each target can have."""
+
+from __future__ import annotations
+
+import pytest
+from networks import network, ranges_of
+
+from workbench.errors import PrecisionError
+from workbench.precision.lowering import activation_tensors, lower, needed_opset
+from workbench.precision.plan import PrecisionPlan
+from workbench.precision.presets import PRESETS, preset
+from workbench.precision.targets import TARGETS, parse_target
+
+MIXED = PRESETS["int8+fp16"]
+
+
+def test_targets_are_named_with_or_without_a_gpu():
+    for name, target in TARGETS.items():
+        assert parse_target(name) is target
+    assert str(parse_target("rtx@sm89")) == "rtx@sm89"
+    assert parse_target("rtx@sm120").capability == 120
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("rtz", "Did you mean rtx"), ("cuda", "There are"), ("rtx@ada", "rtx@sm89"), ("rtx@sm", "rtx@")]
+)
+def test_what_is_no_target_is_refused(text, said):
+    with pytest.raises(PrecisionError, match=said):
+        parse_target(text)
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "said"),
+    [
+        ("tensorrt-8.6", "fp8", "tensorrt-8.6 has no fp8"),
+        ("tensorrt-8.6", "bf16", "tensorrt-8.6 has no bf16"),
+        ("onnxruntime", "bf16", "onnxruntime has no bf16"),
+        ("rtx@sm86", "fp8", "fp8 needs sm89 or newer, and the target is rtx@sm86"),
+        ("tensorrt-10@sm75", "bf16", "bf16 needs sm80 or newer"),
+    ],
+)
+def test_a_precision_that_the_target_cannot_have_names_target_and_node(target, precision, said):
+    plan = PrecisionPlan().with_rule("op:Conv", precision)
+    with pytest.raises(PrecisionError, match=rf"node 'Conv_0', by rule 0 .*{said}|{said}"):
+        plan.resolve(network("conv"), target=parse_target(target))
+
+
+@pytest.mark.parametrize("target", ["rtx@sm89", "rtx", "tensorrt-10@sm89", "tensorrt-11", "onnxruntime"])
+def test_fp8_is_for_ada_and_newer(target):
+    plan = PrecisionPlan().with_rule("op:Conv", "fp8")
+    assert plan.resolve(network("conv"), target=parse_target(target)).nodes("fp8") == ["Conv_0"]
+
+
+def made_for(target, plan=MIXED, opset=19):
+    model = network("conv_bn_relu", "residual", head="gemm", opset=opset)
+    resolution = plan.resolve(model, target=parse_target(target))
+    return lower(model, resolution, ranges_of(model, activation_tensors(model, resolution)))
+
+
+def test_a_weakly_typed_builder_gets_flags_and_no_casts():
+    made = made_for("tensorrt-8.6", opset=17)
+    assert made.flags == ("fp16", "int8")
+    assert {node.op_type for node in made.model.nodes.values()} >= {"QuantizeLinear", "Conv"}
+    assert not any(node.op_type == "Cast" for node in made.model.nodes.values())
+    same = PRESETS["int8"]
+    assert made_for("tensorrt-8.6", same, opset=17).model.to_bytes() == made.model.to_bytes()
+    assert made_for("tensorrt-8.6", same, opset=17).flags == ("int8",)
+
+
+def test_a_weakly_typed_builder_needs_no_newer_operator_set():
+    model = network("conv", opset=13)
+    assert needed_opset(model, MIXED.resolve(model, target=parse_target("tensorrt-8.6"))) is None
+    strongly = needed_opset(model, MIXED.resolve(model, target=parse_target("rtx")))
+    assert strongly is not None
+    assert strongly.version == 19
+
+
+def test_a_strongly_typed_builder_needs_no_flags():
+    assert made_for("rtx").flags == ()
+
+
+@pytest.mark.parametrize(("target", "rank"), [("rtx", 1), ("onnxruntime", 1), ("tensorrt-10", 0), ("tensorrt-11", 0)])
+def test_fp8_weights_have_channels_where_that_is_known_to_hold(target, rank):
+    made = made_for(target, PRESETS["fp8+fp16"]).model
+    scales = [v for name, v in made.initializers.items() if name.startswith("w") and name.endswith("/scale")]
+    assert scales
+    assert {len(v.shape) for v in scales} == {rank}
+
+
+def test_presets_are_known_by_name_and_leave_out_what_selects_nothing():
+    model = network("conv")
+    assert [str(rule) for rule in preset("int8+fp16", model).rules] == [
+        "* -> fp16",
+        "op:Conv | op:ConvTranspose | op:Gemm | op:MatMul -> int8",
+    ]
+    with pytest.raises(PrecisionError, match=r"Did you mean int8\+fp16"):
+        preset("int8-fp16", model)
