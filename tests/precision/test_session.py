@@ -1,0 +1,143 @@
+"""Precision on the workbench: rules as steps of a recipe, replayed byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import onnx
+import pytest
+from networks import Net, network
+
+from workbench.errors import PrecisionError, SelectorError
+from workbench.graph.load import load_model
+from workbench.recipe.document import PrecisionStep, Recipe
+from workbench.recipe.replay import replay
+from workbench.session import Workbench, open_recipe
+
+
+def workbench(tmp_path, *blocks, head="none", opset=13):
+    model = network(*blocks, head=head, opset=opset)
+    onnx.save(model.proto, tmp_path / "model.onnx")
+    return Workbench(load_model(tmp_path / "model.onnx"))
+
+
+def samples(count=3):
+    return {"x": np.random.default_rng(0).normal(size=(count, 4, 8, 8)).astype(np.float32)}
+
+
+@pytest.mark.parametrize("name", ["fp16", "int8", "int8+fp16", "fp8+fp16", "bf16"])
+def test_a_recipe_replays_byte_for_byte(tmp_path, name):
+    wb = workbench(tmp_path, "conv_bn_relu", "residual", head="attention")
+    wb.set_target("rtx@sm89")
+    wb.prepare()
+    wb.plan.use(name)
+    wb.calibrate(samples())
+    made = wb.tune().model.to_bytes()
+    wb.recipe.save(tmp_path / "recipe.yaml")
+    again = open_recipe(tmp_path / "recipe.yaml")
+    assert again.tune().model.to_bytes() == made
+    assert again.recipe.tuned.sha256 == hashlib.sha256(made).hexdigest()
+    state, lowered = replay(Recipe.load(tmp_path / "recipe.yaml"), wb.source)
+    assert lowered.model.to_bytes() == made
+    assert str(state.target) == "rtx@sm89"
+
+
+def test_a_tuning_raises_the_operator_set_as_a_step(tmp_path):
+    wb = workbench(tmp_path, "conv_bn_relu", head="gemm")
+    wb.prepare()
+    wb.plan.use("int8+fp16")
+    wb.calibrate(samples(), overflow=False)
+    assert wb.model.opset == 13
+    wb.tune()
+    assert wb.model.opset == 19
+    assert [step.version for step in wb.recipe.steps if step.do == "convert_opset"] == [19]
+
+
+def test_options_are_kept_and_nothing_else_is_told(tmp_path):
+    wb = workbench(tmp_path, "conv", "conv")
+    wb.plan.set("op:Conv", "int8", per_channel=False, amax=2.5)
+    wb.plan.set("name:Conv_1", "fp16", islands=False)
+    text = wb.recipe.to_yaml()
+    assert (
+        "- do: set_precision\n  select: op:Conv\n  precision: int8\n  per_channel: false\n  amax: 2.5\n"
+        "- do: set_precision\n  select: name:Conv_1\n  precision: fp16\n  islands: false\n"
+    ) in text
+    wb.recipe.save(tmp_path / "recipe.yaml")
+    assert Recipe.load(tmp_path / "recipe.yaml").of_kind(PrecisionStep) == wb.recipe.of_kind(PrecisionStep)
+
+
+@pytest.mark.parametrize(
+    ("precision", "options", "said"),
+    [
+        ("int7", {}, "precision"),
+        ("int8", {"islands": False}, "islands means nothing for int8"),
+        ("fp16", {"weight_only": True}, "weight_only means nothing for fp16"),
+        ("fp32", {"keep_inputs": False}, "keep_inputs means nothing for fp32"),
+        ("int8", {"amax": -1.0}, "amax"),
+        ("int8", {"colour": "red"}, "colour"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(tmp_path, precision, options, said):
+    wb = workbench(tmp_path, "conv")
+    with pytest.raises(PrecisionError, match=said):
+        wb.plan.set("op:Conv", precision, **options)
+    assert wb.recipe.steps == ()
+
+
+def test_a_rule_that_matches_nothing_is_refused(tmp_path):
+    with pytest.raises(SelectorError):
+        workbench(tmp_path, "conv").plan.set("op:LSTM", "int8")
+
+
+def test_options_do_what_they_say(tmp_path):
+    wb = workbench(tmp_path, "conv", "conv", "conv")
+    wb.calibrate(samples())
+    wb.plan.set("name:Conv_0", "int8", amax=12.7)
+    wb.plan.set("name:Conv_1", "int8", weight_only=True)
+    wb.plan.set("name:Conv_2", "int8", per_channel=False)
+    made = wb.tune()
+    assert made.activations == ("x", "t1")
+    nodes = made.model.nodes
+    assert float(nodes["Conv_0"].inputs[0].producer().inputs[1].const_value.numpy()) == pytest.approx(0.1)
+    assert nodes["Conv_1"].inputs[0].name == "t0"
+    assert nodes["Conv_1"].inputs[1].producer().op_type == "DequantizeLinear"
+    assert [nodes[f"Conv_{i}"].inputs[1].producer().inputs[1].shape.rank() for i in range(3)] == [1, 1, 0]
+
+
+def test_values_beyond_fp16_are_seen_recorded_and_avoided(tmp_path):
+    net = Net(opset=17)
+    large = net.op("Mul", net.conv("x"), net.constant(np.float32(3e5)))
+    small = net.op("Mul", large, net.constant(np.float32(1e-3)))
+    onnx.save(net.model(net.conv(small)).proto, tmp_path / "model.onnx")
+    wb = Workbench(load_model(tmp_path / "model.onnx"))
+    wb.plan.use("fp16")
+    wb.calibrate(samples())
+    step = wb.recipe.steps[-1]
+    assert list(step.overflow) == [large]
+    wb.tune()
+    assert np.isfinite(wb.compare(runs=0).worst_sqnr_db)
+    assert wb.compare(runs=0).worst_sqnr_db > 40
+    assert "reaches" in wb.plan.explain("Mul_2")
+    wb.recipe.save(tmp_path / "recipe.yaml")
+    assert open_recipe(tmp_path / "recipe.yaml").tune().model.to_bytes() == wb.tuned.to_bytes()
+
+
+def test_a_residual_add_follows_its_convolution(tmp_path):
+    wb = workbench(tmp_path, "residual")
+    wb.prepare()
+    wb.plan.use("int8")
+    add = next(node for node in wb.model.nodes if node.startswith("Add"))
+    assert wb.plan.resolve()[add].precision == "int8"
+    convolution = wb.model.nodes[add].inputs[0].producer().name
+    wb.plan.set(f"name:{convolution}", "fp32")
+    assert wb.plan.resolve()[add].precision == "fp32"
+    assert f"the convolution {convolution!r} before it is fp32, so the two cannot be fused" in wb.plan.explain(add)
+
+
+def test_a_target_that_cannot_have_a_precision_is_told_on_tuning(tmp_path):
+    wb = workbench(tmp_path, "conv")
+    wb.set_target("tensorrt-8.6")
+    wb.plan.set("op:Conv", "fp8")
+    with pytest.raises(PrecisionError, match=r"node 'Conv_0', by rule 0 .*tensorrt-8.6 has no fp8"):
+        wb.tune()
