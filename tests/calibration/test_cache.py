@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.calibration.cache import CalibrationCache, load_cache, match_cache, parse_cache
+from workbench.errors import ReportError
+from workbench.graph.load import load_model
+
+NAMES = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), min_size=1)
+
+
+def test_every_shared_cache_is_read_and_written_back_byte_for_byte(shared):
+    files = [*(shared / "calibration_caches").rglob("*cache")]
+    assert len(files) >= 6
+    for file in files:
+        cache = load_cache(file)
+        assert cache.to_bytes() == file.read_bytes()
+        assert len(cache.entries) == len(file.read_text().splitlines()) - 1
+        assert cache.version in {"8600", "100001"}
+
+
+def test_names_with_colons_blanks_and_brackets():
+    text = b"TRT-8401-EntropyCalibration2\na: b:0: 3c010a14\n(Unnamed Layer* 3) [Shuffle]_output: 3f800000\nx/y [0]: 0"
+    cache = parse_cache(text)
+    assert [e.name for e in cache.entries] == ["a: b:0", "(Unnamed Layer* 3) [Shuffle]_output", "x/y [0]"]
+    assert cache.entries[1].amax == 127
+    assert (cache.version, cache.algorithm, cache.closed) == ("8401", "EntropyCalibration2", False)
+    assert list(cache.ranges) == ["a: b:0", "(Unnamed Layer* 3) [Shuffle]_output"]
+    assert cache.to_bytes() == text
+
+
+def test_windows_line_ends_are_kept():
+    text = b"TRT-8600-MinMaxCalibration\r\nx: 3c010a14\r\n"
+    assert parse_cache(text).to_bytes() == text
+
+
+@given(st.dictionaries(NAMES, st.floats(1e-20, 1e20)))
+def test_what_is_made_from_ranges_reads_back(ranges):
+    made = CalibrationCache.from_ranges(ranges)
+    read = parse_cache(made.to_bytes())
+    assert read == made
+    assert list(read.ranges) == list(ranges)
+    assert list(read.ranges.values()) == pytest.approx(list(ranges.values()), rel=1e-7)
+
+
+def test_a_scale_is_the_float32_that_tensorrt_wrote(shared):
+    cache = load_cache(shared / "calibration_caches" / "recorded" / "mnist_cntk.int8_minmax.cache")
+    again = CalibrationCache.from_ranges(cache.ranges, version=cache.version, algorithm=cache.algorithm)
+    assert again.to_bytes() == cache.to_bytes()
+
+
+def table(folder):
+    """Write a table as ONNX Runtime does."""
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+    from onnxruntime.quantization.quant_utils import write_calibration_table
+
+    seen = {"conv 1:0": (np.float32(-1.5), np.float32(2.25)), "Träger": (np.float32(-3), np.float32(1))}
+    write_calibration_table(TensorsData(CalibrationMethod.MinMax, seen).data, str(folder))
+
+
+def test_what_onnxruntime_writes(tmp_path):
+    pytest.importorskip("flatbuffers")
+    table(tmp_path)
+    for name, expected in (("calibration.json", {"conv 1:0": 2.25, "Träger": 3.0}), ("calibration.cache", None)):
+        cache = load_cache(tmp_path / name)
+        assert cache.to_bytes() == (tmp_path / name).read_bytes()
+        # The text has highest values only.
+        assert cache.ranges == (expected or {"conv 1:0": 2.25, "Träger": 1.0})
+    with pytest.raises(ReportError, match=r"calibration\.json beside it"):
+        load_cache(tmp_path / "calibration.flatbuffers")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "line 1: an empty file"),
+        (b"TRT-8600-X\nx: 3c010a14\nnonsense\n", "line 3: not 'name: scale'"),
+        (b"TRT-8600-X\nx: 3c010a14z\n", "line 2: not 'name: scale'"),
+        (b"TRT-8600-X\nx: 3c010a14\n\ny: 3c010a14\n", "line 3: not 'name: scale'"),
+        (b"TRT-8600-X\nx: 3c010a14\nx: 3c010a15\n", "line 3: tensor 'x' stands in it twice"),
+        (b"hello\n", "line 1: neither a header"),
+        (b'{"x":\n 1,}', "line 2: no JSON"),
+        (b'{"x": 1}', "JSON, but no table"),
+        (b"TRT-8600-X\nx: 3c010a14\n\xff\n", "line 3: not text"),
+    ],
+)
+def test_what_cannot_be_read_names_its_line(content, message):
+    with pytest.raises(ReportError, match=message):
+        parse_cache(content)
+
+
+def test_a_missing_file_says_so(tmp_path):
+    with pytest.raises(ReportError, match="cannot be read"):
+        load_cache(tmp_path / "absent")
+
+
+def test_json_of_arrays_and_blank_at_the_end():
+    text = b'{"x": {"lowest": {"data": [-4.0], "dtype": "float32", "CLS": "numpy.array"}, "highest": 3.0}}\n'
+    cache = parse_cache(text)
+    assert cache.ranges == {"x": 4.0}
+    assert cache.to_bytes() == text
+
+
+def test_matching_tells_old_exports_from_tensorrts_own_names():
+    cache = CalibrationCache.from_ranges({"a": 1, "b": 2, "gone": 3, "(Unnamed Layer* 7) [Constant]_output": 4, "z": 0})
+    match = match_cache(cache, {"a", "b", "c", "z"}, ["a", "c", "z"])
+    assert match.matched == pytest.approx({"a": 1, "b": 2})
+    assert match.missing == ("c", "z")
+    assert match.unusable == ("z",)
+    assert match.unknown == ("(Unnamed Layer* 7) [Constant]_output",)
+    assert match.stale == ("gone",)
+    assert "older export" in str(match)
+
+
+@pytest.mark.parametrize("name", ["mnist_cntk", "ultraface_rfb320", "yolox_nano"])
+def test_real_caches_belong_to_their_models(shared, name):
+    model = load_model(shared / "models" / name / "model.onnx")
+    cache = load_cache(shared / "calibration_caches" / "recorded" / f"{name}.int8_entropy2.cache")
+    match = match_cache(cache, model.tensors)
+    assert match.stale == ()
+    assert len(match.matched) >= 13
+    assert "older export" not in str(match)
+
+
+def test_another_models_cache_is_stale(shared):
+    model = load_model(shared / "models" / "mnist_cntk" / "model.onnx")
+    match = match_cache(
+        load_cache(shared / "calibration_caches" / "recorded" / "yolox_nano.int8_entropy2.cache"), model.tensors
+    )
+    assert match.matched == {}
+    assert len(match.stale) == 370

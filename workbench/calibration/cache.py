@@ -1,0 +1,297 @@
+"""Calibration caches: the ranges that TensorRT, or ONNX Runtime for it, wrote to a file.
+
+Three dialects are read, and written back byte for byte:
+
+``tensorrt``
+    What every calibrator of TensorRT 5 to 10 writes: a line ``TRT-<version>-<algorithm>``, then one ``name: scale`` a
+    tensor, the scale as the hexadecimal bits of a big-endian float32. A scale is the range divided by 127.
+``onnxruntime-json``
+    ``calibration.json`` of ``onnxruntime.quantization.write_calibration_table``: lowest and highest value a tensor.
+``onnxruntime-text``
+    ``calibration.cache`` of the same: one ``name highest`` a line. Its number is the highest value, not the largest
+    magnitude, so a range from it is too small where the lowest value is larger; take the JSON where there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from workbench.errors import ReportError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+__all__ = ["CacheEntry", "CacheMatch", "CalibrationCache", "Dialect", "load_cache", "match_cache", "parse_cache"]
+
+Dialect = Literal["tensorrt", "onnxruntime-json", "onnxruntime-text"]
+
+_HEADER = re.compile(r"TRT-(\d+)-(\w+)")
+_FIX = "Name a cache written by a TensorRT calibrator or by onnxruntime.quantization"
+# Names that TensorRT and its ONNX parser make up for tensors that no ONNX file has.
+_MADE_UP = re.compile(r"\(Unnamed Layer\* ?\d+\)|ONNXTRT_|_(?:reshape|squeeze|unsqueeze|broadcast)\d*(?:_output)?$")
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One tensor's range.
+
+    Attributes
+    ----------
+    name
+        The tensor.
+    amax
+        The threshold: 127 scales. 0, NaN or infinite where the calibrator saw nothing that could be scaled.
+    written
+        The value as the file spells it.
+    """
+
+    name: str
+    amax: float
+    written: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether the range can be quantized with."""
+        return math.isfinite(self.amax) and self.amax > 0
+
+
+@dataclass(frozen=True)
+class CalibrationCache:
+    """A calibration cache.
+
+    Attributes
+    ----------
+    entries
+        In the file's order.
+    dialect
+        How it is written.
+    version, algorithm
+        Of TensorRT, as the header has them: ``"8600"``, ``"EntropyCalibration2"``; empty in ONNX Runtime's dialects.
+    newline, closed
+        The line ending, and whether the last line has one.
+    """
+
+    entries: tuple[CacheEntry, ...]
+    dialect: Dialect = "tensorrt"
+    version: str = ""
+    algorithm: str = ""
+    newline: str = "\n"
+    closed: bool = True
+
+    @classmethod
+    def from_ranges(
+        cls, ranges: Mapping[str, float], *, version: str = "8600", algorithm: str = "EntropyCalibration2"
+    ) -> CalibrationCache:
+        """Return the cache that TensorRT would read these thresholds from.
+
+        Parameters
+        ----------
+        ranges
+            Thresholds by tensor.
+        version, algorithm
+            For the header; TensorRT ignores a cache of another version or calibrator than its own.
+        """
+        entries = []
+        for name, amax in ranges.items():
+            if "\n" in name or "\r" in name:
+                raise ReportError("a tensor's name holds a line break", where=repr(name), fix="Rename the tensor")
+            bits = struct.pack(">f", amax / 127)
+            (scale,) = struct.unpack(">f", bits)
+            # TensorRT prints the bits as a number, so without leading zeros.
+            entries.append(CacheEntry(name, scale * 127, bits.hex().lstrip("0") or "0"))
+        return cls(tuple(entries), "tensorrt", version, algorithm)
+
+    @property
+    def ranges(self) -> dict[str, float]:
+        """The usable thresholds by tensor."""
+        return {entry.name: entry.amax for entry in self.entries if entry.usable}
+
+    def to_bytes(self) -> bytes:
+        """Return the file's content; that of a file that was read is the same, byte for byte."""
+        if self.dialect == "onnxruntime-json":
+            text = "{" + ", ".join(f"{json.dumps(e.name)}: {e.written}" for e in self.entries) + "}"
+            return (text + self.newline * self.closed).encode()
+        between = " " if self.dialect == "onnxruntime-text" else ": "
+        lines = [f"TRT-{self.version}-{self.algorithm}"] if self.dialect == "tensorrt" else []
+        lines += [f"{entry.name}{between}{entry.written}" for entry in self.entries]
+        return (self.newline.join(lines) + self.newline * self.closed).encode()
+
+
+def load_cache(path: str | Path) -> CalibrationCache:
+    """Read a calibration cache.
+
+    Raises
+    ------
+    ReportError
+        If the file is missing or is no cache; the line is named.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ReportError(f"cannot be read ({error.strerror})", where=path, fix=_FIX) from error
+    return parse_cache(content, where=str(path))
+
+
+def parse_cache(content: bytes, *, where: str = "calibration cache") -> CalibrationCache:
+    """Read the content of a calibration cache, of whichever dialect.
+
+    Parameters
+    ----------
+    content
+        The file's bytes.
+    where
+        What to call it in errors.
+
+    Raises
+    ------
+    ReportError
+        If it is no cache, a line cannot be read, or a tensor stands in it twice with different ranges.
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        fix = "The flatbuffers table has the same content as calibration.json beside it: name that file"
+        raise ReportError("not text", where=f"{where}, line {line}", fix=fix) from error
+    newline = "\r\n" if "\r\n" in text else "\n"
+    closed = text.endswith(newline)
+    if text.lstrip().startswith("{"):
+        cache = CalibrationCache(_json_entries(text, where), "onnxruntime-json", newline=newline, closed=closed)
+    else:
+        lines = text.removesuffix(newline).split(newline) if text else []
+        header = _HEADER.fullmatch(lines[0]) if lines else None
+        if header:
+            entries = tuple(_scale_entry(line, f"{where}, line {n}") for n, line in enumerate(lines[1:], 2))
+            version, algorithm = header.groups()
+            cache = CalibrationCache(entries, "tensorrt", version, algorithm, newline, closed)
+        elif lines:
+            entries = tuple(_number_entry(line, f"{where}, line {n}") for n, line in enumerate(lines, 1))
+            cache = CalibrationCache(entries, "onnxruntime-text", newline=newline, closed=closed)
+        else:
+            raise ReportError("an empty file", where=f"{where}, line 1", fix=_FIX)
+    _check_twice(cache, where)
+    return cache
+
+
+def _scale_entry(line: str, where: str) -> CacheEntry:
+    # The name may itself hold colons and blanks; the value never does.
+    name, between, written = line.rpartition(": ")
+    if not (between and name and re.fullmatch("[0-9a-fA-F]{1,8}", written)):
+        raise ReportError(f"not 'name: scale' with a hexadecimal scale, but {line[:80]!r}", where=where, fix=_FIX)
+    (scale,) = struct.unpack(">f", bytes.fromhex(written.zfill(8)))
+    return CacheEntry(name, scale * 127, written)
+
+
+def _number_entry(line: str, where: str) -> CacheEntry:
+    name, between, written = line.rpartition(" ")
+    try:
+        amax = float(written)
+    except ValueError:
+        amax = math.nan
+    if not (between and name) or math.isnan(amax):
+        raise ReportError(
+            f"neither a header 'TRT-<version>-<algorithm>' nor 'name number', but {line[:80]!r}", where=where, fix=_FIX
+        )
+    return CacheEntry(name, amax, written)
+
+
+def _json_entries(text: str, where: str) -> tuple[CacheEntry, ...]:
+    try:
+        table = json.loads(text)
+        return tuple(
+            CacheEntry(name, max(abs(_number(value["lowest"])), abs(_number(value["highest"]))), json.dumps(value))
+            for name, value in table.items()
+        )
+    except json.JSONDecodeError as error:
+        raise ReportError(f"no JSON ({error.msg})", where=f"{where}, line {error.lineno}", fix=_FIX) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReportError(
+            f"JSON, but no table of lowest and highest values ({error!r})", where=f"{where}, line 1", fix=_FIX
+        ) from error
+
+
+def _number(value: object) -> float:
+    """Return a number that ONNX Runtime wrote: plain, or an array of one as {"data": [...], ...}."""
+    if isinstance(value, dict):
+        value = value["data"]
+    while isinstance(value, list):
+        (value,) = value
+    if not isinstance(value, int | float):
+        raise TypeError(value)
+    return float(value)
+
+
+def _check_twice(cache: CalibrationCache, where: str) -> None:
+    seen: dict[str, str] = {}
+    offset = 2 if cache.dialect == "tensorrt" else 1
+    for n, entry in enumerate(cache.entries, offset):
+        if seen.setdefault(entry.name, entry.written) != entry.written:
+            raise ReportError(
+                f"tensor {entry.name!r} stands in it twice, with different ranges",
+                where=f"{where}, line {n}",
+                fix="Remove one of the two lines",
+            )
+
+
+@dataclass(frozen=True)
+class CacheMatch:
+    """How a cache and a model go together.
+
+    Attributes
+    ----------
+    matched
+        Usable thresholds of tensors that the model has.
+    missing
+        Tensors wanted and without a usable range.
+    unusable
+        Entries of the model's tensors whose range is 0, NaN or infinite.
+    unknown
+        Names that TensorRT makes up while it imports a model: no ONNX file has such tensors.
+    stale
+        Other names that the model does not have: the cache was made for another export of it, or another model.
+    """
+
+    matched: dict[str, float]
+    missing: tuple[str, ...]
+    unusable: tuple[str, ...]
+    unknown: tuple[str, ...]
+    stale: tuple[str, ...]
+
+    def __str__(self) -> str:
+        text = f"{len(self.matched)} ranges matched, {len(self.missing)} missing, {len(self.unknown)} TensorRT's own"
+        if self.unusable:
+            text += f", {len(self.unusable)} unusable"
+        if self.stale:
+            text += f"; {len(self.stale)} belong to no tensor of this model, the first is {self.stale[0]!r}:"
+            text += " the cache may be that of an older export"
+        return text
+
+
+def match_cache(cache: CalibrationCache, tensors: Collection[str], wanted: Collection[str] = ()) -> CacheMatch:
+    """Match the entries of a cache to the tensors of a model.
+
+    Parameters
+    ----------
+    cache
+        The cache.
+    tensors
+        Names of all tensors of the model.
+    wanted
+        Names of those that need a range.
+    """
+    known = set(tensors)
+    matched = {entry.name: entry.amax for entry in cache.entries if entry.usable and entry.name in known}
+    strangers = [entry.name for entry in cache.entries if entry.name not in known]
+    return CacheMatch(
+        matched=matched,
+        missing=tuple(name for name in wanted if name not in matched),
+        unusable=tuple(e.name for e in cache.entries if not e.usable and e.name in known),
+        unknown=tuple(name for name in strangers if _MADE_UP.search(name)),
+        stale=tuple(name for name in strangers if not _MADE_UP.search(name)),
+    )
