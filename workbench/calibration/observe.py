@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from workbench.backends.onnxruntime import Session
+from workbench.calibration.checkpoint import Checkpoint
 from workbench.calibration.samples import feeds
-from workbench.calibration.statistics import Statistics, TensorStatistics
+from workbench.calibration.statistics import ChannelExtremes, Statistics, TensorStatistics
+from workbench.errors import SamplesError
 from workbench.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from workbench.calibration.samples import Samples
+    from numpy.typing import NDArray
+
+    from workbench.calibration.samples import Feed, Samples
     from workbench.graph.model import Model
 
 __all__ = ["observe"]
 
 
-def observe(model: Model, tensors: Sequence[str], samples: Samples, *, batch: int = 1) -> Statistics:
+def observe(
+    model: Model,
+    tensors: Sequence[str],
+    samples: Samples,
+    *,
+    batch: int = 1,
+    channels: Mapping[str, int] | None = None,
+    checkpoint: str | Path | None = None,
+    into: Statistics | None = None,
+) -> Statistics:
     """Run every sample once and gather statistics of some tensors, in memory that does not grow with the samples.
 
     Parameters
@@ -26,11 +44,18 @@ def observe(model: Model, tensors: Sequence[str], samples: Samples, *, batch: in
     model
         The model to run, in floating point.
     tensors
-        Names of the tensors to observe.
+        Names of the tensors to observe: floating-point tensors of the main graph.
     samples
         What to run.
     batch
         Samples a run for a model of dynamic batch.
+    channels
+        The axis of the channels, for the tensors whose extremes are wanted per channel.
+    checkpoint
+        A file to keep what was gathered in after each batch. Where it exists already, calibration goes on from it, with
+        the result it would have had uninterrupted; a finished calibration removes it.
+    into
+        Empty statistics to fill: they hold what was gathered even where a sample fails.
 
     Returns
     -------
@@ -40,13 +65,79 @@ def observe(model: Model, tensors: Sequence[str], samples: Samples, *, batch: in
     Raises
     ------
     SamplesError
-        The samples do not fit the model.
+        The samples do not fit the model, make a tensor NaN or infinite (the tensor and the sample are named), or a
+        tensor cannot be observed; a checkpoint of another calibration.
     BackendError
         ONNX Runtime refuses the model or fails.
     """
-    session = Session(model, outputs=tensors)
-    statistics = Statistics({name: TensorStatistics() for name in tensors})
-    for feed in progress(feeds(samples, model, batch=batch), total=None, doing="calibrating"):
-        for name, array in session.run(feed.arrays).items():
-            statistics[name].update(array, samples=feed.count)
+    _check_observable(model, tensors)
+    axes = dict(channels or {})
+    statistics = Statistics() if into is None else into
+    done = 0
+    kept = None
+    if checkpoint is not None:
+        belongs_to = (model.digest, samples.fingerprint, str(batch), str(sorted(axes.items())), *tensors)
+        kept = Checkpoint(checkpoint, belongs_to)
+        found, done = kept.load() or (Statistics(), 0)
+        statistics.update(found)
+    for name in tensors:
+        if name not in statistics:
+            statistics[name] = TensorStatistics(channels=ChannelExtremes(axes[name]) if name in axes else None)
+    inputs = {tensor.name for tensor in model.inputs}
+    session = Session(model, outputs=[name for name in tensors if name not in inputs])
+    # The loop that counts leaves the interpreter, so threads share the tensors of one batch.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for feed in progress(feeds(samples, model, batch=batch), total=None, doing="calibrating"):
+            if feed.first < done:
+                continue
+            arrays = {**{n: a for n, a in feed.arrays.items() if n in statistics}, **session.run(feed.arrays)}
+            largest_first = sorted(arrays.items(), key=lambda item: -item[1].size)
+            taken = [pool.submit(_take, statistics[name], name, array, feed) for name, array in largest_first]
+            for future in taken:
+                future.result()
+            if kept is not None:
+                kept.save(statistics, feed.first + feed.count)
+    if kept is not None:
+        kept.remove()
     return statistics
+
+
+def _take(tensor: TensorStatistics, name: str, array: NDArray[Any], feed: Feed) -> None:
+    rows = {a.shape[0] for a in feed.arrays.values() if a.ndim}
+    batched = array.ndim > 0 and rows == {array.shape[0]}
+    # A last, incomplete batch of a model with a fixed batch is filled up with repetitions.
+    mine = array[: feed.count] if batched else array
+    before = tensor.nans + tensor.infs
+    tensor.update(mine, samples=feed.count)
+    if tensor.nans + tensor.infs > before:
+        bad = np.argwhere(~np.isfinite(mine))[0].tolist()
+        sample = feed.first + bad[0] if batched and len(mine) == feed.count else None
+        which = f"sample {sample}" if sample is not None else f"samples {feed.first} to {feed.first + feed.count - 1}"
+        if feed.count == 1:
+            which = f"sample {feed.first}"
+        raise SamplesError(
+            f"{mine[tuple(bad)]} at {bad}",
+            where=f"tensor {name!r}, {which}",
+            fix="Mend or remove the sample; if many do it, look for an overflow in the model",
+        )
+
+
+def _check_observable(model: Model, tensors: Sequence[str]) -> None:
+    outside = {str(v.name) for node in model.top_nodes.values() for v in node.outputs} | {t.name for t in model.inputs}
+    for name in tensors:
+        dtype = model.tensor(name).dtype
+        if name not in outside:
+            inside = name in model.tensors
+            raise SamplesError(
+                "it is inside a subgraph or function, where no runtime shows it"
+                if inside
+                else "there is no such tensor",
+                where=f"tensor {name!r}",
+                fix="Observe tensors of the main graph",
+            )
+        if dtype is not None and "FLOAT" not in dtype and dtype != "DOUBLE":
+            raise SamplesError(
+                f"{dtype.lower()} values are not quantized",
+                where=f"tensor {name!r}",
+                fix="Observe floating-point tensors",
+            )

@@ -9,20 +9,21 @@ the whole, exactly.
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workbench.calibration.counting import BINS, FIRST, OCTAVES, SIZES, UNIT_EDGES, count, extremes
 from workbench.errors import ReportError, SamplesError
+from workbench.files import write_bytes
 
 if TYPE_CHECKING:
-    from io import BufferedWriter
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -284,43 +285,32 @@ class Statistics(dict[str, TensorStatistics]):
     def save(self, path: str | Path) -> None:
         """Write one file, whole or not at all.
 
-        Parameters
-        ----------
-        path
-            Where to; an earlier file is replaced in one step.
+        Raises
+        ------
+        OutputError
+            If the disk is full or the folder cannot be written to.
         """
-        path = Path(path)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with beside.open("wb") as file:
-                self._write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        stream = io.BytesIO()
+        np.savez_compressed(stream, allow_pickle=False, **self.arrays())
+        write_bytes(path, stream.getvalue())
 
-    def _write(self, file: BufferedWriter) -> None:
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything as named arrays, none of which holds objects; :meth:`from_arrays` takes them back."""
         tensors = list(self.values())
-        counts = np.stack([t.counts for t in tensors]) if tensors else np.zeros((0, 2, BINS), np.int64)
-        head = {
-            "format": _FORMAT,
-            "tensors": [
-                {"name": name, "axis": None if t.channels is None else t.channels.axis} for name, t in self.items()
-            ],
-        }
-        arrays: dict[str, NDArray[Any]] = {
-            "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
+        counts = np.array([t.counts for t in tensors], "<i8").reshape(-1, 2, BINS)
+        axes = [{"name": name, "axis": None if t.channels is None else t.channels.axis} for name, t in self.items()]
+        result: dict[str, NDArray[Any]] = {
+            "head": np.frombuffer(json.dumps({"format": _FORMAT, "tensors": axes}).encode(), np.uint8),
             "integers": np.array([[getattr(t, name) for name in _INTEGERS] for t in tensors], np.int64),
             "extremes": np.array([[t.minimum, t.maximum, t.first] for t in tensors], np.float64),
             "mantissas": np.array([t.mantissas for t in tensors], np.int64),
             # Byte by byte significance: the upper bytes are nearly all zero and cost nothing once compressed.
-            "counts": counts.astype("<i8").view(np.uint8).reshape(*counts.shape, 8).transpose(3, 0, 1, 2),
+            "counts": counts.view(np.uint8).reshape(*counts.shape, 8).transpose(3, 0, 1, 2),
         }
         for i, t in enumerate(tensors):
             if t.channels is not None:
-                arrays[f"channels{i}"] = np.stack([t.channels.minimum, t.channels.maximum])
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+                result[f"channels{i}"] = np.stack([t.channels.minimum, t.channels.maximum])
+        return result
 
     @classmethod
     def load(cls, path: str | Path) -> Statistics:
@@ -333,28 +323,30 @@ class Statistics(dict[str, TensorStatistics]):
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            head = json.loads(arrays["head"].tobytes())
-            if head["format"] != _FORMAT:
-                raise ReportError(
-                    f"statistics of format {head['format']}, not {_FORMAT}", where=path, fix="Calibrate again"
-                )
-            return cls._read(head, arrays)
+                return cls.from_arrays({name: file[name] for name in file.files})
         except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ReportError(
                 f"no readable statistics ({error})", where=path, fix="Name a file that Statistics.save wrote"
             ) from error
 
     @classmethod
-    def _read(cls, head: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Statistics:
-        planes = arrays["counts"]
-        counts = np.ascontiguousarray(planes.transpose(1, 2, 3, 0)).view("<i8")[..., 0].astype(np.int64)
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Statistics:
+        """Return the statistics that :meth:`arrays` made these of.
+
+        Raises
+        ------
+        ValueError, KeyError, IndexError, TypeError
+            If they are others.
+        """
+        head = json.loads(arrays["head"].tobytes())
+        if head["format"] != _FORMAT:
+            raise ValueError(f"format {head['format']}, not {_FORMAT}")
+        counts = np.ascontiguousarray(arrays["counts"].transpose(1, 2, 3, 0)).view("<i8")[..., 0].astype(np.int64)
         result = cls()
         for i, entry in enumerate(head["tensors"]):
-            integers = dict(zip(_INTEGERS, arrays["integers"][i].tolist(), strict=True))
             low, high, first = arrays["extremes"][i].tolist()
             tensor = TensorStatistics(
-                **integers,
+                **dict(zip(_INTEGERS, arrays["integers"][i].tolist(), strict=True)),
                 minimum=low,
                 maximum=high,
                 first=first,
