@@ -1,0 +1,170 @@
+"""Calibrating a ResNet-50-shaped model: what one pass costs, beside ONNX Runtime's calibrators, in one run.
+
+    python benchmarks/calibration_pass.py --images 64
+
+Every contestant runs in a process of its own, so that its peak memory is its own; times are per image and divided by
+those of a plain forward pass (all of ONNX Runtime's optimizations, all cores, the same batch) of the same process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.models import resnet50
+from workbench.calibration.samples import Samples
+
+
+class Noise(Samples):
+    """Seeded images, made as they are asked for."""
+
+    fingerprint = "noise"
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.base = np.random.default_rng(1).normal(size=(8, 3, 224, 224)).astype(np.float32)
+
+    def __iter__(self):  # noqa: ANN204
+        for i in range(self.count):
+            yield {"input": self.base[i % 8] * np.float32(0.5 + (i % 13) / 10)}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def describe(self) -> dict[str, object]:  # noqa: D102
+        return {"noise": self.count}
+
+
+def seconds(run) -> float:  # noqa: ANN001
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def peak() -> float:
+    """Return this process's peak memory so far in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def forward(folder: Path, images: int, batch: int) -> float:
+    """Return seconds an image of a plain forward pass."""
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(folder / "m.onnx", providers=["CPUExecutionProvider"])
+    batches = [np.stack([s["input"] for s in Noise(batch)])] * (images // batch)
+    session.run(None, {"input": batches[0]})
+    return min(seconds(lambda: [session.run(None, {"input": x}) for x in batches]) for _ in range(2)) / images
+
+
+def one_pass(folder: Path, images: int, batch: int, every: bool) -> dict[str, object]:
+    from workbench.calibration.methods import METHODS, TARGETS, ranges
+    from workbench.calibration.observe import observe
+    from workbench.graph.load import load_model
+    from workbench.precision.lowering import activation_tensors
+    from workbench.precision.plan import BEST_PRACTICE
+
+    model = load_model(folder / "m.onnx")
+    if every:
+        tensors = ["input", *(o.name for node in model.top_nodes.values() for o in node.outputs)]
+    else:
+        tensors = activation_tensors(model, BEST_PRACTICE.resolve(model))
+    observe(model, tensors, Noise(batch), batch=batch)  # loads the compiled loops
+    statistics = None
+
+    def run() -> None:
+        nonlocal statistics
+        statistics = observe(model, tensors, Noise(images), batch=batch)
+
+    spent = seconds(run)
+    memory = peak()
+    statistics.save(folder / "statistics.npz")
+    methods = seconds(lambda: [ranges(statistics, m, target=t) for m in METHODS for t in TARGETS])
+    again = seconds(lambda: [ranges(statistics, m, target=t) for m in METHODS for t in TARGETS])
+    return {
+        "s/image": spent / images,
+        "tensors": len(tensors),
+        "peak MB": memory,
+        "file MB": (folder / "statistics.npz").stat().st_size / 1e6,
+        "methods s": methods,
+        "methods again s": again,
+        "values/image": sum(t.values for t in statistics.values()) / images,
+    }
+
+
+def onnxruntime_calibrator(folder: Path, images: int, method: str) -> dict[str, object]:
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
+    from onnxruntime.quantization.calibrate import create_calibrator
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.samples = iter(Noise(images))
+
+        def get_next(self):  # noqa: ANN202
+            sample = next(self.samples, None)
+            return None if sample is None else {"input": sample["input"][None]}
+
+    calibrator = create_calibrator(
+        folder / "m.onnx", [], str(folder / "augmented.onnx"), calibrate_method=CalibrationMethod[method]
+    )
+    calibrator.set_execution_providers(["CPUExecutionProvider"])
+
+    def run() -> None:
+        calibrator.collect_data(Reader())
+        calibrator.compute_data()
+
+    return {"s/image": seconds(run) / images, "peak MB": peak()}
+
+
+def contestant(name: str, folder: Path, images: int, batch: int) -> None:
+    plain = forward(folder, max(batch, min(images, 32) // batch * batch), batch)
+    if name in {"pass", "pass, all tensors"}:
+        result = one_pass(folder, images, batch, name != "pass")
+    else:
+        plain = forward(folder, 16, 1)
+        result = onnxruntime_calibrator(folder, images, name)
+    result["plain s/image"] = plain
+    result["ratio"] = result["s/image"] / plain
+    print(json.dumps(result))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--peers", default="MinMax,Percentile,Entropy", help="calibrators of onnxruntime.quantization")
+    parser.add_argument("--peer-images", type=int, default=16, help="these keep every activation in memory")
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.contestant:
+        contestant(args.contestant, args.folder, args.images, args.batch)
+        return
+    print(f"{os.cpu_count()} cores; ours: batch {args.batch}; theirs: batch 1, as their readers have it")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "m.onnx").write_bytes(resnet50().SerializeToString())
+        runs = [("pass", 16), ("pass", args.images), ("pass, all tensors", args.images)]
+        runs += [(peer, args.peer_images) for peer in args.peers.split(",") if peer]
+        for name, images in runs:
+            command = [sys.executable, __file__, "--contestant", name, "--folder", folder]
+            command += ["--images", str(images), "--batch", str(args.batch)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                print(f"{name:18} {images:5} images: failed\n{done.stderr[-2000:]}")
+                continue
+            result = json.loads(done.stdout.splitlines()[-1])
+            text = ", ".join(f"{k} {v:.4g}" for k, v in result.items())
+            print(f"{name:18} {images:5} images: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
