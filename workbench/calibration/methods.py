@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from workbench.calibration.statistics import TensorStatistics
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "TARGETS", "Method", "Range", "Target", "at", "ranges"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "TARGETS", "Method", "Range", "Target", "at", "bin_noise", "levels", "ranges"]
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
 Target = Literal["int8", "fp8"]
@@ -173,9 +173,15 @@ def at(tensor: TensorStatistics, amax: float, *, target: Target = "int8", method
     if not tensor.finite:
         return Range(amax, method, target)
     signal = tensor.second_moment
-    noise = float(tensor.magnitudes @ _noise(np.array([amax / tensor.unit]), target)[0]) * tensor.unit**2
+    noise = float(tensor.magnitudes @ bin_noise(tensor, Range(amax, method, target)))
     sqnr = 10 * np.log10(signal * tensor.finite / noise) if noise > 0 else float("inf")
     return Range(amax, method, target, clipped=_beyond(tensor, amax) / tensor.finite, sqnr_db=float(sqnr))
+
+
+def bin_noise(tensor: TensorStatistics, chosen: Range) -> NDArray[np.float64]:
+    """Return the mean squared error that quantization makes of the values of each bin: float64 array (BINS,)."""
+    noise: NDArray[np.float64] = _noise(np.array([chosen.amax / tensor.unit]), chosen.target)[0]
+    return noise * tensor.unit**2
 
 
 def _check_choice(method: str, target: str, percentile: float) -> None:

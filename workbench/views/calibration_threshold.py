@@ -1,0 +1,134 @@
+"""A tensor's distribution with a threshold to drag; what is dragged goes to a function, which may write a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.calibration.methods import Range, Target, at
+from workbench.views.calibration_distribution import STYLES, DistributionChart, distribution_chart
+from workbench.views.mime import Pictured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workbench.calibration.statistics import TensorStatistics
+    from workbench.views.theme import ThemeName
+
+__all__ = ["ThresholdView"]
+
+_STATIC = Path(__file__).parent / "static"
+
+
+@dataclass
+class ThresholdView(Pictured):
+    """The distribution of one tensor, live where there is a kernel, and the same as a picture everywhere.
+
+    Parameters
+    ----------
+    name, tensor
+        The tensor and what calibration saw of it.
+    chosen
+        The range in force; it follows what is dragged.
+    on_change
+        Called with the tensor's name and the new threshold whenever a person sets one.
+    """
+
+    name: str
+    tensor: TensorStatistics
+    chosen: Range
+    on_change: Callable[[str, float], object]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        tensor: TensorStatistics,
+        on_change: Callable[[str, float], object],
+        *,
+        amax: float | None = None,
+        target: Target = "int8",
+    ) -> ThresholdView:
+        """Return a view with the threshold in force, or that of least mean squared error."""
+        chosen = distribution_chart(name, tensor, target=target).chosen
+        if amax is not None:
+            chosen = at(tensor, amax, target=target)
+        return cls(name, tensor, chosen, on_change)
+
+    @property
+    def chart(self) -> DistributionChart:
+        """The picture with the threshold in force."""
+        chart = distribution_chart(self.name, self.tensor, target=self.chosen.target)
+        return replace(chart, chosen=self.chosen)
+
+    def svg(self, theme: ThemeName = "auto") -> str:
+        """Return the picture as an SVG document."""
+        return self.chart.svg(theme)
+
+    def png(self, theme: ThemeName = "light") -> bytes:
+        """Return the picture as a PNG."""
+        return self.chart.png(theme)
+
+    def set(self, amax: float) -> None:
+        """Take a new threshold and pass it on, as dragging does.
+
+        Raises
+        ------
+        SamplesError
+            If it is not a positive number.
+        """
+        from workbench.calibration.methods import ranges
+
+        chosen = ranges({self.name: self.tensor}, target=self.chosen.target, overrides={self.name: amax})[self.name]
+        self.on_change(self.name, chosen.amax)
+        self.chosen = chosen
+
+    def info(self) -> dict[str, Any]:
+        """Return the figures of the threshold in force, as the widget shows them."""
+        return {
+            "amax": self.chosen.amax,
+            "clipped": self.chosen.clipped,
+            "scale": self.chosen.scale,
+            "unit": "step" if self.chosen.target == "int8" else "scale",
+            "sqnr": f"{self.chosen.sqnr_db:.1f} dB",
+        }
+
+    def widget(self) -> Any:
+        """Return the live widget."""
+        chart = self.chart
+        methods = [
+            {
+                "method": r.method,
+                "amax": r.amax,
+                "sqnr": f"{r.sqnr_db:.1f} dB",
+                "color": STYLES[r.method][0],
+                "dashes": " ".join(str(2 * n) for n in STYLES[r.method][1]) or "none",
+            }
+            for r in chart.ranges
+        ]
+        data = {"name": self.name, "edges": chart.edges.tolist(), "counts": chart.counts.tolist(), "methods": methods}
+        widget = _widget_class()(data=data, info=self.info())
+
+        def received(_: object, content: object, __: object) -> None:
+            if isinstance(content, dict) and content.get("kind") == "threshold":
+                self.set(float(content["amax"]))
+                widget.info = self.info()
+
+        widget.on_msg(received)
+        return widget
+
+
+@cache
+def _widget_class() -> Any:
+    import anywidget
+    import traitlets
+
+    class ThresholdWidget(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
+        _esm = _STATIC / "calibration_threshold.js"
+        _css = _STATIC / "calibration_threshold.css"
+        data = traitlets.Dict().tag(sync=True)
+        info = traitlets.Dict().tag(sync=True)
+
+    return ThresholdWidget
