@@ -216,9 +216,7 @@ class TensorStatistics:
         smallest, largest = (float(x) + 0.0 for x in pair.view(np.float32))
         self.minimum, self.maximum = min(self.minimum, smallest), max(self.maximum, largest)
         self._raise(int((pair & 0x7FFFFFFF).max()) >> 23)
-        bins, sums, below = count(chunk.view(np.uint32), self.top)
-        self.counts += bins
-        self.mantissas += sums
+        below = count(chunk.view(np.uint32), self.top, self.counts, self.mantissas)
         self.zeros += zeros
         self.tiny += below - zeros
 

@@ -84,9 +84,7 @@ class WeightsChart(Chart):
         step = self.limit / 127
         bottom.axhspan(-step / 2, step / 2, facecolor="none", edgecolor=colours.accent, linewidth=0.8)
         bottom.set_ylabel("weight")
-        bottom.set_xlabel(
-            f"{channels} output channels, by their largest magnitude (outlined: what one scale rounds to 0)"
-        )
+        bottom.set_xlabel(f"{channels} output channels by largest magnitude (outlined: rounded to 0 with one scale)")
         figure.colorbar(image, ax=bottom, label="share of the\nchannel's mode", shrink=0.9)
 
 
