@@ -90,16 +90,21 @@ def observe(
         for feed in progress(feeds(samples, model, batch=batch), total=None, doing="calibrating"):
             if feed.first < done:
                 continue
-            arrays = {**{n: a for n, a in feed.arrays.items() if n in statistics}, **session.run(feed.arrays)}
-            largest_first = sorted(arrays.items(), key=lambda item: -item[1].size)
-            taken = [pool.submit(_take, statistics[name], name, array, feed) for name, array in largest_first]
-            for future in taken:
-                future.result()
+            _gather(session, feed, statistics, pool)
             if kept is not None:
                 kept.save(statistics, feed.first + feed.count)
     if kept is not None:
         kept.remove()
     return statistics
+
+
+def _gather(session: Session, feed: Feed, statistics: Statistics, pool: ThreadPoolExecutor) -> None:
+    """Run one batch; its tensors are free again when this returns, before the next batch needs memory."""
+    arrays = {**{n: a for n, a in feed.arrays.items() if n in statistics}, **session.run(feed.arrays)}
+    largest_first = sorted(arrays.items(), key=lambda item: -item[1].size)
+    taken = [pool.submit(_take, statistics[name], name, array, feed) for name, array in largest_first]
+    for future in taken:
+        future.result()
 
 
 def _take(tensor: TensorStatistics, name: str, array: NDArray[Any], feed: Feed) -> None:
