@@ -15,14 +15,14 @@ from workbench.errors import SamplesError
 from workbench.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from workbench.calibration.samples import Feed, Samples
     from workbench.graph.model import Model
 
-__all__ = ["Accuracy", "Comparison", "Latency", "OutputDifference", "compare"]
+__all__ = ["Accuracy", "Comparison", "Latency", "OutputDifference", "compare", "real_rows", "scores_of"]
 
 
 @dataclass(frozen=True)
@@ -161,12 +161,12 @@ def compare(
         first = first or feed
         results = [session.run(feed.arrays) for session in sessions]
         for name, difference in differences.items():
-            reference, test = (_real_rows(result[name], feed) for result in results)
+            reference, test = (real_rows(result[name], feed.count, feed.size) for result in results)
             difference.update(reference, test)
         if labels is not None:
             batch_labels = labels[feed.first : feed.first + feed.count]
             for which, result in enumerate(results):
-                hits[which] += top1_hits(_scores(result, feed, original), batch_labels)
+                hits[which] += top1_hits(scores_of(result, feed, original), batch_labels)
     if first is None:
         raise SamplesError("no samples to compare on", fix="Give at least one.")
     times = _times(original, tuned, first, runs) if runs else ([], [])
@@ -192,17 +192,23 @@ def _times(original: Model, tuned: Model, feed: Feed, runs: int) -> tuple[list[f
     return times
 
 
-def _real_rows(array: npt.NDArray[Any], feed: Feed) -> npt.NDArray[Any]:
-    """Leave out the rows that a padded last batch repeats."""
-    size = len(next(iter(feed.arrays.values())))
-    if feed.count == size or array.ndim == 0 or len(array) % size:
+def real_rows(array: npt.NDArray[Any], count: int, size: int) -> npt.NDArray[Any]:
+    """Leave out the rows that a padded last batch repeats: of `size` samples in a run `count` are real."""
+    if count == size or array.ndim == 0 or len(array) % size:
         return array
-    return array[: len(array) * feed.count // size]
+    return array[: len(array) * count // size]
 
 
-def _scores(result: dict[str, npt.NDArray[Any]], feed: Feed, model: Model) -> npt.NDArray[Any]:
+def scores_of(result: Mapping[str, npt.NDArray[Any]], feed: Feed, model: Model) -> npt.NDArray[Any]:
+    """Return the first output that holds one row of scores a sample, without repeated rows.
+
+    Raises
+    ------
+    SamplesError
+        There is none.
+    """
     for array in result.values():
-        rows = _real_rows(array, feed)
+        rows = real_rows(array, feed.count, feed.size)
         if rows.dtype.kind == "f" and rows.ndim and len(rows) == feed.count:
             return rows
     raise SamplesError(

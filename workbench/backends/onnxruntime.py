@@ -51,7 +51,7 @@ class Session:
         options.intra_op_num_threads = os.cpu_count() or 1
         if mode == "numerics":
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-        self.outputs = list(outputs) if outputs is not None else [tensor.name for tensor in model.outputs]
+        self.outputs = list(outputs) if outputs is not None else _output_names(model)
         try:
             self._session = onnxruntime.InferenceSession(
                 _serialized(model, self.outputs),
@@ -123,7 +123,7 @@ def _casts_to_half(model: Model) -> bool:
 
 
 def _serialized(model: Model, outputs: Sequence[str]) -> bytes:
-    wanted = [name for name in outputs if name not in {tensor.name for tensor in model.outputs}]
+    wanted = [name for name in outputs if name not in _output_names(model)]
     if not wanted:
         return model.to_bytes()
     import onnx_ir as ir
@@ -140,6 +140,11 @@ def _serialized(model: Model, outputs: Sequence[str]) -> bytes:
             value.type = ir.TensorType(ir.DataType[tensor.dtype])
         graph.graph.outputs.append(value)
     return model.replaced(graph).to_bytes()
+
+
+def _output_names(model: Model) -> list[str]:
+    # Not of model.outputs, for which shapes would have to be inferred.
+    return [str(value.name) for value in model.ir_model.graph.outputs]
 
 
 def _reason(error: Exception) -> str:

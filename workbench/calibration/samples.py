@@ -65,6 +65,11 @@ class Feed:
     first: int
     count: int
 
+    @property
+    def size(self) -> int:
+        """How many rows a run has, repetitions included."""
+        return len(next(iter(self.arrays.values())))
+
 
 def feeds(samples: Samples, model: Model, *, batch: int = 1) -> Iterator[Feed]:
     """Turn samples into the inputs of runs.

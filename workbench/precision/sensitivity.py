@@ -1,0 +1,176 @@
+"""How much each node costs: one node quantized at a time, and only what lies downstream of it run again."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from workbench.calibration.samples import feeds
+from workbench.errors import PrecisionError, SamplesError
+from workbench.graph.cost import costs
+from workbench.precision.sensitivity_cut import cut
+from workbench.precision.sensitivity_journal import Journal
+from workbench.precision.sensitivity_result import NodeError, Sensitivity
+from workbench.precision.sensitivity_work import Work
+from workbench.progress import progress
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+    from concurrent.futures import Executor
+
+    from workbench.calibration.samples import Samples
+    from workbench.graph.model import Model
+    from workbench.precision.plan import PrecisionPlan
+    from workbench.precision.sensitivity_errors import TaskMetric
+
+__all__ = ["DEFAULT_MEMORY", "candidates_of", "check_candidates", "downstream_share", "exact", "measured_macs"]
+
+DEFAULT_MEMORY = 1 << 30
+"""Bytes of activations kept in memory; what is beyond lies on disk."""
+
+
+def candidates_of(model: Model, plan: PrecisionPlan) -> list[str]:
+    """Return the nodes that a plan makes INT8: those whose sensitivity is in question."""
+    return plan.resolve(model).nodes("int8")
+
+
+def exact(
+    model: Model,
+    candidates: Sequence[str],
+    ranges: Mapping[str, float],
+    samples: Samples,
+    *,
+    batch: int = 1,
+    task: TaskMetric | None = None,
+    memory: int = DEFAULT_MEMORY,
+    journal: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
+    parts: int = 4,
+) -> Sensitivity:
+    """Measure what each node alone costs in INT8: SQNR and divergence of the outputs, and a figure of the task.
+
+    The model runs once in floating point; what it computed at the cuts is kept. Then, node by node, the node runs in
+    INT8 on what it read then, and after it only what depends on it.
+
+    Parameters
+    ----------
+    model
+        The model after its edits.
+    candidates
+        The nodes; see `candidates_of`.
+    ranges
+        Tensor name to clipping threshold.
+    samples
+        What to run.
+    batch
+        Samples a run for a model of dynamic batch.
+    task
+        A figure of the task, higher is better. It is called once a node with the outputs of all runs.
+    memory
+        Bytes of activations to keep in memory; the rest lies in temporary files. The tensors of one run, and what ONNX
+        Runtime needs for it, come on top.
+    journal
+        A file that remembers finished nodes: a run that was killed goes on from there.
+    executor
+        Where to run; here, one node after the other, where left out. Another process needs `samples` and `task` to be
+        picklable, and files that samples are read from to be there under the same path. Results are the same on
+        processors of one kind with one number of threads.
+    parts
+        How many tasks an executor gets. Each runs the floating-point model once more.
+
+    Raises
+    ------
+    PrecisionError
+        A node cannot be INT8, a range is missing, or the journal is of another measurement.
+    SamplesError
+        The samples do not fit the model, or there are none.
+    BackendError
+        ONNX Runtime fails.
+    """
+    began = time.perf_counter()
+    check_candidates(model, candidates, samples)
+    about = _about(model, ranges, samples, batch, task)
+    book = None if journal is None else Journal(journal, about)
+    known = {entry["node"]: NodeError(**entry) for entry in (book.entries if book else ())}
+    left = [node for node in candidates if node not in known]
+    work = Work(ranges=dict(ranges), samples=samples, batch=batch, task=task, memory=memory)
+    macs = measured_macs(model, samples)
+    share = {node: downstream_share(model, node, macs) for node in left}
+    if executor is None:
+        groups, results = [left] if left else [], work.here(model, left)
+    else:
+        groups = _deal(left, share, parts)
+        results = work.spread(model, groups, executor)
+    for error in progress(results, total=len(left), doing="measuring sensitivity"):
+        known[error.node] = error
+        if book is not None:
+            book.add(vars(error))
+    return Sensitivity(
+        errors=tuple(known[node] for node in candidates),
+        kind="exact",
+        samples=len(samples),
+        forwards=len(groups) + sum(share.values()),
+        seconds=time.perf_counter() - began,
+        resumed=len(candidates) - len(left),
+    )
+
+
+def check_candidates(model: Model, candidates: Sequence[str], samples: Samples) -> None:
+    """Refuse nodes that cannot be INT8, and no samples at all.
+
+    Raises
+    ------
+    PrecisionError, SamplesError
+        See above.
+    """
+    from workbench.precision.placement import obstacle
+
+    for node in candidates:
+        if node not in model.nodes:
+            raise PrecisionError("there is no such node", where=node, fix="See wb.graph.nodes().")
+        reason = obstacle(model, node, model.nodes[node])
+        if reason is not None:
+            raise PrecisionError(f"it cannot be INT8: {reason}", where=node, fix="Leave it out.")
+    if not len(samples):
+        raise SamplesError("no samples to measure sensitivity on", fix="Give at least one.")
+
+
+def measured_macs(model: Model, samples: Samples) -> dict[str, int | None]:
+    """Return the multiply-accumulates of each node of the main graph for the first sample, `None` where unknown."""
+    sizes: dict[str, int] = {}
+    for feed in feeds(samples, model):
+        for tensor in model.inputs:
+            lengths = zip(tensor.shape or (), feed.arrays[tensor.name].shape, strict=False)
+            sizes.update({axis: length for axis, length in lengths if isinstance(axis, str)})
+        break
+    table = costs(model, sizes)
+    return {node: table[node].macs for node in model.top_nodes}
+
+
+def downstream_share(model: Model, node: str, macs: Mapping[str, int | None]) -> float:
+    """Return what share of a forward pass runs again when a node changes; NaN where the model's total is unknown."""
+    total = sum(macs.values()) if None not in macs.values() else 0  # type: ignore[arg-type]
+    return sum(macs[name] or 0 for name in cut(model, node).affected) / total if total else math.nan
+
+
+def _deal(candidates: Sequence[str], share: Mapping[str, float], parts: int) -> list[list[str]]:
+    """Deal nodes out so that every part has about as much to do."""
+    order = sorted(candidates, key=lambda node: -share[node])
+    hands = [order[first::parts] for first in range(max(1, min(parts, len(order))))]
+    place = {node: position for position, node in enumerate(candidates)}
+    return [sorted(hand, key=place.__getitem__) for hand in hands if hand]
+
+
+def _about(
+    model: Model, ranges: Mapping[str, float], samples: Samples, batch: int, task: TaskMetric | None
+) -> dict[str, Any]:
+    return {
+        "measurement": "sensitivity",
+        "model": model.digest,
+        "ranges": {name: ranges[name] for name in sorted(ranges)},
+        "samples": samples.fingerprint,
+        "batch": batch,
+        "task": None if task is None else getattr(task, "__qualname__", type(task).__qualname__),
+    }

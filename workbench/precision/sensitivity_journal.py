@@ -1,0 +1,87 @@
+"""What was measured so far, on disk, so that a run that was killed goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import OutputError, PrecisionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """A file of JSON lines: what it is about, then one finished result a line.
+
+    A line is on the disk before the next result is begun. A last line that was cut off is dropped.
+
+    Parameters
+    ----------
+    path
+        The file; made where it does not exist.
+    about
+        What results must have in common to belong together.
+
+    Raises
+    ------
+    PrecisionError
+        The file is about something else.
+    OutputError
+        It cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], about: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        wanted = json.loads(json.dumps(dict(about)))
+        self.entries: list[dict[str, Any]] = []
+        lines, whole = self._read()
+        if lines:
+            if lines[0] != wanted:
+                raise PrecisionError(
+                    f"a journal of another measurement: {_difference(lines[0], wanted)}",
+                    where=path,
+                    fix="Name another file, or delete this one to start again.",
+                )
+            self.entries = lines[1:]
+            os.truncate(self.path, whole)
+        else:
+            self._write(wanted, mode="w")
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Append a result and wait until the disk has it."""
+        self._write(entry, mode="a")
+
+    def _read(self) -> tuple[list[dict[str, Any]], int]:
+        """Return the whole lines and how many bytes they take."""
+        if not self.path.exists():
+            return [], 0
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        try:
+            lines = [json.loads(line) for line in content[:whole].splitlines()]
+        except ValueError as error:
+            raise PrecisionError("no journal of a sensitivity", where=self.path, fix="Name another file.") from error
+        if not all(isinstance(line, dict) for line in lines):
+            raise PrecisionError("no journal of a sensitivity", where=self.path, fix="Name another file.")
+        return lines, whole
+
+    def _write(self, entry: Mapping[str, Any], mode: str) -> None:
+        try:
+            with self.path.open(mode, encoding="utf-8") as file:
+                file.write(json.dumps(dict(entry)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OutputError(
+                f"cannot be written: {error.strerror or error}", where=self.path, fix="Check the path and the disk."
+            ) from error
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+    return f"{', '.join(names)} differ"

@@ -1,0 +1,198 @@
+"""Estimate what each node costs for the price of a few forward passes.
+
+Two figures make the estimate. The *local* noise of a node is that of its own result when it alone is quantized, on the
+input it has in floating point: all nodes together take one pass. The *gain* says how much of it arrives at the outputs:
+to first order, noise so small passes the rest of the network as a linear map, so that noise at the output is local
+noise times a gain that hardly depends on the sample. Gains are measured on as few samples as the budget allows; where
+it does not even allow one for every node, those between are interpolated along the graph.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.backends.metrics import sqnr_db
+from workbench.backends.onnxruntime import Session
+from workbench.calibration.samples import feeds, first_samples
+from workbench.errors import PrecisionError
+from workbench.graph.selectors import nodes
+from workbench.precision.lowering import lower
+from workbench.precision.plan import PrecisionPlan
+from workbench.precision.sensitivity import check_candidates, downstream_share, exact, measured_macs
+from workbench.precision.sensitivity_result import NodeError, Sensitivity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workbench.calibration.samples import Samples
+    from workbench.graph.model import Model
+
+__all__ = ["BUDGET", "local_noise", "quick"]
+
+BUDGET = 4.0
+"""Forward passes a sample that an estimate may take."""
+
+
+def quick(
+    model: Model,
+    candidates: Sequence[str],
+    ranges: Mapping[str, float],
+    samples: Samples,
+    *,
+    batch: int = 1,
+    budget: float = BUDGET,
+) -> Sensitivity:
+    """Estimate what each node alone costs in INT8, as SQNR of the worst output.
+
+    Parameters
+    ----------
+    model, candidates, ranges, samples, batch
+        As for `workbench.precision.sensitivity.exact`.
+    budget
+        Forward passes a sample that may be run, in multiply-accumulates; the local noise takes 1 and the share of the
+        candidates, the rest goes to gains.
+
+    Returns
+    -------
+    Sensitivity
+        Without divergences, which do not follow from noise powers.
+
+    Raises
+    ------
+    PrecisionError
+        A node cannot be INT8, a range is missing, or the model's multiply-accumulates are unknown, so that no budget
+        can be kept.
+    SamplesError
+        The samples do not fit the model, or there are none.
+    """
+    began = time.perf_counter()
+    check_candidates(model, candidates, samples)
+    macs = measured_macs(model, samples)
+    share = {node: downstream_share(model, node, macs) for node in candidates}
+    if None in macs.values() or not any(macs.values()):
+        unknown = next((node for node, count in macs.items() if count is None), model.name)
+        raise PrecisionError(
+            "its multiply-accumulates are unknown, so no budget can be kept", where=unknown, fix="Measure it exactly."
+        )
+    spent = 1.0 + _own_share(candidates, macs)
+    few, measured = _affordable(candidates, share, spent, budget, len(samples))
+    local = local_noise(model, candidates, ranges, samples, batch=batch)
+    gains = dict.fromkeys(candidates, 1.0)
+    if measured:
+        part = first_samples(samples, few)
+        there = exact(model, measured, ranges, part, batch=batch)
+        here = local_noise(model, measured, ranges, part, batch=batch)
+        gains = _filled(candidates, {node: there[node].noise / here[node] for node in measured if here[node]})
+        spent += (there.forwards + spent) * few / len(samples)
+    errors = [
+        NodeError(node, model.top_nodes[node].op_type, sqnr_db(1.0, local[node] * gains[node])) for node in candidates
+    ]
+    return Sensitivity(tuple(errors), "quick", len(samples), spent, time.perf_counter() - began)
+
+
+def local_noise(
+    model: Model, candidates: Sequence[str], ranges: Mapping[str, float], samples: Samples, *, batch: int = 1
+) -> dict[str, float]:
+    """Return each node's noise power over signal power at its own result, on its floating-point input; in one pass.
+
+    The floating-point graph gets a quantized copy of every node beside the node itself, which reads the same tensors.
+    """
+    session = Session(_with_copies(model, candidates, ranges))
+    sums = np.zeros((len(candidates), 2))
+    for feed in feeds(samples, model, batch=batch):
+        results = session.run(feed.arrays)
+        sums += np.array([[results[f"{node}/{kind}"] for kind in ("noise", "signal")] for node in candidates])
+    return {
+        node: float(noise / signal) if signal > 0 else math.inf if noise > 0 else 0.0
+        for node, (noise, signal) in zip(candidates, sums, strict=True)
+    }
+
+
+def _with_copies(model: Model, candidates: Sequence[str], ranges: Mapping[str, float]) -> Model:
+    """Return the model with quantized copies of nodes; its outputs are sums of squares, of noise and signal."""
+    plan = PrecisionPlan().with_rule(str(nodes(*candidates)), "int8")
+    lowered = lower(model, plan.resolve(model), ranges).model
+    whole = model.thaw()
+    graph = whole.graph
+    known = {str(v.name): v for v in (*graph.inputs, *graph.initializers.values(), *_made(graph))}
+    graph.outputs.clear()
+    wanted = set(candidates)
+    originals = {node.name: node for node in graph}
+    for name, value in lowered.initializers.items():
+        if name not in known:
+            known[name] = ir.Value(name=name, const_value=value.const_value, type=value.type, shape=value.shape)
+            graph.initializers.add(known[name])
+    for node in list(lowered.top_nodes.values()):
+        added = node.name not in originals
+        if not added and node.name not in wanted:
+            continue
+        copy = ir.Node(
+            node.domain,
+            node.op_type,
+            [None if value is None else known[str(value.name)] for value in node.inputs],
+            attributes=list(node.attributes.values()),
+            num_outputs=len(node.outputs),
+            name=node.name if added else f"{node.name}/copy",
+        )
+        for mine, other in zip(copy.outputs, node.outputs, strict=True):
+            mine.name = other.name if added else f"{other.name}/copy"
+            if added:
+                known[str(mine.name)] = mine
+        graph.append(copy)
+        if not added:
+            _compare(graph, str(node.name), originals[node.name].outputs[0], copy.outputs[0])
+    return model.replaced(whole)
+
+
+def _compare(graph: ir.Graph, name: str, original: ir.Value, copy: ir.Value) -> None:
+    difference = ir.node("Sub", [copy, original], name=f"{name}/difference")
+    difference.outputs[0].name = f"{name}/difference"
+    graph.append(difference)
+    for kind, value in (("noise", difference.outputs[0]), ("signal", original)):
+        square = ir.node("ReduceSumSquare", [value], {"keepdims": 0}, name=f"{name}/{kind}")
+        square.outputs[0].name = f"{name}/{kind}"
+        square.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+        graph.append(square)
+        graph.outputs.append(square.outputs[0])
+
+
+def _made(graph: ir.Graph) -> list[ir.Value]:
+    return [value for node in graph for value in node.outputs]
+
+
+def _own_share(candidates: Sequence[str], macs: Mapping[str, int | None]) -> float:
+    total = sum(value or 0 for value in macs.values())
+    return sum(macs[node] or 0 for node in candidates) / total
+
+
+def _affordable(
+    candidates: Sequence[str], share: Mapping[str, float], once: float, budget: float, samples: int
+) -> tuple[int, list[str]]:
+    """Return on how many samples the gains of which nodes can be measured."""
+    allowance = (budget - once) * samples
+
+    def price(measured: Sequence[str]) -> float:
+        return 1.0 + once + sum(share[node] for node in measured)
+
+    few = min(samples, int(allowance / price(candidates)))
+    if few:
+        return few, list(candidates)
+    for step in range(2, len(candidates)):
+        if price(candidates[::step]) <= allowance:
+            return 1, list(candidates[::step])
+    return 0, []
+
+
+def _filled(candidates: Sequence[str], gains: Mapping[str, float]) -> dict[str, float]:
+    """Interpolate the logarithm of the gain between measured nodes, in the graph's order."""
+    known = [position for position, node in enumerate(candidates) if gains.get(node)]
+    if not known:
+        return dict.fromkeys(candidates, 1.0)
+    logs = [math.log(gains[candidates[position]]) for position in known]
+    filled = np.exp(np.interp(np.arange(len(candidates)), known, logs))
+    return dict(zip(candidates, filled.tolist(), strict=True))

@@ -1,0 +1,98 @@
+"""What each node costs: the result of a sensitivity measurement."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from workbench.errors import PrecisionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+__all__ = ["NodeError", "Sensitivity"]
+
+
+@dataclass(frozen=True)
+class NodeError:
+    """What quantizing one node alone does to the model's outputs.
+
+    Parameters
+    ----------
+    node, op_type
+        The node.
+    sqnr_db
+        Of the worst output, in dB; infinite where nothing changes.
+    kl
+        Mean Kullback-Leibler divergence of the outputs' rows in nats; NaN where outputs have no rows, or not measured.
+    task
+        The figure of the callback; `None` without one.
+    """
+
+    node: str
+    op_type: str
+    sqnr_db: float
+    kl: float = math.nan
+    task: float | None = None
+
+    @property
+    def noise(self) -> float:
+        """Noise power over signal power, the inverse of the SQNR."""
+        return float(10.0 ** (-self.sqnr_db / 10.0))
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What each quantizable node costs in end-to-end error.
+
+    Parameters
+    ----------
+    errors
+        One entry a node, in graph order.
+    kind
+        ``exact``: measured. ``quick``: estimated.
+    samples
+        How many samples it is of.
+    forwards
+        Multiply-accumulates that were run, in forward passes a sample; NaN where the model's are unknown.
+    seconds
+        Wall time.
+    resumed
+        How many entries were taken from a journal.
+    """
+
+    errors: tuple[NodeError, ...]
+    kind: Literal["exact", "quick"]
+    samples: int
+    forwards: float
+    seconds: float
+    resumed: int = 0
+
+    def __getitem__(self, node: str) -> NodeError:
+        found = next((error for error in self.errors if error.node == node), None)
+        if found is None:
+            raise PrecisionError("its sensitivity was not measured", where=node, fix="Name a node of the table.")
+        return found
+
+    def ranking(self, by: Literal["sqnr", "kl", "task"] = "sqnr") -> list[str]:
+        """Return the nodes, the one that hurts most first; ties keep the graph's order."""
+        keys: dict[str, Callable[[NodeError], float]] = {
+            "sqnr": lambda error: error.sqnr_db,
+            "kl": lambda error: -error.kl,
+            "task": lambda error: math.nan if error.task is None else error.task,
+        }
+        return [error.node for error in sorted(self.errors, key=keys[by])]
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a node, the one that hurts most first."""
+        import pandas as pd
+
+        columns = ["node", "op", "sqnr_db", "kl", "task"]
+        rows = [(e.node, e.op_type, e.sqnr_db, e.kl, e.task) for e in self.errors]
+        table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
+        table = table.dropna(axis="columns", how="all")
+        ordered: pd.DataFrame = table.sort_values("sqnr_db", kind="stable", ignore_index=True)
+        return ordered

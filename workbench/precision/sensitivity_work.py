@@ -1,0 +1,113 @@
+"""The work of an exact sensitivity: run the model once, then each node and what lies downstream of it again."""
+
+from __future__ import annotations
+
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx
+
+from workbench.backends.compare import real_rows
+from workbench.backends.onnxruntime import Session
+from workbench.calibration.samples import feeds
+from workbench.graph.load import from_proto
+from workbench.graph.selectors import nodes
+from workbench.precision.lowering import lower
+from workbench.precision.plan import PrecisionPlan
+from workbench.precision.sensitivity_cut import cut, extract
+from workbench.precision.sensitivity_errors import ErrorSum
+from workbench.precision.sensitivity_result import NodeError
+from workbench.precision.sensitivity_store import ActivationStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Executor
+
+    from workbench.calibration.samples import Array, Samples
+    from workbench.graph.model import Model
+    from workbench.precision.sensitivity_cut import Cut
+    from workbench.precision.sensitivity_errors import Outputs, TaskMetric
+
+__all__ = ["Work", "quantized_alone"]
+
+
+def quantized_alone(model: Model, node: str, ranges: Mapping[str, float]) -> Model:
+    """Return the model with one node in INT8 and all others as they are."""
+    plan = PrecisionPlan().with_rule(str(nodes(node)), "int8")
+    return lower(model, plan.resolve(model), ranges).model
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker has to know besides the model and the nodes; see `workbench.precision.sensitivity.exact`."""
+
+    ranges: Mapping[str, float]
+    samples: Samples
+    batch: int
+    task: TaskMetric | None
+    memory: int
+
+    def here(self, model: Model, candidates: Sequence[str]) -> Iterator[NodeError]:
+        """Yield the error of each node as soon as it is measured, in the order given."""
+        if not candidates:
+            return
+        cuts = [cut(model, node) for node in candidates]
+        with ActivationStore(self.memory) as store:
+            reference = _Reference(self, model, cuts, store)
+            for part in cuts:
+                yield reference.error(part)
+
+    def spread(self, model: Model, groups: Sequence[Sequence[str]], executor: Executor) -> Iterator[NodeError]:
+        """Yield the errors of groups of nodes as the executor finishes them."""
+        content = model.to_bytes()
+        futures = [executor.submit(_remote, self, content, list(group)) for group in groups]
+        try:
+            for future in as_completed(futures):
+                yield from future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _remote(work: Work, content: bytes, candidates: list[str]) -> list[NodeError]:
+    return list(work.here(from_proto(onnx.load_from_string(content)), candidates))
+
+
+class _Reference:
+    """The floating-point run: what it computed at the cuts and at the end is in the store."""
+
+    def __init__(self, work: Work, model: Model, cuts: Sequence[Cut], store: ActivationStore) -> None:
+        self._work, self._model, self._store = work, model, store
+        self._outputs = [tensor.name for tensor in model.outputs]
+        self._runs: list[tuple[int, int]] = []
+        fed = {tensor.name for tensor in model.inputs}
+        wanted = dict.fromkeys([*(name for part in cuts for name in part.boundary), *self._outputs])
+        session = Session(model, outputs=[name for name in wanted if name not in fed])
+        self._dtypes = {}
+        for feed in feeds(work.samples, model, batch=work.batch):
+            arrays = {**feed.arrays, **session.run(feed.arrays)}
+            self._dtypes = {name: array.dtype for name, array in arrays.items()}
+            store.put(len(self._runs), {name: arrays[name] for name in wanted})
+            self._runs.append((feed.count, feed.size))
+
+    def error(self, part: Cut) -> NodeError:
+        """Run what lies downstream of a node with the node in INT8."""
+        changed = quantized_alone(self._model, part.node, self._work.ranges)
+        session = Session(extract(changed, part, self._dtypes)) if part.outputs else None
+        total = ErrorSum()
+        outcomes: list[Outputs] = []
+        for run, (count, size) in enumerate(self._runs):
+            before = self._real(self._store.get(run, self._outputs), count, size)
+            result = {} if session is None else session.run(self._store.get(run, part.boundary))
+            after = {**before, **self._real(result, count, size)}
+            total.update(before, after)
+            if self._work.task is not None:
+                outcomes.append(after)
+        task = None if self._work.task is None else float(self._work.task(outcomes))
+        op_type = self._model.top_nodes[part.node].op_type
+        return NodeError(part.node, op_type, total.sqnr_db, total.mean_kl, task)
+
+    @staticmethod
+    def _real(arrays: Mapping[str, Array], count: int, size: int) -> dict[str, Array]:
+        return {name: real_rows(array, count, size) for name, array in arrays.items()}
