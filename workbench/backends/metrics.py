@@ -67,10 +67,10 @@ class Difference:
         self.nonfinite += int((np.isfinite(a) & ~np.isfinite(b)).sum())
         a, b = a[both], b[both]
         error = a - b
-        self.signal += float(a @ a)
-        self.other += float(b @ b)
-        self.product += float(a @ b)
-        self.noise += float(error @ error)
+        self.signal += float(np.square(a).sum())
+        self.other += float(np.square(b).sum())
+        self.product += float((a * b).sum())
+        self.noise += float(np.square(error).sum())
         self.max_error = max(self.max_error, float(np.abs(error).max(initial=0.0)))
 
     @property

@@ -44,6 +44,10 @@ class ActivationStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget everything and remove the files."""
         self._arrays.clear()
         self._files.clear()
         if self._folder is not None:

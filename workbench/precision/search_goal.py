@@ -1,0 +1,164 @@
+"""What a plan has to reach, and the real evaluation that says whether it does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from workbench.backends.compare import real_rows, scores_of
+from workbench.backends.metrics import top1_hits
+from workbench.backends.onnxruntime import Session
+from workbench.calibration.samples import feeds
+from workbench.errors import PrecisionError
+from workbench.precision.sensitivity_errors import ErrorSum
+from workbench.precision.sensitivity_store import ActivationStore
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from workbench.calibration.samples import Feed, Samples
+    from workbench.graph.model import Model
+    from workbench.precision.sensitivity_errors import Outputs, TaskMetric
+
+__all__ = ["Evaluator", "Goal", "Measured"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one evaluation on all samples gave.
+
+    Parameters
+    ----------
+    sqnr_db
+        Of the worst output.
+    kl
+        Mean divergence of the outputs' rows in nats; NaN where they have none.
+    figure
+        What the goal is about: SQNR, top-1 drop in percentage points, or the callback's value.
+    """
+
+    sqnr_db: float
+    kl: float
+    figure: float
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A condition on the tuned model; exactly one bound.
+
+    Parameters
+    ----------
+    metric
+        ``sqnr_db`` (of the worst output), ``top1_drop`` (percentage points; needs `labels`), or a function of the
+        outputs of all runs in the order of the samples.
+    at_least, at_most
+        The bound.
+    labels
+        One class index a sample.
+
+    Raises
+    ------
+    PrecisionError
+        Not one bound, or labels are missing.
+    """
+
+    metric: Literal["sqnr_db", "top1_drop"] | TaskMetric
+    at_least: float | None = None
+    at_most: float | None = None
+    labels: npt.NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.at_least is None) == (self.at_most is None):
+            raise PrecisionError("a goal has one bound", where=self.name, fix="Give at_least or at_most.")
+        if self.metric == "top1_drop" and self.labels is None:
+            raise PrecisionError("top-1 needs labels", where=self.name, fix="Give one class index a sample.")
+
+    def __str__(self) -> str:
+        return f"{self.name} <= {self.at_most:g}" if self.at_most is not None else f"{self.name} >= {self.at_least:g}"
+
+    @property
+    def name(self) -> str:
+        """The metric's name."""
+        return self.metric if isinstance(self.metric, str) else getattr(self.metric, "__name__", "task")
+
+    def holds(self, figure: float) -> bool:
+        """Say whether a figure meets the bound; NaN never does."""
+        return figure <= self.at_most if self.at_most is not None else figure >= (self.at_least or 0.0)
+
+    def merit(self, measured: Measured) -> tuple[float, float]:
+        """Return what is more for the better of two evaluations: the figure first, SQNR where they tie."""
+        figure = -measured.figure if self.at_most is not None else measured.figure
+        return (-math.inf if math.isnan(figure) else figure, measured.sqnr_db)
+
+
+class Evaluator:
+    """Runs models on all samples and measures them against one reference.
+
+    Parameters
+    ----------
+    reference
+        The floating-point model; it runs once.
+    samples, batch
+        What to run.
+    goal
+        What is asked for.
+    memory
+        Bytes of the reference's outputs to keep in memory; the rest lies in temporary files.
+    """
+
+    def __init__(self, reference: Model, samples: Samples, goal: Goal, *, batch: int, memory: int) -> None:
+        self._samples, self._batch, self._goal = samples, batch, goal
+        self._outputs = [tensor.name for tensor in reference.outputs]
+        self._model = reference
+        self._store = ActivationStore(memory)
+        hits = 0
+        session = Session(reference)
+        for run, feed in enumerate(feeds(samples, reference, batch=batch)):
+            result = session.run(feed.arrays)
+            self._store.put(run, result)
+            if goal.metric == "top1_drop":
+                hits += self._hits(result, feed)
+        self._reference_hits = hits
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._store.close()
+
+    def __call__(self, model: Model) -> Measured:
+        """Run a model on all samples."""
+        session = Session(model)
+        total, hits = ErrorSum(), 0
+        outcomes: list[Outputs] = []
+        for run, feed in enumerate(feeds(self._samples, self._model, batch=self._batch)):
+            result = session.run(feed.arrays)
+            before = self._store.get(run, self._outputs)
+            real = [
+                {name: real_rows(array, feed.count, feed.size) for name, array in arrays.items()}
+                for arrays in (before, result)
+            ]
+            total.update(*real)
+            if self._goal.metric == "top1_drop":
+                hits += self._hits(result, feed)
+            elif not isinstance(self._goal.metric, str):
+                outcomes.append(real[1])
+        if self._goal.metric == "sqnr_db":
+            figure = total.sqnr_db
+        elif self._goal.metric == "top1_drop":
+            figure = 100.0 * (self._reference_hits - hits) / len(self._samples)
+        else:
+            figure = float(self._goal.metric(outcomes))
+        return Measured(total.sqnr_db, total.mean_kl, figure)
+
+    def _hits(self, result: Outputs, feed: Feed) -> int:
+        labels = self._goal.labels
+        if labels is None or len(labels) != len(self._samples):
+            raise PrecisionError(
+                f"{0 if labels is None else len(labels)} labels for {len(self._samples)} samples",
+                fix="Give one class index a sample.",
+            )
+        return top1_hits(scores_of(result, feed, self._model), labels[feed.first : feed.first + feed.count])
