@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from workbench.calibration.samples import feeds
-from workbench.errors import PrecisionError, SamplesError
+from workbench.errors import SamplesError
 from workbench.graph.cost import costs
 from workbench.precision.sensitivity_cut import cut
+from workbench.precision.sensitivity_graft import all_quantized
 from workbench.precision.sensitivity_journal import Journal
 from workbench.precision.sensitivity_result import NodeError, Sensitivity
 from workbench.precision.sensitivity_work import Work
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from workbench.precision.plan import PrecisionPlan
     from workbench.precision.sensitivity_errors import TaskMetric
 
-__all__ = ["DEFAULT_MEMORY", "candidates_of", "check_candidates", "downstream_share", "exact", "measured_macs"]
+__all__ = ["DEFAULT_MEMORY", "candidates_of", "downstream_share", "exact", "measured_macs"]
 
 DEFAULT_MEMORY = 1 << 30
 """Bytes of activations kept in memory; what is beyond lies on disk."""
@@ -90,19 +91,19 @@ def exact(
         ONNX Runtime fails.
     """
     began = time.perf_counter()
-    check_candidates(model, candidates, samples)
+    lowered = all_quantized(model, candidates, ranges)
     about = _about(model, ranges, samples, batch, task)
     book = None if journal is None else Journal(journal, about)
     known = {entry["node"]: NodeError(**entry) for entry in (book.entries if book else ())}
     left = [node for node in candidates if node not in known]
-    work = Work(ranges=dict(ranges), samples=samples, batch=batch, task=task, memory=memory)
+    work = Work(samples=samples, batch=batch, task=task, memory=memory)
     macs = measured_macs(model, samples)
     share = {node: downstream_share(model, node, macs) for node in left}
     if executor is None:
-        groups, results = [left] if left else [], work.here(model, left)
+        groups, results = [left] if left else [], work.here(model, lowered, left)
     else:
         groups = _deal(left, share, parts)
-        results = work.spread(model, groups, executor)
+        results = work.spread(model, lowered, groups, executor)
     for error in progress(results, total=len(left), doing="measuring sensitivity"):
         known[error.node] = error
         if book is not None:
@@ -117,34 +118,22 @@ def exact(
     )
 
 
-def check_candidates(model: Model, candidates: Sequence[str], samples: Samples) -> None:
-    """Refuse nodes that cannot be INT8, and no samples at all.
+def measured_macs(model: Model, samples: Samples) -> dict[str, int | None]:
+    """Return the multiply-accumulates of each node of the main graph for the first sample, `None` where unknown.
 
     Raises
     ------
-    PrecisionError, SamplesError
-        See above.
+    SamplesError
+        There is no sample.
     """
-    from workbench.precision.placement import obstacle
-
-    for node in candidates:
-        if node not in model.nodes:
-            raise PrecisionError("there is no such node", where=node, fix="See wb.graph.nodes().")
-        reason = obstacle(model, node, model.nodes[node])
-        if reason is not None:
-            raise PrecisionError(f"it cannot be INT8: {reason}", where=node, fix="Leave it out.")
-    if not len(samples):
-        raise SamplesError("no samples to measure sensitivity on", fix="Give at least one.")
-
-
-def measured_macs(model: Model, samples: Samples) -> dict[str, int | None]:
-    """Return the multiply-accumulates of each node of the main graph for the first sample, `None` where unknown."""
     sizes: dict[str, int] = {}
     for feed in feeds(samples, model):
         for tensor in model.inputs:
             lengths = zip(tensor.shape or (), feed.arrays[tensor.name].shape, strict=False)
             sizes.update({axis: length for axis, length in lengths if isinstance(axis, str)})
         break
+    else:
+        raise SamplesError("no samples to measure sensitivity on", fix="Give at least one.")
     table = costs(model, sizes)
     return {node: table[node].macs for node in model.top_nodes}
 

@@ -20,10 +20,8 @@ from workbench.backends.metrics import sqnr_db
 from workbench.backends.onnxruntime import Session
 from workbench.calibration.samples import feeds, first_samples
 from workbench.errors import PrecisionError
-from workbench.graph.selectors import nodes
-from workbench.precision.lowering import lower
-from workbench.precision.plan import PrecisionPlan
-from workbench.precision.sensitivity import check_candidates, downstream_share, exact, measured_macs
+from workbench.precision.sensitivity import downstream_share, exact, measured_macs
+from workbench.precision.sensitivity_graft import all_quantized, graft
 from workbench.precision.sensitivity_result import NodeError, Sensitivity
 
 if TYPE_CHECKING:
@@ -71,7 +69,6 @@ def quick(
         The samples do not fit the model, or there are none.
     """
     began = time.perf_counter()
-    check_candidates(model, candidates, samples)
     macs = measured_macs(model, samples)
     share = {node: downstream_share(model, node, macs) for node in candidates}
     if None in macs.values() or not any(macs.values()):
@@ -115,37 +112,23 @@ def local_noise(
 
 def _with_copies(model: Model, candidates: Sequence[str], ranges: Mapping[str, float]) -> Model:
     """Return the model with quantized copies of nodes; its outputs are sums of squares, of noise and signal."""
-    plan = PrecisionPlan().with_rule(str(nodes(*candidates)), "int8")
-    lowered = lower(model, plan.resolve(model), ranges).model
+    lowered = all_quantized(model, candidates, ranges)
     whole = model.thaw()
     graph = whole.graph
-    known = {str(v.name): v for v in (*graph.inputs, *graph.initializers.values(), *_made(graph))}
     graph.outputs.clear()
-    wanted = set(candidates)
-    originals = {node.name: node for node in graph}
-    for name, value in lowered.initializers.items():
-        if name not in known:
-            known[name] = ir.Value(name=name, const_value=value.const_value, type=value.type, shape=value.shape)
-            graph.initializers.add(known[name])
-    for node in list(lowered.top_nodes.values()):
-        added = node.name not in originals
-        if not added and node.name not in wanted:
-            continue
+    for original, inputs in graft(graph, lowered, candidates):
         copy = ir.Node(
-            node.domain,
-            node.op_type,
-            [None if value is None else known[str(value.name)] for value in node.inputs],
-            attributes=list(node.attributes.values()),
-            num_outputs=len(node.outputs),
-            name=node.name if added else f"{node.name}/copy",
+            original.domain,
+            original.op_type,
+            inputs,
+            attributes=list(original.attributes.values()),
+            num_outputs=len(original.outputs),
+            name=f"{original.name}/copy",
         )
-        for mine, other in zip(copy.outputs, node.outputs, strict=True):
-            mine.name = other.name if added else f"{other.name}/copy"
-            if added:
-                known[str(mine.name)] = mine
+        for position, value in enumerate(copy.outputs):
+            value.name = f"{original.name}/copy/{position}"
         graph.append(copy)
-        if not added:
-            _compare(graph, str(node.name), originals[node.name].outputs[0], copy.outputs[0])
+        _compare(graph, str(original.name), original.outputs[0], copy.outputs[0])
     return model.replaced(whole)
 
 
@@ -159,10 +142,6 @@ def _compare(graph: ir.Graph, name: str, original: ir.Value, copy: ir.Value) -> 
         square.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
         graph.append(square)
         graph.outputs.append(square.outputs[0])
-
-
-def _made(graph: ir.Graph) -> list[ir.Value]:
-    return [value for node in graph for value in node.outputs]
 
 
 def _own_share(candidates: Sequence[str], macs: Mapping[str, int | None]) -> float:

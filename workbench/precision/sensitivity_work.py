@@ -12,11 +12,9 @@ from workbench.backends.compare import real_rows
 from workbench.backends.onnxruntime import Session
 from workbench.calibration.samples import feeds
 from workbench.graph.load import from_proto
-from workbench.graph.selectors import nodes
-from workbench.precision.lowering import lower
-from workbench.precision.plan import PrecisionPlan
 from workbench.precision.sensitivity_cut import cut, extract
 from workbench.precision.sensitivity_errors import ErrorSum
+from workbench.precision.sensitivity_graft import quantized_alone
 from workbench.precision.sensitivity_result import NodeError
 from workbench.precision.sensitivity_store import ActivationStore
 
@@ -29,39 +27,34 @@ if TYPE_CHECKING:
     from workbench.precision.sensitivity_cut import Cut
     from workbench.precision.sensitivity_errors import Outputs, TaskMetric
 
-__all__ = ["Work", "quantized_alone"]
-
-
-def quantized_alone(model: Model, node: str, ranges: Mapping[str, float]) -> Model:
-    """Return the model with one node in INT8 and all others as they are."""
-    plan = PrecisionPlan().with_rule(str(nodes(node)), "int8")
-    return lower(model, plan.resolve(model), ranges).model
+__all__ = ["Work"]
 
 
 @dataclass(frozen=True)
 class Work:
     """What a worker has to know besides the model and the nodes; see `workbench.precision.sensitivity.exact`."""
 
-    ranges: Mapping[str, float]
     samples: Samples
     batch: int
     task: TaskMetric | None
     memory: int
 
-    def here(self, model: Model, candidates: Sequence[str]) -> Iterator[NodeError]:
+    def here(self, model: Model, lowered: Model, candidates: Sequence[str]) -> Iterator[NodeError]:
         """Yield the error of each node as soon as it is measured, in the order given."""
         if not candidates:
             return
         cuts = [cut(model, node) for node in candidates]
         with ActivationStore(self.memory) as store:
-            reference = _Reference(self, model, cuts, store)
+            reference = _Reference(self, model, lowered, cuts, store)
             for part in cuts:
                 yield reference.error(part)
 
-    def spread(self, model: Model, groups: Sequence[Sequence[str]], executor: Executor) -> Iterator[NodeError]:
+    def spread(
+        self, model: Model, lowered: Model, groups: Sequence[Sequence[str]], executor: Executor
+    ) -> Iterator[NodeError]:
         """Yield the errors of groups of nodes as the executor finishes them."""
-        content = model.to_bytes()
-        futures = [executor.submit(_remote, self, content, list(group)) for group in groups]
+        contents = model.to_bytes(), lowered.to_bytes()
+        futures = [executor.submit(_remote, self, *contents, list(group)) for group in groups]
         try:
             for future in as_completed(futures):
                 yield from future.result()
@@ -70,15 +63,16 @@ class Work:
                 future.cancel()
 
 
-def _remote(work: Work, content: bytes, candidates: list[str]) -> list[NodeError]:
-    return list(work.here(from_proto(onnx.load_from_string(content)), candidates))
+def _remote(work: Work, original: bytes, quantized: bytes, candidates: list[str]) -> list[NodeError]:
+    model, lowered = (from_proto(onnx.load_from_string(content)) for content in (original, quantized))
+    return list(work.here(model, lowered, candidates))
 
 
 class _Reference:
     """The floating-point run: what it computed at the cuts and at the end is in the store."""
 
-    def __init__(self, work: Work, model: Model, cuts: Sequence[Cut], store: ActivationStore) -> None:
-        self._work, self._model, self._store = work, model, store
+    def __init__(self, work: Work, model: Model, lowered: Model, cuts: Sequence[Cut], store: ActivationStore) -> None:
+        self._work, self._model, self._lowered, self._store = work, model, lowered, store
         self._outputs = [tensor.name for tensor in model.outputs]
         self._runs: list[tuple[int, int]] = []
         fed = {tensor.name for tensor in model.inputs}
@@ -93,7 +87,7 @@ class _Reference:
 
     def error(self, part: Cut) -> NodeError:
         """Run what lies downstream of a node with the node in INT8."""
-        changed = quantized_alone(self._model, part.node, self._work.ranges)
+        changed = quantized_alone(self._model, self._lowered, part.node)
         session = Session(extract(changed, part, self._dtypes)) if part.outputs else None
         total = ErrorSum()
         outcomes: list[Outputs] = []

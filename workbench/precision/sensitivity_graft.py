@@ -1,0 +1,98 @@
+"""Take the quantized inputs of single nodes out of a lowered model and into the floating-point one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from workbench.errors import PrecisionError
+from workbench.graph.selectors import nodes
+from workbench.precision.lowering import lower
+from workbench.precision.plan import PrecisionPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from workbench.graph.model import Model
+
+__all__ = ["all_quantized", "graft", "quantized_alone"]
+
+
+def all_quantized(model: Model, candidates: Sequence[str], ranges: Mapping[str, float]) -> Model:
+    """Return the model with all of some nodes in INT8.
+
+    Raises
+    ------
+    PrecisionError
+        A node cannot be INT8, or a range is missing.
+    """
+    resolution = PrecisionPlan().with_rule(str(nodes(*candidates)), "int8").resolve(model)
+    for node in candidates:
+        if node not in resolution.decisions:
+            raise PrecisionError("there is no such node", where=node, fix="See wb.graph.nodes().")
+        if resolution[node].precision != "int8":
+            raise PrecisionError(f"it cannot be INT8: {'; '.join(resolution[node].reasons)}", where=node)
+    return lower(model, resolution, ranges).model
+
+
+def quantized_alone(model: Model, lowered: Model, node: str) -> Model:
+    """Return the model with one node as it is in the lowered one, and all others as they are."""
+    whole = model.thaw()
+    [(original, inputs)] = graft(whole.graph, lowered, [node])
+    for position, value in enumerate(inputs):
+        original.replace_input_with(position, value)
+    return model.replaced(whole)
+
+
+def graft(graph: ir.Graph, lowered: Model, wanted: Iterable[str]) -> list[tuple[ir.Node, list[ir.Value | None]]]:
+    """Add to a graph what the lowered one has before some nodes.
+
+    Parameters
+    ----------
+    graph
+        The floating-point graph, which is changed: Q/DQ pairs are added, read by nobody yet.
+    lowered
+        The same graph lowered. No node is renamed in it.
+    wanted
+        Nodes that both have.
+
+    Returns
+    -------
+    list
+        Each wanted node of `graph`, in its order, with the values it has to read to be as in `lowered`.
+    """
+    mine = {str(node.name): node for node in graph}
+    values = {str(value.name): value for value in (*graph.inputs, *graph.initializers.values())}
+    values.update({str(value.name): value for node in graph for value in node.outputs})
+    chosen = set(wanted)
+    return [
+        (mine[name], [None if v is None else _brought(graph, values, v, mine[name]) for v in node.inputs])
+        for name, node in lowered.top_nodes.items()
+        if name in chosen
+    ]
+
+
+def _brought(graph: ir.Graph, values: dict[str, ir.Value], value: ir.Value, before: ir.Node) -> ir.Value:
+    """Return the graph's own value of a name, made together with what it is computed from where it is new."""
+    name = str(value.name)
+    if name in values:
+        return values[name]
+    producer = value.producer()
+    if producer is None:
+        values[name] = ir.Value(name=name, const_value=value.const_value, type=value.type, shape=value.shape)
+        graph.initializers.add(values[name])
+        return values[name]
+    copy = ir.Node(
+        producer.domain,
+        producer.op_type,
+        [None if v is None else _brought(graph, values, v, before) for v in producer.inputs],
+        attributes=list(producer.attributes.values()),
+        num_outputs=len(producer.outputs),
+        name=producer.name,
+    )
+    for made, other in zip(copy.outputs, producer.outputs, strict=True):
+        made.name = other.name
+        values[str(other.name)] = made
+    graph.insert_before(before, copy)
+    return values[name]
