@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.calibration.methods import Method
+    from workbench.jobs import TuneResult
 
 __all__ = ["EXIT_GATE", "EXIT_INTERNAL", "EXIT_INTERRUPTED", "main"]
 
@@ -117,14 +118,63 @@ def tune(
         evaluation=eval_samples,
         runs=runs,
     )
-    click.echo(result.table())
+    return _report(result)
+
+
+@cli.command()
+@MODEL
+@click.option("--samples", required=True, type=click.Path(path_type=Path), help="An .npz, .npy or folder of images.")
+@click.option("--labels", type=click.Path(path_type=Path), help="One class index a sample: .npy, or text.")
+@click.option("--max-drop", type=float, help="Goal: percentage points of top-1 that may be lost (needs --labels).")
+@click.option("--min-sqnr", type=float, help="Goal: SQNR in dB that the worst output must reach.")
+@click.option("--method", type=click.Choice(METHODS), default="mse", show_default=True, help="Ranges to start with.")
+@click.option("--batch", default=1, show_default=True, help="Samples a run, where the model's batch is dynamic.")
+@PREPROCESS
+@click.option("--eval-samples", type=click.Path(path_type=Path), help="Evaluate on these; --labels belong to them.")
+@click.option("--exact", is_flag=True, help="Measure sensitivity exactly instead of estimating it.")
+@click.option("--runs", default=30, show_default=True, help="Timed runs of each model; 0 for none.")
+@OUT
+def search(
+    model: Path,
+    samples: Path,
+    labels: Path | None,
+    max_drop: float | None,
+    min_sqnr: float | None,
+    method: Method,
+    batch: int,
+    preprocess: str | None,
+    eval_samples: Path | None,
+    exact: bool,
+    runs: int,
+    out: Path,
+) -> int:
+    """Search the plan for MODEL with the most INT8 that reaches a goal, and say which nodes stay in floating point.
+
+    Writes tuned.onnx, recipe.yaml, report.json, report.html and search.json (every plan tried) into the folder --out.
+    """
+    from workbench.jobs import search_to
+
+    if (max_drop is None) == (min_sqnr is None):
+        raise click.UsageError("Give one goal: --max-drop (with --labels) or --min-sqnr.")
+    if max_drop is not None and labels is None:
+        raise click.UsageError("--max-drop is about top-1, which needs --labels; --min-sqnr works without.")
+    result, found = search_to(
+        out,
+        model,
+        samples,
+        labels=labels,
+        max_drop=max_drop,
+        min_sqnr=min_sqnr,
+        method=method,
+        batch=batch,
+        preprocessing=preprocess,
+        evaluation=eval_samples,
+        sensitivity="exact" if exact else "quick",
+        runs=runs,
+    )
+    click.echo(found.text())
     click.echo()
-    for verdict in result.verdicts:
-        value = "not measured" if verdict.value is None else f"{verdict.value:.3g}"
-        click.echo(f"gate {verdict.gate}: {value}, {'passed' if verdict.passed else 'FAILED'}")
-    for path in result.files:
-        click.echo(f"wrote {path}")
-    return 0 if result.passed else EXIT_GATE
+    return _report(result)
 
 
 @cli.command()
@@ -176,3 +226,15 @@ def doctor() -> None:
     click.echo()
     for backend in backends():
         click.echo(f"{backend.name:16} {'works' if backend.works else 'does not work'}: {backend.reason}")
+
+
+def _report(result: TuneResult) -> int:
+    """Print what a tuning came to, and return the exit code."""
+    click.echo(result.table())
+    click.echo()
+    for verdict in result.verdicts:
+        value = "not measured" if verdict.value is None else f"{verdict.value:.3g}"
+        click.echo(f"gate {verdict.gate}: {value}, {'passed' if verdict.passed else 'FAILED'}")
+    for path in result.files:
+        click.echo(f"wrote {path}")
+    return 0 if result.passed else EXIT_GATE

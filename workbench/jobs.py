@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from workbench.calibration.methods import DEFAULT_METHOD, Method
 from workbench.errors import RecipeError
 from workbench.files import prepare_folder, write_bytes, write_text
 from workbench.handoff.page import page
 from workbench.handoff.report import before_after, report, text_table
+from workbench.precision.search import MOST_TRIALS
 from workbench.recipe.document import CalibrateStep, Recipe
 from workbench.recipe.environment import environment
 from workbench.recipe.gates import Verdict, check_gates
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workbench.backends.compare import Comparison
+    from workbench.precision.search import SearchResult
     from workbench.session import PreprocessingLike
 
-__all__ = ["OUTPUTS", "Moved", "TuneResult", "recalibrate", "replay_to", "tune_to"]
+__all__ = ["OUTPUTS", "SEARCH_OUTPUTS", "Moved", "TuneResult", "recalibrate", "replay_to", "search_to", "tune_to"]
 
 OUTPUTS = ("tuned.onnx", "recipe.yaml", "report.json", "report.html")
+SEARCH_OUTPUTS = (*OUTPUTS, "search.json")
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,73 @@ def tune_to(
         wb.require("top1_drop", at_most=max_drop)
     if min_sqnr is not None:
         wb.require("sqnr_db", at_least=min_sqnr)
+    return _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+
+
+def search_to(
+    out: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    samples: object,
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    max_drop: float | None = None,
+    min_sqnr: float | None = None,
+    method: Method = DEFAULT_METHOD,
+    percentile: float = 99.99,
+    batch: int = 1,
+    preprocessing: PreprocessingLike = None,
+    evaluation: object = None,
+    sensitivity: Literal["quick", "exact"] = "quick",
+    most_trials: int = MOST_TRIALS,
+    runs: int = 30,
+) -> tuple[TuneResult, SearchResult]:
+    """Search the cheapest plan that reaches a goal; write what `tune_to` writes, and the search (`SEARCH_OUTPUTS`).
+
+    Parameters
+    ----------
+    max_drop, min_sqnr
+        The goal, exactly one: percentage points of top-1 that may be lost; SQNR in dB that the worst output must reach.
+    evaluation
+        What every trial is evaluated on; the calibration's samples where left out.
+    sensitivity, most_trials
+        See `Workbench.search`.
+    out, model, samples, labels, method, percentile, batch, preprocessing, runs
+        As for `tune_to`.
+
+    Raises
+    ------
+    WorkbenchError
+        Whatever is wrong with the input, or a goal out of reach, before anything is written.
+    """
+    folder = prepare_folder(out, SEARCH_OUTPUTS)
+    wb = open_model(model)
+    wb.prepare()
+    wb.calibrate(samples, method=method, percentile=percentile, batch=batch, preprocessing=preprocessing)
+    found = wb.search(
+        "sqnr_db" if max_drop is None else "top1_drop",
+        at_least=min_sqnr,
+        at_most=max_drop,
+        samples=evaluation,
+        labels=labels,
+        preprocessing=preprocessing,
+        sensitivity=sensitivity,
+        most_trials=most_trials,
+    )
+    result = _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+    trials = json.dumps(found.to_dict(), indent=1)
+    return replace(result, files=(*result.files, write_text(folder / "search.json", trials))), found
+
+
+def _finish(
+    wb: Workbench,
+    folder: Path,
+    evaluation: object,
+    *,
+    labels: str | os.PathLike[str] | None,
+    preprocessing: PreprocessingLike,
+    runs: int,
+) -> TuneResult:
+    """Lower, compare, check the gates and write."""
     wb.tune()
     comparison = wb.compare(evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
     verdicts = tuple(check_gates(wb.recipe.gates, comparison))

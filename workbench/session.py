@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
@@ -19,6 +19,10 @@ from workbench.graph.selectors import select as find
 from workbench.precision.lowering import Lowered, activation_tensors, lower, needed_opset
 from workbench.precision.plan import Precision, PrecisionPlan, Resolution
 from workbench.precision.presets import preset
+from workbench.precision.search import MOST_TRIALS, search
+from workbench.precision.search_cost import measured_costs, modelled_costs
+from workbench.precision.search_goal import Goal
+from workbench.precision.sensitivity import axis_lengths
 from workbench.precision.targets import parse_target
 from workbench.recipe.document import (
     CalibrateStep,
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     from workbench.calibration.statistics import Statistics
     from workbench.graph.edits.base import Edit, EditResult
     from workbench.graph.model import Model
+    from workbench.precision.search import SearchResult
+    from workbench.precision.sensitivity_errors import TaskMetric
 
 __all__ = ["Plan", "PreprocessingLike", "Workbench", "open_model", "open_recipe"]
 
@@ -339,6 +345,92 @@ class Workbench:
         indices = None if labels is None else load_labels(labels, len(data))
         reference = self.source if _same_interface(self.source, self.tuned) else self.model
         return compare(reference, self.tuned, data, labels=indices, batch=batch or used, runs=runs)
+
+    def search(
+        self,
+        metric: Literal["sqnr_db", "top1_drop"] | TaskMetric,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        samples: object = None,
+        labels: str | os.PathLike[str] | npt.NDArray[np.int64] | None = None,
+        batch: int | None = None,
+        preprocessing: PreprocessingLike = None,
+        sensitivity: Literal["quick", "exact"] = "quick",
+        latencies: Mapping[str, Mapping[str, float]] | None = None,
+        fallback: Precision = "fp32",
+        most_trials: int = MOST_TRIALS,
+    ) -> SearchResult:
+        """Find the cheapest plan that reaches a goal, and append its ranges and rules to the recipe.
+
+        Starts from the rules there are, or from the best practice. Every step is verified on all samples, with Q/DQ
+        computed as written. The goal becomes a gate of the recipe if it is one of the recipe's metrics.
+
+        Parameters
+        ----------
+        metric, at_least, at_most
+            The goal, as for `require`; or a function of the outputs of all runs, in the order of the samples.
+        samples
+            What to evaluate on; the calibration's samples where left out.
+        labels
+            One class index a sample, for ``top1_drop``.
+        batch
+            Samples a run for a model of dynamic batch; the calibration's where left out.
+        preprocessing
+            For a folder of images.
+        sensitivity
+            ``quick`` (a few forward passes a sample) or ``exact``.
+        latencies
+            Node to precision to measured milliseconds; where left out, bytes and MACs decide.
+        fallback
+            What a node gets that cannot be INT8.
+        most_trials
+            Evaluations after which the best plan found is taken.
+
+        Raises
+        ------
+        PrecisionError
+            Not even `fallback` everywhere reaches the goal, or the goal is no goal.
+        RecipeError
+            There are no samples, or nothing was calibrated.
+        """
+        data, used = self._samples or (None, 1)
+        if samples is not None:
+            data = self.open_samples(samples, preprocessing=preprocessing)
+        if data is None or not self.ranges:
+            raise RecipeError("there are no ranges to search with", fix="Calibrate first: wb.calibrate(samples).")
+        indices = None if labels is None else load_labels(labels, len(data))
+        sizes = axis_lengths(self.model, data)
+        costs = modelled_costs(self.model, sizes) if latencies is None else measured_costs(self.model, latencies, sizes)
+        rules = self.plan.rules if self.plan.rules.rules else preset("int8")
+        result = search(
+            self.model,
+            data,
+            Goal(metric, at_least=at_least, at_most=at_most, labels=indices),
+            ranges=self.ranges,
+            costs=costs,
+            statistics=self.statistics,
+            plan=rules,
+            fallback=fallback,
+            sensitivity=sensitivity,
+            reference=self.source if _same_interface(self.source, self.model) else self.model,
+            batch=batch or used,
+            most_trials=most_trials,
+        )
+        self._take(result)
+        return result
+
+    def _take(self, result: SearchResult) -> None:
+        """Append what a search found: ranges that are not the calibrated ones, rules, and the gate."""
+        for tensor, amax in result.chosen.ranges.items():
+            if amax != self.ranges.get(tensor):
+                self.set_range(tensor, amax)
+        for rule in result.chosen.plan.rules[len(self.plan.rules.rules) :]:
+            self.plan.set(rule.select, rule.precision)
+        goal = result.goal
+        gates = [(gate.metric, gate.at_most, gate.at_least) for gate in self.recipe.gates]
+        if isinstance(goal.metric, str) and (goal.metric, goal.at_most, goal.at_least) not in gates:
+            self.require(goal.metric, at_most=goal.at_most, at_least=goal.at_least)
 
     def open_samples(self, source: object, *, preprocessing: PreprocessingLike = None) -> Samples:
         """Open samples for this model; see `workbench.calibration.sources.open_samples`."""

@@ -10,9 +10,10 @@ Errors of single nodes do not add up to the error of a plan, so they only say in
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.calibration.methods import METHODS
 from workbench.calibration.methods import ranges as ranges_of
@@ -131,6 +132,29 @@ class SearchResult:
         table: pd.DataFrame = pd.DataFrame(rows)
         return table
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the ranges as plain values; infinite figures as ``None``."""
+        return {
+            "goal": str(self.goal),
+            "costs": "measured" if self.costs.measured else "bytes and MACs",
+            "chosen": self.trials.index(self.chosen),
+            "front": [self.trials.index(trial) for trial in self.front],
+            "trials": [
+                {
+                    "move": trial.move,
+                    "figure": _plain(trial.measured.figure),
+                    "sqnr_db": _plain(trial.measured.sqnr_db),
+                    "int8_macs": trial.share,
+                    "cost_ms": trial.cost_ms,
+                    "in_float": sorted(trial.demoted),
+                    "passed": trial.passed,
+                }
+                for trial in self.trials
+            ],
+            "rules": [str(rule) for rule in self.chosen.plan.rules],
+            "seconds": self.seconds,
+        }
+
     def text(self) -> str:
         """Say in a few lines what was found and what the rules are."""
         kind = "measured" if self.costs.measured else "by the model of bytes and MACs"
@@ -142,6 +166,10 @@ class SearchResult:
             *(f"{position}. {rule}" for position, rule in enumerate(chosen.plan.rules)),
         ]
         return "\n".join(lines)
+
+
+def _plain(figure: float) -> float | None:
+    return figure if math.isfinite(figure) else None
 
 
 def pareto_front(trials: Sequence[Trial], merit: Callable[[Measured], tuple[float, float]]) -> tuple[Trial, ...]:

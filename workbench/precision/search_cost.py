@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench.graph.model import Model
     from workbench.precision.plan import Precision, Resolution
 
-__all__ = ["BANDWIDTH", "MACS_A_SECOND", "NodeCosts", "modelled_costs"]
+__all__ = ["BANDWIDTH", "MACS_A_SECOND", "NodeCosts", "measured_costs", "modelled_costs"]
 
 MACS_A_SECOND: Mapping[str, float] = {"fp32": 78e12, "fp16": 156e12, "bf16": 156e12, "int8": 312e12, "fp8": 312e12}
 """Dense multiply-accumulates a second of an A100 (data sheet: TF32 156, FP16 and BF16 312 TFLOPS, INT8 624 TOPS; a MAC
@@ -71,6 +71,22 @@ class NodeCosts:
         """Return the share of the model's multiply-accumulates that some nodes have, 0 to 1."""
         whole = sum(self.macs.values())
         return sum(self.macs.get(node, 0) for node in addresses) / whole if whole else 0.0
+
+
+def measured_costs(
+    model: Model, milliseconds: Mapping[str, Mapping[str, float]], sizes: Mapping[str, int] | None = None
+) -> NodeCosts:
+    """Return costs from measured latencies: node to precision to milliseconds.
+
+    Raises
+    ------
+    PrecisionError
+        A latency is of a node that the model does not have.
+    """
+    unknown = sorted(milliseconds.keys() - model.nodes.keys())
+    if unknown:
+        raise PrecisionError("a latency of no node of this model", where=unknown[0], fix="See wb.graph.nodes().")
+    return NodeCosts(milliseconds, modelled_costs(model, sizes).macs, measured=True)
 
 
 def modelled_costs(model: Model, sizes: Mapping[str, int] | None = None) -> NodeCosts:

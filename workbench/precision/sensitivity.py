@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workbench.precision.plan import PrecisionPlan
     from workbench.precision.sensitivity_errors import TaskMetric
 
-__all__ = ["DEFAULT_MEMORY", "candidates_of", "downstream_share", "exact", "measured_macs"]
+__all__ = ["DEFAULT_MEMORY", "axis_lengths", "candidates_of", "downstream_share", "exact", "measured_macs"]
 
 DEFAULT_MEMORY = 1 << 30
 """Bytes of activations kept in memory; what is beyond lies on disk."""
@@ -118,6 +118,24 @@ def exact(
     )
 
 
+def axis_lengths(model: Model, samples: Samples) -> dict[str, int]:
+    """Return the lengths that the inputs' symbolic axes have for the first sample, by name.
+
+    Raises
+    ------
+    SamplesError
+        There is no sample.
+    """
+    for feed in feeds(samples, model):
+        return {
+            axis: length
+            for tensor in model.inputs
+            for axis, length in zip(tensor.shape or (), feed.arrays[tensor.name].shape, strict=False)
+            if isinstance(axis, str)
+        }
+    raise SamplesError("no samples to measure on", fix="Give at least one.")
+
+
 def measured_macs(model: Model, samples: Samples) -> dict[str, int | None]:
     """Return the multiply-accumulates of each node of the main graph for the first sample, `None` where unknown.
 
@@ -126,15 +144,7 @@ def measured_macs(model: Model, samples: Samples) -> dict[str, int | None]:
     SamplesError
         There is no sample.
     """
-    sizes: dict[str, int] = {}
-    for feed in feeds(samples, model):
-        for tensor in model.inputs:
-            lengths = zip(tensor.shape or (), feed.arrays[tensor.name].shape, strict=False)
-            sizes.update({axis: length for axis, length in lengths if isinstance(axis, str)})
-        break
-    else:
-        raise SamplesError("no samples to measure sensitivity on", fix="Give at least one.")
-    table = costs(model, sizes)
+    table = costs(model, axis_lengths(model, samples))
     return {node: table[node].macs for node in model.top_nodes}
 
 
