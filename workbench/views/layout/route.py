@@ -1,0 +1,40 @@
+"""Step 6: the points of every edge, from the foot of its tail to the top of its head, clear of all other nodes."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Point", "ports"]
+
+Point = tuple[float, float]
+
+_INSET = 8.0
+_NEAR = 9.0
+
+
+def ports(wanted: Sequence[float], low: float, high: float) -> list[float]:
+    """Return x on one side of a box for each edge that wants to meet it at `wanted`, in order and not too close.
+
+    Parameters
+    ----------
+    wanted
+        Where each edge comes from or goes to, in any order.
+    low, high
+        The ends of the side.
+    """
+    inset = min(_INSET, (high - low) / 2)
+    low, high = low + inset, high - inset
+    near = min(_NEAR, (high - low) / max(len(wanted) - 1, 1))
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    x = [min(max(value, low), high) for value in wanted]
+    for before, after in itertools.pairwise(order):
+        x[after] = max(x[after], x[before] + near)
+    ceiling = high
+    for index in reversed(order):
+        x[index] = min(x[index], ceiling)
+        ceiling = x[index] - near
+    return x
