@@ -163,7 +163,7 @@ def test_nothing_and_one_box() -> None:
 
 @given(st.lists(st.floats(-200, 200), min_size=1, max_size=12))
 def test_ports_keep_order_and_distance_inside_the_side(wanted) -> None:
-    x = ports(wanted, -50, 50)
+    x = ports(wanted, wanted, -50, 50)
     assert all(-42 - 1e-6 <= value <= 42 + 1e-6 for value in x)
     order = sorted(range(len(x)), key=wanted.__getitem__)
     near = min(9, 84 / max(len(x) - 1, 1))

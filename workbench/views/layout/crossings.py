@@ -53,8 +53,8 @@ def reduce_crossings(graph: Proper, *, sweeps: int = _SWEEPS) -> int:
                 idle += 1
             if fewest == 0 or idle > _PATIENCE:
                 break
-            key = _median if sweep % 4 < 2 else _barycenter  # noqa: PLR2004 (two sweeps of each, in turn)
-            flip = sweep % 8 >= 4  # noqa: PLR2004 (ties turned round every other four)
+            key = _median if sweep % 4 < 2 else _barycenter
+            flip = sweep % 8 >= 4
             _sweep(graph, layers, place, (key, flip), downwards=sweep % 2 == 0)
             _swap(graph, layers, place, flip=flip)
         if fewest == 0:
@@ -121,7 +121,7 @@ def _median(ends: list[int]) -> float:
     middle = len(ends) // 2
     if len(ends) % 2:
         return ends[middle]
-    if len(ends) == 2:  # noqa: PLR2004
+    if len(ends) == 2:
         return (ends[0] + ends[1]) / 2
     left, right = ends[middle - 1] - ends[0], ends[-1] - ends[middle]
     if left + right == 0:

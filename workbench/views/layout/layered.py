@@ -61,6 +61,7 @@ def layered(
     *,
     first: Iterable[int] = (),
     last: Iterable[int] = (),
+    docks: Sequence[tuple[float | None, float | None]] | None = None,
     gaps: Gaps | None = None,
 ) -> Layout:
     """Lay a directed graph out in layers from top to bottom; the same input always gives the same drawing.
@@ -74,6 +75,9 @@ def layered(
         Pairs (tail, head) of box numbers; no self-loops.
     first, last
         Boxes to keep in a layer of their own at the top and at the bottom.
+    docks
+        Per edge where it has to leave its tail and to meet its head, in pixels right of the box's centre; None where
+        that is free.
     """
     gaps = gaps or Gaps()
     count = len(widths)
@@ -96,7 +100,12 @@ def layered(
     half = [height / 2 for height in heights]
     spans = [(at - wide / 2, at + wide / 2) for at, wide in zip(x, breadth, strict=True)]
     paths = []
-    for chain, start, end in zip(graph.chains, _meet(graph, spans, 0), _meet(graph, spans, -1), strict=True):
+    fixed = [
+        dock[::-1] if turn else dock for dock, turn in zip(docks or [(None, None)] * len(edges), turned, strict=True)
+    ]
+    starts = _meet(graph, spans, [dock[0] for dock in fixed], 0)
+    ends = _meet(graph, spans, [dock[1] for dock in fixed], -1)
+    for chain, start, end in zip(graph.chains, starts, ends, strict=True):
         tail, head = chain[0], chain[-1]
         path = [(start, y[tail] + half[tail]), (start, feet[layer[tail]])]
         for step, node in enumerate(chain[1:-1], layer[tail] + 1):
@@ -127,19 +136,27 @@ def _bands(graph: Proper, heights: Sequence[float], gaps: Gaps, x: Sequence[floa
     return tops, feet
 
 
-def _meet(graph: Proper, spans: Sequence[tuple[float, float]], end: int) -> list[float]:
+def _meet(graph: Proper, spans: Sequence[tuple[float, float]], docks: Sequence[float | None], end: int) -> list[float]:
     """Return x where every edge leaves its tail (`end` 0) or meets its head (`end` -1)."""
     at: dict[int, list[int]] = {}
     for index, chain in enumerate(graph.chains):
         at.setdefault(chain[end], []).append(index)
     meets = [0.0] * len(graph.chains)
-    for node, members in at.items():
+    for node, everyone in at.items():
         low, high = spans[node]
-        wanted = []
+        members = []
+        for index in everyone:
+            dock = docks[index]
+            if dock is None:
+                members.append(index)
+            else:
+                meets[index] = (low + high) / 2 + dock
+        wanted, rank = [], []
         for index in members:
             left, right = spans[graph.chains[index][1 if end == 0 else -2]]
             # Where both boxes face each other the edge runs straight down the middle of what they share.
-            wanted.append(min(max((max(low, left) + min(high, right)) / 2, low), high))
-        for index, value in zip(members, ports(wanted, low, high), strict=True):
+            wanted.append((max(low, left) + min(high, right)) / 2)
+            rank.append((left + right) / 2)
+        for index, value in zip(members, ports(wanted, rank, low, high), strict=True):
             meets[index] = value
     return meets

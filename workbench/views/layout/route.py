@@ -16,20 +16,22 @@ _INSET = 8.0
 _NEAR = 9.0
 
 
-def ports(wanted: Sequence[float], low: float, high: float) -> list[float]:
+def ports(wanted: Sequence[float], rank: Sequence[float], low: float, high: float) -> list[float]:
     """Return x on one side of a box for each edge that wants to meet it at `wanted`, in order and not too close.
 
     Parameters
     ----------
     wanted
-        Where each edge comes from or goes to, in any order.
+        Where each edge would like to meet the box.
+    rank
+        What their order from left to right goes by: where they come from or go to.
     low, high
         The ends of the side.
     """
     inset = min(_INSET, (high - low) / 2)
     low, high = low + inset, high - inset
     near = min(_NEAR, (high - low) / max(len(wanted) - 1, 1))
-    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    order = sorted(range(len(wanted)), key=rank.__getitem__)
     x = [min(max(value, low), high) for value in wanted]
     for before, after in itertools.pairwise(order):
         x[after] = max(x[after], x[before] + near)

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import importlib.util
+import io
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from workbench.graph.load import load_model
+from workbench.views.graph_ops import Network, Op, network_of
+from workbench.views.graph_overlay import Overlay
+from workbench.views.graph_picture import GraphPicture
+from workbench.views.graph_scene import clip, scene, text_width
+from workbench.views.mime import PNG_MAX_HEIGHT, png_size
+from workbench.views.theme import DARK, LIGHT
+
+_here = Path(__file__).parent
+_spec = importlib.util.spec_from_file_location("graphs", _here / "graphs.py")
+graphs = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(graphs)
+_spec = importlib.util.spec_from_file_location("drawing", _here / "layout/drawing.py")
+drawing = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(drawing)
+
+SVG = "{http://www.w3.org/2000/svg}"
+REAL = ["yolox_nano", "vit_mnist_selftrained", "silero_vad_16k_op15", "agllnet_256"]
+
+
+def picture(layers=6, **options) -> GraphPicture:
+    result = GraphPicture(graphs.decoder(layers), "a decoder", **options)
+    result.shown = result.scopes.expand(result.shown, "layers.2/attn")
+    return result
+
+
+def inside(root: ET.Element) -> None:
+    """Everything drawn lies on the picture."""
+    width, height = float(root.get("width")), float(root.get("height"))
+    for rect in root.iter(f"{SVG}rect"):
+        assert float(rect.get("x", 0)) >= 0
+        assert float(rect.get("x", 0)) + float(rect.get("width")) <= width + 0.1
+        assert float(rect.get("y", 0)) + float(rect.get("height")) <= height + 0.1
+    for text in root.iter(f"{SVG}text"):
+        wide = text_width(text.text or "", float(text.get("font-size")))
+        left = float(text.get("x")) - {"middle": wide / 2, "start": 0, "end": wide}[text.get("text-anchor")]
+        assert left >= -0.1, text.text
+        assert left + wide <= width + 0.1, text.text
+    for path in root.iter(f"{SVG}path"):
+        first = [float(n) for n in re.findall(r"-?[\d.]+", path.get("d"))[:2]]
+        assert 0 <= first[0] <= width
+        assert 0 <= first[1] <= height
+
+
+@pytest.mark.parametrize("theme", ["auto", "light", "dark"])
+def test_the_svg_is_whole_and_nothing_is_clipped(theme) -> None:
+    root = ET.fromstring(picture().svg(theme))  # noqa: S314
+    inside(root)
+    assert root.get("aria-label") == "a decoder"
+
+
+def test_a_fixed_theme_needs_no_css_and_auto_follows_the_reader() -> None:
+    view = picture()
+    assert "var(" not in view.svg("dark")
+    assert DARK.paper in view.svg("dark")
+    assert LIGHT.paper in view.svg("light")
+    assert "prefers-color-scheme" in view.svg("auto")
+
+
+def test_text_fits_its_card() -> None:
+    view = picture()
+    for card in scene(view.panel()).cards:
+        assert text_width(card.label, 12) <= card.width
+        assert text_width(card.note, 10.5) <= card.width
+
+
+def test_long_names_lose_their_middle() -> None:
+    short = clip("/encoder/layers.0/self_attention/value/MatMul_with_bias", 12, 120)
+    assert text_width(short, 12) <= 120
+    assert short.startswith("/enc")
+    assert short.endswith("bias")
+    assert clip("short", 12, 120) == "short"
+
+
+def test_names_are_escaped() -> None:
+    ops = [Op('<a> & "b"', "Relu", ("x",), ("<y>",)), Op("n", "Relu", ("<y>",), ("z",))]
+    view = GraphPicture(Network(ops, ["x"], ["z"]), "<model> & co")
+    ET.fromstring(view.svg())  # noqa: S314
+    assert "<title>&lt;model&gt; &amp; co</title>" in view.html()
+
+
+def test_wires_join_the_cards_they_say() -> None:
+    view = picture()
+    drawn = scene(view.panel())
+    boxes = {box.item.id: box for box in (*drawn.cards, *drawn.frames)}
+    for wire in drawn.wires:
+        for name, (x, y) in ((wire.tail, wire.points[0]), (wire.head, wire.points[-1])):
+            if name in boxes:
+                box = boxes[name]
+                assert box.x - 0.1 <= x <= box.x + box.width + 0.1
+                assert min(abs(y - box.y), abs(y - box.y - box.height)) < 0.1
+
+
+def test_frames_hold_their_panels_and_do_not_touch_other_cards() -> None:
+    view = picture()
+    panel = view.panel()
+    drawn = scene(panel)
+    inner = {item.id for open_ in panel.walk() if open_.panel for item in open_.panel.walk()}
+    for frame in drawn.frames:
+        mine = {item.id for item in frame.item.panel.walk()}
+        for card in drawn.cards:
+            within = frame.x < card.x and card.x + card.width < frame.x + frame.width
+            within &= frame.y < card.y and card.y + card.height < frame.y + frame.height
+            assert within == (card.item.id in mine), (frame.item.id, card.item.id)
+    assert inner
+
+
+def test_a_column_sizes_the_cards() -> None:
+    values = {"/layers.2/attn/MatMul": 100.0, "/layers.2/attn/Add": 1.0}
+    plain = {card.item.id: card for card in scene(picture().panel()).cards}
+    view = picture(size_by=Overlay("MACs", values))
+    svg = view.svg()
+    assert "sized by MACs" in svg
+    root = ET.fromstring(svg)  # noqa: S314
+    cards = [group for group in root.iter(f"{SVG}g") if group.get("class") == "wb-card"]
+    widths = {group.get("data-id"): float(group.find(f"{SVG}rect").get("width")) for group in cards}
+    assert widths["/layers.2/attn/MatMul"] == pytest.approx(2 * plain["/layers.2/attn/MatMul"].width, abs=1)
+    assert widths["/layers.2/attn/Add"] == pytest.approx(plain["/layers.2/attn/Add"].width, abs=1)
+
+
+def test_the_png_has_the_same_shape_and_a_capped_height() -> None:
+    pytest.importorskip("PIL")
+    view = picture(4)
+    size = png_size(view.png())
+    root = ET.fromstring(view.svg())  # noqa: S314
+    assert size[0] / size[1] == pytest.approx(float(root.get("width")) / float(root.get("height")), rel=0.01)
+    tall = GraphPicture(graphs.chain([(f"n{at}", f"Op{at}") for at in range(45)]))
+    assert png_size(tall.png())[1] <= PNG_MAX_HEIGHT
+
+
+def test_the_png_shows_the_colours_of_its_theme() -> None:
+    image = pytest.importorskip("PIL.Image")
+    for theme, paper in (("light", LIGHT.paper), ("dark", DARK.paper)):
+        shown = image.open(io.BytesIO(picture(4).png(theme)))
+        assert "#{:02x}{:02x}{:02x}".format(*shown.getpixel((1, 1))) == paper
+        assert len(shown.getcolors(1 << 20)) > 50
+
+
+def test_the_html_asks_for_nothing_from_anywhere() -> None:
+    page = picture().html()
+    assert "<script" not in page
+    assert set(re.findall(r"https?://[^\"' )]+", page)) == {"http://www.w3.org/2000/svg"}
+
+
+def test_selected_things_are_marked_in_the_still_picture() -> None:
+    view = picture()
+    before = view.svg("light").count(LIGHT.accent)
+    view.shown = view.scopes.select(view.shown, ["/layers.2/attn/Softmax", "/layers.4/mlp/Gelu"])
+    items = view.selected_items(view.panel())
+    assert {"/layers.2/attn/Softmax", "layers.4/"} <= items
+    assert not {"layers.1/", "/layers.2/attn/Add"} & items
+    assert view.svg("light").count(LIGHT.accent) > before
+
+
+def test_the_same_model_gives_the_same_bytes() -> None:
+    assert picture().svg() == picture().svg()
+    assert picture().png() == picture().png()
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_models_are_drawn_whole_with_few_crossings(shared, name) -> None:
+    view = GraphPicture(network_of(load_model(shared / "models" / name / "model.onnx")), name)
+    inside(ET.fromstring(view.svg()))  # noqa: S314
+    panel = view.panel()
+    boxes = dict.fromkeys(range(len(panel.items)), (120, 40))
+    edges = sorted({(link.tail, link.head) for link in panel.links})
+    theirs = drawing.dot([w for w, _ in boxes.values()], [h for _, h in boxes.values()], edges)
+    if theirs is None:
+        pytest.skip("Graphviz is not installed; it is what this test compares with")
+    assert scene(panel).crossings <= max(1.5 * theirs, theirs + 1)
