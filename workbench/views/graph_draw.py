@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log2
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from workbench.views.graph_scene import Card, Frame, Scene, Wire
     from workbench.views.layout.route import Point
 
-__all__ = ["Box", "Curve", "Drawing", "Group", "Text", "Triangle", "draw", "legend"]
+__all__ = ["MARGIN", "Box", "Curve", "Drawing", "Group", "Text", "Triangle", "draw", "legend", "moved"]
 
 MARGIN = 16.0
 _TITLE = 14.0
@@ -129,7 +129,7 @@ def draw(
     groups.append(Group(list(head)))
     keys = legend(paint, room)
     for group in keys.groups:
-        groups.append(Group([_shifted(mark, MARGIN, top + scene.height + 18) for mark in group.marks], "legend"))
+        groups.append(Group([moved(mark, MARGIN, top + scene.height + 18) for mark in group.marks], "legend"))
     return Drawing(room + 2 * MARGIN, top + scene.height + 18 + keys.height + MARGIN, groups, title)
 
 
@@ -148,9 +148,8 @@ def legend(paint: Paint, width: float) -> Drawing:
     return Drawing(width, y + 16 if paint.legend else 0, [Group(marks, "legend")] if paint.legend else [], paint.title)
 
 
-def _shifted(mark: Box | Curve | Triangle | Text, dx: float, dy: float) -> Box | Curve | Triangle | Text:
-    from dataclasses import replace
-
+def moved(mark: Box | Curve | Triangle | Text, dx: float, dy: float) -> Box | Curve | Triangle | Text:
+    """Return a mark somewhere else."""
     if isinstance(mark, (Box, Text)):
         return replace(mark, x=mark.x + dx, y=mark.y + dy)
     return replace(mark, points=[(x + dx, y + dy) for x, y in mark.points])

@@ -1,18 +1,21 @@
-"""A drawing as a page of its own: nothing to fetch, no script."""
+"""A drawing in every form it comes in; here also as a page of its own, with nothing to fetch and no script."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from html import escape
 from typing import TYPE_CHECKING
 
+from workbench.views.graph_png import png
 from workbench.views.graph_svg import svg
+from workbench.views.mime import Pictured
 from workbench.views.theme import FONT, css_variables
 
 if TYPE_CHECKING:
     from workbench.views.graph_draw import Drawing
     from workbench.views.theme import ThemeName
 
-__all__ = ["html"]
+__all__ = ["Drawn", "html"]
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -42,3 +45,23 @@ def html(drawing: Drawing, theme_name: ThemeName = "auto") -> str:
     picture = svg(drawing, theme_name)
     variables = css_variables(theme_name)
     return _PAGE.format(title=escape(drawing.label or "graph"), variables=variables, font=FONT, svg=picture)
+
+
+class Drawn(Pictured):
+    """A view that is one drawing: SVG, PNG and HTML follow from it."""
+
+    @abstractmethod
+    def drawing(self) -> Drawing:
+        """Return the drawing that all forms share."""
+
+    def svg(self, theme: ThemeName = "auto") -> str:
+        """Return the picture as an SVG document."""
+        return svg(self.drawing(), theme)
+
+    def png(self, theme: ThemeName = "light") -> bytes:
+        """Return the picture as a PNG, with no browser."""
+        return png(self.drawing(), theme)
+
+    def html(self, theme: ThemeName = "auto") -> str:
+        """Return the picture as a page of its own."""
+        return html(self.drawing(), theme)

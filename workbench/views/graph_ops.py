@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx_ir as ir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    import onnx_ir as ir
 
     from workbench.graph.model import Model
 
@@ -226,12 +225,10 @@ def _ops(graph: ir.Graph, prefix: str, around: tuple[str, ...], names: _TensorNa
 
 
 def _bodies(node: ir.Node) -> Iterator[tuple[str, ir.Graph]]:
-    from onnx_ir import AttributeType
-
     for attribute in node.attributes.values():
-        if attribute.type == AttributeType.GRAPH:
+        if attribute.type == ir.AttributeType.GRAPH:
             yield attribute.name.removesuffix("_branch"), attribute.as_graph()
-        elif attribute.type == AttributeType.GRAPHS:
+        elif attribute.type == ir.AttributeType.GRAPHS:
             for at, body in enumerate(attribute.as_graphs()):
                 yield f"{attribute.name}[{at}]", body
 

@@ -262,7 +262,8 @@ def _numbers(items: Sequence[Item], network: Network, overlay: Overlay) -> Paint
             result.text[name] = f"{short(float(value))} {overlay.unit}".strip()
     for at in range(5) if high > floor else [0]:
         number = floor * (high / floor) ** (at / 4) if logarithmic else low + (high - low) * at / 4
-        result.legend.append(Key(ramp(share(number)), short(number)))
+        least = "≤ " if logarithmic and low < floor and at == 0 else ""
+        result.legend.append(Key(ramp(share(number)), least + short(number)))
     if len(known) < len(values):
         result.legend.append(Key(None, "unknown"))
     return result

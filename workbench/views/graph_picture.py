@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workbench.views.graph_draw import Drawing, draw
-from workbench.views.graph_html import html
+from workbench.views.graph_html import Drawn
 from workbench.views.graph_overlay import Overlay, Paint, paint
-from workbench.views.graph_png import png
 from workbench.views.graph_scene import scene
 from workbench.views.graph_scopes import GraphScopes, Panel, Shown
-from workbench.views.graph_svg import svg
-from workbench.views.mime import Pictured
 
 if TYPE_CHECKING:
     from workbench.views.graph_ops import Network
-    from workbench.views.theme import ThemeName
 
 __all__ = ["GraphPicture"]
 
 
-class GraphPicture(Pictured):
+class GraphPicture(Drawn):
     """A model's graph as a picture.
 
     Parameters
@@ -54,6 +51,17 @@ class GraphPicture(Pictured):
         network = self.scopes.network
         return f"<{type(self).__name__} {self.title}: {len(network.ops):,} nodes, {self.panel().visible()} shown>"
 
+    def renew(self, network: Network) -> None:
+        """Show another state of the model; what is open, selected and in focus stays so where it is still there."""
+        self.scopes = GraphScopes(network)
+        shown = self.shown
+        self.shown = replace(
+            shown,
+            expanded=tuple(path for path in shown.expanded if path in self.scopes.tree.scopes),
+            selected=tuple(name for name in shown.selected if name in network.index),
+            focus=tuple(name for name in shown.focus if name in network.index),
+        )
+
     def panel(self) -> Panel:
         """Return what is shown, as data."""
         return self.scopes.panel(self.shown)
@@ -67,10 +75,11 @@ class GraphPicture(Pictured):
         """The operators that the picture is about: all, or those in focus."""
         return self.scopes.seen(self.shown)
 
-    def selected_items(self, panel: Panel) -> set[str]:
+    def selected_items(self, panel: Panel, shown: Shown | None = None) -> set[str]:
         """Return the things in the picture that hold a selected operator."""
-        index, host = self.seen.index, self.seen.host
-        chosen = {host[index[name]] for name in self.shown.selected if name in index}
+        seen = self.seen
+        names = (shown or self.shown).selected
+        chosen = {seen.host[seen.index[name]] for name in names if name in seen.index}
         return {item.id for item in panel.walk() if item.kind != "stub" and not chosen.isdisjoint(item.ops)}
 
     def drawing(self, *, bare: bool = False) -> Drawing:
@@ -78,23 +87,13 @@ class GraphPicture(Pictured):
         panel = self.panel()
         colours = self.paint(panel)
         weight = paint(list(panel.walk()), self.seen, self.size_by).weight if self.size_by else {}
-        count = len(self.scopes.network.ops)
-        about = f"{count:,} nodes, {panel.visible()} shown"
-        if self.shown.focus:
-            about += f", {self.shown.hops} steps around {', '.join(self.shown.focus[:2])}"
-        if self.size_by:
-            about += f", sized by {self.size_by.title}"
         selected = () if bare else self.selected_items(panel)
+        about = self.about(panel)
         return draw(scene(panel, weight), colours, title=self.title, subtitle=about, selected=selected, bare=bare)
 
-    def svg(self, theme: ThemeName = "auto") -> str:
-        """Return the picture as an SVG document."""
-        return svg(self.drawing(), theme)
-
-    def png(self, theme: ThemeName = "light") -> bytes:
-        """Return the picture as a PNG, with no browser."""
-        return png(self.drawing(), theme)
-
-    def html(self, theme: ThemeName = "auto") -> str:
-        """Return the picture as a page of its own."""
-        return html(self.drawing(), theme)
+    def about(self, panel: Panel | None = None) -> str:
+        """Return one line on what is shown."""
+        text = f"{len(self.scopes.network.ops):,} nodes, {(panel or self.panel()).visible()} shown"
+        if self.shown.focus:
+            text += f", {self.shown.hops} steps around {', '.join(self.shown.focus[:2])}"
+        return text + (f", sized by {self.size_by.title}" if self.size_by else "")

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from workbench.errors import SelectorError, WorkbenchError
+from workbench.graph.load import load_model
+from workbench.views.graph_columns import columns_of, overlay_of
+from workbench.views.graph_diff import SideBySide, changes
+from workbench.views.graph_ops import Network, Op
+from workbench.views.graph_overlay import Overlay
+from workbench.views.graph_widget import GraphView
+from workbench.views.mime import WIDGET_MIME
+from workbench.views.theme import OKABE_ITO
+
+_spec = importlib.util.spec_from_file_location("graphs", Path(__file__).with_name("graphs.py"))
+graphs = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(graphs)
+
+SOFTMAX = "/layers.1/attn/Softmax"
+
+
+@pytest.fixture
+def view() -> GraphView:
+    pytest.importorskip("anywidget")
+    result = GraphView(graphs.decoder(6), {"size": Overlay("size", {SOFTMAX: 7.0})}, title="decoder")
+    result.collapse("layers.0…5")
+    result.widget()
+    return result
+
+
+def answers(view) -> list[dict]:
+    """What the page is told from here on."""
+    told: list[dict] = []
+    view.widget().send = told.append
+    return told
+
+
+def test_a_click_selects_and_python_hears_of_it(view) -> None:
+    heard = []
+    view.on_select(heard.append)
+    view.handle({"type": "select", "pane": 0, "id": "/head/MatMul", "add": False})
+    assert view.selected == ["/head/MatMul"]
+    view.handle({"type": "select", "pane": 0, "id": "layers.0…5/", "add": True})
+    assert len(view.selected) == 1 + 72
+    view.handle({"type": "select", "pane": 0, "id": "/head/MatMul", "add": True})
+    assert "/head/MatMul" not in view.selected
+    view.handle({"type": "select", "pane": 0, "id": None, "add": False})
+    assert view.selected == []
+    assert [len(names) for names in heard] == [1, 73, 72, 0]
+
+
+def test_python_selects_and_the_page_shows_it(view) -> None:
+    view.selected = [SOFTMAX]
+    marks = view.widget().marks
+    assert "layers.0…5/" in marks["panes"][0]["selected"]
+    assert marks["rows"] == [[SOFTMAX, "Softmax", "7"]]
+    view.expand("layers.1/attn")
+    assert SOFTMAX in view.widget().marks["panes"][0]["selected"]
+    with pytest.raises(SelectorError, match="Softmax"):
+        view.selected = ["/layers.1/attn/Softmaxx"]
+    assert view.selected == [SOFTMAX]
+
+
+def test_a_double_click_opens_and_closes(view) -> None:
+    view.handle({"type": "toggle", "pane": 0, "id": "layers.0…5/"})
+    assert view.picture.shown.expanded == ("layers.0…5/",)
+    assert 'data-id="layers.3/"' in view.widget().scene["panes"][0]["svg"]
+    view.handle({"type": "toggle", "pane": 0, "id": "layers.0…5/"})
+    assert view.picture.shown.expanded == ()
+
+
+def test_searching_goes_from_one_to_the_next(view) -> None:
+    view.handle({"type": "search", "pattern": "softmax", "next": True})
+    assert view.widget().marks["count"] == "1 of 6"
+    assert view.widget().marks["reveal"] == {"pane": 0, "id": "/layers.0/attn/Softmax"}
+    view.handle({"type": "search", "pattern": "softmax", "next": True})
+    assert view.widget().marks["reveal"]["id"] == SOFTMAX
+    assert SOFTMAX in view.widget().marks["panes"][0]["found"]
+    view.handle({"type": "search", "pattern": "no such thing", "next": True})
+    assert view.widget().marks["count"] == "nothing found"
+    view.handle({"type": "search", "pattern": "", "next": False})
+    assert view.widget().marks["count"] == ""
+
+
+def test_what_is_wrong_is_said_on_the_page_and_changes_nothing(view) -> None:
+    told, before = answers(view), view.picture.shown
+    for request in (
+        {"type": "search", "pattern": "(", "next": True},
+        {"type": "toggle", "pane": 0, "id": "nowhere/"},
+        {"type": "colour", "column": "nothing"},
+        {"type": "explode"},
+        {"type": "select"},
+        {"type": "details", "pane": 9, "id": "x"},
+        {},
+    ):
+        view.handle(request)
+        assert told[-1]["type"] == "error", request
+    assert len(told) == 7
+    assert view.picture.shown == before
+
+
+def test_focus_shows_the_selection_and_back(view) -> None:
+    view.selected = [SOFTMAX]
+    view.handle({"type": "focus", "on": True, "hops": 1})
+    assert view.widget().scene["focused"]
+    assert 'data-id="/layers.1/attn/Add"' in view.widget().scene["panes"][0]["svg"]
+    assert "/head/MatMul" not in view.widget().scene["panes"][0]["svg"]
+    view.handle({"type": "focus", "on": False, "hops": 0})
+    assert "/head/MatMul" in view.widget().scene["panes"][0]["svg"]
+
+
+def test_columns_are_made_when_they_are_asked_for(shared) -> None:
+    view = GraphView(load_model(shared / "models/mnist_cntk/model.onnx"))
+    assert "macs" in view.columns
+    assert callable(view.columns["macs"])
+    view.color_by("macs")
+    assert view.picture.overlay is view.columns["macs"]
+    conv = view.select("op:Conv")
+    assert view.table().loc[conv, "macs"].tolist() == [28 * 28 * 8 * 25, 14 * 14 * 16 * 8 * 25]
+    view.color_by(None)
+    assert view.picture.overlay is None
+    with pytest.raises(WorkbenchError, match="parameters"):
+        view.color_by("param")
+
+
+def test_select_takes_selectors_names_and_says_what_matches_nothing(shared) -> None:
+    view = GraphView(load_model(shared / "models/mnist_cntk/model.onnx"))
+    assert len(view.select("op:Conv")) == 2
+    assert view.select(view.selected[:1]) == view.selected
+    assert view.select(view.selected[0]) == view.selected
+    with pytest.raises(SelectorError):
+        view.select("op:Convolution")
+    with pytest.raises(SelectorError, match="node names"):
+        GraphView(graphs.decoder(1)).select("op:Conv")
+
+
+def test_color_by_takes_a_series_and_a_mapping(view) -> None:
+    pd = pytest.importorskip("pandas")
+    view.color_by(pd.Series({SOFTMAX: 3, "/head/MatMul": 4}, name="latency"))
+    assert view.widget().scene["column"] == "latency"
+    assert view.picture.overlay.of([SOFTMAX, "/head/MatMul"]) == 7
+    view.color_by({SOFTMAX: 30.0, "/head/MatMul": 20.0}, gather="min")
+    assert view.picture.overlay.of([SOFTMAX, "/head/MatMul"]) == 20
+
+
+def test_tables_become_columns_and_unknown_stays_unknown() -> None:
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(
+        {"SQNR dB": [30.0, np.nan], "macs": pd.array([5, None], dtype="Int64"), "op": ["a", "b"], "inputs": [(), ()]},
+        index=["x", "y"],
+    )
+    columns = columns_of(table)
+    assert set(columns) == {"SQNR dB", "macs", "op"}
+    assert columns["SQNR dB"].gather == "min"
+    assert columns["macs"].of(["x", "y"]) == 5
+    assert columns["macs"].of(["y"]) is None
+    assert columns["op"].of(["x"]) == "a"
+    assert overlay_of(None, {"x": 1}).title == "value"
+
+
+def test_size_by_grows_what_matters(view) -> None:
+    before = view.widget().scene["panes"][0]["height"]
+    view.expand("layers.1/attn")
+    plain = view.widget().scene["panes"][0]["height"]
+    view.size_by("size")
+    assert view.widget().scene["panes"][0]["height"] > plain > before
+    assert "sized by size" in view.widget().scene["panes"][0]["caption"]
+    view.size_by(None)
+    assert view.widget().scene["panes"][0]["height"] == plain
+
+
+def test_the_bundle_has_the_widget_and_both_pictures(view) -> None:
+    data, _ = view._repr_mimebundle_()
+    assert {WIDGET_MIME, "image/png", "image/svg+xml"} <= set(data)
+    assert data[WIDGET_MIME]["model_id"] == view.widget().model_id
+
+
+def test_the_scripts_fetch_nothing() -> None:
+    static = Path(__file__).resolve().parents[2] / "workbench/views/static"
+    for name in ("graph.js", "graph.css"):
+        text = (static / name).read_text()
+        assert "http" not in text
+        assert "import " not in text
+
+
+def pair() -> tuple[Network, Network]:
+    before, after = graphs.decoder(4), graphs.decoder(4)
+    ops = [op for op in after.ops if op.name != "/layers.1/mlp/Gelu"]
+    ops = [
+        Op(op.name, "Relu", op.inputs, op.outputs, op.scope, op.label) if op.name == "/layers.2/mlp/Gelu" else op
+        for op in ops
+    ]
+    ops.insert(3, Op("/embed/Cast", "Cast", ("/embed/Gather:0",), ("/embed/Cast:0",), ("embed",), "Cast"))
+    return before, Network(ops, after.inputs, after.outputs)
+
+
+def test_changes_are_told_apart() -> None:
+    left, right = changes(*pair())
+    assert {name: fate for name, fate in left.items() if fate != "same"} == {
+        "/layers.1/mlp/Gelu": "removed",
+        "/layers.2/mlp/Gelu": "changed",
+    }
+    assert right["/embed/Cast"] == "added"
+
+
+def test_two_models_open_and_select_together() -> None:
+    view = SideBySide(*pair())
+    view.toggle("layers.2/")
+    opened = ["layers.2/" in pane.shown.expanded for pane in view.panes]
+    assert opened == [True, True]
+    view.toggle("layers.2/")
+    view.handle({"type": "select", "pane": 0, "id": "layers.1/", "add": False})
+    assert [len(pane.shown.selected) for pane in view.panes] == [12, 11]
+    state = view.scene_state()
+    assert len(state["panes"]) == 2
+    assert OKABE_ITO["green"] in state["legend"]
+
+
+def test_a_given_difference_is_what_is_shown() -> None:
+    before, after = pair()
+    same = {op.name: "same" for op in after.ops}
+    view = SideBySide(before, after, ({}, same | {"/head/MatMul": "changed"}), titles=("fp32", "int8"))
+    assert view.panes[1].paint(view.panes[1].panel()).text["/head/MatMul"] == "changed"
+    svg = view.svg()
+    assert ">fp32<" in svg
+    assert ">int8<" in svg
+    assert view.png()[1:4] == b"PNG"

@@ -1,0 +1,115 @@
+"""Two models side by side: the same scopes open, the same nodes selected, what differs in colour."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+from workbench.views.graph_draw import MARGIN, Drawing, Group, moved
+from workbench.views.graph_live import LiveGraph
+from workbench.views.graph_ops import Network, network_of
+from workbench.views.graph_overlay import Overlay
+from workbench.views.graph_picture import GraphPicture
+from workbench.views.theme import OKABE_ITO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.graph.model import Model
+
+__all__ = ["Change", "SideBySide", "changes", "diff_overlay"]
+
+Change = Literal["added", "removed", "changed", "same"]
+_COLOURS = {
+    "changed": OKABE_ITO["blue"],
+    "added": OKABE_ITO["green"],
+    "removed": OKABE_ITO["vermillion"],
+    "same": OKABE_ITO["grey"],
+}
+
+
+def changes(before: Network, after: Network) -> tuple[dict[str, Change], dict[str, Change]]:
+    """Return what became of every node of one model, and where every node of the other came from.
+
+    Nodes are the same by name; one is "changed" whose type or tensors differ. Attributes and weights are not looked at.
+    """
+    old, new = ({op.name: op for op in network.ops} for network in (before, after))
+
+    def fate(name: str) -> Change:
+        one, other = old[name], new[name]
+        alike = (one.op_type, one.inputs, one.outputs) == (other.op_type, other.inputs, other.outputs)
+        return "same" if alike else "changed"
+
+    both = {name: fate(name) for name in old if name in new}
+    left: dict[str, Change] = {name: both.get(name, "removed") for name in old}
+    right: dict[str, Change] = {name: both.get(name, "added") for name in new}
+    return left, right
+
+
+def diff_overlay(fates: Mapping[str, Change]) -> Overlay:
+    """Return the column that colours a difference; a scope that holds any shows it."""
+    order = list(_COLOURS)
+    return Overlay("difference", fates, "any" if fates else None, order=order, colours=_COLOURS)
+
+
+class SideBySide(LiveGraph):
+    """Two models in one view, before on the left and after on the right.
+
+    Parameters
+    ----------
+    before, after
+        The models.
+    fates
+        Node name to "added", "removed", "changed" or "same" for each side; compared by name and tensors where left out.
+    titles
+        What to call the sides.
+    height
+        Of the drawing area, in CSS pixels.
+    """
+
+    def __init__(
+        self,
+        before: Model | Network,
+        after: Model | Network,
+        fates: tuple[Mapping[str, Change], Mapping[str, Change]] | None = None,
+        *,
+        titles: tuple[str, str] = ("before", "after"),
+        height: int = 520,
+    ) -> None:
+        networks = [model if isinstance(model, Network) else network_of(model) for model in (before, after)]
+        self.fates = fates or changes(networks[0], networks[1])
+        # One legend speaks for both sides, so both sides know all words.
+        words: dict[str, Change] = {f"\0{at}": word for at, word in enumerate(self._words())}
+        overlays = [diff_overlay({**fate, **words}) for fate in self.fates]
+        panes = [
+            GraphPicture(network, title, overlay=overlay)
+            for network, title, overlay in zip(networks, titles, overlays, strict=True)
+        ]
+        opened = dict.fromkeys(path for pane in panes for path in pane.shown.expanded)
+        for pane in panes:
+            here = tuple(path for path in opened if path in pane.scopes.tree.scopes)
+            pane.shown = replace(pane.shown, expanded=here)
+        super().__init__(panes, height=height)
+
+    def __repr__(self) -> str:
+        return f"<SideBySide {' | '.join(f'{pane.title}: {pane.about()}' for pane in self.panes)}>"
+
+    def _words(self) -> list[Change]:
+        found = {word for fate in self.fates for word in fate.values()}
+        return [word for word in get_args(Change) if word in found]
+
+    def drawing(self) -> Drawing:
+        """Return both pictures in one drawing, with one legend."""
+        left, right = (pane.drawing() for pane in self.panes)
+        keys = [group for group in left.groups if group.kind == "legend"]
+        shift = left.width + MARGIN
+        groups = [group for group in left.groups if group.kind != "legend"]
+        groups += [_moved(group, shift) for group in right.groups if group.kind != "legend"]
+        height = max(left.height, right.height)
+        down = height - left.height
+        groups += [_moved(group, 0, down) for group in keys]
+        return Drawing(shift + right.width, height, groups, " and ".join(pane.title for pane in self.panes))
+
+
+def _moved(group: Group, dx: float, dy: float = 0.0) -> Group:
+    return Group([moved(mark, dx, dy) for mark in group.marks], group.kind, group.data, group.title)

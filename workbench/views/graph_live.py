@@ -1,0 +1,283 @@
+"""The live side of a graph view: small typed requests come in, a new scene goes out. All state is here, in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import WorkbenchError
+from workbench.views.graph_draw import legend
+from workbench.views.graph_html import Drawn
+from workbench.views.graph_overlay import Overlay
+from workbench.views.graph_svg import svg
+from workbench.views.theme import DARK, LIGHT
+
+if TYPE_CHECKING:
+    from workbench.views.graph_picture import GraphPicture
+
+__all__ = ["PLAIN", "Column", "LiveGraph"]
+
+PLAIN = "operators"
+"""The column that colours by the operators' families."""
+_STATIC = Path(__file__).with_name("static")
+_MOST_ROWS = 50
+_FIELDS = {
+    "toggle": {"id"},
+    "select": {"pane", "id", "add"},
+    "search": {"pattern", "next"},
+    "focus": {"on", "hops"},
+    "colour": {"column"},
+    "details": {"pane", "id"},
+    "preview": {"index"},
+    "apply": {"index"},
+}
+Request = Mapping[str, Any]
+Column = Overlay | Callable[[], Overlay]
+
+
+@cache
+def _widget_class() -> Any:
+    """Return the widget's class; the library for it is only needed once something is shown."""
+    import anywidget
+    import traitlets
+
+    class GraphWidget(anywidget.AnyWidget):
+        _esm = _STATIC / "graph.js"
+        _css = _STATIC / "graph.css"
+        scene = traitlets.Dict().tag(sync=True)
+        marks = traitlets.Dict().tag(sync=True)
+
+    return GraphWidget
+
+
+class LiveGraph(Drawn):
+    """One or more pictures in one widget.
+
+    Parameters
+    ----------
+    panes
+        The pictures, from left to right; they open, colour and select together.
+    columns
+        Columns to colour by, by name; a function is called when its column is first asked for.
+    height
+        Of the drawing area, in CSS pixels.
+    """
+
+    def __init__(
+        self, panes: Sequence[GraphPicture], columns: Mapping[str, Column] | None = None, *, height: int = 520
+    ) -> None:
+        self.panes = list(panes)
+        self.columns: dict[str, Column] = dict(columns or {})
+        self.height = height
+        self.found: list[str] = []
+        self._pattern = ""
+        self._at = -1
+        self._widget: Any = None
+        self._watchers: list[Callable[[list[str]], object]] = []
+        self._requests: dict[str, Callable[[Request], object]] = {
+            "toggle": self._toggle,
+            "select": self._select,
+            "search": lambda request: self.search(str(request["pattern"]), step=bool(request["next"])),
+            "focus": lambda request: self.focus(self.selected if request["on"] else [], int(request["hops"]) or 2),
+            "colour": lambda request: self.colour(str(request["column"])),
+            "details": self._details,
+        }
+
+    @property
+    def selected(self) -> list[str]:
+        """Names of the selected nodes, in the order they were selected."""
+        return list(dict.fromkeys(name for pane in self.panes for name in pane.shown.selected))
+
+    def choose(self, names: Sequence[str]) -> None:
+        """Select nodes by name, in each pane those that it has."""
+        for pane in self.panes:
+            index = pane.scopes.network.index
+            here = [name for name in names if name in index or len(self.panes) == 1]
+            pane.shown = pane.scopes.select(pane.shown, here)
+        self.mark()
+        for watcher in self._watchers:
+            watcher(self.selected)
+
+    def on_select(self, watcher: Callable[[list[str]], object]) -> None:
+        """Call a function with the names whenever the selection has changed, whoever changed it."""
+        self._watchers.append(watcher)
+
+    def search(self, pattern: str, *, step: bool = False) -> list[str]:
+        """Find nodes by a regular expression, mark them, and go to the first; `step` goes on to the next."""
+        again = step and pattern == self._pattern and self.found
+        if not again:
+            hits = [pane.scopes.search(pattern) for pane in self.panes] if pattern else []
+            self.found = list(dict.fromkeys(name for names in hits for name in names))
+            self._at = -1
+        self._pattern = pattern
+        if self.found:
+            self._at = (self._at + 1) % len(self.found)
+            self.reveal(self.found[self._at])
+        else:
+            self.mark()
+        return list(self.found)
+
+    def reveal(self, name: str) -> None:
+        """Open the scopes around a node and go there."""
+        where = None
+        for at, pane in enumerate(self.panes):
+            if name in pane.scopes.network.index:
+                pane.shown = pane.scopes.reveal(pane.shown, name)
+                network = pane.scopes.network
+                host = network.ops[network.host[network.index[name]]].name
+                where = where or {"pane": at, "id": host}
+        self.refresh()
+        self.mark(reveal=where)
+
+    def focus(self, names: Sequence[str], hops: int = 2) -> None:
+        """Show only some nodes and what is at most `hops` tensors away; no names shows the whole model."""
+        for pane in self.panes:
+            here = [name for name in names if name in pane.scopes.network.index]
+            pane.shown = pane.scopes.focus(pane.shown, here, hops)
+        self.refresh(fit=True)
+
+    def toggle(self, path: str) -> None:
+        """Open a closed scope, close an open one, in every pane that has it."""
+        known = [pane for pane in self.panes if path in pane.scopes.tree.scopes]
+        shut = any(path in pane.shown.expanded for pane in known)
+        for pane in known or self.panes[:1]:
+            pane.shown = (pane.scopes.collapse if shut else pane.scopes.expand)(pane.shown, path)
+        self.refresh()
+
+    def colour(self, column: str) -> None:
+        """Colour by a column of `columns`, or by `PLAIN`."""
+        overlay = None if column == PLAIN else self.column(column)
+        for pane in self.panes:
+            pane.overlay = overlay
+        self.refresh()
+
+    def column(self, name: str) -> Overlay:
+        """Return a column by its name.
+
+        Raises
+        ------
+        WorkbenchError
+            There is none.
+        """
+        if name not in self.columns:
+            known = ", ".join([PLAIN, *self.columns])
+            raise WorkbenchError("there is no such column", where=repr(name), fix=f"There are {known}.")
+        found = self.columns[name]
+        if not isinstance(found, Overlay):
+            found = self.columns[name] = found()
+        return found
+
+    def handle(self, request: Request) -> None:
+        """Do what the page asks for; what is wrong with it is said there, not raised."""
+        try:
+            self._checked(request)(request)
+        except WorkbenchError as error:
+            self.tell({"type": "error", "text": str(error)})
+
+    def _checked(self, request: Request) -> Callable[[Request], object]:
+        kind = str(request.get("type"))
+        if kind not in self._requests or not _FIELDS[kind] <= set(request):
+            raise WorkbenchError("the page asked for something unknown", where=repr(dict(request)))
+        if not 0 <= int(request.get("pane", 0)) < len(self.panes):
+            raise WorkbenchError("there is no such pane", where=repr(request["pane"]))
+        return self._requests[kind]
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Send the page a message."""
+        if self._widget is not None:
+            self._widget.send(dict(message))
+
+    def widget(self) -> Any:
+        """Return the Jupyter widget; it is made when it is first asked for."""
+        if self._widget is None:
+            self._widget = _widget_class()(scene=self.scene_state(), marks=self.mark_state())
+            self._widget.on_msg(lambda _widget, content, _buffers: self.handle(content))
+        return self._widget
+
+    def refresh(self, *, fit: bool = False) -> None:
+        """Draw again."""
+        if self._widget is not None:
+            self._widget.scene = self.scene_state(fit=fit)
+            self.mark()
+
+    def mark(self, *, reveal: Mapping[str, Any] | None = None) -> None:
+        """Show again what is selected and found; nothing is drawn anew for it."""
+        if self._widget is not None:
+            self._widget.marks = self.mark_state(reveal=reveal)
+
+    def scene_state(self, *, fit: bool = False) -> dict[str, Any]:
+        """Return the drawing as the page gets it."""
+        panes = []
+        for pane in self.panes:
+            drawing = pane.drawing(bare=True)
+            caption = f"{pane.title} · {pane.about()}" if pane.title else pane.about()
+            size = {"width": drawing.width, "height": drawing.height}
+            panes.append({"svg": svg(drawing, inside=True), "caption": caption, **size})
+        first = self.panes[0]
+        column = next((name for name, overlay in self.columns.items() if overlay is first.overlay), PLAIN)
+        return {
+            "panes": panes,
+            "legend": svg(legend(first.paint(first.panel()), 900), inside=True),
+            "columns": [PLAIN, *self.columns],
+            "column": column,
+            "focused": bool(first.shown.focus),
+            "hops": first.shown.hops,
+            "height": self.height,
+            "fit": fit,
+            "themes": {colours.name: asdict(colours) for colours in (LIGHT, DARK)},
+        }
+
+    def mark_state(self, *, reveal: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return what is marked in the drawing, and the rows of the selection."""
+        panes = []
+        for pane in self.panes:
+            panel = pane.panel()
+            found = replace(pane.shown, selected=tuple(name for name in self.found if name in pane.seen.index))
+            selected = sorted(pane.selected_items(panel))
+            panes.append({"selected": selected, "found": sorted(pane.selected_items(panel, found))})
+        rows = [[name, op.op_type, *values] for name, op, values in self._rows()]
+        total = len(self.selected)
+        count = f"{self._at + 1} of {len(self.found)}" if self.found else ("nothing found" if self._pattern else "")
+        return {
+            "panes": panes,
+            "count": count,
+            "head": ["name", "type", *self._loaded()],
+            "rows": rows[:_MOST_ROWS],
+            "about": f"{total} selected" + (f", the first {_MOST_ROWS} are" if total > _MOST_ROWS else ""),
+            "reveal": reveal,
+        }
+
+    def _loaded(self) -> dict[str, Overlay]:
+        """Return the columns that are there already; a table alone makes none."""
+        return {name: column for name, column in self.columns.items() if isinstance(column, Overlay)}
+
+    def _rows(self) -> list[tuple[str, Any, list[str]]]:
+        rows = []
+        for name in self.selected[: _MOST_ROWS + 1]:
+            network = next(pane.scopes.network for pane in self.panes if name in pane.scopes.network.index)
+            values = [overlay.of([name]) for overlay in self._loaded().values()]
+            texts = ["" if v is None else v if isinstance(v, str) else f"{v:.6g}" for v in values]
+            rows.append((name, network.ops[network.index[name]], texts))
+        return rows
+
+    def _toggle(self, request: Request) -> None:
+        self.toggle(str(request["id"]))
+
+    def _select(self, request: Request) -> None:
+        if request["id"] is None:
+            self.choose([])
+            return
+        pane = self.panes[int(request["pane"])]
+        names = pane.scopes.members(pane.shown, str(request["id"]))
+        if request["add"]:
+            old = self.selected
+            names = [n for n in old if n not in names] if set(names) <= set(old) else [*old, *names]
+        self.choose(names)
+
+    def _details(self, request: Request) -> None:
+        pane = self.panes[int(request["pane"])]
+        rows = [[key, value] for key, value in pane.scopes.network.describe(str(request["id"])).items()]
+        self.tell({"type": "details", "id": request["id"], "rows": rows})

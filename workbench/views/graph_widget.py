@@ -1,0 +1,148 @@
+"""The graph view for notebooks: `GraphView(model)`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import SelectorError
+from workbench.views.graph_columns import cost_columns, overlay_of
+from workbench.views.graph_live import PLAIN, Column, LiveGraph
+from workbench.views.graph_ops import Network, network_of
+from workbench.views.graph_overlay import Gather, Overlay
+from workbench.views.graph_picture import GraphPicture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+    from workbench.graph.model import Model
+    from workbench.graph.selectors import Selector
+    from workbench.views.graph_draw import Drawing
+    from workbench.views.graph_overlay import Value
+
+__all__ = ["GraphView"]
+
+
+class GraphView(LiveGraph):
+    """A model's graph, live in a notebook and as a picture everywhere else.
+
+    Click selects (with Shift or Ctrl more than one), double click opens and closes a scope, drag pans, the wheel zooms
+    once the graph has been clicked. Keys: arrows walk, Enter opens, + - 0 zoom, / searches, f shows the neighbourhood,
+    Esc goes back.
+
+    Parameters
+    ----------
+    model
+        A `Model`, or a `Network` for graphs from elsewhere.
+    columns
+        More columns to colour by than the model's costs; see `workbench.views.graph_columns.columns_of`.
+    title
+        The line above the picture; the model's name where left out.
+    height
+        Of the drawing area, in CSS pixels.
+    """
+
+    def __init__(
+        self,
+        model: Model | Network,
+        columns: Mapping[str, Column] | None = None,
+        *,
+        title: str | None = None,
+        height: int = 520,
+    ) -> None:
+        self.model = None if isinstance(model, Network) else model
+        network = model if isinstance(model, Network) else network_of(model)
+        picture = GraphPicture(network, title if title is not None else getattr(model, "name", ""))
+        costs = {} if self.model is None else cost_columns(self.model)
+        super().__init__([picture], costs | dict(columns or {}), height=height)
+
+    def __repr__(self) -> str:
+        return f"<GraphView {self.picture.title}: {self.picture.about()}>"
+
+    @property
+    def picture(self) -> GraphPicture:
+        """What is shown, and every still form of it."""
+        return self.panes[0]
+
+    @property
+    def selected(self) -> list[str]:
+        """Names of the selected nodes; assign to select."""
+        return list(self.picture.shown.selected)
+
+    @selected.setter
+    def selected(self, names: Iterable[str]) -> None:
+        self.choose(list(names))
+
+    def select(self, what: str | Selector | Iterable[str]) -> list[str]:
+        """Select nodes by a selector, by its text (``op:Conv & scope:/encoder/*``), or by their names.
+
+        Raises
+        ------
+        SelectorError
+            It cannot be read, or nothing matches.
+        """
+        if isinstance(what, str) and what in self.picture.scopes.network.index:
+            what = [what]
+        if isinstance(what, str) or hasattr(what, "among"):
+            if self.model is None:
+                raise SelectorError("there is no such node", where=repr(what), fix="Without a Model, give node names.")
+            from workbench.graph.selectors import select
+
+            what = select(self.model, what)  # type: ignore[arg-type]
+        self.choose(list(what))
+        return self.selected
+
+    def color_by(
+        self, column: str | Overlay | pd.Series[Any] | Mapping[str, Value] | None, *, gather: Gather | None = None
+    ) -> None:
+        """Colour by a column's name, or by values of your own by node name; None goes back to the operators' families.
+
+        Parameters
+        ----------
+        column
+            A name out of `columns`, an `Overlay`, a Series or a mapping.
+        gather
+            How a scope shows its nodes; see `Overlay`.
+        """
+        if column is None or isinstance(column, str):
+            self.colour(column or PLAIN)
+            return
+        overlay = column if isinstance(column, Overlay) else overlay_of(getattr(column, "name", None), column, gather)
+        self.columns[overlay.title] = overlay
+        self.colour(overlay.title)
+
+    def size_by(self, column: str | None) -> None:
+        """Size the nodes by a column of numbers; None makes them equal."""
+        self.picture.size_by = None if column is None else self.column(column)
+        self.refresh()
+
+    def expand(self, path: str) -> None:
+        """Open a scope."""
+        self.picture.shown = self.picture.scopes.expand(self.picture.shown, path)
+        self.refresh()
+
+    def collapse(self, path: str) -> None:
+        """Close a scope."""
+        self.picture.shown = self.picture.scopes.collapse(self.picture.shown, path)
+        self.refresh()
+
+    def table(self) -> pd.DataFrame:
+        """Return the selected nodes as a table: type, scope, tensors, and the columns that are in use."""
+        import pandas as pd
+
+        network, loaded = self.picture.scopes.network, self._loaded()
+        ops = [network.ops[network.index[name]] for name in self.selected]
+        rows: dict[str, Sequence[object]] = {
+            "op": [op.op_type for op in ops],
+            "scope": ["/".join(op.scope) for op in ops],
+            "inputs": [op.inputs for op in ops],
+            "outputs": [op.outputs for op in ops],
+        }
+        rows |= {name: [overlay.of([op.name]) for op in ops] for name, overlay in loaded.items()}
+        frame: pd.DataFrame = pd.DataFrame(rows, index=pd.Index([op.name for op in ops], name="node"))
+        return frame
+
+    def drawing(self) -> Drawing:
+        """Return what is shown now."""
+        return self.picture.drawing()
