@@ -1,0 +1,138 @@
+"""JupyterLab on a free local port, and a real Chromium that looks at it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LOCAL = ("127.0.0.1", "localhost", "[::1]")
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    """Where the pictures go that a person may want to look at: $WORKBENCH_SCREENSHOTS, else build/screenshots."""
+    folder = Path(os.environ.get("WORKBENCH_SCREENSHOTS", ROOT / "build/screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory) -> Iterator[SimpleNamespace]:
+    """A JupyterLab of this checkout's package in an empty folder."""
+    pytest.importorskip("jupyterlab", reason="JupyterLab is not installed: pip install 'trt-workbench[lab]'")
+    folder = tmp_path_factory.mktemp("lab")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "PYTHONPATH": str(ROOT),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "data"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        "IPYTHONDIR": str(folder / "ipython"),
+    }
+    notebooks = folder / "notebooks"
+    notebooks.mkdir()
+    options = ["--no-browser", "--allow-root", f"--port={port}", "--port-retries=0", f"--notebook-dir={notebooks}"]
+    options += ["--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", "--LabApp.news_url=None"]
+    options += [
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+    ]
+    log = (folder / "lab.log").open("w")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", *options], env=os.environ | settings, stdout=log, stderr=log, cwd=folder
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait(f"{url}/api/status", server, folder / "lab.log")
+        yield SimpleNamespace(url=url, folder=notebooks)
+    finally:
+        server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(20)
+        server.kill()
+        log.close()
+
+
+def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(240):
+        if server.poll() is not None:
+            break
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own server
+            return
+        time.sleep(0.25)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture
+def page(tmp_path) -> Iterator[SimpleNamespace]:
+    """A page of a Chromium with a profile of its own, which notes every request that leaves this machine."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
+    )
+    chromium = next((path for path in CHROMIUM if shutil.which(path)), None)
+    if chromium is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        context = driver.chromium.launch_persistent_context(
+            str(tmp_path / "profile"),
+            executable_path=chromium,
+            args=ARGUMENTS,
+            viewport={"width": 1400, "height": 1000},
+        )
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        abroad: list[str] = []
+        errors: list[str] = []
+
+        def note(request) -> None:
+            host = request.url.split("/")[2] if "://" in request.url else ""
+            if host and host.rsplit(":", 1)[0] not in LOCAL:
+                abroad.append(request.url)
+
+        page.on("request", note)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.abroad, page.errors = abroad, errors
+        yield page
+        context.close()
+
+
+def notebook(path: Path, *cells: str) -> None:
+    """Write a notebook of code cells without outputs."""
+    code = [
+        {"cell_type": "code", "id": f"cell{at}", "metadata": {}, "execution_count": None, "outputs": [], "source": cell}
+        for at, cell in enumerate(cells)
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content = {"cells": code, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(content))

@@ -1,0 +1,219 @@
+"""The graph view in a real JupyterLab: a person's clicks and keys, and what Python sees of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import time
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+pytestmark = pytest.mark.slow
+
+_spec = importlib.util.spec_from_file_location("browser_conftest", Path(__file__).with_name("conftest.py"))
+lab_tools = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(lab_tools)
+
+
+def small_decoder(path: Path, layers: int = 6) -> None:
+    """A valid model with scopes, and an arithmetic on constants to fold."""
+    nodes = [
+        helper.make_node("Constant", [], ["two"], name="/scale/Constant", value_float=2.0),
+        helper.make_node("Constant", [], ["three"], name="/scale/Constant_1", value_float=3.0),
+        helper.make_node("Mul", ["two", "three"], ["six"], name="/scale/Mul"),
+        helper.make_node("Mul", ["x", "six"], ["h0"], name="/scale/Mul_1"),
+    ]
+    for at in range(layers):
+        p = f"/layers.{at}"
+        nodes += [
+            helper.make_node("Relu", [f"h{at}"], [f"a{at}"], name=f"{p}/attn/Relu"),
+            helper.make_node("Softmax", [f"a{at}"], [f"s{at}"], name=f"{p}/attn/Softmax"),
+            helper.make_node("Sigmoid", [f"s{at}"], [f"m{at}"], name=f"{p}/mlp/Sigmoid"),
+            helper.make_node("Tanh", [f"m{at}"], [f"t{at}"], name=f"{p}/mlp/Tanh"),
+            helper.make_node("Add", [f"t{at}", f"h{at}"], [f"h{at + 1}"], name=f"{p}/Add"),
+        ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [value("x", TensorProto.FLOAT, [1, 8])], [value(f"h{layers}", TensorProto.FLOAT, [1, 8])]
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+SETUP = """
+import json, pathlib
+from workbench.session import open_model
+from workbench.views.graph_surgery import Surgery
+wb = open_model("model.onnx")
+view = Surgery(wb)
+def note(names):
+    seen = {"selected": names, "expanded": view.picture.shown.expanded, "nodes": len(wb.model.nodes)}
+    seen["recipe"] = view.bench.lines()
+    pathlib.Path("seen.json").write_text(json.dumps(seen))
+view.on_select(note)
+view
+"""
+
+
+def seen(lab, until) -> dict:
+    """Wait until what Python wrote down is as wanted."""
+    last = None
+    for _ in range(100):
+        try:
+            last = json.loads((lab.folder / "seen.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            last = None
+        if last is not None and until(last):
+            return last
+        time.sleep(0.1)
+    pytest.fail(f"Python never saw it; the last it saw was {last}")
+
+
+def card(page, name):
+    """A card, with the whole graph in view."""
+    page.locator(".wb-bar button", has_text="fit").click()
+    return page.locator(f'.wb-card[data-id="{name}"]')
+
+
+def frame(page, name):
+    return page.locator(f'.wb-frame[data-id="{name}"]')
+
+
+@pytest.fixture
+def opened(lab, page):
+    (lab.folder / "seen.json").unlink(missing_ok=True)
+    small_decoder(lab.folder / "model.onnx")
+    lab_tools.notebook(lab.folder / "graph.ipynb", SETUP)
+    page.goto(f"{lab.url}/lab/tree/graph.ipynb?reset", wait_until="domcontentloaded")
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
+    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
+    page.keyboard.press("Shift+Enter")
+    page.locator(".wb-canvas svg").wait_for(timeout=90_000)
+    return page
+
+
+def test_click_expand_search_edit_and_python_sees_it(lab, opened, screenshots) -> None:
+    page = opened
+    page.screenshot(path=screenshots / "graph-1-opened.png")
+
+    # Most of the model is in the fold, so it is open at first; its frame closes it.
+    frame(page, "layers.0…5/").dblclick(position={"x": 20, "y": 10})
+    card(page, "layers.0…5/").click()
+    names = seen(lab, lambda s: len(s["selected"]) == 30)["selected"]
+    assert "/layers.3/attn/Softmax" in names
+    page.locator('.wb-card.wb-selected[data-id="layers.0…5/"]').wait_for()
+    assert page.locator(".wb-table tbody tr").count() == 30
+
+    card(page, "layers.0…5/").dblclick()
+    card(page, "layers.3/").wait_for()
+    card(page, "layers.3/").dblclick()
+    card(page, "/layers.3/Add").click()
+    assert seen(lab, lambda s: s["selected"] == ["/layers.3/Add"])["expanded"] == ["layers.0…5/", "layers.3/"]
+    page.screenshot(path=screenshots / "graph-2-expanded.png")
+
+    page.locator(".wb-search").fill(r"layers\.5.*softmax")
+    page.keyboard.press("Enter")
+    card(page, "/layers.5/attn/Softmax").wait_for()
+    page.locator(".wb-count", has_text="1 of 1").wait_for()
+    page.locator('.wb-card.wb-found[data-id="/layers.5/attn/Softmax"]').wait_for()
+    page.screenshot(path=screenshots / "graph-3-found.png")
+    page.keyboard.press("Escape")
+
+    page.locator(".wb-search").fill("(")
+    page.keyboard.press("Enter")
+    page.locator(".wb-error", has_text="not a regular expression").wait_for()
+    page.keyboard.press("Escape")
+
+    card(page, "/layers.5/attn/Softmax").click()
+    page.keyboard.press("Escape")
+    seen(lab, lambda s: s["selected"] == [])
+    page.locator('[data-edit="Fold constants"]').click()
+    page.locator(".wb-previews svg").nth(1).wait_for()
+    assert page.locator(".wb-apply code").inner_text() == 'wb.edit("fold_constants")'
+    page.locator(".wb-apply").scroll_into_view_if_needed()
+    page.screenshot(path=screenshots / "graph-4-preview.png")
+    before = seen(lab, lambda s: s["nodes"])["nodes"]
+    page.locator(".wb-apply button").click()
+    after = seen(lab, lambda s: s["recipe"] == ['wb.edit("fold_constants")'])
+    assert after["nodes"] < before
+    page.locator(".wb-log", has_text='wb.edit("fold_constants")').wait_for()
+    page.screenshot(path=screenshots / "graph-5-applied.png")
+
+    assert page.abroad == []
+    assert page.errors == []
+
+
+def test_the_keyboard_alone_is_enough(lab, opened) -> None:
+    page = opened
+    page.locator(".wb").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    current = page.locator(".wb-card.wb-current").get_attribute("data-id")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".wb-card.wb-current").get_attribute("data-id") == current
+    # Walk to a layer, whatever is on the way, and open it.
+    for _ in range(8):
+        if page.locator(".wb-card.wb-current").get_attribute("data-id") == "layers.3/":
+            break
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    card(page, "/layers.3/Add").wait_for()
+    box = page.locator(".wb-canvas svg").get_attribute("viewBox")
+    page.keyboard.press("+")
+    assert page.locator(".wb-canvas svg").get_attribute("viewBox") != box
+    page.keyboard.press("/")
+    page.keyboard.type("tanh")
+    page.keyboard.press("Enter")
+    page.locator(".wb-count", has_text="1 of 6").wait_for()
+    page.keyboard.press("Enter")
+    page.locator(".wb-count", has_text="2 of 6").wait_for()
+    card(page, "/layers.1/mlp/Tanh").wait_for()
+    page.keyboard.press("Escape")
+    card(page, "/layers.1/mlp/Tanh").click()
+    seen(lab, lambda s: s["selected"] == ["/layers.1/mlp/Tanh"])
+    page.keyboard.press("f")
+    page.locator(".wb-caption", has_text="2 steps around").wait_for()
+    assert page.locator(".wb-card").count() < 10
+    page.keyboard.press("Escape")
+    card(page, "layers.4/").wait_for()
+    assert page.errors == []
+
+
+def test_the_pointer_resting_on_a_node_tells_its_tensors(opened) -> None:
+    page = opened
+    card(page, "/scale/Mul").or_(card(page, "scale/")).first.hover()
+    page.locator(".wb-tip strong").wait_for()
+    card(page, "layers.1/").dblclick()
+    card(page, "/layers.1/Add").hover()
+    page.locator(".wb-tip", has_text="float[1x8]").wait_for()
+
+
+def test_python_moves_the_selection_and_the_saved_cell_keeps_a_picture(lab, opened, screenshots) -> None:
+    page = opened
+    page.locator(".jp-Notebook .jp-Cell .cm-content").last.click()
+    page.keyboard.type(
+        'view.select("op:Tanh & scope:/layers.2"); view.color_by({n: float(len(n)) for n in wb.model.nodes})'
+    )
+    page.keyboard.press("Shift+Enter")
+    assert seen(lab, lambda s: s["selected"])["selected"] == ["/layers.2/mlp/Tanh"]
+    page.locator(".wb-card.wb-selected").first.wait_for()
+    page.locator(".wb-table td", has_text="/layers.2/mlp/Tanh").wait_for()
+    page.locator("div.wb-legend", has_text="value").wait_for()
+    assert page.locator(".wb-bar select").input_value() == "value"
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_timeout(200)
+    page.locator(".wb").screenshot(path=screenshots / "graph-6-dark.png")
+    paper = page.locator(".wb").evaluate("node => getComputedStyle(node).backgroundColor")
+    assert paper == "rgb(20, 23, 28)"
+    page.keyboard.press("Control+s")
+    for _ in range(100):
+        outputs = json.loads((lab.folder / "graph.ipynb").read_text())["cells"][0]["outputs"]
+        if outputs:
+            break
+        time.sleep(0.1)
+    data = outputs[0]["data"]
+    assert {"image/png", "image/svg+xml", "application/vnd.jupyter.widget-view+json"} <= set(data)
