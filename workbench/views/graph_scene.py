@@ -129,11 +129,11 @@ def _layout(
     first: tuple[int, ...],
     last: tuple[int, ...],
     docks: tuple[tuple[float | None, float | None], ...],
+    weak: tuple[int, ...],
 ) -> Layout:
     """Return the layout of one panel; opening a scope leaves all panels but those around it as they are."""
-    return layered(
-        [width for width, _ in sizes], [height for _, height in sizes], edges, first=first, last=last, docks=docks
-    )
+    widths, heights = [width for width, _ in sizes], [height for _, height in sizes]
+    return layered(widths, heights, edges, first=first, last=last, docks=docks, weak=weak)
 
 
 def _draw(panel: Panel, weight: Mapping[str, float]) -> tuple[Scene, dict[int, float]]:
@@ -157,6 +157,7 @@ def _draw(panel: Panel, weight: Mapping[str, float]) -> tuple[Scene, dict[int, f
         tuple(at for at, way in ports.items() if way == "in"),
         tuple(at for at, way in ports.items() if way == "out"),
         docks,
+        tuple(at for at, item in enumerate(panel.items) if item.kind == "stub"),
     )
     result = Scene(laid.width, laid.height, crossings=laid.crossings)
     for at, item in enumerate(panel.items):

@@ -112,6 +112,8 @@ class GraphScopes:
         self.network = network
         self.tree = scope_tree(network)
         self._notes: dict[str, str] = {}
+        self._near: tuple[object, Network, Tree] | None = None
+        self._panel: tuple[object, Panel] | None = None
 
     def first(self) -> Shown:
         """Return what to show first: scopes that hold most of the model are open, as far as it stays readable."""
@@ -228,9 +230,12 @@ class GraphScopes:
         return []
 
     def panel(self, shown: Shown) -> Panel:
-        """Return the picture as data."""
-        network, tree = self._seen(shown)
-        return _Builder(self, network, tree, set(shown.expanded)).build()
+        """Return the picture as data; the last one is kept, as every view asks for it several times."""
+        key = (frozenset(shown.expanded), shown.focus, shown.hops)
+        if self._panel is None or self._panel[0] != key:
+            network, tree = self._seen(shown)
+            self._panel = (key, _Builder(self, network, tree, set(shown.expanded)).build())
+        return self._panel[1]
 
     def seen(self, shown: Shown) -> Network:
         """Return the operators that the picture is about: all, or those in focus."""
@@ -239,8 +244,11 @@ class GraphScopes:
     def _seen(self, shown: Shown) -> tuple[Network, Tree]:
         if not shown.focus:
             return self.network, self.tree
-        near, _ = self.network.neighbourhood(shown.focus, shown.hops, MOST_VISIBLE - 100)
-        return near, flat_tree(near)
+        key = (shown.focus, shown.hops)
+        if self._near is None or self._near[0] != key:
+            near, _ = self.network.neighbourhood(shown.focus, shown.hops, MOST_VISIBLE - 100)
+            self._near = (key, near, flat_tree(near))
+        return self._near[1:]
 
     def note(self, network: Network, scope: Scope) -> str:
         """Return the second line of a scope: how many operators, and which types most."""
@@ -259,6 +267,7 @@ class _Builder:
         self.scopes, self.network, self.tree, self.expanded = scopes, network, tree, expanded
         self.items: list[Item] = []
         self.at: list[tuple[Panel, int]] = []
+        self.titles: dict[str, str] = {}
         self.inside: dict[str, tuple[Panel, int]] = {}
         self.seen_as = np.full(len(network.ops), -1, dtype=np.int64)
         self.ports: dict[tuple[str, str, bool], int] = {}
@@ -286,6 +295,7 @@ class _Builder:
         return root
 
     def _add(self, panel: Panel, item: Item) -> int:
+        self.titles[item.id] = (item.note or item.label) if item.kind == "op" else item.label
         self.items.append(item)
         self.at.append((panel, len(panel.items)))
         panel.items.append(item)
@@ -365,7 +375,8 @@ class _Builder:
         key = (panel.path, source, leaving)
         if key not in self.ports:
             self.ports[key] = len(panel.items)
-            panel.items.append(Item(f"{panel.path}{'<>'[leaving]}{source}", "port", "out" if leaving else "in"))
+            note = self.titles.get(source, source)
+            panel.items.append(Item(f"{panel.path}{'<>'[leaving]}{source}", "port", "out" if leaving else "in", note))
         return self.ports[key]
 
     def _link(self, panel: Panel, ends: tuple[int, int, int | None, int | None], count: int, name: str) -> None:
@@ -386,13 +397,17 @@ def _split_hubs(panel: Panel) -> None:
     turned = against_the_flow(len(panel.items), edges)
     flow = [(head, tail) if turn else (tail, head) for (tail, head), turn in zip(edges, turned, strict=True)]
     layer = assign_layers(len(panel.items), flow)
+    carried: dict[int, set[str]] = {}
+    for link in panel.links:
+        carried.setdefault(link.tail, set()).add(link.name)
+    names = {tail: next(iter(found)) if len(found) == 1 else "" for tail, found in carried.items()}
     kept = []
     for link in panel.links:
         if fanout[link.tail] >= _HUB_FANOUT and layer[link.head] - layer[link.tail] > _FAR_LAYERS:
             far = sum(1 for tail, head in flow if tail == link.tail and layer[head] - layer[tail] > _FAR_LAYERS)
             if far >= _FAR_EDGES:
                 hub = panel.items[link.tail]
-                label = link.name if hub.kind == "port" else hub.label if hub.kind != "op" else hub.note or hub.label
+                label = names[link.tail] or hub.note or hub.label
                 stub = Item(f"stub:{hub.id}>{panel.items[link.head].id}", "stub", label, hub.id, hub.ops)
                 link = replace(link, tail=len(panel.items), tail_port=None)  # noqa: PLW2901
                 panel.items.append(stub)

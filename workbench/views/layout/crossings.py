@@ -7,10 +7,11 @@ places wherever that saves a crossing (Sugiyama et al. 1981; Gansner et al. 1993
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from workbench.views.layout.layers import Proper
 
@@ -21,18 +22,39 @@ _PATIENCE = 8
 _SWAP_ROUNDS = 6
 
 
-def count_crossings(layers: Sequence[Sequence[int]], down: Sequence[Sequence[int]]) -> int:
-    """Return the number of crossings between all neighbouring layers."""
-    place = {node: at for layer in layers for at, node in enumerate(layer)}
+def count_crossings(graph: Proper, layers: Sequence[Sequence[int]] | None = None) -> int:
+    """Return the number of crossings between all neighbouring layers, in the graph's own order or in another."""
+    layers = graph.layers if layers is None else layers
+    place = [0] * len(graph.up)
+    for layer in layers:
+        _settle(layer, place)
+    lean = graph.lean
     total = 0
     for layer in layers:
-        seen: list[int] = []
-        for node in layer:
-            ends = sorted(place[below] for below in down[node])
+        seen: list[float] = []
+        if lean:
+            spots = (
+                (place[node] + lean.get((below, node), 0.0), place[below] + lean.get((node, below), 0.0))
+                for node in layer
+                for below in graph.down[node]
+            )
+            rows: Iterable[list[float]] = (
+                [end for _, end in row] for _, row in groupby(sorted(spots), key=lambda spot: spot[0])
+            )
+        else:
+            rows = (sorted(place[below] for below in graph.down[node]) for node in layer)
+        for ends in rows:
             total += sum(len(seen) - bisect_right(seen, end) for end in ends)
             for end in ends:
                 insort(seen, end)
     return total
+
+
+def _ends(graph: Proper, node: int, beside: Sequence[int], place: Sequence[int]) -> list[float]:
+    """Return where the neighbours of a node are, in order."""
+    if not graph.lean:
+        return sorted([place[other] for other in beside])
+    return sorted([place[other] + graph.lean.get((node, other), 0.0) for other in beside])
 
 
 def reduce_crossings(graph: Proper, *, sweeps: int = _SWEEPS) -> int:
@@ -46,7 +68,7 @@ def reduce_crossings(graph: Proper, *, sweeps: int = _SWEEPS) -> int:
             _settle(layer, place)
         idle = 0
         for sweep in range(sweeps):
-            left = count_crossings(layers, graph.down)
+            left = count_crossings(graph, layers)
             if best is None or left < fewest:
                 best, fewest, idle = [list(layer) for layer in layers], left, 0
             else:
@@ -91,7 +113,7 @@ def _walk(graph: Proper, onwards: list[list[int]], layers: list[list[int]]) -> l
     return [sorted(layer, key=rank.__getitem__) for layer in graph.layers]
 
 
-def _settle(layer: list[int], place: list[int]) -> None:
+def _settle(layer: Sequence[int], place: list[int]) -> None:
     for at, node in enumerate(layer):
         place[node] = at
 
@@ -100,14 +122,14 @@ def _sweep(
     graph: Proper,
     layers: list[list[int]],
     place: list[int],
-    rule: tuple[Callable[[list[int]], float], bool],
+    rule: tuple[Callable[[list[float]], float], bool],
     *,
     downwards: bool,
 ) -> None:
     key, flip = rule
     beside = graph.up if downwards else graph.down
     for layer in layers[1:] if downwards else reversed(layers[:-1]):
-        keyed = [(key(sorted(place[other] for other in beside[node])), node) for node in layer if beside[node]]
+        keyed = [(key(_ends(graph, node, beside[node], place)), node) for node in layer if beside[node]]
         if flip:
             keyed.reverse()
         keyed.sort(key=lambda pair: pair[0])
@@ -117,7 +139,7 @@ def _sweep(
         _settle(layer, place)
 
 
-def _median(ends: list[int]) -> float:
+def _median(ends: list[float]) -> float:
     middle = len(ends) // 2
     if len(ends) % 2:
         return ends[middle]
@@ -129,7 +151,7 @@ def _median(ends: list[int]) -> float:
     return (ends[middle - 1] * right + ends[middle] * left) / (left + right)
 
 
-def _barycenter(ends: list[int]) -> float:
+def _barycenter(ends: list[float]) -> float:
     return sum(ends) / len(ends)
 
 
@@ -140,8 +162,8 @@ def _swap(graph: Proper, layers: list[list[int]], place: list[int], *, flip: boo
         changed: set[int] = set()
         for index in sorted(dirty):
             layer = layers[index]
-            above = [sorted(place[other] for other in graph.up[node]) for node in layer]
-            below = [sorted(place[other] for other in graph.down[node]) for node in layer]
+            above = [_ends(graph, node, graph.up[node], place) for node in layer]
+            below = [_ends(graph, node, graph.down[node], place) for node in layer]
             for at in range(len(layer) - 1):
                 saved = _saved(above[at], above[at + 1]) + _saved(below[at], below[at + 1])
                 if saved > 0 or (flip and turn == 0 and saved == 0):
@@ -155,7 +177,7 @@ def _swap(graph: Proper, layers: list[list[int]], place: list[int], *, flip: boo
             break
 
 
-def _saved(left: list[int], right: list[int]) -> int:
+def _saved(left: list[float], right: list[float]) -> int:
     """Return the crossings that exchanging two neighbours saves; negative where it costs some."""
     if not left or not right or left[-1] <= right[0]:
         # The common case, told apart without counting: nothing crosses now, so nothing can be saved.

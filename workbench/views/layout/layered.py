@@ -12,7 +12,7 @@ from workbench.views.layout.place import place
 from workbench.views.layout.route import Point, ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 __all__ = ["Gaps", "Layout", "layered"]
 
@@ -23,7 +23,7 @@ class Gaps:
 
     box: float = 22.0
     edge: float = 12.0
-    layer: float = 30.0
+    layer: float = 24.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ def layered(
     first: Iterable[int] = (),
     last: Iterable[int] = (),
     docks: Sequence[tuple[float | None, float | None]] | None = None,
+    weak: Collection[int] = (),
     gaps: Gaps | None = None,
 ) -> Layout:
     """Lay a directed graph out in layers from top to bottom; the same input always gives the same drawing.
@@ -78,6 +79,8 @@ def layered(
     docks
         Per edge where it has to leave its tail and to meet its head, in pixels right of the box's centre; None where
         that is free.
+    weak
+        Boxes that stand beside their neighbours and draw nobody towards them.
     """
     gaps = gaps or Gaps()
     count = len(widths)
@@ -85,6 +88,13 @@ def layered(
     flow = [(head, tail) if turn else (tail, head) for (tail, head), turn in zip(edges, turned, strict=True)]
     layer = assign_layers(count, flow, first=first, last=last)
     graph = insert_dummies(layer, flow)
+    free: Sequence[tuple[float | None, float | None]] = [(None, None)] * len(edges)
+    fixed = [dock[::-1] if turn else dock for dock, turn in zip(docks or free, turned, strict=True)]
+    for chain, (start, end) in zip(graph.chains, fixed, strict=True):
+        if start is not None:
+            graph.lean[chain[1], chain[0]] = 0.9 * start / widths[chain[0]]
+        if end is not None:
+            graph.lean[chain[-2], chain[-1]] = 0.9 * end / widths[chain[-1]]
     crossings = reduce_crossings(graph)
     breadth = [*widths, *([0.0] * (len(graph.up) - count))]
 
@@ -92,7 +102,7 @@ def layered(
         gap = gaps.box if left < count and right < count else gaps.edge
         return (breadth[left] + breadth[right]) / 2 + gap
 
-    x = place(graph, apart)
+    x = place(graph, apart, weak)
     shift = -min((x[node] - breadth[node] / 2 for node in range(len(x))), default=0.0)
     x = [value + shift for value in x]
     tops, feet = _bands(graph, heights, gaps, x)
@@ -105,12 +115,12 @@ def layered(
     ]
     starts = _meet(graph, spans, [dock[0] for dock in fixed], 0)
     ends = _meet(graph, spans, [dock[1] for dock in fixed], -1)
-    for chain, start, end in zip(graph.chains, starts, ends, strict=True):
+    for chain, leave, meet in zip(graph.chains, starts, ends, strict=True):
         tail, head = chain[0], chain[-1]
-        path = [(start, y[tail] + half[tail]), (start, feet[layer[tail]])]
+        path = [(leave, y[tail] + half[tail]), (leave, feet[layer[tail]])]
         for step, node in enumerate(chain[1:-1], layer[tail] + 1):
             path += [(x[node], tops[step]), (x[node], feet[step])]
-        path += [(end, tops[layer[head]]), (end, y[head] - half[head])]
+        path += [(meet, tops[layer[head]]), (meet, y[head] - half[head])]
         paths.append([point for at, point in enumerate(path) if at == 0 or point != path[at - 1]])
     return Layout(
         x=x[:count],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from workbench.views.layout.cycles import adjacency, topological
@@ -68,6 +68,8 @@ class Proper:
         Per edge of the original graph its nodes from top to bottom, both ends included.
     real
         How many nodes are real.
+    lean
+        (node, other): where on `other` their edge ends, as a share of its width right of its centre; 0 where missing.
     """
 
     layers: list[list[int]]
@@ -75,6 +77,7 @@ class Proper:
     down: list[list[int]]
     chains: list[list[int]]
     real: int
+    lean: dict[tuple[int, int], float] = field(default_factory=dict)
 
 
 def insert_dummies(layer: Sequence[int], edges: Sequence[tuple[int, int]]) -> Proper:

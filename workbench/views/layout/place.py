@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from workbench.views.layout.cycles import adjacency, topological
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from workbench.views.layout.layers import Proper
 
@@ -23,8 +23,19 @@ __all__ = ["place"]
 Segment = tuple[int, int]
 
 
-def place(graph: Proper, apart: Callable[[int, int], float]) -> list[float]:
-    """Return x of every node's centre; `apart(left, right)` is the least distance between two neighbours' centres."""
+def place(graph: Proper, apart: Callable[[int, int], float], weak: Collection[int] = ()) -> list[float]:
+    """Return x of every node's centre.
+
+    Parameters
+    ----------
+    graph
+        With its layers in their final order.
+    apart
+        The least distance between the centres of two neighbours, left and right.
+    weak
+        Nodes that nothing is aligned with: they stand beside what they belong to and move nobody.
+    """
+    away = set(weak)
     conflicts = _conflicts(graph)
     runs: list[list[float]] = []
     for upwards in (False, True):
@@ -32,7 +43,7 @@ def place(graph: Proper, apart: Callable[[int, int], float]) -> list[float]:
         beside = graph.down if upwards else graph.up
         for leftwards in (False, True):
             layers = [row[::-1] for row in rows] if leftwards else rows
-            root = _align(layers, beside, conflicts)
+            root = _align(layers, beside, conflicts, away)
             if leftwards:
                 x = _pack(layers, root, lambda a, b: apart(b, a))
                 runs.append([-value for value in x])
@@ -68,7 +79,7 @@ def _conflicts(graph: Proper) -> set[Segment]:
     return found
 
 
-def _align(layers: list[list[int]], beside: list[list[int]], conflicts: set[Segment]) -> list[int]:
+def _align(layers: list[list[int]], beside: list[list[int]], conflicts: set[Segment], weak: set[int]) -> list[int]:
     """Return the topmost node of the block that every node is aligned into."""
     at = {node: index for layer in layers for index, node in enumerate(layer)}
     root = list(range(len(beside)))
@@ -76,7 +87,9 @@ def _align(layers: list[list[int]], beside: list[list[int]], conflicts: set[Segm
     for layer in layers:
         last = -1
         for node in layer:
-            others = sorted(beside[node], key=at.__getitem__)
+            if node in weak:
+                continue
+            others = sorted([other for other in beside[node] if other not in weak], key=at.__getitem__)
             middle = len(others)
             for other in others[(middle - 1) // 2 : middle // 2 + 1]:
                 if taken[other] or at[other] <= last or (other, node) in conflicts or (node, other) in conflicts:
