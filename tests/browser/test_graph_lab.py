@@ -81,17 +81,32 @@ def frame(page, name):
     return page.locator(f'.wb-frame[data-id="{name}"]')
 
 
+COMPARE = """
+from workbench.session import open_model
+from workbench.views.graph_diff import SideBySide
+wb = open_model("model.onnx")
+before = wb.model
+wb.edit("fold_constants")
+SideBySide(before, wb.model, titles=("as loaded", "constants folded"))
+"""
+
+
 @pytest.fixture
 def opened(lab, page):
+    return run(lab, page, SETUP)
+
+
+def run(lab, page, code):
+    """Open a notebook with one cell and run it."""
     (lab.folder / "seen.json").unlink(missing_ok=True)
     small_decoder(lab.folder / "model.onnx")
-    lab_tools.notebook(lab.folder / "graph.ipynb", SETUP)
+    lab_tools.notebook(lab.folder / "graph.ipynb", code)
     page.goto(f"{lab.url}/lab/tree/graph.ipynb?reset", wait_until="domcontentloaded")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
     page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
     page.keyboard.press("Shift+Enter")
-    page.locator(".wb-canvas svg").wait_for(timeout=90_000)
+    page.locator(".wb-canvas svg").first.wait_for(timeout=90_000)
     return page
 
 
@@ -217,3 +232,19 @@ def test_python_moves_the_selection_and_the_saved_cell_keeps_a_picture(lab, open
         time.sleep(0.1)
     data = outputs[0]["data"]
     assert {"image/png", "image/svg+xml", "application/vnd.jupyter.widget-view+json"} <= set(data)
+
+
+def test_two_models_move_and_open_together(lab, page, screenshots) -> None:
+    run(lab, page, COMPARE)
+    left, right = page.locator(".wb-canvas svg").first, page.locator(".wb-canvas svg").last
+    assert page.locator(".wb-caption").all_inner_texts()[0].startswith("as loaded")
+    page.locator(".wb").focus()
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    assert left.get_attribute("viewBox") == right.get_attribute("viewBox")
+    page.locator(".wb-bar button", has_text="fit").click()
+    page.locator('.wb-card[data-id="layers.4/"]').first.dblclick()
+    page.locator('.wb-frame[data-id="layers.4/"]').nth(1).wait_for()
+    page.locator(".wb").screenshot(path=screenshots / "graph-7-side-by-side.png")
+    assert page.abroad == []
+    assert page.errors == []

@@ -32,12 +32,20 @@ def test_numbers_are_summed_on_scopes_and_unknown_stays_unknown(scopes) -> None:
     values["/layers.3/mlp/Gelu"] = 30.0
     result = painted(scopes, Overlay("MACs", values))
     assert result.text["layers.1/"] == "120"
-    assert result.text["layers.3/"] == "30"
+    assert result.text["layers.3/"] == "at least 30"
     assert result.text["layers.2/"] == "unknown"
     assert result.fill["layers.2/"] is None
     assert result.fill["layers.1/"] == ramp(1)
     assert result.fill["layers.3/"] == ramp(0)
     assert result.legend[-1].text == "unknown"
+
+
+def test_nothing_plus_something_unknown_is_unknown_not_zero(scopes) -> None:
+    known = {name: 0.0 for name in scopes.network.index if "MatMul" not in name}
+    result = painted(scopes, Overlay("MACs", known))
+    assert result.text["layers.1/"] == "unknown"
+    assert result.fill["layers.1/"] is None
+    assert result.text["mask/"] == "0"
 
 
 @pytest.mark.parametrize(("gather", "value"), [("min", "1 dB"), ("max", "12 dB"), ("mean", "6.5 dB")])

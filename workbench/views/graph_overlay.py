@@ -237,7 +237,7 @@ def _words(items: Sequence[Item], network: Network, overlay: Overlay) -> Paint:
 
 
 def _numbers(items: Sequence[Item], network: Network, overlay: Overlay) -> Paint:
-    values = {item.id: overlay.of(network.ops[at].name for at in item.ops) for item in items if item.panel is None}
+    values, partial = _gathered(items, network, overlay)
     known = {name: float(value) for name, value in values.items() if value is not None}
     low, high = min(known.values(), default=0.0), max(known.values(), default=0.0)
     # Work and size are spread over decades: on a straight scale all but one node would look the same.
@@ -259,7 +259,8 @@ def _numbers(items: Sequence[Item], network: Network, overlay: Overlay) -> Paint
         else:
             result.weight[name] = share(float(value))
             result.fill[name] = ramp(result.weight[name])
-            result.text[name] = f"{short(float(value))} {overlay.unit}".strip()
+            least = "at least " if name in partial else ""
+            result.text[name] = f"{least}{short(float(value))} {overlay.unit}".strip()
     for at in range(5) if high > floor else [0]:
         number = floor * (high / floor) ** (at / 4) if logarithmic else low + (high - low) * at / 4
         least = "≤ " if logarithmic and low < floor and at == 0 else ""
@@ -267,6 +268,23 @@ def _numbers(items: Sequence[Item], network: Network, overlay: Overlay) -> Paint
     if len(known) < len(values):
         result.legend.append(Key(None, "unknown"))
     return result
+
+
+def _gathered(items: Sequence[Item], network: Network, overlay: Overlay) -> tuple[dict[str, Value], set[str]]:
+    """Return every closed item's value, and the items whose sum lacks a node that is unknown."""
+    values: dict[str, Value] = {}
+    partial: set[str] = set()
+    for item in items:
+        if item.panel is not None:
+            continue
+        names = [network.ops[at].name for at in item.ops]
+        value = overlay.of(names)
+        if overlay.gather in {None, "sum"} and any(_unknown(overlay.values.get(name)) for name in names):
+            partial.add(item.id)
+            # Nothing plus something unknown is unknown, never zero.
+            value = value or None
+        values[item.id] = value
+    return values, partial
 
 
 def short(value: float) -> str:

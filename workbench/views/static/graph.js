@@ -146,7 +146,7 @@ class Pane {
       }
       if (group.dataset.id && !group.classList.contains("wb-frame-title")) this.byId.set(group.dataset.id, group);
     }
-    this.caption.textContent = data.caption;
+    this.caption.textContent = this.caption.title = data.caption;
     this.holder.replaceChildren(this.svg);
     const anchor = this.anchor && this.find(this.anchor.id);
     if (first || data.fit || !this.moved) this.fit();
@@ -218,7 +218,7 @@ class Pane {
 
   drawMap() {
     const { w, h } = this.size();
-    const most = { w: 150, h: Math.min(h * 0.6, 220) };
+    const most = { w: Math.min(w * 0.22, 140), h: Math.min(h * 0.4, 200) };
     const scale = Math.min(most.w / this.width, most.h / this.height);
     const fine = window.devicePixelRatio || 1;
     this.map.style.width = `${Math.max(this.width * scale, 12)}px`;
