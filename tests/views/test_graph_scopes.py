@@ -210,6 +210,38 @@ def test_cycles_made_by_collapsing_are_drawn() -> None:
     assert {("a/", "b/"), ("b/", "a/")} <= pairs
 
 
+def test_an_edited_model_keeps_its_scopes() -> None:
+    kinds = ["Conv", "BatchNormalization", "Relu"] * 20 + ["Flatten", "Gemm"]
+    before = graphs.chain([(f"n{at}", kind) for at, kind in enumerate(kinds)])
+    old = GraphScopes(before)
+    block = next(path for path, scope in old.tree.scopes.items() if scope.kind == "block")
+    # BatchNormalization goes, a Cast comes before the second Conv.
+    ops, renamed = [], {}
+    for op in before.ops:
+        inputs = tuple(renamed.get(tensor, tensor) for tensor in op.inputs)
+        if op.op_type == "BatchNormalization":
+            renamed[op.outputs[0]] = inputs[0]
+            continue
+        if op.name == "n3":
+            ops.append(Op("cast", "Cast", inputs, ("cast:0",), (), "cast"))
+            inputs = ("cast:0",)
+        ops.append(Op(op.name, op.op_type, inputs, op.outputs, (), op.label))
+    new = GraphScopes(Network(ops, before.inputs, before.outputs), old)
+    assert set(new.tree.scopes) == set(old.tree.scopes)
+    names = [[scopes.network.ops[at].name for at in scopes.tree.scopes[block].ops] for scopes in (old, new)]
+    assert [name for name in names[0] if name in new.network.index] == [name for name in names[1] if name != "cast"]
+    assert new.tree.home[new.network.index["cast"]] is new.tree.home[new.network.index["n3"]]
+    assert sorted(new.tree.root.ops) == list(range(len(ops)))
+    shown = new.expand(new.first(), block)
+    assert new.panel(shown).visible() > new.panel(new.first()).visible()
+
+
+def test_another_model_gets_scopes_of_its_own() -> None:
+    old = GraphScopes(graphs.decoder(4))
+    other = graphs.chain([(f"n{at}", "Relu") for at in range(9)])
+    assert set(GraphScopes(other, old).tree.scopes) == {""}
+
+
 @pytest.mark.parametrize("name", ["yolox_nano_qdq", "silero_vad_16k_op15", "ppocr_det_en_v3", "microllama_fp32"])
 def test_real_models_open_with_a_readable_picture(shared, name) -> None:
     scopes = GraphScopes(network_of(load_model(shared / "models" / name / "model.onnx")))

@@ -81,10 +81,8 @@ class SideBySide(LiveGraph):
         # One legend speaks for both sides, so both sides know all words.
         words: dict[str, Change] = {f"\0{at}": word for at, word in enumerate(self._words())}
         overlays = [diff_overlay({**fate, **words}) for fate in self.fates]
-        panes = [
-            GraphPicture(network, title, overlay=overlay)
-            for network, title, overlay in zip(networks, titles, overlays, strict=True)
-        ]
+        left = GraphPicture(networks[0], titles[0], overlay=overlays[0])
+        panes = [left, GraphPicture(networks[1], titles[1], overlay=overlays[1], like=left)]
         opened = dict.fromkeys(path for pane in panes for path in pane.shown.expanded)
         for pane in panes:
             here = tuple(path for path in opened if path in pane.scopes.tree.scopes)

@@ -30,6 +30,8 @@ class GraphPicture(Drawn):
         What to show; None for the first look.
     overlay, size_by
         Columns that colour and size the nodes; None for the families of operators, and for equal sizes.
+    like
+        The picture of the model that this one came from by edits: it gets the same scopes.
     """
 
     def __init__(
@@ -40,8 +42,9 @@ class GraphPicture(Drawn):
         shown: Shown | None = None,
         overlay: Overlay | None = None,
         size_by: Overlay | None = None,
+        like: GraphPicture | None = None,
     ) -> None:
-        self.scopes = GraphScopes(network)
+        self.scopes: GraphScopes = GraphScopes(network, None if like is None else like.scopes)
         self.title = title
         self.shown = shown or self.scopes.first()
         self.overlay = overlay
@@ -53,7 +56,7 @@ class GraphPicture(Drawn):
 
     def renew(self, network: Network) -> None:
         """Show another state of the model; what is open, selected and in focus stays so where it is still there."""
-        self.scopes = GraphScopes(network)
+        self.scopes = GraphScopes(network, self.scopes)
         shown = self.shown
         self.shown = replace(
             shown,

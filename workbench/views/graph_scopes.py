@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from workbench.errors import SelectorError
-from workbench.views.graph_tree import Scope, Tree, flat_tree, scope_tree
+from workbench.views.graph_tree import Scope, Tree, flat_tree, mirrored_tree, scope_tree
 from workbench.views.layout.cycles import against_the_flow
 from workbench.views.layout.layers import assign_layers
 
@@ -106,11 +106,19 @@ class Panel:
 
 
 class GraphScopes:
-    """The collapsed view of a model: every method takes what is shown and gives what is to be shown."""
+    """The collapsed view of a model: every method takes what is shown and gives what is to be shown.
 
-    def __init__(self, network: Network) -> None:
+    Parameters
+    ----------
+    network
+        The model's operators.
+    like
+        The view of the model that this one came from by edits: scopes stay what they were.
+    """
+
+    def __init__(self, network: Network, like: GraphScopes | None = None) -> None:
         self.network = network
-        self.tree = scope_tree(network)
+        self.tree: Tree = scope_tree(network) if like is None else mirrored_tree(network, like.tree)
         self._notes: dict[str, str] = {}
         self._near: tuple[object, Network, Tree] | None = None
         self._panel: tuple[object, Panel] | None = None

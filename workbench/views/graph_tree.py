@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from workbench.views.graph_ops import Network
 
-__all__ = ["MOST_CHILDREN", "Scope", "Tree", "flat_tree", "scope_tree"]
+__all__ = ["MOST_CHILDREN", "Scope", "Tree", "flat_tree", "mirrored_tree", "scope_tree"]
 
 MOST_CHILDREN = 48
 """More children than this are not seen at a glance; a scope with more gets derived blocks."""
 _LEAST_FOLD = 3
+_MOST_MIRRORED = 3 * MOST_CHILDREN
 
 Kind = Literal["scope", "block", "fold"]
 
@@ -108,6 +109,41 @@ def scope_tree(network: Network) -> Tree:
         by_path[scope].children.append(at)
     _finish(root, network, signs)
     return Tree(network, root)
+
+
+def mirrored_tree(network: Network, like: Tree) -> Tree:
+    """Return the tree of a model that came from another by edits: the same scopes, so that both open alike.
+
+    A new operator joins the scope of what it feeds, else of what feeds it. Where most operators are new, or a scope has
+    become a crowd, the model gets a tree of its own.
+    """
+    path = [
+        like.home[like.network.index[op.name]].path if op.name in like.network.index else None for op in network.ops
+    ]
+    drawn = [at for at, host in enumerate(network.host) if at == host]
+    if sum(1 for at in drawn if path[at] is None) * 2 > len(drawn):
+        return scope_tree(network)
+    joined = list(zip(network.tails.tolist(), network.heads.tolist(), strict=True))
+    for ends in ([(tail, head) for tail, head in reversed(joined)], [(head, tail) for tail, head in joined]):
+        for new, known in ends:
+            if path[new] is None:
+                path[new] = path[known]
+    held: dict[str, list[int]] = {}
+    for at in drawn:
+        held.setdefault(path[at] or "", []).append(at)
+    root = _mirrored(like.root, held)
+    tree = Tree(network, root or Scope("", ""))
+    crowd = max(len(scope.children) for scope in tree.scopes.values())
+    return tree if crowd <= _MOST_MIRRORED else scope_tree(network)
+
+
+def _mirrored(scope: Scope, held: dict[str, list[int]]) -> Scope | None:
+    inner = [_mirrored(child, held) for child in scope.children if isinstance(child, Scope)]
+    copy = Scope(scope.path, scope.label, scope.kind, sign=scope.sign, copies=scope.copies)
+    copy.children = [*(child for child in inner if child is not None), *held.get(scope.path, ())]
+    copy.children.sort(key=_middle)
+    copy.ops = sorted(at for child in copy.children for at in _ops_of(child))
+    return copy if copy.ops else None
 
 
 def _scopes(network: Network) -> list[tuple[str, ...]]:
