@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from workbench.views.graph_ops import Network
-    from workbench.views.graph_scopes import Item
+    from workbench.views.graph_panel import Item
 
 __all__ = ["FAMILIES", "Gather", "Key", "Overlay", "Paint", "family_of", "paint"]
 

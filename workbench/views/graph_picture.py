@@ -9,10 +9,11 @@ from workbench.views.graph_draw import Drawing, draw
 from workbench.views.graph_html import Drawn
 from workbench.views.graph_overlay import Overlay, Paint, paint
 from workbench.views.graph_scene import scene
-from workbench.views.graph_scopes import GraphScopes, Panel, Shown
+from workbench.views.graph_scopes import GraphScopes, Shown
 
 if TYPE_CHECKING:
     from workbench.views.graph_ops import Network
+    from workbench.views.graph_panel import Panel
 
 __all__ = ["GraphPicture"]
 

@@ -11,7 +11,7 @@ from workbench.views.layout.layered import Layout, layered
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workbench.views.graph_scopes import Item, Panel
+    from workbench.views.graph_panel import Item, Panel
     from workbench.views.layout.route import Point
 
 __all__ = ["Card", "Frame", "Scene", "Wire", "clip", "scene", "text_width"]
