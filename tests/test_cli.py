@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +55,8 @@ def test_no_progress_bar_where_output_is_no_terminal(tuned):
 
 def test_progress_bar_in_a_terminal(small_cnn, small_data, tmp_path):
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    os.set_blocking(ours, False)
     arguments = ["tune", small_cnn, "--samples", small_data, "--runs", "0", "--out", tmp_path / "o"]
     command = [*COMMAND, *map(str, arguments)]
     subprocess.run(command, stderr=theirs, stdout=subprocess.DEVNULL, check=True, env=ENVIRONMENT)

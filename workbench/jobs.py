@@ -158,7 +158,7 @@ def search_to(
     wb = open_model(model)
     wb.prepare()
     wb.calibrate(samples, method=method, percentile=percentile, batch=batch, preprocessing=preprocessing)
-    found = wb.search(
+    found = wb.plan.search(
         "sqnr_db" if max_drop is None else "top1_drop",
         at_least=min_sqnr,
         at_most=max_drop,

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.graph.cost import costs
+from workbench.graph.inspect import batch_of_one
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,8 +73,11 @@ def text_table(rows: Sequence[Row]) -> str:
 
 
 def macs_share(wb: Workbench) -> float | None:
-    """Return the share of the model's multiply-accumulates that are in INT8, 0 to 1; ``None`` where none are known."""
-    table = costs(wb.model)
+    """Return the share of the model's multiply-accumulates that are in INT8, 0 to 1; ``None`` where none are known.
+
+    A dynamic axis counts as 1: a share does not depend on the batch.
+    """
+    table = costs(wb.model, batch_of_one(wb.model))
     resolution = wb.plan.resolve()
     total = sum(cost.macs or 0 for cost in table.values())
     int8 = sum(table[node].macs or 0 for node in resolution.nodes("int8"))

@@ -5,24 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from workbench.backends.compare import Comparison, compare
 from workbench.calibration.methods import DEFAULT_METHOD, Method, ranges
 from workbench.calibration.sources import Preprocessing, load_labels, open_samples
-from workbench.errors import PrecisionError, RecipeError
+from workbench.errors import RecipeError
+from workbench.graph.browse import Graph
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
-from workbench.graph.selectors import select as find
 from workbench.precision.lowering import Lowered, activation_tensors, lower, needed_opset
-from workbench.precision.plan import Precision, PrecisionPlan, Resolution
-from workbench.precision.presets import preset
-from workbench.precision.search import MOST_TRIALS, search
-from workbench.precision.search_cost import measured_costs, modelled_costs
-from workbench.precision.search_goal import Goal
-from workbench.precision.sensitivity import axis_lengths
+from workbench.precision.plan import PrecisionPlan, Resolution
 from workbench.precision.targets import parse_target
 from workbench.recipe.document import (
     CalibrateStep,
@@ -37,23 +30,21 @@ from workbench.recipe.document import (
 )
 from workbench.recipe.environment import environment
 from workbench.recipe.replay import State, check_model, start
+from workbench.session.plan import Plan
 
 if TYPE_CHECKING:
     import os
 
     import numpy as np
     import numpy.typing as npt
-    import pandas as pd
     from pydantic import BaseModel
 
     from workbench.calibration.samples import Samples
     from workbench.calibration.statistics import Statistics
     from workbench.graph.edits.base import Edit, EditResult
     from workbench.graph.model import Model
-    from workbench.precision.search import SearchResult
-    from workbench.precision.sensitivity_errors import TaskMetric
 
-__all__ = ["Plan", "PreprocessingLike", "Workbench", "open_model", "open_recipe"]
+__all__ = ["PreprocessingLike", "Workbench", "open_model", "open_recipe"]
 
 PreprocessingLike = Preprocessing | Mapping[str, Any] | str | None
 """Preprocessing itself, its fields as a recipe keeps them, or the command line's text."""
@@ -119,6 +110,16 @@ class Workbench:
         return f"<Workbench {self.source.name}: {len(self.recipe.steps)} steps, {len(self.model.nodes)} nodes>"
 
     # What there is
+
+    @property
+    def state(self) -> State:
+        """The model, ranges and plan after the steps so far."""
+        return self._state
+
+    @property
+    def graph(self) -> Graph:
+        """Questions about the model's graph: ``wb.graph.nodes()``, ``.select(...)``, ``.summary()``."""
+        return Graph(self.model)
 
     @property
     def model(self) -> Model:
@@ -337,100 +338,29 @@ class Workbench:
         runs
             Timed runs; 0 measures no latency.
         """
-        data, used = self._samples or (None, 1)
-        if samples is not None:
-            data = self.open_samples(samples, preprocessing=preprocessing)
-        if data is None:
-            raise RecipeError("there are no samples to compare on", fix="Give some: wb.compare(samples).")
+        data, used = self.samples_for(samples, preprocessing=preprocessing)
         indices = None if labels is None else load_labels(labels, len(data))
-        reference = self.source if _same_interface(self.source, self.tuned) else self.model
-        return compare(reference, self.tuned, data, labels=indices, batch=batch or used, runs=runs)
+        return compare(self.reference_for(self.tuned), self.tuned, data, labels=indices, batch=batch or used, runs=runs)
 
-    def search(
-        self,
-        metric: Literal["sqnr_db", "top1_drop"] | TaskMetric,
-        *,
-        at_least: float | None = None,
-        at_most: float | None = None,
-        samples: object = None,
-        labels: str | os.PathLike[str] | npt.NDArray[np.int64] | None = None,
-        batch: int | None = None,
-        preprocessing: PreprocessingLike = None,
-        sensitivity: Literal["quick", "exact"] = "quick",
-        latencies: Mapping[str, Mapping[str, float]] | None = None,
-        fallback: Precision = "fp32",
-        most_trials: int = MOST_TRIALS,
-    ) -> SearchResult:
-        """Find the cheapest plan that reaches a goal, and append its ranges and rules to the recipe.
-
-        Starts from the rules there are, or from the best practice. Every step is verified on all samples, with Q/DQ
-        computed as written. The goal becomes a gate of the recipe if it is one of the recipe's metrics.
-
-        Parameters
-        ----------
-        metric, at_least, at_most
-            The goal, as for `require`; or a function of the outputs of all runs, in the order of the samples.
-        samples
-            What to evaluate on; the calibration's samples where left out.
-        labels
-            One class index a sample, for ``top1_drop``.
-        batch
-            Samples a run for a model of dynamic batch; the calibration's where left out.
-        preprocessing
-            For a folder of images.
-        sensitivity
-            ``quick`` (a few forward passes a sample) or ``exact``.
-        latencies
-            Node to precision to measured milliseconds; where left out, bytes and MACs decide.
-        fallback
-            What a node gets that cannot be INT8.
-        most_trials
-            Evaluations after which the best plan found is taken.
+    def samples_for(self, source: object, *, preprocessing: PreprocessingLike = None) -> tuple[Samples, int]:
+        """Return samples to evaluate on, the calibration's where `source` is ``None``, and the calibration's batch.
 
         Raises
         ------
-        PrecisionError
-            Not even `fallback` everywhere reaches the goal, or the goal is no goal.
         RecipeError
-            There are no samples, or nothing was calibrated.
+            None are given, and nothing was calibrated here.
         """
-        data, used = self._samples or (None, 1)
-        if samples is not None:
-            data = self.open_samples(samples, preprocessing=preprocessing)
-        if data is None or not self.ranges:
-            raise RecipeError("there are no ranges to search with", fix="Calibrate first: wb.calibrate(samples).")
-        indices = None if labels is None else load_labels(labels, len(data))
-        sizes = axis_lengths(self.model, data)
-        costs = modelled_costs(self.model, sizes) if latencies is None else measured_costs(self.model, latencies, sizes)
-        rules = self.plan.rules if self.plan.rules.rules else preset("int8")
-        result = search(
-            self.model,
-            data,
-            Goal(metric, at_least=at_least, at_most=at_most, labels=indices),
-            ranges=self.ranges,
-            costs=costs,
-            statistics=self.statistics,
-            plan=rules,
-            fallback=fallback,
-            sensitivity=sensitivity,
-            reference=self.source if _same_interface(self.source, self.model) else self.model,
-            batch=batch or used,
-            most_trials=most_trials,
-        )
-        self._take(result)
-        return result
+        known, batch = self._samples or (None, 1)
+        data = known if source is None else self.open_samples(source, preprocessing=preprocessing)
+        if data is None:
+            raise RecipeError(
+                "there are no samples to run", where=self.source.name, fix="Give some, or calibrate first."
+            )
+        return data, batch
 
-    def _take(self, result: SearchResult) -> None:
-        """Append what a search found: ranges that are not the calibrated ones, rules, and the gate."""
-        for tensor, amax in result.chosen.ranges.items():
-            if amax != self.ranges.get(tensor):
-                self.set_range(tensor, amax)
-        for rule in result.chosen.plan.rules[len(self.plan.rules.rules) :]:
-            self.plan.set(rule.select, rule.precision)
-        goal = result.goal
-        gates = [(gate.metric, gate.at_most, gate.at_least) for gate in self.recipe.gates]
-        if isinstance(goal.metric, str) and (goal.metric, goal.at_most, goal.at_least) not in gates:
-            self.require(goal.metric, at_most=goal.at_most, at_least=goal.at_least)
+    def reference_for(self, model: Model) -> Model:
+        """Return what a version of the model is compared with: the source, if its inputs and outputs are the same."""
+        return self.source if _same_interface(self.source, model) else self.model
 
     def open_samples(self, source: object, *, preprocessing: PreprocessingLike = None) -> Samples:
         """Open samples for this model; see `workbench.calibration.sources.open_samples`."""
@@ -446,99 +376,6 @@ class Workbench:
         self.recipe = self.recipe.with_step(step)
         self._state, self._lowered = state, None
         self._undone.clear()
-
-
-class Plan:
-    """The precision plan of a workbench.
-
-    Parameters
-    ----------
-    owner
-        Whose plan it is; changes go to its recipe.
-    """
-
-    def __init__(self, owner: Workbench) -> None:
-        self._owner = owner
-
-    def __repr__(self) -> str:
-        rules = "\n".join(f"{position}. {rule}" for position, rule in enumerate(self.rules.rules))
-        return rules or "no rules yet: tune() starts from the best practice"
-
-    @property
-    def rules(self) -> PrecisionPlan:
-        """The rules, in order."""
-        return self._owner._state.plan  # noqa: SLF001 - the two are one thing in two parts
-
-    def set(self, select: str, precision: Precision, **options: Any) -> None:
-        """Add a rule: what `select` selects gets `precision`. Later rules win.
-
-        Parameters
-        ----------
-        select
-            A selector in its text form.
-        precision
-            ``fp32``, ``fp16``, ``bf16``, ``int8`` or ``fp8``.
-        **options
-            See `workbench.precision.plan.Rule`.
-
-        Raises
-        ------
-        SelectorError
-            The selector cannot be read, or selects no node.
-        PrecisionError
-            There is no such precision or option, or they do not go together.
-        """
-        find(self._owner.model, select)
-        try:
-            step = PrecisionStep(select=select, precision=precision, **options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            said = ".".join(str(part) for part in first["loc"])
-            raise PrecisionError(
-                f"{said}: {first['msg']}" if said else first["msg"].removeprefix("Value error, "),
-                where=select,
-                fix="See the options of a rule: help(workbench.precision.plan.Rule).",
-            ) from error
-        self._owner.do(step)
-
-    def use(self, preset_name: str) -> None:
-        """Add the rules of a preset (see `workbench.precision.presets`), those that select something here.
-
-        Raises
-        ------
-        PrecisionError
-            There is no such preset; or it is ``original``, and the model has no quantization of its own.
-        """
-        for rule in preset(preset_name, self._owner.model).rules:
-            self._owner.do(PrecisionStep(**rule.model_dump()))
-
-    def resolve(self) -> Resolution:
-        """Return what the rules decide for each node."""
-        return self._owner._state.resolve()  # noqa: SLF001 - the same
-
-    def explain(self, node: str) -> str:
-        """Say which rule decided on a node, and what changed its verdict."""
-        return self.resolve().explain(node)
-
-    def table(self) -> pd.DataFrame:
-        """Return one row a node: what was requested, what it gets, the deciding rule, and why."""
-        import pandas as pd
-
-        rows = [
-            {
-                "node": decision.node,
-                "op": decision.op_type,
-                "requested": decision.requested,
-                "precision": decision.precision,
-                "floating": decision.floating,
-                "rule": decision.rule,
-                "reason": "; ".join(decision.reasons),
-            }
-            for decision in self.resolve().decisions.values()
-        ]
-        table: pd.DataFrame = pd.DataFrame(rows)
-        table["rule"] = table["rule"].astype("Int64")
-        return table
 
 
 def _everything(model: Model) -> Resolution:

@@ -1,0 +1,213 @@
+"""The precision plan of a workbench: look at it, change it, have it found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from workbench.calibration.sources import load_labels
+from workbench.errors import PrecisionError, RecipeError
+from workbench.graph.selectors import select as find
+from workbench.precision.presets import preset
+from workbench.precision.search import MOST_TRIALS, search
+from workbench.precision.search_cost import measured_costs, modelled_costs
+from workbench.precision.search_goal import Goal
+from workbench.precision.sensitivity import axis_lengths
+from workbench.recipe.document import PrecisionStep
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    from workbench.precision.plan import Precision, PrecisionPlan, Resolution
+    from workbench.precision.search import SearchResult
+    from workbench.precision.sensitivity_errors import TaskMetric
+    from workbench.session.workbench import PreprocessingLike, Workbench
+
+__all__ = ["Plan"]
+
+
+class Plan:
+    """The precision plan of a workbench.
+
+    Parameters
+    ----------
+    owner
+        Whose plan it is; changes go to its recipe.
+    """
+
+    def __init__(self, owner: Workbench) -> None:
+        self._owner = owner
+
+    def __repr__(self) -> str:
+        rules = "\n".join(f"{position}. {rule}" for position, rule in enumerate(self.rules.rules))
+        return rules or "no rules yet: tune() starts from the best practice"
+
+    @property
+    def rules(self) -> PrecisionPlan:
+        """The rules, in order."""
+        return self._owner.state.plan
+
+    def set(self, select: str, precision: Precision, **options: Any) -> None:
+        """Add a rule: what `select` selects gets `precision`. Later rules win.
+
+        Parameters
+        ----------
+        select
+            A selector in its text form.
+        precision
+            ``fp32``, ``fp16``, ``bf16``, ``int8`` or ``fp8``.
+        **options
+            See `workbench.precision.plan.Rule`.
+
+        Raises
+        ------
+        SelectorError
+            The selector cannot be read, or selects no node.
+        PrecisionError
+            There is no such precision or option, or they do not go together.
+        """
+        find(self._owner.model, select)
+        try:
+            step = PrecisionStep(select=select, precision=precision, **options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            said = ".".join(str(part) for part in first["loc"])
+            raise PrecisionError(
+                f"{said}: {first['msg']}" if said else first["msg"].removeprefix("Value error, "),
+                where=select,
+                fix="See the options of a rule: help(workbench.precision.plan.Rule).",
+            ) from error
+        self._owner.do(step)
+
+    def use(self, preset_name: str) -> None:
+        """Add the rules of a preset (see `workbench.precision.presets`), those that select something here.
+
+        Raises
+        ------
+        PrecisionError
+            There is no such preset; or it is ``original``, and the model has no quantization of its own.
+        """
+        for rule in preset(preset_name, self._owner.model).rules:
+            self._owner.do(PrecisionStep(**rule.model_dump()))
+
+    def resolve(self) -> Resolution:
+        """Return what the rules decide for each node."""
+        return self._owner.state.resolve()
+
+    def explain(self, node: str) -> str:
+        """Say which rule decided on a node, and what changed its verdict."""
+        return self.resolve().explain(node)
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a node: what was requested, what it gets, the deciding rule, and why."""
+        import pandas as pd
+
+        rows = [
+            {
+                "node": decision.node,
+                "op": decision.op_type,
+                "requested": decision.requested,
+                "precision": decision.precision,
+                "floating": decision.floating,
+                "rule": decision.rule,
+                "reason": "; ".join(decision.reasons),
+            }
+            for decision in self.resolve().decisions.values()
+        ]
+        table: pd.DataFrame = pd.DataFrame(rows)
+        table["rule"] = table["rule"].astype("Int64")
+        return table
+
+    def search(
+        self,
+        metric: Literal["sqnr_db", "top1_drop"] | TaskMetric,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        samples: object = None,
+        labels: str | os.PathLike[str] | npt.NDArray[np.int64] | None = None,
+        batch: int | None = None,
+        preprocessing: PreprocessingLike = None,
+        sensitivity: Literal["quick", "exact"] = "quick",
+        latencies: Mapping[str, Mapping[str, float]] | None = None,
+        fallback: Precision = "fp32",
+        most_trials: int = MOST_TRIALS,
+    ) -> SearchResult:
+        """Find the cheapest plan that reaches a goal, and append its ranges and rules to the recipe.
+
+        Starts from the rules there are, or from the best practice. Every step is verified on all samples, with Q/DQ
+        computed as written. The goal becomes a gate of the recipe if it is one of the recipe's metrics.
+
+        Parameters
+        ----------
+        metric, at_least, at_most
+            The goal, as for `require`; or a function of the outputs of all runs, in the order of the samples.
+        samples
+            What to evaluate on; the calibration's samples where left out.
+        labels
+            One class index a sample, for ``top1_drop``.
+        batch
+            Samples a run for a model of dynamic batch; the calibration's where left out.
+        preprocessing
+            For a folder of images.
+        sensitivity
+            ``quick`` (a few forward passes a sample) or ``exact``.
+        latencies
+            Node to precision to measured milliseconds; where left out, bytes and MACs decide.
+        fallback
+            What a node gets that cannot be INT8.
+        most_trials
+            Evaluations after which the best plan found is taken.
+
+        Raises
+        ------
+        PrecisionError
+            Not even `fallback` everywhere reaches the goal, or the goal is no goal.
+        RecipeError
+            There are no samples, or nothing was calibrated.
+        """
+        owner = self._owner
+        data, used = owner.samples_for(samples, preprocessing=preprocessing)
+        if not owner.ranges:
+            raise RecipeError("there are no ranges to search with", fix="Calibrate first: wb.calibrate(samples).")
+        indices = None if labels is None else load_labels(labels, len(data))
+        sizes = axis_lengths(owner.model, data)
+        costs = (
+            modelled_costs(owner.model, sizes) if latencies is None else measured_costs(owner.model, latencies, sizes)
+        )
+        rules = self.rules if self.rules.rules else preset("int8", owner.model)
+        result = search(
+            owner.model,
+            data,
+            Goal(metric, at_least=at_least, at_most=at_most, labels=indices),
+            ranges=owner.ranges,
+            costs=costs,
+            statistics=owner.statistics,
+            plan=rules,
+            fallback=fallback,
+            sensitivity=sensitivity,
+            reference=owner.reference_for(owner.model),
+            batch=batch or used,
+            most_trials=most_trials,
+        )
+        self._take(result)
+        return result
+
+    def _take(self, result: SearchResult) -> None:
+        """Append what a search found: ranges that are not the calibrated ones, rules, and the gate."""
+        owner = self._owner
+        for tensor, amax in result.chosen.ranges.items():
+            if amax != owner.ranges.get(tensor):
+                owner.set_range(tensor, amax)
+        for rule in result.chosen.plan.rules[len(self.rules.rules) :]:
+            self.set(rule.select, rule.precision)
+        goal = result.goal
+        gates = [(gate.metric, gate.at_most, gate.at_least) for gate in owner.recipe.gates]
+        if isinstance(goal.metric, str) and (goal.metric, goal.at_most, goal.at_least) not in gates:
+            owner.require(goal.metric, at_most=goal.at_most, at_least=goal.at_least)
