@@ -42,8 +42,16 @@ def test_no_weight_is_off_by_more_than_half_a_step(seed, floating, quantized):
 
 
 @pytest.mark.parametrize(
-    ("amax", "floating", "fits"),
-    [(1.0, "fp16", True), (1e-4, "fp16", False), (1e9, "fp16", False), (0.0, "fp16", True), (1e-4, "bf16", True)],
+    ("amax", "floating", "divides", "fits"),
+    [
+        (1.0, "fp16", True, True),
+        (1e-3, "fp16", True, False),
+        (1e-3, "fp16", False, True),
+        (1e-4, "fp16", False, False),
+        (1e9, "fp16", False, False),
+        (0.0, "fp16", True, True),
+        (1e-4, "bf16", True, True),
+    ],
 )
-def test_an_activation_scale_of_fp16_must_be_normal(amax, floating, fits):
-    assert representable(amax, "int8", floating) is fits
+def test_a_scale_of_fp16_must_be_normal_where_it_divides(amax, floating, divides, fits):
+    assert representable(amax, "int8", floating, divides=divides) is fits

@@ -146,6 +146,16 @@ def test_a_scale_that_fp16_cannot_hold_stays_in_fp32():
     onnx.checker.check_model(made.proto, full_check=True)
 
 
+def test_a_scale_that_fp16_cannot_divide_by_is_divided_by_in_fp32():
+    model = network("conv_bn_relu", "conv", opset=19)
+    resolution = MIXED.resolve(model)
+    made = lower(model, resolution, dict.fromkeys(activation_tensors(model, resolution), 1e-3)).model
+    assert {node.inputs[1].dtype for node in nodes(made, "QuantizeLinear")} == {ir.DataType.FLOAT}
+    assert {node.inputs[1].dtype for node in nodes(made, "DequantizeLinear")} == {ir.DataType.FLOAT16}
+    assert [node.inputs[0].producer().op_type for node in nodes(made, "Conv")] == ["DequantizeLinear"] * 2
+    onnx.checker.check_model(made.proto, full_check=True)
+
+
 def test_inputs_and_outputs_change_type_only_on_demand():
     model = network("conv", "residual")
     plan = PrecisionPlan().with_rule("*", "fp16", keep_inputs=False, keep_outputs=False)

@@ -60,13 +60,20 @@ def scale_of(
     return np.asarray(np.where(rounded.astype(np.float32) < scale, up, rounded), dtype=np.float32)
 
 
-def representable(amax: float, quantized: Quantized, floating: Floating) -> bool:
-    """Say whether an activation's scale can be stored in a type: a QuantizeLinear divides by it.
+def representable(amax: float, quantized: Quantized, floating: Floating, *, divides: bool = False) -> bool:
+    """Say whether the scale of a threshold can be stored in a type.
 
-    For FP16 it must be normal, so that its reciprocal is finite, and finite itself.
+    Parameters
+    ----------
+    amax, quantized, floating
+        See `scale_of`.
+    divides
+        Whether it is a QuantizeLinear's, which divides by it: in FP16 it must be normal then, so that its reciprocal is
+        finite.
     """
     scale = float(scale_of(amax, quantized))
-    return floating != "fp16" or amax == 0 or 2.0**-14 <= scale <= 65504.0
+    smallest = 2.0**-14 if divides else GRIDS["fp16"][1]
+    return floating != "fp16" or amax == 0 or smallest <= scale <= float(np.finfo(np.float16).max)
 
 
 def quantize_weight(

@@ -134,10 +134,13 @@ class Writer:
         """Write a Q/DQ pair. It reads the type that its tensor has, and makes the type that its reader wants.
 
         So it is itself the Cast between the two. That needs scales in both types (operator set 19), and a scale that
-        FP16 can hold; otherwise the pair is in FP32, with Casts around it where they are needed.
+        FP16 can hold; otherwise the pair is in FP32, with Casts around it where they are needed: a Cast behind a pair
+        hides it from the layer, so that is the last resort.
         """
         name = self._names.get(value, str(value.name))
         source: Floating = self._types.get(value, "fp32")
+        if self._opset >= OPSET_FOR_SCALES and not representable(amax, quantized, source, divides=True):
+            value, source = self._as(value, "fp32"), "fp32"
         narrow: Floating = floating if source == "fp32" else source
         mixed = source != floating and "fp32" not in (source, floating)
         whole = not mixed and self._opset >= OPSET_FOR_SCALES and representable(amax, quantized, narrow)
