@@ -84,6 +84,8 @@ class Session:
         BackendError
             ONNX Runtime fails; the message has its reason.
         """
+        if not self.outputs:
+            return {}  # ONNX Runtime would take an empty list for all of them
         try:
             results = self._session.run(self.outputs, dict(arrays))
         except Exception as error:

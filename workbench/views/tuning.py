@@ -86,7 +86,7 @@ class TuningChart(Chart):
                 heights = [node.macs or floor for node in chosen]
                 axes.bar([n.place for n in chosen], heights, width=1.0, color=color, label=f"{label}: {len(chosen)}")
         axes.set_yscale("log")
-        axes.set_ylabel("MACs a run")
+        axes.set_ylabel("MACs")
         axes.legend(loc="upper left", bbox_to_anchor=(0, 1.32), ncols=3, frameon=False, fontsize=8, borderpad=0)
         axes.tick_params(labelcolor=colours.muted)
 
@@ -134,9 +134,11 @@ def tuning_chart(
     """
     from workbench.calibration.methods import at
     from workbench.graph.cost import costs
+    from workbench.graph.inspect import batch_of_one
     from workbench.precision.placement import activations
 
-    table = costs(model)
+    # A dynamic batch counts as one sample, so that the bars have a height.
+    table = costs(model, batch_of_one(model))
     place = {address: position for position, address in enumerate(model.nodes)}
     nodes = tuple(
         NetworkNode(place[d.node], d.requested, d.precision, table[d.node].macs) for d in resolution.decisions.values()

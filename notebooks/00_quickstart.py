@@ -1,0 +1,145 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # From a trained ONNX model to a tuned one
+#
+# The main job, end to end: open a model, calibrate it on samples, choose precision, write that precision into the graph
+# as Q/DQ pairs, compare, and keep everything that was done as one recipe. It runs on ONNX Runtime on any laptop; the
+# `tuned.onnx` it makes is what TensorRT compiles.
+#
+# The model is a small residual CNN trained on glyphs that the repository draws itself. Give your own through the
+# parameters.
+
+# %% tags=["parameters"]
+model: str = ""  # an .onnx file; the sample model where empty
+samples: str = ""  # .npz, .npy or a folder of images to calibrate on; drawn where empty
+eval_samples: str = ""  # what to compare on; drawn where empty
+labels: str = ""  # one class index a sample of eval_samples
+out: str = "out/quickstart"  # where the results go
+calibration_images: int = 300  # how many to draw
+eval_images: int = 1000  # how many to draw
+max_drop: float = 1.0  # percentage points of top-1 that may be lost
+
+# %%
+import subprocess
+import sys
+from pathlib import Path
+
+import workbench
+
+ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "sample_models").is_dir())
+OUT = Path(out) if Path(out).is_absolute() else ROOT / out
+
+
+def draw(split: str, count: int) -> Path:
+    """Draw glyphs with the repository's own script: the same count gives the same images everywhere."""
+    folder = OUT / "data" / split
+    script = ROOT / "sample_models" / "glyphs.py"
+    subprocess.run([sys.executable, script, "--split", split, "--count", str(count), "--out", folder], check=True)
+    return folder
+
+
+if not samples:
+    samples = str(draw("calibration", calibration_images) / "samples.npz")
+if not eval_samples:
+    drawn = draw("test", eval_images)
+    eval_samples, labels = str(drawn / "samples.npz"), str(drawn / "labels.npy")
+
+# %% [markdown]
+# ## Open
+#
+# Loading checks the file, gives every node a unique name and says what is odd about the model.
+
+# %%
+wb = workbench.open_model(model or ROOT / "sample_models" / "residual_cnn.onnx")
+print(wb.graph.summary().text())
+
+# %% [markdown]
+# ## Prepare and calibrate
+#
+# `prepare` folds constants and BatchNormalization, and raises the operator set where Q/DQ needs it: each is a step of
+# the recipe. One pass over the samples then gathers a histogram of every tensor that could be quantized; every method
+# of picking a range follows from it without another pass.
+
+# %%
+wb.prepare()
+statistics = wb.calibrate(samples, batch=32)
+print(f"{len(statistics)} tensors observed; the first ranges: {dict(list(wb.ranges.items())[:3])}")
+
+# %% [markdown]
+# ## Choose precision
+#
+# A plan is a list of rules, later rules win. The best practice: INT8 for what multiplies, for residual Adds and for the
+# pooling behind them; the rest stays in floating point. The plan explains each decision.
+
+# %%
+wb.plan.use("int8")
+table = wb.plan.table()
+print(table["precision"].value_counts().to_string())
+table[table["requested"] != "fp32"].head(10)
+
+# %%
+asked = table[table["requested"] != "fp32"]["node"]
+print(wb.plan.explain(asked.iloc[0]))
+print(wb.plan.explain(asked.iloc[-1]))
+
+# %% [markdown]
+# ## Tune, and see it along the network
+#
+# `tune` writes the plan into the graph. The picture shows what each node got, how far each range lies below the largest
+# value seen, and which tensors lose most on their own.
+
+# %%
+wb.require("top1_drop", at_most=max_drop)
+lowered = wb.tune()
+print(f"{len(lowered.activations)} activations and {len(lowered.weights)} weights are quantized")
+
+# %%
+from workbench.views.tuning import tuning_chart
+
+tuning_chart(wb.model, wb.plan.resolve(), wb.ranges, wb.statistics)
+
+# %% [markdown]
+# ## Compare
+#
+# Both models run on samples they were not calibrated on. Outputs are compared with Q/DQ computed as written, which is
+# the arithmetic that TensorRT's INT8 approximates. Latency here is this processor's and says nothing about a GPU's.
+
+# %%
+from workbench.handoff.report import before_after, text_table
+from workbench.recipe.gates import check_gates
+
+comparison = wb.compare(eval_samples, labels=labels or None, batch=32)
+print(text_table(before_after(wb, comparison)))
+for verdict in check_gates(wb.recipe.gates, comparison):
+    print(f"gate {verdict.gate}: {'passed' if verdict.passed else 'failed'}")
+
+# %% [markdown]
+# ## Keep
+#
+# The recipe holds every step with the ranges found, in full precision: replaying it makes the same bytes, on another
+# machine too, without a forward pass.
+
+# %%
+from workbench.files import write_bytes
+
+OUT.mkdir(parents=True, exist_ok=True)
+write_bytes(OUT / "tuned.onnx", wb.tuned.to_bytes())
+recipe = wb.recipe.save(OUT / "recipe.yaml")
+print(recipe.read_text()[:1200])
+
+# %%
+again = workbench.open_recipe(recipe)
+assert again.tune().model.to_bytes() == (OUT / "tuned.onnx").read_bytes()
+print("replayed: the same", len((OUT / "tuned.onnx").read_bytes()), "bytes")
