@@ -3,9 +3,14 @@
 The shapes (layers, channels, strides) are those of the papers; the weights are random, heavy-tailed like trained ones,
 and scaled so that activations keep their size through the network. Speed depends on shapes alone; accuracy figures on
 these models say nothing about trained ones.
+
+    python benchmarks/models.py FOLDER [resnet50] [mobilenet_v2] [vit_small]    writes FOLDER/NAME.onnx
 """
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -177,3 +182,15 @@ def _block(b: _Builder, x: str, name: str, width: int) -> str:
 
 def _parts(b: _Builder, name: str) -> list[tuple[str, str]]:
     return [(part, b.constant(f"{name}.{part}.index", np.int64(i))) for i, part in enumerate("qkv")]
+
+
+def main(folder: str, *names: str) -> None:
+    """Write the models of these names, all of them where none is given."""
+    makers = {maker.__name__: maker for maker in (resnet50, mobilenet_v2, vit_small)}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name in names or makers:
+        onnx.save(makers[name](), Path(folder) / f"{name}.onnx")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench import __version__
+from workbench import __version__, cli_engines
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -226,6 +226,9 @@ def doctor() -> None:
     click.echo()
     for backend in backends():
         click.echo(f"{backend.name:16} {'works' if backend.works else 'does not work'}: {backend.reason}")
+
+
+cli.add_command(cli_engines.bench)
 
 
 def _report(result: TuneResult) -> int:

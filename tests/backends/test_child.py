@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from workbench.backends import child as child_module
 from workbench.backends.child import Child, ChildError, Progress, run
 from workbench.errors import BackendError
 
@@ -134,3 +135,12 @@ def test_a_function_of_main_is_refused_with_the_reason():
     here.__module__ = "__main__"
     with pytest.raises(BackendError, match="Move it into a module"):
         run(Child(), TEST, here)
+
+
+def test_a_memory_limit_that_nobody_can_watch_is_refused(monkeypatch):
+    monkeypatch.setattr(child_module, "_can_watch", lambda: False)
+    with pytest.raises(BackendError, match="without the package psutil"):
+        run(Child(memory_bytes=2**30), TEST, abs, -1)
+    outcome = run(Child(), TEST, abs, -1)
+    assert outcome.value == 1
+    assert outcome.peak_bytes > 1_000_000  # the child's own word

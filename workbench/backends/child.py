@@ -9,6 +9,7 @@ parent's ``__main__`` (a notebook, a script without a guard) is never imported a
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import pickle
@@ -97,7 +98,8 @@ class Child:
         Wall-clock limit in seconds; None for none.
     memory_bytes
         Limit on the resident memory of the child and its own children, polled 20 times a second (address space is no
-        measure of a process that uses CUDA); None for none. A burst between two polls can exceed it.
+        measure of a process that uses CUDA); None for none. A burst between two polls can exceed it. Needs the package
+        psutil.
     on_line, on_progress
         Called in the calling thread for each line printed and each `progress` report, as they come.
     cancel
@@ -145,6 +147,11 @@ def run(child: Child, what: str, function: Callable[P, T], /, *args: P.args, **k
         raise BackendError(
             f"{what}: the function {function!r} lives in __main__, which a child process cannot import",
             fix="Move it into a module.",
+        )
+    if child.memory_bytes is not None and not _can_watch():
+        raise BackendError(
+            f"{what}: a memory limit cannot be watched without the package psutil",
+            fix="Install it (pip install psutil), or set no memory limit.",
         )
     with tempfile.TemporaryDirectory(prefix="workbench-child-") as folder:
         result = Path(folder) / "result.pickle"
@@ -244,7 +251,7 @@ def _deliver(child: Child, line: str, log: list[str]) -> None:
 
 
 def _outcome(child: Child, what: str, code: int, result: Path, run_: Outcome[str | None]) -> Outcome[Any]:
-    peak = f"{run_.peak_bytes / 2**20:.0f} MiB"
+    peak = f"{run_.peak_bytes / 2**20:.0f} MiB" if run_.peak_bytes else "an unknown amount"
     if run_.value == "timeout":
         raise ChildError(
             f"{what} ran past its limit of {child.timeout_s:g} s",
@@ -315,7 +322,14 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def _can_watch() -> bool:
+    return importlib.util.find_spec("psutil") is not None
+
+
 def _resident_bytes(pid: int) -> int:
+    """Return the memory of a process and its children, 0 where nobody can tell."""
+    if not _can_watch():
+        return 0
     import psutil
 
     total = 0

@@ -39,15 +39,19 @@ def configure(trt: Any, builder: Any, options: BuildOptions, target: str | None)
     return config
 
 
-def configure_network(trt: Any, config: Any, options: BuildOptions, path: str) -> list[Any]:
-    """Set what follows from the network: flags, calibrator, timing cache, progress.
+def configure_network(trt: Any, network: Any, config: Any, options: BuildOptions, path: str) -> list[Any]:
+    """Set what follows from the network: flags, ranges, calibrator, timing cache, progress.
 
     Returns
     -------
     list
         Objects that TensorRT keeps plain pointers to; they must live until the engine is built.
     """
-    keep = [*_set_flags(trt, config, options, path), *_read_timing_cache(config, options), _progress(trt, config)]
+    keep = [*_set_flags(trt, config, options, path)]
+    if options.dynamic_range is not None:
+        config.set_flag(trt.BuilderFlag.INT8)
+        _set_dynamic_ranges(trt, network, options.dynamic_range)
+    keep += [*_read_timing_cache(config, options), _progress(trt, config)]
     return [entry for entry in keep if entry is not None]
 
 
@@ -63,9 +67,9 @@ def _set_flags(trt: Any, config: Any, options: BuildOptions, path: str) -> list[
     if weak:
         types = _types_in_graph(path) | set(options.weak_types or ())
         flags |= {name.upper(): True for name in types}
-    elif options.weak_types is not None or options.calibration_cache is not None:
+    elif (options.weak_types, options.calibration_cache, options.dynamic_range) != (None, None, None):
         raise BackendError(
-            f"weak typing and calibration caches ended with TensorRT 8; this is {trt.__version__}",
+            f"weak typing, calibration caches and dynamic ranges ended with TensorRT 8; this is {trt.__version__}",
             fix="Write the precision into the graph: make a plan and lower it.",
         )
     for name, wanted in flags.items():
@@ -79,6 +83,15 @@ def _set_flags(trt: Any, config: Any, options: BuildOptions, path: str) -> list[
         config.int8_calibrator = calibrator
         return [calibrator]
     return []
+
+
+def _set_dynamic_ranges(trt: Any, network: Any, amax: float) -> None:
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    tensors = [network.get_input(i) for i in range(network.num_inputs)]
+    tensors += [layer.get_output(i) for layer in layers for i in range(layer.num_outputs)]
+    for tensor in tensors:
+        if tensor is not None and tensor.dtype == trt.DataType.FLOAT:
+            tensor.set_dynamic_range(-amax, amax)
 
 
 def _types_in_graph(path: str) -> set[str]:

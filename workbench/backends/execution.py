@@ -21,7 +21,7 @@ from workbench.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["inspect_file", "profile_file", "run_file", "time_file"]
+__all__ = ["Context", "EngineFile", "inspect_file", "layer_times", "profile_file", "run_file", "time_file", "warm_up"]
 
 Package = Literal["tensorrt", "tensorrt_rtx"]
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -30,7 +30,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def run_file(package: Package, path: str, feeds: Mapping[str, Array], profile_index: int = 0) -> dict[str, Array]:
     """Run an engine once; see `workbench.backends.tensorrt.run_engine`."""
     shapes = {name: array.shape for name, array in feeds.items()}
-    context = _Context(_Engine(package, path), shapes, profile_index)
+    context = Context(EngineFile(package, path), shapes, profile_index)
     for name, array in feeds.items():
         context.write(name, array)
     context.enqueue()
@@ -40,10 +40,10 @@ def run_file(package: Package, path: str, feeds: Mapping[str, Array], profile_in
 
 def time_file(package: Package, path: str, options: TimingOptions) -> Timing:
     """Time an engine; see `workbench.backends.tensorrt.time_engine`."""
-    engine = _Engine(package, path)
+    engine = EngineFile(package, path)
     api = engine.api
     free = api.free_bytes()
-    contexts = [_Context(engine, options.shapes or {}, options.profile_index) for _ in range(options.streams)]
+    contexts = [Context(engine, options.shapes or {}, options.profile_index) for _ in range(options.streams)]
     taken = free - api.free_bytes()
     for context in contexts:
         context.fill()
@@ -51,14 +51,14 @@ def time_file(package: Package, path: str, options: TimingOptions) -> Timing:
         context.stream.synchronize()
         if options.cuda_graph:
             context.capture()
-    warm_up = _warm_up(contexts, options.warm_up_s)
+    warmed_up = warm_up(contexts, options.warm_up_s)
     device_ms, host_ms = _latencies(api, contexts[0], options.runs)
     span_s = _span(contexts, options.runs)
     device = api.device()
     return Timing.of(
         device_ms,
         span_s=span_s,
-        warm_up_runs=warm_up,
+        warm_up_runs=warmed_up,
         conditions={
             "backend": package,
             "version": str(engine.trt.__version__),
@@ -80,13 +80,18 @@ def time_file(package: Package, path: str, options: TimingOptions) -> Timing:
 
 def profile_file(package: Package, path: str, options: TimingOptions) -> tuple[LayerTime, ...]:
     """Time each layer; see `workbench.backends.tensorrt.profile_engine`."""
-    engine = _Engine(package, path)
-    context = _Context(engine, options.shapes or {}, options.profile_index)
+    engine = EngineFile(package, path)
+    context = Context(engine, options.shapes or {}, options.profile_index)
     context.fill()
-    _warm_up([context], options.warm_up_s)
+    warm_up([context], options.warm_up_s)
+    return layer_times(context, options.runs)
+
+
+def layer_times(context: Context, runs: int) -> tuple[LayerTime, ...]:
+    """Run with TensorRT's profiler, which from then on stays with this context and slows it down."""
     times: dict[str, list[float]] = {}
 
-    base: Any = engine.trt.IProfiler
+    base: Any = context.engine.trt.IProfiler
 
     class Profiler(base):  # type: ignore[misc]  # the base is known only at run time
         def __init__(self) -> None:
@@ -97,16 +102,16 @@ def profile_file(package: Package, path: str, options: TimingOptions) -> tuple[L
 
     profiler = Profiler()
     context.context.profiler = profiler
-    for _ in range(options.runs):
+    for _ in range(runs):
         context.enqueue()
         context.stream.synchronize()
     layers = []
     for name, samples in times.items():
         # A layer inside a loop is reported several times a run; what counts is its share of the run.
         each = np.array(samples)
-        whole = len(each) % options.runs == 0
-        runs = each.reshape(options.runs, -1).sum(axis=1) if whole else each
-        layers.append(LayerTime(name, float(np.median(runs)), float(runs.mean())))
+        whole = len(each) % runs == 0
+        one_run = each.reshape(runs, -1).sum(axis=1) if whole else each
+        layers.append(LayerTime(name, float(np.median(one_run)), float(one_run.mean())))
     if not layers:
         raise BackendError("the profiler reported no layer", fix="Build with detailed profiling verbosity.")
     return tuple(layers)
@@ -114,14 +119,12 @@ def profile_file(package: Package, path: str, options: TimingOptions) -> tuple[L
 
 def inspect_file(package: Package, path: str, profile_index: int = 0) -> str:
     """Return the inspector's JSON; see `workbench.backends.tensorrt.inspect_engine`."""
-    engine = _Engine(package, path)
-    context = _Context(engine, {}, profile_index, allocate=False)
-    inspector = engine.engine.create_engine_inspector()
-    inspector.execution_context = context.context
-    return str(inspector.get_engine_information(engine.trt.LayerInformationFormat.JSON))
+    return Context(EngineFile(package, path), {}, profile_index, allocate=False).inspect()
 
 
-class _Engine:
+class EngineFile:
+    """A stored engine, deserialized."""
+
     def __init__(self, package: Package, path: str) -> None:
         self.api = cuda()
         self.api.device()
@@ -139,15 +142,19 @@ class _Engine:
             )
 
     def names(self) -> list[str]:
+        """Return the names of inputs and outputs."""
         return [str(self.engine.get_tensor_name(i)) for i in range(self.engine.num_io_tensors)]
 
     def is_input(self, name: str) -> bool:
+        """Say whether a tensor is an input."""
         return bool(self.engine.get_tensor_mode(name) == self.trt.TensorIOMode.INPUT)
 
     def on_host(self, name: str) -> bool:
+        """Say whether a tensor lies in host memory, as shape tensors do."""
         return bool(self.engine.get_tensor_location(name) == self.trt.TensorLocation.HOST)
 
     def dtype(self, name: str) -> np.dtype[Any]:
+        """Return the NumPy type of an input or output."""
         kind = str(self.engine.get_tensor_dtype(name).name)
         plain = {"FLOAT": "f4", "HALF": "f2", "INT32": "i4", "INT64": "i8", "INT8": "i1", "UINT8": "u1", "BOOL": "?"}
         if kind in plain:
@@ -166,15 +173,16 @@ class _Engine:
         return list(self.engine.get_profile_shape_input(profile_index, name)[1])  # TensorRT 8.6
 
     def scratch_bytes(self) -> int:
+        """Return the device memory that a context needs besides inputs and outputs."""
         size = getattr(self.engine, "device_memory_size_v2", None)
         return int(self.engine.device_memory_size if size is None else size)
 
 
-class _Context:
+class Context:
     """An execution context with its stream and, for every input and output, memory."""
 
     def __init__(
-        self, engine: _Engine, shapes: Mapping[str, tuple[int, ...]], profile_index: int, *, allocate: bool = True
+        self, engine: EngineFile, shapes: Mapping[str, tuple[int, ...]], profile_index: int, *, allocate: bool = True
     ) -> None:
         self.engine, self.api = engine, engine.api
         self.context = engine.engine.create_execution_context()
@@ -249,6 +257,7 @@ class _Context:
         self.context.set_tensor_address(name, self.host[name].ctypes.data)
 
     def write(self, name: str, array: Array) -> None:
+        """Copy an array into an input."""
         wanted = self.engine.dtype(name)
         if array.dtype != wanted:
             raise BackendError(f"the feed is {array.dtype}; the engine takes {wanted}", where=name)
@@ -268,6 +277,7 @@ class _Context:
                 self.write(name, np.asarray(numbers).astype(dtype))
 
     def outputs(self) -> dict[str, Array]:
+        """Copy the outputs to the host."""
         results = {}
         for name in self.engine.names():
             if not self.engine.is_input(name):
@@ -281,7 +291,14 @@ class _Context:
                 results[name] = array
         return results
 
+    def inspect(self) -> str:
+        """Return the inspector's JSON, with the shapes of this context."""
+        inspector = self.engine.engine.create_engine_inspector()
+        inspector.execution_context = self.context
+        return str(inspector.get_engine_information(self.engine.trt.LayerInformationFormat.JSON))
+
     def capture(self) -> None:
+        """Record one inference as a CUDA graph, which `enqueue` then replays."""
         graph = Graph(self.api, self.stream)
         graph.begin()
         self.enqueue()
@@ -289,13 +306,15 @@ class _Context:
         self.graph = graph
 
     def enqueue(self) -> None:
+        """Start one inference on this context's stream."""
         if self.graph is not None:
             self.graph.launch()
         elif not self.context.execute_async_v3(self.stream.handle):
             raise BackendError("the inference could not be enqueued", where=str(self.engine.log[-1]))
 
 
-def _warm_up(contexts: list[_Context], seconds: float) -> int:
+def warm_up(contexts: list[Context], seconds: float) -> int:
+    """Run for some seconds, once at least; return the number of inferences."""
     runs, end = 0, time.perf_counter() + seconds
     while runs == 0 or time.perf_counter() < end:
         for context in contexts:
@@ -306,7 +325,7 @@ def _warm_up(contexts: list[_Context], seconds: float) -> int:
     return runs
 
 
-def _latencies(api: Cuda, context: _Context, runs: int) -> tuple[Array, Array]:
+def _latencies(api: Cuda, context: Context, runs: int) -> tuple[Array, Array]:
     """Return milliseconds of each run by CUDA events, and by the host's clock including the wait."""
     start, end = Event(api), Event(api)
     device, host = np.empty(runs), np.empty(runs)
@@ -321,7 +340,7 @@ def _latencies(api: Cuda, context: _Context, runs: int) -> tuple[Array, Array]:
     return device, host
 
 
-def _span(contexts: list[_Context], runs: int) -> float:
+def _span(contexts: list[Context], runs: int) -> float:
     """Return the wall seconds of `runs` inferences, spread over all streams and never waiting in between."""
     before = time.perf_counter()
     for i in range(runs):

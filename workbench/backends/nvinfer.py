@@ -163,7 +163,7 @@ def compile_model(
             raise BackendError(f"an option that {package} would ignore: {ignored}", fix="Leave it out.")
         add_profiles(builder, network, config, options, profiles)
         # TensorRT keeps plain pointers to these objects: they must live until the engine is built.
-        keep = configure_network(trt, config, options, path)
+        keep = configure_network(trt, network, config, options, path)
         if any("Failed to deserialize timing cache" in line.text for line in log):
             raise BackendError(
                 f"{package} {trt.__version__} cannot read this timing cache",

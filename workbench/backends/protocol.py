@@ -95,6 +95,9 @@ class BuildOptions:
         the graph names. None: only those the graph names.
     calibration_cache
         For TensorRT 8.x only, for comparison: implicit INT8 with the ranges of this TensorRT calibration cache.
+    dynamic_range
+        For TensorRT 8.x only, for comparison: implicit INT8 with this one range, plus and minus, for every tensor.
+        The engine is as fast as one that was calibrated, and what it computes means nothing.
     """
 
     profiles: tuple[Mapping[str, ShapeRange], ...] | None = None
@@ -109,12 +112,18 @@ class BuildOptions:
     tf32: bool = True
     weak_types: tuple[TensorRTType, ...] | None = None
     calibration_cache: str | None = None
+    dynamic_range: float | None = None
 
     def __post_init__(self) -> None:
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
             raise BackendError(f"builder optimization level {self.optimization_level}", fix="Choose 0 to 5.")
         if self.workspace_bytes is not None and self.workspace_bytes <= 0:
             raise BackendError(f"a workspace limit of {self.workspace_bytes} bytes", fix="Give a positive number.")
+        if self.dynamic_range is not None and (self.dynamic_range <= 0 or self.calibration_cache is not None):
+            raise BackendError(
+                f"a dynamic range of {self.dynamic_range}",
+                fix="Give a positive number, and no calibration cache with it.",
+            )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Engines of one model in several precisions, built, timed and recorded side by side."""

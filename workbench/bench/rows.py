@@ -1,0 +1,97 @@
+"""What became of each variant, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.bench.variants import Variant
+
+__all__ = ["Row", "rows_json", "table"]
+
+SCHEMA = "workbench-bench/1"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant of one model.
+
+    Attributes
+    ----------
+    status
+        ``measured``; ``built``, but not measured; ``failed``; or ``skipped`` for want of time.
+    reason
+        Why it is not ``measured``.
+    median_ms, p95_ms
+        Latency of one inference on the GPU.
+    layers, reformats
+        Layers of the engine, and how many of them only change a format (Q/DQ that stand alone included).
+    layers_ms
+        Sum of the layers' average times while profiled.
+    build_s
+        Wall seconds in the builder, with the timing cache as the variants before left it.
+    engine_bytes, sha256
+        Size of the engine, and the hash of the model it was built from.
+    """
+
+    model: str
+    variant: Variant
+    status: Literal["measured", "built", "failed", "skipped"]
+    reason: str | None = None
+    median_ms: float | None = None
+    p95_ms: float | None = None
+    layers: int | None = None
+    reformats: int | None = None
+    layers_ms: float | None = None
+    build_s: float | None = None
+    engine_bytes: int | None = None
+    sha256: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """What its files are called."""
+        return f"{self.model}.{self.variant}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as text; the ratio is the median over FP16's of the same model, so less than 1 is faster."""
+    titles = ("model", "variant", "median ms", "p95 ms", "/ FP16", "layers", "reformats", "build s", "MiB")
+    fp16 = {row.model: row.median_ms for row in rows if row.variant == "fp16"}
+    grid = [titles, *(_cells(row, fp16.get(row.model)) for row in rows)]
+    widths = [max(len(line[i]) for line in grid) for i in range(len(titles))]
+    lines = [
+        "  ".join(cells[i].ljust(widths[i]) if i < 2 else cells[i].rjust(widths[i]) for i in range(len(titles)))
+        for cells in grid
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    lines += [f"{row.stem}: {row.status}: {row.reason}" for row in rows if row.reason]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def rows_json(rows: Sequence[Row], conditions: object) -> str:
+    """Return the rows with the conditions of the measurement as JSON; what is unknown is null."""
+    return json.dumps({"schema": SCHEMA, "conditions": conditions, "rows": [asdict(row) for row in rows]}, indent=1)
+
+
+def _cells(row: Row, fp16: float | None) -> tuple[str, ...]:
+    ratio = None if row.median_ms is None or not fp16 else row.median_ms / fp16
+    size = None if row.engine_bytes is None else row.engine_bytes / 2**20
+    return (
+        row.model,
+        row.variant,
+        _number(row.median_ms, 4),
+        _number(row.p95_ms, 4),
+        _number(ratio, 3),
+        _number(row.layers, 0),
+        _number(row.reformats, 0),
+        _number(row.build_s, 1),
+        _number(size, 1),
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
