@@ -81,6 +81,10 @@ def cli() -> None:
 @PREPROCESS
 @click.option("--eval-samples", type=click.Path(path_type=Path), help="Compare on these; --labels belong to them.")
 @click.option("--runs", default=30, show_default=True, help="Timed runs of each model; 0 for none.")
+@click.option(
+    "--preset", default="int8", show_default=True, help="int8, int8+fp16, fp8+fp16, fp16, bf16, fp32, original."
+)
+@click.option("--target", metavar="NAME[@smNN]", help="tensorrt-8.6, tensorrt-10, tensorrt-11, rtx or onnxruntime.")
 @OUT
 def tune(
     model: Path,
@@ -94,9 +98,11 @@ def tune(
     preprocess: str | None,
     eval_samples: Path | None,
     runs: int,
+    preset: str,
+    target: str | None,
     out: Path,
 ) -> int:
-    """Tune MODEL to INT8 by the best practice, and report what it cost.
+    """Tune MODEL by the best practice, to INT8 unless another preset is given, and report what it cost.
 
     Writes tuned.onnx, recipe.yaml, report.json and report.html into the folder --out.
     """
@@ -117,6 +123,8 @@ def tune(
         preprocessing=preprocess,
         evaluation=eval_samples,
         runs=runs,
+        preset=preset,
+        target=target,
     )
     return _report(result)
 

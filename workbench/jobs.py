@@ -26,7 +26,20 @@ if TYPE_CHECKING:
     from workbench.precision.search import SearchResult
     from workbench.session import PreprocessingLike
 
-__all__ = ["OUTPUTS", "SEARCH_OUTPUTS", "Moved", "TuneResult", "recalibrate", "replay_to", "search_to", "tune_to"]
+__all__ = [
+    "DEFAULT_PRESET",
+    "OUTPUTS",
+    "SEARCH_OUTPUTS",
+    "Moved",
+    "TuneResult",
+    "recalibrate",
+    "replay_to",
+    "search_to",
+    "tune_to",
+]
+
+DEFAULT_PRESET = "int8"
+"""What a tuning does where nothing else is asked for."""
 
 OUTPUTS = ("tuned.onnx", "recipe.yaml", "report.json", "report.html")
 SEARCH_OUTPUTS = (*OUTPUTS, "search.json")
@@ -77,6 +90,8 @@ def tune_to(
     preprocessing: PreprocessingLike = None,
     evaluation: object = None,
     runs: int = 30,
+    preset: str = DEFAULT_PRESET,
+    target: str | None = None,
 ) -> TuneResult:
     """Tune a model by the best practice; write the model, its recipe and the report in two forms (`OUTPUTS`).
 
@@ -102,6 +117,10 @@ def tune_to(
         What to compare on; the calibration's samples where left out.
     runs
         Timed runs of each model.
+    preset
+        Where precision starts from; see `workbench.precision.presets.PRESETS`.
+    target
+        What it is tuned for, for example ``rtx@sm89``; see `workbench.precision.targets.parse_target`.
 
     Raises
     ------
@@ -110,7 +129,10 @@ def tune_to(
     """
     folder = prepare_folder(out, OUTPUTS)
     wb = open_model(model)
+    wb.set_target(target)
     wb.prepare()
+    if preset != DEFAULT_PRESET:
+        wb.plan.use(preset)
     wb.calibrate(samples, method=method, percentile=percentile, batch=batch, preprocessing=preprocessing)
     if max_drop is not None:
         wb.require("top1_drop", at_most=max_drop)
