@@ -40,7 +40,7 @@ def test_an_unknown_node_and_a_selector_that_cannot_be_read_are_refused():
         PrecisionPlan().with_rule("op:(", "int8").resolve(model)
 
 
-def test_the_best_practice_is_int8_where_it_multiplies():
+def test_the_best_practice_is_int8_where_it_multiplies_and_where_it_would_be_left_for_nothing():
     resolution = BEST_PRACTICE.resolve(network("conv_bn_relu", "residual", "pool", head="gemm"))
     kinds = {resolution[node].op_type for node in resolution.nodes("int8")}
     assert kinds == {"Conv", "Add", "Gemm", "GlobalAveragePool"}
