@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from networks import Net, feed, network, networks, ranges_of
 
 from workbench.backends.onnxruntime import Session
+from workbench.graph.edits.remove_qdq import RemoveQDQ
 from workbench.precision.lowering import activation_tensors, lower, needed_opset
 from workbench.precision.placement import WEIGHTED
 from workbench.precision.plan import PrecisionPlan
@@ -270,3 +271,25 @@ def test_one_tensor_read_by_regions_of_two_types_gets_a_pair_for_each():
         ir.DataType.FLOAT,
     ]
     assert len(nodes(made, "QuantizeLinear")) == 2
+
+
+@pytest.mark.parametrize("name", ["int8+fp16", "fp8+fp16"])
+@pytest.mark.parametrize("storage", ["int8", "float"])
+def test_pairs_that_cast_can_be_removed_again(name, storage):
+    model = network("conv_bn_relu", "residual", head="gemm")
+    made = RemoveQDQ()(lowered(model, PRESETS[name], storage=storage)).model
+    onnx.checker.check_model(made.proto, full_check=True)
+    assert not nodes(made, "QuantizeLinear")
+    theirs, ours = (next(iter(Session(m).run(feed(model)).values())) for m in (model, made))
+    # Weights stored in 8 bits come back rounded: INT8 to 1/254 of a channel's largest, E4M3 to 1/16 of each.
+    least = 1e-4 if storage == "float" else 3e-4 if name.startswith("int8") else 1e-2
+    assert ((ours - theirs) ** 2).sum() < least * (theirs**2).sum()
+
+
+def test_fp8_weights_come_back_with_their_fractions():
+    net = Net(opset=19)
+    model = net.model(net.op("Conv", "x", net.constant(np.array([448, 1.75, 0.5, 0], np.float32).reshape(1, 4, 1, 1))))
+    resolution = PrecisionPlan().with_rule("op:Conv", "fp8").resolve(model)
+    plain = RemoveQDQ()(lower(model, resolution, {"x": 1.0}).model).model
+    weight = plain.nodes["Conv_0"].inputs[1].const_value.numpy()
+    np.testing.assert_array_equal(weight.ravel(), np.array([448, 1.75, 0.5, 0], np.float32))

@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
+from workbench.backends.bfloat16 import has_bfloat16, in_float32
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Session:
         ``numerics``: Q/DQ pairs are computed as written, which is the arithmetic that TensorRT's INT8 approximates; use
         it for accuracy. Fused integer kernels may saturate on processors without VNNI and differ.
         ``speed``: all of ONNX Runtime's optimizations; use it for timing on this processor.
+        BF16, for which it has no kernels on a processor, is computed in FP32 and rounded; see
+        `workbench.backends.bfloat16`.
     outputs
         Names of tensors to return; the model's outputs where left out. Tensors inside are made outputs.
 
@@ -51,6 +54,8 @@ class Session:
         options.intra_op_num_threads = os.cpu_count() or 1
         if mode == "numerics":
             options.add_session_config_entry("session.disable_quant_qdq", "1")
+        if has_bfloat16(model):
+            model = in_float32(model)
         self.outputs = list(outputs) if outputs is not None else _output_names(model)
         try:
             self._session = onnxruntime.InferenceSession(

@@ -19,7 +19,8 @@ __all__ = ["RemoveQDQ"]
 class RemoveQDQ(Edit):
     """Remove every QuantizeLinear/DequantizeLinear pair; weights stored as integers become float32 again.
 
-    A pair is bypassed: its reader gets the tensor before it. A constant behind a DequantizeLinear alone is replaced by
+    A pair is bypassed: its reader gets the tensor before it, through a Cast where the pair read one type and made
+    another. A constant behind a DequantizeLinear alone is replaced by
     its value ``(q - zero_point) * scale``, which is not the value it had before it was quantized.
     """
 
@@ -48,6 +49,8 @@ def _remove(dequantize: ir.Node, part: ir.Graph) -> bool:
     output = dequantize.outputs[0]
     if output.is_graph_output():
         return False
+    if quantize is not None and quantize.op_type == "QuantizeLinear":
+        before = _cast(quantize, dequantize, before, part)
     ir.convenience.replace_all_uses_with(output, before)
     unused = list(dequantize.inputs)
     part.remove(dequantize, safe=True)
@@ -60,6 +63,18 @@ def _remove(dequantize: ir.Node, part: ir.Graph) -> bool:
     return True
 
 
+def _cast(quantize: ir.Node, dequantize: ir.Node, value: ir.Value, part: ir.Graph) -> ir.Value:
+    """Return what a pair read in the type that it made: the types of its two scales."""
+    read, made = (scale.dtype if scale is not None else None for scale in (quantize.inputs[1], dequantize.inputs[1]))
+    if read == made or made is None:
+        return value
+    name = str(dequantize.outputs[0].name)
+    cast = ir.node("Cast", [value], {"to": made}, name=f"{name}/Cast")
+    cast.outputs[0].name, cast.outputs[0].type = f"{name}/cast", ir.TensorType(made)
+    part.insert_before(dequantize, cast)
+    return cast.outputs[0]
+
+
 def _dequantized(node: ir.Node, part: ir.Graph) -> ir.Value | None:
     """Return the constant that a DequantizeLinear of constants makes, as a weight of the graph."""
     constants = [None if v is None or v.const_value is None else v.const_value.numpy() for v in node.inputs]
@@ -70,7 +85,9 @@ def _dequantized(node: ir.Node, part: ir.Graph) -> ir.Value | None:
     shape = [1] * q.ndim
     if scale.ndim == 1 and scale.size > 1:
         shape[node.attributes["axis"].as_int() if "axis" in node.attributes else 1] = -1
-    value = (q.astype(np.int32) - zero_point.astype(np.int32).reshape(shape)).astype(scale.dtype) * scale.reshape(shape)
+    # FP8 numbers are no integers; everything of 4 or 8 bits is exact in float32.
+    wide = np.int32 if np.issubdtype(q.dtype, np.integer) else np.float32
+    value = (q.astype(wide) - zero_point.astype(wide).reshape(shape)).astype(scale.dtype) * scale.reshape(shape)
     name = str(node.outputs[0].name).removesuffix("/dequantized")
     if name in part.initializers:
         name = str(node.outputs[0].name)
