@@ -9,6 +9,7 @@ import onnx
 import pytest
 from networks import Net, network
 
+from workbench.cli import main
 from workbench.errors import PrecisionError, SelectorError
 from workbench.graph.load import load_model
 from workbench.recipe.document import PrecisionStep, Recipe
@@ -141,3 +142,49 @@ def test_a_target_that_cannot_have_a_precision_is_told_on_tuning(tmp_path):
     wb.plan.set("op:Conv", "fp8")
     with pytest.raises(PrecisionError, match=r"node 'Conv_0', by rule 0 .*tensorrt-8.6 has no fp8"):
         wb.tune()
+
+
+def test_a_trtexec_command_line_becomes_steps(tmp_path):
+    wb = workbench(tmp_path, "conv", "conv")
+    notes = wb.plan.import_trtexec("trtexec --onnx=m.onnx --int8 --layerPrecisions=*:int8,Conv_1:fp32,gone:fp16")
+    assert [(step.select, step.precision) for step in wb.recipe.steps] == [("name:*", "int8"), ("name:Conv_1", "fp32")]
+    assert wb.plan.resolve().nodes("int8") == ["Conv_0"]
+    assert len(notes) == 1
+    assert "gone" in notes[0]
+
+
+def test_the_command_line_takes_preset_and_target(tmp_path):
+    wb = workbench(tmp_path, "conv_bn_relu", "residual", head="gemm")
+    np.savez(tmp_path / "samples.npz", **samples())
+    words = [str(wb.source.path), "--samples", str(tmp_path / "samples.npz"), "--runs", "0"]
+    with pytest.raises(SystemExit) as ended:
+        main(["tune", *words, "--preset", "int8+fp16", "--target", "rtx@sm86", "--out", str(tmp_path / "out")])
+    assert not ended.value.code
+    recipe = Recipe.load(tmp_path / "out" / "recipe.yaml")
+    assert recipe.target == "rtx@sm86"
+    assert [rule.precision for rule in recipe.of_kind(PrecisionStep)][:2] == ["fp16", "int8"]
+    made = load_model(tmp_path / "out" / "tuned.onnx")
+    assert {"Cast", "QuantizeLinear"} <= {node.op_type for node in made.nodes.values()}
+
+
+@pytest.mark.parametrize(
+    "option", [["--preset", "int7"], ["--target", "rtz"], ["--preset", "fp8+fp16", "--target", "rtx@sm86"]]
+)
+def test_the_command_line_refuses_what_cannot_be(tmp_path, capsys, option):
+    wb = workbench(tmp_path, "conv")
+    np.savez(tmp_path / "samples.npz", **samples())
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                "tune",
+                str(wb.source.path),
+                "--samples",
+                str(tmp_path / "samples.npz"),
+                *option,
+                "--out",
+                str(tmp_path / "o"),
+            ]
+        )
+    assert ended.value.code == PrecisionError.exit_code
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "o" / "tuned.onnx").exists()

@@ -14,6 +14,7 @@ from workbench.precision.search import MOST_TRIALS, search
 from workbench.precision.search_cost import measured_costs, modelled_costs
 from workbench.precision.search_goal import Goal
 from workbench.precision.sensitivity import axis_lengths
+from workbench.precision.trtexec import import_trtexec
 from workbench.recipe.document import PrecisionStep
 
 if TYPE_CHECKING:
@@ -95,6 +96,24 @@ class Plan:
         """
         for rule in preset(preset_name, self._owner.model).rules:
             self._owner.do(PrecisionStep(**rule.model_dump()))
+
+    def import_trtexec(self, command: str) -> tuple[str, ...]:
+        """Add the rules of a trtexec command line's ``--layerPrecisions`` and ``--layerOutputTypes``.
+
+        Returns
+        -------
+        tuple of str
+            One sentence for each entry that is no rule here; see `workbench.precision.trtexec`.
+
+        Raises
+        ------
+        PrecisionError
+            The options cannot be read, or there are none.
+        """
+        imported = import_trtexec(command, self._owner.model)
+        for rule in imported.plan.rules:
+            self._owner.do(PrecisionStep(**rule.model_dump()))
+        return imported.notes
 
     def resolve(self) -> Resolution:
         """Return what the rules decide for each node."""
