@@ -293,3 +293,10 @@ def test_fp8_weights_come_back_with_their_fractions():
     plain = RemoveQDQ()(lower(model, resolution, {"x": 1.0}).model).model
     weight = plain.nodes["Conv_0"].inputs[1].const_value.numpy()
     np.testing.assert_array_equal(weight.ravel(), np.array([448, 1.75, 0.5, 0], np.float32))
+
+
+def test_it_says_when_nobody_looked_for_values_beyond_fp16():
+    model = network("conv", opset=19)
+    assert "calibrate with overflow=True" in lower(model, FP16.resolve(model), {}).notes[0]
+    assert lower(model, FP16.resolve(model, overflow={}), {}).notes == ()
+    assert lower(model, PRESETS["int8"].resolve(model), {"x": 1.0}).notes == ()

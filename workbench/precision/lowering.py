@@ -42,6 +42,11 @@ OPSET_FOR_QDQ = 13
 """The first operator set whose QuantizeLinear has an axis, which per-channel weights need."""
 
 
+NOBODY_LOOKED = (
+    "no calibration looked for values beyond 65504, which FP16 cannot hold; calibrate with overflow=True to find them"
+)
+
+
 @dataclass(frozen=True)
 class Lowered:
     """A lowered model and what was written into it.
@@ -57,12 +62,15 @@ class Lowered:
     flags
         Precisions that a weakly typed builder has to be allowed (TensorRT 8.6: ``int8``, ``fp16``); empty where the
         graph says it all.
+    notes
+        What the engineer should know of it.
     """
 
     model: Model
     activations: tuple[str, ...]
     weights: tuple[str, ...]
     flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def activation_tensors(model: Model, resolution: Resolution) -> list[str]:
@@ -125,7 +133,8 @@ def lower(
     if low:
         _read_types(model, writer, types, where, done)
     repair_names(graph)
-    return Lowered(model.replaced(graph), tuple(writer.activations), tuple(writer.weights), _flags(resolution))
+    notes = (NOBODY_LOOKED,) if resolution.overflow is None and "fp16" in types.values() else ()
+    return Lowered(model.replaced(graph), tuple(writer.activations), tuple(writer.weights), _flags(resolution), notes)
 
 
 def needed_opset(model: Model, resolution: Resolution) -> ConvertOpset | None:

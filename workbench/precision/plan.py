@@ -141,11 +141,15 @@ class Decision:
 
 @dataclass(frozen=True)
 class Resolution:
-    """A plan resolved on a model: one decision a node, in graph order, for a target where one is known."""
+    """A plan resolved on a model: one decision a node, in graph order, for a target where one is known.
+
+    `overflow` is what it was resolved with: ``None`` where no calibration looked for values that FP16 cannot hold.
+    """
 
     plan: PrecisionPlan
     decisions: Mapping[str, Decision]
     target: Target | None = None
+    overflow: Mapping[str, float] | None = None
 
     def __getitem__(self, node: str) -> Decision:
         try:
@@ -242,7 +246,7 @@ class PrecisionPlan(BaseModel):
         """
         from workbench.precision.resolve import resolve
 
-        return resolve(self, model, target=target, overflow=overflow or {})
+        return resolve(self, model, target=target, overflow=overflow)
 
 
 BEST_PRACTICE = PrecisionPlan(

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["quantized_edges", "resolve"]
 
 
-def resolve(plan: PrecisionPlan, model: Model, *, target: Target | None, overflow: Mapping[str, float]) -> Resolution:
+def resolve(
+    plan: PrecisionPlan, model: Model, *, target: Target | None, overflow: Mapping[str, float] | None
+) -> Resolution:
     """Decide on every node; see `PrecisionPlan.resolve`."""
     deciding: dict[str, int] = {}
     floating: dict[str, int] = {}
@@ -39,9 +41,9 @@ def resolve(plan: PrecisionPlan, model: Model, *, target: Target | None, overflo
         for address, node in model.nodes.items()
     }
     _let_residuals_agree(model, decisions)
-    resolution = Resolution(plan, MappingProxyType(decisions), target)
+    resolution = Resolution(plan, MappingProxyType(decisions), target, overflow)
     if any(decision.floating != "fp32" for decision in decisions.values()) and _writes_types(target):
-        return _settle_types(model, resolution, overflow)
+        return _settle_types(model, resolution, overflow or {})
     return resolution
 
 
@@ -118,4 +120,4 @@ def _settle_types(model: Model, resolution: Resolution, overflow: Mapping[str, f
             decisions[address] = replace(decision, floating=floating, precision=precision, reasons=reasons)
         else:
             decisions[address] = decision
-    return Resolution(resolution.plan, MappingProxyType(decisions), resolution.target)
+    return replace(resolution, decisions=MappingProxyType(decisions))
