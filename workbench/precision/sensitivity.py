@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from workbench.calibration.samples import Samples
     from workbench.graph.model import Model
     from workbench.precision.plan import PrecisionPlan
+    from workbench.precision.sensitivity_cut import Cut
     from workbench.precision.sensitivity_errors import TaskMetric
 
 __all__ = ["DEFAULT_MEMORY", "axis_lengths", "candidates_of", "downstream_share", "exact", "measured_macs"]
@@ -96,9 +97,10 @@ def exact(
     book = None if journal is None else Journal(journal, about)
     known = {entry["node"]: NodeError(**entry) for entry in (book.entries if book else ())}
     left = [node for node in candidates if node not in known]
-    work = Work(samples=samples, batch=batch, task=task, memory=memory)
+    cuts = {node: cut(model, node) for node in candidates}
+    work = Work(cuts=cuts, samples=samples, batch=batch, task=task, memory=memory)
     macs = measured_macs(model, samples)
-    share = {node: downstream_share(model, node, macs) for node in left}
+    share = {node: downstream_share(cuts[node], macs) for node in left}
     if executor is None:
         groups, results = [left] if left else [], work.here(model, lowered, left)
     else:
@@ -148,10 +150,10 @@ def measured_macs(model: Model, samples: Samples) -> dict[str, int | None]:
     return {node: table[node].macs for node in model.top_nodes}
 
 
-def downstream_share(model: Model, node: str, macs: Mapping[str, int | None]) -> float:
-    """Return what share of a forward pass runs again when a node changes; NaN where the model's total is unknown."""
+def downstream_share(part: Cut, macs: Mapping[str, int | None]) -> float:
+    """Return what share of a forward pass lies downstream of a cut; NaN where the model's total is unknown."""
     total = sum(macs.values()) if None not in macs.values() else 0  # type: ignore[arg-type]
-    return sum(macs[name] or 0 for name in cut(model, node).affected) / total if total else math.nan
+    return sum(macs[name] or 0 for name in part.affected) / total if total else math.nan
 
 
 def _deal(candidates: Sequence[str], share: Mapping[str, float], parts: int) -> list[list[str]]:

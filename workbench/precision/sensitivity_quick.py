@@ -21,6 +21,7 @@ from workbench.backends.onnxruntime import Session
 from workbench.calibration.samples import feeds, first_samples
 from workbench.errors import PrecisionError
 from workbench.precision.sensitivity import downstream_share, exact, measured_macs
+from workbench.precision.sensitivity_cut import cut
 from workbench.precision.sensitivity_graft import all_quantized, graft
 from workbench.precision.sensitivity_result import NodeError, Sensitivity
 
@@ -70,7 +71,7 @@ def quick(
     """
     began = time.perf_counter()
     macs = measured_macs(model, samples)
-    share = {node: downstream_share(model, node, macs) for node in candidates}
+    share = {node: downstream_share(cut(model, node), macs) for node in candidates}
     if None in macs.values() or not any(macs.values()):
         unknown = next((node for node, count in macs.items() if count is None), model.name)
         raise PrecisionError(

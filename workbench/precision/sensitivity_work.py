@@ -12,7 +12,7 @@ from workbench.backends.compare import real_rows
 from workbench.backends.onnxruntime import Session
 from workbench.calibration.samples import feeds
 from workbench.graph.load import from_proto
-from workbench.precision.sensitivity_cut import cut, extract
+from workbench.precision.sensitivity_cut import extract
 from workbench.precision.sensitivity_errors import ErrorSum
 from workbench.precision.sensitivity_graft import quantized_alone
 from workbench.precision.sensitivity_result import NodeError
@@ -32,8 +32,18 @@ __all__ = ["Work"]
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker has to know besides the model and the nodes; see `workbench.precision.sensitivity.exact`."""
+    """What a worker has to know besides the model and the nodes; see `workbench.precision.sensitivity.exact`.
 
+    Parameters
+    ----------
+    cuts
+        Where the model is cut for any node, be it this worker's or not: which tensors the floating-point run hands out
+        decides what ONNX Runtime fuses in it, and so the last bits of its numbers.
+    samples, batch, task, memory
+        As there.
+    """
+
+    cuts: Mapping[str, Cut]
     samples: Samples
     batch: int
     task: TaskMetric | None
@@ -43,7 +53,7 @@ class Work:
         """Yield the error of each node as soon as it is measured, in the order given."""
         if not candidates:
             return
-        cuts = [cut(model, node) for node in candidates]
+        cuts = [self.cuts[node] for node in candidates]
         with ActivationStore(self.memory) as store:
             reference = _Reference(self, model, lowered, cuts, store)
             for part in cuts:
@@ -77,7 +87,8 @@ class _Reference:
         self._runs: list[tuple[int, int]] = []
         fed = {tensor.name for tensor in model.inputs}
         wanted = dict.fromkeys([*(name for part in cuts for name in part.boundary), *self._outputs])
-        session = Session(model, outputs=[name for name in wanted if name not in fed])
+        watched = dict.fromkeys([*(name for part in work.cuts.values() for name in part.boundary), *self._outputs])
+        session = Session(model, outputs=[name for name in watched if name not in fed])
         self._dtypes = {}
         for feed in feeds(work.samples, model, batch=work.batch):
             arrays = {**feed.arrays, **session.run(feed.arrays)}
