@@ -37,7 +37,7 @@ def test_finds_the_one_node_that_breaks_and_the_rest_stays_int8(broken):
     broken.undo()
     broken.undo()
     assert before < 15
-    result = broken.search("sqnr_db", at_least=28)
+    result = broken.plan.search("sqnr_db", at_least=28)
     assert result.chosen.passed
     assert sqnr(broken) == pytest.approx(result.chosen.measured.sqnr_db, abs=1e-3)
     assert sqnr(broken) >= 28
@@ -51,7 +51,7 @@ def test_finds_the_one_node_that_breaks_and_the_rest_stays_int8(broken):
 def test_what_was_found_is_in_the_recipe_and_replays_to_the_same_bytes(broken, tmp_path):
     onnx = tmp_path / "model.onnx"
     onnx.write_bytes(broken.source.to_bytes())
-    result = broken.search("sqnr_db", at_least=28)
+    result = broken.plan.search("sqnr_db", at_least=28)
     content = broken.tune().model.to_bytes()
     assert broken.plan.rules == result.chosen.plan
     assert [str(gate) for gate in broken.recipe.gates] == ["sqnr_db >= 28"]
@@ -61,7 +61,7 @@ def test_what_was_found_is_in_the_recipe_and_replays_to_the_same_bytes(broken, t
 
 def test_all_int8_is_kept_where_it_is_good_enough(tmp_path):
     wb = calibrated(small(), tmp_path, 8)
-    result = wb.search("sqnr_db", at_least=20)
+    result = wb.plan.search("sqnr_db", at_least=20)
     assert (len(result.trials), result.chosen.demoted, result.sensitivity) == (1, frozenset(), None)
     assert result.chosen.plan == BEST_PRACTICE
     assert result.chosen.share == 1.0
@@ -70,7 +70,7 @@ def test_all_int8_is_kept_where_it_is_good_enough(tmp_path):
 def test_a_goal_out_of_reach_says_so_and_leaves_the_recipe(broken):
     steps = broken.recipe.steps
     with pytest.raises(PrecisionError, match="not even floating point reaches never >= 1"):
-        broken.search(never, at_least=1)
+        broken.plan.search(never, at_least=1)
     assert broken.recipe.steps == steps
 
 
@@ -92,7 +92,11 @@ def test_a_task_metric_decides(broken):
 
     truth = Session(model).run(images(model, 16))["y"].argmax(1)
     result = search(
-        model, samples, Goal(agreement, at_least=1.0), ranges=broken.ranges, costs=modelled_costs(model, {"N": 1})
+        model,
+        samples,
+        Goal(agreement, at_least=1.0),
+        ranges=broken.ranges,
+        costs=modelled_costs(model, {"N": 1}),
     )
     assert result.chosen.measured.figure == 1.0
     assert len(reference) == len(result.trials)
@@ -141,7 +145,7 @@ def test_the_model_of_costs_is_the_roofline():
 
 
 def test_the_front_holds_what_nothing_beats(broken):
-    result = broken.search("sqnr_db", at_least=28)
+    result = broken.plan.search("sqnr_db", at_least=28)
     for trial in result.front:
         better = [t for t in result.trials if t.cost_ms <= trial.cost_ms and t is not trial]
         assert all(t.measured.sqnr_db < trial.measured.sqnr_db or t.cost_ms == trial.cost_ms for t in better)
@@ -187,7 +191,7 @@ def test_a_search_needs_a_calibration():
     from workbench.session import Workbench
 
     with pytest.raises(RecipeError, match="no ranges"):
-        Workbench(small()).search("sqnr_db", at_least=20)
+        Workbench(small()).plan.search("sqnr_db", at_least=20)
 
 
 def test_the_command_line_writes_every_plan_tried(broken, tmp_path, capsys):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["all_quantized", "graft", "quantized_alone"]
+__all__ = ["all_quantized", "beside", "graft", "quantized_alone"]
 
 
 def all_quantized(model: Model, candidates: Sequence[str], ranges: Mapping[str, float]) -> Model:
@@ -43,6 +43,38 @@ def quantized_alone(model: Model, lowered: Model, node: str) -> Model:
     for position, value in enumerate(inputs):
         original.replace_input_with(position, value)
     return model.replaced(whole)
+
+
+def beside(
+    model: Model, lowered: Model, wanted: Iterable[str]
+) -> tuple[ir.Model, list[tuple[str, ir.Value, ir.Value]]]:
+    """Put a quantized copy of some nodes beside each of them, which reads the same tensors.
+
+    Returns
+    -------
+    graph : onnx_ir.Model
+        Without outputs, to which the caller adds what it wants to know.
+    pairs : list
+        Name, result and the copy's result of each node.
+    """
+    whole = model.thaw()
+    graph = whole.graph
+    graph.outputs.clear()
+    pairs = []
+    for original, inputs in graft(graph, lowered, wanted):
+        copy = ir.Node(
+            original.domain,
+            original.op_type,
+            inputs,
+            attributes=list(original.attributes.values()),
+            num_outputs=len(original.outputs),
+            name=f"{original.name}/copy",
+        )
+        for position, value in enumerate(copy.outputs):
+            value.name = f"{original.name}/copy/{position}"
+        graph.append(copy)
+        pairs.append((str(original.name), original.outputs[0], copy.outputs[0]))
+    return whole, pairs
 
 
 def graft(graph: ir.Graph, lowered: Model, wanted: Iterable[str]) -> list[tuple[ir.Node, list[ir.Value | None]]]:

@@ -22,7 +22,7 @@ from workbench.calibration.samples import feeds, first_samples
 from workbench.errors import PrecisionError
 from workbench.precision.sensitivity import downstream_share, exact, measured_macs
 from workbench.precision.sensitivity_cut import cut
-from workbench.precision.sensitivity_graft import all_quantized, graft
+from workbench.precision.sensitivity_graft import all_quantized, beside
 from workbench.precision.sensitivity_result import NodeError, Sensitivity
 
 if TYPE_CHECKING:
@@ -113,23 +113,9 @@ def local_noise(
 
 def _with_copies(model: Model, candidates: Sequence[str], ranges: Mapping[str, float]) -> Model:
     """Return the model with quantized copies of nodes; its outputs are sums of squares, of noise and signal."""
-    lowered = all_quantized(model, candidates, ranges)
-    whole = model.thaw()
-    graph = whole.graph
-    graph.outputs.clear()
-    for original, inputs in graft(graph, lowered, candidates):
-        copy = ir.Node(
-            original.domain,
-            original.op_type,
-            inputs,
-            attributes=list(original.attributes.values()),
-            num_outputs=len(original.outputs),
-            name=f"{original.name}/copy",
-        )
-        for position, value in enumerate(copy.outputs):
-            value.name = f"{original.name}/copy/{position}"
-        graph.append(copy)
-        _compare(graph, str(original.name), original.outputs[0], copy.outputs[0])
+    whole, pairs = beside(model, all_quantized(model, candidates, ranges), candidates)
+    for name, original, copy in pairs:
+        _compare(whole.graph, name, original, copy)
     return model.replaced(whole)
 
 

@@ -1,0 +1,67 @@
+"""Take out of biases what quantization adds to the mean of each channel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.errors import EditError
+from workbench.graph.edits.base import Edit
+
+if TYPE_CHECKING:
+    from workbench.graph.model import Model
+
+__all__ = ["CorrectBias"]
+
+
+class CorrectBias(Edit):
+    """Add to the biases of Conv, ConvTranspose and Gemm nodes.
+
+    After M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section
+    4.2: rounding shifts the mean of a channel, and a bias takes the shift back for nothing. The floating-point model is
+    not the same afterwards; it is what the quantized one needs. Shifts are measured by
+    `workbench.precision.correction.bias_shifts`.
+
+    Parameters
+    ----------
+    shifts
+        Node to what is added to each output channel.
+    """
+
+    do: Literal["correct_bias"] = "correct_bias"
+    title: ClassVar[str] = "Correct biases"
+    shifts: dict[str, tuple[float, ...]]
+
+    def requires(self, model: Model) -> None:
+        for name, shift in self.shifts.items():
+            node = model.top_nodes.get(name)
+            if node is None or node.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+                raise EditError("no Conv, ConvTranspose or Gemm of this name", where=name, fix="Leave it out.")
+            bias = node.inputs[2] if len(node.inputs) > 2 else None
+            if bias is not None and (bias.const_value is None or bias.const_value.size not in (1, len(shift))):
+                raise EditError(f"no constant bias of {len(shift)} channels", where=name, fix="Leave it out.")
+            if node.op_type == "Gemm" and "beta" in node.attributes and node.attributes["beta"].as_float() != 1.0:
+                raise EditError("its bias is multiplied by beta", where=name, fix="Leave it out.")
+
+    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+        nodes = {node.name: node for node in graph.graph}
+        changed = {name: shift for name, shift in self.shifts.items() if any(shift)}
+        for name, shift in changed.items():
+            _shift(graph.graph, nodes[name], np.array(shift, np.float32))
+        return [f"corrected the biases of {len(changed)} nodes"] if changed else None
+
+
+def _shift(graph: ir.Graph, node: ir.Node, shift: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+    old = node.inputs[2] if len(node.inputs) > 2 else None
+    before = 0.0 if old is None or old.const_value is None else old.const_value.numpy().reshape(-1)
+    name = f"{node.name}/corrected_bias"
+    tensor = ir.Tensor((before + shift).astype(np.float32), name=name)
+    value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
+    graph.initializers.pop(name, None)
+    graph.initializers.add(value)
+    node.resize_inputs(3)
+    node.replace_input_with(2, value)
+    if old is not None and old is not value and not old.uses() and not old.is_graph_output():
+        graph.initializers.pop(str(old.name), None)
