@@ -236,6 +236,60 @@ class Workbench:
         self.statistics, self._samples = statistics, (data, batch)
         return statistics
 
+    def equalize(self, samples: object = None, *, preprocessing: PreprocessingLike = None) -> EditResult:
+        """Give the channels of each activation like ranges, and calibrate again; the function stays the same.
+
+        See `workbench.graph.edits.equalize_channels.EqualizeChannels`. Worth it where one channel reaches much further
+        than others before a convolution, as before depthwise ones.
+
+        Parameters
+        ----------
+        samples, preprocessing
+            What to measure channels on; the calibration's samples where left out.
+
+        Raises
+        ------
+        RecipeError
+            Nothing was calibrated.
+        """
+        from workbench.precision.equalize import equalization
+
+        step, (data, batch) = self._calibration(), self.samples_for(samples, preprocessing=preprocessing)
+        tensors = activation_tensors(self.model, _everything(self.model))
+        result = self.edit(equalization(self.model, tensors, data, batch=batch))
+        if result.changed:
+            self.calibrate(data, method=step.method, percentile=step.percentile or 99.99, batch=batch)
+        return result
+
+    def correct_bias(self, samples: object = None, *, preprocessing: PreprocessingLike = None) -> EditResult:
+        """Take out of each bias what INT8, by the plan as it is, adds to the mean of its channel.
+
+        See `workbench.graph.edits.correct_bias.CorrectBias`. The last step before `tune`: it fits these ranges and
+        rules alone.
+
+        Parameters
+        ----------
+        samples, preprocessing
+            What to measure on; the calibration's samples where left out.
+
+        Raises
+        ------
+        RecipeError
+            Nothing was calibrated.
+        """
+        from workbench.precision.correction import bias_shifts
+
+        self._calibration()
+        data, batch = self.samples_for(samples, preprocessing=preprocessing)
+        nodes = self._state.resolve().nodes("int8")
+        return self.edit(bias_shifts(self.model, nodes, self.ranges, data, batch=batch))
+
+    def _calibration(self) -> CalibrateStep:
+        steps = self.recipe.of_kind(CalibrateStep)
+        if not steps:
+            raise RecipeError("nothing was calibrated", where=self.source.name, fix="Calibrate: wb.calibrate(samples).")
+        return steps[-1]
+
     def set_range(self, tensor: str, amax: float) -> None:
         """Set one tensor's clipping threshold by hand."""
         self.do(RangeStep(tensor=tensor, amax=amax))
