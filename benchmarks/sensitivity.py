@@ -16,7 +16,7 @@ from models import mobilenet_v2
 from scipy.stats import spearmanr
 
 from workbench.backends.onnxruntime import Session
-from workbench.calibration.samples import feeds
+from workbench.calibration.samples import Samples, feeds
 from workbench.calibration.sources import open_samples
 from workbench.graph.load import from_proto
 from workbench.graph.selectors import nodes
@@ -28,7 +28,7 @@ from workbench.precision.sensitivity_quick import quick
 from workbench.session import Workbench
 
 
-def brute_force(wb, layers, samples, batch):
+def brute_force(wb: Workbench, layers: list[str], samples: Samples, batch: int) -> dict[str, float]:
     batches = list(feeds(samples, wb.model, batch=batch))
     session = Session(wb.model)
     expected = [session.run(feed.arrays) for feed in batches]
