@@ -57,7 +57,9 @@ def main() -> None:
         wb.prepare()
         wb.calibrate(path, batch=options.batch)
         samples = open_samples(path, wb.model)
-        layers = [node for node in candidates_of(wb.model, BEST_PRACTICE) if wb.model.nodes[node].op_type != "Add"]
+        layers = [
+            node for node in candidates_of(wb.model, BEST_PRACTICE) if wb.model.nodes[node].op_type in ("Conv", "Gemm")
+        ]
         began = time.perf_counter()
         full = brute_force(wb, layers, samples, options.batch)
         print(f"{len(layers)} layers, {options.images} images of {options.size} x {options.size}")

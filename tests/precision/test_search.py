@@ -190,7 +190,7 @@ def test_a_goal_has_one_bound_and_its_labels():
 def test_a_search_needs_a_calibration():
     from workbench.session import Workbench
 
-    with pytest.raises(RecipeError, match="no ranges"):
+    with pytest.raises(RecipeError, match="no samples"):
         Workbench(small()).plan.search("sqnr_db", at_least=20)
 
 
