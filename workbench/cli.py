@@ -236,7 +236,8 @@ def doctor() -> None:
         click.echo(f"{backend.name:16} {'works' if backend.works else 'does not work'}: {backend.reason}")
 
 
-cli.add_command(cli_engines.bench)
+for _verb in (cli_engines.bench, cli_engines.engine, cli_engines.check):
+    cli.add_command(_verb)
 
 
 def _report(result: TuneResult) -> int:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from workbench.errors import BackendError
+from workbench.files import write_bytes
 
 if TYPE_CHECKING:
+    from workbench.backends.verdict import Verdict
     from workbench.bench.variants import Variant
 
-__all__ = ["bench"]
+__all__ = ["EXIT_REFUSED", "bench", "check", "engine"]
+
+EXIT_REFUSED = 13
 
 VARIANTS = ("qdq", "fp16", "implicit-int8", "tf32", "fp32")
 SOURCES = ("CUBLAS", "CUBLAS_LT", "CUDNN", "EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
@@ -104,6 +110,130 @@ def bench(
     click.echo(table(rows))
     whole = all(row.status == ("measured" if target is None else "built") for row in rows)
     return 0 if whole else BackendError.exit_code
+
+
+@click.command()
+@click.argument("graph", type=PATH)
+@click.option("--profile", type=PATH, help="Times of its layers (trtexec --exportProfile), or a profiler's log.")
+@click.option("--timing", type=PATH, help="Times of whole inferences (trtexec --exportTimes).")
+@click.option("--metadata", type=PATH, multiple=True, help="A metadata file of TREx; may come several times.")
+@click.option("--model", type=PATH, help="The ONNX model it was built from: maps layers to its nodes.")
+@click.option("--tensorrt-version", help="The version that built it, where you know: the files do not tell.")
+@click.option("--gpu", help="For the roofline: a GPU of the list that a wrong name prints.")
+@click.option("--against", type=PATH, help="Compare with this engine of the same model.")
+@click.option("--against-profile", type=PATH, help="Times of that engine's layers.")
+@click.option("--html", type=PATH, help="Write the report card, one page that loads nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def engine(
+    graph: Path,
+    profile: Path | None,
+    timing: Path | None,
+    metadata: tuple[Path, ...],
+    model: Path | None,
+    tensorrt_version: str | None,
+    gpu: str | None,
+    against: Path | None,
+    against_profile: Path | None,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    """Say what an engine is made of, from its files: GRAPH is what trtexec --exportLayerInfo or an inspector wrote.
+
+    Needs no GPU and no TensorRT.
+    """
+    from workbench.engine.compare import compare_engines
+    from workbench.engine.load import load_report
+    from workbench.engine.summary import run
+    from workbench.engine.work import GPU_LIMITS
+    from workbench.files import write_text
+    from workbench.graph.load import load_model
+
+    if gpu is not None and gpu not in GPU_LIMITS:
+        raise click.UsageError(f"--gpu: {gpu} is none of {', '.join(GPU_LIMITS)}.")
+    if as_json and against is not None:
+        raise click.UsageError("--json is about one engine; the comparison is text, or in --html.")
+    if against_profile is not None and against is None:
+        raise click.UsageError("--against-profile goes with --against.")
+    source = None if model is None else load_model(model)
+    summary = run(
+        graph,
+        profile=profile,
+        timing=timing,
+        metadata=metadata,
+        model=source,
+        tensorrt_version=tensorrt_version,
+    )
+    comparison = None
+    if against is not None:
+        other = load_report(against, profile=against_profile)
+        comparison = compare_engines([other, summary.report], source)
+    click.echo(summary.json() if as_json else summary.text())
+    if comparison is not None:
+        click.echo()
+        click.echo(comparison.summary())
+    if html is not None:
+        from workbench.views.engine_card import report_card
+
+        limits = None if gpu is None else GPU_LIMITS[gpu]
+        click.echo(f"wrote {write_text(html, report_card(summary, limits=limits, comparison=comparison))}", err=as_json)
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.option(
+    "--target", "targets", multiple=True, default=("sm86",), show_default=True, help="May come several times."
+)
+@click.option("--shape", "shapes", multiple=True, metavar="INPUT:1x3x224x224", help="Of a dynamic input.")
+@click.option("--fix", is_flag=True, help="Apply the known fixes, for all targets (needs --out).")
+@click.option("--out", type=PATH, help="With --fix: the mended model; its recipe goes beside it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(
+    model: Path, targets: tuple[str, ...], shapes: tuple[str, ...], fix: bool, out: Path | None, as_json: bool
+) -> int:
+    """Ask a real TensorRT compiler what it makes of MODEL, node by node. Needs no GPU.
+
+    Parses and builds with TensorRT-RTX. Exit code 13 where a target refuses the model (after the fixes, with --fix), or
+    cannot judge it without a GPU; the report is printed all the same.
+    """
+    from workbench.backends.mend import mend
+    from workbench.backends.verdict import check as judge
+    from workbench.session import open_model
+
+    if fix != (out is not None):
+        raise click.UsageError("--fix writes the mended model to --out; give both.")
+    wb = open_model(model)
+    given = dict(_shape(text) for text in shapes)
+    if fix:
+        for target in targets:
+            mended = mend(wb.model, target, shapes=given)
+            for edit in mended.edits:
+                wb.edit(edit)
+            for note in mended.notes:
+                click.echo(f"{target}: {note}", err=as_json)
+    verdicts = [judge(wb.model, target, shapes=given) for target in targets]
+    if as_json:
+        click.echo(json.dumps([_told(verdict) for verdict in verdicts], indent=1))
+    else:
+        click.echo("\n".join(str(verdict) for verdict in verdicts))
+    if out is not None:
+        written = (write_bytes(out, wb.model.to_bytes()), wb.recipe.save(out.with_suffix(".recipe.yaml")))
+        for path in written:
+            click.echo(f"wrote {path}", err=as_json)
+    return 0 if all(verdict.accepted for verdict in verdicts) else EXIT_REFUSED
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, lengths = text.rpartition(":")
+    sizes = lengths.split("x")
+    if not name or not all(size.isdecimal() for size in sizes):
+        raise click.UsageError(f"--shape: {text!r} is not like INPUT:1x3x224x224.")
+    return name, tuple(int(size) for size in sizes)
+
+
+def _told(verdict: Verdict) -> dict[str, Any]:
+    told = asdict(verdict)
+    del told["layers"], told["log"]
+    return told
 
 
 def _variants(text: str) -> tuple[Variant, ...]:

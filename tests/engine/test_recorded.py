@@ -1,0 +1,116 @@
+"""The workbench's own engines, recorded on an H200: what the files add up to, and which nodes they account for."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+from workbench.backends.protocol import BuildOptions
+from workbench.bench.variants import open_source, variant_of
+from workbench.engine.compare import compare_engines
+from workbench.engine.load import load_report
+from workbench.engine.summary import run
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDED = ROOT / "data" / "engines"
+LAYERS = {
+    "resnet50.fp16": (60, 2),
+    "resnet50.implicit-int8": (57, 1),
+    "resnet50.qdq": (57, 1),
+    "mobilenet_v2.fp16": (58, 2),
+    "mobilenet_v2.qdq": (56, 1),
+    "vit_small.fp16": (3, 1),
+}
+
+
+def files(name):
+    return RECORDED / f"{name}.graph.json", RECORDED / f"{name}.profile.json"
+
+
+def load(name):
+    graph, profile = files(name)
+    return load_report(graph, profile=profile)
+
+
+def benchmarks():
+    spec = importlib.util.spec_from_file_location("models", ROOT.parent / "benchmarks" / "models.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """Return a maker of a benchmark's model at the recorded batch, before and after lowering."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            path = tmp_path_factory.mktemp("models") / f"{name}.onnx"
+            onnx.save(getattr(benchmarks(), name)(), path)
+            source = open_source(path, batch=32)
+            made[name] = source, variant_of(source, "qdq", BuildOptions(), package="tensorrt", weak=True)[0]
+        return made[name]
+
+    return make
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_reformats_and_sums_are_those_of_the_files(name):
+    report = load(name)
+    assert (len(report.layers), len(report.reformat_layers)) == LAYERS[name]
+    rows = json.loads(files(name)[1].read_text())
+    assert report.layers_ms == pytest.approx(sum(row["averageMs"] for row in rows if "averageMs" in row))
+    assert report.profile_count == 20
+    assert not report.notes or all("have no time" in note for note in report.notes)
+
+
+def test_every_recorded_engine_is_tested():
+    assert {path.name.removesuffix(".graph.json") for path in RECORDED.glob("*.graph.json")} == set(LAYERS)
+
+
+@pytest.mark.parametrize(("name", "counts"), [("resnet50", (53, 16, 49)), ("mobilenet_v2", (52, 10, 35))])
+def test_the_qdq_engine_accounts_for_every_node_that_computes(name, counts, sources):
+    lowered = sources(name)[1]
+    graph, profile = files(f"{name}.qdq")
+    summary = run(graph, profile=profile, model=lowered)
+    activation = "Relu" if name == "resnet50" else "Clip"
+    wanted = {op: [n for n, node in lowered.nodes.items() if node.op_type == op] for op in ("Conv", "Add", activation)}
+    assert tuple(len(nodes) for nodes in wanted.values()) == counts
+    for nodes in wanted.values():
+        assert [node for node in nodes if node not in summary.fusion.by_node] == []
+    assert summary.fusion.coverage == 1.0
+    assert summary.fusion.unaccounted == ()
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2"])
+def test_the_floating_engine_maps_onto_the_floating_model(name, sources):
+    graph, profile = files(f"{name}.fp16")
+    summary = run(graph, profile=profile, model=sources(name)[0].model)
+    assert summary.fusion.unaccounted == ()
+
+
+def test_int8_residual_blocks_are_one_layer_each(sources):
+    summary = run(*files("resnet50.qdq")[:1], model=sources("resnet50")[1])
+    for stage, depth in enumerate((3, 4, 6, 3), start=1):
+        for block in range(depth):
+            parts = {f"layer{stage}/{block}/{part}" for part in ("conv3", "add", "relu3")}
+            assert len({layer for part in parts for layer in summary.fusion.by_node[part]}) == 1
+
+
+def test_int8_against_fp16_group_by_group():
+    comparison = compare_engines([load("resnet50.fp16"), load("resnet50.qdq")])
+    fp16, qdq = comparison.totals
+    assert 1.3 < fp16 / qdq < 1.45
+    assert len(comparison.shared) >= 55
+    assert "input/QuantizeLinear" in {group.name for group in comparison.groups if not group.layers[0]}
+
+
+def test_a_myelin_engine_is_read_and_said_to_hold_most_nodes():
+    report = load("vit_small.fp16")
+    assert [layer.myelin for layer in report.layers] == [False, False, True]
+    assert report.layers[2].ms > 0.9 * report.layers_ms
