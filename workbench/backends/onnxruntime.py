@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["Session"]
+__all__ = ["Session", "disabled_optimizers", "first_line"]
 
 BROKEN_OVER_CASTS = ["LayerNormFusion", "LayerNormFusionL1", "LayerNormFusionL2"]
 """Optimizations that make an invalid graph of a normalization in FP32 behind a Cast from FP16 (seen in 1.32)."""
@@ -62,11 +62,11 @@ class Session:
                 _serialized(model, self.outputs),
                 options,
                 providers=["CPUExecutionProvider"],
-                disabled_optimizers=BROKEN_OVER_CASTS if _casts_to_half(model) else None,
+                disabled_optimizers=disabled_optimizers(model),
             )
         except Exception as error:  # ONNX Runtime raises many kinds, none of them public
             raise BackendError(
-                f"ONNX Runtime refuses it: {_reason(error)}",
+                f"ONNX Runtime refuses it: {first_line(error)}",
                 where=model.name,
                 fix="Repair or replace the named node; an operator of a custom domain needs its own library.",
             ) from error
@@ -95,7 +95,7 @@ class Session:
             results = self._session.run(self.outputs, dict(arrays))
         except Exception as error:
             raise BackendError(
-                f"ONNX Runtime fails: {_reason(error)}", fix="Check the samples' shapes and values."
+                f"ONNX Runtime fails: {first_line(error)}", fix="Check the samples' shapes and values."
             ) from error
         return dict(zip(self.outputs, results, strict=True))
 
@@ -125,8 +125,17 @@ class Session:
         return times
 
 
-def _casts_to_half(model: Model) -> bool:
-    return any("FLOAT16" in str(value.dtype) for node in model.nodes.values() for value in node.outputs)
+def disabled_optimizers(model: Model) -> list[str] | None:
+    """Return the optimizations that ONNX Runtime must not apply to a model; None for none."""
+    half = any("FLOAT16" in str(value.dtype) for node in model.nodes.values() for value in node.outputs)
+    return BROKEN_OVER_CASTS if half else None
+
+
+def first_line(error: Exception) -> str:
+    """Return what ONNX Runtime says of a failure, shortened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def _serialized(model: Model, outputs: Sequence[str]) -> bytes:
@@ -152,9 +161,3 @@ def _serialized(model: Model, outputs: Sequence[str]) -> bytes:
 def _output_names(model: Model) -> list[str]:
     # Not of model.outputs, for which shapes would have to be inferred.
     return [str(value.name) for value in model.ir_model.graph.outputs]
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= 300 else f"{text[:297]}..."

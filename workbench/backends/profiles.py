@@ -104,6 +104,8 @@ def default_range(shape: tuple[int, ...], known: Sequence[tuple[int, int, int] |
         For each axis, the (min, opt, max) that an axis of the same name has in another input.
     """
     image_rank = 4
+    if not shape:
+        return ShapeRange.fixed(())
 
     def lengths(axis: int) -> tuple[int, int, int]:
         if shape[axis] >= 0:

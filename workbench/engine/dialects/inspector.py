@@ -1,4 +1,4 @@
-"""Engine inspector JSON of TensorRT 8.x and 10.x; 11.x shares its layers."""
+"""Engine inspector JSON of TensorRT 8.x and 10.x; 11.x shares its layers, and the workbench's ONNX Runtime its form."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ def read_inspector(data: Any, name: str) -> EngineReport:
     profiles: tuple[Any, ...] = ()
     dialect = "TensorRT 8.x/10.x inspector JSON"
     notes: list[str] = []
+    if isinstance(data.get("Runtime"), str):  # another compiler's report in the same shape says whose it is
+        dialect = data["Runtime"]
     if io_tensors is not None:
         dialect = "TensorRT 11.x inspector JSON"
         bindings, profiles = read_io_tensors(io_tensors, name)
