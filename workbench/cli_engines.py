@@ -38,7 +38,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--backend", type=click.Choice(("tensorrt", "tensorrt_rtx")), default="tensorrt", show_default=True)
 @click.option("--target", help="For tensorrt_rtx: build only, for this GPU (sm86), on any machine.")
 @click.option("--tactic-sources", metavar="A,B", help=f"Of {', '.join(SOURCES)}; TensorRT's default where left out.")
-@click.option("--workspace-mib", type=click.IntRange(min=1), help="Limit on scratch memory.")
+@click.option(
+    "--workspace-mib", type=click.IntRange(min=1), help="Limit on scratch memory; else the GPU's whole memory."
+)
 @click.option("--optimization-level", type=click.IntRange(0, 5), help="Of the builder; its default is 3.")
 @click.option("--timing-cache", type=PATH, help="Read and written by all builds; else OUT/timing.cache.")
 @click.option("--runs", default=400, show_default=True, type=click.IntRange(min=1), help="Timed runs of each engine.")

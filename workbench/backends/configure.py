@@ -26,7 +26,7 @@ def configure(trt: Any, builder: Any, options: BuildOptions, target: str | None)
     if target is not None:
         config.num_compute_capabilities = 1
         config.set_compute_capability(member(trt.ComputeCapability, target.upper(), "target"), 0)
-    if options.workspace_bytes is not None:
+    if isinstance(options.workspace_bytes, int):
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level

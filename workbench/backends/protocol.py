@@ -74,7 +74,8 @@ class BuildOptions:
         Optimization profiles for dynamic shapes: input name to its range, several where wanted. None lets the backend
         take its documented default.
     workspace_bytes
-        Upper limit on scratch memory during the build and in the engine. None leaves the GPU's whole memory.
+        Upper limit on scratch memory during the build and in the engine. ``"suggested"`` is 1.5 times the peak memory
+        of the graph, see `workbench.graph.memory.suggested_workspace`; None leaves the GPU's whole memory.
     optimization_level
         Builder optimization level, 0 (fastest build) to 5; None is the builder's own default, 3.
     timing_cache
@@ -101,7 +102,7 @@ class BuildOptions:
     """
 
     profiles: tuple[Mapping[str, ShapeRange], ...] | None = None
-    workspace_bytes: int | None = None
+    workspace_bytes: int | Literal["suggested"] | None = "suggested"
     optimization_level: int | None = None
     timing_cache: str | None = None
     version_compatible: bool = False
@@ -117,7 +118,7 @@ class BuildOptions:
     def __post_init__(self) -> None:
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
             raise BackendError(f"builder optimization level {self.optimization_level}", fix="Choose 0 to 5.")
-        if self.workspace_bytes is not None and self.workspace_bytes <= 0:
+        if isinstance(self.workspace_bytes, int) and self.workspace_bytes <= 0:
             raise BackendError(f"a workspace limit of {self.workspace_bytes} bytes", fix="Give a positive number.")
         if self.dynamic_range is not None and (self.dynamic_range <= 0 or self.calibration_cache is not None):
             raise BackendError(

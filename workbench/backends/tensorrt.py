@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from workbench.backends import nvinfer
 from workbench.backends.child import Child, Outcome, run
 from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
+from workbench.backends.workspace import with_workspace
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class TensorRT:
         from workbench.backends.manifest import make_manifest
         from workbench.backends.tensorrt_rtx import write_model
 
-        options = options or BuildOptions()
+        options = with_workspace(options or BuildOptions(), model)
         device = self._ready()
         with tempfile.TemporaryDirectory(prefix="workbench-model-") as folder:
             outcome = run(

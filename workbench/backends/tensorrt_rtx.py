@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from workbench.backends import nvinfer
 from workbench.backends.child import Child, Outcome, run
 from workbench.backends.protocol import BuildOptions, Capabilities
+from workbench.backends.workspace import with_workspace
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def compile_for(
             nvinfer.compile_model,
             "tensorrt_rtx",
             str(path),
-            options,
+            with_workspace(options, model),
             target=target,
             keep_engine=keep_engine,
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from workbench.graph.check import custom_ops
 from workbench.graph.cost import costs, parameters_of, total, weight_bytes_of
+from workbench.graph.memory import memory_use, suggested_workspace
 from workbench.graph.quirks import QUANTIZERS, find_quirks
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class Summary:
         Multiply-accumulates of one run under `assumed`, without the nodes in `macs_unknown`.
     macs_unknown
         Addresses of nodes whose multiply-accumulates are unknown.
+    peak_bytes
+        Memory that a run of the graph as it is written needs at once under `assumed`, weights included; ``None`` where
+        a shape is unknown. See `workbench.graph.memory`.
+    workspace_bytes
+        The workspace limit that builds take where none is given; ``None`` where a shape is unknown.
     assumed
         Lengths assumed for symbolic axes.
     ops
@@ -70,6 +76,8 @@ class Summary:
     weight_bytes: int
     macs: int
     macs_unknown: tuple[str, ...]
+    peak_bytes: int | None
+    workspace_bytes: int | None
     assumed: Mapping[str, int]
     ops: Mapping[str, int]
     inputs: tuple[Tensor, ...]
@@ -92,6 +100,7 @@ class Summary:
             f"  depth       {self.depth}",
             f"  parameters  {_short(self.parameters)} in {_short(self.weight_bytes)}B",
             f"  MACs        {self._macs_line()}",
+            f"  memory      {self._memory_line()}",
             *(f"  input       {tensor}" for tensor in self.inputs),
             *(f"  output      {tensor}" for tensor in self.outputs),
             *_wrapped("ops", [f"{op} {count}" for op, count in self.ops.items()]),
@@ -105,6 +114,11 @@ class Summary:
             said = f" (and {len(more)} more like it)" if more else ""
             lines.append(f"  quirk       {first.where}: {first.text}{said}")
         return "\n".join(lines)
+
+    def _memory_line(self) -> str:
+        if self.peak_bytes is None or self.workspace_bytes is None:
+            return "unknown"
+        return f"{_short(self.peak_bytes)}B at the peak; builds get a workspace of {self.workspace_bytes >> 20} MiB"
 
     def _macs_line(self) -> str:
         sure = _short(self.macs) if self.macs or not self.macs_unknown else "unknown"
@@ -129,6 +143,7 @@ def summary(model: Model, sizes: Mapping[str, int] | None = None) -> Summary:
     source = model.ir_model
     assumed = dict(batch_of_one(model) if sizes is None else sizes)
     macs, unknown = total(model, costs(model, assumed))
+    memory = memory_use(model, assumed)
     ops = Counter(".".join(filter(None, (node.domain, node.op_type))) for node in model.nodes.values())
     kinds = {node.op_type for node in model.nodes.values()}
     return Summary(
@@ -143,6 +158,8 @@ def summary(model: Model, sizes: Mapping[str, int] | None = None) -> Summary:
         weight_bytes=weight_bytes_of(model),
         macs=macs,
         macs_unknown=tuple(unknown),
+        peak_bytes=None if memory.unknown else memory.peak,
+        workspace_bytes=suggested_workspace(model, assumed),
         assumed=assumed,
         ops=dict(sorted(ops.items(), key=lambda entry: (-entry[1], entry[0]))),
         inputs=model.inputs,
