@@ -66,11 +66,20 @@ def network(*, qdq: bool = False, half: bool = False, batch: int | str = "n"):
         return f"{name}_dq"
 
     nodes.append(
-        helper.make_node("Conv", [quantized("x", 0.01), quantized("w1", 0.006), "b1"], ["c1"], "c1", pads=[1] * 4)
+        helper.make_node(
+            "Conv",
+            [quantized("x", 0.01), quantized("w1", 0.006), "b1"],
+            ["c1"],
+            "c1",
+            kernel_shape=[3, 3],
+            pads=[1] * 4,
+        )
     )
     nodes.append(helper.make_node("Relu", ["c1"], ["r1"], "r1"))
     inner = quantized("r1", 0.02)
-    nodes.append(helper.make_node("Conv", [inner, quantized("w2", 0.004)], ["c2"], "c2", pads=[1] * 4))
+    nodes.append(
+        helper.make_node("Conv", [inner, quantized("w2", 0.004)], ["c2"], "c2", kernel_shape=[3, 3], pads=[1] * 4)
+    )
     nodes.append(helper.make_node("Add", ["c2", inner], ["a"], "a"))
     nodes.append(helper.make_node("GlobalAveragePool", ["a"], ["y"], "y"))
     graph = helper.make_graph(

@@ -41,8 +41,14 @@ def test_any_range_survives_the_text_form(amax):
 def test_the_document_reads_like_what_was_done(tuned, tmp_path):
     content = yaml.safe_load(tuned.recipe.save(tmp_path / "recipe.yaml").read_text())
     assert content["workbench"] == 1
-    assert [step["do"] for step in content["steps"]] == ["calibrate", "set_range", "set_precision", "set_precision"]
-    assert content["steps"][2] == {"do": "set_precision", "select": "op:Conv", "precision": "int8"}
+    assert [step["do"] for step in content["steps"]] == [
+        "state_kernel_shape",
+        "calibrate",
+        "set_range",
+        "set_precision",
+        "set_precision",
+    ]
+    assert content["steps"][3] == {"do": "set_precision", "select": "op:Conv", "precision": "int8"}
     assert len(content["tuned"]["sha256"]) == 64
 
 

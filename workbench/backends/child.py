@@ -161,8 +161,9 @@ def run(child: Child, what: str, function: Callable[P, T], /, *args: P.args, **k
 
 def _watch(child: Child, what: str, request: bytes, result: Path) -> Outcome[Any]:
     start = time.monotonic()
+    # Unbuffered (-u), so that the log has what was said before a crash.
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own code
-        [sys.executable, "-X", "faulthandler", "-c", _BOOT],
+        [sys.executable, "-u", "-X", "faulthandler", "-c", _BOOT],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

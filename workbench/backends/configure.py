@@ -34,6 +34,9 @@ def configure(trt: Any, builder: Any, options: BuildOptions, target: str | None)
     if options.tactic_sources is not None:
         sources = (member(trt.TacticSource, name, "tactic source") for name in options.tactic_sources)
         config.set_tactic_sources(sum(1 << int(source) for source in sources))
+    if trt.__version__.startswith("8."):
+        # From TensorRT 10 on several contexts may always use one profile; several streams need that.
+        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     if options.hardware_compatible:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     return config

@@ -189,7 +189,8 @@ class Context:
         if self.context is None:
             raise BackendError("no execution context: not enough device memory", fix="Free memory on the GPU.")
         self.stream = Stream(self.api)
-        if profile_index:
+        # TensorRT 8 gives profile 0 to an engine's first context only.
+        if self.context.active_optimization_profile != profile_index:
             self._choose_profile(profile_index)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.buffers: dict[str, Buffer] = {}

@@ -165,7 +165,8 @@ class Workbench:
     def prepare(self) -> None:
         """Bring the model into the form that quantization wants.
 
-        Folds constants, raises the operator set where Q/DQ needs it, and folds BatchNormalization away.
+        Folds constants, raises the operator set where Q/DQ needs it, folds BatchNormalization away, and states kernel
+        shapes that only the weights say.
         """
         self.edit("fold_constants")
         conversion = needed_opset(self.model, _everything(self.model))
@@ -174,6 +175,7 @@ class Workbench:
             # A conversion turns attributes into constants.
             self.edit("fold_constants")
         self.edit("fold_batch_norm")
+        self.edit("state_kernel_shape")
 
     def calibrate(
         self,

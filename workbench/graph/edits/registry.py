@@ -24,6 +24,7 @@ from workbench.graph.edits.remove_noops import RemoveNoops
 from workbench.graph.edits.remove_qdq import RemoveQDQ
 from workbench.graph.edits.rewrite import Expand, Fuse, ReplacePattern
 from workbench.graph.edits.share_weights import ShareWeights
+from workbench.graph.edits.state_kernel_shape import StateKernelShape
 from workbench.graph.edits.strip_weights import RestoreWeights, StripWeights
 from workbench.graph.edits.symmetric_qdq import SymmetricQDQ
 
@@ -64,6 +65,7 @@ AnyEdit = Annotated[
     | DequantizeConstants
     | RemoveQDQ
     | SymmetricQDQ
+    | StateKernelShape
     | StripWeights
     | RestoreWeights,
     Field(discriminator="do"),
