@@ -1,0 +1,221 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+
+# %% [markdown]
+# # What the compiler really made
+#
+# A plan says what was asked for; an engine says what was done. This notebook reads engines that TensorRT 8.6.0 built
+# on an H200 and that the repository keeps as files, so it runs on any laptop: which source nodes became one layer, in
+# which precision each one runs, what INT8 gained over FP16 and where time is left. It ends with findings, each with a
+# fix.
+#
+# Give your own files through the parameters: what `trtexec --exportLayerInfo` and `--exportProfile` wrote, and the ONNX
+# model that the engine was built from. With a GPU and TensorRT here, the last part builds engines of its own.
+
+# %% tags=["parameters"]
+graph: str = ""  # inspector JSON of an engine; the recorded INT8 ResNet-50 where empty
+profile: str = ""  # times of its layers
+baseline_graph: str = ""  # the engine to compare with; the recorded FP16 one where empty
+baseline_profile: str = ""  # times of its layers
+model: str = ""  # the ONNX model that `graph` was built from; made where everything is empty
+gpu: str = "H200 SXM"  # for the roofline; see workbench.engine.work.GPU_LIMITS
+out: str = "out/engines"  # where the results go
+build: bool = True  # build engines on this machine: TensorRT where it works, ONNX Runtime otherwise
+bench_model: str = ""  # what to build; the residual sample model where empty
+bench_batch: int = 8  # with this batch
+bench_variants: str = "qdq,fp16"  # see workbench.bench.variants.VARIANTS
+bench_budget_s: float = 300.0  # seconds for all of them
+
+# %%
+import subprocess
+import sys
+from pathlib import Path
+
+from workbench.engine.summary import run
+from workbench.files import write_text
+from workbench.graph.load import load_model
+
+ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "sample_models").is_dir())
+OUT = Path(out) if Path(out).is_absolute() else ROOT / out
+OUT.mkdir(parents=True, exist_ok=True)
+RECORDED = ROOT / "tests" / "data" / "engines"
+
+if not graph:
+    graph, profile = str(RECORDED / "resnet50.qdq.graph.json"), str(RECORDED / "resnet50.qdq.profile.json")
+    baseline_graph = str(RECORDED / "resnet50.fp16.graph.json")
+    baseline_profile = str(RECORDED / "resnet50.fp16.profile.json")
+
+# %% [markdown]
+# ## The model it was built from
+#
+# The recorded engine comes from a ResNet-50 with seeded random weights. It is made again here, and its precision is
+# written into the graph as it was for that build: speed does not depend on weights or ranges.
+
+# %%
+if model:
+    source = load_model(model)
+elif Path(graph).parent == RECORDED:
+    from workbench.backends.protocol import BuildOptions
+    from workbench.bench.variants import open_source, variant_of
+
+    name = Path(graph).name.split(".")[0]
+    subprocess.run([sys.executable, ROOT / "benchmarks" / "models.py", OUT / "models", name], check=True)
+    made = open_source(OUT / "models" / f"{name}.onnx", batch=32)
+    source, _ = variant_of(made, "qdq", BuildOptions(), package="tensorrt", weak=True)
+else:
+    source = None
+print("no model: layers keep the names the engine states" if source is None else f"{len(source.nodes)} source nodes")
+
+# %% [markdown]
+# ## The engine in a page of text
+
+# %%
+summary = run(graph, profile=profile or None, model=source)
+print(summary.text(top=8))
+
+# %% [markdown]
+# ## Fusion: source nodes and layers
+#
+# Every source node is in a layer, or vanished for a reason that is told. One residual block of the source as layers:
+# the convolution that ends the block took the Add and the Relu with it. `fusion.table()` has every node.
+
+# %%
+import pandas as pd
+
+fusion = summary.fusion
+print(fusion.summary())
+scope = "layer2/1/" if Path(graph).parent == RECORDED else ""
+groups = [group for group in fusion.groups if any(node.startswith(scope) for node in group.nodes)]
+pd.set_option("display.max_colwidth", 90)
+pd.DataFrame(
+    {
+        "source nodes that became one layer": [" + ".join(group.nodes) for group in groups],
+        "Q/DQ whose work it does": [len(group.absorbed) for group in groups],
+        "ms": [summary.report.layer(group.layer).ms for group in groups],
+    }
+).head(12)
+
+# %% [markdown]
+# ## Where the time goes
+
+# %%
+from workbench.views.engine_charts import LatencyBars, LatencyTreemap, MemoryTimeline, PrecisionShare, TransitionMatrix
+from workbench.views.engine_data import latency_bars, layer_cells, precision_share, transitions
+
+report = summary.report
+LatencyBars(latency_bars(report, 15))
+
+# %%
+LatencyTreemap(layer_cells(report, "scope", summary.fusion), "Time by scope of the source")
+
+# %% [markdown]
+# ## Precision, realized
+#
+# How much runs in which precision, and every edge between two layers by the precision on either side: conversions
+# off the diagonal are what a misplaced Q/DQ costs.
+
+# %%
+PrecisionShare(precision_share(report))
+
+# %%
+TransitionMatrix(transitions(report))
+
+# %% [markdown]
+# ## Memory and limits
+
+# %%
+from workbench.engine.work import GPU_LIMITS, memory_timeline
+
+MemoryTimeline(memory_timeline(report))
+
+# %%
+from workbench.views.engine_charts import Roofline
+from workbench.views.engine_data import roofline_dots
+
+Roofline(roofline_dots(report), GPU_LIMITS[gpu])
+
+# %% [markdown]
+# ## INT8 against FP16
+#
+# Engines are aligned by the source nodes they share, never by position. The sums of layers compare two profiles, which
+# have a cost of their own; whole inferences on that GPU took 0.800 ms (INT8), 0.839 ms (TensorRT's own implicit INT8)
+# and 1.158 ms (FP16), measured in one run.
+
+# %%
+from workbench.engine.compare import compare_engines
+from workbench.engine.load import load_report
+from workbench.views.engine_compare import ComparisonBars, TotalBars
+
+comparison = None
+if baseline_graph:
+    baseline = load_report(baseline_graph, profile=baseline_profile or None)
+    comparison = compare_engines([baseline, report], source)
+    print(comparison.summary())
+TotalBars(comparison) if comparison is not None else "no baseline was given"
+
+# %%
+ComparisonBars(comparison, 12) if comparison is not None else "no baseline was given"
+
+# %% [markdown]
+# ## An engine of this machine
+#
+# With TensorRT and a GPU: the chosen variants, built and timed side by side, as `workbench bench` does it. Without:
+# what ONNX Runtime makes of the same model on this processor, read by the same report. Its times say nothing about a
+# GPU's.
+
+# %%
+from workbench.backends.onnxruntime_engine import OnnxRuntime
+from workbench.backends.protocol import TimingOptions
+from workbench.backends.tensorrt import capabilities
+from workbench.bench.rows import table as bench_table
+from workbench.bench.run import Bench
+from workbench.bench.variants import open_source
+
+able, mine = capabilities(), None
+if build:
+    chosen = open_source(bench_model or ROOT / "sample_models" / "residual_cnn.onnx", batch=bench_batch)
+    if able.run:
+        variants = tuple(word.strip() for word in bench_variants.split(","))
+        rows = Bench([chosen], OUT / "bench", variants=variants, budget_s=bench_budget_s, say=print).run()
+        print(bench_table(rows))
+        first = next(row for row in rows if row.status == "measured")
+        stem = OUT / "bench" / first.stem
+        mine = run(f"{stem}.graph.json", profile=f"{stem}.profile.json", timing=f"{stem}.timing.json")
+    else:
+        print(f"no TensorRT engine is built here: {able.reason}")
+        backend = OnnxRuntime()
+        engine = backend.build(chosen.model)
+        options = TimingOptions(warm_up_s=0.1, runs=20)
+        mine = run(backend.inspect(engine), profile=backend.profile(engine, options), model=chosen.model)
+        print(mine.fusion.summary())
+
+# %%
+LatencyBars(latency_bars(mine.report, 10), "This machine's slowest layers") if mine is not None else "not asked for"
+
+# %% [markdown]
+# ## Findings
+#
+# What costs time in both engines, the dearest first. Costs overlap and are not to be added up.
+
+# %%
+from workbench.engine.findings import find, findings_table
+from workbench.views.engine_card import report_card
+
+found = findings_table(summary.findings).assign(engine=report.name)
+if comparison is not None:
+    found = pd.concat([found, findings_table(find(baseline)).assign(engine=baseline.name)], ignore_index=True)
+card = write_text(OUT / "report_card.html", report_card(summary, limits=GPU_LIMITS[gpu], comparison=comparison))
+print(f"everything above in one page: {card}")
+found[["engine", "title", "cost_ms", "bound", "fix"]].head(20)
