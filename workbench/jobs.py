@@ -12,7 +12,7 @@ from workbench.files import prepare_folder, write_bytes, write_text
 from workbench.handoff.page import page
 from workbench.handoff.report import before_after, report, text_table
 from workbench.precision.search import MOST_TRIALS
-from workbench.recipe.document import CalibrateStep, Recipe
+from workbench.recipe.document import CalibrateStep, ChooseStep, Recipe
 from workbench.recipe.environment import environment
 from workbench.recipe.gates import Verdict, check_gates
 from workbench.recipe.replay import check_result
@@ -308,6 +308,9 @@ def recalibrate(
         raise RecipeError("the recipe has no calibration", where=recipe, fix="Replay it without --recalibrate.")
     wb = Workbench(old.source, recipe=old.recipe.model_copy(update={"steps": (), "tuned": None}))
     for step in old.recipe.steps:
+        if isinstance(step, ChooseStep) and step.statistics is None:
+            wb.choose_ranges(step.method, percentile=step.percentile or 99.99, overrides=step.overrides)
+            continue
         if not isinstance(step, CalibrateStep):
             wb.do(step)
             continue

@@ -21,7 +21,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = ["SCHEMA", "CalibrateStep", "Gate", "ModelReference", "PrecisionStep", "RangeStep", "Recipe", "Step", "Tuned"]
+__all__ = [
+    "SCHEMA",
+    "CacheStep",
+    "CalibrateStep",
+    "ChooseStep",
+    "FileReference",
+    "Gate",
+    "ModelReference",
+    "PrecisionStep",
+    "RangeStep",
+    "RangesStep",
+    "Recipe",
+    "Step",
+    "Tuned",
+]
 
 SCHEMA = 1
 """Version of the document's form. A recipe of another version is refused, never guessed at."""
@@ -56,6 +70,31 @@ class SamplesReference(_Part):
     fingerprint: str
 
 
+class FileReference(_Part):
+    """A file that something was read from.
+
+    Parameters
+    ----------
+    file
+        Where it was; absolute in memory, relative to the recipe's folder once saved.
+    sha256
+        Of its bytes.
+    """
+
+    file: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> FileReference:
+        """Return the reference to a file as it is now."""
+        path = Path(path)
+        return cls(file=str(path.resolve()), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+    def moved(self, move: Callable[[str], str]) -> FileReference:
+        """Return the reference with its path given to `move`."""
+        return self.model_copy(update={"file": move(self.file)})
+
+
 class CalibrateStep(_Part):
     """A calibration and the ranges it found, in full precision: replaying needs no forward pass.
 
@@ -85,6 +124,67 @@ class CalibrateStep(_Part):
     sha256: str = ""
     overflow: dict[str, float] | None = None
 
+    @property
+    def origins(self) -> dict[str, str]:
+        """Where each range comes from."""
+        return dict.fromkeys(self.ranges, self.method)
+
+
+class ChooseStep(_Part):
+    """Ranges picked anew from statistics that were there already.
+
+    Parameters
+    ----------
+    method, percentile
+        How thresholds were picked from the statistics.
+    overrides
+        Another method, or a threshold, for some tensors.
+    statistics
+        The file of the statistics; ``None`` where they are those of the calibration before.
+    ranges, sha256
+        As for `CalibrateStep`.
+    """
+
+    do: Literal["choose_ranges"] = "choose_ranges"
+    method: Method
+    percentile: float | None = None
+    overrides: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)] | Method] = {}
+    statistics: FileReference | None = None
+    ranges: dict[str, float]
+    sha256: str = ""
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Where each range comes from."""
+        manual = {name: one if isinstance(one, str) else "manual" for name, one in self.overrides.items()}
+        return {**dict.fromkeys(self.ranges, self.method), **manual}
+
+
+class CacheStep(_Part):
+    """Ranges out of a calibration cache, those of tensors that the model has.
+
+    Parameters
+    ----------
+    cache
+        The file.
+    ranges, sha256
+        As for `CalibrateStep`.
+    """
+
+    do: Literal["use_cache"] = "use_cache"
+    cache: FileReference
+    ranges: dict[str, float]
+    sha256: str = ""
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Where each range comes from."""
+        return dict.fromkeys(self.ranges, "cache")
+
+
+RangesStep = CalibrateStep | ChooseStep | CacheStep
+"""The steps that bring ranges of many tensors."""
+
 
 class RangeStep(_Part):
     """One tensor's clipping threshold, set by hand."""
@@ -105,7 +205,9 @@ class PrecisionStep(Rule):
         return Rule(**self.model_dump(exclude={"do"}))
 
 
-Step = Annotated[AnyEdit | CalibrateStep | RangeStep | PrecisionStep, Field(discriminator="do")]
+Step = Annotated[
+    AnyEdit | CalibrateStep | ChooseStep | CacheStep | RangeStep | PrecisionStep, Field(discriminator="do")
+]
 
 
 class Gate(_Part):
@@ -204,6 +306,10 @@ class Recipe(_Part):
                 source = {**step.samples.source, "path": move(step.samples.source["path"])}
                 samples = step.samples.model_copy(update={"source": source})
                 steps.append(step.model_copy(update={"samples": samples}))
+            elif isinstance(step, ChooseStep) and step.statistics is not None:
+                steps.append(step.model_copy(update={"statistics": step.statistics.moved(move)}))
+            elif isinstance(step, CacheStep):
+                steps.append(step.model_copy(update={"cache": step.cache.moved(move)}))
             else:
                 steps.append(step)
         model = self.model.model_copy(update={"file": move(self.model.file)})
@@ -240,10 +346,10 @@ class Recipe(_Part):
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise RecipeError(f"{place}: {first['msg']}", where=path, fix="Mend this line.") from error
-        for step in recipe.of_kind(CalibrateStep):
-            if step.sha256 != ranges_hash(step.ranges):
+        for step in recipe.steps:
+            if isinstance(step, RangesStep) and step.sha256 != ranges_hash(step.ranges):
                 raise RecipeError(
-                    "the ranges of a calibrate step were changed",
+                    f"the ranges of a {step.do} step were changed",
                     where=path,
                     fix="Change a range with a set_range step, or calibrate again.",
                 )

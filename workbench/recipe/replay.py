@@ -11,7 +11,7 @@ from workbench.graph.edits.base import Edit
 from workbench.precision.lowering import lower
 from workbench.precision.plan import PrecisionPlan
 from workbench.precision.targets import parse_target
-from workbench.recipe.document import CalibrateStep, PrecisionStep, RangeStep
+from workbench.recipe.document import CalibrateStep, PrecisionStep, RangesStep, RangeStep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +37,8 @@ class State:
         After the edits so far.
     ranges
         Tensor name to clipping threshold.
+    origins
+        Tensor name to where its threshold comes from: a method's name, ``cache`` or ``manual``.
     plan
         The rules so far.
     notes
@@ -49,6 +51,7 @@ class State:
 
     model: Model
     ranges: Mapping[str, float] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
     plan: PrecisionPlan = field(default_factory=PrecisionPlan)
     notes: tuple[str, ...] = ()
     target: Target | None = None
@@ -67,16 +70,21 @@ class State:
         if isinstance(step, Edit):
             result = step(self.model)
             return replace(self, model=result.model, notes=(*self.notes, *result.notes))
-        if isinstance(step, CalibrateStep):
-            overflow = self.overflow if step.overflow is None else {**(self.overflow or {}), **step.overflow}
-            return replace(self, ranges={**self.ranges, **step.ranges}, overflow=overflow)
+        if isinstance(step, RangesStep):
+            state = self._with_ranges(step.ranges, step.origins)
+            if isinstance(step, CalibrateStep) and step.overflow is not None:
+                return replace(state, overflow={**(self.overflow or {}), **step.overflow})
+            return state
         if isinstance(step, RangeStep):
             if step.tensor not in self.model.tensors:
                 raise RecipeError("there is no such tensor", where=step.tensor, fix="Remove this set_range step.")
-            return replace(self, ranges={**self.ranges, step.tensor: step.amax})
+            return self._with_ranges({step.tensor: step.amax}, {step.tensor: "manual"})
         if isinstance(step, PrecisionStep):
             return replace(self, plan=self.plan.with_rules(step.rule))
         raise TypeError(f"{type(step).__name__} is no step")
+
+    def _with_ranges(self, ranges: Mapping[str, float], origins: Mapping[str, str]) -> State:
+        return replace(self, ranges={**self.ranges, **ranges}, origins={**self.origins, **origins})
 
     def resolve(self) -> Resolution:
         """Resolve the plan on the model as it is now."""

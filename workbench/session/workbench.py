@@ -8,28 +8,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.backends.compare import Comparison, compare
-from workbench.calibration.methods import DEFAULT_METHOD, Method, ranges
 from workbench.calibration.sources import Preprocessing, load_labels, open_samples
 from workbench.errors import RecipeError
 from workbench.graph.browse import Graph
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
 from workbench.precision.lowering import Lowered, activation_tensors, lower, needed_opset
-from workbench.precision.plan import PrecisionPlan, Resolution
 from workbench.precision.targets import parse_target
-from workbench.recipe.document import (
-    CalibrateStep,
-    Gate,
-    ModelReference,
-    PrecisionStep,
-    RangeStep,
-    Recipe,
-    SamplesReference,
-    Tuned,
-    ranges_hash,
-)
+from workbench.recipe.document import CalibrateStep, Gate, ModelReference, PrecisionStep, Recipe, Tuned
 from workbench.recipe.environment import environment
 from workbench.recipe.replay import State, check_model, start
+from workbench.session.calibrating import Calibrating, everything
 from workbench.session.plan import Plan
 
 if TYPE_CHECKING:
@@ -82,7 +71,7 @@ def open_recipe(path: str | os.PathLike[str], *, model: str | os.PathLike[str] |
     return Workbench(source, recipe=recipe)
 
 
-class Workbench:
+class Workbench(Calibrating):
     """One model on its way: what was done to it is `recipe`, what became of it is `model`.
 
     Everything that changes something appends a step to the recipe; nothing else is remembered but measurements.
@@ -104,7 +93,6 @@ class Workbench:
         self._lowered: Lowered | None = None
         self._samples: tuple[Samples, int] | None = None
         self.statistics: Statistics | None = None
-        """What the last calibration saw, for pictures and other methods; not part of the recipe."""
 
     def __repr__(self) -> str:
         return f"<Workbench {self.source.name}: {len(self.recipe.steps)} steps, {len(self.model.nodes)} nodes>"
@@ -125,11 +113,6 @@ class Workbench:
     def model(self) -> Model:
         """The model after the edits so far, in floating point."""
         return self._state.model
-
-    @property
-    def ranges(self) -> Mapping[str, float]:
-        """Tensor name to clipping threshold, as calibrated and overridden."""
-        return self._state.ranges
 
     @property
     def plan(self) -> Plan:
@@ -169,74 +152,13 @@ class Workbench:
         shapes that only the weights say.
         """
         self.edit("fold_constants")
-        conversion = needed_opset(self.model, _everything(self.model))
+        conversion = needed_opset(self.model, everything(self.model))
         if conversion is not None:
             self.edit(conversion)
             # A conversion turns attributes into constants.
             self.edit("fold_constants")
         self.edit("fold_batch_norm")
         self.edit("state_kernel_shape")
-
-    def calibrate(
-        self,
-        samples: object,
-        *,
-        method: Method = DEFAULT_METHOD,
-        percentile: float = 99.99,
-        batch: int = 1,
-        preprocessing: PreprocessingLike = None,
-        overflow: bool | None = None,
-    ) -> Statistics:
-        """Run the samples once, and pick a range for every tensor that could be quantized.
-
-        Parameters
-        ----------
-        samples
-            Anything that `workbench.calibration.sources.open_samples` takes.
-        method
-            ``minmax``, ``percentile``, ``entropy`` or ``mse``.
-        percentile
-            For the method of that name.
-        batch
-            Samples a run for a model of dynamic batch.
-        preprocessing
-            For a folder of images.
-        overflow
-            Look for values beyond the range of FP16 too, in every tensor: a second pass. Where left out: if the plan
-            so far asks for FP16.
-
-        Returns
-        -------
-        Statistics
-            What was seen; other methods follow from it without another pass.
-
-        Raises
-        ------
-        SamplesError
-            The samples do not fit the model or hold NaN or infinity.
-        """
-        from workbench.calibration.observe import observe
-        from workbench.calibration.overflow import find_overflow
-
-        if overflow is None:
-            overflow = any(rule.precision == "fp16" for rule in self.plan.rules.rules)
-        data = self.open_samples(samples, preprocessing=preprocessing)
-        tensors = activation_tensors(self.model, _everything(self.model))
-        statistics = observe(self.model, tensors, data, batch=batch)
-        found = {name: chosen.amax for name, chosen in ranges(statistics, method, percentile=percentile).items()}
-        self.do(
-            CalibrateStep(
-                method=method,
-                percentile=percentile if method == "percentile" else None,
-                batch=batch,
-                samples=SamplesReference(source=data.describe(), count=len(data), fingerprint=data.fingerprint),
-                ranges=found,
-                sha256=ranges_hash(found),
-                overflow=find_overflow(self.model, data, batch=batch) if overflow else None,
-            )
-        )
-        self.statistics, self._samples = statistics, (data, batch)
-        return statistics
 
     def equalize(self, samples: object = None, *, preprocessing: PreprocessingLike = None) -> EditResult:
         """Give the channels of each activation like ranges, and calibrate again; the function stays the same.
@@ -257,7 +179,7 @@ class Workbench:
         from workbench.precision.equalize import equalization
 
         step, (data, batch) = self._calibration(), self.samples_for(samples, preprocessing=preprocessing)
-        tensors = activation_tensors(self.model, _everything(self.model))
+        tensors = activation_tensors(self.model, everything(self.model))
         result = self.edit(equalization(self.model, tensors, data, batch=batch))
         if result.changed:
             self.calibrate(data, method=step.method, percentile=step.percentile or 99.99, batch=batch)
@@ -291,10 +213,6 @@ class Workbench:
         if not steps:
             raise RecipeError("nothing was calibrated", where=self.source.name, fix="Calibrate: wb.calibrate(samples).")
         return steps[-1]
-
-    def set_range(self, tensor: str, amax: float) -> None:
-        """Set one tensor's clipping threshold by hand."""
-        self.do(RangeStep(tensor=tensor, amax=amax))
 
     def set_target(self, target: str | None) -> None:
         """Say what the model is tuned for: ``rtx@sm89``, ``tensorrt-8.6``, ...; ``None`` for any.
@@ -432,11 +350,6 @@ class Workbench:
         self.recipe = self.recipe.with_step(step)
         self._state, self._lowered = state, None
         self._undone.clear()
-
-
-def _everything(model: Model) -> Resolution:
-    """Everything that can be INT8 is: what a calibration should look at, whatever the plan says today."""
-    return PrecisionPlan().with_rule("*", "int8").resolve(model)
 
 
 def _same_interface(a: Model, b: Model) -> bool:
