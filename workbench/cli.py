@@ -213,6 +213,40 @@ def replay(recipe: Path, model: Path | None, recalibrate: bool, samples: Path | 
 
 @cli.command()
 @MODEL
+@click.option("--cache", required=True, type=click.Path(path_type=Path), help="The calibration cache made with MODEL.")
+@click.option("--layer-precisions", metavar="LAYER:TYPE,...", help="The value of trtexec's --layerPrecisions.")
+@click.option("--layer-output-types", metavar="LAYER:TYPE,...", help="The value of trtexec's --layerOutputTypes.")
+@click.option("--fp16", is_flag=True, help="What is not INT8 becomes FP16, as with trtexec --int8 --fp16.")
+@click.option("--target", help="What it is for: rtx@sm89, tensorrt-8.6, ...; any where left out.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The ONNX file; a recipe goes beside it.")
+def migrate(
+    model: Path,
+    cache: Path,
+    layer_precisions: str | None,
+    layer_output_types: str | None,
+    fp16: bool,
+    target: str | None,
+    out: Path,
+) -> None:
+    """Turn TensorRT's implicit INT8 (MODEL with a calibration cache) into an explicit Q/DQ graph for TensorRT 11."""
+    from workbench import migrate as migration
+
+    result = migration.migrate(
+        model,
+        cache,
+        layer_precisions=layer_precisions,
+        layer_output_types=layer_output_types,
+        fp16=fp16,
+        target=target,
+    )
+    files = migration.migrate_to(out, result)
+    click.echo(result.text())
+    for path in files:
+        click.echo(f"wrote {path}")
+
+
+@cli.command()
+@MODEL
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(model: Path, as_json: bool) -> None:
     """Print what MODEL is: nodes, parameters, MACs, operators, inputs, outputs, and what is odd about it."""
