@@ -217,6 +217,7 @@ def replay(recipe: Path, model: Path | None, recalibrate: bool, samples: Path | 
 @click.option("--layer-precisions", metavar="LAYER:TYPE,...", help="The value of trtexec's --layerPrecisions.")
 @click.option("--layer-output-types", metavar="LAYER:TYPE,...", help="The value of trtexec's --layerOutputTypes.")
 @click.option("--fp16", is_flag=True, help="What is not INT8 becomes FP16, as with trtexec --int8 --fp16.")
+@click.option("--engine", type=click.Path(path_type=Path), help="Inspector JSON: keep what that engine ran in float.")
 @click.option("--target", help="What it is for: rtx@sm89, tensorrt-8.6, ...; any where left out.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The ONNX file; a recipe goes beside it.")
 def migrate(
@@ -225,6 +226,7 @@ def migrate(
     layer_precisions: str | None,
     layer_output_types: str | None,
     fp16: bool,
+    engine: Path | None,
     target: str | None,
     out: Path,
 ) -> None:
@@ -237,6 +239,7 @@ def migrate(
         layer_precisions=layer_precisions,
         layer_output_types=layer_output_types,
         fp16=fp16,
+        engine=engine,
         target=target,
     )
     files = migration.migrate_to(out, result)

@@ -23,10 +23,10 @@ from workbench.session import open_model
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from workbench.calibration.cache import CacheMatch
-    from workbench.precision.plan import Resolution
+    from workbench.precision.plan import Precision, Resolution
     from workbench.session import Workbench
 
 __all__ = ["Migration", "migrate", "migrate_to"]
@@ -81,6 +81,7 @@ def migrate(
     layer_precisions: str | None = None,
     layer_output_types: str | None = None,
     fp16: bool = False,
+    engine: str | os.PathLike[str] | None = None,
     target: str | None = None,
 ) -> Migration:
     """Turn a model with a calibration cache into a model with explicit Q/DQ pairs.
@@ -98,13 +99,16 @@ def migrate(
         The values of trtexec's ``--layerPrecisions`` and ``--layerOutputTypes``.
     fp16
         Whether the builder was allowed FP16 too: what is not INT8 becomes FP16, else FP32.
+    engine
+        The inspector's JSON of the engine that was built so: what it ran in floating point all the same, because that
+        was faster or more exact there, stays in floating point.
     target
         What it is lowered for; see `workbench.precision.targets.parse_target`.
 
     Raises
     ------
     ModelError, ReportError
-        The model or the cache cannot be read.
+        The model, the cache or the engine's JSON cannot be read, or the engine is another model's.
     RecipeError
         The cache is of another model altogether.
     PrecisionError
@@ -122,10 +126,15 @@ def migrate(
             wb.do(PrecisionStep(**rule.model_dump()))
         else:
             notes.append(f"{rule}: its nodes were folded into others")
-    without = _leave_floating(wb, "fp16" if fp16 else "fp32")
+    rest: Precision = "fp16" if fp16 else "fp32"
+    if engine is not None:
+        _set(wb, _ran_floating(wb, engine), rest)
+    without = _leave_floating(wb, rest)
     if not wb.plan.resolve().to_quantize():
         raise PrecisionError(
-            f"nothing is left to quantize: {match}", where=cache, fix="Take the cache that was made with this export."
+            f"nothing is left to quantize: {match}",
+            where=cache,
+            fix="Take the cache that was made with this export; see what the flags and the engine leave.",
         )
     wb.tune()
     return Migration(wb, match, tuple(notes), without)
@@ -164,7 +173,25 @@ def _imported(wb: Workbench, precisions: str | None, output_types: str | None) -
     return import_trtexec(" ".join(words), wb.model) if words else Imported(PrecisionPlan(), ())
 
 
-def _leave_floating(wb: Workbench, floating: str) -> dict[str, tuple[str, ...]]:
+def _ran_floating(wb: Workbench, engine: str | os.PathLike[str]) -> list[str]:
+    """Return the nodes that would be quantized and that an engine did not run so."""
+    from workbench.engine.fusion import fusion_map
+    from workbench.engine.load import load_report
+    from workbench.engine.precision import realized_precision
+
+    report = load_report(Path(engine))
+    realized = realized_precision(report, fusion_map(report, wb.source))
+    known = {node: found.precision for node, found in realized.items() if found.precision is not None}
+    return [node for node in wb.plan.resolve().to_quantize() if known.get(node, "int8") not in QUANTIZED]
+
+
+def _set(wb: Workbench, nodes: Collection[str], precision: Precision) -> None:
+    if nodes:
+        selector = pick("name", *(literal(node) for node in nodes))
+        wb.do(PrecisionStep(select=str(selector), precision=precision))
+
+
+def _leave_floating(wb: Workbench, rest: Precision) -> dict[str, tuple[str, ...]]:
     """Take nodes out of INT8 whose inputs have no range, until all others have theirs."""
     without: dict[str, tuple[str, ...]] = {}
     while True:
@@ -177,5 +204,4 @@ def _leave_floating(wb: Workbench, floating: str) -> dict[str, tuple[str, ...]]:
         if not lacking:
             return without
         without |= {node: tuple(dict.fromkeys(tensors)) for node, tensors in lacking.items()}
-        selector = pick("name", *(literal(node) for node in lacking))
-        wb.do(PrecisionStep.model_validate({"select": str(selector), "precision": floating}))
+        _set(wb, lacking, rest)
