@@ -1,1 +1,43 @@
-"""Pictures and widgets: data, renderer and widget apart."""
+"""Pictures and widgets: data, renderer and widget apart.
+
+For notebooks: functions that take a `Workbench` and return a view.
+
+>>> from workbench import views
+>>> views.tensor_table(wb)  # doctest: +SKIP
+>>> views.distribution(wb, "conv1")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.views.calibration import distribution as distribution
+    from workbench.views.calibration import distributions as distributions
+    from workbench.views.calibration import drift as drift
+    from workbench.views.calibration import quantized as quantized
+    from workbench.views.calibration import tensor_table as tensor_table
+    from workbench.views.calibration import weights as weights
+
+_HOMES = {
+    "distribution": "workbench.views.calibration",
+    "distributions": "workbench.views.calibration",
+    "drift": "workbench.views.calibration",
+    "quantized": "workbench.views.calibration",
+    "tensor_table": "workbench.views.calibration",
+    "weights": "workbench.views.calibration",
+}
+
+__all__ = ["distribution", "distributions", "drift", "quantized", "tensor_table", "weights"]
+
+
+def __getattr__(name: str) -> Any:
+    # As in the package itself: what a view needs is loaded with the first name that needs it.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'workbench.views' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

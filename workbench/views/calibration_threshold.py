@@ -49,12 +49,13 @@ class ThresholdView(Pictured):
         on_change: Callable[[str, float], object],
         *,
         amax: float | None = None,
+        method: str = "manual",
         target: Target = "int8",
     ) -> ThresholdView:
-        """Return a view with the threshold in force, or that of least mean squared error."""
+        """Return a view with the threshold in force (and where it comes from), or that of least mean squared error."""
         chosen = distribution_chart(name, tensor, target=target).chosen
         if amax is not None:
-            chosen = at(tensor, amax, target=target)
+            chosen = at(tensor, amax, target=target, method=method)
         return cls(name, tensor, chosen, on_change)
 
     @property
