@@ -148,7 +148,7 @@ class DistributionChart(Chart):
         legend = figure.legend(
             loc="outside lower left",
             prop={"family": "monospace", "size": 8},
-            title=header,
+            title=_fixed(header),
             title_fontproperties={"family": "monospace", "size": 8},
             frameon=False,
             alignment="left",
@@ -158,7 +158,12 @@ class DistributionChart(Chart):
 
     def _row(self, r: Range) -> str:
         mark = "*" if r == self.chosen else ""
-        return f"{r.method + mark:11}{r.amax:>11.4g}{r.clipped:>11.3%}{r.scale:>11.3g}{r.sqnr_db:>7.1f} dB"
+        return _fixed(f"{r.method + mark:11}{r.amax:>11.4g}{r.clipped:>11.3%}{r.scale:>11.3g}{r.sqnr_db:>7.1f} dB")
+
+
+def _fixed(text: str) -> str:
+    """Return a text whose blanks stay as many as they are: SVG makes one of several."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def distribution_chart(

@@ -112,12 +112,13 @@ class DriftChart(Chart):
     labels
         What the two sets are called.
     worst
-        Edges, densities of both sets and the range of the worst tensor.
+        One tensor, edges, densities of both sets and its range: the worst of those whose range does not hold, or of
+        all.
     """
 
     drifts: tuple[Drift, ...]
     labels: tuple[str, str]
-    worst: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float] | None = field(repr=False)
+    worst: tuple[str, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float] | None = field(repr=False)
 
     @property
     def warnings(self) -> list[str]:
@@ -154,14 +155,14 @@ class DriftChart(Chart):
         if self.worst is None:
             axes.set_axis_off()
             return
-        edges, one, two, amax = self.worst
+        name, edges, one, two, amax = self.worst
         for values, color, label in ((one, FIRST, self.labels[0]), (two, SECOND, self.labels[1])):
             axes.stairs(values, edges, color=color, label=label, linewidth=1.4)
         signs = [s for s in (-1, 1) if edges[0] <= s * amax <= edges[-1]]
         for i, sign in enumerate(signs):
             axes.axvline(sign * amax, color=colours.accent, linestyle="--", label=None if i else "calibrated range")
         axes.set_yscale("log")
-        axes.set_xlabel(f"value of {self.drifts[0].name}")
+        axes.set_xlabel(f"value of {name}")
         axes.set_ylabel("share of values a bin")
         axes.legend(fontsize=8)
 
@@ -185,11 +186,12 @@ def drift_chart(
     found = drifts(first, second, ranges)
     worst = None
     if found:
-        a, b = first[found[0].name], second[found[0].name]
+        name = next((d.name for d in found if d.warning), found[0].name)
+        a, b = first[name], second[name]
         spans = [histogram_of(t, 1)[0] for t in (a, b)]
         edges = np.linspace(min(s[0] for s in spans), max(s[-1] for s in spans), 121)
         shares = [np.diff(_cumulated(t, np.append(edges[:-1], edges[-1] * (1 + 1e-9)))) for t in (a, b)]
-        worst = (edges, shares[0], shares[1], ranges[found[0].name].amax)
+        worst = (name, edges, shares[0], shares[1], ranges[name].amax)
     return DriftChart(tuple(found), labels, worst)
 
 

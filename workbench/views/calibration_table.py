@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from workbench.errors import SelectorError
 from workbench.views.figure import Chart
 from workbench.views.mime import Pictured
@@ -38,7 +40,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "minimum": ("minimum", ".4g"),
     "maximum": ("maximum", ".4g"),
     "zero_fraction": ("zero", ".1%"),
-    "dead_channels": ("dead channels", "d"),
+    "dead_channels": ("dead ch.", "d"),
 }
 """What is shown of `workbench.views.calibration_overview.calibration_table`: heading and format of each column."""
 
@@ -66,24 +68,25 @@ class TableChart(Chart):
 
     @property
     def size(self) -> tuple[float, float]:
-        return 10.5, 0.21 * (len(self.rows) + 3)
+        return 11.0, 0.21 * (len(self.rows) + 3)
 
     def draw(self, figure: Figure, colours: Theme) -> None:
         axes = figure.subplots()
         axes.set_axis_off()
         axes.set_xlim(0, 1)
         axes.set_ylim(len(self.rows) + 1.5, -0.8)
-        # The name takes what the columns leave; those are right-aligned, as numbers want.
-        ends = [0.0, *(0.33 + 0.67 * (i + 1) / (len(self.head) - 1) for i in range(len(self.head) - 1))]
+        # Each column is as wide as its longest text, at its right end, as numbers want.
+        columns = list(zip(*[[_cut(text) for text in row] for row in (self.head, *self.rows)], strict=True))
+        widths = np.array([max(map(len, column)) + 3.0 for column in columns])
+        ends = np.append(0.0, widths.cumsum()[1:] / widths.sum())
         for place, row in enumerate((self.head, *self.rows)):
             heading = place == 0
             if not heading and row[0] in self.marked:
                 axes.axhspan(place - 0.5, place + 0.5, color=colours.accent, alpha=0.25, linewidth=0)
             for end, text in zip(ends, row, strict=True):
-                cut = text if len(text) <= _NAME_LENGTH else f"…{text[1 - _NAME_LENGTH :]}"
                 align = "left" if end == 0.0 else "right"
                 color = colours.muted if heading else colours.ink
-                axes.text(end, place, cut, ha=align, va="center", fontsize=7.5, color=color)
+                axes.text(end, place, _cut(text), ha=align, va="center", fontsize=7.5, color=color)
         axes.axhline(0.5, color=colours.line, linewidth=0.8)
         axes.text(0, len(self.rows) + 1, self.note, va="center", fontsize=7.5, color=colours.muted)
 
@@ -201,7 +204,8 @@ class TensorTable(Pictured):
         """Return the picture of the first rows."""
         data = self.data()
         rows = tuple(tuple(row) for row in data["rows"][:_ROWS_OF_PICTURE])
-        note = f"by {self._order[0]}" if self._order[0] else ""
+        heading = dict(data["columns"]).get(self._order[0], self._order[0])
+        note = f"sorted by {heading}" if heading else ""
         if len(self.frame) > len(rows):
             note += f"; {len(self.frame) - len(rows)} tensors more"
         head = ("tensor", *(heading for _, heading in data["columns"][1:]))
@@ -240,6 +244,10 @@ class TensorTable(Pictured):
                 self.choose([] if old == [name] else [name])
             else:
                 self.choose([n for n in old if n != name] if name in old else [*old, name])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _NAME_LENGTH else f"…{text[1 - _NAME_LENGTH :]}"
 
 
 def _text(value: Any, form: str) -> str:

@@ -56,19 +56,21 @@ class WeightsChart(Chart):
     def draw(self, figure: Figure, colours: Theme) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.6])
         channels = len(self.amax)
+        name = self.name if len(self.name) <= 36 else f"...{self.name[-33:]}"
         top.stairs(
-            self.amax, np.arange(channels + 1), fill=True, color=OKABE_ITO["sky"], label="each channel's\nlargest"
+            self.amax, np.arange(channels + 1), fill=True, color=OKABE_ITO["sky"], label="each channel's largest"
         )
-        top.axhline(self.limit, color=colours.accent, linewidth=1.3, label="the tensor's\nlargest")
+        top.axhline(self.limit, color=colours.accent, linewidth=1.3, label="the tensor's largest")
         top.set_ylim(0, self.limit * 1.15)
         top.set_ylabel("magnitude")
         top.set_title(
-            f"{self.name}: INT8 SQNR {self.per_tensor_db:.1f} dB with one scale, "
+            f"{name}: INT8 SQNR {self.per_tensor_db:.1f} dB with one scale, "
             f"{self.per_channel_db:.1f} dB with one a channel",
             fontsize=9,
             loc="left",
         )
-        top.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.05), frameon=False)
+        # Ascending bars leave this corner free.
+        top.legend(fontsize=8, loc="center left", frameon=False)
         shown = np.ma.masked_equal(self.density, 0)
         image = bottom.imshow(
             shown,

@@ -11,7 +11,7 @@ function element(tag, attributes, ...children) {
 function render({ model, el }) {
   const head = element("thead", {}), body = element("tbody", {}), note = element("div", { class: "note" });
   const scroll = element("div", { class: "scroll", tabindex: 0 }, element("table", {}, head, body));
-  el.append(element("div", { class: "wb-table" }, scroll, note));
+  el.append(element("div", { class: "wb-tensors" }, scroll, note));
 
   function draw() {
     const { columns, rows, order, note: text } = model.get("data");
