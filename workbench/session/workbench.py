@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.backends.compare import Comparison, compare
+from workbench.backends.equivalence import checked
 from workbench.calibration.sources import Preprocessing, load_labels, open_samples
 from workbench.errors import RecipeError
 from workbench.graph.browse import Graph
@@ -126,21 +127,31 @@ class Workbench(Calibrating):
 
     # What changes something
 
-    def edit(self, edit: str | Edit, **arguments: Any) -> EditResult:
+    def edit(
+        self, edit: str | Edit, /, *, check: bool | Mapping[str, npt.NDArray[Any]] = False, **arguments: Any
+    ) -> EditResult:
         """Apply a surgery step; it enters the recipe if it changed anything.
 
         Parameters
         ----------
         edit
             The edit's name (``"fold_constants"``) with its arguments, or the edit itself.
+        check
+            Run the models before and after on ONNX Runtime and compare their outputs: on seeded random inputs where
+            ``True``, else on these (input name to array). An edit that is not meant to keep them is not checked.
 
         Raises
         ------
         EditError
-            There is no such edit, it does not apply, or it would leave an invalid graph; the model stays as it was.
+            There is no such edit, it does not apply, it would leave an invalid graph, or an output moved by more than
+            `workbench.backends.equivalence.TOLERANCE`; the model stays as it was.
+        BackendError
+            The check cannot run; the model stays as it was.
         """
         step = edit_by_name(edit, **arguments) if isinstance(edit, str) else edit
         result = step(self.model)
+        if result.changed and step.equivalent and check is not False:
+            result = replace(result, check=checked(step, self.model, result.model, None if check is True else check))
         if result.changed:
             self.do(step)
         return result

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from typing_extensions import Self
 
+    from workbench.backends.equivalence import Equivalence
     from workbench.graph.model import Model
 
 __all__ = ["Edit", "EditResult", "python_line"]
@@ -41,11 +42,14 @@ class EditResult:
         Whether anything changed.
     notes
         One sentence for each thing worth telling (what was folded, what was left and why).
+    check
+        How far the outputs moved, where that was looked at; see `Workbench.edit`.
     """
 
     model: Model
     changed: bool
     notes: tuple[str, ...] = ()
+    check: Equivalence | None = None
 
 
 class Edit(BaseModel):
@@ -61,6 +65,9 @@ class Edit(BaseModel):
 
     title: ClassVar[str]
     """A short imperative for people: "Fold constants"."""
+
+    equivalent: ClassVar[bool] = True
+    """Whether the outputs that are left are to be what they were, from the same inputs."""
 
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:

@@ -29,6 +29,7 @@ class Extract(Edit):
 
     do: Literal["extract"] = "extract"
     title: ClassVar[str] = "Extract a subgraph"
+    equivalent: ClassVar[bool] = False
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]

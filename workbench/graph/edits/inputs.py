@@ -148,6 +148,7 @@ class SetInputType(Edit):
 
     do: Literal["set_input_type"] = "set_input_type"
     title: ClassVar[str] = "Set an input's element type"
+    equivalent: ClassVar[bool] = False
 
     input: str
     dtype: str
@@ -182,6 +183,7 @@ class SetInputLayout(Edit):
 
     do: Literal["set_input_layout"] = "set_input_layout"
     title: ClassVar[str] = "Set an input's layout"
+    equivalent: ClassVar[bool] = False
 
     input: str
     layout: Literal["NHWC", "NCHW"]

@@ -38,6 +38,7 @@ class Insert(Edit):
 
     do: Literal["insert"] = "insert"
     title: ClassVar[str] = "Insert a node"
+    equivalent: ClassVar[bool] = False
 
     tensor: str
     op: str
@@ -87,6 +88,7 @@ class Bypass(Edit):
 
     do: Literal["bypass"] = "bypass"
     title: ClassVar[str] = "Bypass a node"
+    equivalent: ClassVar[bool] = False
 
     node: str
     input: int = 0
@@ -119,6 +121,7 @@ class Delete(Edit):
 
     do: Literal["delete"] = "delete"
     title: ClassVar[str] = "Delete a node"
+    equivalent: ClassVar[bool] = False
 
     node: str
 
@@ -160,6 +163,7 @@ class ReplaceNode(Edit):
 
     do: Literal["replace_node"] = "replace_node"
     title: ClassVar[str] = "Replace a node"
+    equivalent: ClassVar[bool] = False
 
     node: str
     op: str

@@ -76,7 +76,7 @@ EDITS: dict[str, type[Edit]] = {kind.model_fields["do"].default: kind for kind i
 """The edits' classes by the name that a recipe knows them by."""
 
 
-def edit_by_name(name: str, **arguments: Any) -> Edit:
+def edit_by_name(name: str, /, **arguments: Any) -> Edit:
     """Make an edit from its name and arguments, as they stand in a recipe.
 
     Parameters

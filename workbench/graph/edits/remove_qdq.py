@@ -26,6 +26,7 @@ class RemoveQDQ(Edit):
 
     do: Literal["remove_qdq"] = "remove_qdq"
     title: ClassVar[str] = "Remove Q/DQ"
+    equivalent: ClassVar[bool] = False
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         removed = 0

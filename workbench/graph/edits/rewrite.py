@@ -107,6 +107,7 @@ class ReplacePattern(Edit):
 
     do: Literal["replace_pattern"] = "replace_pattern"
     title: ClassVar[str] = "Replace a pattern"
+    equivalent: ClassVar[bool] = False
 
     pattern: str
     replacement: str

@@ -33,6 +33,7 @@ class StripWeights(Edit):
 
     do: Literal["strip_weights"] = "strip_weights"
     title: ClassVar[str] = "Strip weights"
+    equivalent: ClassVar[bool] = False
 
     keep: int = SMALL
 
@@ -60,6 +61,7 @@ class RestoreWeights(Edit):
 
     do: Literal["restore_weights"] = "restore_weights"
     title: ClassVar[str] = "Restore weights"
+    equivalent: ClassVar[bool] = False
 
     source: str
 

@@ -33,6 +33,7 @@ class SymmetricQDQ(Edit):
 
     do: Literal["symmetric_qdq"] = "symmetric_qdq"
     title: ClassVar[str] = "Make Q/DQ symmetric INT8"
+    equivalent: ClassVar[bool] = False
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         done = {_activation: 0, _weight: 0}
