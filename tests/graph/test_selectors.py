@@ -92,6 +92,7 @@ def test_python_form_is_the_text_form(model):
     ("text", "said"),
     [
         ("op:Convv", r"op:Convv: matches nothing. Did you mean op:Conv"),
+        ("op:Convolution", "Did you mean op:Conv"),
         ("name:/encoder/layer.0/Cnov", "Did you mean name:/encoder/layer.0/Conv"),
         ("scope:/encodr", "Did you mean scope:/encoder"),
         ("op:Conv & name:layer.0", "for 'name:layer.0' does not. Did you mean name:/encoder/layer.0/Add"),

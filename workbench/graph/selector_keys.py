@@ -153,11 +153,15 @@ RELATIONS: dict[str, Callable[[Model, set[str]], set[str]]] = {
 }
 
 
+_SHORTEST_HELD = 3
+
+
 def similar(value: str, words: Iterable[str]) -> list[str]:
-    """Return up to three words like a value: those that contain it, then those spelt like it."""
+    """Return up to three words like a value: those that contain it, those spelt like it, those in it."""
     words = list(words)
     plain = value.replace("*", "").replace("?", "").lower()
     holding = [word for word in words if plain and plain in word.lower()]
     lower = {word.lower(): word for word in words}
     spelt = [lower[word] for word in difflib.get_close_matches(plain, lower, n=3, cutoff=0.6)]
-    return list(dict.fromkeys([*sorted(holding, key=len), *spelt]))[:3]
+    held = [word for word in words if len(word) >= _SHORTEST_HELD and word.lower() in plain]
+    return list(dict.fromkeys([*sorted(holding, key=len), *spelt, *sorted(held, key=len, reverse=True)]))[:3]
