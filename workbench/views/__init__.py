@@ -3,6 +3,7 @@
 For notebooks: functions that take a `Workbench` and return a view.
 
 >>> from workbench import views
+>>> views.graph(wb)  # doctest: +SKIP
 >>> views.tensor_table(wb)  # doctest: +SKIP
 >>> views.distribution(wb, "conv1")  # doctest: +SKIP
 """
@@ -19,17 +20,33 @@ if TYPE_CHECKING:
     from workbench.views.calibration import quantized as quantized
     from workbench.views.calibration import tensor_table as tensor_table
     from workbench.views.calibration import weights as weights
+    from workbench.views.graph import graph as graph
+    from workbench.views.graph import side_by_side as side_by_side
+    from workbench.views.graph import surgery as surgery
 
 _HOMES = {
     "distribution": "workbench.views.calibration",
     "distributions": "workbench.views.calibration",
     "drift": "workbench.views.calibration",
+    "graph": "workbench.views.graph",
     "quantized": "workbench.views.calibration",
+    "side_by_side": "workbench.views.graph",
+    "surgery": "workbench.views.graph",
     "tensor_table": "workbench.views.calibration",
     "weights": "workbench.views.calibration",
 }
 
-__all__ = ["distribution", "distributions", "drift", "quantized", "tensor_table", "weights"]
+__all__ = [
+    "distribution",
+    "distributions",
+    "drift",
+    "graph",
+    "quantized",
+    "side_by_side",
+    "surgery",
+    "tensor_table",
+    "weights",
+]
 
 
 def __getattr__(name: str) -> Any:

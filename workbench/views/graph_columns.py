@@ -42,8 +42,11 @@ def cost_columns(model: Model) -> dict[str, Column]:
 
 def _cost(model: Model, name: str, unit: str) -> Overlay:
     from workbench.graph.cost import costs
+    from workbench.graph.inspect import batch_of_one
 
-    return Overlay(name, {node: getattr(cost, name) for node, cost in costs(model).items()}, unit=unit)
+    sizes = batch_of_one(model)
+    at = f" at {', '.join(sizes)} = 1" if sizes and name != "parameters" else ""
+    return Overlay(name + at, {node: getattr(cost, name) for node, cost in costs(model, sizes).items()}, unit=unit)
 
 
 def overlay_of(

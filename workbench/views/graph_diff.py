@@ -13,7 +13,9 @@ from workbench.views.graph_picture import GraphPicture
 from workbench.views.theme import OKABE_ITO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    import onnx_ir as ir
 
     from workbench.graph.model import Model
 
@@ -31,9 +33,12 @@ _COLOURS = {
 def changes(before: Network, after: Network) -> tuple[dict[str, Change], dict[str, Change]]:
     """Return what became of every node of one model, and where every node of the other came from.
 
-    Nodes are the same by name; one is "changed" whose type or tensors differ. Attributes and weights are not looked at.
+    Of models it is what `workbench.graph.diff.diff` finds: a node is "changed" that has another name, other attributes
+    or tensors, or reads a weight of other values. Of graphs from elsewhere only types and tensors are compared.
     """
     old, new = ({op.name: op for op in network.ops} for network in (before, after))
+    if before.model is not None and after.model is not None:
+        return _model_changes(before.model, after.model, old, new)
 
     def fate(name: str) -> Change:
         one, other = old[name], new[name]
@@ -44,6 +49,30 @@ def changes(before: Network, after: Network) -> tuple[dict[str, Change], dict[st
     left: dict[str, Change] = {name: both.get(name, "removed") for name in old}
     right: dict[str, Change] = {name: both.get(name, "added") for name in new}
     return left, right
+
+
+def _model_changes(
+    before: Model, after: Model, old: Iterable[str], new: Iterable[str]
+) -> tuple[dict[str, Change], dict[str, Change]]:
+    from workbench.graph.diff import diff
+
+    found = diff(before, after)
+    left: dict[str, Change] = dict.fromkeys(old, "same")
+    right: dict[str, Change] = dict.fromkeys(new, "same")
+    weights = {change.where for change in found.of_kind("weight")}
+    readers = {name for name, node in after.nodes.items() if any(_is(value, weights) for value in node.inputs)}
+    for name in {*found.changed, *readers}:
+        left |= {name: "changed"} if name in left else {}
+        right |= {name: "changed"} if name in right else {}
+    for change in found.of_kind("node renamed"):
+        left[change.before], right[change.after] = "changed", "changed"
+    left.update(dict.fromkeys(found.removed, "removed"))
+    right.update(dict.fromkeys(found.added, "added"))
+    return left, right
+
+
+def _is(value: ir.Value | None, names: set[str]) -> bool:
+    return value is not None and value.name in names
 
 
 def diff_overlay(fates: Mapping[str, Change]) -> Overlay:
@@ -60,7 +89,7 @@ class SideBySide(LiveGraph):
     before, after
         The models.
     fates
-        Node name to "added", "removed", "changed" or "same" for each side; compared by name and tensors where left out.
+        Node name to "added", "removed", "changed" or "same" for each side; compared where left out, see `changes`.
     titles
         What to call the sides.
     height

@@ -61,6 +61,8 @@ class Network:
         Gives what there is to say of an operator, by name, for the pointer resting on it.
     notes
         Shape and type of the model's inputs and outputs, for people.
+    model
+        The model they are of, for those who want to know more; None for graphs from elsewhere.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class Network:
         outputs: Sequence[str] = (),
         describe: Callable[[str], Mapping[str, str]] = _nothing,
         notes: Mapping[str, str] | None = None,
+        model: Model | None = None,
     ) -> None:
+        self.model = model
         self.ops = list(ops)
         self.index = {op.name: at for at, op in enumerate(self.ops)}
         self.inputs = list(inputs)
@@ -169,6 +173,7 @@ def network_of(model: Model) -> Network:
         [names[value] for value in graph.outputs],
         lambda name: _describe(model, name),
         notes,
+        model,
     )
 
 
