@@ -34,7 +34,6 @@ from onnx import TensorProto, helper
 
 import workbench
 from workbench import views
-from workbench.graph.browse import Graph
 
 ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "sample_models").is_dir())
 OUT = Path(out) if Path(out).is_absolute() else ROOT / out
@@ -155,8 +154,7 @@ surgery
 # versions run on seeded random inputs, and an edit that moves an output is refused; the model then stays as it was.
 
 # %%
-exported = wb.model
-planned = [("drop_output", {"output": tensor.name}) for tensor in exported.outputs if tensor.name in stale.split(",")]
+planned = [("drop_output", {"output": tensor.name}) for tensor in wb.model.outputs if tensor.name in stale.split(",")]
 planned += [
     (name, {}) for name in ("fold_constants", "remove_noops", "fold_batch_norm", "remove_dead", "share_weights")
 ]
@@ -183,11 +181,13 @@ except workbench.WorkbenchError as error:
 # What differs, by node and by weight, and in colour. Both sides open, move and select together.
 
 # %%
-difference = Graph(exported).diff(wb.model)
+from workbench.graph.diff import diff
+
+difference = diff(wb.source, wb.model)
 difference.frame().groupby("kind").size().rename("changes").to_frame()
 
 # %%
-views.side_by_side(exported, wb, titles=("as exported", "repaired"))
+views.side_by_side(wb.source, wb, titles=("as exported", "repaired"))
 
 # %% [markdown]
 # ## Change one's mind

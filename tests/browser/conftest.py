@@ -37,8 +37,8 @@ LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 @pytest.fixture(scope="session")
 def screenshots() -> Path:
-    """Where the pictures go that a person may want to look at: $WORKBENCH_SCREENSHOTS, else build/screenshots."""
-    folder = Path(os.environ.get("WORKBENCH_SCREENSHOTS", ROOT / "build/screenshots"))
+    """Where the pictures go that a person may want to look at: $WORKBENCH_SCREENSHOTS, else out/screenshots."""
+    folder = Path(os.environ.get("WORKBENCH_SCREENSHOTS", ROOT / "out/screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -60,6 +60,14 @@ def lab(tmp_path_factory) -> Iterator[SimpleNamespace]:
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
         "IPYTHONDIR": str(folder / "ipython"),
     }
+    # No news to ask about; and all cells stay in the page, so that a test finds what is scrolled away.
+    for plugin, chosen in (
+        ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
+        ("notebook-extension/tracker", {"windowingMode": "none"}),
+    ):
+        file = folder / "settings/@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(chosen))
     notebooks = folder / "notebooks"
     notebooks.mkdir()
     options = ["--no-browser", "--allow-root", f"--port={port}", "--port-retries=0", f"--notebook-dir={notebooks}"]

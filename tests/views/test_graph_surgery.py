@@ -57,6 +57,26 @@ def test_a_real_edit_is_offered_previewed_and_becomes_a_recipe_line(bench) -> No
     assert view.model is bench.model
 
 
+def test_it_follows_a_model_that_is_edited_elsewhere(bench) -> None:
+    view = Surgery(bench)
+    view.color_by("activation_bytes")
+    view.offers  # noqa: B018 - as the page has them
+    told = []
+    view.tell = told.append
+    bench.edit("fold_constants")
+    # The page still lists the edits of the model as it was: the first of them is not done by mistake.
+    view.handle({"type": "apply", "index": 0})
+    assert "edited elsewhere" in told[0]["text"]
+    assert len(bench.recipe.steps) == 1
+    assert view.model is bench.model
+    assert "product" not in view.picture.scopes.network.index
+    assert view.picture.overlay is view.columns["activation_bytes"]
+    assert set(view.picture.overlay.values) == set(bench.model.nodes)
+    bench.undo()
+    view.selected = ["product"]
+    assert view.picture.scopes.network.index["product"] == 2
+
+
 def test_an_edit_that_changes_nothing_is_refused_and_said(bench) -> None:
     view = Surgery(bench)
     view.apply(next(at for at, offer in enumerate(view.offers) if "fold_constants" in offer.line))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from workbench.errors import EditError
+from workbench.views.graph_columns import cost_columns
 from workbench.views.graph_diff import Change, changes, diff_overlay
 from workbench.views.graph_ops import Network, network_of
 from workbench.views.graph_picture import GraphPicture
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from workbench.graph.edits.base import Edit
     from workbench.session import Workbench
+    from workbench.views.graph_live import Request
 
 __all__ = ["Bench", "Offer", "Preview", "Surgery", "WorkbenchBench"]
 
@@ -151,8 +153,24 @@ class Surgery(GraphView):
 
     def choose(self, names: Sequence[str]) -> None:
         """Select nodes by name."""
+        self.follow()
         self._offers = self.previewed = None
         super().choose(names)
+
+    def follow(self) -> bool:
+        """Show the workbench's model as it is now, if it was edited elsewhere; say whether it was."""
+        if self._workbench is None or self._workbench.model is self.model:
+            return False
+        self._renew()
+        return True
+
+    def handle(self, request: Request) -> None:
+        """Do what the page asks for, on the model as it is now."""
+        if self.follow() and request.get("type") in {"preview", "apply"}:
+            # The page's list of edits was that of another model.
+            self.tell({"type": "error", "text": "The model was edited elsewhere; this is what it is now."})
+            return
+        super().handle(request)
 
     def preview(self, index: int) -> Preview:
         """Show what an edit of `offers` would do, without doing it."""
@@ -178,15 +196,24 @@ class Surgery(GraphView):
         offer = self._offer(index)
         if not self.bench.apply(offer):
             raise EditError("this edit changes nothing here", where=offer.name, fix="The recipe is as it was.")
-        if self._workbench is not None:
-            self.model = self._workbench.model
-        self.picture.renew(self.bench.network())
-        self._offers = self.previewed = None
-        self.found = [name for name in self.found if name in self.picture.scopes.network.index]
-        self.refresh()
+        self._renew()
         for watcher in self._watchers:
             watcher(self.selected)
         return offer.line
+
+    def _renew(self) -> None:
+        self.picture.renew(self.bench.network())
+        if self._workbench is not None:
+            self.model = self._workbench.model
+            used = self._loaded()
+            self.columns |= cost_columns(self.model)
+            overlay, size = self.picture.overlay, self.picture.size_by
+            for name, old in used.items():
+                self.picture.overlay = self.column(name) if old is overlay else self.picture.overlay
+                self.picture.size_by = self.column(name) if old is size else self.picture.size_by
+        self._offers = self.previewed = None
+        self.found = [name for name in self.found if name in self.picture.scopes.network.index]
+        self.refresh()
 
     def _offer(self, index: int) -> Offer:
         if not 0 <= index < len(self.offers):
