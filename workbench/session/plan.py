@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from workbench.calibration.sources import load_labels
 from workbench.errors import PrecisionError, RecipeError
 from workbench.graph.selectors import select as find
+from workbench.precision.plan import Rule
 from workbench.precision.presets import preset
 from workbench.precision.search import MOST_TRIALS, search
 from workbench.precision.search_cost import measured_costs, modelled_costs
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.precision.plan import Precision, PrecisionPlan, Resolution
-    from workbench.precision.search import SearchResult
+    from workbench.precision.search import SearchResult, Trial
     from workbench.precision.sensitivity_errors import TaskMetric
     from workbench.session.workbench import PreprocessingLike, Workbench
 
@@ -71,9 +72,10 @@ class Plan:
         SelectorError
             The selector cannot be read, or selects no node.
         PrecisionError
-            There is no such precision or option, or they do not go together.
+            There is no such precision or option, they do not go together, or the target cannot have this precision.
         """
-        find(self._owner.model, select)
+        state = self._owner.state
+        find(state.model, select)
         try:
             step = PrecisionStep(select=select, precision=precision, **options)
         except ValidationError as error:
@@ -84,6 +86,8 @@ class Plan:
                 where=select,
                 fix="See the options of a rule: help(workbench.precision.plan.Rule).",
             ) from error
+        # What the target cannot have is refused here, before it is a rule, and not when the plan is lowered.
+        self.rules.with_rules(step.rule).resolve(state.model, target=state.target, overflow=state.overflow)
         self._owner.do(step)
 
     def use(self, preset_name: str) -> None:
@@ -215,18 +219,29 @@ class Plan:
             batch=batch or used,
             most_trials=most_trials,
         )
-        self._take(result)
-        return result
-
-    def _take(self, result: SearchResult) -> None:
-        """Append what a search found: ranges that are not the calibrated ones, rules, and the gate."""
-        owner = self._owner
-        for tensor, amax in result.chosen.ranges.items():
-            if amax != owner.ranges.get(tensor):
-                owner.set_range(tensor, amax)
-        for rule in result.chosen.plan.rules[len(self.rules.rules) :]:
-            self.set(rule.select, rule.precision)
-        goal = result.goal
+        self.take(result.chosen)
         gates = [(gate.metric, gate.at_most, gate.at_least) for gate in owner.recipe.gates]
+        goal = result.goal
         if isinstance(goal.metric, str) and (goal.metric, goal.at_most, goal.at_least) not in gates:
             owner.require(goal.metric, at_most=goal.at_most, at_least=goal.at_least)
+        return result
+
+    def take(self, trial: Trial) -> None:
+        """Append the ranges and rules of a plan that a search tried, for example one of its Pareto front.
+
+        Where other rules stand in the recipe by now, they are overruled as a whole: a rule for all nodes comes first.
+
+        Parameters
+        ----------
+        trial
+            Out of `SearchResult.front` or `SearchResult.trials`, of a search on this model.
+        """
+        owner, rules = self._owner, trial.plan.rules
+        for tensor, amax in trial.ranges.items():
+            if amax != owner.ranges.get(tensor):
+                owner.set_range(tensor, amax)
+        mine = self.rules.rules
+        first = Rule(select="*", precision="fp32")
+        new = rules[len(mine) :] if rules[: len(mine)] == mine else (first, *rules)
+        for rule in new:
+            owner.do(PrecisionStep(**rule.model_dump()))

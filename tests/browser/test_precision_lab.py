@@ -1,0 +1,134 @@
+"""The precision view in a real JupyterLab: rows, a selector, a precision, a point of the front, and the recipe."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+_spec = importlib.util.spec_from_file_location("browser_conftest", Path(__file__).with_name("conftest.py"))
+lab_tools = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(lab_tools)
+
+SETUP = """
+import json, pathlib, threading, time
+from workbench.session import open_model
+from workbench.precision.sensitivity import exact
+from workbench.views.precision_view import precision
+wb = open_model("model.onnx")
+wb.calibrate("samples.npz", batch=4)
+result = wb.plan.search("sqnr_db", at_least=45.0, batch=4)
+view = precision(wb, search=result)
+def note():
+    while True:
+        rules = [str(rule) for rule in wb.plan.rules.rules]
+        seen = {"selected": view.selected, "rules": rules, "front": len(result.front), "steps": len(wb.recipe.steps)}
+        pathlib.Path("part.json").write_text(json.dumps(seen))
+        pathlib.Path("part.json").rename("seen.json")
+        time.sleep(0.1)
+threading.Thread(target=note, daemon=True).start()
+view
+"""
+
+
+def seen(lab, until=lambda _: True) -> dict:
+    """Wait until what Python wrote down is as wanted."""
+    last = None
+    for _ in range(150):
+        try:
+            last = json.loads((lab.folder / "seen.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            last = None
+        if last is not None and until(last):
+            return last
+        time.sleep(0.1)
+    pytest.fail(f"Python never saw it; the last it saw was {last}")
+
+
+@pytest.fixture
+def opened(lab, page, small_cnn, small_data):
+    (lab.folder / "seen.json").unlink(missing_ok=True)
+    shutil.copy(small_cnn, lab.folder / "model.onnx")
+    shutil.copy(small_data, lab.folder / "samples.npz")
+    lab_tools.notebook(lab.folder / "precision.ipynb", SETUP)
+    page.goto(f"{lab.url}/lab/tree/precision.ipynb?reset", wait_until="domcontentloaded")
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
+    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
+    page.keyboard.press("Shift+Enter")
+    page.locator(".wbp-table tbody tr").first.wait_for(timeout=90_000)
+    return page
+
+
+def row(page, node):
+    return page.locator(f'.wbp-table tr[data-node="{node}"]')
+
+
+def test_rows_a_precision_and_a_point_become_rules(lab, opened, screenshots) -> None:
+    page = opened
+    before = seen(lab)
+    assert page.locator(".wbp-table tbody tr").count() == 5  # the layers; not Relu and Flatten
+    page.locator(".wbp-bar label input").check()
+    assert page.locator(".wbp-table tbody tr").count() == 8
+    page.locator(".wbp-bar label input").uncheck()
+
+    # The one that hurts most comes first.
+    page.locator('th[data-key="sqnr_db"] button').click()
+    figures = [float(text.split()[0]) for text in page.locator('td[data-key="sqnr_db"]').all_inner_texts()]
+    assert figures == sorted(figures)
+    page.locator('th[data-key="place"] button').click()
+
+    row(page, "stem/conv").click()
+    row(page, "block/conv").click(modifiers=["Control"])
+    seen(lab, lambda s: s["selected"] == ["stem/conv", "block/conv"])
+    page.locator(".wbp-detail", has_text="2 selected").wait_for()
+    assert page.locator(".wbp-selector").input_value() == "op:Conv"
+    page.locator(".wbp-precision").select_option("fp16")
+    page.locator(".wbp-line", has_text='wb.plan.set("op:Conv", "fp16") → estimate: ').wait_for()
+    assert seen(lab)["rules"] == before["rules"]
+    page.locator(".wbp").screenshot(path=screenshots / "precision-1-preview.png")
+    page.locator(".wbp-apply").click()
+    seen(lab, lambda s: s["rules"] == [*before["rules"], "op:Conv -> fp16"])
+    page.locator('tr[data-node="stem/conv"] td[data-key="gets"]', has_text="fp16").wait_for()
+    page.locator(".wbp-rules li", has_text="op:Conv -> fp16").wait_for()
+
+    page.locator(".wbp-selector").fill("op:Gemm")
+    page.keyboard.press("Enter")
+    seen(lab, lambda s: s["selected"] == ["head/fc"])
+    page.locator(".wbp-selector").fill("op:Gemmm")
+    page.keyboard.press("Enter")
+    page.locator(".wbp-error", has_text="Gemm").wait_for()
+
+    page.locator(".wbp-front input").fill("0")
+    page.locator(".wbp-point", has_text="100.0% of the MACs in INT8").wait_for()
+    assert len(seen(lab)["rules"]) == len(before["rules"]) + 1
+    page.locator(".wbp-take").click()
+    seen(lab, lambda s: len(s["rules"]) > len(before["rules"]) + 2)
+    page.locator('tr[data-node="stem/conv"] td[data-key="gets"]', has_text="int8").wait_for()
+
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_timeout(200)
+    page.locator(".wbp").screenshot(path=screenshots / "precision-2-dark.png")
+    assert page.locator(".wbp").evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(20, 23, 28)"
+    assert page.abroad == []
+    assert page.errors == []
+
+
+def test_a_range_of_rows_and_the_strip_select(lab, opened) -> None:
+    page = opened
+    row(page, "stem/conv").click()
+    seen(lab, lambda s: s["selected"] == ["stem/conv"])
+    row(page, "block/add").click(modifiers=["Shift"])
+    seen(lab, lambda s: s["selected"] == ["stem/conv", "block/conv", "block/add"])
+    page.locator('.wbp-strip rect[data-node="head/fc"]').click()
+    seen(lab, lambda s: s["selected"] == ["head/fc"])
+    steps = seen(lab)["steps"]
+    page.locator(".wbp-bar button", has_text="undo").click()
+    seen(lab, lambda s: s["steps"] == steps - 1)
+    assert page.errors == []
