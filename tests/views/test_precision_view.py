@@ -145,6 +145,9 @@ def test_the_page_asks_and_python_answers(wb, measured):
     assert widget.marks["selected"] == ["block/conv"]
     assert "rule 0" in widget.marks["explain"]
     assert widget.marks["distribution"]["dark"].startswith("<svg")
+    send(view, type="toggle", node="stem/conv")
+    assert view.selected == ["stem/conv", "block/conv"]
+    send(view, type="toggle", node="stem/conv")
     send(view, type="preview", precision="fp16")
     assert widget.marks["line"] == 'wb.plan.set("name:block/conv", "fp16")'
     assert widget.marks["preview"].startswith("estimate: ")

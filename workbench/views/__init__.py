@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from workbench.views.calibration import quantized as quantized
     from workbench.views.calibration import tensor_table as tensor_table
     from workbench.views.calibration import weights as weights
-    from workbench.views.graph import graph as graph
-    from workbench.views.graph import side_by_side as side_by_side
-    from workbench.views.graph import surgery as surgery
+    from workbench.views.graphs import graph as graph
+    from workbench.views.graphs import side_by_side as side_by_side
+    from workbench.views.graphs import surgery as surgery
+    from workbench.views.precision_view import precision as precision
 
 _HOMES = {
     "distribution": "workbench.views.calibration",
     "distributions": "workbench.views.calibration",
     "drift": "workbench.views.calibration",
-    "graph": "workbench.views.graph",
+    "graph": "workbench.views.graphs",
+    "precision": "workbench.views.precision_view",
     "quantized": "workbench.views.calibration",
-    "side_by_side": "workbench.views.graph",
-    "surgery": "workbench.views.graph",
+    "side_by_side": "workbench.views.graphs",
+    "surgery": "workbench.views.graphs",
     "tensor_table": "workbench.views.calibration",
     "weights": "workbench.views.calibration",
 }
@@ -41,6 +43,7 @@ __all__ = [
     "distributions",
     "drift",
     "graph",
+    "precision",
     "quantized",
     "side_by_side",
     "surgery",

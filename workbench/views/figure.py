@@ -43,7 +43,9 @@ class Chart(Pictured):
         """Return the picture as an SVG document; "auto" draws the light one."""
         text = self._saved("svg", theme, DPI).decode()
         # The document's prologue has no place in a page that the picture is put into.
-        return re.sub(r"^.*?(?=<svg)", "", text, flags=re.DOTALL)
+        text = re.sub(r"^.*?(?=<svg)", "", text, flags=re.DOTALL)
+        # Columns of a legend are made of spaces, which a browser would fold into one.
+        return text.replace("<svg ", '<svg xml:space="preserve" ', 1)
 
     def png(self, theme: ThemeName = "light") -> bytes:
         """Return the picture as a PNG, `PNG_SCALE` pixels a CSS pixel, at most `PNG_MAX_HEIGHT` high."""

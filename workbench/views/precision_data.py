@@ -122,8 +122,10 @@ class FrontPoint:
 
     def text(self, name: str) -> str:
         """Say it in one line; `name` is the goal's metric."""
-        goal = f"{name} {self.figure:.4g}" + (" (reaches the goal)" if self.passed else " (misses the goal)")
-        return f"{self.share:.1%} of the MACs in INT8, {goal}, SQNR {self.sqnr_db:.1f} dB, measured by the search"
+        reached = "reaches the goal" if self.passed else "misses the goal"
+        figure = "" if name == "sqnr_db" else f"{name} {self.figure:.4g}, "
+        measured = f"{figure}SQNR {self.sqnr_db:.1f} dB, measured by the search"
+        return f"{self.share:.1%} of the MACs in INT8, {measured}: {reached}"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from workbench.calibration.statistics import TensorStatistics
     from workbench.precision.search import SearchResult
     from workbench.precision.sensitivity_result import Sensitivity
     from workbench.session import Workbench
@@ -36,6 +37,7 @@ _STATIC = Path(__file__).with_name("static")
 PRECISIONS = get_args(Precision)
 _FIELDS: dict[str, set[str]] = {
     "select": {"nodes"},
+    "toggle": {"node"},
     "find": {"selector"},
     "preview": {"precision"},
     "set": {"precision"},
@@ -77,6 +79,7 @@ class PrecisionView(Pictured):
         self._selected: tuple[str, ...] = ()
         self._selector: str | None = None
         self._watchers: list[Callable[[list[str]], object]] = []
+        self._drawn: tuple[object, dict[str, str]] = (None, {})
         self._widget: Any = None
 
     def __repr__(self) -> str:
@@ -276,8 +279,8 @@ class PrecisionView(Pictured):
     def refresh(self) -> None:
         """Show the plan as it is now; needed only where it was changed elsewhere."""
         if self._widget is not None:
-            self._widget.scene = self.scene()
-            self._widget.marks = self.marks()
+            scene, marks = self.scene(), self.marks()
+            self._widget.scene, self._widget.marks = scene, marks
 
     def scene(self) -> dict[str, Any]:
         """Return what the page draws: rows, rules, estimate and front, as plain values."""
@@ -307,14 +310,18 @@ class PrecisionView(Pictured):
             marks["line"] = f'wb.plan.set("{self.selector}", "{precision}")'
             marks["preview"] = self.estimate_with(precision).text()
         if tensor is not None and seen is not None:
-            from workbench.calibration.methods import at
-            from workbench.views.calibration_distribution import distribution_chart
-
-            amax = self._wb.ranges.get(tensor)
-            chosen = None if amax is None else at(seen[tensor], amax)
-            chart = distribution_chart(tensor, seen[tensor], chosen=chosen)
-            marks["distribution"] = {"light": chart.svg("light"), "dark": chart.svg("dark")}
+            marks["distribution"] = self._distribution(tensor, seen[tensor], self._wb.ranges.get(tensor))
         return marks
+
+    def _distribution(self, tensor: str, seen: TensorStatistics, amax: float | None) -> dict[str, str]:
+        """Draw what a node reads, in both themes; drawing takes longer than all else, so the last one is kept."""
+        from workbench.calibration.methods import at
+        from workbench.views.calibration_distribution import distribution_chart
+
+        if self._drawn[0] != (tensor, id(seen), amax):
+            chart = distribution_chart(tensor, seen, chosen=None if amax is None else at(seen, amax))
+            self._drawn = (tensor, id(seen), amax), {"light": chart.svg("light"), "dark": chart.svg("dark")}
+        return self._drawn[1]
 
     def handle(self, request: Mapping[str, Any]) -> None:
         """Do what the page asks for; what is refused is said there."""
@@ -330,6 +337,8 @@ class PrecisionView(Pictured):
             raise WorkbenchError("the page asked for something unknown", where=repr(dict(request)))
         if kind == "select":
             self.selected = [str(node) for node in request["nodes"]]
+        elif kind == "toggle":
+            self.selected = set(self._selected) ^ {str(request["node"])}
         elif kind == "find":
             self.select(str(request["selector"]))
         elif kind == "preview":

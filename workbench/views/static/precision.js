@@ -156,12 +156,13 @@ class PrecisionApp {
       if (row.requested !== row.gets) bar.classList.add("wbp-refused");
       bar.addEventListener("click", (event) => this.choose(row.node, event));
     });
-    const counts = Map.groupBy ? Map.groupBy(layers, (row) => row.gets) : new Map();
-    const chips = PRECISIONS.filter((name) => counts.get(name)).map((name) => {
+    const count = (name) => layers.filter((row) => row.gets === name).length;
+    const chips = PRECISIONS.filter(count).map((name) => {
       const swatch = element("span", { class: "wbp-swatch", style: `background:${scene.colours[name]}` });
-      return element("span", {}, swatch, ` ${name}: ${counts.get(name).length}`);
+      return element("span", {}, swatch, ` ${name}: ${count(name)}`);
     });
-    this.legend.replaceChildren(...chips, element("span", {}, "bar: share of the MACs, on a logarithmic scale"));
+    const pale = layers.some((row) => row.requested !== row.gets) ? "; pale: not what was asked for" : "";
+    this.legend.replaceChildren(...chips, element("span", {}, `bar: share of the MACs, on a logarithmic scale${pale}`));
   }
 
   drawFront(scene) {
@@ -260,17 +261,15 @@ class PrecisionApp {
   }
 
   choose(node, event) {
-    const before = this.model.get("marks").selected;
-    let nodes = [node];
     if (event.shiftKey && this.order.includes(this.anchor)) {
       const [from, to] = [this.order.indexOf(this.anchor), this.order.indexOf(node)].sort((a, b) => a - b);
-      nodes = this.order.slice(from, to + 1);
       getSelection()?.removeAllRanges();
-    } else {
-      this.anchor = node;
-      if (event.ctrlKey || event.metaKey) nodes = before.includes(node) ? before.filter((name) => name !== node) : [...before, node];
+      return this.ask({ type: "select", nodes: this.order.slice(from, to + 1) });
     }
-    this.ask({ type: "select", nodes });
+    this.anchor = node;
+    // One more or one less: Python knows of what, even where its last answer is still on the way.
+    if (event.ctrlKey || event.metaKey) return this.ask({ type: "toggle", node });
+    return this.ask({ type: "select", nodes: [node] });
   }
 
   find() {
