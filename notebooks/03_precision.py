@@ -74,8 +74,22 @@ if not model:
         eval_data, eval_classes = {"image": test_images}, test_classes
 elif not samples:
     raise SystemExit("a model of your own needs samples: give the parameter samples")
+wb = workbench.open_model(model)
+
+
+def read(file: str) -> object:
+    """Return samples from a file; one array whose name is not the model's only input is taken for it."""
+    if not file.endswith(".npz"):
+        return file
+    arrays, inputs = dict(np.load(file)), [tensor.name for tensor in wb.model.inputs]
+    alone = len(arrays) == len(inputs) == 1 and inputs[0] not in arrays
+    return {inputs[0]: next(iter(arrays.values())).astype(np.float32)} if alone else arrays
+
+
 if samples:
-    data, search_data, eval_data = samples, search_samples or samples, eval_samples or samples
+    data = read(samples)
+    search_data = read(search_samples) if search_samples else data
+    eval_data = read(eval_samples) if eval_samples else data
     search_classes, eval_classes = search_labels or None, labels or None
 
 # %% [markdown]
@@ -84,7 +98,6 @@ if samples:
 # Everything that multiplies in INT8, each range the largest magnitude that calibration saw.
 
 # %%
-wb = workbench.open_model(model)
 wb.prepare()
 wb.calibrate(data, method="minmax", batch=batch)
 wb.plan.use("int8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Wherever it stands: people add it to the end of a command that failed.
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         code = cli.main(words, prog_name="workbench", standalone_mode=False)
     except click.ClickException as error:

@@ -7,6 +7,7 @@ __all__ = [
     "EditError",
     "ModelError",
     "OutputError",
+    "PlanWarning",
     "PrecisionError",
     "RecipeError",
     "ReportError",
@@ -96,3 +97,7 @@ class ReportError(WorkbenchError):
     """An engine report, profile or calibration cache that cannot be read or does not fit the model."""
 
     exit_code = 11
+
+
+class PlanWarning(UserWarning):
+    """A plan that does less than it says; what there is can still be made."""

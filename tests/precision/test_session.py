@@ -10,7 +10,7 @@ import pytest
 from networks import Net, network
 
 from workbench.cli import main
-from workbench.errors import PrecisionError, SelectorError
+from workbench.errors import PlanWarning, PrecisionError, SelectorError
 from workbench.graph.load import load_model
 from workbench.recipe.document import PrecisionStep, Recipe
 from workbench.recipe.replay import replay
@@ -136,11 +136,26 @@ def test_a_residual_add_follows_its_convolution(tmp_path):
     assert f"the convolution {convolution!r} before it is fp32, so the two cannot be fused" in wb.plan.explain(add)
 
 
-def test_a_target_that_cannot_have_a_precision_is_told_on_tuning(tmp_path):
+@pytest.mark.parametrize("preset_name", ["fp8+fp16", "bf16"])
+def test_what_the_target_cannot_have_is_refused_before_it_is_a_rule(tmp_path, preset_name):
     wb = workbench(tmp_path, "conv")
     wb.set_target("tensorrt-8.6")
+    with pytest.raises(PrecisionError, match=r"'Conv_0'.*tensorrt-8.6 has no (fp8|bf16)"):
+        wb.plan.use(preset_name)
+    with pytest.raises(PrecisionError, match=r"'Conv_0', by rule 0 \(op:Conv -> fp8\).*tensorrt-8.6 has no fp8"):
+        wb.plan.set("op:Conv", "fp8")
+    wb.set_target("rtx@sm86")
+    with pytest.raises(PrecisionError, match=r"'Conv_0'.*fp8 needs sm89 or newer, and the target is rtx@sm86"):
+        wb.plan.set("op:Conv", "fp8")
+    assert wb.recipe.steps == ()
+
+
+def test_a_target_that_comes_later_is_held_against_the_rules(tmp_path):
+    wb = workbench(tmp_path, "conv")
     wb.plan.set("op:Conv", "fp8")
-    with pytest.raises(PrecisionError, match=r"node 'Conv_0', by rule 0 .*tensorrt-8.6 has no fp8"):
+    wb.calibrate(samples())
+    wb.set_target("tensorrt-8.6")
+    with pytest.raises(PrecisionError, match=r"'Conv_0'.*tensorrt-8.6 has no fp8"):
         wb.tune()
 
 
@@ -188,3 +203,48 @@ def test_the_command_line_refuses_what_cannot_be(tmp_path, capsys, option):
     assert ended.value.code == PrecisionError.exit_code
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
     assert not (tmp_path / "o" / "tuned.onnx").exists()
+
+
+def test_a_rule_whose_nodes_an_edit_took_away_is_told_on_replay(tmp_path):
+    wb = workbench(tmp_path, "conv_bn_relu", "conv")
+    wb.plan.set("op:BatchNormalization", "fp16")
+    wb.plan.set("op:Conv", "int8")
+    wb.calibrate(samples())
+    wb.prepare()
+    wb.tune()
+    assert "0. op:BatchNormalization -> fp16  (selects nothing)\n1. op:Conv -> int8" in repr(wb.plan)
+    wb.recipe.save(tmp_path / "recipe.yaml")
+    with pytest.warns(PlanWarning, match=r"rule 0 \(op:BatchNormalization -> fp16\) selects nothing"):
+        again = open_recipe(tmp_path / "recipe.yaml")
+    assert again.tune().model.to_bytes() == wb.tuned.to_bytes()
+    with pytest.warns(PlanWarning, match="rule 0"):
+        replay(Recipe.load(tmp_path / "recipe.yaml"), wb.source)
+
+
+@pytest.mark.parametrize("preset_name", ["int8", "int8+fp16", "original"])
+def test_what_was_tuned_is_not_quantized_again(tmp_path, preset_name):
+    first = workbench(tmp_path, "conv_bn_relu", "residual", head="gemm", opset=19)
+    first.prepare()
+    first.calibrate(samples())
+    first.tune()
+    onnx.save(first.tuned.proto, tmp_path / "tuned.onnx")
+    wb = Workbench(load_model(tmp_path / "tuned.onnx"))
+    wb.plan.use(preset_name)
+    again = wb.tune()
+    assert (again.activations, again.weights) == ((), ())
+    assert count(wb.tuned) == count(first.tuned) > 0
+
+
+def test_a_plan_for_everything_leaves_real_quantized_models_alone(shared):
+    for folder in ("yolox_nano_qdq", "ultraface_rfb320_qdq"):
+        wb = Workbench(load_model(next((shared / "models" / folder).glob("*.onnx"))))
+        wb.plan.set("*", "int8")
+        assert wb.plan.resolve().nodes("int8")
+        before = count(wb.model)
+        assert before > 100
+        assert wb.plan.resolve().to_quantize() == []
+        assert count(wb.tuned) == before
+
+
+def count(model):
+    return sum(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.nodes.values())

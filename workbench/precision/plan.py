@@ -221,6 +221,18 @@ class PrecisionPlan(BaseModel):
         """Return the plan with more rules at its end."""
         return PrecisionPlan(rules=(*self.rules, *rules))
 
+    def idle(self, model: Model) -> tuple[int, ...]:
+        """Return the positions of the rules that select no node of a model; an edit may have taken theirs away.
+
+        Raises
+        ------
+        SelectorError
+            A rule's selector cannot be read.
+        """
+        from workbench.graph.selectors import select
+
+        return tuple(at for at, rule in enumerate(self.rules) if not select(model, rule.select, required=False))
+
     def resolve(
         self, model: Model, *, target: Target | None = None, overflow: Mapping[str, float] | None = None
     ) -> Resolution:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from workbench.errors import RecipeError
+from workbench.errors import PlanWarning, RecipeError
 from workbench.graph.edits.base import Edit
 from workbench.precision.lowering import lower
 from workbench.precision.plan import PrecisionPlan
@@ -92,10 +93,19 @@ class State:
 
 
 def start(recipe: Recipe, model: Model) -> State:
-    """Return the state after all steps of a recipe."""
+    """Return the state after all steps of a recipe.
+
+    Warns
+    -----
+    PlanWarning
+        A rule of the plan selects nothing, for example because an edit behind it took its nodes away.
+    """
     state = State(model, target=None if recipe.target is None else parse_target(recipe.target))
     for step in recipe.steps:
         state = state.after(step)
+    for position in state.plan.idle(state.model):
+        said = f"rule {position} ({state.plan.rules[position]}) selects nothing"
+        warnings.warn(f"{said} in {model.name} as edited; give it another selector.", PlanWarning, stacklevel=3)
     return state
 
 

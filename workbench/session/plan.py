@@ -47,7 +47,11 @@ class Plan:
         self._owner = owner
 
     def __repr__(self) -> str:
-        rules = "\n".join(f"{position}. {rule}" for position, rule in enumerate(self.rules.rules))
+        idle = self.rules.idle(self._owner.model)
+        rules = "\n".join(
+            f"{position}. {rule}{'  (selects nothing)' * (position in idle)}"
+            for position, rule in enumerate(self.rules.rules)
+        )
         return rules or "no rules yet: tune() starts from the best practice"
 
     @property
@@ -96,9 +100,12 @@ class Plan:
         Raises
         ------
         PrecisionError
-            There is no such preset; or it is ``original``, and the model has no quantization of its own.
+            There is no such preset; it is ``original``, and the model has no quantization of its own; or the target
+            cannot have one of its precisions.
         """
-        for rule in preset(preset_name, self._owner.model).rules:
+        state, rules = self._owner.state, preset(preset_name, self._owner.model).rules
+        self.rules.with_rules(*rules).resolve(state.model, target=state.target, overflow=state.overflow)
+        for rule in rules:
             self._owner.do(PrecisionStep(**rule.model_dump()))
 
     def import_trtexec(self, command: str) -> tuple[str, ...]:
@@ -240,8 +247,8 @@ class Plan:
         for tensor, amax in trial.ranges.items():
             if amax != owner.ranges.get(tensor):
                 owner.set_range(tensor, amax)
-        mine = self.rules.rules
-        first = Rule(select="*", precision="fp32")
-        new = rules[len(mine) :] if rules[: len(mine)] == mine else (first, *rules)
-        for rule in new:
+        mine, whole = self.rules.rules, (Rule(select="*", precision="fp32"), *rules)
+        if mine[-len(whole) :] == whole:
+            return
+        for rule in rules[len(mine) :] if rules[: len(mine)] == mine else whole:
             owner.do(PrecisionStep(**rule.model_dump()))

@@ -89,7 +89,7 @@ class PrecisionChart(Chart):
                 label = f"{precision}: {len(at)}" if kept else f"{precision}, not as asked for: {len(at)}"
                 axes.bar(at, bars, width=0.9, color=colour, label=label, hatch="" if kept else "////",
                          edgecolor=colours.paper, linewidth=0)  # fmt: skip
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.set_yscale("log")
         axes.set_ylabel("share of\nMACs [%]")
         axes.set_xlim(-0.7, max(len(self.layers), 1) - 0.3)
@@ -110,7 +110,7 @@ class PrecisionChart(Chart):
         axes.set_ylabel("SQNR alone\nin INT8 [dB]")
         axes.set_xlabel("layer, in the order they run; low hurts most")
         axes.set_xlim(-0.7, max(len(self.layers), 1) - 0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.margins(y=0.15)
         axes.grid(axis="y", linewidth=0.5)
 
