@@ -88,6 +88,18 @@ def test_replay_makes_the_same_bytes_in_another_process(tuned, tmp_path):
     assert (tmp_path / "again" / "tuned.onnx").read_bytes() == (tuned[1] / "tuned.onnx").read_bytes()
 
 
+def test_a_rule_that_selects_nothing_is_told_on_replay(tuned, tmp_path):
+    _, out = tuned
+    recipe = (out / "recipe.yaml").read_text()
+    rule = "- do: set_precision\n  select: op:LSTM\n  precision: int8\n"
+    changed = out / "changed.yaml"
+    changed.write_text(recipe.replace("- do: set_precision\n", f"{rule}- do: set_precision\n", 1))
+    result = run("replay", changed, "--out", tmp_path / "again")
+    assert result.returncode == 0, result.stderr
+    assert "warning: rule 0 (op:LSTM -> int8) selects nothing in small_cnn" in result.stderr
+    assert "replay.py" not in result.stderr
+
+
 def test_replay_runs_no_forward_pass(tuned, tmp_path):
     code = (
         "import sys; from workbench.jobs import replay_to; replay_to(sys.argv[1], sys.argv[2]); "
