@@ -183,7 +183,8 @@ pd.DataFrame(table)
 # ## Let a plan be found
 #
 # A search is given a gate and finds the cheapest plan that meets it: first with the ranges of other methods, then with
-# as few layers in floating point as it takes. Every step is a real evaluation on samples that calibration did not see.
+# as few layers in floating point as it takes. Every step is a real evaluation on `search_samples`: of the glyphs,
+# images that calibration did not see.
 #
 # The first gate is the drop in top-1, where there are labels. If other ranges are all that it takes, no layer has to
 # leave INT8.

@@ -46,3 +46,14 @@ def test_same_picture_same_bytes():
 def test_png_height_is_capped():
     assert png_size(Line(2.0).png())[1] == 2 * 96 * 2
     assert png_size(Line(60.0).png())[1] <= PNG_MAX_HEIGHT
+
+
+def test_spaces_of_a_legend_are_kept():
+    class Spaced(Line):
+        def draw(self, figure: Figure, colours: Theme) -> None:
+            figure.text(0, 0, "step    SQNR", color=colours.ink)
+
+    texts = [node for node in ET.fromstring(Spaced().svg()).iter() if node.tag.endswith("}text")]  # noqa: S314 - ours
+    assert [(node.text, node.get("{http://www.w3.org/XML/1998/namespace}space")) for node in texts] == [
+        ("step    SQNR", "preserve")
+    ]

@@ -45,7 +45,7 @@ class Chart(Pictured):
         # The document's prologue has no place in a page that the picture is put into.
         text = re.sub(r"^.*?(?=<svg)", "", text, flags=re.DOTALL)
         # Columns of a legend are made of spaces, which a browser would fold into one.
-        return text.replace("<svg ", '<svg xml:space="preserve" ', 1)
+        return text.replace("<text ", '<text xml:space="preserve" ')
 
     def png(self, theme: ThemeName = "light") -> bytes:
         """Return the picture as a PNG, `PNG_SCALE` pixels a CSS pixel, at most `PNG_MAX_HEIGHT` high."""

@@ -31,7 +31,7 @@ UNITS = {"sqnr_db": "SQNR [dB]", "top1_drop": "top-1 drop\n[points]"}
 """Metrics of a search on an axis."""
 
 NAMED = 5
-"""How many of the most sensitive layers have their names in the picture."""
+"""How many of the most sensitive layers have their names in the picture, as far as there is room."""
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,31 @@ class PrecisionChart(Chart):
         for precision, colour in COLOURS.items():
             at = [i for i in self._measured if self.layers[i].gets == precision]
             axes.plot(at, [self.layers[i].sqnr_db or 0.0 for i in at], "o", ms=4, color=colour)
+        axes.margins(y=0.15)
+        bottom, top = axes.get_ylim()
+        named: list[int] = []
         for i in low:
+            y = self.layers[i].sqnr_db or 0.0
+            # A name beside another one is readable only where the two are apart.
+            near = (j for j in named if abs(i - j) < 0.3 * len(self.layers))
+            if any(abs(y - (self.layers[j].sqnr_db or 0.0)) < 0.09 * (top - bottom) for j in near):
+                continue
+            named.append(i)
             right = i > 0.7 * len(self.layers)
-            axes.annotate(self.layers[i].node, (i, self.layers[i].sqnr_db or 0.0), fontsize=7, color=colours.ink,
-                          xytext=(-6 if right else 6, 0), textcoords="offset points", va="center",
-                          ha="right" if right else "left")  # fmt: skip
+            axes.annotate(
+                self.layers[i].node,
+                (i, y),
+                fontsize=7,
+                color=colours.ink,
+                xytext=(-6 if right else 6, 0),
+                textcoords="offset points",
+                va="center",
+                ha="right" if right else "left",
+            )
         axes.set_ylabel("SQNR alone\nin INT8 [dB]")
         axes.set_xlabel("layer, in the order they run; low hurts most")
         axes.set_xlim(-0.7, max(len(self.layers), 1) - 0.3)
         axes.locator_params(axis="x", integer=True)
-        axes.margins(y=0.15)
         axes.grid(axis="y", linewidth=0.5)
 
     def _draw_front(self, axes: Axes, colours: Theme) -> None:
