@@ -112,6 +112,7 @@ def test_a_neighbourhood_has_the_hops_asked_for_and_no_more_than_the_limit() -> 
     near, cut = network.neighbourhood(["n10"], 3, 100)
     assert [op.name for op in near.ops] == [f"n{i}" for i in range(7, 14)]
     assert not cut
+    assert near.beyond == {"n7": (1, 0), "n13": (0, 1)}
     near, cut = network.neighbourhood(["n10"], 9, 5)
     assert len(near.ops) == 5
     assert cut

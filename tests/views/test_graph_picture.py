@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from workbench.graph.load import load_model
+from workbench.views.graph_draw import Box
 from workbench.views.graph_ops import Network, Op, network_of
 from workbench.views.graph_overlay import Overlay
 from workbench.views.graph_picture import GraphPicture
+from workbench.views.graph_png import _columns
 from workbench.views.graph_scene import clip, scene, text_width
 from workbench.views.graph_scopes import Shown
+from workbench.views.graph_tree import flat_tree
 from workbench.views.layout.layered import layered
 from workbench.views.mime import PNG_MAX_HEIGHT, png_size
 from workbench.views.theme import DARK, LIGHT
@@ -138,6 +141,23 @@ def test_the_png_has_the_same_shape_and_a_capped_height() -> None:
     assert size[0] / size[1] == pytest.approx(float(root.get("width")) / float(root.get("height")), rel=0.01)
     tall = GraphPicture(graphs.chain([(f"n{at}", f"Op{at}") for at in range(45)]))
     assert png_size(tall.png())[1] <= PNG_MAX_HEIGHT
+
+
+def test_a_png_too_high_to_be_read_is_cut_into_columns_between_the_cards() -> None:
+    tall = GraphPicture(graphs.chain([(f"n{at}", f"Op{at}") for at in range(150)]), shown=Shown())
+    tall.scopes.tree = flat_tree(tall.scopes.network)
+    drawing = tall.drawing()
+    columns, scale = _columns(drawing, PNG_MAX_HEIGHT)
+    assert scale >= 1
+    assert len(columns) > 1
+    assert [top for top, _ in columns[1:]] == [foot for _, foot in columns[:-1]]
+    cards = [mark for group in drawing.groups if group.kind == "card" for mark in group.marks if isinstance(mark, Box)]
+    assert not any(card.y < cut < card.y + card.height for card in cards for _, cut in columns[:-1])
+    width, height = png_size(tall.png("dark"))
+    assert height <= PNG_MAX_HEIGHT
+    assert width >= drawing.width * scale * len(columns)
+    low = GraphPicture(graphs.chain([(f"n{at}", f"Op{at}") for at in range(5)]))
+    assert len(_columns(low.drawing(), PNG_MAX_HEIGHT)[0]) == 1
 
 
 def test_the_png_shows_the_colours_of_its_theme() -> None:

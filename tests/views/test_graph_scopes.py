@@ -171,6 +171,11 @@ def test_reveal_opens_what_is_around_and_focus_shows_the_neighbourhood() -> None
     assert "/layers.7/attn/Softmax" in shown_ids(scopes.panel(shown))
     near = scopes.focus(shown, ["/layers.7/attn/Softmax"], 1)
     assert shown_ids(scopes.panel(near)) == {"/layers.7/attn/Softmax", "/layers.7/attn/Add", "/layers.7/attn/MatMul_1"}
+    marks = {item.id: item.label for item in scopes.panel(near).walk() if item.id.startswith("beyond")}
+    assert marks
+    assert set(marks.values()) <= {"1 more", "2 more", "3 more"}
+    assert "beyond</layers.7/attn/Add" in marks
+    assert scopes.members(near, "beyond</layers.7/attn/Add") == []
     assert scopes.focus(near, [], 1).focus == ()
 
 

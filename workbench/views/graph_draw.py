@@ -228,7 +228,8 @@ def _card(card: Card, paint: Paint, selected: bool) -> Group:
         marks.append(Text(place, line, badge, LABEL, ink if paint.solid else "accent", bold=True, anchor="start"))
     if card.note:
         marks.append(Text(x + w / 2, line + 14.5, card.note, NOTE, soft))
-    lines = [item.label, item.note, item.id if item.kind != "stub" else f"from {item.note}"]
+    source = f"{'from' if item.ops else 'not shown, beside'} {item.note}"
+    lines = [item.label, item.note, item.id if item.kind != "stub" else source]
     if item.id in paint.text:
         lines.append(f"{paint.title}: {paint.text[item.id]}")
     data = {"id": item.id, "kind": item.kind}

@@ -63,6 +63,8 @@ class Network:
         Shape and type of the model's inputs and outputs, for people.
     model
         The model they are of, for those who want to know more; None for graphs from elsewhere.
+    beyond
+        Operator to how many more feed it, and how many more it feeds, that are left out of this picture.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class Network:
         describe: Callable[[str], Mapping[str, str]] = _nothing,
         notes: Mapping[str, str] | None = None,
         model: Model | None = None,
+        beyond: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         self.model = model
+        self.beyond = beyond or {}
         self.ops = list(ops)
         self.index = {op.name: at for at, op in enumerate(self.ops)}
         self.inputs = list(inputs)
@@ -122,10 +126,16 @@ class Network:
             Op(op.name, op.op_type, op.inputs, op.outputs, (), op.label)
             for op in map(self.ops.__getitem__, sorted(near))
         ]
+        hidden: dict[str, tuple[set[int], set[int]]] = {}
+        for tail, head in zip(self.tails.tolist(), self.heads.tolist(), strict=True):
+            if (tail in near) != (head in near):
+                inner, outer = (head, tail) if head in near else (tail, head)
+                hidden.setdefault(self.ops[inner].name, (set(), set()))[inner == tail].add(outer)
+        beyond = {name: (len(before), len(after)) for name, (before, after) in hidden.items()}
         used = {tensor for op in ops for tensor in (*op.inputs, *op.outputs)}
         inputs = [tensor for tensor in self.inputs if tensor in used]
         outputs = [tensor for tensor in self.outputs if tensor in used]
-        return Network(ops, inputs, outputs, self.describe, self.notes), cut
+        return Network(ops, inputs, outputs, self.describe, self.notes, beyond=beyond), cut
 
 
 def split_name(name: str, op_type: str) -> tuple[tuple[str, ...], str]:

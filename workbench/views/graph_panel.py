@@ -24,6 +24,7 @@ _LONGEST_NOTE = 34
 _HUB_FANOUT = 6
 _FAR_LAYERS = 2
 _FAR_EDGES = 4
+_MOST_BEYOND = 50
 
 ItemKind = Literal["op", "scope", "block", "fold", "input", "output", "stub", "port"]
 
@@ -126,6 +127,7 @@ class _Builder:
                 self._join(int(self.seen_as[source]), result, 1, tensor)
             elif tensor in feeds:
                 self._join(feeds[tensor], result, 1, tensor)
+        self._mark_beyond(root)
         for panel in [root, *(item.panel for item in self.items if item.panel is not None)]:
             _split_hubs(panel)
         return root
@@ -136,6 +138,15 @@ class _Builder:
         self.at.append((panel, len(panel.items)))
         panel.items.append(item)
         return len(self.items) - 1
+
+    def _mark_beyond(self, root: Panel) -> None:
+        """Say beside the operators at the rim of a neighbourhood how many more are before and behind them."""
+        for name, counts in list(self.network.beyond.items())[:_MOST_BEYOND]:
+            at = int(self.seen_as[self.network.index[name]])
+            for count, way in zip(counts, "<>", strict=True):
+                if count:
+                    stub = self._add(root, Item(f"beyond{way}{name}", "stub", f"{count} more", name))
+                    self._join(*((stub, at) if way == "<" else (at, stub)), 1, "")
 
     def _ends(self, root: Panel, tensors: Sequence[str], kind: ItemKind) -> dict[str, int]:
         """Add the model's inputs or outputs; a crowd of them becomes one item."""

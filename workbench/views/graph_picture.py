@@ -100,4 +100,5 @@ class GraphPicture(Drawn):
         text = f"{len(self.scopes.network.ops):,} nodes, {(panel or self.panel()).visible()} shown"
         if self.shown.focus:
             text += f", {self.shown.hops} steps around {', '.join(self.shown.focus[:2])}"
+            text += f", more beyond {len(self.seen.beyond)} of them" if self.seen.beyond else ""
         return text + (f", sized by {self.size_by.title}" if self.size_by else "")

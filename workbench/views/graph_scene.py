@@ -175,7 +175,7 @@ def _draw(panel: Panel, weight: Mapping[str, float]) -> tuple[Scene, dict[int, f
         before = [(points[0][0], points[0][1] - _HEAD)] if link.tail in ports else []
         after = [(points[-1][0], points[-1][1] + _PAD)] if link.head in ports else []
         way = [*before, *points, *after]
-        stub = source.kind == "stub"
+        stub = "stub" in {source.kind, target.kind}
         result.wires.append(Wire(way, source.id, target.id, link.name, link.tensors, arrow, stub))
     return result, {at: laid.x[at] - laid.width / 2 for at in ports}
 
