@@ -25,6 +25,7 @@ model: str = ""  # an .onnx file; a sample model with an exporter's leftovers wh
 out: str = "out/graph"  # where the results go
 stale: str = "activation_mean"  # outputs to drop, with commas between them, where the model has them
 convolution: str = "op:Conv"  # the selector for a closer look
+check: bool = True  # run the model before and after each edit; not for operators that ONNX Runtime lacks
 
 # %%
 from pathlib import Path
@@ -160,7 +161,7 @@ planned += [
 ]
 for name, arguments in planned:
     before = len(wb.model.nodes)
-    done = wb.edit(name, check=True, **arguments)
+    done = wb.edit(name, check=check, **arguments)
     if done.changed:
         print(f"{name}: {'; '.join(done.notes)}\n    {before} -> {len(wb.model.nodes)} nodes; {done.check}")
     else:

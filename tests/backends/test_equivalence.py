@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from workbench.backends.equivalence import equivalence, random_inputs
 from workbench.errors import BackendError, EditError
 from workbench.graph.edits.base import Edit
+from workbench.graph.edits.registry import EDITS
 from workbench.graph.load import from_proto, load_model
 from workbench.session import open_model
 
@@ -94,3 +95,13 @@ def test_folding_a_real_model_keeps_its_outputs(shared):
     assert wb.edit("fold_constants", check=True).check.worst[1] <= 1e-5
     assert 0 < wb.edit("fold_batch_norm", check=True).check.worst[1] <= 1e-4
     assert equivalence(load_model(original.path), wb.model).holds()
+
+
+def test_an_edit_that_means_to_move_the_outputs_says_so():
+    assert not any(
+        EDITS[name].equivalent
+        for name in ("insert", "bypass", "replace_node", "correct_bias", "symmetric_qdq", "extract", "set_input_layout")
+    )
+    assert all(
+        EDITS[name].equivalent for name in ("fold_constants", "fold_batch_norm", "equalize_channels", "set_batch")
+    )

@@ -32,6 +32,7 @@ class CorrectBias(Edit):
 
     do: Literal["correct_bias"] = "correct_bias"
     title: ClassVar[str] = "Correct biases"
+    equivalent: ClassVar[bool] = False
     shifts: dict[str, tuple[float, ...]]
 
     def requires(self, model: Model) -> None:
