@@ -9,11 +9,12 @@ from pathlib import Path
 import onnx
 import pytest
 
+from workbench.backends.onnxruntime_engine import OnnxRuntime
 from workbench.cli import main
 from workbench.cli_engines import EXIT_REFUSED
 from workbench.errors import ReportError
 from workbench.graph.load import load_model
-from workbench.session import open_recipe
+from workbench.session import open_model, open_recipe
 
 RECORDED = Path(__file__).resolve().parent / "data" / "engines"
 GRAPH, PROFILE = RECORDED / "resnet50.qdq.graph.json", RECORDED / "resnet50.qdq.profile.json"
@@ -64,6 +65,23 @@ def test_engine_compares_and_writes_a_page_that_loads_nothing(run, tmp_path):
     assert "H200 SXM" in text
     assert "src='http" not in text
     assert 'src="http' not in text
+
+
+def test_engine_says_where_a_recipe_got_something_else_than_it_asked_for(run, small_cnn, small_data, tmp_path):
+    wb = open_model(small_cnn)
+    wb.prepare()
+    wb.calibrate(small_data)
+    backend = OnnxRuntime()
+    graph = tmp_path / "small.graph.json"
+    graph.write_text(backend.inspect(backend.build(wb.tune().model)))
+    wb.recipe.save(tmp_path / "r.yaml")
+    code, out, _ = run("engine", graph, "--recipe", tmp_path / "r.yaml", "--model", small_cnn, "--json")
+    assert code == 0
+    told = {one["node"]: (one["requested"], one["status"]) for one in json.loads(out)["requested"]}
+    asked = {decision.node for decision in wb.plan.resolve().decisions.values() if decision.precision == "int8"}
+    assert {node for node, (requested, _) in told.items() if requested == "int8"} == asked
+    code, out, _ = run("engine", graph, "--recipe", tmp_path / "r.yaml", "--model", small_cnn)
+    assert f"of {len(told)} nodes as requested" in out
 
 
 def test_engine_names_a_profile_of_another_engine(run):

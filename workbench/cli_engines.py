@@ -119,7 +119,12 @@ def bench(
 @click.option("--profile", type=PATH, help="Times of its layers (trtexec --exportProfile), or a profiler's log.")
 @click.option("--timing", type=PATH, help="Times of whole inferences (trtexec --exportTimes).")
 @click.option("--metadata", type=PATH, multiple=True, help="A metadata file of TREx; may come several times.")
-@click.option("--model", type=PATH, help="The ONNX model it was built from: maps layers to its nodes.")
+@click.option(
+    "--model",
+    type=PATH,
+    help="The ONNX model it was built from: maps layers to its nodes. With --recipe, the recipe's.",
+)
+@click.option("--recipe", type=PATH, help="The recipe it was built from: what was asked of each node, and --model.")
 @click.option("--tensorrt-version", help="The version that built it, where you know: the files do not tell.")
 @click.option("--gpu", help="For the roofline: a GPU of the list that a wrong name prints.")
 @click.option("--against", type=PATH, help="Compare with this engine of the same model.")
@@ -132,6 +137,7 @@ def engine(
     timing: Path | None,
     metadata: tuple[Path, ...],
     model: Path | None,
+    recipe: Path | None,
     tensorrt_version: str | None,
     gpu: str | None,
     against: Path | None,
@@ -149,6 +155,7 @@ def engine(
     from workbench.engine.work import GPU_LIMITS
     from workbench.files import write_text
     from workbench.graph.load import load_model
+    from workbench.session import open_recipe
 
     if gpu is not None and gpu not in GPU_LIMITS:
         raise click.UsageError(f"--gpu: {gpu} is none of {', '.join(GPU_LIMITS)}.")
@@ -156,13 +163,19 @@ def engine(
         raise click.UsageError("--json is about one engine; the comparison is text, or in --html.")
     if against_profile is not None and against is None:
         raise click.UsageError("--against-profile goes with --against.")
-    source = None if model is None else load_model(model)
+    source, requested = None if model is None else load_model(model), None
+    if recipe is not None:
+        wb = open_recipe(recipe, model=model)
+        source = wb.tuned
+        decisions = wb.plan.resolve().decisions.values()
+        requested = {decision.node: decision.precision for decision in decisions if decision.rule is not None}
     summary = run(
         graph,
         profile=profile,
         timing=timing,
         metadata=metadata,
         model=source,
+        requested=requested,
         tensorrt_version=tensorrt_version,
     )
     comparison = None
