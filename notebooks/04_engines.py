@@ -27,8 +27,10 @@
 # %% tags=["parameters"]
 graph: str = ""  # inspector JSON of an engine; the recorded INT8 ResNet-50 where empty
 profile: str = ""  # times of its layers
+timing: str = ""  # times of whole inferences
 baseline_graph: str = ""  # the engine to compare with; the recorded FP16 one where empty
 baseline_profile: str = ""  # times of its layers
+baseline_timing: str = ""  # times of whole inferences
 model: str = ""  # the ONNX model that `graph` was built from; made where everything is empty
 gpu: str = "H200 SXM"  # for the roofline; see workbench.engine.work.GPU_LIMITS
 out: str = "out/engines"  # where the results go
@@ -53,9 +55,10 @@ OUT.mkdir(parents=True, exist_ok=True)
 RECORDED = ROOT / "tests" / "data" / "engines"
 
 if not graph:
-    graph, profile = str(RECORDED / "resnet50.qdq.graph.json"), str(RECORDED / "resnet50.qdq.profile.json")
-    baseline_graph = str(RECORDED / "resnet50.fp16.graph.json")
-    baseline_profile = str(RECORDED / "resnet50.fp16.profile.json")
+    graph, profile, timing = (f"{RECORDED}/resnet50.qdq.{kind}.json" for kind in ("graph", "profile", "timing"))
+    baseline_graph, baseline_profile, baseline_timing = (
+        f"{RECORDED}/resnet50.fp16.{kind}.json" for kind in ("graph", "profile", "timing")
+    )
 
 # %% [markdown]
 # ## The model it was built from
@@ -82,7 +85,7 @@ print("no model: layers keep the names the engine states" if source is None else
 # ## The engine in a page of text
 
 # %%
-summary = run(graph, profile=profile or None, model=source)
+summary = run(graph, profile=profile or None, timing=timing or None, model=source)
 print(summary.text(top=8))
 
 # %% [markdown]
@@ -150,8 +153,7 @@ Roofline(roofline_dots(report), GPU_LIMITS[gpu])
 # ## INT8 against FP16
 #
 # Engines are aligned by the source nodes they share, never by position. The sums of layers compare two profiles, which
-# have a cost of their own; whole inferences on that GPU took 0.800 ms (INT8), 0.839 ms (TensorRT's own implicit INT8)
-# and 1.158 ms (FP16), measured in one run.
+# have a cost of their own; the medians of whole inferences, measured in one run, decide.
 
 # %%
 from workbench.engine.compare import compare_engines
@@ -160,8 +162,11 @@ from workbench.views.engine_compare import ComparisonBars, TotalBars
 
 comparison = None
 if baseline_graph:
-    baseline = load_report(baseline_graph, profile=baseline_profile or None)
+    baseline = load_report(baseline_graph, profile=baseline_profile or None, timing=baseline_timing or None)
     comparison = compare_engines([baseline, report], source)
+    for one in (baseline, report):
+        if one.timing is not None:
+            print(f"{one.name}: median {one.timing.ms['median']:.4f} ms over {one.timing.iterations} whole inferences")
     print(comparison.summary())
 TotalBars(comparison) if comparison is not None else "no baseline was given"
 

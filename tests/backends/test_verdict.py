@@ -10,10 +10,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench.backends import tensorrt_rtx
-from workbench.backends.child import Child, ChildError
+from workbench.backends.child import Child, ChildError, Outcome
 from workbench.backends.mend import mend
+from workbench.backends.nvinfer import Compilation, LogLine
 from workbench.backends.protocol import BuildOptions, ShapeRange
-from workbench.backends.verdict import check
+from workbench.backends.verdict import check, judge
 from workbench.errors import BackendError, ModelError
 from workbench.graph.load import from_proto, load_model
 
@@ -332,3 +333,22 @@ def test_weights_without_content_are_named(shared):
     assert [p.reason for p in verdict.problems] == [
         "weight 'b' cannot be read: its content is missing or has another size than its shape"
     ]
+
+
+def test_a_failed_build_is_told_by_what_failed_it_and_not_by_an_unread_timing_cache(shared):
+    # What TensorRT 8.6.0 said of a ViT whose MatMul weights are stored as INT8.
+    said = (
+        "1: [myelinCache.h::deserializeFromBuffer::52] Error Code 1: Myelin (Myelin error from unknown graph)",
+        "4: The timing cache will not be used!",
+        (
+            "2: [graphOptimizer.cpp::convertMyelinWeightsToFp32::7903] Error Code 2: Internal Error (Assertion "
+            "params.weights.type() != DataType::kINT8 failed. )"
+        ),
+    )
+    log = tuple(LogLine("ERROR", text) for text in said)
+    made = Compilation("8.6.0", True, False, None, None, (), (), (), log, 0.1, 0.2)
+    model = load_model(shared / "models/mnist_cntk/model.onnx")
+    verdict = judge(model, "sm90", Outcome(made, 1.0, 0, ()), compiler="tensorrt 8.6.0")
+    (problem,) = verdict.problems
+    assert "no weights stored as INT8" in problem.reason
+    assert "weight_storage='float'" in problem.fix.text

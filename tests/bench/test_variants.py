@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from workbench.backends.protocol import BuildOptions
 from workbench.bench.variants import GENERATED_RANGE, open_source, variant_of
@@ -94,3 +96,19 @@ def test_a_model_quantized_elsewhere_is_taken_as_it_is(small_cnn, source):
     model, options = variant_of(source, "given", BuildOptions(), package="tensorrt", weak=True)
     assert model is source.given
     assert options.weak_types == ("fp16",)
+
+
+@pytest.mark.parametrize(("op", "stored"), [("MatMul", "QuantizeLinear"), ("Conv", None)])
+def test_matrix_products_of_tensorrt_8_keep_their_weights_in_floating_point(op, stored, tmp_path):
+    shape, weight = ([2, 8], (8, 8)) if op == "MatMul" else ([2, 8, 4, 4], (8, 8, 1, 1))
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y")]
+    constant = numpy_helper.from_array(np.random.default_rng(0).normal(size=weight).astype(np.float32), "w")
+    graph = helper.make_graph([helper.make_node(op, ["x", "w"], ["y"], "n")], "g", values[:1], values[1:], [constant])
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    for weak, expected in ((True, stored), (False, None)):
+        package = "tensorrt" if weak else "tensorrt_rtx"
+        model, _ = variant_of(open_source(path), "qdq", BuildOptions(), package=package, weak=weak)
+        dequantize = model.nodes["n"].inputs[1].producer()
+        maker = dequantize.inputs[0].producer()
+        assert (None if maker is None else maker.op_type) == expected

@@ -18,12 +18,14 @@ from workbench.engine.summary import run
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "data" / "engines"
 LAYERS = {
-    "resnet50.fp16": (60, 2),
-    "resnet50.implicit-int8": (57, 1),
-    "resnet50.qdq": (57, 1),
-    "mobilenet_v2.fp16": (58, 2),
-    "mobilenet_v2.qdq": (56, 1),
-    "vit_small.fp16": (3, 1),
+    "resnet50.qdq": (57, 1, 0.7945),
+    "resnet50.implicit-int8": (57, 1, 0.7956),
+    "resnet50.fp16": (60, 2, 1.1161),
+    "resnet50.tf32": (59, 1, 1.9896),
+    "mobilenet_v2.qdq": (56, 1, 0.4769),
+    "mobilenet_v2.implicit-int8": (56, 1, 0.4862),
+    "mobilenet_v2.fp16": (58, 2, 0.6652),
+    "vit_small.fp16": (3, 1, 1.8323),
 }
 
 
@@ -33,7 +35,7 @@ def files(name):
 
 def load(name):
     graph, profile = files(name)
-    return load_report(graph, profile=profile)
+    return load_report(graph, profile=profile, timing=RECORDED / f"{name}.timing.json")
 
 
 def benchmarks():
@@ -62,10 +64,13 @@ def sources(tmp_path_factory):
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_reformats_and_sums_are_those_of_the_files(name):
     report = load(name)
-    assert (len(report.layers), len(report.reformat_layers)) == LAYERS[name]
+    layers, reformats, median_ms = LAYERS[name]
+    assert (len(report.layers), len(report.reformat_layers)) == (layers, reformats)
+    assert report.timing.iterations == 400
+    assert report.timing.ms["median"] == pytest.approx(median_ms, abs=5e-5)
     rows = json.loads(files(name)[1].read_text())
     assert report.layers_ms == pytest.approx(sum(row["averageMs"] for row in rows if "averageMs" in row))
-    assert report.profile_count == 20
+    assert report.profile_count == 50
     assert not report.notes or all("have no time" in note for note in report.notes)
 
 

@@ -65,7 +65,10 @@ def _builder_errors(
     if made.built or not made.parsed:
         return
     # Without a GPU every error is followed by one about the missing driver, which says nothing of the model.
-    errors = [line.text for line in made.log if "ERROR" in line.severity and "cudaError 35" not in line.text]
+    # A timing cache that could not be read is called an error too, and only costs time.
+    idle = ("cudaError 35", "myelinCache", "timing cache will not be used")
+    said = [line.text for line in made.log if "ERROR" in line.severity]
+    errors = [text for text in said if not any(words in text for words in idle)]
     for text in errors or ["the builder returned no engine and said nothing"]:
         yield _names_in(text, own_names) or _readers_of_constant(model, text), text
 
@@ -100,6 +103,9 @@ def _problem(model: Model, text: str) -> Problem:
         return Problem(_bad_tensor(model, text), None, text)
     if "within workspace limit" in text:
         return Problem("no kernel fits into the workspace limit", Fix("Raise the workspace limit."), text)
+    if "convertMyelinWeightsToFp32" in text:
+        fix = Fix("Store the weights in floating point, behind Q/DQ pairs: weight_storage='float'.")
+        return Problem("TensorRT 8 takes no weights stored as INT8 where Myelin compiles the layer", fix, text)
     recurrent = sorted({n.op_type for n in model.nodes.values()} & set(RECURRENT))
     hint = None
     if recurrent and ("Myelin" in text or "graphScope" in text):
