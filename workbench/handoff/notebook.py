@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["export_html", "run_notebook"]
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+DARK_RULES = re.compile(r"@media \(prefers-color-scheme: dark\)\s*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}")
 PICTURES = ("image/svg+xml", "image/png", "text/html")
 
 
@@ -93,15 +95,18 @@ def export_html(notebook: str | os.PathLike[str], out: str | os.PathLike[str]) -
     content.metadata.pop("widgets", None)
     for position, cell in enumerate(content.cells):
         for output in cell.get("outputs", []):
-            _without_widget(output, f"{notebook}, cell {position}")
+            _still(output, f"{notebook}, cell {position}")
     exporter = HTMLExporter(template_name="lab", mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="")
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     body, _ = exporter.from_notebook_node(content)
     return write_text(out, body)
 
 
-def _without_widget(output: Any, where: str) -> None:
+def _still(output: Any, where: str) -> None:
     data = output.get("data", {})
+    if isinstance(data.get("image/svg+xml"), str):
+        # The page is light whatever its reader prefers, and so must its pictures be.
+        data["image/svg+xml"] = DARK_RULES.sub("", data["image/svg+xml"])
     if WIDGET not in data:
         return
     if not any(kind in data for kind in PICTURES):
