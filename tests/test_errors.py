@@ -12,7 +12,7 @@ def test_message_names_place_problem_and_fix():
 
 
 def test_every_error_has_its_own_exit_code():
-    kinds = [getattr(errors, name) for name in errors.__all__]
+    kinds = [getattr(errors, name) for name in errors.__all__ if not name.endswith("Warning")]
     codes = [kind.exit_code for kind in kinds]
     assert len(set(codes)) == len(codes)
     assert all(issubclass(kind, errors.WorkbenchError) for kind in kinds)
