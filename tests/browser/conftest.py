@@ -144,3 +144,17 @@ def notebook(path: Path, *cells: str) -> None:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     content = {"cells": code, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     path.write_text(json.dumps(content))
+
+
+def seen(lab, until=lambda _: True) -> dict:
+    """Wait until what a notebook's Python wrote into ``seen.json`` is as wanted."""
+    last = None
+    for _ in range(150):
+        try:
+            last = json.loads((lab.folder / "seen.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            last = None
+        if last is not None and until(last):
+            return last
+        time.sleep(0.1)
+    pytest.fail(f"Python never saw it; the last it saw was {last}")

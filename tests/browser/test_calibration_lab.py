@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -40,20 +38,6 @@ display(table, graph, view)
 """
 
 
-def seen(lab, until) -> dict:
-    """Wait until what Python wrote down is as wanted."""
-    last = None
-    for _ in range(100):
-        try:
-            last = json.loads((lab.folder / "seen.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            last = None
-        if last is not None and until(last):
-            return last
-        time.sleep(0.1)
-    pytest.fail(f"Python never saw it; the last it saw was {last}")
-
-
 def test_rows_nodes_and_a_threshold(lab, page, small_cnn, small_data, screenshots) -> None:
     (lab.folder / "seen.json").unlink(missing_ok=True)
     shutil.copy(small_cnn, lab.folder / "model.onnx")
@@ -67,10 +51,10 @@ def test_rows_nodes_and_a_threshold(lab, page, small_cnn, small_data, screenshot
     rows = page.locator(".wb-tensors tbody tr")
 
     page.locator('.wb-tensors tr[data-name="r1"]').click()
-    assert seen(lab, lambda s: s["tensors"] == ["r1"])["nodes"] == ["stem/relu"]
+    assert lab_tools.seen(lab, lambda s: s["tensors"] == ["r1"])["nodes"] == ["stem/relu"]
     page.locator('.wb-tensors tr[data-name="r1"][aria-selected="true"]').wait_for()
     page.locator('.wb-tensors tr[data-name="r2"]').click(modifiers=["Shift"])
-    assert seen(lab, lambda s: s["tensors"] == ["r1", "r2"])["nodes"] == ["stem/relu", "block/relu"]
+    assert lab_tools.seen(lab, lambda s: s["tensors"] == ["r1", "r2"])["nodes"] == ["stem/relu", "block/relu"]
 
     page.locator(".wb-tensors th button", has_text="range").click()
     page.locator('.wb-tensors th[aria-sort="descending"]', has_text="range").wait_for()
@@ -80,13 +64,13 @@ def test_rows_nodes_and_a_threshold(lab, page, small_cnn, small_data, screenshot
     assert rows.evaluate_all("rows => rows.map(row => row.dataset.name)") == down[::-1]
 
     page.locator('.wb-card[data-id="stem/relu"]').click()
-    assert seen(lab, lambda s: s["nodes"] == ["stem/relu"])["tensors"] == ["r1"]
+    assert lab_tools.seen(lab, lambda s: s["nodes"] == ["stem/relu"])["tensors"] == ["r1"]
     page.locator('.wb-tensors tr[data-name="r2"][aria-selected="false"]').wait_for()
     page.screenshot(path=screenshots / "calibration-1-linked.png")
 
     page.locator(".wb-threshold .handle").first.focus()
     page.keyboard.press("ArrowLeft")
-    last = seen(lab, lambda s: s["last"]["do"] == "set_range")["last"]
+    last = lab_tools.seen(lab, lambda s: s["last"]["do"] == "set_range")["last"]
     assert last["tensor"] == "r1"
     page.screenshot(path=screenshots / "calibration-2-threshold.png")
     assert page.errors == []

@@ -57,20 +57,6 @@ view
 """
 
 
-def seen(lab, until) -> dict:
-    """Wait until what Python wrote down is as wanted."""
-    last = None
-    for _ in range(100):
-        try:
-            last = json.loads((lab.folder / "seen.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            last = None
-        if last is not None and until(last):
-            return last
-        time.sleep(0.1)
-    pytest.fail(f"Python never saw it; the last it saw was {last}")
-
-
 def card(page, name):
     """A card, with the whole graph in view."""
     page.locator(".wb-bar button", has_text="fit").click()
@@ -117,7 +103,7 @@ def test_click_expand_search_edit_and_python_sees_it(lab, opened, screenshots) -
     # Most of the model is in the fold, so it is open at first; its frame closes it.
     frame(page, "layers.0…5/").dblclick(position={"x": 20, "y": 10})
     card(page, "layers.0…5/").click()
-    names = seen(lab, lambda s: len(s["selected"]) == 30)["selected"]
+    names = lab_tools.seen(lab, lambda s: len(s["selected"]) == 30)["selected"]
     assert "/layers.3/attn/Softmax" in names
     page.locator('.wb-card.wb-selected[data-id="layers.0…5/"]').wait_for()
     assert page.locator(".wb-table tbody tr").count() == 30
@@ -126,7 +112,7 @@ def test_click_expand_search_edit_and_python_sees_it(lab, opened, screenshots) -
     card(page, "layers.3/").wait_for()
     card(page, "layers.3/").dblclick()
     card(page, "/layers.3/Add").click()
-    assert seen(lab, lambda s: s["selected"] == ["/layers.3/Add"])["expanded"] == ["layers.0…5/", "layers.3/"]
+    assert lab_tools.seen(lab, lambda s: s["selected"] == ["/layers.3/Add"])["expanded"] == ["layers.0…5/", "layers.3/"]
     page.screenshot(path=screenshots / "graph-2-expanded.png")
 
     page.locator(".wb-search").fill(r"layers\.5.*softmax")
@@ -144,15 +130,15 @@ def test_click_expand_search_edit_and_python_sees_it(lab, opened, screenshots) -
 
     card(page, "/layers.5/attn/Softmax").click()
     page.keyboard.press("Escape")
-    seen(lab, lambda s: s["selected"] == [])
+    lab_tools.seen(lab, lambda s: s["selected"] == [])
     page.locator('[data-edit="Fold constants"]').click()
     page.locator(".wb-previews svg").nth(1).wait_for()
     assert page.locator(".wb-apply code").inner_text() == 'wb.edit("fold_constants")'
     page.locator(".wb-apply").scroll_into_view_if_needed()
     page.screenshot(path=screenshots / "graph-4-preview.png")
-    before = seen(lab, lambda s: s["nodes"])["nodes"]
+    before = lab_tools.seen(lab, lambda s: s["nodes"])["nodes"]
     page.locator(".wb-apply button").click()
-    after = seen(lab, lambda s: s["recipe"] == ['wb.edit("fold_constants")'])
+    after = lab_tools.seen(lab, lambda s: s["recipe"] == ['wb.edit("fold_constants")'])
     assert after["nodes"] < before
     page.locator(".wb-log", has_text='wb.edit("fold_constants")').wait_for()
     page.screenshot(path=screenshots / "graph-5-applied.png")
@@ -189,7 +175,7 @@ def test_the_keyboard_alone_is_enough(lab, opened) -> None:
     card(page, "/layers.1/mlp/Tanh").wait_for()
     page.keyboard.press("Escape")
     card(page, "/layers.1/mlp/Tanh").click()
-    seen(lab, lambda s: s["selected"] == ["/layers.1/mlp/Tanh"])
+    lab_tools.seen(lab, lambda s: s["selected"] == ["/layers.1/mlp/Tanh"])
     page.keyboard.press("f")
     page.locator(".wb-caption", has_text="2 steps around").wait_for()
     assert page.locator('.wb-card:not([data-kind="stub"])').count() < 10
@@ -215,7 +201,7 @@ def test_python_moves_the_selection_and_the_saved_cell_keeps_a_picture(lab, open
         'view.select("op:Tanh & scope:/layers.2"); view.color_by({n: float(len(n)) for n in wb.model.nodes})'
     )
     page.keyboard.press("Shift+Enter")
-    assert seen(lab, lambda s: s["selected"])["selected"] == ["/layers.2/mlp/Tanh"]
+    assert lab_tools.seen(lab, lambda s: s["selected"])["selected"] == ["/layers.2/mlp/Tanh"]
     page.locator(".wb-card.wb-selected").first.wait_for()
     page.locator(".wb-table td", has_text="/layers.2/mlp/Tanh").wait_for()
     page.locator("div.wb-legend", has_text="value").wait_for()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -37,20 +35,6 @@ view
 """
 
 
-def seen(lab, until=lambda _: True) -> dict:
-    """Wait until what Python wrote down is as wanted."""
-    last = None
-    for _ in range(150):
-        try:
-            last = json.loads((lab.folder / "seen.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            last = None
-        if last is not None and until(last):
-            return last
-        time.sleep(0.1)
-    pytest.fail(f"Python never saw it; the last it saw was {last}")
-
-
 @pytest.fixture
 def opened(lab, page, small_cnn, small_data):
     (lab.folder / "seen.json").unlink(missing_ok=True)
@@ -72,7 +56,7 @@ def row(page, node):
 
 def test_rows_a_precision_and_a_point_become_rules(lab, opened, screenshots) -> None:
     page = opened
-    before = seen(lab)
+    before = lab_tools.seen(lab)
     assert page.locator(".wbp-table tbody tr").count() == 5  # the layers; not Relu and Flatten
     page.locator(".wbp-bar label input").check()
     assert page.locator(".wbp-table tbody tr").count() == 8
@@ -86,30 +70,30 @@ def test_rows_a_precision_and_a_point_become_rules(lab, opened, screenshots) -> 
 
     row(page, "stem/conv").click()
     row(page, "block/conv").click(modifiers=["Control"])
-    seen(lab, lambda s: s["selected"] == ["stem/conv", "block/conv"])
+    lab_tools.seen(lab, lambda s: s["selected"] == ["stem/conv", "block/conv"])
     page.locator(".wbp-detail", has_text="2 selected").wait_for()
     assert page.locator(".wbp-selector").input_value() == "op:Conv"
     page.locator(".wbp-precision").select_option("fp16")
     page.locator(".wbp-line", has_text='wb.plan.set("op:Conv", "fp16") → estimate: ').wait_for()
-    assert seen(lab)["rules"] == before["rules"]
+    assert lab_tools.seen(lab)["rules"] == before["rules"]
     page.locator(".wbp").screenshot(path=screenshots / "precision-1-preview.png")
     page.locator(".wbp-apply").click()
-    seen(lab, lambda s: s["rules"] == [*before["rules"], "op:Conv -> fp16"])
+    lab_tools.seen(lab, lambda s: s["rules"] == [*before["rules"], "op:Conv -> fp16"])
     page.locator('tr[data-node="stem/conv"] td[data-key="gets"]', has_text="fp16").wait_for()
     page.locator(".wbp-rules li", has_text="op:Conv -> fp16").wait_for()
 
     page.locator(".wbp-selector").fill("op:Gemm")
     page.keyboard.press("Enter")
-    seen(lab, lambda s: s["selected"] == ["head/fc"])
+    lab_tools.seen(lab, lambda s: s["selected"] == ["head/fc"])
     page.locator(".wbp-selector").fill("op:Gemmm")
     page.keyboard.press("Enter")
     page.locator(".wbp-error", has_text="Gemm").wait_for()
 
     page.locator(".wbp-front input").fill("0")
     page.locator(".wbp-point", has_text="100.0% of the MACs in INT8").wait_for()
-    assert len(seen(lab)["rules"]) == len(before["rules"]) + 1
+    assert len(lab_tools.seen(lab)["rules"]) == len(before["rules"]) + 1
     page.locator(".wbp-take").click()
-    seen(lab, lambda s: len(s["rules"]) > len(before["rules"]) + 2)
+    lab_tools.seen(lab, lambda s: len(s["rules"]) > len(before["rules"]) + 2)
     page.locator('tr[data-node="stem/conv"] td[data-key="gets"]', has_text="int8").wait_for()
 
     page.evaluate("document.body.dataset.jpThemeLight = 'false'")
@@ -123,12 +107,12 @@ def test_rows_a_precision_and_a_point_become_rules(lab, opened, screenshots) -> 
 def test_a_range_of_rows_and_the_strip_select(lab, opened) -> None:
     page = opened
     row(page, "stem/conv").click()
-    seen(lab, lambda s: s["selected"] == ["stem/conv"])
+    lab_tools.seen(lab, lambda s: s["selected"] == ["stem/conv"])
     row(page, "block/add").click(modifiers=["Shift"])
-    seen(lab, lambda s: s["selected"] == ["stem/conv", "block/conv", "block/add"])
+    lab_tools.seen(lab, lambda s: s["selected"] == ["stem/conv", "block/conv", "block/add"])
     page.locator('.wbp-strip rect[data-node="head/fc"]').click()
-    seen(lab, lambda s: s["selected"] == ["head/fc"])
-    steps = seen(lab)["steps"]
+    lab_tools.seen(lab, lambda s: s["selected"] == ["head/fc"])
+    steps = lab_tools.seen(lab)["steps"]
     page.locator(".wbp-bar button", has_text="undo").click()
-    seen(lab, lambda s: s["steps"] == steps - 1)
+    lab_tools.seen(lab, lambda s: s["steps"] == steps - 1)
     assert page.errors == []
