@@ -76,3 +76,14 @@ def test_the_json_report_is_plain_and_finite(parts):
 
     text = json.dumps(report(*parts), allow_nan=False)
     assert json.loads(text)["gates"][0]["passed"] is False
+
+
+def test_the_page_names_the_precisions_that_were_given(small_cnn, small_data):
+    wb = workbench.open_model(small_cnn)
+    wb.prepare()
+    wb.plan.use("int8+fp16")
+    wb.calibrate(small_data, batch=4)
+    wb.tune()
+    comparison = wb.compare(runs=0)
+    title = re.search("<h1>(.*?)</h1>", page(wb, comparison, []))[1]
+    assert title == "small_cnn: tuned to INT8 + FP16 + FP32"  # an island stays in FP32

@@ -6,7 +6,7 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING
 
-from workbench.handoff.report import before_after
+from workbench.handoff.report import before_after, precisions
 from workbench.views.theme import FONT, css_variables
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[Verdict]) -> 
     chart = tuning_chart(wb.model, resolution, wb.ranges, wb.statistics)
     refused = [decision for decision in resolution.decisions.values() if not decision.kept]
     body = [
-        f"<h1>{escape(wb.source.name)}: tuned for INT8</h1>",
+        f"<h1>{escape(wb.source.name)}: tuned to {escape(precisions(wb))}</h1>",
         f'<p class="muted">{escape(_subtitle(wb, comparison))}</p>',
         _gates(verdicts),
         _table(
@@ -61,7 +61,7 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[Verdict]) -> 
     ]
     if refused:
         body += [
-            "<h2>Asked for INT8, stays in floating point</h2>",
+            "<h2>Asked for, and not given</h2>",
             _table(("node", "operator", "why"), ((d.node, d.op_type, "; ".join(d.reasons)) for d in refused)),
         ]
     if wb.source.quirks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.backends.compare import Comparison
+    from workbench.precision.plan import Precision
     from workbench.recipe.gates import Verdict
     from workbench.session import Workbench
 
-__all__ = ["Row", "before_after", "report", "text_table"]
+__all__ = ["Row", "before_after", "macs_share", "precisions", "report", "text_table"]
 
 SCHEMA = 1
 
@@ -55,9 +57,10 @@ def before_after(wb: Workbench, comparison: Comparison) -> list[Row]:
             rows.append(Row(name, f"{a:.2f} ms", f"{b:.2f} ms", f"x{b / a:.2f}"))
     a_bytes, b_bytes = comparison.original_bytes, comparison.tuned_bytes
     rows.append(Row("file size", _size(a_bytes), _size(b_bytes), f"x{b_bytes / a_bytes:.2f}"))
-    share = macs_share(wb)
-    told = "unknown" if share is None else f"{share:.1%}"
-    rows.append(Row("MACs in INT8", "0.0%", told, ""))
+    for precision in ("int8", "fp8"):
+        share = macs_share(wb, precision)
+        if precision == "int8" or share:
+            rows.append(Row(f"MACs in {precision.upper()}", "0.0%", "unknown" if share is None else f"{share:.1%}", ""))
     return rows
 
 
@@ -72,16 +75,23 @@ def text_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def macs_share(wb: Workbench) -> float | None:
-    """Return the share of the model's multiply-accumulates that are in INT8, 0 to 1; ``None`` where none are known.
+def precisions(wb: Workbench) -> str:
+    """Return the precisions that the nodes get, most frequent first: ``INT8 + FP16``."""
+    decisions = wb.plan.resolve().decisions.values()
+    counts = Counter(decision.precision for decision in decisions)
+    return " + ".join(precision.upper() for precision, _ in counts.most_common())
+
+
+def macs_share(wb: Workbench, precision: Precision = "int8") -> float | None:
+    """Return the share of multiply-accumulates that are in a precision, 0 to 1; ``None`` where none are known.
 
     A dynamic axis counts as 1: a share does not depend on the batch.
     """
     table = costs(wb.model, batch_of_one(wb.model))
     resolution = wb.plan.resolve()
     total = sum(cost.macs or 0 for cost in table.values())
-    int8 = sum(table[node].macs or 0 for node in resolution.nodes("int8"))
-    return int8 / total if total else None
+    chosen = sum(table[node].macs or 0 for node in resolution.nodes(precision))
+    return chosen / total if total else None
 
 
 def report(wb: Workbench, comparison: Comparison, verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -107,6 +117,7 @@ def report(wb: Workbench, comparison: Comparison, verdicts: Sequence[Verdict]) -
             "int8_nodes": len(resolution.nodes("int8")),
             "nodes": len(resolution.decisions),
             "int8_macs_share": macs_share(wb),
+            "fp8_macs_share": macs_share(wb, "fp8"),
             "refused": [
                 {"node": d.node, "op": d.op_type, "requested": d.requested, "reasons": list(d.reasons)} for d in refused
             ],
