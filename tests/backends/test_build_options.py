@@ -46,8 +46,8 @@ def test_options_that_the_package_lacks_are_errors(model):
         check(model, options=BuildOptions(tactic_sources=("CUBLAS",)))
     with pytest.raises(BackendError, match="would ignore: setHardwareCompatibilityLevel"):
         check(model, options=BuildOptions(hardware_compatible=True))
-    with pytest.raises(BackendError, match="dynamic ranges ended with TensorRT 8"):
-        check(model, options=BuildOptions(dynamic_range=4.0))
+    with pytest.raises(BackendError, match="layer_precisions, dynamic_range ended with TensorRT 8"):
+        check(model, options=BuildOptions(dynamic_range=4.0, layer_precisions={"*": "fp16"}))
 
 
 def test_a_file_that_is_no_timing_cache_is_refused_and_kept(model, tmp_path):

@@ -221,9 +221,32 @@ def test_a_refused_model_names_the_node():
 def test_implicit_int8_from_a_stored_cache(shared):
     from dataclasses import replace
 
-    stored = sorted((shared / "calibration_caches/recorded").rglob("mnist_cntk*entropy2*.cache"))
+    stored = sorted((shared / "calibration_caches/recorded").rglob("ultraface_rfb320*entropy2*.cache"))
     if not stored:
-        pytest.skip("no recorded calibration cache of mnist_cntk in ../shared")
+        pytest.skip("no recorded calibration cache of ultraface_rfb320 in ../shared")
     options = replace(OPTIONS, calibration_cache=str(stored[0]), weak_types=("fp16",))
-    engine = build_engine(shared / "models/mnist_cntk/model.onnx", options)
+    engine = build_engine(shared / "models/ultraface_rfb320/model.onnx", options)
     assert "Int8" in inspect_engine(engine)
+
+
+@pytest.mark.skipif(ABLE.typing != "weak", reason="builder precision constraints ended with TensorRT 8")
+def test_layer_precisions_are_obeyed():
+    from dataclasses import replace
+
+    options = replace(OPTIONS, layer_precisions={"*": "fp16", "c2": "fp32"})
+    layers = json.loads(inspect_engine(build_engine(network(batch=4), options)), strict=False)["Layers"]
+    read = {
+        name: layer["Inputs"][0]["Format/Datatype"]
+        for layer in layers
+        for name in ("c1", "c2")
+        if name in layer["Metadata"]
+    }
+    assert ("FP16" in read["c1"], "FP16" in read["c2"]) == (True, False)
+
+
+@pytest.mark.skipif(ABLE.typing != "weak", reason="builder precision constraints ended with TensorRT 8")
+def test_a_layer_precision_of_no_layer_is_refused():
+    from dataclasses import replace
+
+    with pytest.raises(BackendError, match="'nowhere'"):
+        build_engine(network(), replace(OPTIONS, layer_precisions={"nowhere": "fp16"}))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.backends.child import progress
+from workbench.backends.weak_typing import is_weakly_typed, member, set_weak_types
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
@@ -50,29 +51,22 @@ def configure_network(trt: Any, network: Any, config: Any, options: BuildOptions
     list
         Objects that TensorRT keeps plain pointers to; they must live until the engine is built.
     """
-    keep = [*_set_flags(trt, config, options, path)]
-    if options.dynamic_range is not None:
-        config.set_flag(trt.BuilderFlag.INT8)
-        _set_dynamic_ranges(trt, network, options.dynamic_range)
+    _set_flags(trt, config, options)
+    keep = set_weak_types(trt, network, config, options, path) if is_weakly_typed(trt) else []
     keep += [*_read_timing_cache(config, options), _progress(trt, config)]
     return [entry for entry in keep if entry is not None]
 
 
-def _set_flags(trt: Any, config: Any, options: BuildOptions, path: str) -> list[Any]:
-    """Set the builder flags; return what must outlive the build."""
+def _set_flags(trt: Any, config: Any, options: BuildOptions) -> None:
     flags = {
         "VERSION_COMPATIBLE": options.version_compatible,
         "REFIT": options.refit,
         "STRIP_PLAN": options.strip,
         "TF32": options.tf32,
     }
-    weak = not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
-    if weak:
-        types = _types_in_graph(path) | set(options.weak_types or ())
-        flags |= {name.upper(): True for name in types}
-    elif (options.weak_types, options.calibration_cache, options.dynamic_range) != (None, None, None):
+    if not is_weakly_typed(trt) and options.weak:
         raise BackendError(
-            f"weak typing, calibration caches and dynamic ranges ended with TensorRT 8; this is {trt.__version__}",
+            f"{', '.join(options.weak)} ended with TensorRT 8; this is {trt.__version__}",
             fix="Write the precision into the graph: make a plan and lower it.",
         )
     for name, wanted in flags.items():
@@ -80,77 +74,6 @@ def _set_flags(trt: Any, config: Any, options: BuildOptions, path: str) -> list[
             config.set_flag(member(trt.BuilderFlag, name, "builder flag"))
         elif hasattr(trt.BuilderFlag, name):
             config.clear_flag(getattr(trt.BuilderFlag, name))
-    if options.calibration_cache is not None:
-        config.set_flag(trt.BuilderFlag.INT8)
-        calibrator = _cached_calibrator(trt, Path(options.calibration_cache))
-        config.int8_calibrator = calibrator
-        return [calibrator]
-    return []
-
-
-def _set_dynamic_ranges(trt: Any, network: Any, amax: float) -> None:
-    layers = [network.get_layer(i) for i in range(network.num_layers)]
-    tensors = [network.get_input(i) for i in range(network.num_inputs)]
-    tensors += [layer.get_output(i) for layer in layers for i in range(layer.num_outputs)]
-    for tensor in tensors:
-        if tensor is not None and tensor.dtype == trt.DataType.FLOAT:
-            tensor.set_dynamic_range(-amax, amax)
-
-
-def _types_in_graph(path: str) -> set[str]:
-    """Return the types below FP32 that an ONNX file names, in weights, casts, Q/DQ or inputs."""
-    import onnx
-
-    proto = onnx.load(path, load_external_data=False)
-    names = {
-        onnx.TensorProto.FLOAT16: "fp16",
-        onnx.TensorProto.BFLOAT16: "bf16",
-        onnx.TensorProto.FLOAT8E4M3FN: "fp8",
-    }
-    found = {tensor.data_type for tensor in proto.graph.initializer}
-    found |= {value.type.tensor_type.elem_type for value in proto.graph.input}
-    for node in proto.graph.node:
-        if node.op_type == "Cast":
-            found |= {attribute.i for attribute in node.attribute if attribute.name == "to"}
-        found |= {attribute.t.data_type for attribute in node.attribute if attribute.name == "value"}
-    types = {name for code, name in names.items() if code in found}
-    if any(node.op_type == "QuantizeLinear" for node in proto.graph.node):
-        types |= set() if "fp8" in types else {"int8"}
-    return types
-
-
-def _cached_calibrator(trt: Any, cache: Path) -> Any:
-    """Return a calibrator that knows only a stored cache and never runs."""
-    content = cache.read_bytes()
-    algorithm = content.partition(b"\n")[0].decode("ascii", "replace").rsplit("-", maxsplit=1)[-1]
-    bases = {
-        "EntropyCalibration2": "IInt8EntropyCalibrator2",
-        "EntropyCalibration": "IInt8EntropyCalibrator",
-        "MinMaxCalibration": "IInt8MinMaxCalibrator",
-    }
-    if algorithm not in bases:
-        raise BackendError(
-            f"the first line names the algorithm {algorithm!r}", where=cache, fix=f"Known are {', '.join(bases)}."
-        )
-    base = getattr(trt, bases[algorithm])
-
-    class Cached(base):  # type: ignore[misc, valid-type]  # the base is known only at run time
-        def __init__(self) -> None:
-            base.__init__(self)
-
-        def get_batch_size(self) -> int:
-            return 1
-
-        def get_batch(self, names: list[str]) -> None:
-            del names
-
-        def read_calibration_cache(self) -> bytes:
-            return content
-
-        def write_calibration_cache(self, cache: bytes) -> None:
-            del cache
-
-    return Cached()
 
 
 def _progress(trt: Any, config: Any) -> Any:
@@ -197,11 +120,3 @@ def write_timing_cache(config: Any, path: str) -> None:
         partial = Path(path + ".partial")
         partial.write_bytes(bytes(cache.serialize()))
         partial.replace(path)
-
-
-def member(enum: Any, name: str, what: str) -> Any:
-    """Return a member of an enumeration of TensorRT, or say which there are."""
-    if not hasattr(enum, name):
-        known = [key for key, value in vars(enum).items() if isinstance(value, enum)]
-        raise BackendError(f"no {what} {name} in this version", fix=f"It has {', '.join(known)}.")
-    return getattr(enum, name)

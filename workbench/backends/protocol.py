@@ -32,6 +32,7 @@ __all__ = [
 
 Shape = tuple[int, ...]
 TensorRTType = Literal["fp16", "bf16", "int8", "fp8"]
+LayerType = Literal["fp32", "fp16", "int8"]
 TacticSource = Literal["CUBLAS", "CUBLAS_LT", "CUDNN", "EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
 
 
@@ -94,6 +95,9 @@ class BuildOptions:
     weak_types
         For the weakly typed builder of TensorRT 8.x only, for comparison: types it may choose by itself besides those
         the graph names. None: only those the graph names.
+    layer_precisions
+        For TensorRT 8.x only, for comparison: layer name, ``*`` for any text, to the type it must run in, as trtexec's
+        ``--layerPrecisions`` with obeyed constraints; the last that matches a layer counts.
     calibration_cache
         For TensorRT 8.x only, for comparison: implicit INT8 with the ranges of this TensorRT calibration cache.
     dynamic_range
@@ -112,6 +116,7 @@ class BuildOptions:
     strip: bool = False
     tf32: bool = True
     weak_types: tuple[TensorRTType, ...] | None = None
+    layer_precisions: Mapping[str, LayerType] | None = None
     calibration_cache: str | None = None
     dynamic_range: float | None = None
 
@@ -125,6 +130,12 @@ class BuildOptions:
                 f"a dynamic range of {self.dynamic_range}",
                 fix="Give a positive number, and no calibration cache with it.",
             )
+
+    @property
+    def weak(self) -> tuple[str, ...]:
+        """Names of the options in use that only the weakly typed builder has."""
+        names = ("weak_types", "layer_precisions", "calibration_cache", "dynamic_range")
+        return tuple(name for name in names if getattr(self, name) is not None)
 
 
 @dataclass(frozen=True)
