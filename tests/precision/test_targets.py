@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from networks import network, ranges_of
+from onnx import TensorProto, helper, numpy_helper
 
 from workbench.errors import PrecisionError
+from workbench.graph.load import from_proto
 from workbench.precision.lowering import activation_tensors, lower, needed_opset
 from workbench.precision.plan import PrecisionPlan
 from workbench.precision.presets import PRESETS, preset
@@ -95,3 +98,17 @@ def test_presets_are_known_by_name_and_leave_out_what_selects_nothing():
     ]
     with pytest.raises(PrecisionError, match=r"Did you mean int8\+fp16"):
         preset("int8-fp16", model)
+
+
+@pytest.mark.parametrize(("kernel", "channels", "left_floating"), [(4, 3, True), (4, 16, False), (3, 3, False)])
+def test_presets_leave_patch_embeddings_floating(kernel, channels, left_floating):
+    weight = numpy_helper.from_array(np.ones((8, channels, kernel, kernel), np.float32), "w")
+    strides = [kernel] * 2 if kernel == 4 else [2, 2]
+    conv = helper.make_node("Conv", ["x", "w"], ["y"], "embed[0]", strides=strides, kernel_shape=[kernel] * 2)
+    shapes = [("x", [1, channels, 32, 32]), ("y", [1, 8, None, None])]
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes]
+    graph = helper.make_graph([conv], "patches", tensors[:1], tensors[1:], [weight])
+    model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    for name, otherwise in (("int8+fp16", "fp16"), ("int8", "fp32")):
+        decision = preset(name, model).resolve(model, target=None).decisions["embed[0]"]
+        assert decision.precision == (otherwise if left_floating else "int8")

