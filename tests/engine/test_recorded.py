@@ -22,10 +22,13 @@ LAYERS = {
     "resnet50.implicit-int8": (57, 1, 0.7956),
     "resnet50.fp16": (60, 2, 1.1161),
     "resnet50.tf32": (59, 1, 1.9896),
+    "resnet50.fp32": (81, 22, 6.8784),
+    "resnet50.modelopt": (59, 3, 0.8055),
     "mobilenet_v2.qdq": (56, 1, 0.4769),
     "mobilenet_v2.implicit-int8": (56, 1, 0.4862),
     "mobilenet_v2.fp16": (58, 2, 0.6652),
     "vit_small.fp16": (3, 1, 1.8323),
+    "vit_small.qdq": (4, 2, 1.7643),
 }
 
 
@@ -119,3 +122,13 @@ def test_a_myelin_engine_is_read_and_said_to_hold_most_nodes():
     report = load("vit_small.fp16")
     assert [layer.myelin for layer in report.layers] == [False, False, True]
     assert report.layers[2].ms > 0.9 * report.layers_ms
+
+
+def test_what_myelin_left_in_fp32_beside_int8_is_found(sources):
+    graph, profile = files("vit_small.qdq")
+    summary = run(graph, profile=profile, model=sources("vit_small")[1])
+    assert summary.fusion.coverage == 1.0
+    worst = summary.findings[0]
+    assert "Myelin in FP32" in worst.title
+    assert worst.cost_ms > 0.9 * summary.report.layers_ms
+    assert not any("Myelin" in finding.title for finding in run(*files("vit_small.fp16")[:1]).findings)
