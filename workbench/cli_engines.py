@@ -13,6 +13,7 @@ from workbench.errors import BackendError
 from workbench.files import write_bytes
 
 if TYPE_CHECKING:
+    from workbench.backends.protocol import LayerType
     from workbench.backends.verdict import Verdict
     from workbench.bench.variants import Variant
 
@@ -35,6 +36,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--recipe", type=PATH, help="Take edits, plan and ranges from this recipe of the model.")
 @click.option("--quantized", type=PATH, help="The model quantized elsewhere, as one more variant (given).")
 @click.option("--calibration-cache", type=PATH, help="Ranges of implicit INT8; else made up.")
+@click.option(
+    "--layer-precisions", metavar="NAME:TYPE,...", help="Of TensorRT 8's builder, as trtexec; * for any text."
+)
 @click.option("--backend", type=click.Choice(("tensorrt", "tensorrt_rtx")), default="tensorrt", show_default=True)
 @click.option("--target", help="For tensorrt_rtx: build only, for this GPU (sm86), on any machine.")
 @click.option("--tactic-sources", metavar="A,B", help=f"Of {', '.join(SOURCES)}; TensorRT's default where left out.")
@@ -57,6 +61,7 @@ def bench(
     recipe: Path | None,
     quantized: Path | None,
     calibration_cache: Path | None,
+    layer_precisions: str | None,
     backend: Literal["tensorrt", "tensorrt_rtx"],
     target: str | None,
     tactic_sources: str | None,
@@ -91,6 +96,7 @@ def bench(
         optimization_level=optimization_level,
         timing_cache=None if timing_cache is None else str(timing_cache),
         calibration_cache=None if calibration_cache is None else str(calibration_cache),
+        layer_precisions=None if layer_precisions is None else _layer_precisions(layer_precisions),
     )
     sources = [
         open_source(path, batch=batch, samples=samples, preprocessing=preprocess, recipe=recipe, given=quantized)
@@ -253,6 +259,17 @@ def _told(verdict: Verdict) -> dict[str, Any]:
 
 def _variants(text: str) -> tuple[Variant, ...]:
     return _words(text, (*VARIANTS, "given"), "--variants")  # type: ignore[return-value]
+
+
+def _layer_precisions(text: str) -> dict[str, LayerType]:
+    from workbench.precision.trtexec import parse_spec
+
+    known: dict[str, LayerType] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
+    entries = parse_spec(text)
+    for name, types in entries:
+        if types[0] not in known:
+            raise click.BadParameter(f"{name}: TensorRT 8 has no {types[0]}.", param_hint="--layer-precisions")
+    return {name: known[types[0]] for name, types in entries}
 
 
 def _words(text: str, known: tuple[str, ...], option: str) -> tuple[str, ...]:

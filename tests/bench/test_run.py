@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from workbench.backends.interleaved import Measured
-from workbench.backends.protocol import Engine, LayerTime, Timing
+from workbench.backends.protocol import BuildOptions, Engine, LayerTime, Timing
 from workbench.bench.rows import Row, table
 from workbench.bench.run import Bench
 from workbench.bench.variants import open_source
@@ -18,7 +19,8 @@ from workbench.cli import main
 from workbench.engine.load import load_report
 from workbench.errors import BackendError
 
-RECORDED = Path(__file__).resolve().parent.parent / "data" / "engines"
+ROOT = Path(__file__).resolve().parent.parent.parent
+RECORDED = ROOT / "tests" / "data" / "engines"
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX is missing")
 
 
@@ -41,6 +43,20 @@ def test_tensorrt_rtx_builds_every_variant_it_can_and_says_why_not_the_others(sm
     assert [row["variant"] for row in written["rows"]] == list(rows)
     assert (tmp_path / "small_cnn.qdq.log").exists()
     assert len(said) == 5
+
+
+@needs_rtx
+@pytest.mark.parametrize(("name", "target"), [("resnet50", "sm86"), ("mobilenet_v2", "sm89"), ("vit_small", "sm120")])
+def test_what_was_measured_on_a_gpu_builds_strongly_typed_too(name, target, tmp_path):
+    spec = importlib.util.spec_from_file_location("models", ROOT / "benchmarks" / "models.py")
+    models = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(models)
+    onnx.save(getattr(models, name)(), tmp_path / f"{name}.onnx")
+    source = open_source(tmp_path / f"{name}.onnx", batch=32)
+    options = BuildOptions(workspace_bytes=None)
+    bench = Bench([source], tmp_path, variants=("qdq",), package="tensorrt_rtx", target=target, options=options)
+    (row,) = bench.run()
+    assert row.status == "built", row.reason
 
 
 @needs_rtx
@@ -114,6 +130,7 @@ def test_the_table_compares_with_fp16_of_the_same_model():
         (["--variants", "int8"], "int8 is not one of"),
         (["--tactic-sources", "CUBLAS,MAGIC"], "MAGIC is not one of"),
         (["x.onnx", "--samples", "d"], "of one model"),
+        (["--layer-precisions", "Conv_0:fp8"], "Conv_0: TensorRT 8 has no fp8"),
     ],
 )
 def test_the_command_line_names_what_is_wrong(words, said, small_cnn, tmp_path, capsys):
