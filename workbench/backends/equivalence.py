@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from workbench.backends.metrics import Difference
 from workbench.backends.onnxruntime import Session
 from workbench.errors import BackendError, EditError
+from workbench.graph.cost import costs, total
+from workbench.graph.edits.base import Edit, Unchecked
+from workbench.graph.model import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
-    from workbench.graph.edits.base import Edit
     from workbench.graph.model import Model
 
-__all__ = ["TOLERANCE", "Equivalence", "checked", "equivalence", "random_inputs"]
+    Arrays = Mapping[str, npt.NDArray[Any]]
+
+__all__ = [
+    "MOST_BYTES",
+    "MOST_MACS",
+    "MOST_NODES",
+    "TOLERANCE",
+    "Equivalence",
+    "checked",
+    "equivalence",
+    "random_inputs",
+    "too_costly",
+]
 
 TOLERANCE = 1e-4
 """Of an output's largest value: folding rounds anew, which is some 1e-6; a mistake is seldom below 1e-2."""
-_FREE_LENGTH = 16
+COARSER = {"FLOAT16": 1e-2, "BFLOAT16": 5e-2}
+"""The same for a model with numbers of these types, whose last digit is 2 ** -10 and 2 ** -7."""
+
+MOST_NODES = 5_000
+MOST_BYTES = 512 << 20
+MOST_MACS = 10_000_000_000
+"""Up to this size a model is run without being asked to: a second or two on a laptop's processor."""
+
+_FREE_LENGTHS = (16, 64)
 
 
 @dataclass(frozen=True)
@@ -39,111 +62,268 @@ class Equivalence:
         that differ.
     inputs
         What was fed, in words.
+    sqnr
+        Signal to noise ratio of the worst output, in dB; infinite where all are equal.
+    allowed
+        Up to which error the two count as equal.
+    empty
+        Outputs without a finite value to compare.
     """
 
     errors: Mapping[str, float]
     inputs: str
+    sqnr: float = math.inf
+    allowed: float = TOLERANCE
+    empty: tuple[str, ...] = ()
 
     @property
     def worst(self) -> tuple[str, float]:
         """The output that differs most, and by how much."""
         return max(self.errors.items(), key=lambda entry: entry[1])
 
-    def holds(self, tolerance: float = TOLERANCE) -> bool:
-        """Say whether every output is within a tolerance; see `errors` for what it is relative to."""
-        return self.worst[1] <= tolerance
+    def holds(self, tolerance: float | None = None) -> bool:
+        """Say whether every output is within a tolerance, `allowed` where left out; see `errors` for what of."""
+        return self.worst[1] <= (self.allowed if tolerance is None else tolerance)
 
     def __str__(self) -> str:
         name, error = self.worst
         count = f"{len(self.errors)} outputs" if len(self.errors) > 1 else "the output"
+        told = f", on {self.inputs}" + (f"; nothing to compare in {', '.join(self.empty)}" if self.empty else "")
         if error == 0.0:
-            return f"{count} exactly as before, on {self.inputs}"
+            return f"{count} exactly as before{told}"
         most = f", the most in {name}" if len(self.errors) > 1 else ""
-        return f"{count} within {error:.2g} of the largest value{most}, on {self.inputs}"
+        ratio = f" (SQNR {self.sqnr:.0f} dB)" if math.isfinite(self.sqnr) else ""
+        own = f", {self.allowed:.2g} allowed" if self.allowed != TOLERANCE else ""
+        return f"{count} within {error:.2g} of the largest value{ratio}{most}{own}{told}"
 
 
 def equivalence(
-    before: Model, after: Model, inputs: Mapping[str, npt.NDArray[Any]] | None = None, *, seed: int = 0
+    before: Model,
+    after: Model,
+    inputs: Arrays | None = None,
+    *,
+    edit: Edit | None = None,
+    seed: int = 0,
+    free: int = _FREE_LENGTHS[0],
 ) -> Equivalence:
-    """Run two versions of a model once on ONNX Runtime and compare the outputs that both have.
+    """Run two versions of a model once on ONNX Runtime and compare the outputs of the second with the first's.
 
     Parameters
     ----------
     before, after
-        The models; `after` needs no input that `before` does not have.
+        The models.
     inputs
         Input name to array, batch axis included; seeded random numbers where left out, see `random_inputs`.
-    seed
-        For those.
+    edit
+        What made `after`; it knows what has another name now and what is fed in another form.
+    seed, free
+        For random inputs.
 
     Raises
     ------
     BackendError
         They have no output in common, ONNX Runtime refuses one of them, or random numbers cannot be made.
     """
-    feeds = random_inputs(before, seed=seed) if inputs is None else dict(inputs)
-    names = [str(value.name) for value in after.ir_model.graph.inputs]
-    kept = {str(value.name) for value in after.ir_model.graph.outputs}
-    common = [str(value.name) for value in before.ir_model.graph.outputs if value.name in kept]
-    lacking = [name for name in names if name not in feeds and name not in after.initializers]
+    step = edit or Edit(do="nothing")
+    feeds = random_inputs(before, after=after, seed=seed, free=free) if inputs is None else dict(inputs)
+    made = {str(value.name) for value in before.ir_model.graph.outputs}
+    if edit is not None:  # what was inside may be an output now
+        made |= {str(value.name) for node in before.top_nodes.values() for value in node.outputs}
+    read = {tensor.name: step.origin(tensor.name) for tensor in _inputs(after)}
+    results = [str(value.name) for value in after.ir_model.graph.outputs]
+    common = {name: step.origin(name) for name in results if step.origin(name) in made}
+    lacking = [name for name, was in read.items() if was not in feeds and was not in made]
     if not common or lacking:
         raise BackendError(
             f"input {lacking[0]!r} is new" if lacking else "no output has the name it had",
             where=after.name,
             fix="Compare models of one interface.",
         )
-    old = Session(before, outputs=common).run(feeds)
-    new = Session(after, outputs=common).run({name: feeds[name] for name in names if name in feeds})
-    errors = {name: _error(old[name], new[name]) for name in common}
-    return Equivalence(errors, "the inputs given" if inputs is not None else f"random inputs, seed {seed}")
+    wanted = list(dict.fromkeys([*common.values(), *(was for was in read.values() if was not in feeds)]))
+    old = _first_run(before, wanted, feeds, key=None if inputs is not None else (seed, free))
+    given = {name: step.fed(name, feeds[was] if was in feeds else old[was]) for name, was in read.items()}
+    new = Session(after, outputs=list(common)).run(given)
+    pairs = {name: (old[was], new[name]) for name, was in common.items()}
+    found = Equivalence(
+        {name: _error(*pair) for name, pair in pairs.items()},
+        "the inputs given" if inputs is not None else f"random inputs, seed {seed}",
+        min((_sqnr(*pair) for pair in pairs.values()), default=math.inf),
+        _tolerance(before),
+        tuple(name for name, (array, _) in pairs.items() if not _finite(array).size),
+    )
+    if found.holds() or math.isinf(found.worst[1]):
+        return found
+    # A threshold in the model (a quantization step, a comparison, a sort) may turn the last digit into a jump.
+    noise = {name: _nudged(array, found.allowed / 10) for name, array in feeds.items()}
+    moved = Session(before, outputs=wanted).run(noise)
+    own = max(_error(old[name], moved[name]) for name in common.values())
+    return replace(found, allowed=max(found.allowed, own if math.isfinite(own) else 0.0))
 
 
-def checked(
-    edit: Edit, before: Model, after: Model, inputs: Mapping[str, npt.NDArray[Any]] | None = None
-) -> Equivalence:
-    """Return how far an edit moved the outputs.
+def checked(edit: Edit, before: Model, after: Model, check: bool | Arrays | None = None) -> Equivalence | Unchecked:
+    """Return how far an edit moved the outputs, or why that was not looked at.
+
+    Parameters
+    ----------
+    edit, before, after
+        The edit, its model, and what became of it.
+    check
+        ``None``: on seeded random inputs, where the edit claims that nothing moves, the model is not `too_costly` and
+        ONNX Runtime can run it. ``True``: on random inputs in any case. A mapping: on these inputs. ``False``: never.
 
     Raises
     ------
     EditError
-        By more than `TOLERANCE`.
+        An output moved by more than `Equivalence.allowed`.
+    BackendError
+        The check cannot run, and was asked for.
     """
-    found = equivalence(before, after, inputs)
+    if check is False:
+        return Unchecked("check=False was given")
+    reason = edit.unchecked(before) or (too_costly(before) if check is None else None)
+    if reason is not None:
+        return Unchecked(reason)
+    if check is None:
+        try:
+            found = _on_random_inputs(edit, before, after)
+        except BackendError as error:
+            return Unchecked(f"{error.what} ({error.where or 'on random inputs'})")
+    else:
+        found = equivalence(before, after, None if check is True else check, edit=edit)
+    if len(found.empty) == len(found.errors) and found.worst[1] == 0.0:
+        return Unchecked(f"{found.inputs}: no output has a finite value to compare")
     if not found.holds():
-        name, error = found.worst
+        name, moved = found.worst
         raise EditError(
-            f"{edit.title.lower()} would move output {name!r} by {error:.2g} of its largest value",
+            f"{edit.title.lower()} would move output {name!r} by {moved:.2g} of its largest value",
             where=before.name,
-            fix="The model is unchanged. If it is meant, edit without check.",
+            fix="The model is unchanged. If it is meant, edit with check=False.",
         )
     return found
 
 
-def random_inputs(model: Model, *, seed: int = 0) -> dict[str, npt.NDArray[Any]]:
+def too_costly(model: Model) -> str | None:
+    """Return why a model is not run without being asked to; ``None`` where it is small enough.
+
+    Bounds are `MOST_NODES`, `MOST_BYTES` of weights and `MOST_MACS`, as far as they are known.
+    """
+    ask = "it is checked with check=True"
+    if len(model.nodes) > MOST_NODES:
+        return f"the model has {len(model.nodes)} nodes, over {MOST_NODES}; {ask}"
+    size = sum(value.const_value.nbytes for value in model.initializers.values() if value.const_value is not None)
+    if size > MOST_BYTES:
+        return f"its weights are {size >> 20} MiB, over {MOST_BYTES >> 20}; {ask}"
+    macs, _ = total(model, costs(model, _lengths(_inputs(model), (), _FREE_LENGTHS[0])))
+    return f"one run takes {macs / 1e9:.0f} GMACs, over {MOST_MACS / 1e9:.0f}; {ask}" if macs > MOST_MACS else None
+
+
+def random_inputs(
+    model: Model, *, after: Model | None = None, seed: int = 0, free: int = _FREE_LENGTHS[0]
+) -> dict[str, npt.NDArray[Any]]:
     """Return seeded random inputs: normal numbers for floats, 0 and 1 for integers, which are often indices.
 
-    Of the axes without a length the first is 1 long and every other one 16; a symbol has one length everywhere.
+    Of the axes without a length the first is 1 long and every other one `free`; a symbol has one length everywhere,
+    ``past + 1`` the length of ``past`` and one more. Lengths that `after` states for the same input come before both.
 
     Raises
     ------
     BackendError
-        The element type or the rank of an input is unknown, or it holds no numbers.
+        The element type or the rank of an input is unknown, it holds no numbers, or the two models want it in
+        different lengths.
     """
     generator = np.random.default_rng(seed)
     made: dict[str, npt.NDArray[Any]] = {}
-    lengths: dict[object, int] = {}
-    for tensor in model.inputs:
+    lengths = _lengths(_inputs(model), () if after is None else _inputs(after), free)
+    for tensor in _inputs(model):
         dtype = tensor.numpy_dtype
         if tensor.shape is None or dtype is None or dtype.kind not in "fiub":
             raise BackendError("no random numbers can be made for it", where=tensor.name, fix="Give inputs.")
-        for place, axis in enumerate(tensor.shape):
-            lengths.setdefault(axis, axis if isinstance(axis, int) else _FREE_LENGTH if place else 1)
-        shape = [lengths[axis] for axis in tensor.shape]
+        shape = [axis if isinstance(axis, int) else lengths[str(axis)] for axis in tensor.shape]
         if dtype.kind in "iub":
             made[tensor.name] = generator.integers(0, 2, shape).astype(dtype)
         else:
             made[tensor.name] = generator.standard_normal(shape).astype(dtype)
     return made
+
+
+def _inputs(model: Model) -> list[Tensor]:
+    """Return the inputs as the file states them; `Model.inputs` would infer all shapes first."""
+    values = [value for value in model.ir_model.graph.inputs if value.name not in model.initializers]
+    return [
+        Tensor(
+            str(value.name),
+            None if value.shape is None else tuple(n if isinstance(n, int) else n.value for n in value.shape),
+            None if value.dtype is None else value.dtype.name,
+        )
+        for value in values
+    ]
+
+
+def _lengths(inputs: Iterable[Tensor], others: Iterable[Tensor], free: int) -> dict[str, int]:
+    """Return a length for each symbol of some inputs, ``None`` among them as text."""
+    stated = {tensor.name: tensor.shape or () for tensor in others}
+    fixed: dict[str, int] = {}
+    lengths: dict[str, int] = {}
+    for tensor in inputs:
+        other = stated.get(tensor.name, ())
+        for place, axis in enumerate(tensor.shape or ()):
+            if not isinstance(axis, int):
+                lengths.setdefault(str(axis), free if place else 1)
+                if len(other) == len(tensor.shape or ()) and isinstance(length := other[place], int):
+                    fixed.setdefault(str(axis), length)
+    lengths |= fixed
+    for symbol in lengths:
+        parts = [part.strip() for part in symbol.split("+")]
+        if len(parts) > 1 and all(part.isdigit() or part in lengths for part in parts):
+            lengths[symbol] = sum(int(part) if part.isdigit() else lengths[part] for part in parts)
+    return lengths
+
+
+def _on_random_inputs(edit: Edit, before: Model, after: Model) -> Equivalence:
+    """Compare on random inputs, with longer free axes where the model cannot work with short ones."""
+    try:
+        return equivalence(before, after, edit=edit, free=_FREE_LENGTHS[0])
+    except BackendError:
+        if all(isinstance(axis, int) for tensor in _inputs(before) for axis in (tensor.shape or ())[1:]):
+            raise
+        return equivalence(before, after, edit=edit, free=_FREE_LENGTHS[1])
+
+
+def _first_run(model: Model, outputs: list[str], feeds: Arrays, *, key: tuple[int, int] | None) -> Arrays:
+    """Run the model before an edit; on random inputs what it gave is kept for the next edit's check."""
+    known = _RAN.get(model)
+    if key is not None and known is not None and known[0] == key and set(outputs) <= known[1].keys():
+        return known[1]
+    results = Session(model, outputs=outputs).run(feeds)
+    if key is not None:
+        _RAN.clear()
+        _RAN[model] = key, results
+    return results
+
+
+_RAN: WeakKeyDictionary[Model, tuple[tuple[int, int], Arrays]] = WeakKeyDictionary()
+
+
+def _tolerance(model: Model) -> float:
+    values = [*model.initializers.values(), *(value for node in model.nodes.values() for value in node.outputs)]
+    types = {value.dtype.name for value in values if value.dtype is not None}
+    return max([COARSER[name] for name in types & COARSER.keys()], default=TOLERANCE)
+
+
+def _nudged(array: npt.NDArray[Any], share: float) -> npt.NDArray[Any]:
+    return (array * (1 + share)).astype(array.dtype) if array.dtype.kind == "f" else array
+
+
+def _finite(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return array[np.isfinite(array)] if array.dtype.kind == "f" else array
+
+
+def _sqnr(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> float:
+    seen = Difference()
+    if old.shape != new.shape or old.dtype.kind != "f" or new.dtype != old.dtype:
+        return math.inf
+    seen.update(old, new)
+    return seen.sqnr
 
 
 def _error(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> float:
@@ -155,6 +335,5 @@ def _error(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> float:
         return seen.differing / max(seen.elements, 1)
     if seen.nonfinite:
         return math.inf
-    finite = np.abs(old[np.isfinite(old)].astype(np.float64))
-    largest = float(finite.max(initial=0.0))
+    largest = float(np.abs(_finite(old).astype(np.float64)).max(initial=0.0))
     return seen.max_error / largest if largest else (math.inf if seen.max_error else 0.0)

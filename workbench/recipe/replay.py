@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from workbench.graph.edits.base import EditResult
     from workbench.graph.model import Model
     from workbench.precision.lowering import Lowered
     from workbench.precision.plan import Resolution
@@ -69,8 +70,7 @@ class State:
             A range is set for a tensor that the model does not have.
         """
         if isinstance(step, Edit):
-            result = step(self.model)
-            return replace(self, model=result.model, notes=(*self.notes, *result.notes))
+            return self.edited(step(self.model))
         if isinstance(step, RangesStep):
             state = self._with_ranges(step.ranges, step.origins)
             if isinstance(step, CalibrateStep) and step.overflow is not None:
@@ -83,6 +83,10 @@ class State:
         if isinstance(step, PrecisionStep):
             return replace(self, plan=self.plan.with_rules(step.rule))
         raise TypeError(f"{type(step).__name__} is no step")
+
+    def edited(self, result: EditResult) -> State:
+        """Return the state after an edit."""
+        return replace(self, model=result.model, notes=(*self.notes, *result.notes))
 
     def _with_ranges(self, ranges: Mapping[str, float], origins: Mapping[str, str]) -> State:
         return replace(self, ranges={**self.ranges, **ranges}, origins={**self.origins, **origins})

@@ -128,17 +128,22 @@ class Workbench(Calibrating):
     # What changes something
 
     def edit(
-        self, edit: str | Edit, /, *, check: bool | Mapping[str, npt.NDArray[Any]] = False, **arguments: Any
+        self, edit: str | Edit, /, *, check: bool | Mapping[str, npt.NDArray[Any]] | None = None, **arguments: Any
     ) -> EditResult:
         """Apply a surgery step; it enters the recipe if it changed anything.
+
+        An edit that claims to change nothing in what the model computes is checked: ONNX Runtime runs the models before
+        and after on the same inputs and the outputs are compared. The result's `check` says what was compared, on what
+        inputs and with which error, or why it was not. A recipe that is replayed is not checked again.
 
         Parameters
         ----------
         edit
             The edit's name (``"fold_constants"``) with its arguments, or the edit itself.
         check
-            Run the models before and after on ONNX Runtime and compare their outputs: on seeded random inputs where
-            ``True``, else on these (input name to array). An edit that is not meant to keep them is not checked.
+            ``None`` checks on seeded random inputs where one run is cheap and possible: see
+            `workbench.backends.equivalence.too_costly` for the bounds. ``True`` does in any case, a mapping of input
+            name to array on these inputs, ``False`` never.
 
         Raises
         ------
@@ -146,14 +151,13 @@ class Workbench(Calibrating):
             There is no such edit, it does not apply, it would leave an invalid graph, or an output moved by more than
             `workbench.backends.equivalence.TOLERANCE`; the model stays as it was.
         BackendError
-            The check cannot run; the model stays as it was.
+            A check that was asked for cannot run; the model stays as it was.
         """
         step = edit_by_name(edit, **arguments) if isinstance(edit, str) else edit
         result = step(self.model)
-        if result.changed and step.equivalent and check is not False:
-            result = replace(result, check=checked(step, self.model, result.model, None if check is True else check))
         if result.changed:
-            self.do(step)
+            result = replace(result, check=checked(step, self.model, result.model, check))
+            self._append(step, self._state.edited(result))
         return result
 
     def prepare(self) -> None:
@@ -357,7 +361,9 @@ class Workbench(Calibrating):
 
     def do(self, step: BaseModel) -> None:
         """Do one step of a recipe and append it."""
-        state = self._state.after(step)
+        self._append(step, self._state.after(step))
+
+    def _append(self, step: BaseModel, state: State) -> None:
         self.recipe = self.recipe.with_step(step)
         self._state, self._lowered = state, None
         self._undone.clear()

@@ -134,7 +134,7 @@ def test_mark_and_drop_output(chain):
     refused(chain, "it is the only output", "drop_output", output="y")
     refused(chain, "it is no output", "drop_output", output="q")
     refused(chain, "it is an output already", "mark_output", tensor="y")
-    refused(chain, "only what a node of the main graph makes", "mark_output", tensor="w")
+    refused(chain, "only what a node makes can become an output", "mark_output", tensor="w")
 
 
 def test_insert(chain):

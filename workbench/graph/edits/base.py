@@ -10,24 +10,42 @@ which onnx-graphsurgeon drops on a round trip, and it shares the weights instead
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from workbench.errors import EditError
 from workbench.graph.check import bring_in_order, broken_edge, checker_reason
+from workbench.graph.edits.surgery import constants_to_nodes
 from workbench.graph.naming import repair_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import onnx_ir as ir
+    from numpy.typing import NDArray
     from typing_extensions import Self
 
     from workbench.backends.equivalence import Equivalence
     from workbench.graph.model import Model
 
-__all__ = ["Edit", "EditResult", "python_line"]
+__all__ = ["Edit", "EditResult", "Unchecked", "python_line"]
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """Why no numbers were compared.
+
+    Parameters
+    ----------
+    reason
+        In words that follow "because".
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"not checked, because {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -43,13 +61,13 @@ class EditResult:
     notes
         One sentence for each thing worth telling (what was folded, what was left and why).
     check
-        How far the outputs moved, where that was looked at; see `Workbench.edit`.
+        How far the outputs moved, or why nobody looked; see `Workbench.edit`.
     """
 
     model: Model
     changed: bool
     notes: tuple[str, ...] = ()
-    check: Equivalence | None = None
+    check: Equivalence | Unchecked = Unchecked("the edit was made outside of a workbench")
 
 
 class Edit(BaseModel):
@@ -117,6 +135,18 @@ class Edit(BaseModel):
             It does not hold; the model stays as it was.
         """
 
+    def unchecked(self, model: Model) -> str | None:
+        """Return why no run can tell whether the edit keeps what a model computes; ``None`` where one can."""
+        return None if self.equivalent else "this edit is not meant to keep what the model computes"
+
+    def origin(self, tensor: str) -> str:
+        """Return what an input or output of the model afterwards was called before."""
+        return tensor
+
+    def fed(self, tensor: str, array: NDArray[Any]) -> NDArray[Any]:
+        """Return what was fed to an input as the model afterwards wants it."""
+        return array
+
     def __call__(self, model: Model) -> EditResult:
         """Apply the edit to a model.
 
@@ -135,7 +165,7 @@ class Edit(BaseModel):
                 f"{self.title.lower()} cannot be done: {said}", where=model.name, fix="The model is unchanged."
             ) from error
         if notes is None:
-            return EditResult(model, changed=False)
+            return EditResult(model, changed=False, check=Unchecked("nothing changed"))
         try:
             bring_in_order(graph)
         except ValueError as error:
@@ -144,6 +174,7 @@ class Edit(BaseModel):
                 where=model.name,
                 fix="The model is unchanged.",
             ) from error
+        constants_to_nodes(graph)
         repair_names(graph)
         after = model.replaced(graph)
         self._check(model, after)

@@ -7,62 +7,42 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from workbench.errors import EditError
-from workbench.graph.edits.base import Edit
-from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused, redirect
-from workbench.graph.model import graphs_of
-from workbench.graph.selectors import select
+from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused, lengths_of, redirect
+from workbench.graph.edits.wide import WideEdit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     import onnx_ir as ir
-    from typing_extensions import Self
 
+    from workbench.graph.edits.wide import Area
     from workbench.graph.model import Model
 
 __all__ = ["MergeBias", "SplitBias"]
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
-EVERY_CONVOLUTION = "op:Conv|ConvTranspose"
 
 
-class SplitBias(Edit):
-    """Turn Conv with a bias into Conv and Add.
-
-    Parameters
-    ----------
-    select
-        Which nodes, as a selector; those that are no convolution with a constant bias stay as they are.
-    """
+class SplitBias(WideEdit):
+    """Turn Conv with a constant bias into Conv and Add."""
 
     do: Literal["split_bias"] = "split_bias"
     title: ClassVar[str] = "Split the bias off"
 
-    select: str = EVERY_CONVOLUTION
-
     @classmethod
-    def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
-        from workbench.graph.selectors import nodes
+    def fits(cls, node: ir.Node) -> bool:
+        return node.op_type in CONVOLUTIONS and len(node.inputs) > 2 and constant_array(node.inputs[2]) is not None
 
-        found = [a for a in addresses if model.nodes[a].op_type in CONVOLUTIONS and len(model.nodes[a].inputs) > 2]
-        if found:
-            yield cls(select=str(nodes(*found)))
-
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
-        wanted, split = set(select(model, self.select, required=self.select != EVERY_CONVOLUTION)), 0
-        for prefix, part in graphs_of(graph):
-            for node in list(part):
-                if node.op_type in CONVOLUTIONS and f"{prefix}{node.name}" in wanted and len(node.inputs) > 2:
-                    split += _split(node, part)
+    def sweep(self, area: Area) -> list[str] | None:
+        split = sum(_split(node, part) for _, part, node in area if self.fits(node))
         return [f"split the bias off {split} convolutions"] if split else None
 
 
 def _split(node: ir.Node, part: ir.Graph) -> bool:
     weight, bias = node.inputs[1:3]
     numbers = constant_array(bias)
-    rank = None if weight is None or weight.shape is None else weight.shape.rank()
-    if numbers is None or rank is None:
+    lengths = lengths_of(weight)
+    if numbers is None or lengths is None:
         return False
+    rank = len(lengths)
     result = node.outputs[0]
     following = next((use.node for use in result.uses() if use.node.graph is part), None)
     column = add_constant(part, f"{node.name}_bias", numbers.reshape(-1, *[1] * (rank - 2)))
@@ -83,7 +63,7 @@ def _split(node: ir.Node, part: ir.Graph) -> bool:
     return True
 
 
-class MergeBias(Edit):
+class MergeBias(WideEdit):
     """Merge an Add of one constant a channel into the convolution before it.
 
     The convolution's result must go nowhere else. A bias that the convolution has already is added to.
@@ -93,18 +73,15 @@ class MergeBias(Edit):
     title: ClassVar[str] = "Merge Add into the bias"
 
     @classmethod
-    def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
-        if any(_bias_of(model.nodes[address]) is not None for address in addresses or model.nodes):
-            yield cls()
+    def fits(cls, node: ir.Node) -> bool:
+        return _bias_of(node) is not None
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+    def sweep(self, area: Area) -> list[str] | None:
         merged = 0
-        for _, part in graphs_of(graph):
-            for node in list(part):
-                found = _bias_of(node)
-                if found is not None:
-                    _merge(node, *found, part)
-                    merged += 1
+        for _, part, node in area:
+            if (found := _bias_of(node)) is not None:
+                _merge(node, *found, part)
+                merged += 1
         return [f"merged {merged} Adds into the convolutions before them"] if merged else None
 
     def ensures(self, before: Model, after: Model) -> None:
@@ -121,25 +98,20 @@ def _bias_of(add: ir.Node) -> tuple[ir.Node, np.ndarray[tuple[int, ...], np.dtyp
         numbers = constant_array(other)
         if source is None or layer is None or numbers is None or layer.op_type not in CONVOLUTIONS:
             continue
-        weight = layer.inputs[1]
         if layer.graph is not add.graph or len(source.uses()) != 1 or source.is_graph_output():
             continue
-        rank = None if weight is None or weight.shape is None else weight.shape.rank()
-        channels = None if weight is None else _channels(layer)
-        if rank is None or channels is None or (len(layer.inputs) > 2 and constant_array(layer.inputs[2]) is None):
+        lengths = lengths_of(layer.inputs[1])
+        if lengths is None or (len(layer.inputs) > 2 and constant_array(layer.inputs[2]) is None):
             continue
+        rank, channels = len(lengths), _channels(layer, lengths)
         shape = (1,) * (rank - numbers.ndim) + numbers.shape
         if len(shape) == rank and shape[0] == 1 and shape[1] in (1, channels) and set(shape[2:]) <= {1}:
             return layer, np.broadcast_to(numbers.reshape(-1), (channels,))
     return None
 
 
-def _channels(layer: ir.Node) -> int | None:
-    shape = layer.inputs[1].shape if layer.inputs[1] is not None else None
-    if shape is None or not all(isinstance(length, int) for length in shape):
-        return None
+def _channels(layer: ir.Node, lengths: tuple[int, ...]) -> int:
     group = layer.attributes["group"].as_int() if "group" in layer.attributes else 1
-    lengths = shape.numpy()
     return lengths[0] if layer.op_type == "Conv" else lengths[1] * group
 
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
+from workbench.graph.edits.inside import called
 from workbench.graph.model import is_external
 
 if TYPE_CHECKING:
@@ -43,8 +44,18 @@ class ConvertOpset(Edit):
         if model.opset == self.version:
             return None
         graph.ir_version = max(graph.ir_version or 0, onnx.helper.OP_SET_ID_VERSION_MAP[("ai.onnx", self.version)])
+        # The converter leaves local functions as they are: each goes through it as a model of its own.
+        for key, function in list(graph.functions.items()):
+            inner = self._converted(called(model, function).thaw(), model)
+            made = ir.Function(*key, graph=inner.graph, attributes=function.attributes.values())
+            made.metadata_props.update(function.metadata_props)
+            graph.functions[key] = made
+        _take_over(graph, self._converted(graph, model))
+        return [f"operator set {model.opset} -> {self.version}"]
+
+    def _converted(self, graph: ir.Model, model: Model) -> ir.Model:
         try:
-            converted = onnx.version_converter.convert_version(ir.to_proto(graph), self.version)
+            return ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(graph), self.version))
         except (RuntimeError, ValueError, IndexError) as error:
             lines = str(error).strip().splitlines()
             raise EditError(
@@ -52,8 +63,6 @@ class ConvertOpset(Edit):
                 where=model.name,
                 fix=f"Export the model again with operator set {self.version}.",
             ) from error
-        _take_over(graph, ir.from_proto(converted))
-        return [f"operator set {model.opset} -> {self.version}"]
 
     def ensures(self, before: Model, after: Model) -> None:
         kept = {t.name for t in before.inputs} == {t.name for t in after.inputs}

@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
-from workbench.graph.edits.base import Edit
 from workbench.graph.edits.surgery import drop_unused
-from workbench.graph.model import graphs_of
+from workbench.graph.edits.wide import WideEdit
 
 if TYPE_CHECKING:
-    from workbench.graph.model import Model
+    from workbench.graph.edits.wide import Area
 
 __all__ = ["DequantizeConstants", "is_operand_constant"]
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-class DequantizeConstants(Edit):
+class DequantizeConstants(WideEdit):
     """Replace DequantizeLinear of a constant by its floating-point result, where TensorRT refuses or gains nothing.
 
     That is: INT32 constants (ONNX Runtime's quantizer writes one for each bias; TensorRT dequantizes only 8-bit and
@@ -32,26 +31,33 @@ class DequantizeConstants(Edit):
     do: Literal["dequantize_constants"] = "dequantize_constants"
     title: ClassVar[str] = "Store INT32 biases and elementwise constants as floating point"
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+    @classmethod
+    def fits(cls, node: ir.Node) -> bool:
+        return _is_bias(node) or is_operand_constant(node)
+
+    def sweep(self, area: Area) -> list[str] | None:
         biases = operands = 0
         left: list[str] = []
-        for prefix, part in graphs_of(graph):
-            for node in list(part):
-                bias = node.op_type == "DequantizeLinear" and _dtype(node.inputs[0]) == ir.DataType.INT32
-                if not bias and not is_operand_constant(node):
-                    continue
-                if not _replace(node, part):
-                    left.append(f"{prefix}{node.name}")
-                elif bias:
-                    biases += 1
-                else:
-                    operands += 1
+        for prefix, part, node in area:
+            bias = _is_bias(node)
+            if not self.fits(node):
+                continue
+            if not _replace(node, part):
+                left.append(f"{prefix}{node.name}")
+            elif bias:
+                biases += 1
+            else:
+                operands += 1
         if not biases and not operands:
             return None
         notes = [f"stored {biases} INT32 constants and {operands} elementwise operands as floating point"]
         if left:
             notes.append(f"left {len(left)} DequantizeLinear whose inputs are no constants: {', '.join(left)}")
         return notes
+
+
+def _is_bias(node: ir.Node) -> bool:
+    return node.op_type == "DequantizeLinear" and _dtype(node.inputs[0]) == ir.DataType.INT32
 
 
 def is_operand_constant(node: ir.Node) -> bool:

@@ -29,6 +29,7 @@ class EqualizeChannels(Edit):
     4.1. Powers of two change exponents alone, so the function stays the same to the last bit (short of subnormal
     numbers). Where a convolution makes the tensor, behind nothing but homogeneous operators, its weights and bias take
     the division; elsewhere, as behind SiLU, a multiplication is added, which compilers fuse with the operator before.
+    Tensors of the main graph alone: calibration measures no others.
 
     Parameters
     ----------

@@ -7,23 +7,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
-from workbench.graph.edits.base import Edit
-from workbench.graph.edits.surgery import add_constant, drop_unused
-from workbench.graph.model import graphs_of
+from workbench.graph.edits.surgery import add_constant, constant_array, drop_unused
+from workbench.graph.edits.wide import WideEdit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from typing_extensions import Self
-
-    from workbench.graph.model import Model
+    from workbench.graph.edits.wide import Area
 
 __all__ = ["FoldBatchNorm"]
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
-class FoldBatchNorm(Edit):
+class FoldBatchNorm(WideEdit):
     """Fold BatchNormalization into the Conv, ConvTranspose or Gemm before it.
 
     With ``k = scale / sqrt(var + epsilon)`` a channel: ``W' = k W`` and ``B' = k (B - mean) + bias``
@@ -38,20 +33,11 @@ class FoldBatchNorm(Edit):
     title: ClassVar[str] = "Fold BatchNormalization"
 
     @classmethod
-    def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
-        picked = [model.nodes[address] for address in addresses or model.nodes]
-        norms = (node for node in picked if node.op_type == "BatchNormalization")
-        if any(
-            _layer_before(node) is not None and all(v and v.is_initializer() for v in node.inputs[1:]) for node in norms
-        ):
-            yield cls()
+    def fits(cls, node: ir.Node) -> bool:
+        return node.op_type == "BatchNormalization" and _layer_before(node) is not None
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
-        folded = 0
-        for _, part in graphs_of(graph):
-            for node in list(part):
-                if node.op_type == "BatchNormalization" and _fold(node, part):
-                    folded += 1
+    def sweep(self, area: Area) -> list[str] | None:
+        folded = sum(_fold(node, part) for _, part, node in area if self.fits(node))
         return [f"folded {folded} BatchNormalization nodes into the layer before them"] if folded else None
 
 
@@ -62,14 +48,15 @@ def _fold(norm: ir.Node, part: ir.Graph) -> bool:
         return False
     weight = layer.inputs[1]
     old_bias = layer.inputs[2] if len(layer.inputs) > 2 else None
-    constants = [_array(value) for value in norm.inputs[1:5]]
-    w = _array(weight)
+    stored = constant_array(weight)
     b = np.zeros(1) if old_bias is None else _array(old_bias)
-    if weight is None or w is None or b is None or any(c is None for c in constants):
+    constants = [_array(value) for value in norm.inputs[1:5]]
+    if weight is None or stored is None or b is None or any(c is None for c in constants):
         return False
     scale, shift, mean, var = (c for c in constants if c is not None)
     if layer.op_type == "Gemm" and not _plain_gemm(layer):
         return False
+    w = stored.astype(np.float64)
     epsilon = norm.attributes["epsilon"].as_float() if "epsilon" in norm.attributes else 1e-5
     k = scale / np.sqrt(var + np.float64(np.float32(epsilon)))
     axis = _output_axis(layer)
@@ -77,7 +64,7 @@ def _fold(norm: ir.Node, part: ir.Graph) -> bool:
     new_w = _scale_channels(w, k, axis, group)
     if new_w is None:
         return False
-    dtype = weight.const_value.numpy().dtype if weight.const_value is not None else np.dtype(np.float32)
+    dtype = stored.dtype
     name = norm.outputs[0].name
     folded_w = add_constant(part, f"{weight.name}_folded_{norm.name}", new_w.astype(dtype))
     folded_b = add_constant(part, f"{norm.name}_bias", (k * (b - mean) + shift).astype(dtype))
@@ -101,15 +88,15 @@ def _layer_before(norm: ir.Node) -> ir.Node | None:
         return None
     if len(source.uses()) != 1 or source.is_graph_output() or layer.graph is not norm.graph or len(layer.inputs) < 2:
         return None
-    if any(output.uses() or output.is_graph_output() for output in norm.outputs[1:]):
-        return None  # training mode: the running statistics are results
+    training = "training_mode" in norm.attributes and norm.attributes["training_mode"].as_int()
+    if training or any(output.uses() or output.is_graph_output() for output in norm.outputs[1:]):
+        return None  # it normalizes with the batch's own statistics
     return layer
 
 
 def _array(value: ir.Value | None) -> Array | None:
-    if value is None or not value.is_initializer() or value.const_value is None:
-        return None
-    return np.asarray(value.const_value.numpy(), dtype=np.float64)
+    array = constant_array(value)
+    return None if array is None else array.astype(np.float64)
 
 
 def _plain_gemm(node: ir.Node) -> bool:
@@ -131,6 +118,8 @@ def _scale_channels(w: Array, k: Array, axis: int, group: int) -> Array | None:
     shape[axis] = -1
     if axis == 1 and group > 1:
         # ConvTranspose weights are [C_in, C_out / group, ...]: rows of one group share that group's output channels.
+        if w.shape[1] * group != k.size:
+            return None
         rows = w.shape[0] // group
         parts = [w[g * rows : (g + 1) * rows] * part.reshape(shape) for g, part in enumerate(np.split(k, group))]
         return np.concatenate(parts)

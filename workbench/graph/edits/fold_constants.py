@@ -8,13 +8,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from workbench.graph.edits.base import Edit
-from workbench.graph.model import graphs_of
+from workbench.graph.edits.wide import Area, WideEdit
+from workbench.graph.weights import constant_of, is_stripped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from typing_extensions import Self
+    from collections.abc import Sequence
 
     from workbench.graph.model import Model
 
@@ -43,50 +41,55 @@ EXACT_FOR_INTEGERS = frozenset({"CumSum", "Pow", "ReduceMax", "ReduceMin", "Redu
 LARGEST_GROWTH = 2**20
 
 
-class FoldConstants(Edit):
+class FoldConstants(WideEdit):
     """Fold constants: replace nodes whose result is known by that result.
 
     ``Constant`` nodes become initializers; ``Shape`` of a tensor of known shape becomes its value; whatever depends on
     constants alone is computed with the ONNX reference implementation. Only operators whose result is the same bits on
-    every machine are folded, and none whose result is over 1 MiB larger than what it is made of.
+    every machine are folded, and none whose result is over 1 MiB larger than what it is made of. In a local function
+    constants stay ``Constant`` nodes, for it stores no weights.
     """
 
     do: Literal["fold_constants"] = "fold_constants"
     title: ClassVar[str] = "Fold constants"
 
     @classmethod
-    def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
-        picked = [model.nodes[address] for address in addresses or model.nodes]
-        if any(node.op_type == "Constant" or _depends_on_constants_alone(node) for node in picked):
-            yield cls()
+    def fits(cls, node: ir.Node) -> bool:
+        if node.op_type == "Constant":
+            return not node.outputs[0].is_graph_output()
+        known = all(value is None or _known(value) is not None for value in node.inputs)
+        return node.op_type in MOVES | ROUNDS_ONCE | EXACT_FOR_INTEGERS and bool(node.inputs) and known
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+    def sweep(self, area: Area) -> list[str] | None:
         folded = 0
-        current = model
+        current = area.model
         while True:
-            step = sum(_fold_graph(part, graph, current) for _, part in graphs_of(graph))
+            step = _fold(area, current)
             folded += step
             if not step:
                 break
             # Shapes known only now may let more fold.
-            current = model.replaced(graph.clone())
+            current = area.model.replaced(area.graph.clone())
         return [f"folded {folded} nodes into constants"] if folded else None
 
 
-def _depends_on_constants_alone(node: ir.Node) -> bool:
-    known = all(value is None or value.is_initializer() for value in node.inputs)
-    return node.op_type in MOVES | ROUNDS_ONCE | EXACT_FOR_INTEGERS and bool(node.inputs) and known
-
-
-def _fold_graph(part: ir.Graph, whole: ir.Model, model: Model) -> int:
+def _fold(area: Area, model: Model) -> int:
+    functions = {function.graph for function in area.graph.functions.values()}
     folded = 0
-    for node in list(part):
-        results = _results(node, part, whole, model)
+    for _, part, node in area:
+        if node.op_type == "Constant" and part in functions:
+            continue
+        results = _results(node, part, area.graph, model)
         if results is None:
             continue
         for output, result in zip(node.outputs, results, strict=True):
             _replace(part, output, result)
+        made = [] if area.whole else [value.producer() for value in node.inputs if value is not None]
         part.remove(node, safe=True)
+        for maker in made:
+            # A Constant outside of the area goes with its only reader.
+            if maker is not None and maker.graph is part and not maker.outputs[0].uses():
+                part.remove(maker, safe=True)
         folded += 1
     return folded
 
@@ -126,9 +129,12 @@ def _constant(node: ir.Node) -> list[ir.TensorProtocol] | None:
 
 
 def _known(value: ir.Value) -> ir.TensorProtocol | None:
+    maker = value.producer()
+    known = constant_of(value)
+    if known is None and maker is not None and maker.op_type == "Constant" and maker.domain in ("", "ai.onnx"):
+        known = next(iter(_constant(maker) or ()), None)
     # Strings and sparse tensors stay where they are.
-    known = value.const_value if value.is_initializer() else None
-    return None if known is None or known.dtype == ir.DataType.STRING else known
+    return None if known is None or known.dtype == ir.DataType.STRING or is_stripped(known) else known
 
 
 def _shape(node: ir.Node, model: Model) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None:

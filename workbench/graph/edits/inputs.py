@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -15,6 +16,7 @@ from workbench.graph.model import graphs_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from numpy.typing import NDArray
     from typing_extensions import Self
 
     from workbench.graph.model import Model
@@ -28,8 +30,9 @@ TRIAL = 3
 class SetBatch(Edit):
     """Make the batch, the first axis of inputs, dynamic (a name) or static (a number).
 
-    Reshapes to a constant shape that holds the old batch in front get a 0 there, which takes the length over from their
-    input. Shapes that the file states inside are dropped and inferred again.
+    It is about inputs of the main graph; reshapes everywhere follow. Those to a constant shape that holds the old batch
+    in front get a 0 there, which takes the length over from their input. Shapes that the file states inside are dropped
+    and inferred again.
 
     Parameters
     ----------
@@ -138,6 +141,8 @@ def _free_reshapes(part: ir.Graph, old: int | str | None, prefix: str, model: Mo
 class SetInputType(Edit):
     """Feed an input as another element type; a Cast behind it brings it back.
 
+    It is about inputs of the main graph; a subgraph is fed by its node alone.
+
     Parameters
     ----------
     input
@@ -173,6 +178,8 @@ class SetInputType(Edit):
 class SetInputLayout(Edit):
     """Feed an image input channels last (NHWC) or channels first (NCHW); a Transpose behind it brings it back.
 
+    It is about inputs of the main graph; a subgraph is fed by its node alone.
+
     Parameters
     ----------
     input
@@ -183,7 +190,6 @@ class SetInputLayout(Edit):
 
     do: Literal["set_input_layout"] = "set_input_layout"
     title: ClassVar[str] = "Set an input's layout"
-    equivalent: ClassVar[bool] = False
 
     input: str
     layout: Literal["NHWC", "NCHW"]
@@ -211,6 +217,11 @@ class SetInputLayout(Edit):
         made.type, made.shape = value.type, value.shape
         value.shape = ir.Shape([shape[axis] for axis in fed])
         return [f"{self.input} is fed as {self.layout}"]
+
+    def fed(self, tensor: str, array: NDArray[Any]) -> NDArray[Any]:
+        if tensor != self.input:
+            return array
+        return np.moveaxis(array, 1, -1) if self.layout == "NHWC" else np.moveaxis(array, -1, 1)
 
 
 def _convert_input(part: ir.Graph, value: ir.Value, op: str, attributes: dict[str, object]) -> ir.Node:

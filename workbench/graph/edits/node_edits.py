@@ -242,6 +242,9 @@ class RenameTensor(Edit):
         value.name = self.to
         return [f"{self.tensor} is called {self.to!r} now"]
 
+    def origin(self, tensor: str) -> str:
+        return self.tensor if tensor == self.to else tensor
+
 
 def _part(node: ir.Node) -> ir.Graph:
     if not isinstance(node.graph, ir.Graph):

@@ -10,6 +10,8 @@ A pattern is a few lines, each one node; the last makes the result::
 - ``$scale``: a constant. ``0.5``: a constant of one element with that value, to one part in a thousand.
 - ``{axis=-1}``: an attribute must have this value; where it is missing, its default. ``axes`` is also looked for
   among the constant inputs, where newer operator sets have it. ``{epsilon=@eps}`` binds a number.
+- ``{axes=last@n}``: the axes are the last ones, however many and however they are counted; ``@n`` is how many, the
+  same everywhere. ``{axis=last@n}``: this axis and all behind it. In a replacement the two are written out again.
 - ``|`` gives alternatives; Add and Mul match with their inputs in either order.
 - ``domain::Op`` is an operator of another domain.
 
@@ -32,7 +34,7 @@ from workbench.errors import EditError
 from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused, redirect, typed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Match", "PatternNode", "apply_replacement", "find", "read_pattern"]
 
@@ -58,6 +60,10 @@ Pattern = tuple[tuple[PatternNode, ...], ...]
 """The lines of a pattern, each with its alternatives."""
 
 
+def _stated_rank(value: ir.Value) -> int | None:
+    return None if value.shape is None else value.shape.rank()
+
+
 @dataclass
 class Match:
     """Where a pattern was found.
@@ -68,14 +74,17 @@ class Match:
         The nodes that make it up, the one that makes the result first.
     values
         Tensor or number by the name it has in the pattern.
+    rank
+        Says how many axes a tensor has, ``None`` where that is unknown.
     """
 
     nodes: list[ir.Node] = field(default_factory=list)
     values: dict[str, ir.Value | float | int | str] = field(default_factory=dict)
+    rank: Callable[[ir.Value], int | None] = field(default=_stated_rank)
 
     def copy(self) -> Match:
         """Return an independent copy, for trying alternatives."""
-        return Match(list(self.nodes), dict(self.values))
+        return Match(list(self.nodes), dict(self.values), self.rank)
 
 
 def read_pattern(text: str) -> Pattern:
@@ -118,11 +127,11 @@ def _pair(text: str, line: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def find(part: ir.Graph, pattern: Pattern) -> Iterator[Match]:
+def find(part: ir.Graph, pattern: Pattern, rank: Callable[[ir.Value], int | None] = _stated_rank) -> Iterator[Match]:
     """Yield where a pattern is in a graph, in graph order; two matches never share a node.
 
     A match whose inner results are read elsewhere, or are outputs, is none. The caller may replace a match before it
-    asks for the next one.
+    asks for the next one. `rank` says how many axes a tensor has; what the graph itself states where left out.
     """
     taken: set[ir.Node] = set()
     *_, last = pattern
@@ -130,7 +139,7 @@ def find(part: ir.Graph, pattern: Pattern) -> Iterator[Match]:
     for node in list(part):
         if node.graph is not part or node in taken or (node.domain, node.op_type) not in kinds:
             continue
-        for match in _match_node(node, len(pattern) - 1, pattern, Match()):
+        for match in _match_node(node, len(pattern) - 1, pattern, Match(rank=rank)):
             if taken.isdisjoint(match.nodes) and _is_closed(match):
                 taken.update(match.nodes)
                 yield match
@@ -141,7 +150,7 @@ def _is_closed(match: Match) -> bool:
     inside = set(match.nodes)
     if any(node.graph is not match.nodes[0].graph for node in match.nodes):
         return False
-    inner = (value for node in match.nodes[1:] for value in node.outputs)
+    inner = [value for node in match.nodes[1:] for value in node.outputs] + list(match.nodes[0].outputs[1:])
     return not any(value.is_graph_output() or any(use.node not in inside for use in value.uses()) for value in inner)
 
 
@@ -205,6 +214,10 @@ def _match_attribute(node: ir.Node, key: str, wanted: str, inputs: list[ir.Value
     if found is None and key == "axes" and len(inputs) > 1 and (array := constant_array(inputs[1])) is not None:
         found = array.reshape(-1).tolist()
         del inputs[1]
+    if wanted.startswith("last@"):
+        rank = match.rank(inputs[0]) if inputs[0] is not None else None
+        count = _last(key, found, rank)
+        return count is not None and match.values.setdefault(wanted[4:], count) == count
     if wanted.startswith("@"):
         if found is None or isinstance(found, list):
             return False
@@ -216,6 +229,17 @@ def _match_attribute(node: ir.Node, key: str, wanted: str, inputs: list[ir.Value
     if number is not None and isinstance(found, (int, float)):
         return _close(float(found), number)
     return found is not None and str(found) == wanted
+
+
+def _last(key: str, found: object, rank: int | None) -> int | None:
+    """Return how many of the last axes these are; ``None`` where they are others, or it cannot be known."""
+    axes = [found] if isinstance(found, int) else found
+    if not isinstance(axes, (list, tuple)) or not axes or (rank is None and max(axes) >= 0):
+        return None
+    back: list[int] = sorted(axis if axis < 0 else axis - (rank or 0) for axis in axes)
+    if key == "axis":
+        return -back[0]
+    return len(back) if back == list(range(-len(back), 0)) else None
 
 
 def _attribute(node: ir.Node, key: str) -> float | int | str | list[int] | None:
@@ -262,12 +286,10 @@ def apply_replacement(
     for place, (line, *_) in enumerate(replacement):
         last = place == len(replacement) - 1
         name = str(root.name) if last else f"{root.name}_{line.op}_{place}"
-        attributes: dict[str, object] = {key: _bound(value, made) for key, value in line.attributes}
+        attributes = {key: _written(key, value, made) for key, value in line.attributes}
         inputs = [_operand(arg, made, part, name, dtype) for arg in line.args]
         if "axes" in attributes and opset >= 18 and line.op.startswith("Reduce"):
-            inputs.append(add_constant(part, f"{name}_axes", np.asarray([attributes.pop("axes")], np.int64)))
-        elif "axes" in attributes:
-            attributes["axes"] = [attributes["axes"]]
+            inputs.append(add_constant(part, f"{name}_axes", np.asarray(attributes.pop("axes"), np.int64)))
         new = add_node(
             part,
             line.op,
@@ -289,6 +311,16 @@ def apply_replacement(
     part.remove(match.nodes, safe=True)
     source.name = kept
     drop_unused(part, read)
+
+
+def _written(key: str, text: str, made: Mapping[str, ir.Value | float | int | str]) -> object:
+    if not text.startswith("last@"):
+        value = _bound(text, made)
+        return [value] if key == "axes" else value
+    count = made[text[4:]]
+    if not isinstance(count, int):
+        raise EditError("the replacement counts axes that the pattern does not", where=text)
+    return -count if key == "axis" else list(range(-count, 0))
 
 
 def _bound(text: str, made: Mapping[str, ir.Value | float | int | str]) -> float | int | str:

@@ -18,11 +18,14 @@ class Rewrite(NamedTuple):
         Spellings of the same function.
     replacement
         What takes their place.
+    spans
+        Constants that the replacement wants in the very shape of the last ``@n`` axes.
     """
 
     opset: int
     patterns: tuple[str, ...]
     replacement: str
+    spans: tuple[str, ...] = ()
 
 
 # 0.5 x (1 + erf(x / sqrt 2)): Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", in three orders of products.
@@ -46,12 +49,12 @@ PRODUCTS = (
     "m = Mul(a, 0.5) \n y = Mul(x, m)",
 )
 
-# Ba, Kiros and Hinton 2016, "Layer Normalization", over the last axis.
+# Ba, Kiros and Hinton 2016, "Layer Normalization", over the last axes, however many.
 NORMALIZED = """
-    m = ReduceMean{axes=-1}(x)
+    m = ReduceMean{axes=last@n, keepdims=1}(x)
     d = Sub(x, m)
     s = Pow(d, 2) | Mul(d, d)
-    v = ReduceMean{axes=-1}(s)
+    v = ReduceMean{axes=last@n, keepdims=1}(s)
     e = Add(v, $eps)
     r = Sqrt(e)
     n = Div(d, r)
@@ -63,7 +66,12 @@ FUSIONS: dict[str, Rewrite] = {
     "gelu": Rewrite(20, tuple(ERF + product for product in PRODUCTS), "y = Gelu(x)"),
     "gelu_tanh": Rewrite(20, tuple(TANH + product for product in PRODUCTS), "y = Gelu{approximate=tanh}(x)"),
     "silu": Rewrite(24, ("s = Sigmoid(x) \n y = Mul(x, s)",), "y = Swish(x)"),
-    "layer_norm": Rewrite(17, (NORMALIZED,), "y = LayerNormalization{axis=-1, epsilon=$eps}(x, $scale, $bias)"),
+    "layer_norm": Rewrite(
+        17,
+        (NORMALIZED,),
+        "y = LayerNormalization{axis=last@n, epsilon=$eps}(x, $scale, $bias)",
+        spans=("$scale", "$bias"),
+    ),
 }
 
 EXPANSIONS: dict[str, Rewrite] = {
@@ -83,8 +91,8 @@ EXPANSIONS: dict[str, Rewrite] = {
     ),
     "layer_norm": Rewrite(
         7,
-        ("y = LayerNormalization{axis=-1, epsilon=@eps}(x, scale, bias)",),
-        "m = ReduceMean{axes=-1}(x) \n d = Sub(x, m) \n s = Mul(d, d) \n v = ReduceMean{axes=-1}(s) \n"
+        ("y = LayerNormalization{axis=last@n, epsilon=@eps}(x, scale, bias)",),
+        "m = ReduceMean{axes=last@n}(x) \n d = Sub(x, m) \n s = Mul(d, d) \n v = ReduceMean{axes=last@n}(s) \n"
         "e = Add(v, @eps) \n r = Sqrt(e) \n n = Div(d, r) \n w = Mul(n, scale) \n y = Add(w, bias)",
     ),
 }

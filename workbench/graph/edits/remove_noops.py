@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from workbench.graph.edits.base import Edit
 from workbench.graph.edits.surgery import constant_array, redirect
-from workbench.graph.model import graphs_of
+from workbench.graph.edits.wide import WideEdit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     import onnx_ir as ir
-    from typing_extensions import Self
 
-    from workbench.graph.model import Model
+    from workbench.graph.edits.wide import Area
 
 __all__ = ["RemoveNoops"]
 
 
-class RemoveNoops(Edit):
+class RemoveNoops(WideEdit):
     """Remove Identity and inference-time Dropout; who read their result reads their input.
 
     An Identity from an input or a weight to an output of a graph stays, for both names are needed. So does a Dropout
@@ -30,19 +26,17 @@ class RemoveNoops(Edit):
     title: ClassVar[str] = "Remove Identity and Dropout"
 
     @classmethod
-    def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
-        if any(_can_go(model.nodes[address]) for address in addresses or model.nodes):
-            yield cls()
+    def fits(cls, node: ir.Node) -> bool:
+        return _can_go(node)
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+    def sweep(self, area: Area) -> list[str] | None:
         removed = 0
-        for _, part in graphs_of(graph):
-            for node in list(part):
-                source = node.inputs[0] if node.inputs else None
-                if source is not None and _can_go(node):
-                    redirect(node.outputs[0], source, part)
-                    part.remove(node, safe=True)
-                    removed += 1
+        for _, part, node in area:
+            source = node.inputs[0] if node.inputs else None
+            if source is not None and _can_go(node):
+                redirect(node.outputs[0], source, part)
+                part.remove(node, safe=True)
+                removed += 1
         return [f"removed {removed} nodes that change nothing"] if removed else None
 
 

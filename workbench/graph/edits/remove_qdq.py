@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
-from workbench.graph.edits.base import Edit
-from workbench.graph.model import graphs_of
+from workbench.graph.edits.wide import WideEdit
 
 if TYPE_CHECKING:
-    from workbench.graph.model import Model
+    from workbench.graph.edits.wide import Area
 
 __all__ = ["RemoveQDQ"]
 
 
-class RemoveQDQ(Edit):
+class RemoveQDQ(WideEdit):
     """Remove every QuantizeLinear/DequantizeLinear pair; weights stored as integers become float32 again.
 
     A pair is bypassed: its reader gets the tensor before it, through a Cast where the pair read one type and made
@@ -28,12 +27,12 @@ class RemoveQDQ(Edit):
     title: ClassVar[str] = "Remove Q/DQ"
     equivalent: ClassVar[bool] = False
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
-        removed = 0
-        for _, part in graphs_of(graph):
-            for node in list(part):
-                if node.op_type == "DequantizeLinear" and _remove(node, part):
-                    removed += 1
+    @classmethod
+    def fits(cls, node: ir.Node) -> bool:
+        return node.op_type == "DequantizeLinear" and not node.outputs[0].is_graph_output()
+
+    def sweep(self, area: Area) -> list[str] | None:
+        removed = sum(_remove(node, part) for _, part, node in area if self.fits(node))
         return [f"removed {removed} Q/DQ"] if removed else None
 
 

@@ -4,36 +4,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
+import onnx_ir as ir
+
 from workbench.errors import EditError
-from workbench.graph.edits.base import Edit
+from workbench.graph.edits.inside import tensor_at
 from workbench.graph.edits.node_edits import import_domain
 from workbench.graph.edits.pattern import Match, Pattern, apply_replacement, find, read_pattern
 from workbench.graph.edits.patterns import EXPANSIONS, FUSIONS, Rewrite
-from workbench.graph.model import graphs_of
-from workbench.graph.selectors import select
+from workbench.graph.edits.surgery import add_constant, constant_array
+from workbench.graph.edits.wide import Area, WideEdit
+from workbench.graph.selectors import nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    import numpy as np
-    import onnx_ir as ir
     from typing_extensions import Self
 
-    from workbench.graph.model import Model
+    from workbench.graph.model import Model, Tensor
 
 __all__ = ["Expand", "Fuse", "ReplacePattern"]
 
 Known = Literal["gelu", "gelu_tanh", "silu", "layer_norm"]
 
 
-class Fuse(Edit):
+class Fuse(WideEdit):
     """Fuse the nodes that spell out a function into the one operator that is it.
+
+    ``silu`` becomes ONNX's Swish, which operator set 24 brought. Where the model's set is older the edit is refused and
+    names the conversion, a step of its own that the recipe then shows. TensorRT fuses Sigmoid and Mul by itself, and a
+    parser of before 2026 knows no Swish: for TensorRT leave SiLU spelled out, or expand it again.
 
     Parameters
     ----------
     pattern
-        ``gelu`` (with Erf), ``gelu_tanh``, ``silu`` or ``layer_norm``.
-    select
+        ``gelu`` (with Erf), ``gelu_tanh``, ``silu``, or ``layer_norm`` over any number of the last axes.
+    only
         Where: all nodes of a match must be among what this selector names.
     """
 
@@ -41,13 +47,12 @@ class Fuse(Edit):
     title: ClassVar[str] = "Fuse a pattern"
 
     pattern: Known
-    select: str = "*"
 
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
-        for name in _present(FUSIONS, model, addresses):
+        for name, where in _present(FUSIONS, model, addresses):
             if model.opset >= FUSIONS[name].opset:
-                yield cls(pattern=name)  # type: ignore[arg-type]
+                yield cls(pattern=name, only=where)  # type: ignore[arg-type]
 
     def requires(self, model: Model) -> None:
         needed = FUSIONS[self.pattern].opset
@@ -55,23 +60,22 @@ class Fuse(Edit):
             raise EditError(
                 f"operator set {model.opset} has no operator for {self.pattern}",
                 where=model.name,
-                fix=f"Convert the operator set to {needed} first.",
+                fix=f"Convert it first: wb.edit('convert_opset', version={needed}).",
             )
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
-        rewrite = FUSIONS[self.pattern]
-        count = _rewrite(graph, model, self.select, rewrite.patterns, rewrite.replacement)
+    def sweep(self, area: Area) -> list[str] | None:
+        count = _rewrite(area, FUSIONS[self.pattern])
         return [f"fused {count} {self.pattern}"] if count else None
 
 
-class Expand(Edit):
+class Expand(WideEdit):
     """Spell an operator out in plain ones, for a compiler that does not know it.
 
     Parameters
     ----------
     pattern
-        ``gelu``, ``gelu_tanh``, ``silu`` or ``layer_norm`` (over the last axis, with a bias).
-    select
+        ``gelu``, ``gelu_tanh``, ``silu``, or ``layer_norm`` (with a bias).
+    only
         Which nodes, as a selector.
     """
 
@@ -79,20 +83,18 @@ class Expand(Edit):
     title: ClassVar[str] = "Expand an operator"
 
     pattern: Known
-    select: str = "*"
 
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
-        for name in _present(EXPANSIONS, model, addresses):
-            yield cls(pattern=name)  # type: ignore[arg-type]
+        for name, where in _present(EXPANSIONS, model, addresses):
+            yield cls(pattern=name, only=where)  # type: ignore[arg-type]
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
-        rewrite = EXPANSIONS[self.pattern]
-        count = _rewrite(graph, model, self.select, rewrite.patterns, rewrite.replacement)
+    def sweep(self, area: Area) -> list[str] | None:
+        count = _rewrite(area, EXPANSIONS[self.pattern])
         return [f"expanded {count} {self.pattern}"] if count else None
 
 
-class ReplacePattern(Edit):
+class ReplacePattern(WideEdit):
     """Replace every match of a pattern of one's own; `workbench.graph.edits.pattern` describes the language.
 
     Parameters
@@ -101,7 +103,7 @@ class ReplacePattern(Edit):
         What to look for, one node a line; the last makes the result.
     replacement
         What takes its place; ``my.plugins::Op(x)`` makes it a plugin-style custom operator.
-    select
+    only
         Where: all nodes of a match must be among what this selector names.
     """
 
@@ -111,51 +113,99 @@ class ReplacePattern(Edit):
 
     pattern: str
     replacement: str
-    select: str = "*"
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
-        count = _rewrite(graph, model, self.select, (self.pattern,), self.replacement)
+    def sweep(self, area: Area) -> list[str] | None:
+        count = _rewrite(area, Rewrite(1, (self.pattern,), self.replacement))
         return [f"replaced {count} matches"] if count else None
 
 
-def _present(table: dict[str, Rewrite], model: Model, addresses: Sequence[str]) -> Iterable[str]:
-    """Yield the names of the rewrites that match where the picked nodes are."""
-    picked = {model.nodes[address] for address in addresses} or set(model.nodes.values())
+def _present(table: dict[str, Rewrite], model: Model, addresses: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield the rewrites that match where the picked nodes are, each with a selector of the nodes that it takes."""
+    picked = {model.nodes[address] for address in addresses}
+    area = Area(model.ir_model, model)
     for name, rewrite in table.items():
-        matches = (
-            m for p in rewrite.patterns for _, part in graphs_of(model.ir_model) for m in find(part, read_pattern(p))
-        )
-        if any(not picked.isdisjoint(match.nodes) for match in matches):
-            yield name
+        found = [
+            f"{prefix}{node.name}"
+            for prefix, _, match in _matches(area, rewrite)
+            if not picked or not picked.isdisjoint(match.nodes)
+            for node in match.nodes
+        ]
+        if found:
+            yield name, str(nodes(*found)) if picked else None
 
 
-def _rewrite(graph: ir.Model, model: Model, where: str, patterns: Sequence[str], replacement: str) -> int:
-    new = read_pattern(replacement)
-    allowed = set(select(model, where))
+def _matches(area: Area, rewrite: Rewrite) -> Iterator[tuple[str, ir.Graph, Match]]:
+    parts = dict.fromkeys((prefix, part) for prefix, part, _ in area)
+    for text in rewrite.patterns:
+        pattern = read_pattern(text)
+        for prefix, part in parts:
+            for match in find(part, pattern, _ranks(prefix, area.model)):
+                if all(node in area for node in match.nodes):
+                    yield prefix, part, match
+
+
+def _ranks(prefix: str, model: Model) -> Callable[[ir.Value], int | None]:
+    def rank(value: ir.Value) -> int | None:
+        shape = tensor_at(model, f"{prefix}{value.name}").shape
+        if shape is not None:
+            return len(shape)
+        return None if value.shape is None else value.shape.rank()
+
+    return rank
+
+
+def _rewrite(area: Area, rewrite: Rewrite) -> int:
+    new = read_pattern(rewrite.replacement)
     count = 0
-    for text in patterns:
-        for prefix, part in graphs_of(graph):
-            for match in find(part, read_pattern(text)):
-                dtype = _dtype(match, prefix, model)
-                inside = all(f"{prefix}{node.name}" in allowed for node in match.nodes)
-                if inside and dtype is not None:
-                    apply_replacement(part, match, new, dtype, model.opset)
-                    count += 1
+    for prefix, part, match in _matches(area, rewrite):
+        result = tensor_at(area.model, f"{prefix}{match.nodes[0].outputs[0].name}")
+        dtype = _dtype(match, result)
+        if dtype is not None and _span(match, rewrite.spans, result, part):
+            apply_replacement(part, match, new, dtype, area.model.opset)
+            count += 1
     if count:
         for domain in _domains(new):
-            import_domain(graph, domain)
+            import_domain(area.graph, domain)
     return count
 
 
-def _dtype(match: Match, prefix: str, model: Model) -> np.dtype[np.generic] | None:
+def _dtype(match: Match, result: Tensor) -> np.dtype[np.generic] | None:
     """Return the element type of the result, which constants of the replacement get."""
-    result = match.nodes[0].outputs[0]
-    known = model.tensor(f"{prefix}{result.name}").numpy_dtype
-    if known is not None:
-        return known
+    if result.numpy_dtype is not None:
+        return result.numpy_dtype
     dtypes = (value.dtype for node in match.nodes for value in node.inputs if value is not None)
     found = next((dtype for dtype in dtypes if dtype is not None), None)
     return None if found is None else found.numpy()
+
+
+def _span(match: Match, names: Sequence[str], result: Tensor, part: ir.Graph) -> bool:
+    """Bring constants to the very shape of the last ``@n`` axes; say whether they can be."""
+    constants = {name: match.values[name] for name in names}
+    arrays = {n: a for n, v in constants.items() if isinstance(v, ir.Value) and (a := constant_array(v)) is not None}
+    if not arrays:
+        return not names
+    count = int(match.values["@n"])  # type: ignore[arg-type]
+    shape: tuple[object, ...] = (result.shape or ())[-count:]
+    trimmed = {name: array.reshape(_trimmed(array, count)) for name, array in arrays.items()}
+    try:
+        if len(shape) != count or not all(isinstance(length, int) for length in shape):
+            # Then the constants themselves must tell it: a length of 1 could stand for any.
+            shape = np.broadcast_shapes(*(array.shape for array in trimmed.values()))
+            if len(shape) != count or 1 in shape:
+                return False
+        full = {name: np.broadcast_to(array, shape) for name, array in trimmed.items()}  # type: ignore[arg-type]
+    except ValueError:
+        return False
+    for name, array in full.items():
+        if array.shape != arrays[name].shape:
+            match.values[name] = add_constant(part, f"{match.nodes[0].name}_{name[1:]}", array)
+    return True
+
+
+def _trimmed(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], count: int) -> tuple[int, ...]:
+    """Return a shape without the leading ones that broadcasting adds anyway."""
+    lead = max(array.ndim - count, 0)
+    return array.shape[lead:] if set(array.shape[:lead]) <= {1} else array.shape
 
 
 def _domains(pattern: Pattern) -> set[str]:

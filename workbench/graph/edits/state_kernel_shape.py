@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import onnx_ir as ir
 
-from workbench.graph.edits.base import Edit
-from workbench.graph.model import graphs_of
+from workbench.graph.edits.wide import WideEdit
+from workbench.graph.weights import constant_of
 
 if TYPE_CHECKING:
-    from workbench.graph.model import Model
+    from workbench.graph.edits.wide import Area
 
 __all__ = ["StateKernelShape"]
 
 
-class StateKernelShape(Edit):
+class StateKernelShape(WideEdit):
     """State the kernel shape of every Conv and ConvTranspose that leaves it to its weights.
 
     ONNX lets it be inferred. TensorRT 8.6's parser infers it from constant weights only: once they come from a
@@ -25,16 +25,22 @@ class StateKernelShape(Edit):
     do: Literal["state_kernel_shape"] = "state_kernel_shape"
     title: ClassVar[str] = "State kernel shapes"
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
-        stated = sum(_state(node) for _, part in graphs_of(graph) for node in part)
+    @classmethod
+    def fits(cls, node: ir.Node) -> bool:
+        return _kernel(node) is not None
+
+    def sweep(self, area: Area) -> list[str] | None:
+        stated = 0
+        for _, _, node in area:
+            if (kernel := _kernel(node)) is not None:
+                node.attributes.add(ir.AttrInt64s("kernel_shape", kernel))
+                stated += 1
         return [f"stated the kernel shape of {stated} convolutions"] if stated else None
 
 
-def _state(node: ir.Node) -> bool:
+def _kernel(node: ir.Node) -> list[int] | None:
+    """Return the kernel shape that a convolution does not state and its weights say."""
     if node.op_type not in ("Conv", "ConvTranspose") or node.domain or "kernel_shape" in node.attributes:
-        return False
-    weight = node.inputs[1]
-    if weight is None or weight.const_value is None:
-        return False
-    node.attributes.add(ir.AttrInt64s("kernel_shape", list(weight.const_value.numpy().shape[2:])))
-    return True
+        return None
+    weight = None if node.inputs[1] is None else constant_of(node.inputs[1])
+    return None if weight is None else list(weight.shape.numpy()[2:])

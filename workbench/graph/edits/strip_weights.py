@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import onnx
 import onnx_ir as ir
 
 from workbench.errors import EditError
-from workbench.graph.edits.base import Edit
-from workbench.graph.model import graphs_of
+from workbench.graph.edits.wide import Area, WideEdit
 from workbench.graph.weights import is_stripped
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from workbench.graph.model import Model
 
 __all__ = ["RestoreWeights", "StripWeights"]
 
@@ -24,11 +18,12 @@ KEY = "stripped.sha256"
 SMALL = 1024
 
 
-class StripWeights(Edit):
+class StripWeights(WideEdit):
     """Take the numbers out of large weights: structure, shapes and element types stay, to be shown to others.
 
     Each stripped weight keeps the SHA-256 of its bytes among its metadata, so that restoring can tell whether what
-    comes back is what was taken. Weights of at most `keep` elements stay, for shapes and axes are among them.
+    comes back is what was taken. Weights of at most `keep` elements stay, for shapes and axes are among them. A local
+    function stores no weights, only constants, which stay too.
     """
 
     do: Literal["strip_weights"] = "strip_weights"
@@ -37,9 +32,9 @@ class StripWeights(Edit):
 
     keep: int = SMALL
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+    def sweep(self, area: Area) -> list[str] | None:
         stripped = 0
-        for _, value in _weights(graph):
+        for _, _, value in area.weights():
             content = value.const_value
             if content is None or content.size <= self.keep or is_stripped(content):
                 continue
@@ -50,8 +45,10 @@ class StripWeights(Edit):
         return [f"stripped {stripped} weights"] if stripped else None
 
 
-class RestoreWeights(Edit):
+class RestoreWeights(WideEdit):
     """Put the numbers of stripped weights back, from a model that has weights of the same names.
+
+    A local function stores no weights.
 
     Parameters
     ----------
@@ -65,12 +62,14 @@ class RestoreWeights(Edit):
 
     source: str
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+    def sweep(self, area: Area) -> list[str] | None:
         from workbench.graph.load import load_model
 
-        known = dict(_weights(load_model(self.source).ir_model))
+        source = load_model(self.source)
+        known = {f"{prefix}{value.name}": value for prefix, _, value in Area(source.ir_model, source).weights()}
         restored = 0
-        for name, value in _weights(graph):
+        for prefix, _, value in area.weights():
+            name = f"{prefix}{value.name}"
             content = value.const_value
             if content is None or not is_stripped(content):
                 continue
@@ -91,9 +90,3 @@ class RestoreWeights(Edit):
             value.const_value = found
             restored += 1
         return [f"restored {restored} weights"] if restored else None
-
-
-def _weights(graph: ir.Model) -> Iterator[tuple[str, ir.Value]]:
-    for prefix, part in graphs_of(graph):
-        for name, value in part.initializers.items():
-            yield f"{prefix}{name}", value

@@ -21,8 +21,10 @@ __all__ = [
     "add_constant",
     "add_node",
     "constant_array",
+    "constants_to_nodes",
     "drop_unused",
     "fresh_name",
+    "lengths_of",
     "node_at",
     "redirect",
     "typed",
@@ -176,9 +178,37 @@ def constant_array(value: ir.Value | None) -> np.ndarray[tuple[int, ...], np.dty
     return np.asarray(array)
 
 
+def lengths_of(value: ir.Value | None) -> tuple[int, ...] | None:
+    """Return the shape of a tensor where the graph itself tells all of it, as it does of weights."""
+    from workbench.graph.weights import constant_of
+
+    if value is None:
+        return None
+    if (content := constant_of(value)) is not None:
+        return tuple(content.shape.numpy())
+    return tuple(value.shape.numpy()) if value.shape is not None and value.shape.is_static() else None
+
+
+def constants_to_nodes(model: ir.Model) -> None:
+    """Make ``Constant`` nodes of what edits have stored as weights of local functions, which can store none."""
+    for function in model.functions.values():
+        part = function.graph
+        for name, value in tuple(part.initializers.items()):
+            part.initializers.pop(name)
+            made = ir.Value(name=name, type=value.type, shape=value.shape)
+            node = ir.node("Constant", [], {"value": value.const_value}, outputs=[made], name=name)
+            part.insert_before(part[0], node)
+            ir.convenience.replace_all_uses_with(value, made, replace_graph_outputs=True)
+            made.name = name
+
+
 def drop_unused(part: ir.Graph, values: Iterable[ir.Value | None]) -> None:
-    """Remove those of some weights of a graph that nobody reads any more."""
+    """Remove those of some weights and ``Constant`` nodes of a graph that nobody reads any more."""
     for value in values:
-        if value is None or value.uses() or value.is_graph_output() or value.name not in part.initializers:
+        if value is None or value.uses() or value.is_graph_output():
             continue
-        part.initializers.pop(str(value.name))
+        maker = value.producer()
+        if value.name in part.initializers:
+            part.initializers.pop(str(value.name))
+        elif maker is not None and maker.op_type == "Constant" and maker.graph is part:
+            part.remove(maker, safe=True)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
-from workbench.graph.edits.base import Edit
 from workbench.graph.edits.surgery import drop_unused
-from workbench.graph.model import graphs_of
+from workbench.graph.edits.wide import WideEdit
+from workbench.graph.weights import constant_of
 
 if TYPE_CHECKING:
-    from workbench.graph.model import Model
+    from workbench.graph.edits.wide import Area
 
 __all__ = ["SymmetricQDQ"]
 
@@ -21,7 +21,7 @@ EIGHT_BIT = (ir.DataType.INT8, ir.DataType.UINT8)
 INT8_MAX = 127
 
 
-class SymmetricQDQ(Edit):
+class SymmetricQDQ(WideEdit):
     """Rewrite 8-bit Q/DQ pairs with a zero point or an unsigned type as symmetric INT8.
 
     An activation quantized with scale s and zero point z covers [(q_min - z) s, (q_max - z) s]. Its new scale is the
@@ -35,17 +35,22 @@ class SymmetricQDQ(Edit):
     title: ClassVar[str] = "Make Q/DQ symmetric INT8"
     equivalent: ClassVar[bool] = False
 
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+    @classmethod
+    def fits(cls, node: ir.Node) -> bool:
+        return node.op_type in ("QuantizeLinear", "DequantizeLinear") and _needs(node)
+
+    def sweep(self, area: Area) -> list[str] | None:
         done = {_activation: 0, _weight: 0}
         left: list[str] = []
-        for prefix, part in graphs_of(graph):
-            # Activations first: that settles the DequantizeLinear behind them, so only stored weights remain.
-            for rewrite, op in ((_activation, "QuantizeLinear"), (_weight, "DequantizeLinear")):
-                for node in [node for node in part if node.op_type == op and _needs(node)]:
-                    if rewrite(node, part):
-                        done[rewrite] += 1
-                    else:
-                        left.append(f"{prefix}{node.name}")
+        # Activations first: that settles the DequantizeLinear behind them, so only stored weights remain.
+        for rewrite, op in ((_activation, "QuantizeLinear"), (_weight, "DequantizeLinear")):
+            for prefix, part, node in area:
+                if node.op_type != op or not _needs(node):
+                    continue
+                if rewrite(node, part):
+                    done[rewrite] += 1
+                else:
+                    left.append(f"{prefix}{node.name}")
         if not any(done.values()):
             return None
         notes = [f"made {done[_activation]} activations and {done[_weight]} weights symmetric INT8"]
@@ -65,16 +70,17 @@ def _needs(node: ir.Node) -> bool:
 def _quantized_type(node: ir.Node) -> ir.DataType | None:
     """Zero point, else attribute, else what ONNX defines: UINT8 out of QuantizeLinear."""
     if len(node.inputs) > 2 and node.inputs[2] is not None:
-        zero_point = node.inputs[2]
-        return zero_point.const_value.dtype if zero_point.const_value is not None else zero_point.dtype
+        return _type(node.inputs[2])
     if node.op_type == "DequantizeLinear":
-        source = node.inputs[0]
-        if source is None:
-            return None
-        return source.const_value.dtype if source.const_value is not None else source.dtype
+        return None if node.inputs[0] is None else _type(node.inputs[0])
     if "output_dtype" in node.attributes and node.attributes["output_dtype"].as_int():
         return ir.DataType(node.attributes["output_dtype"].as_int())
     return ir.DataType.UINT8
+
+
+def _type(value: ir.Value) -> ir.DataType | None:
+    content = constant_of(value)
+    return value.dtype if content is None else content.dtype
 
 
 def _constant(node: ir.Node, position: int) -> Array | None:

@@ -1,0 +1,382 @@
+"""Every edit inside of subgraphs and local functions, and kept to a part of the model by a selector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from models import assert_same, model, random_feeds, run
+from onnx import TensorProto, helper, numpy_helper
+
+from workbench.errors import EditError, SelectorError
+from workbench.graph.edits.inside import tensor_at
+from workbench.graph.edits.registry import EDITS, applicable, edit_by_name
+from workbench.graph.edits.wide import WideEdit
+from workbench.graph.selectors import pick
+from workbench.graph.weights import is_stripped
+from workbench.recipe.document import ModelReference, Recipe
+
+SHAPE = [1, 4, 5, 5]
+HOLDERS = {"if": "hold/then/", "loop": "hold/body/", "function": "function(local:Hold)/"}
+RNG = np.random.default_rng(3)
+WEIGHTS = {
+    "w": RNG.normal(size=(4, 4, 1, 1)),
+    "b": RNG.normal(size=4),
+    "c": RNG.normal(size=(4, 1, 1)),
+    "p": RNG.uniform(0.5, 2, 4),
+    "k": RNG.normal(size=(1, 4, 5, 5)),
+    "l": np.ones((1, 4, 5, 5)),
+    "two": np.float32(2),
+    "half": np.float32(0.5),
+    "one": np.float32(1),
+    "root": np.float32(2**0.5),
+    "step": np.float32(0.05),
+    "whole": RNG.integers(-9, 9, (1, 4, 1, 1)).astype(np.int32),
+    "zero": np.uint8(120),
+}
+
+
+def node(op: str, inputs: str, output: str, **attributes: Any) -> Any:
+    """A node of a piece, named after its result; each word of `inputs` is a tensor of the piece or a weight."""
+    return op, inputs.split(), output, attributes
+
+
+@dataclass(frozen=True)
+class Case:
+    """Nodes that make ``y`` of ``x``, and the edit's arguments; ``{at}`` in them is the address of the subgraph."""
+
+    nodes: list[Any]
+    arguments: dict[str, Any] = field(default_factory=dict)
+    holders: tuple[str, ...] = ("if", "loop", "function")
+    opset: int = 17
+    atol: float = 1e-6
+    same: bool = True
+
+
+CASES: dict[str, Case] = {
+    "fold_constants": Case([node("Mul", "two half", "k2"), node("Mul", "x k2", "y")]),
+    "fold_batch_norm": Case([node("Conv", "x w", "a"), node("BatchNormalization", "a p b b p", "y")]),
+    "merge_bias": Case([node("Conv", "x w", "a"), node("Add", "a c", "y")]),
+    "split_bias": Case([node("Conv", "x w b", "y")]),
+    "fuse": Case(
+        [
+            node("Div", "x root", "d"),
+            node("Erf", "d", "e"),
+            node("Add", "e one", "a"),
+            node("Mul", "x a", "m"),
+            node("Mul", "m half", "y"),
+        ],
+        {"pattern": "gelu"},
+        opset=20,
+    ),
+    "expand": Case([node("Gelu", "x", "y")], {"pattern": "gelu"}, opset=20),
+    "replace_pattern": Case(
+        [node("Neg", "x", "a"), node("Neg", "a", "y")],
+        {"pattern": "a = Neg(x) \n y = Neg(a)", "replacement": "y = Identity(x)"},
+    ),
+    "remove_noops": Case([node("Identity", "x", "a"), node("Relu", "a", "y")]),
+    "remove_dead": Case([node("Neg", "x", "dead"), node("Relu", "x", "y")]),
+    "share_weights": Case([node("Mul", "x l", "a"), node("Mul", "a l_copy", "y")], holders=("if", "loop")),
+    "insert": Case([node("Relu", "x", "a"), node("Neg", "a", "y")], {"tensor": "{at}a", "op": "Relu"}),
+    "bypass": Case([node("Identity", "x", "a"), node("Neg", "a", "y")], {"node": "{at}a"}),
+    "delete": Case([node("Neg", "x", "dead"), node("Relu", "x", "y")], {"node": "{at}dead"}),
+    "replace_node": Case(
+        [node("Relu", "x", "a"), node("Neg", "a", "y")],
+        {"node": "{at}a", "op": "LeakyRelu", "attributes": {"alpha": 0}},
+    ),
+    "rename_node": Case([node("Relu", "x", "y")], {"node": "{at}y", "to": "other"}),
+    "rename_tensor": Case([node("Relu", "x", "a"), node("Neg", "a", "y")], {"tensor": "{at}a", "to": "other"}),
+    "extract": Case(
+        [node("Relu", "x", "a"), node("Mul", "a k", "b2"), node("Neg", "b2", "y")],
+        {"inputs": ["{at}a"], "outputs": ["{at}b2"]},
+        same=False,
+    ),
+    "mark_output": Case([node("Relu", "x", "a"), node("Neg", "a", "y")], {"tensor": "{at}a"}, holders=("if", "loop")),
+    "convert_opset": Case([node("ReduceMean", "x", "m", axes=[3]), node("Add", "x m", "y")], {"version": 18}),
+    "dequantize_constants": Case([node("DequantizeLinear", "whole step", "d"), node("Add", "x d", "y")]),
+    "remove_qdq": Case(
+        [node("QuantizeLinear", "x step", "q"), node("DequantizeLinear", "q step", "d"), node("Relu", "d", "y")],
+        same=False,
+    ),
+    "symmetric_qdq": Case(
+        [
+            node("QuantizeLinear", "x step zero", "q"),
+            node("DequantizeLinear", "q step zero", "d"),
+            node("Relu", "d", "y"),
+        ],
+        same=False,
+    ),
+    "state_kernel_shape": Case([node("Conv", "x w", "y")]),
+    "strip_weights": Case([node("Mul", "x k", "y")], {"keep": 10}, holders=("if", "loop"), same=False),
+    "restore_weights": Case([node("Mul", "x k", "y")], {"source": "whole.onnx"}, holders=("if", "loop")),
+}
+
+
+def pieces(case: Case, holder: str) -> tuple[list[Any], list[Any]]:
+    """The nodes of a case and its weights, which are Constant nodes in a function."""
+    nodes, names = [], []
+    for op, inputs, output, attributes in case.nodes:
+        names += [name for name in inputs if name.removesuffix("_copy") in WEIGHTS]
+        nodes.append(helper.make_node(op, inputs, [output], output, **attributes))
+    weights = []
+    for name in dict.fromkeys(names):
+        array = np.asarray(WEIGHTS[name.removesuffix("_copy")])
+        weights.append(numpy_helper.from_array(array.astype(np.float32) if array.dtype == np.float64 else array, name))
+    if holder == "function":
+        nodes = [helper.make_node("Constant", [], [w.name], w.name, value=w) for w in weights] + nodes
+    return nodes, [] if holder == "function" else weights
+
+
+def held(case: Case, holder: str) -> Any:
+    """A model with a case inside of an If, a Loop or a local function; a Neg is around it."""
+    nodes, weights = pieces(case, holder)
+    value = helper.make_tensor_value_info
+    around = [helper.make_node("Neg", ["v"], ["n"], "front")]
+    if holder == "function":
+        opset = helper.make_opsetid("", case.opset)
+        function = helper.make_function("local", "Hold", ["x"], ["y"], nodes, [opset])
+        call = helper.make_node("Hold", ["n"], ["z"], "hold", domain="local")
+        options = {"functions": [function], "domains": ["local"]}
+        return model([*around, call], {"v": SHAPE}, {"z": SHAPE}, opset=case.opset, ir_version=10, **options)
+    out = [value("y", TensorProto.FLOAT, SHAPE)]
+    if holder == "if":
+        renamed = [
+            helper.make_node(n.op_type, ["n" if i == "x" else i for i in n.input], n.output, n.name) for n in nodes
+        ]
+        for new, old in zip(renamed, nodes, strict=True):
+            new.attribute.extend(old.attribute)
+        then = helper.make_graph(renamed, "t", [], out, weights)
+        other = [helper.make_node("Abs", ["n"], ["a"], "a"), helper.make_node("Abs", ["a"], ["u"], "u")]
+        otherwise = helper.make_graph(other, "e", [], [value("u", TensorProto.FLOAT, SHAPE)])
+        call = helper.make_node("If", ["cond"], ["z"], "hold", then_branch=then, else_branch=otherwise)
+        return model(
+            [*around, call],
+            {"v": SHAPE, "cond": (TensorProto.BOOL, [])},
+            {"z": SHAPE},
+            opset=case.opset,
+            ir_version=10,
+        )
+    keep = helper.make_node("Identity", ["go"], ["go_on"], "go_on")
+    scalars = [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, [])]
+    body = helper.make_graph(
+        [keep, *nodes],
+        "body",
+        [*scalars, value("x", TensorProto.FLOAT, SHAPE)],
+        [value("go_on", TensorProto.BOOL, []), *out],
+        weights,
+    )
+    times = numpy_helper.from_array(np.int64(2), "times")
+    call = helper.make_node("Loop", ["times", "", "n"], ["z"], "hold", body=body)
+    return model([*around, call], {"v": SHAPE}, {"z": SHAPE}, [times], opset=case.opset, ir_version=10)
+
+
+def arguments_at(case: Case, at: str) -> dict[str, Any]:
+    def placed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [placed(item) for item in value]
+        return value.replace("{at}", at) if isinstance(value, str) else value
+
+    return {name: placed(value) for name, value in case.arguments.items()}
+
+
+def content(made: Any, at: str) -> list[str]:
+    """What stands inside, in words."""
+    found = [f"{a} {n.op_type} {sorted(n.attributes)}" for a, n in made.nodes.items() if a.startswith(at)]
+    tensors = {str(v.name) for a, n in made.nodes.items() if a.startswith(at) for v in (*n.inputs, *n.outputs) if v}
+    return [*found, *sorted(tensors)]
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("name", EDITS)
+def test_every_edit_works_inside_or_says_why_not(name, holder, tmp_path):
+    case, at = CASES.get(name), HOLDERS[holder]
+    if case is None or holder not in case.holders:
+        word = "main graph" if case is None else "local function"
+        assert word in " ".join((EDITS[name].__doc__ or "").split()), (
+            f"{name} has neither a test inside of a {holder} nor a reason"
+        )
+        return
+    made = held(case, holder)
+    arguments = arguments_at(case, at)
+    if name == "restore_weights":
+        (tmp_path / "whole.onnx").write_bytes(made.to_bytes())
+        arguments["source"] = str(tmp_path / "whole.onnx")
+        made = edit_by_name("strip_weights", keep=10)(made).model
+    result = edit_by_name(name, **arguments)(made)
+    after = result.model
+    assert result.changed
+    if name == "restore_weights":
+        assert after.to_bytes() == (tmp_path / "whole.onnx").read_bytes()
+        return
+    if name == "strip_weights":
+        assert len(after.to_bytes()) < len(made.to_bytes()) - 300
+        return
+    if name == "extract":
+        assert [str(node.op_type) for node in after.nodes.values() if node.op_type != "Constant"] == ["Mul"]
+        a = RNG.normal(size=SHAPE).astype(np.float32)
+        np.testing.assert_array_equal(run(after, {after.inputs[0].name: a})[0], a * WEIGHTS["k"].astype(np.float32))
+        return
+    assert content(after, at) != content(made, at) or name == "mark_output"
+    outputs = [tensor.name for tensor in made.outputs]
+    for feeds in both_ways(made):
+        first, second = run(made, feeds, outputs), run(after, feeds, outputs)
+        if case.same:
+            np.testing.assert_allclose(second[0], first[0], atol=case.atol * np.abs(first[0]).max())
+        assert np.isfinite(second[0]).all()
+    wide = issubclass(EDITS[name], WideEdit)
+    assert not wide or not edit_by_name(name, **arguments)(after).changed or name == "split_bias"
+
+
+def both_ways(made: Any) -> list[dict[str, Any]]:
+    feeds = random_feeds(made)
+    return [feeds | {"cond": np.array(way)} for way in (True, False)] if "cond" in feeds else [feeds]
+
+
+WIDE = [name for name, kind in EDITS.items() if issubclass(kind, WideEdit)]
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_only_keeps_an_edit_to_what_it_names(name, tmp_path):
+    """The same case twice in one model: the edit is done at the first, and the second stays as it was."""
+    case = CASES[name]
+    nodes, weights = pieces(case, "twice")
+    halves = []
+    for half, (start, end) in {"one": ("x0", "x1"), "two": ("x1", "x2")}.items():
+        rename = {"x": start, "y": end}
+        for one in nodes:
+            inputs = [rename.get(i, f"{half}/{i}") for i in one.input]
+            made = helper.make_node(one.op_type, inputs, [rename.get(o, f"{half}/{o}") for o in one.output])
+            made.name = f"{half}/{one.name}"
+            made.attribute.extend(one.attribute)
+            halves.append(made)
+    copies = []
+    for half in ("one", "two"):
+        for tensor in weights:
+            copy = type(tensor)()
+            copy.CopyFrom(tensor)
+            copy.name = f"{half}/{tensor.name}"
+            copies.append(copy)
+    if name == "remove_dead":
+        halves.append(helper.make_node("Relu", ["two/dead"], ["two/deader"], "two/deader"))
+    made = model(halves, {"x0": SHAPE}, {"x2": SHAPE}, copies, opset=case.opset, ir_version=10)
+    arguments = dict(case.arguments)
+    if name == "restore_weights":
+        (tmp_path / "whole.onnx").write_bytes(made.to_bytes())
+        arguments["source"] = str(tmp_path / "whole.onnx")
+        made = edit_by_name("strip_weights", keep=10)(made).model
+    whole = edit_by_name(name, **arguments)(made).model
+    there = edit_by_name(name, only=pick("scope", "two"), **arguments)
+    assert there.only == "scope:two"
+    part = there(made).model
+    assert stored(part, "one") == stored(made, "one")
+    assert stored(part, "two") != stored(made, "two")
+    assert stored(whole, "one") != stored(made, "one")
+    if name not in ("strip_weights", "restore_weights") and case.same:
+        assert_same(made, part, atol=1e-6)
+    with pytest.raises(SelectorError, match=r"matches nothing.*Did you mean scope:one"):
+        edit_by_name(name, only="scope:onee", **arguments)(made)
+    # It is a line of the recipe, and absent from it where it was not given.
+    recipe = Recipe(model=ModelReference(file="m.onnx", sha256="0")).with_step(there)
+    assert "only: scope:two" in recipe.to_yaml()
+    assert "only:" not in Recipe(model=recipe.model).with_step(edit_by_name(name, **arguments)).to_yaml()
+
+
+def stored(made: Any, half: str) -> list[Any]:
+    """All that is said of one half of a model."""
+    found: list[Any] = []
+    for address, one in made.nodes.items():
+        if address.startswith(half):
+            found.append((address, one.op_type, sorted(one.attributes), [str(v and v.name) for v in one.inputs]))
+    return found + [
+        (name, is_stripped(value.const_value)) for name, value in made.initializers.items() if name.startswith(half)
+    ]
+
+
+def test_what_is_picked_is_what_an_offered_edit_acts_on():
+    case = CASES["remove_noops"]
+    made = held(Case([*case.nodes[:1], node("Identity", "a", "b2"), node("Relu", "b2", "y")]), "if")
+    offered = next(edit for edit in applicable(made, ["hold/then/a"]) if edit.do == "remove_noops")
+    assert offered.only == "name:hold/then/a"
+    assert {"hold/then/b2"} == {a for a, n in offered(made).model.nodes.items() if n.op_type == "Identity"}
+
+
+def test_extract_takes_along_what_a_branch_reads_from_around_it():
+    made = held(CASES["extract"], "if")
+    part = edit_by_name("extract", inputs=[], outputs=["hold/then/b2"])(made).model
+    assert [str(tensor) for tensor in part.inputs] == ["n float[1x4x5x5]"]
+    assert [node.op_type for node in part.nodes.values()] == ["Relu", "Mul"]
+    n = RNG.normal(size=SHAPE).astype(np.float32)
+    expected = np.maximum(n, 0) * WEIGHTS["k"].astype(np.float32)
+    np.testing.assert_array_equal(run(part, {"n": n})[0], expected)
+
+
+def test_extract_of_a_body_wants_its_inputs_named():
+    made = held(CASES["extract"], "loop")
+    part = edit_by_name("extract", inputs=["hold/body/x"], outputs=["hold/body/y"])(made).model
+    assert [tensor.name for tensor in part.inputs] == ["x"]
+    with pytest.raises(EditError, match="Name every input it needs"):
+        edit_by_name("extract", inputs=[], outputs=["hold/body/y"])(made)
+    with pytest.raises(EditError, match="lie in different graphs"):
+        edit_by_name("extract", inputs=["v"], outputs=["n", "hold/body/y"])(made)
+
+
+def test_extract_from_a_function_needs_calls_that_agree():
+    made = held(CASES["extract"], "function")
+    assert str(tensor_at(made, "function(local:Hold)/a")) == "function(local:Hold)/a float[1x4x5x5]"
+    proto = made.proto
+    proto.graph.node.append(helper.make_node("Hold", ["other"], ["z2"], "hold2", domain="local"))
+    proto.graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [1, 4]))
+    proto.graph.output.append(helper.make_tensor_value_info("z2", TensorProto.FLOAT, None))
+    from workbench.graph.load import from_proto
+
+    torn = from_proto(proto)
+    with pytest.raises(EditError, match="its shape or element type is unknown"):
+        edit_by_name("extract", **arguments_at(CASES["extract"], HOLDERS["function"]))(torn)
+
+
+def test_a_bodys_tensor_comes_out_stacked():
+    made = held(CASES["mark_output"], "loop")
+    after = edit_by_name("mark_output", tensor="hold/body/a")(made).model
+    assert after.outputs[1].name == "hold/a"
+    assert after.outputs[1].shape[1:] == tuple(SHAPE)
+    feeds = random_feeds(made)
+    z, a = run(after, feeds)
+    first = np.maximum(-feeds["v"], 0)
+    np.testing.assert_array_equal(a, [first, np.maximum(-first, 0)])
+    np.testing.assert_array_equal(z, run(made, feeds)[0])
+
+
+def test_a_branchs_tensor_needs_a_partner():
+    made = held(CASES["mark_output"], "if")
+    after = edit_by_name("mark_output", tensor="hold/then/a")(made).model
+    v = RNG.normal(size=SHAPE).astype(np.float32)
+    for way, expected in ((True, np.maximum(-v, 0)), (False, np.abs(v))):
+        np.testing.assert_array_equal(run(after, {"v": v, "cond": np.array(way)})[1], expected)
+    lone = held(Case([node("Relu", "x", "lonely"), node("Neg", "lonely", "y")]), "if")
+    with pytest.raises(EditError, match=r"the other branch makes no FLOAT tensor.*otherwise='hold/else/\.\.\.'"):
+        edit_by_name("mark_output", tensor="hold/then/lonely")(lone)
+    named = edit_by_name("mark_output", tensor="hold/then/lonely", otherwise="hold/else/u")(lone).model
+    assert [tensor.name for tensor in named.outputs] == ["z", "hold/lonely"]
+    other = held(Case([node("Cast", "x", "a", to=TensorProto.FLOAT16), node("Neg", "x", "y")]), "if")
+    with pytest.raises(EditError, match="is not like it"):
+        edit_by_name("mark_output", tensor="hold/then/a")(other)
+
+
+def test_a_functions_tensor_is_no_output():
+    made = held(CASES["mark_output"], "function")
+    with pytest.raises(EditError, match="each call has its own"):
+        edit_by_name("mark_output", tensor="function(local:Hold)/a")(made)
+
+
+def test_real_subgraphs(shared):
+    """Silero VAD holds its network in branches of an If, with more Ifs in them."""
+    from workbench.graph.load import load_model
+
+    made = load_model(shared / "models/silero_vad_16k_op15/model.onnx")
+    inner = [a for a, n in made.nodes.items() if n.op_type == "Conv" and "/" in a]
+    assert inner
+    for address in inner[:2]:
+        offered = next(edit for edit in applicable(made, [address]) if edit.do == "extract")
+        assert [node.op_type for node in offered(made).model.nodes.values()] == ["Conv"]

@@ -1,0 +1,129 @@
+"""Where a subgraph or local function hangs in its model, and what is known of the tensors in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+import onnx_ir as ir
+
+from workbench.graph.model import Tensor, graphs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workbench.graph.model import Model
+
+__all__ = ["Place", "called", "captured", "place_of", "state", "tensor_at"]
+
+
+class Place(NamedTuple):
+    """A graph of a model.
+
+    Parameters
+    ----------
+    prefix
+        Its address prefix; empty for the main graph.
+    part
+        The graph.
+    holder
+        The node that holds it; ``None`` for the main graph and for a local function.
+    """
+
+    prefix: str
+    part: ir.Graph
+    holder: ir.Node | None
+
+    @property
+    def function(self) -> bool:
+        """Whether it is the graph of a local function."""
+        return self.holder is None and bool(self.prefix)
+
+
+def place_of(graph: ir.Model, part: object) -> Place:
+    """Return where a graph is in its model."""
+    holders = {
+        inner: node
+        for _, outer in graphs_of(graph)
+        for node in outer
+        for a in node.attributes.values()
+        for inner in _in(a)
+    }
+    return next(Place(prefix, found, holders.get(found)) for prefix, found in graphs_of(graph) if found is part)
+
+
+def _in(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
+    if attribute.is_ref() or not attribute.type.name.startswith("GRAPH"):
+        return ()
+    return (attribute.as_graph(),) if attribute.type.name == "GRAPH" else tuple(attribute.as_graphs())
+
+
+def captured(part: ir.Graph, outputs: list[ir.Value], inputs: list[ir.Value]) -> tuple[list[ir.Node], list[ir.Value]]:
+    """Return the nodes of a graph that make `outputs` of `inputs`, and what they read from around the graph."""
+    nested = {inner for node in part.all_nodes() for a in node.attributes.values() for inner in _in(a)}
+    nodes: dict[ir.Node, None] = {}
+    outer: dict[ir.Value, None] = {}
+    waiting = list(outputs)
+    while waiting:
+        value = waiting.pop()
+        maker = value.producer()
+        if value in inputs or value.graph in nested:
+            continue
+        if value.graph is not part:
+            outer[value] = None
+        elif maker is not None and maker not in nodes:
+            nodes[maker] = None
+            waiting.extend(_reads(maker))
+    return list(nodes), list(outer)
+
+
+def _reads(node: ir.Node) -> Iterator[ir.Value]:
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        for graph in _in(attribute):
+            yield from graph.outputs
+            for inner in graph:
+                yield from _reads(inner)
+
+
+def tensor_at(model: Model, address: str) -> Tensor:
+    """Return what is known of a tensor of any graph; in a local function, what all its calls agree on."""
+    for function in model.ir_model.functions.values():
+        prefix = f"function({function.domain}:{function.name})/"
+        if address.startswith(prefix):
+            known = called(model, function).tensor(address.removeprefix(prefix))
+            return Tensor(address, known.shape, known.dtype)
+    return model.tensor(address)
+
+
+def called(model: Model, function: ir.Function) -> Model:
+    """Return a model of a local function alone, its inputs shaped as the calls have them."""
+    known_of = _CALLED.setdefault(model, {})
+    if function.identifier() in known_of:
+        return known_of[function.identifier()]
+    calls = [node for node in model.nodes.values() if node.op_identifier() == function.identifier()]
+    graph = function.graph.clone()
+    for at, value in enumerate(graph.inputs):
+        given = [call.inputs[at] for call in calls if at < len(call.inputs)]
+        known = {(t.shape, t.dtype) for v in given if v is not None for t in [model.tensor(model.index.tensor(v))]}
+        if len(known) == 1 and len(given) == len(calls):
+            shape, dtype = next(iter(known))
+            value.shape = None if shape is None else ir.Shape(shape)
+            value.type = None if dtype is None else ir.TensorType(ir.DataType[dtype])
+    graph.opset_imports.update(function.opset_imports)
+    functions = [f for f in model.ir_model.functions.values() if f is not function]
+    known_of[function.identifier()] = model.replaced(
+        ir.Model(graph, ir_version=model.ir_model.ir_version, functions=[f.clone() for f in functions])
+    )
+    return known_of[function.identifier()]
+
+
+_CALLED: WeakKeyDictionary[Model, dict[ir.OperatorIdentifier, Model]] = WeakKeyDictionary()
+
+
+def state(value: ir.Value, tensor: Tensor) -> None:
+    """Write down on a value what inference knows of it, as inputs and outputs need."""
+    if tensor.dtype is not None:
+        value.type = ir.TensorType(ir.DataType[tensor.dtype])
+    if tensor.shape is not None:
+        value.shape = ir.Shape(tensor.shape)
