@@ -47,7 +47,8 @@ MOST_BYTES = 512 << 20
 MOST_MACS = 10_000_000_000
 """Up to this size a model is run without being asked to: a second or two on a laptop's processor."""
 
-_FREE_LENGTHS = (16, 64)
+_FREE_LENGTHS = (16, 64, 512)
+"""Tried one after the other: some models cannot take a short sequence or a small image."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +141,19 @@ def equivalence(
             fix="Compare models of one interface.",
         )
     wanted = list(dict.fromkeys([*common.values(), *(was for was in read.values() if was not in feeds)]))
-    old = _first_run(before, wanted, feeds, key=None if inputs is not None else (seed, free))
+    key = (
+        None if inputs is not None else (seed, *((name, array.dtype.str, array.shape) for name, array in feeds.items()))
+    )
+    old = _kept_run(before, wanted, feeds, key)
     given = {name: step.fed(name, feeds[was] if was in feeds else old[was]) for name, was in read.items()}
-    new = Session(after, outputs=list(common)).run(given)
+    for tensor in _inputs(after):
+        _fits(given[tensor.name], tensor)
+    same = given.keys() == feeds.keys() and all(given[name] is array for name, array in feeds.items())
+    new = _kept_run(after, list(common), given, key if same else None)
     pairs = {name: (old[was], new[name]) for name, was in common.items()}
     found = Equivalence(
         {name: _error(*pair) for name, pair in pairs.items()},
-        "the inputs given" if inputs is not None else f"random inputs, seed {seed}",
+        "the inputs given" if inputs is not None else f"random inputs, seed {seed}" + _told(before, free),
         min((_sqnr(*pair) for pair in pairs.values()), default=math.inf),
         _tolerance(before),
         tuple(name for name, (array, _) in pairs.items() if not _finite(array).size),
@@ -180,16 +187,15 @@ def checked(edit: Edit, before: Model, after: Model, check: bool | Arrays | None
     """
     if check is False:
         return Unchecked("check=False was given")
-    reason = edit.unchecked(before) or (too_costly(before) if check is None else None)
-    if reason is not None:
+    if (reason := edit.unchecked(before)) is not None:
         return Unchecked(reason)
-    if check is None:
-        try:
-            found = _on_random_inputs(edit, before, after)
-        except BackendError as error:
-            return Unchecked(f"{error.what} ({error.where or 'on random inputs'})")
+    if isinstance(check, bool) or check is None:
+        tried = _on_random_inputs(edit, before, after, asked=check is True)
+        if isinstance(tried, Unchecked):
+            return tried
+        found = tried
     else:
-        found = equivalence(before, after, None if check is True else check, edit=edit)
+        found = equivalence(before, after, check, edit=edit)
     if len(found.empty) == len(found.errors) and found.worst[1] == 0.0:
         return Unchecked(f"{found.inputs}: no output has a finite value to compare")
     if not found.holds():
@@ -202,10 +208,11 @@ def checked(edit: Edit, before: Model, after: Model, check: bool | Arrays | None
     return found
 
 
-def too_costly(model: Model) -> str | None:
+def too_costly(model: Model, free: int = _FREE_LENGTHS[0]) -> str | None:
     """Return why a model is not run without being asked to; ``None`` where it is small enough.
 
-    Bounds are `MOST_NODES`, `MOST_BYTES` of weights and `MOST_MACS`, as far as they are known.
+    Bounds are `MOST_NODES`, `MOST_BYTES` of weights and `MOST_MACS`, as far as they are known; `free` as for
+    `random_inputs`.
     """
     ask = "it is checked with check=True"
     if len(model.nodes) > MOST_NODES:
@@ -213,7 +220,7 @@ def too_costly(model: Model) -> str | None:
     size = sum(value.const_value.nbytes for value in model.initializers.values() if value.const_value is not None)
     if size > MOST_BYTES:
         return f"its weights are {size >> 20} MiB, over {MOST_BYTES >> 20}; {ask}"
-    macs, _ = total(model, costs(model, _lengths(_inputs(model), (), _FREE_LENGTHS[0])))
+    macs, _ = total(model, costs(model, _lengths(_inputs(model), (), free)))
     return f"one run takes {macs / 1e9:.0f} GMACs, over {MOST_MACS / 1e9:.0f}; {ask}" if macs > MOST_MACS else None
 
 
@@ -279,18 +286,38 @@ def _lengths(inputs: Iterable[Tensor], others: Iterable[Tensor], free: int) -> d
     return lengths
 
 
-def _on_random_inputs(edit: Edit, before: Model, after: Model) -> Equivalence:
+def _on_random_inputs(edit: Edit, before: Model, after: Model, *, asked: bool) -> Equivalence | Unchecked:
     """Compare on random inputs, with longer free axes where the model cannot work with short ones."""
-    try:
-        return equivalence(before, after, edit=edit, free=_FREE_LENGTHS[0])
-    except BackendError:
-        if all(isinstance(axis, int) for tensor in _inputs(before) for axis in (tensor.shape or ())[1:]):
-            raise
-        return equivalence(before, after, edit=edit, free=_FREE_LENGTHS[1])
+    refused: BackendError | None = None
+    for free in _FREE_LENGTHS if _has_free_axes(before) else _FREE_LENGTHS[:1]:
+        reason = None if asked else too_costly(before, free)
+        if reason is not None:
+            return Unchecked(reason)
+        try:
+            return equivalence(before, after, edit=edit, free=free)
+        except BackendError as error:
+            refused = refused or error
+    if refused is None or asked:
+        raise refused or BackendError("there are no inputs to make")
+    return Unchecked(f"{refused.what} ({refused.where or 'on random inputs'})")
 
 
-def _first_run(model: Model, outputs: list[str], feeds: Arrays, *, key: tuple[int, int] | None) -> Arrays:
-    """Run the model before an edit; on random inputs what it gave is kept for the next edit's check."""
+def _has_free_axes(model: Model) -> bool:
+    return any(not isinstance(length, int) for tensor in _inputs(model) for length in (tensor.shape or ())[1:])
+
+
+def _told(model: Model, free: int) -> str:
+    return f", free axes {free} long" if _has_free_axes(model) else ""
+
+
+def _fits(array: npt.NDArray[Any], tensor: Tensor) -> None:
+    for have, wanted in zip(array.shape, tensor.shape or array.shape, strict=False):
+        if isinstance(wanted, int) and wanted != have:
+            raise BackendError(f"input {tensor.name!r} has an axis of {have} before and of {wanted} after it")
+
+
+def _kept_run(model: Model, outputs: list[str], feeds: Arrays, key: object | None) -> Arrays:
+    """Run a model; on random inputs what the newest one gave is kept, for the next edit's check starts from it."""
     known = _RAN.get(model)
     if key is not None and known is not None and known[0] == key and set(outputs) <= known[1].keys():
         return known[1]
@@ -301,7 +328,7 @@ def _first_run(model: Model, outputs: list[str], feeds: Arrays, *, key: tuple[in
     return results
 
 
-_RAN: WeakKeyDictionary[Model, tuple[tuple[int, int], Arrays]] = WeakKeyDictionary()
+_RAN: WeakKeyDictionary[Model, tuple[object, Arrays]] = WeakKeyDictionary()
 
 
 def _tolerance(model: Model) -> float:

@@ -32,8 +32,8 @@ class Fuse(WideEdit):
     """Fuse the nodes that spell out a function into the one operator that is it.
 
     ``silu`` becomes ONNX's Swish, which operator set 24 brought. Where the model's set is older the edit is refused and
-    names the conversion, a step of its own that the recipe then shows. TensorRT fuses Sigmoid and Mul by itself, and a
-    parser of before 2026 knows no Swish: for TensorRT leave SiLU spelled out, or expand it again.
+    names the conversion, a step of its own that the recipe then shows. TensorRT-RTX 1.7 takes Swish; TensorRT 8.6 is
+    older than that operator set, so leave SiLU spelled out for it: compilers fuse Sigmoid and Mul by themselves.
 
     Parameters
     ----------
