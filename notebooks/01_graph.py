@@ -212,9 +212,7 @@ assert (len(wb.recipe.steps), len(wb.model.nodes)) == (steps, nodes)
 # The recipe is the model's fingerprint and the steps. Replayed, it makes the same bytes, on another machine too.
 
 # %%
-from workbench.files import write_bytes
-
-write_bytes(OUT / "repaired.onnx", wb.model.to_bytes())
+wb.model.save(OUT / "repaired.onnx")  # over 2 GB, or with external=True, the weights lie in repaired.onnx.data
 recipe = wb.recipe.save(OUT / "recipe.yaml")
 print(recipe.read_text())
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from workbench.errors import BackendError
-from workbench.files import write_bytes
 
 if TYPE_CHECKING:
     from workbench.backends.protocol import LayerType
@@ -237,7 +236,7 @@ def check(
     else:
         click.echo("\n".join(str(verdict) for verdict in verdicts))
     if out is not None:
-        written = (write_bytes(out, wb.model.to_bytes()), wb.recipe.save(out.with_suffix(".recipe.yaml")))
+        written = (*wb.model.save(out), wb.recipe.save(out.with_suffix(".recipe.yaml")))
         for path in written:
             click.echo(f"wrote {path}", err=as_json)
     return 0 if all(verdict.accepted for verdict in verdicts) else EXIT_REFUSED

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from workbench.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
-__all__ = ["prepare_folder", "write_bytes", "write_text"]
+__all__ = ["moved_into", "prepare_folder", "write_bytes", "write_text"]
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -28,22 +28,31 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
         The disk is full, or the folder cannot be written to.
     """
     path = Path(path)
-    temporary: Path | None = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # A temporary file is private to its owner; a result is not.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        raise OutputError(_said(error), where=path, fix=_advice(error)) from error
+    with moved_into(path) as temporary:
+        temporary.write_bytes(content)
     return path
+
+
+@contextlib.contextmanager
+def moved_into(path: Path) -> Iterator[Path]:
+    """Give the path of a file to write; once written it takes the place of `path`, all of it or not at all.
+
+    The file is of the same name, in a folder of its own beside `path`.
+
+    Raises
+    ------
+    OutputError
+        The disk is full, or the folder cannot be written to.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            temporary = Path(folder, path.name)
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    except OSError as error:
+        raise OutputError(_said(error), where=path, fix=_advice(error)) from error
 
 
 def write_text(path: str | os.PathLike[str], content: str) -> Path:
@@ -81,12 +90,6 @@ def prepare_folder(folder: str | os.PathLike[str], names: Collection[str]) -> Pa
             fix="Choose an empty or new folder; nothing was written.",
         )
     return folder
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _said(error: OSError) -> str:

@@ -188,6 +188,14 @@ def test_image_layout_gray_and_size(images):
         open_samples(images, model)
 
 
+def test_images_with_other_channels_are_told_what_images_can_do(images):
+    model = identity([1, 1, 2, 5])
+    samples = open_samples(images, model)
+    with pytest.raises(SamplesError, match=r"Say in the preprocessing.*color=GRAY") as caught:
+        list(feeds(first_samples(samples, 1), model))
+    assert "npz" not in str(caught.value)
+
+
 def test_an_unreadable_image_is_named(images):
     (images / "1.png").write_bytes(b"broken")
     with pytest.raises(SamplesError, match=r"1\.png: not a readable image"):

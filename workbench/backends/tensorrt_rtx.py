@@ -12,6 +12,7 @@ from workbench.backends.child import Child, Outcome, run
 from workbench.backends.protocol import BuildOptions, Capabilities
 from workbench.backends.workspace import with_workspace
 from workbench.errors import BackendError
+from workbench.graph.save import save_model
 
 if TYPE_CHECKING:
     from workbench.graph.model import Model
@@ -90,12 +91,4 @@ def compile_for(
 
 def write_model(model: Model, folder: Path) -> Path:
     """Write a model as TensorRT reads it: one file where it fits, else with its weights beside it."""
-    import onnx_ir as ir
-
-    path = folder / "model.onnx"
-    weights = sum(value.const_value.nbytes for value in model.initializers.values() if value.const_value is not None)
-    if weights < ONE_FILE_LIMIT // 2:
-        path.write_bytes(model.to_bytes())
-    else:
-        ir.save(model.thaw(), path, external_data="model.weights")
-    return path
+    return save_model(model, folder / "model.onnx", limit=ONE_FILE_LIMIT // 2)[0]

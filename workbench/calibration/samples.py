@@ -41,6 +41,11 @@ class Samples(ABC):
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the data as stored, and of how it is turned into inputs."""
 
+    @property
+    def reshaping(self) -> str:
+        """What to do where a sample has not the shape that the model wants."""
+        return "Reshape it; an .npz holds one array an input whose first axis counts samples."
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return what a recipe keeps of the samples, so that a person finds them again."""
@@ -96,7 +101,7 @@ def feeds(samples: Samples, model: Model, *, batch: int = 1) -> Iterator[Feed]:
     pending: list[Sample] = []
     first, size = 0, batch
     for position, sample in enumerate(samples):
-        checked = _check(sample, model, position)
+        checked = _check(sample, model, position, samples.reshaping)
         whole, size = _grouping(checked, model, position, batch)
         if pending and (whole or _shapes(checked) != _shapes(pending[0])):
             yield _stack(pending, first, model, size)
@@ -121,6 +126,10 @@ class _Head(Samples):
         self._samples = samples
         self._count = min(count, len(samples))
 
+    @property
+    def reshaping(self) -> str:
+        return self._samples.reshaping
+
     def __iter__(self) -> Iterator[Sample]:
         for _, sample in zip(range(self._count), self._samples, strict=False):
             yield sample
@@ -136,7 +145,7 @@ class _Head(Samples):
         return {**self._samples.describe(), "first": self._count}
 
 
-def _check(sample: Sample, model: Model, index: int) -> Sample:
+def _check(sample: Sample, model: Model, index: int, reshaping: str) -> Sample:
     """Bind a sample to the model's inputs and refuse what does not fit."""
     inputs = {tensor.name: tensor for tensor in model.inputs}
     if set(sample) == {ONLY_INPUT}:
@@ -156,11 +165,11 @@ def _check(sample: Sample, model: Model, index: int) -> Sample:
             wrong, where=f"sample {index}", fix=f"The model's inputs are: {', '.join(str(t) for t in model.inputs)}."
         )
     for name, array in sample.items():
-        _check_array(array, inputs[name], index)
+        _check_array(array, inputs[name], index, reshaping)
     return sample
 
 
-def _check_array(array: Array, tensor: Tensor, index: int) -> None:
+def _check_array(array: Array, tensor: Tensor, index: int, reshaping: str) -> None:
     where = f"sample {index}, input {tensor.name!r}"
     wanted = tensor.numpy_dtype
     if wanted is not None and array.dtype != wanted:
@@ -177,7 +186,7 @@ def _check_array(array: Array, tensor: Tensor, index: int) -> None:
             raise SamplesError(
                 f"shape {list(array.shape)}, the model wants {_axes(shape[1:])} (one sample) or {_axes(shape)}",
                 where=where,
-                fix="Reshape it; an .npz holds one array an input whose first axis counts samples.",
+                fix=reshaping,
             )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = np.argwhere(~np.isfinite(array))[0]

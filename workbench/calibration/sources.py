@@ -311,6 +311,10 @@ class _Images(Samples):
             digest.update(f"\0{path.name}\0{_file_hash(path)}".encode())
         return digest.hexdigest()
 
+    @property
+    def reshaping(self) -> str:
+        return "Say in the preprocessing how an image becomes an input: color=GRAY or RGB, layout=CHW or HWC, size=HxW."
+
     def describe(self) -> dict[str, Any]:
         preprocessing = self._preprocessing.model_dump(mode="json")
         return {"kind": "images", "path": str(self._folder), "preprocessing": preprocessing}

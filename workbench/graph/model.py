@@ -15,6 +15,7 @@ import onnx_ir as ir
 from workbench.errors import ModelError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
@@ -242,9 +243,18 @@ class Model:
             raise ModelError(
                 "over 2 GB, which one ONNX file cannot hold",
                 where=self.name,
-                fix="Keep its weights in external data files.",
+                fix="Save it with its weights beside it: model.save(path).",
             )
         return proto.SerializeToString(deterministic=True)
+
+    def save(self, path: str | os.PathLike[str], *, external: bool | None = None) -> tuple[Path, ...]:
+        """Write the model, with its weights in a file beside it where one cannot hold them, or where asked for.
+
+        See `workbench.graph.save.save_model`.
+        """
+        from workbench.graph.save import save_model
+
+        return save_model(self, path, external=external)
 
     @cached_property
     def digest(self) -> str:

@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
 from workbench.graph.edits.fold_constants import FoldConstants
-from workbench.graph.load import load_model
+from workbench.graph.load import from_proto, load_model
 
 REAL = [
     "ultraface_rfb320",
@@ -126,6 +126,12 @@ def test_batch_norm_stays_where_the_layer_is_read_twice():
     assert not FoldBatchNorm()(before).changed
 
 
+def test_batch_norm_in_training_mode_stays():
+    proto = layer_and_norm("Conv", [1, 2, 3, 3], (2, 2, 1, 1), 2, 4, bias=False).proto
+    proto.graph.node[1].attribute.append(helper.make_attribute("training_mode", 1))
+    assert not FoldBatchNorm()(from_proto(proto)).changed
+
+
 def test_batch_norm_of_real_models(shared):
     for name, left in (("ultraface_rfb320", 0), ("gtcrn_simple", 0)):
         before = load_model(shared / "models" / name / "model.onnx")
@@ -136,8 +142,6 @@ def test_batch_norm_of_real_models(shared):
 
 def test_edits_keep_documentation_and_metadata():
     from onnx import load_from_string
-
-    from workbench.graph.load import from_proto
 
     made = layer_and_norm("Conv", [1, 2, 3, 3], (2, 2, 1, 1), 2, 4, bias=False).proto
     made.doc_string = "about it"

@@ -126,6 +126,86 @@ def test_no_fusion_with_other_numbers():
     assert not Fuse(pattern="gelu")(made).changed
 
 
+def spelled(axes, shape, scale, opset=17, keepdims=1):
+    """A layer normalization over some axes, spelled out, with a scale and a bias of a shape."""
+    reduced = {} if opset >= 18 else {"axes": axes}
+    more = ["axes"] if opset >= 18 else []
+    return model(
+        [
+            helper.make_node("ReduceMean", ["x", *more], ["m"], "m", keepdims=keepdims, **reduced),
+            helper.make_node("Sub", ["x", "m"], ["d"], "d"),
+            helper.make_node("Mul", ["d", "d"], ["s"], "s"),
+            helper.make_node("ReduceMean", ["s", *more], ["v"], "v", keepdims=keepdims, **reduced),
+            helper.make_node("Add", ["v", "eps"], ["e"], "e"),
+            helper.make_node("Sqrt", ["e"], ["r"], "r"),
+            helper.make_node("Div", ["d", "r"], ["n"], "n"),
+            helper.make_node("Mul", ["n", "scale"], ["w"], "w"),
+            helper.make_node("Add", ["w", "bias"], ["y"], "y"),
+        ],
+        {"x": shape},
+        {"y": shape},
+        [weight("scale", *scale), weight("bias", *scale), constant("eps", 1e-3, "float32"), constant("axes", axes)],
+        opset=opset,
+        ir_version=10,
+    )
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+@pytest.mark.parametrize(
+    ("axes", "shape", "scale", "axis"),
+    [
+        ([-1], [2, 3, 8], [8], -1),
+        ([2], [2, 3, 8], [8], -1),
+        ([-2, -1], [2, 3, 8], [3, 8], -2),
+        ([-1, -2], [2, 3, 8], [1, 3, 8], -2),
+        ([1, 2], [2, 3, 8], [8], -2),
+        ([1, 2, 3], ["N", 3, 4, 5], [3, 1, 1], -3),
+        ([-1], ["N", "T", 8], [], -1),
+    ],
+)
+def test_layer_norm_over_any_last_axes(axes, shape, scale, axis, opset):
+    made = spelled(axes, shape, scale, opset)
+    fused = Fuse(pattern="layer_norm")(made).model
+    assert ops(fused) == ["LayerNormalization"]
+    assert fused.nodes["y"].attributes["axis"].as_int() == axis
+    assert_same(made, fused, atol=3e-6)
+    # Out again, counted from the front as exporters do.
+    front = fused.thaw()
+    node = next(iter(front.graph))
+    node.attributes.add(type(node.attributes["axis"])("axis", node.attributes["axis"].type, axis + len(shape)))
+    plain = Expand(pattern="layer_norm")(fused.replaced(front)).model
+    assert "LayerNormalization" not in ops(plain)
+    assert_same(made, plain, atol=3e-6)
+    again = Fuse(pattern="layer_norm")(plain).model
+    assert ops(again) == ["LayerNormalization"]
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "scale", "keepdims"),
+    [
+        ([1], [2, 3, 8], [8], 1),  # not the last
+        ([-3, -1], [2, 3, 8], [8], 1),  # a gap
+        ([-1], [8, 8], [8], 0),  # it subtracts along another axis
+        ([-1], [2, 3, 8], [3, 8], 1),  # the scale spans more than what is normalized
+        ([-1], ["N", "T", "C"], [], 1),  # one number for a length that nobody knows
+    ],
+)
+def test_what_only_looks_like_a_layer_norm_stays(axes, shape, scale, keepdims):
+    assert not Fuse(pattern="layer_norm")(spelled(axes, shape, scale, keepdims=keepdims)).changed
+
+
+@pytest.mark.skipif(onnx.defs.onnx_opset_version() < 24, reason="this onnx package does not know Swish yet")
+def test_silu_names_the_conversion_it_needs():
+    made = model(
+        [helper.make_node("Sigmoid", ["x"], ["s"], "s"), helper.make_node("Mul", ["s", "x"], ["y"], "m")],
+        {"x": [2, 3]},
+        {"y": [2, 3]},
+    )
+    with pytest.raises(EditError, match=r"wb\.edit\('convert_opset', version=24\)"):
+        Fuse(pattern="silu")(made)
+    assert ops(Fuse(pattern="silu")(ConvertOpset(version=24)(made).model).model) == ["Swish"]
+
+
 def test_an_old_operator_set_is_refused_with_what_to_do():
     made = expanded("layer_norm", 17)
     with pytest.raises(EditError, match=r"Convert it first: wb\.edit\('convert_opset', version=20\)"):

@@ -1,0 +1,182 @@
+"""Models are written whole, in one file or two, and read again as the same model."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import onnx
+import pytest
+from models import assert_same, constant, model, random_feeds, run, weight
+from onnx import TensorProto, helper
+
+from workbench.errors import ModelError, OutputError
+from workbench.graph.edits.registry import edit_by_name
+from workbench.graph.load import load_model
+from workbench.graph.save import save_model
+
+
+@pytest.fixture
+def made():
+    """A model with two large weights and a shape."""
+    return model(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["a"], "one"),
+            helper.make_node("MatMul", ["a", "v"], ["b"], "two"),
+            helper.make_node("Reshape", ["b", "shape"], ["y"], "three"),
+        ],
+        {"x": ["N", 32]},
+        {"y": [None, 4, 8]},
+        [weight("w", 32, 64), weight("v", 64, 32), constant("shape", [0, 4, 8])],
+    )
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_one_file_where_it_fits_and_two_where_not(made, tmp_path):
+    assert save_model(made, tmp_path / "m.onnx") == (tmp_path / "m.onnx",)
+    assert (tmp_path / "m.onnx").read_bytes() == made.to_bytes()
+    size = len(made.to_bytes())
+    assert len(save_model(made, tmp_path / "fits.onnx", limit=size + 1000)) == 1
+    written = save_model(made, tmp_path / "big.onnx", limit=size - 1)
+    assert [path.name for path in written] == ["big.onnx", "big.onnx.data"]
+    again = load_model(tmp_path / "big.onnx")
+    assert again.digest == made.digest
+    assert_same(made, again)
+    np.testing.assert_array_equal(run(tmp_path / "big.onnx", feeds := random_feeds(made))[0], run(made, feeds)[0])
+    assert names(tmp_path) == ["big.onnx", "big.onnx.data", "fits.onnx", "m.onnx"]
+
+
+def test_on_request_deterministic_relative_and_small_weights_inside(made, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        made.save(tmp_path / folder / "m.onnx", external=True)
+    for name in ("m.onnx", "m.onnx.data"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    proto = onnx.load(tmp_path / "one/m.onnx", load_external_data=False)
+    told = {t.name: {e.key: e.value for e in t.external_data} for t in proto.graph.initializer}
+    assert told["shape"] == {}
+    assert {entry["location"] for name, entry in told.items() if name != "shape"} == {"m.onnx.data"}
+    assert (tmp_path / "one/m.onnx.data").stat().st_size == 4 * 2 * 32 * 64
+    onnx.checker.check_model(str(tmp_path / "one/m.onnx"))
+    # The two move together.
+    (tmp_path / "one").rename(tmp_path / "three")
+    assert load_model(tmp_path / "three/m.onnx").digest == made.digest
+
+
+def test_from_external_data_to_external_data_and_back(made, tmp_path):
+    made.save(tmp_path / "a.onnx", external=True)
+    loaded = load_model(tmp_path / "a.onnx")
+    edited = edit_by_name("rename_node", node="one", to="first")(loaded).model
+    edited.save(tmp_path / "b.onnx", external=True)
+    assert (tmp_path / "b.onnx.data").read_bytes() == (tmp_path / "a.onnx.data").read_bytes()
+    edited.save(tmp_path / "c.onnx")
+    assert load_model(tmp_path / "b.onnx").digest == load_model(tmp_path / "c.onnx").digest
+    with pytest.raises(ModelError, match=r"the model's own weights lie in it.*Save under another name"):
+        edited.save(tmp_path / "a.onnx", external=True)
+    assert load_model(tmp_path / "a.onnx").digest == made.digest
+
+
+def test_strip_and_restore_go_through_external_data(made, tmp_path):
+    made.save(tmp_path / "whole.onnx", external=True)
+    loaded = load_model(tmp_path / "whole.onnx")
+    stripped = edit_by_name("strip_weights", keep=10)(loaded).model
+    stripped.save(tmp_path / "stripped.onnx", external=True)
+    assert (tmp_path / "stripped.onnx").stat().st_size < 2000
+    assert (tmp_path / "stripped.onnx.data").stat().st_size == 0
+    bare = load_model(tmp_path / "stripped.onnx")
+    restored = edit_by_name("restore_weights", source=str(tmp_path / "whole.onnx"))(bare).model
+    restored.save(tmp_path / "restored.onnx", external=True)
+    assert (tmp_path / "restored.onnx").stat().st_size > 200
+    assert load_model(tmp_path / "restored.onnx").to_bytes() == made.to_bytes()
+
+
+def test_a_weight_of_a_branch_stays_in_its_model(tmp_path):
+    def branch(name):
+        node = helper.make_node("MatMul", ["x", f"{name}w"], [f"{name}y"], name)
+        out = [helper.make_tensor_value_info(f"{name}y", TensorProto.FLOAT, [1, 64])]
+        return helper.make_graph([node], name, [], out, [weight(f"{name}w", 32, 64)])
+
+    node = helper.make_node("If", ["c"], ["y"], "if", then_branch=branch("t"), else_branch=branch("e"))
+    made = model([node], {"x": [1, 32], "c": (TensorProto.BOOL, [])}, {"y": [1, 64]})
+    made.save(tmp_path / "m.onnx", external=True)
+    assert load_model(tmp_path / "m.onnx").digest == made.digest
+    with pytest.raises(ModelError, match="over 2 GB without its weights"):
+        save_model(made, tmp_path / "n.onnx", limit=10_000)
+    assert names(tmp_path) == ["m.onnx", "m.onnx.data"]
+
+
+def test_a_write_that_fails_leaves_what_was_there(made, tmp_path):
+    made.save(tmp_path / "m.onnx", external=True)
+    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    other = edit_by_name("rename_node", node="one", to="first")(made).model
+    code = """
+    import resource, signal, sys
+    from workbench.errors import OutputError
+    from workbench.graph.load import load_model
+    model = load_model(sys.argv[1])
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    try:
+        model.save(sys.argv[2], external=True)
+    except OutputError as error:
+        print(error)
+    """
+    assert resource.RLIMIT_FSIZE  # what the child uses exists here
+    other.save(tmp_path / "other.onnx")
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "other.onnx"), str(tmp_path / "m.onnx")]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "cannot be written" in out.stdout
+    (tmp_path / "other.onnx").unlink()
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+    with pytest.raises(OutputError, match="cannot be written"):
+        made.save(tmp_path / "nowhere/m.onnx", external=True)
+
+
+LARGE = """
+import resource, sys
+import numpy as np, onnx_ir as ir
+from workbench.graph.load import load_model
+from workbench.graph.model import Model
+count, shape = 9, [2**16, 2**10]
+x = ir.val("x", ir.DataType.FLOAT, [1, 1])
+last, nodes, weights = x, [], []
+for at in range(count):
+    array = np.zeros(shape, np.float32)
+    array[-1, -1] = at + 1
+    tensor = ir.Tensor(array, name=f"w{at}")
+    value = ir.Value(name=tensor.name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(shape))
+    weights.append(value)
+    nodes.append(ir.node("Add", [last, value], outputs=[ir.Value(name=f"y{at}")], name=f"add{at}"))
+    last = nodes[-1].outputs[0]
+last.type, last.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(shape)
+graph = ir.Graph([x], [last], nodes=nodes, initializers=weights, opset_imports={"": 17}, name="large")
+files = Model(ir.Model(graph, ir_version=8)).save(sys.argv[1])
+again = load_model(files[0])
+assert len(again.nodes) == count and all(tensor.shape for tensor in again.tensors.values())
+again.save(sys.argv[2])
+assert [again.initializers[f"w{at}"].const_value.numpy()[-1, -1] for at in range(count)] == list(range(1, count + 1))
+print(len(files), files[1].stat().st_size, files[0].stat().st_size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_over_two_gigabytes_and_back(tmp_path):
+    """2.25 GiB of weights: saved, loaded, and saved again from the file, through less than 512 MiB of memory."""
+    if shutil.disk_usage(tmp_path).free < 6 << 30:
+        pytest.skip("it writes 5 GB, which this disk does not have")
+    command = [sys.executable, "-c", LARGE, str(tmp_path / "large.onnx"), str(tmp_path / "again.onnx")]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    (tmp_path / "large.onnx.data").unlink()
+    (tmp_path / "again.onnx.data").unlink()
+    count, data, graph, peak_kib = map(int, out)
+    assert (count, data) == (2, 9 * 2**28)
+    assert graph < 5000
+    # The zeros made here are never touched, so they take no memory of their own.
+    assert peak_kib < 512 << 10

@@ -1,0 +1,104 @@
+"""Write a model: in one file, or with its weights in a second one beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from workbench.errors import ModelError
+from workbench.files import moved_into, write_bytes
+from workbench.graph.model import PROTOBUF_LIMIT, graphs_of, is_external
+from workbench.graph.weights import is_stripped
+
+if TYPE_CHECKING:
+    import os
+
+    from workbench.graph.model import Model
+
+__all__ = ["save_model"]
+
+SMALL = 1024
+"""Bytes up to which a weight stays in the model's file: shapes and axes, which everybody who reads a graph wants."""
+
+
+def save_model(
+    model: Model, path: str | os.PathLike[str], *, external: bool | None = None, limit: int = PROTOBUF_LIMIT
+) -> tuple[Path, ...]:
+    """Write a model; the same model gives the same bytes on every machine.
+
+    With external data the weights go, one after the other and none copied as a whole, to ``<path>.data``, which the
+    model's file names by its relative path. Both files are written beside their places and renamed, the data first.
+
+    Parameters
+    ----------
+    path
+        The ``.onnx`` file.
+    external
+        Whether weights of over 1 KiB lie in a file of their own; where left out, only if one file cannot hold them.
+    limit
+        What one file holds, in bytes; protobuf's 2 GiB.
+
+    Returns
+    -------
+    tuple of Path
+        What was written.
+
+    Raises
+    ------
+    ModelError
+        The graph without its weights is over the limit, or the model's own weights lie in the file to be written.
+    OutputError
+        A file cannot be written.
+    """
+    path = Path(path)
+    if external is None:
+        external = _size(model) > limit
+    if not external:
+        return (write_bytes(path, model.to_bytes()),)
+    data = path.with_name(f"{path.name}.data")
+    _refuse_own(model, data)
+    graph = model.thaw()
+    large = [v for v in graph.graph.initializers.values() if v.const_value is not None and v.const_value.nbytes > SMALL]
+    large = [value for value in large if value.const_value is not None and not is_stripped(value.const_value)]
+    for _, part in graphs_of(graph):
+        for value in part.initializers.values():
+            if value not in large and is_external(value) and value.const_value is not None:
+                value.const_value = ir.Tensor(value.const_value.numpy(), name=value.name)
+    with moved_into(data) as temporary:
+        tensors = [value.const_value for value in large if value.const_value is not None]
+        beside = ir.external_data.convert_tensors_to_external(tensors, temporary.parent, temporary.name)
+        for value, tensor in zip(large, beside, strict=True):
+            value.const_value = tensor
+        proto = ir.to_proto(graph)
+        if proto.ByteSize() > limit:
+            raise ModelError(
+                "over 2 GB without its weights, which one ONNX file cannot hold",
+                where=model.name,
+                fix="Fold its constants first: wb.edit('fold_constants').",
+            )
+        content = proto.SerializeToString(deterministic=True)
+    return (write_bytes(path, content), data)
+
+
+def _size(model: Model) -> int:
+    """Return the bytes of the file, a little more rather than less; weights are not read."""
+    from workbench.graph.shapes import skeleton_proto
+
+    weights = ((name, v.const_value) for name, v in model.initializers.items() if v.const_value is not None)
+    # Beside its numbers a weight has its name, its type and its lengths.
+    stored = sum(weight.nbytes + len(name.encode()) + 16 * (len(weight.shape) + 2) for name, weight in weights)
+    return stored + skeleton_proto(model).ByteSize()
+
+
+def _refuse_own(model: Model, data: Path) -> None:
+    for _, part in graphs_of(model.ir_model):
+        for value in part.initializers.values():
+            weight = value.const_value
+            if isinstance(weight, ir.ExternalTensor) and Path(weight.path).resolve() == data.resolve():
+                raise ModelError(
+                    "the model's own weights lie in it and are read when they are needed",
+                    where=data,
+                    fix="Save under another name.",
+                )
