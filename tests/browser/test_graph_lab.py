@@ -221,6 +221,85 @@ def test_python_moves_the_selection_and_the_saved_cell_keeps_a_picture(lab, open
     assert {"image/png", "image/svg+xml", "application/vnd.jupyter.widget-view+json"} <= set(data)
 
 
+def fill(page, edit, **arguments):
+    """Choose any edit, fill in its form and ask for the preview."""
+    page.locator(".wb-more").select_option(edit)
+    page.locator(f'[data-form="{edit}"]').wait_for()
+    for name, text in arguments.items():
+        page.locator(f'[data-field="{name}"]').fill(text)
+    page.locator(".wb-try").click()
+
+
+def test_nodes_are_picked_and_edited_by_a_form_and_it_is_undone(lab, opened, screenshots) -> None:
+    page = opened
+    page.locator(".wb-selector").fill("op:Tanh & scope:/layers.2")
+    page.keyboard.press("Enter")
+    assert lab_tools.seen(lab, lambda s: s["selected"])["selected"] == ["/layers.2/mlp/Tanh"]
+    page.locator(".wb-selector").fill("op:Tanhh")
+    page.keyboard.press("Enter")
+    page.locator(".wb-error", has_text="Did you mean op:Tanh").wait_for()
+    page.locator(".wb-selector").fill("name:/layers.2/attn/Relu|/layers.2/mlp/Tanh")
+    page.keyboard.press("Enter")
+    lab_tools.seen(lab, lambda s: len(s["selected"]) == 2)
+    page.locator(".wb-pick button", has_text="between").click()
+    found = lab_tools.seen(lab, lambda s: len(s["selected"]) == 4)
+    assert found["selected"] == [
+        f"/layers.2/{name}" for name in ("attn/Relu", "attn/Softmax", "mlp/Sigmoid", "mlp/Tanh")
+    ]
+
+    # A form is filled in by what is selected, and by hand.
+    page.locator(".wb-selector").fill("name:/layers.2/attn/Relu")
+    page.keyboard.press("Enter")
+    lab_tools.seen(lab, lambda s: len(s["selected"]) == 1)
+    page.locator(".wb-more").select_option("insert")
+    assert page.locator('[data-field="tensor"]').input_value() == "a2"
+    page.locator(".wb-form").scroll_into_view_if_needed()
+    page.locator(".wb").screenshot(path=screenshots / "surgery-1-form.png")
+    fill(page, "insert", op="LeakyRelu", attributes="alpha: 0.5")
+    page.locator(".wb-check", has_text="not checked, because this edit is not meant to keep").wait_for()
+    line = """wb.edit("insert", tensor='a2', op='LeakyRelu', attributes={'alpha': 0.5})"""
+    assert page.locator(".wb-apply code").inner_text() == line
+    assert page.locator('[data-field="attributes"]').input_value() == "alpha: 0.5"
+    page.locator(".wb-apply").scroll_into_view_if_needed()
+    page.locator(".wb").screenshot(path=screenshots / "surgery-2-preview.png")
+    page.locator(".wb-apply button").click()
+    applied = lab_tools.seen(lab, lambda s: s["recipe"] == [line])
+    page.locator(".wb-check", has_text="Applied wb.edit").wait_for()
+
+    page.locator(".wb-pick button", has_text="Undo").click()
+    assert lab_tools.seen(lab, lambda s: s["recipe"] == [])["nodes"] == applied["nodes"] - 1
+    assert page.locator(".wb-pick button", has_text="Undo").is_disabled()
+    page.locator(".wb-pick button", has_text="Redo").click()
+    assert lab_tools.seen(lab, lambda s: s["recipe"] == [line])["nodes"] == applied["nodes"]
+
+    assert page.abroad == []
+    assert page.errors == []
+
+
+def test_what_the_checker_refuses_is_said_at_the_node(lab, opened, screenshots) -> None:
+    page = opened
+    fill(page, "replace_node", node="/layers.4/attn/Relu", op="Reluu")
+    page.locator(".wb-refusal", has_text="No Op registered for Reluu").wait_for()
+    page.locator('.wb-card.wb-refused[data-id="/layers.4/attn/Relu"]').wait_for()
+    callout, node = page.locator(".wb-refusal").bounding_box(), page.locator(".wb-card.wb-refused").bounding_box()
+    assert abs(callout["y"] - node["y"] - node["height"]) < 40
+    assert page.locator(".wb-apply").count() == 0
+    page.locator(".wb-pane").scroll_into_view_if_needed()
+    page.locator(".wb").screenshot(path=screenshots / "surgery-3-refused.png")
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_timeout(200)
+    page.locator(".wb").screenshot(path=screenshots / "surgery-4-refused-dark.png")
+    fill(page, "rename_node", node="/layers.4/attn/Relu", to="/layers.4/attn/ReLU")
+    page.locator(".wb-check", has_text="the output exactly as before").wait_for()
+    assert page.locator(".wb-refusal").is_hidden()
+    page.locator(".wb-apply").scroll_into_view_if_needed()
+    page.locator(".wb").screenshot(path=screenshots / "surgery-5-preview-dark.png")
+    card(page, "layers.2/").click()
+    assert lab_tools.seen(lab, lambda s: s["selected"])["recipe"] == []
+    assert page.abroad == []
+    assert page.errors == []
+
+
 def test_two_models_move_and_open_together(lab, page, screenshots) -> None:
     run(lab, page, COMPARE)
     left, right = page.locator(".wb-canvas svg").first, page.locator(".wb-canvas svg").last

@@ -92,7 +92,6 @@ def edit_what_is_found(page, surgery, out: Path, screenshots: Path) -> None:
     page.screenshot(path=screenshots / "notebook01-3-preview.png")
     surgery.locator(".wb-apply button").click()
     done = seen(out / "seen.json", lambda s: s["steps"])
-    # The Identity before the stale output went with it.
     assert done["steps"] == ["remove_noops"]
     assert done["nodes"] < found["nodes"]
 

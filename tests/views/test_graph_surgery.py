@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import onnx
@@ -8,10 +9,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from workbench.errors import EditError
+from workbench.graph.edits.registry import EDITS
 from workbench.graph.load import load_model
 from workbench.session import Workbench
+from workbench.views.graph_bench import Offer, Outcome
+from workbench.views.graph_forms import arguments_of, form_of
 from workbench.views.graph_ops import Network
-from workbench.views.graph_surgery import Offer, Surgery
+from workbench.views.graph_surgery import Surgery
 
 _spec = importlib.util.spec_from_file_location("graphs", Path(__file__).with_name("graphs.py"))
 graphs = importlib.util.module_from_spec(_spec)
@@ -65,7 +69,7 @@ def test_it_follows_a_model_that_is_edited_elsewhere(bench) -> None:
     view.tell = told.append
     bench.edit("fold_constants")
     # The page still lists the edits of the model as it was: the first of them is not done by mistake.
-    view.handle({"type": "apply", "index": 0})
+    view.handle({"type": "apply"})
     assert "edited elsewhere" in told[0]["text"]
     assert len(bench.recipe.steps) == 1
     assert view.model is bench.model
@@ -86,8 +90,8 @@ def test_an_edit_that_changes_nothing_is_refused_and_said(bench) -> None:
         workbench = bench
         network = staticmethod(lambda: view.picture.scopes.network)
         offers = staticmethod(lambda _: [Offer("Nothing", "Does nothing.", "wb.edit('nothing')", None)])
-        after = staticmethod(lambda _: view.picture.scopes.network)
-        apply = staticmethod(lambda _: False)
+        after = staticmethod(lambda _: Outcome(view.picture.scopes.network, changed=False))
+        apply = staticmethod(lambda _: Outcome(view.picture.scopes.network, changed=False))
         lines = staticmethod(list)
 
     idle = Surgery(Idle())
@@ -112,14 +116,15 @@ class DropBench:
             return []
         return [Offer("Drop", "Take these nodes out.", f"drop({list(names)!r})", tuple(names))]
 
-    def after(self, offer: Offer) -> Network:
+    def after(self, offer: Offer) -> Outcome:
         ops = [op for op in self.now.ops if op.name not in offer.edit]
-        return Network(ops, self.now.inputs, self.now.outputs)
+        return Outcome(Network(ops, self.now.inputs, self.now.outputs), changed=True)
 
-    def apply(self, offer: Offer) -> bool:
-        self.now = self.after(offer)
+    def apply(self, offer: Offer) -> Outcome:
+        outcome = self.after(offer)
+        self.now = outcome.network
         self.done.append(offer.line)
-        return True
+        return outcome
 
     def lines(self):
         return self.done
@@ -138,7 +143,7 @@ def test_the_offers_follow_the_selection_and_what_was_open_stays_open() -> None:
     shown = view.mark_state()["preview"]
     assert 'data-id="/layers.1/mlp/Gelu"' in shown["before"]
     assert 'data-id="/layers.1/mlp/Gelu"' not in shown["after"]
-    view.handle({"type": "apply", "index": 0})
+    view.handle({"type": "apply"})
     assert view.bench.done == ["drop(['/layers.1/mlp/Gelu', '/layers.1/Add'])"]
     assert view.selected == []
     assert view.offers == []
@@ -149,3 +154,156 @@ def test_there_is_no_seventh_edit() -> None:
     view = Surgery(DropBench(graphs.decoder(2)))
     with pytest.raises(EditError, match="no such edit"):
         view.preview(6)
+
+
+def test_a_preview_and_an_applied_edit_say_what_the_check_said(bench) -> None:
+    view = Surgery(bench)
+    index = next(at for at, offer in enumerate(view.offers) if "fold_constants" in offer.line)
+    assert view.preview(index).check == "the output exactly as before, on random inputs, seed 0"
+    assert view.mark_state()["preview"]["check"] == view.previewed.check
+    view.handle({"type": "apply"})
+    done = 'wb.edit("fold_constants"): the output exactly as before, on random inputs, seed 0'
+    assert view.mark_state()["done"] == done
+    view.selected = ["relu"]
+    bypass = next(at for at, offer in enumerate(view.offers) if "bypass" in offer.line)
+    assert view.preview(bypass).check == "not checked, because this edit is not meant to keep what the model computes"
+
+
+def test_what_is_picked_is_what_an_edit_acts_on(bench) -> None:
+    view = Surgery(bench)
+    view.selected = ["two", "three", "product"]
+    line = next(offer.line for offer in view.offers if "fold_constants" in offer.line)
+    assert line == """wb.edit("fold_constants", only='name:two|three|product')"""
+
+
+def test_several_nodes_by_a_selector_or_between_two(bench) -> None:
+    view = Surgery(bench)
+    told = []
+    view.tell = told.append
+    view.handle({"type": "pick", "selector": "op:Mul|Relu"})
+    assert view.selected == ["product", "scale", "relu"]
+    view.handle({"type": "pick", "selector": "op:Conv"})
+    assert "matches nothing" in told[-1]["text"]
+    view.selected = ["relu", "two"]
+    view.handle({"type": "between"})
+    assert view.selected == ["two", "product", "scale", "relu"]
+    view.selected = ["two", "three"]
+    view.handle({"type": "between"})
+    assert "no path leads from one to the other" in told[-1]["text"]
+    view.selected = ["two"]
+    view.handle({"type": "between"})
+    assert "it takes two nodes" in told[-1]["text"]
+
+
+def test_any_edit_has_a_form_that_the_selection_fills_in(bench) -> None:
+    view = Surgery(bench)
+    view.selected = ["scale"]
+    view.handle({"type": "form", "edit": "insert"})
+    form = view.mark_state()["form"]
+    fields = {one["name"]: one for one in form["fields"]}
+    assert list(fields) == ["tensor", "op", "domain", "attributes", "name", "readers"]
+    assert (fields["tensor"]["value"], fields["op"]["required"], fields["name"]["required"]) == ("h", True, False)
+    assert "Addresses of the nodes" in fields["readers"]["help"]
+    view.handle(
+        {
+            "type": "try",
+            "edit": "insert",
+            "arguments": {"tensor": "h", "op": "LeakyRelu", "attributes": "alpha: 0.5", "readers": "relu", "name": ""},
+        }
+    )
+    assert view.previewed.offer.line == (
+        """wb.edit("insert", tensor='h', op='LeakyRelu', attributes={'alpha': 0.5}, readers=('relu',))"""
+    )
+    assert {one["name"]: one["value"] for one in view.mark_state()["form"]["fields"]}["attributes"] == "alpha: 0.5"
+    view.handle({"type": "apply"})
+    assert bench.model.nodes["h_LeakyRelu"].attributes["alpha"].as_float() == 0.5
+    assert view.mark_state()["form"] is None
+
+
+def test_an_offers_arguments_can_be_changed(bench) -> None:
+    view = Surgery(bench)
+    view.selected = ["two", "three", "product"]
+    view.preview(next(at for at, offer in enumerate(view.offers) if "fold_constants" in offer.line))
+    assert view.mark_state()["form"]["fields"][0]["value"] == "name:two|three|product"
+    view.handle({"type": "try", "edit": "fold_constants", "arguments": {"only": "name:product"}})
+    assert view.previewed.offer.line == """wb.edit("fold_constants", only='name:product')"""
+    assert view.mark_state()["preview"]["index"] == -1
+
+
+def test_undo_and_redo(bench) -> None:
+    view = Surgery(bench)
+    assert (view.mark_state()["undo"], view.mark_state()["redo"]) == ("", "")
+    view.apply(next(at for at, offer in enumerate(view.offers) if "fold_constants" in offer.line))
+    assert view.mark_state()["undo"] == 'wb.edit("fold_constants")'
+    view.handle({"type": "undo"})
+    assert bench.recipe.steps == ()
+    assert "product" in view.picture.scopes.network.index
+    assert (view.mark_state()["undo"], view.mark_state()["redo"]) == ("", 'wb.edit("fold_constants")')
+    view.handle({"type": "redo"})
+    assert "product" not in view.picture.scopes.network.index
+    assert view.mark_state()["log"] == ['wb.edit("fold_constants")']
+
+
+def test_a_refused_edit_says_why_at_its_node_and_changes_nothing(bench) -> None:
+    view = Surgery(bench)
+    told = []
+    view.tell = told.append
+    view.selected = ["relu"]
+    before = bench.model
+    view.handle({"type": "try", "edit": "replace_node", "arguments": {"node": "relu", "op": "Reluu"}})
+    refused = view.mark_state()["refused"]
+    assert refused["id"] == "relu"
+    assert "No Op registered for Reluu" in refused["text"]
+    assert refused["text"].startswith("relu: replace a node would leave an invalid graph")
+    assert told == []
+    assert (view.previewed, bench.model, bench.recipe.steps) == (None, before, ())
+    view.handle({"type": "try", "edit": "delete", "arguments": {"node": "scale"}})
+    assert view.mark_state()["refused"]["id"] == "scale"
+    view.handle({"type": "try", "edit": "rename_tensor", "arguments": {"tensor": "h", "to": "y"}})
+    assert view.mark_state()["refused"]["id"] == "scale"
+    view.handle({"type": "try", "edit": "insert", "arguments": {"tensor": "h", "op": "Neg", "attributes": "{"}})
+    assert "cannot be read" in view.mark_state()["refused"]["text"]
+    view.handle({"type": "try", "edit": "set_batch", "arguments": {}})
+    assert "argument 'size': Field required" in view.mark_state()["refused"]["text"]
+    view.handle({"type": "details", "pane": 0, "id": "relu"})
+    assert "refused" not in view.mark_state()
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_every_form_gives_back_what_it_was_filled_with(name) -> None:
+    kind = EDITS[name]
+    values = {
+        "only": "op:Conv & !name:a|b",
+        "tensor": "a/b",
+        "op": "Neg",
+        "attributes": {"alpha": 0.5, "axes": [1, 2]},
+        "readers": ("one", "two"),
+        "node": "n",
+        "inputs": (0, 2) if name == "replace_node" else ("x", "y"),
+        "outputs": ("z",),
+        "to": "c",
+        "input": 1 if name == "bypass" else "x",
+        "layout": "NHWC",
+        "dtype": "UINT8",
+        "size": "batch" if len(name) % 2 else 4,
+        "version": 20,
+        "keep": 5,
+        "source": "dir/m.onnx",
+        "pattern": "a = Neg(x)\ny = Neg(a)" if name == "replace_pattern" else "gelu",
+        "replacement": "h = Neg(x)\ny = Abs(h)",
+        "output": "y",
+        "otherwise": "if/else/u",
+        "exponents": {"t": (1, -2)},
+        "shifts": {"n": (0.5, -0.25)},
+        "domain": "my.plugins",
+        "name": "me",
+    }
+    given = {field: values[field] for field in kind.model_fields if field != "do"}
+    edit = kind(**given)
+    form = form_of(kind, edit.model_dump(exclude={"do"}))
+    assert (form["edit"], form["title"]) == (name, kind.title)
+    assert all(one["help"] for one in form["fields"] if one["name"] == "only")
+    json.dumps(form)
+    assert kind(**arguments_of(kind, {one["name"]: one["value"] for one in form["fields"]})) == edit
+    empty = {one["name"]: one["value"] for one in form_of(kind, {})["fields"]}
+    assert not {n for n in arguments_of(kind, empty) if kind.model_fields[n].is_required()}

@@ -154,11 +154,17 @@ class Workbench(Calibrating):
             A check that was asked for cannot run; the model stays as it was.
         """
         step = edit_by_name(edit, **arguments) if isinstance(edit, str) else edit
-        result = step(self.model)
+        result = self.try_edit(step, check=check)
         if result.changed:
-            result = replace(result, check=checked(step, self.model, result.model, check))
             self._append(step, self._state.edited(result))
         return result
+
+    def try_edit(self, edit: Edit, *, check: bool | Mapping[str, npt.NDArray[Any]] | None = None) -> EditResult:
+        """Return what `edit` would give, checks included, and change nothing."""
+        result = edit(self.model)
+        if not result.changed:
+            return result
+        return replace(result, check=checked(edit, self.model, result.model, check))
 
     def prepare(self) -> None:
         """Bring the model into the form that quantization wants.
@@ -259,6 +265,11 @@ class Workbench(Calibrating):
         self._undone.append((self.recipe, self._state))
         self.recipe = self.recipe.model_copy(update={"steps": self.recipe.steps[:-1], "tuned": None})
         self._state, self._lowered = start(self.recipe, self.source), None
+
+    @property
+    def undone(self) -> tuple[BaseModel, ...]:
+        """The steps that `redo` would do again, the next one first."""
+        return tuple(recipe.steps[-1] for recipe, _ in reversed(self._undone))
 
     def redo(self) -> None:
         """Do the step again that was undone last.

@@ -24,7 +24,7 @@ PLAIN = "operators"
 """The column that colours by the operators' families."""
 _STATIC = Path(__file__).with_name("static")
 _MOST_ROWS = 50
-_FIELDS = {
+_FIELDS: dict[str, set[str]] = {
     "toggle": {"id"},
     "select": {"pane", "id", "add"},
     "search": {"pattern", "next"},
@@ -32,7 +32,13 @@ _FIELDS = {
     "colour": {"column"},
     "details": {"pane", "id"},
     "preview": {"index"},
-    "apply": {"index"},
+    "apply": set(),
+    "form": {"edit"},
+    "try": {"edit", "arguments"},
+    "pick": {"selector"},
+    "between": set(),
+    "undo": set(),
+    "redo": set(),
 }
 Request = Mapping[str, Any]
 Column = Overlay | Callable[[], Overlay]
@@ -45,7 +51,8 @@ def _widget_class() -> Any:
     import traitlets
 
     class GraphWidget(anywidget.AnyWidget):
-        _esm = _STATIC / "graph.js"
+        # Two files, one module: a notebook loads a widget's script as a single file.
+        _esm = "".join((_STATIC / name).read_text(encoding="utf-8") for name in ("graph_surgery.js", "graph.js"))
         _css = _STATIC / "graph.css"
         scene = traitlets.Dict().tag(sync=True)
         marks = traitlets.Dict().tag(sync=True)
@@ -175,7 +182,11 @@ class LiveGraph(Drawn):
         try:
             self._checked(request)(request)
         except WorkbenchError as error:
-            self.tell({"type": "error", "text": str(error)})
+            self.said(error)
+
+    def said(self, error: WorkbenchError) -> None:
+        """Show on the page what was wrong with a request."""
+        self.tell({"type": "error", "text": str(error)})
 
     def _checked(self, request: Request) -> Callable[[Request], object]:
         kind = str(request.get("type"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from workbench.errors import EditError
+from workbench.errors import EditError, SelectorError, WorkbenchError
+from workbench.views.graph_bench import Bench, Offer, WorkbenchBench
 from workbench.views.graph_columns import cost_columns
 from workbench.views.graph_diff import Change, changes, diff_overlay
-from workbench.views.graph_ops import Network, network_of
 from workbench.views.graph_picture import GraphPicture
 from workbench.views.graph_scopes import Shown
 from workbench.views.graph_svg import svg
@@ -21,86 +21,12 @@ if TYPE_CHECKING:
     from workbench.graph.edits.base import Edit
     from workbench.session import Workbench
     from workbench.views.graph_live import Request
+    from workbench.views.graph_ops import Network
 
-__all__ = ["Bench", "Offer", "Preview", "Surgery", "WorkbenchBench"]
+__all__ = ["Preview", "Surgery"]
 
 _PREVIEW_NODES = 24
-
-
-@dataclass(frozen=True)
-class Offer:
-    """An edit that applies to the selected nodes.
-
-    Attributes
-    ----------
-    name, doc
-        What to call it, and what it does in one sentence.
-    line
-        The recipe line, as one writes it in Python.
-    edit
-        Whatever the bench needs to do it.
-    """
-
-    name: str
-    doc: str
-    line: str
-    edit: Any = field(compare=False)
-
-
-class Bench(Protocol):
-    """What the surgery widget works on."""
-
-    def network(self) -> Network:
-        """Return the model as it is now."""
-
-    def offers(self, names: Sequence[str]) -> list[Offer]:
-        """Return the edits that apply to some nodes; no names asks for those of the whole model."""
-
-    def after(self, offer: Offer) -> Network:
-        """Return what the model would be, changing nothing."""
-
-    def apply(self, offer: Offer) -> bool:
-        """Do an edit; say whether anything changed."""
-
-    def lines(self) -> list[str]:
-        """Return the edits done so far, as one writes them in Python."""
-
-
-class WorkbenchBench:
-    """The edits of a workbench: what is applied here is a step of its recipe."""
-
-    def __init__(self, workbench: Workbench) -> None:
-        self.workbench = workbench
-
-    def network(self) -> Network:
-        """Return the model after the edits so far."""
-        return network_of(self.workbench.model)
-
-    def offers(self, names: Sequence[str]) -> list[Offer]:
-        """Return the edits that apply to some nodes."""
-        from workbench.graph.edits.base import python_line
-        from workbench.graph.edits.registry import applicable
-
-        edits = applicable(self.workbench.model, names)
-        return [Offer(edit.title, _first_line(edit), python_line(edit), edit) for edit in edits]
-
-    def after(self, offer: Offer) -> Network:
-        """Return what the model would be."""
-        return network_of(offer.edit(self.workbench.model).model)
-
-    def apply(self, offer: Offer) -> bool:
-        """Do an edit; it enters the recipe if it changes anything."""
-        return self.workbench.edit(offer.edit).changed
-
-    def lines(self) -> list[str]:
-        """Return the recipe's edits."""
-        from workbench.graph.edits.base import Edit, python_line
-
-        return [python_line(step) for step in self.workbench.recipe.steps if isinstance(step, Edit)]
-
-
-def _first_line(edit: Edit) -> str:
-    return (type(edit).__doc__ or "").strip().split("\n", maxsplit=1)[0]
+_CHANGING = frozenset({"preview", "apply", "try", "undo", "redo"})
 
 
 @dataclass(frozen=True)
@@ -115,16 +41,19 @@ class Preview:
         The neighbourhood, what differs in colour.
     changes
         How many nodes of the model are added, removed or changed.
+    check
+        How far the outputs move, or why that was not looked at.
     """
 
     offer: Offer
     before: GraphPicture
     after: GraphPicture
     changes: int
+    check: str = ""
 
 
 class Surgery(GraphView):
-    """The graph view with the edits that apply to the selected nodes.
+    """The graph view with the edits that apply to the selected nodes, and a form for every other.
 
     Parameters
     ----------
@@ -140,9 +69,21 @@ class Surgery(GraphView):
         super().__init__(workbench.model if workbench is not None else self.bench.network(), height=height)
         self._workbench: Workbench | None = workbench
         self.previewed: Preview | None = None
+        self.refused: tuple[str, str] | None = None
+        self.done = ""
         self._offers: list[Offer] | None = None
-        self._requests["preview"] = lambda request: self.preview(int(request["index"]))
-        self._requests["apply"] = lambda request: self.apply(int(request["index"]))
+        self._tried: Edit | None = None
+        self._form: dict[str, Any] | None = None
+        self._requests |= {
+            "preview": lambda request: self.preview(int(request["index"])),
+            "apply": lambda _: self.apply(),
+            "form": lambda request: self.open_form(str(request["edit"])),
+            "try": lambda request: self.fill_in(str(request["edit"]), request["arguments"]),
+            "pick": lambda request: self.select(str(request["selector"])),
+            "between": lambda _: self.between(),
+            "undo": lambda _: self.undo(),
+            "redo": lambda _: self.redo(),
+        }
 
     @property
     def offers(self) -> list[Offer]:
@@ -154,8 +95,30 @@ class Surgery(GraphView):
     def choose(self, names: Sequence[str]) -> None:
         """Select nodes by name."""
         self.follow()
-        self._offers = self.previewed = None
+        form = self._form
+        self._forget()
+        if form is not None:
+            self._form = self._empty_form(form["edit"], names)
         super().choose(names)
+
+    def between(self) -> list[str]:
+        """Select everything on a path from the first selected node to the last, both included.
+
+        Raises
+        ------
+        SelectorError
+            Fewer than two nodes are selected, or no path leads from one to the other.
+        """
+        names = self.selected
+        if self.model is None or len(names) < 2:
+            raise SelectorError("it takes two nodes", where="between", fix="Select one, and another with Shift.")
+        index, order = self.model.index, {name: at for at, name in enumerate(self.model.nodes)}
+        first, last = min(names, key=order.__getitem__), max(names, key=order.__getitem__)
+        path = index.downstream([first]) & index.upstream([last])
+        if last not in index.downstream([first]):
+            raise SelectorError("no path leads from one to the other", where=f"{first}, {last}", fix="Select others.")
+        self.choose([name for name in order if name in path | {first, last}])
+        return self.selected
 
     def follow(self) -> bool:
         """Show the workbench's model as it is now, if it was edited elsewhere; say whether it was."""
@@ -166,42 +129,102 @@ class Surgery(GraphView):
 
     def handle(self, request: Request) -> None:
         """Do what the page asks for, on the model as it is now."""
-        if self.follow() and request.get("type") in {"preview", "apply"}:
+        if self.follow() and request.get("type") in _CHANGING:
             # The page's list of edits was that of another model.
             self.tell({"type": "error", "text": "The model was edited elsewhere; this is what it is now."})
             return
+        self.refused, self._tried = None, None
         super().handle(request)
+
+    def said(self, error: WorkbenchError) -> None:
+        """Show why an edit was refused, at the node that it is about."""
+        if isinstance(error, EditError) and (name := self._blamed(error)) is not None:
+            self.refused = name, str(error)
+            self.reveal(name)
+        else:
+            super().said(error)
 
     def preview(self, index: int) -> Preview:
         """Show what an edit of `offers` would do, without doing it."""
-        offer = self._offer(index)
-        before, after = self.bench.network(), self.bench.after(offer)
-        left, right = changes(before, after)
+        return self._show(self._offer(index))
+
+    def open_form(self, edit: str) -> dict[str, Any]:
+        """Show the form of any edit, filled in with what is selected."""
+        self.previewed = None
+        self._form = self._empty_form(edit, self.selected)
+        self.mark()
+        return self._form
+
+    def fill_in(self, edit: str, texts: Mapping[str, Any]) -> Preview:
+        """Show what an edit would do with the arguments that a form holds, as texts; see `graph_forms`.
+
+        Raises
+        ------
+        EditError
+            An argument cannot be read, or the edit does not apply.
+        """
+        from workbench.graph.edits.registry import EDITS, edit_by_name
+        from workbench.views.graph_forms import arguments_of
+
+        if not isinstance(self.bench, WorkbenchBench):
+            raise EditError("this bench takes no forms", where=edit)
+        made = edit_by_name(edit, **(arguments_of(EDITS[edit], texts) if edit in EDITS else {}))
+        if self._form is not None and self._form["edit"] == edit:
+            fields = [field | {"value": texts.get(field["name"], field["value"])} for field in self._form["fields"]]
+            self._form = self._form | {"fields": fields}
+        return self._show(self.bench.offer(made), keep_form=True)
+
+    def _show(self, offer: Offer, *, keep_form: bool = False) -> Preview:
+        self.previewed, self.done = None, ""
+        self._tried = offer.edit
+        if isinstance(self.bench, WorkbenchBench) and not keep_form:
+            self._form = self._filled_form(offer.edit)
+        before, outcome = self.bench.network(), self.bench.after(offer)
+        left, right = changes(before, outcome.network)
         touched = [name for name, fate in left.items() if fate != "same"]
         seeds = [name for name in self.selected if name in touched] or touched or self.selected
         count = len(touched) + sum(1 for fate in right.values() if fate == "added")
-        there = _kept(before, seeds, after, right)
-        self.previewed = Preview(offer, _near(before, seeds, left), _near(after, there, right), count)
+        there = _kept(before, seeds, outcome.network, right)
+        near = _near(before, seeds, left), _near(outcome.network, there, right)
+        self.previewed = Preview(offer, *near, count, outcome.check)
         self.mark()
         return self.previewed
 
-    def apply(self, index: int) -> str:
-        """Do an edit of `offers`; return its recipe line.
+    def apply(self, index: int | None = None) -> str:
+        """Do an edit of `offers`, or the one that is previewed; return its recipe line.
 
         Raises
         ------
         EditError
             It does not apply, or changes nothing; the model and the recipe are as they were.
         """
-        offer = self._offer(index)
-        if not self.bench.apply(offer):
+        if index is None and self.previewed is None:
+            raise EditError("there is nothing to apply", fix="Choose an edit and look at its preview.")
+        offer = self.previewed.offer if index is None and self.previewed is not None else self._offer(index or 0)
+        self._tried = offer.edit
+        outcome = self.bench.apply(offer)
+        if not outcome.changed:
             raise EditError("this edit changes nothing here", where=offer.name, fix="The recipe is as it was.")
-        self._renew()
-        for watcher in self._watchers:
-            watcher(self.selected)
+        self._renew(f"{offer.line}: {outcome.check}" if outcome.check else offer.line)
         return offer.line
 
-    def _renew(self) -> None:
+    def undo(self) -> None:
+        """Take the recipe's last step back."""
+        if self._workbench is not None:
+            self._workbench.undo()
+            self._renew()
+
+    def redo(self) -> None:
+        """Do the step again that was undone last."""
+        if self._workbench is not None:
+            self._workbench.redo()
+            self._renew()
+
+    def _forget(self) -> None:
+        self._offers = self.previewed = self._form = self.refused = None
+        self.done = ""
+
+    def _renew(self, done: str = "") -> None:
         self.picture.renew(self.bench.network())
         if self._workbench is not None:
             self.model = self._workbench.model
@@ -211,30 +234,85 @@ class Surgery(GraphView):
             for name, old in used.items():
                 self.picture.overlay = self.column(name) if old is overlay else self.picture.overlay
                 self.picture.size_by = self.column(name) if old is size else self.picture.size_by
-        self._offers = self.previewed = None
+        self._forget()
+        self.done = done
         self.found = [name for name in self.found if name in self.picture.scopes.network.index]
         self.refresh()
+        for watcher in self._watchers:
+            watcher(self.selected)
 
     def _offer(self, index: int) -> Offer:
         if not 0 <= index < len(self.offers):
             raise EditError("there is no such edit for this selection", where=index, fix="Look at `offers`.")
         return self.offers[index]
 
+    def _empty_form(self, edit: str, names: Sequence[str]) -> dict[str, Any]:
+        from workbench.graph.edits.registry import EDITS
+        from workbench.views.graph_forms import form_of, prefilled
+
+        if edit not in EDITS or self.model is None:
+            raise EditError("there is no form for this edit", where=edit)
+        return form_of(EDITS[edit], prefilled(EDITS[edit], self.model, names))
+
+    def _filled_form(self, edit: Edit) -> dict[str, Any]:
+        from workbench.views.graph_forms import form_of
+
+        return form_of(type(edit), edit.model_dump(exclude={"do"}))
+
+    def _blamed(self, error: EditError) -> str | None:
+        """Return the node that an error is about: the one it names, else the one the edit was to change."""
+        network = self.picture.scopes.network
+        told = [error.where, *(getattr(self._tried, name, None) for name in ("node", "tensor", "input", "output"))]
+        for where in (*told, *self.selected[:1]):
+            if where in network.index:
+                return str(where)
+            if where in network.producer:
+                return network.ops[network.producer[where]].name
+        return None
+
     def mark_state(self, *, reveal: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return what is marked, with the edits and their preview."""
+        """Return what is marked, with the edits, their forms and their preview."""
         state = super().mark_state(reveal=reveal)
         state["edits"] = [{"name": offer.name, "doc": offer.doc} for offer in self.offers]
         state["log"] = self.bench.lines()
+        state["done"] = self.done
+        if self._workbench is not None:
+            state |= self._workbench_state(self._workbench)
+        if self.refused is not None:
+            name, text = self.refused
+            shown = replace(self.picture.shown, selected=(name,))
+            items = sorted(self.picture.selected_items(self.picture.panel(), shown))
+            state["refused"] = {"id": items[0] if items else "", "text": text}
         if self.previewed is not None:
-            shown = self.previewed
+            shown_edit = self.previewed
+            offer = shown_edit.offer
             state["preview"] = {
-                "index": self.offers.index(shown.offer),
-                "doc": shown.offer.doc if shown.changes else f"{shown.offer.doc} Here it changes nothing.",
-                "line": shown.offer.line,
-                "before": svg(shown.before.drawing(bare=True), inside=True),
-                "after": svg(shown.after.drawing(bare=True), inside=True),
+                "index": self.offers.index(offer) if offer in self.offers else -1,
+                "doc": offer.doc if shown_edit.changes else f"{offer.doc} Here it changes nothing.",
+                "line": offer.line,
+                "check": shown_edit.check,
+                "before": svg(shown_edit.before.drawing(bare=True), inside=True),
+                "after": svg(shown_edit.after.drawing(bare=True), inside=True),
             }
         return state
+
+    def _workbench_state(self, workbench: Workbench) -> dict[str, Any]:
+        from workbench.views.graph_forms import known_edits
+
+        steps, undone = workbench.recipe.steps, workbench.undone
+        return {
+            "all": known_edits(),
+            "form": self._form,
+            "undo": _told(steps[-1]) if steps else "",
+            "redo": _told(undone[0]) if undone else "",
+        }
+
+
+def _told(step: Any) -> str:
+    """Return a step of the recipe in a few words."""
+    from workbench.graph.edits.base import Edit, python_line
+
+    return python_line(step) if isinstance(step, Edit) else str(step.do)
 
 
 def _near(network: Network, names: Iterable[str], fates: Mapping[str, Change]) -> GraphPicture:

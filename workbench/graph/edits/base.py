@@ -9,6 +9,7 @@ which onnx-graphsurgeon drops on a round trip, and it shares the weights instead
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -187,13 +188,23 @@ class Edit(BaseModel):
             reader, tensor = broken
             reason: str | None = f"tensor {tensor!r} is {'read' if reader else 'an output'}, but nothing makes it"
         else:
-            reader, reason = before.name, checker_reason(after)
+            reader, reason = "", checker_reason(after)
         if reason is not None and reason != checker_reason(before):
+            where = reader or _named(reason, after)
+            # What the checker calls the context is the node, which is named already.
+            told = reason.partition(" ==> Context")[0] if where else reason
             raise EditError(
-                f"{self.title.lower()} would leave an invalid graph: {reason}",
-                where=reader or before.name,
+                f"{self.title.lower()} would leave an invalid graph: {told}",
+                where=where or before.name,
                 fix="The model is unchanged.",
             )
+
+
+def _named(reason: str, model: Model) -> str | None:
+    """Return the node that ONNX's checker names, by its address."""
+    found = re.search(r"node\. Name: (.+?) OpType: ", reason)
+    name = found[1] if found else None
+    return next((address for address, node in model.nodes.items() if node.name == name), None) if name else None
 
 
 def python_line(edit: Edit) -> str:

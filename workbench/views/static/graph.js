@@ -32,7 +32,8 @@ class Pane {
     this.holder = element("div", { class: "wb-canvas" });
     this.map = element("canvas", { class: "wb-map", title: "The whole graph: click to go there" });
     this.caption = element("div", { class: "wb-caption" });
-    this.root = element("div", { class: "wb-pane" }, this.caption, this.holder, this.map);
+    this.refusal = element("div", { class: "wb-refusal", hidden: "" });
+    this.root = element("div", { class: "wb-pane" }, this.caption, this.holder, this.map, this.refusal);
     this.listen();
   }
 
@@ -167,12 +168,29 @@ class Pane {
       group.classList.toggle("wb-selected", selected.has(id));
       group.classList.toggle("wb-found", found.has(id));
       group.classList.toggle("wb-current", id === this.current);
+      group.classList.toggle("wb-refused", id === marks.refused?.id);
     }
+    this.refusal.textContent = marks.refused?.text ?? "";
+    this.pin();
     const chosen = (id) => selected.has(id) && this.find(id)?.matches(".wb-card");
     for (const wire of this.svg.querySelectorAll(".wb-wire")) {
       wire.classList.toggle("wb-near", Boolean(chosen(wire.dataset.tail) || chosen(wire.dataset.head)));
     }
     this.svg.classList.toggle("wb-searching", found.size > 0);
+  }
+
+  /** Keep what an edit was refused for beside the node that it is about. */
+  pin() {
+    const text = this.refusal.textContent;
+    const target = text && this.find(this.host.marks(this.index).refused.id);
+    this.refusal.hidden = !target;
+    if (!target) return;
+    const { x, face } = this.centre(target);
+    const { w, h } = this.size();
+    const top = (face.y + face.height - this.view.y) * this.view.zoom + this.holder.offsetTop + 6;
+    const left = (x - this.view.x) * this.view.zoom - this.refusal.offsetWidth / 2;
+    this.refusal.style.left = `${Math.min(Math.max(left, 8), Math.max(w - this.refusal.offsetWidth - 8, 8))}px`;
+    this.refusal.style.top = `${Math.min(Math.max(top, 8), h)}px`;
   }
 
   reveal(id) {
@@ -213,6 +231,7 @@ class Pane {
     const { w, h } = this.size();
     this.svg.setAttribute("viewBox", `${view.x} ${view.y} ${w / view.zoom} ${h / view.zoom}`);
     this.drawMap();
+    this.pin();
     if (tell) this.host.moved(this);
   }
 
@@ -379,7 +398,9 @@ class GraphApp {
   }
 
   marks(index) {
-    return this.model.get("marks").panes?.[index] ?? { selected: [], found: [] };
+    const marks = this.model.get("marks");
+    const pane = marks.panes?.[index] ?? { selected: [], found: [] };
+    return index === 0 ? { ...pane, refused: marks.refused } : pane;
   }
 
   update() {
@@ -389,7 +410,10 @@ class GraphApp {
       if (pane.svg) pane.drawMap();
     }
     this.count.textContent = marks.count ?? "";
-    this.side.replaceChildren(...this.table(marks), ...this.edits(marks));
+    const kept = this.side.contains(document.activeElement) ? document.activeElement.dataset.keep : null;
+    this.side.replaceChildren(...this.table(marks), ...surgeryPanel(this, marks));
+    // What was at hand stays at hand for the keyboard, though it is drawn anew.
+    if (kept) this.side.querySelector(`[data-keep="${CSS.escape(kept)}"]`)?.focus({ preventScroll: true });
     if (marks.reveal) this.panes[marks.reveal.pane]?.reveal(marks.reveal.id);
   }
 
@@ -400,43 +424,6 @@ class GraphApp {
     const table = element("table", {}, element("thead", {}, element("tr", {}, ...cells(marks.head, "th"))), element("tbody", {}, ...body));
     const title = element("div", { class: "wb-heading" }, marks.about);
     return [element("section", { class: "wb-table", "aria-label": "Selected nodes" }, title, table)];
-  }
-
-  edits(marks) {
-    if (!marks.edits) return [];
-    const list = marks.edits.map((edit, index) =>
-      element(
-        "button",
-        {
-          type: "button",
-          class: "wb-edit",
-          title: edit.doc,
-          "data-edit": edit.name,
-          "aria-pressed": String(marks.preview?.index === index),
-          onclick: () => this.ask({ type: "preview", index }),
-        },
-        edit.name,
-      ),
-    );
-    const title = list.length ? "Edits that apply" : marks.rows?.length ? "No edit applies here" : "Select nodes to see the edits that apply";
-    const parts = [element("div", { class: "wb-heading" }, title), element("div", { class: "wb-edits" }, ...list)];
-    if (marks.preview) {
-      const picture = (text, svg) => element("figure", {}, element("figcaption", {}, text), parseSvg(svg));
-      parts.push(
-        element("div", { class: "wb-doc" }, marks.preview.doc),
-        element("div", { class: "wb-previews" }, picture("before", marks.preview.before), picture("after", marks.preview.after)),
-        element(
-          "div",
-          { class: "wb-apply" },
-          element("code", {}, marks.preview.line),
-          element("button", { type: "button", class: "wb-primary", onclick: () => this.ask({ type: "apply", index: marks.preview.index }) }, "Apply"),
-        ),
-      );
-    }
-    if (marks.log?.length) {
-      parts.push(element("div", { class: "wb-heading" }, "In the recipe"), element("pre", { class: "wb-log" }, marks.log.join("\n")));
-    }
-    return [element("section", { class: "wb-surgery", "aria-label": "Edits" }, ...parts)];
   }
 
   ask(request) {
@@ -506,7 +493,7 @@ class GraphApp {
   }
 
   key(event) {
-    if (event.target.closest("input, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.closest("button") && (event.key === "Enter" || event.key === " ")) return;
     const pane = this.active;
     const target = pane.current && pane.find(pane.current);

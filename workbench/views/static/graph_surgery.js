@@ -1,0 +1,132 @@
+// The surgery panel beneath a graph: what applies to the selection, a form for any edit, its preview, and the recipe.
+// It is one module with graph.js, which has `element` and `parseSvg`. All it knows comes from Python with the marks.
+
+const button = (text, attributes, action) => element("button", { type: "button", ...attributes, onclick: action }, text);
+
+/** Shortcuts of the notebook must not see what is typed into a field; Enter does what the field is for. */
+function quietly(field, enter) {
+  field.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.key === "Enter" && enter && field.tagName !== "TEXTAREA") enter();
+  });
+  return field;
+}
+
+function picker(app, marks) {
+  if (!marks.all) return [];
+  const selector = element("input", {
+    class: "wb-selector",
+    placeholder: "select: op:Conv & scope:/encoder/*",
+    "aria-label": "Select nodes by a selector",
+    "data-keep": "selector",
+    spellcheck: "false",
+  });
+  selector.value = app.selector ?? "";
+  selector.addEventListener("input", () => (app.selector = selector.value));
+  quietly(selector, () => app.ask({ type: "pick", selector: selector.value }));
+  const undo = marks.undo ? { title: `Take back ${marks.undo}` } : { disabled: "" };
+  const redo = marks.redo ? { title: `Do again ${marks.redo}` } : { disabled: "" };
+  const few = marks.rows.length < 2 ? { disabled: "" } : {};
+  return [
+    element(
+      "div",
+      { class: "wb-pick" },
+      selector,
+      button("between", { title: "Select what is on a path from the first to the last selected node", "data-keep": "between", ...few }, () =>
+        app.ask({ type: "between" }),
+      ),
+      element("span", { class: "wb-space" }),
+      button("Undo", { "data-keep": "undo", ...undo }, () => app.ask({ type: "undo" })),
+      button("Redo", { "data-keep": "redo", ...redo }, () => app.ask({ type: "redo" })),
+    ),
+  ];
+}
+
+function offers(app, marks) {
+  const list = marks.edits.map((edit, index) =>
+    button(
+      edit.name,
+      {
+        class: "wb-edit",
+        title: edit.doc,
+        "data-edit": edit.name,
+        "data-keep": `edit ${index}`,
+        "aria-pressed": String(marks.preview?.index === index),
+      },
+      () => app.ask({ type: "preview", index }),
+    ),
+  );
+  if (marks.all) {
+    const more = element(
+      "select",
+      { class: "wb-more", "aria-label": "Any edit", "data-keep": "more", onchange: () => more.value && app.ask({ type: "form", edit: more.value }) },
+      element("option", { value: "" }, "any edit…"),
+      ...marks.all.map((edit) => element("option", { value: edit.edit }, edit.title)),
+    );
+    more.value = marks.form?.edit ?? "";
+    list.push(more);
+  }
+  const title = marks.edits.length ? "Edits that apply" : marks.rows?.length ? "No edit applies by itself here" : "Select nodes to see the edits that apply";
+  return [element("div", { class: "wb-heading" }, title), element("div", { class: "wb-edits" }, ...list)];
+}
+
+function field(told, submit) {
+  const common = { "data-field": told.name, "data-keep": `field ${told.name}`, "aria-label": told.name, spellcheck: "false" };
+  let input;
+  if (told.kind === "choice") {
+    input = element("select", common, ...told.choices.map((choice) => element("option", { value: choice }, choice)));
+  } else if (told.kind === "flag") {
+    input = element("input", { ...common, type: "checkbox" });
+    input.checked = Boolean(told.value);
+  } else {
+    input = element(told.kind === "lines" ? "textarea" : "input", { ...common, placeholder: told.required ? "needed" : "" });
+    if (told.kind === "lines") input.rows = 4;
+  }
+  if (told.kind !== "flag") input.value = told.value;
+  quietly(input, submit);
+  const name = element("span", { class: "wb-name" }, told.required ? `${told.name} *` : told.name);
+  return element("label", { title: told.help }, name, input, element("span", { class: "wb-help" }, told.help));
+}
+
+function form(app, marks) {
+  if (!marks.form?.fields.length) return [];
+  const told = marks.form;
+  const read = (input) => (input.type === "checkbox" ? input.checked : input.value);
+  const submit = () => {
+    const inputs = [...box.querySelectorAll("[data-field]")];
+    app.ask({ type: "try", edit: told.edit, arguments: Object.fromEntries(inputs.map((input) => [input.dataset.field, read(input)])) });
+  };
+  const box = element("div", { class: "wb-form", role: "group", "aria-label": told.title, "data-form": told.edit });
+  box.append(...told.fields.map((one) => field(one, submit)), button("Preview", { "data-keep": "try", class: "wb-try" }, submit));
+  return [element("div", { class: "wb-doc" }, element("strong", {}, told.title), `: ${told.doc}`), box];
+}
+
+function preview(app, marks) {
+  if (!marks.preview) return [];
+  const shown = marks.preview;
+  const picture = (text, svg) => element("figure", {}, element("figcaption", {}, text), parseSvg(svg));
+  return [
+    ...(marks.form?.fields.length ? [] : [element("div", { class: "wb-doc" }, shown.doc)]),
+    element("div", { class: "wb-previews" }, picture("before", shown.before), picture("after", shown.after)),
+    ...(shown.check ? [element("div", { class: "wb-check" }, `Check: ${shown.check}`)] : []),
+    element(
+      "div",
+      { class: "wb-apply" },
+      element("code", {}, shown.line),
+      button("Apply", { class: "wb-primary", "data-keep": "apply" }, () => app.ask({ type: "apply" })),
+    ),
+  ];
+}
+
+/** The panel, or nothing where the view is for looking only. */
+function surgeryPanel(app, marks) {
+  if (!marks.edits) return [];
+  const refused = marks.refused ? [element("div", { class: "wb-refused-text", role: "alert" }, marks.refused.text)] : [];
+  const parts = [...picker(app, marks), ...offers(app, marks), ...form(app, marks), ...refused, ...preview(app, marks)];
+  if (marks.done) parts.push(element("div", { class: "wb-check", role: "status" }, `Applied ${marks.done}`));
+  if (marks.log?.length) {
+    parts.push(element("div", { class: "wb-heading" }, "In the recipe"), element("pre", { class: "wb-log" }, marks.log.join("\n")));
+  }
+  return [element("section", { class: "wb-surgery", "aria-label": "Edits" }, ...parts)];
+}
+
