@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import onnx
+
 from workbench.engine.findings import Finding, find
 from workbench.engine.fusion import FusionMap, fusion_map
 from workbench.engine.load import load_report
@@ -15,8 +17,6 @@ from workbench.engine.work import memory_timeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import onnx
 
     from workbench.engine.report import EngineReport, Layer
     from workbench.graph.model import Model
@@ -28,12 +28,13 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class EngineSummary:
-    """A report with what was made of it."""
+    """A report with what was made of it; `model` is the one it was mapped to, where it was given as a `Model`."""
 
     report: EngineReport
     fusion: FusionMap
     findings: list[Finding]
     verdicts: list[Verdict] = field(default_factory=list)
+    model: Model | None = None
 
     def facts(self) -> dict[str, str]:
         """Return the engine in a few facts, name to value, as people read them."""
@@ -191,7 +192,8 @@ def summarize(
     """
     fusion = fusion_map(report, model)
     verdicts = compare_precision(report, fusion, requested) if requested else []
-    return EngineSummary(report, fusion, find(report, fusion, requested), verdicts)
+    known = None if model is None or isinstance(model, onnx.ModelProto) else model
+    return EngineSummary(report, fusion, find(report, fusion, requested), verdicts, known)
 
 
 def run(

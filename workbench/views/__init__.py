@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from workbench.views.calibration import quantized as quantized
     from workbench.views.calibration import tensor_table as tensor_table
     from workbench.views.calibration import weights as weights
+    from workbench.views.engines import engine_graph as engine_graph
+    from workbench.views.engines import fusion as fusion
     from workbench.views.graphs import graph as graph
     from workbench.views.graphs import side_by_side as side_by_side
     from workbench.views.graphs import surgery as surgery
@@ -29,6 +31,8 @@ _HOMES = {
     "distribution": "workbench.views.calibration",
     "distributions": "workbench.views.calibration",
     "drift": "workbench.views.calibration",
+    "engine_graph": "workbench.views.engines",
+    "fusion": "workbench.views.engines",
     "graph": "workbench.views.graphs",
     "precision": "workbench.views.precision_view",
     "quantized": "workbench.views.calibration",
@@ -42,6 +46,8 @@ __all__ = [
     "distribution",
     "distributions",
     "drift",
+    "engine_graph",
+    "fusion",
     "graph",
     "precision",
     "quantized",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workbench.views.theme import Theme
 
 __all__ = [
+    "PRECISION_COLOURS",
     "LatencyBars",
     "LatencyOrder",
     "LatencyTreemap",
@@ -31,7 +32,7 @@ __all__ = [
     "precision_colour",
 ]
 
-_PRECISION = {
+PRECISION_COLOURS = {
     "fp32": OKABE_ITO["vermillion"],
     "tf32": OKABE_ITO["orange"],
     "fp16": OKABE_ITO["sky"],
@@ -46,7 +47,7 @@ _WIDTH = 9.2
 
 def precision_colour(name: str, colours: Theme) -> str:
     """Return the colour of a precision: the same in every engine chart."""
-    return colours.unknown if name == "unknown" else _PRECISION.get(name, OKABE_ITO["grey"])
+    return colours.unknown if name == "unknown" else PRECISION_COLOURS.get(name, OKABE_ITO["grey"])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from workbench.engine.traits import kind_of_layer, layer_precision
 from workbench.engine.work import layer_bytes, layer_ops
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
 
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from workbench.engine.report import EngineReport, Layer
 
 __all__ = [
+    "PRECISION_ORDER",
+    "UNKNOWN",
     "Bar",
     "Cell",
     "Dot",
     "Share",
     "Transitions",
     "latency_bars",
+    "layer_brief",
     "layer_cells",
     "layer_label",
     "precision_share",
@@ -101,7 +104,21 @@ class Transitions:
     conversion_ms: tuple[tuple[float, ...], ...]
 
 
-_ORDER = ("fp4", "int4", "fp8", "int8", "fp16", "bf16", "tf32", "fp32", "bool", "uint8", "int32", "int64", UNKNOWN)
+PRECISION_ORDER = (
+    "fp4",
+    "int4",
+    "fp8",
+    "int8",
+    "fp16",
+    "bf16",
+    "tf32",
+    "fp32",
+    "bool",
+    "uint8",
+    "int32",
+    "int64",
+    UNKNOWN,
+)
 
 
 def short(name: str, width: int = 44) -> str:
@@ -119,7 +136,7 @@ def layer_label(layer: Layer) -> str:
     return " + ".join(layer.sources) or layer.name
 
 
-def _brief(layer: Layer) -> str:
+def layer_brief(layer: Layer) -> str:
     """Return the first source node, and how many more there are."""
     nodes = layer.sources or (layer_label(layer),)
     return nodes[0] + (f" +{len(nodes) - 1}" if nodes[1:] else "")
@@ -241,7 +258,7 @@ def layer_cells(
                 Cell(
                     group,
                     layer.name,
-                    _brief(layer),
+                    layer_brief(layer),
                     layer.ms or 0,
                     _precision(layer),
                     left / aspect,
@@ -308,5 +325,6 @@ def _precision(layer: Layer) -> str:
     return layer_precision(layer).name or UNKNOWN
 
 
-def _sorted(names: object) -> list[str]:
-    return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))  # type: ignore[call-overload, no-any-return]
+def _sorted(names: Iterable[str]) -> list[str]:
+    order = {name: at for at, name in enumerate(PRECISION_ORDER)}
+    return sorted(names, key=lambda name: order.get(name, len(order)))

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import log2
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from workbench.views.graph_scene import LABEL, NOTE, SMALL, text_width
+from workbench.views.graph_scene import LABEL, NOTE, SMALL, clip, text_width
 from workbench.views.theme import ink_on
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from workbench.views.graph_overlay import Paint
-    from workbench.views.graph_scene import Card, Frame, Scene, Wire
+    from workbench.views.graph_scene import Card, Frame, Hull, Scene, Wire
     from workbench.views.layout.route import Point
 
-__all__ = ["MARGIN", "Box", "Curve", "Drawing", "Group", "Text", "Triangle", "draw", "legend", "moved"]
+__all__ = [
+    "MARGIN",
+    "Box",
+    "Curve",
+    "Drawing",
+    "Group",
+    "Mark",
+    "Shape",
+    "Text",
+    "Triangle",
+    "area",
+    "draw",
+    "legend",
+    "moved",
+    "rounded",
+]
 
 MARGIN = 16.0
 _TITLE = 14.0
 _NARROWEST = 430.0
+_TAG = 9.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +89,27 @@ class Text:
     halo: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """An area within closed loops, rounded at their corners; a loop within another is a hole."""
+
+    loops: list[list[Point]]
+    fill: str | None
+    stroke: str | None
+    line: float = 1.6
+    radius: float = 7.0
+    opacity: float = 1.0
+    dashed: bool = False
+
+
+Mark: TypeAlias = "Box | Curve | Triangle | Text | Shape"
+
+
 @dataclass(slots=True)
 class Group:
     """Marks that belong together: `kind` and `data` are for a page's script, `title` for the pointer resting on it."""
 
-    marks: list[Box | Curve | Triangle | Text]
+    marks: list[Mark]
     kind: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
@@ -135,7 +168,7 @@ def draw(
 
 def legend(paint: Paint, width: float) -> Drawing:
     """Draw what the colours mean, in as many rows as fit a width."""
-    marks: list[Box | Curve | Triangle | Text] = [Text(0, 11, paint.title, SMALL, "muted", anchor="start")]
+    marks: list[Mark] = [Text(0, 11, paint.title, SMALL, "muted", anchor="start")]
     x, y = text_width(paint.title, SMALL) + 14, 0.0
     for key in paint.legend:
         wide = 17 + text_width(key.text, SMALL) + 12
@@ -148,15 +181,18 @@ def legend(paint: Paint, width: float) -> Drawing:
     return Drawing(width, y + 16 if paint.legend else 0, [Group(marks, "legend")] if paint.legend else [], paint.title)
 
 
-def moved(mark: Box | Curve | Triangle | Text, dx: float, dy: float) -> Box | Curve | Triangle | Text:
+def moved(mark: Mark, dx: float, dy: float) -> Mark:
     """Return a mark somewhere else."""
     if isinstance(mark, (Box, Text)):
         return replace(mark, x=mark.x + dx, y=mark.y + dy)
+    if isinstance(mark, Shape):
+        return replace(mark, loops=[[(x + dx, y + dy) for x, y in loop] for loop in mark.loops])
     return replace(mark, points=[(x + dx, y + dy) for x, y in mark.points])
 
 
 def _body(scene: Scene, paint: Paint, selected: Collection[str]) -> list[Group]:
     groups = [_frame(frame) for frame in scene.frames]
+    groups += [_hull(hull, paint, hull.id in selected) for hull in scene.hulls]
     groups += [_wire(wire) for wire in scene.wires]
     groups += [_frame_title(frame) for frame in scene.frames]
     return groups + [_card(card, paint, card.item.id in selected) for card in scene.cards]
@@ -173,11 +209,57 @@ def _frame_title(frame: Frame) -> Group:
     return Group([text], "frame-title", {"id": frame.item.id})
 
 
+def _hull(hull: Hull, paint: Paint, selected: bool) -> Group:
+    colour = paint.fill.get(hull.id, "edge")
+    painted = colour not in {None, "edge"}
+    shape = Shape(
+        hull.loops,
+        "unknown" if colour is None else colour if painted else None,
+        "accent" if selected else "edge" if colour is None or paint.solid else colour,
+        line=3.0 if selected else 1.6,
+        opacity=(0.9 if paint.solid else 0.22) if painted else 0.25,
+        dashed=colour is None,
+    )
+    marks: list[Mark] = [shape]
+    outer = [loop for loop in hull.loops if area(loop) > 0] if hull.tag else []
+    for at, loop in enumerate(outer):
+        marks += _tag(loop, f"part · {hull.tag}" if at else hull.tag)
+    about = [hull.label] + ([f"{paint.title}: {paint.text[hull.id]}"] if hull.id in paint.text else [])
+    return Group(marks, "hull", {"id": hull.id, "kind": "hull"}, "\n".join(about))
+
+
+def _tag(loop: list[Point], words: str) -> list[Mark]:
+    """Write on an outline, where its topmost side begins."""
+    sides = (sorted(side) for side in zip(loop, [*loop[1:], loop[0]], strict=True) if side[0][1] == side[1][1])
+    (x, y), (right, _) = min(sides, key=lambda side: (side[0][1], side[0][0]))
+    text = clip(words, _TAG, right - x - 18)
+    back = Box(x + 6, y - 6, text_width(text, _TAG) + 5, 12, "paper", radius=3)
+    return [back, Text(x + 8, y + 3.4, text, _TAG, "ink", anchor="start")]
+
+
+def area(loop: list[Point]) -> float:
+    """Return the area within a loop; that of a hole, which runs the other way, is negative."""
+    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairwise([*loop, loop[0]])) / 2
+
+
+def rounded(loop: list[Point], radius: float) -> list[tuple[Point, Point, Point]]:
+    """Return for each corner of a loop where its curve begins, the corner itself, and where the curve ends."""
+    corners = []
+    for at, corner in enumerate(loop):
+        ends = []
+        for near in (loop[at - 1], loop[(at + 1) % len(loop)]):
+            length = abs(near[0] - corner[0]) + abs(near[1] - corner[1])
+            part = min(radius, length / 2) / length if length else 0.0
+            ends.append((corner[0] + (near[0] - corner[0]) * part, corner[1] + (near[1] - corner[1]) * part))
+        corners.append((ends[0], corner, ends[1]))
+    return corners
+
+
 def _wire(wire: Wire) -> Group:
     line = 1.2 + min(log2(wire.tensors) * 0.35, 1.8) if wire.tensors > 1 else 1.2
     points = wire.points
     up = points[-1][1] < points[0][1]
-    marks: list[Box | Curve | Triangle | Text] = []
+    marks: list[Mark] = []
     if wire.arrow:
         x, y = points[-1]
         back = y + 6 if up else y - 6
@@ -185,7 +267,8 @@ def _wire(wire: Wire) -> Group:
         marks.append(Triangle([(x, y), (x - 3.5, back), (x + 3.5, back)], "edge"))
     marks.insert(0, Curve(points, "edge", round(line, 2), dashed=up or wire.stub))
     many = f" and {wire.tensors - 1} more" if wire.tensors > 1 else ""
-    return Group(marks, "wire", {"tail": wire.tail, "head": wire.head}, f"{wire.name}{many}")
+    note = f"\n{wire.note}" if wire.note else ""
+    return Group(marks, "wire", {"tail": wire.tail, "head": wire.head}, f"{wire.name}{many}{note}")
 
 
 def _tint(x: float, y: float, w: float, h: float, colour: str | None, *, solid: bool, radius: float) -> Box:
@@ -198,7 +281,7 @@ def _tint(x: float, y: float, w: float, h: float, colour: str | None, *, solid: 
 def _card(card: Card, paint: Paint, selected: bool) -> Group:
     item = card.item
     x, y, w, h = card.x, card.y, card.width, card.height
-    marks: list[Box | Curve | Triangle | Text] = []
+    marks: list[Mark] = []
     many = item.kind in {"scope", "block", "fold"}
     if many:
         steps = (6, 3) if item.kind == "fold" else (3,)

@@ -28,7 +28,7 @@ _PAGE = """<!DOCTYPE html>
 body {{ margin: 0; background: var(--wb-paper); color: var(--wb-ink); font-family: {font}; }}
 main {{ overflow: auto; }}
 svg {{ display: block; margin: 0 auto; max-width: none; }}
-.wb-card:hover .wb-face, .wb-frame:hover > .wb-face {{ stroke: var(--wb-accent) !important; }}
+.wb-card:hover .wb-face, :is(.wb-frame, .wb-hull):hover > .wb-face {{ stroke: var(--wb-accent) !important; }}
 </style>
 </head>
 <body>

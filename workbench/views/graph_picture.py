@@ -14,6 +14,7 @@ from workbench.views.graph_scopes import GraphScopes, Shown
 if TYPE_CHECKING:
     from workbench.views.graph_ops import Network
     from workbench.views.graph_panel import Panel
+    from workbench.views.graph_scene import Hull, Scene
 
 __all__ = ["GraphPicture"]
 
@@ -93,7 +94,15 @@ class GraphPicture(Drawn):
         weight = paint(list(panel.walk()), self.seen, self.size_by).weight if self.size_by else {}
         selected = () if bare else self.selected_items(panel)
         about = self.about(panel)
-        return draw(scene(panel, weight), colours, title=self.title, subtitle=about, selected=selected, bare=bare)
+        laid = scene(panel, weight)
+        laid.hulls = self.hulls(panel, laid)
+        for wire in laid.wires:
+            wire.note = self.scopes.network.notes.get(wire.name, "")
+        return draw(laid, colours, title=self.title, subtitle=about, selected=selected, bare=bare)
+
+    def hulls(self, panel: Panel, laid: Scene) -> list[Hull]:  # noqa: ARG002 - for those that have some
+        """Return outlines around what belongs together; this picture has none."""
+        return []
 
     def about(self, panel: Panel | None = None) -> str:
         """Return one line on what is shown."""

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.views.graph_draw import Box, Curve, Drawing, Text, Triangle
+from workbench.views.graph_draw import Box, Curve, Drawing, Shape, Text, Triangle, area, rounded
 from workbench.views.graph_scene import SMALL
 from workbench.views.mime import PNG_MAX_HEIGHT, PNG_SCALE
 from workbench.views.theme import theme
@@ -126,9 +126,11 @@ class _Shapes:
     def __init__(self, pen: Any, scale: float, colours: Theme) -> None:
         self.pen, self.scale, self.theme = pen, scale, colours
 
-    def put(self, mark: Box | Curve | Triangle) -> None:
+    def put(self, mark: Box | Curve | Triangle | Shape) -> None:
         if isinstance(mark, Box):
             self.box(mark)
+        elif isinstance(mark, Shape):
+            self.shape(mark)
         elif isinstance(mark, Triangle):
             self.pen.polygon(self.scaled(mark.points), fill=_colour(mark.fill, self.theme))
         else:
@@ -142,6 +144,19 @@ class _Shapes:
     def line(self, points: list[Point], stroke: str, width: float) -> None:
         fine = max(round(width * self.scale), 1)
         self.pen.line(self.scaled(points), fill=_colour(stroke, self.theme), width=fine, joint="curve")
+
+    def shape(self, shape: Shape) -> None:
+        # Holes are painted over: what is within one are other cards, which are drawn later.
+        loops = [_corners(loop, shape.radius) for loop in shape.loops]
+        for loop, raw in zip(loops, shape.loops, strict=True):
+            if shape.fill is not None:
+                hole = area(raw) < 0
+                fill = _mixed(_colour(shape.fill, self.theme), self.theme.paper, 0.0 if hole else shape.opacity)
+                self.pen.polygon(self.scaled(loop), fill=fill)
+        for loop in loops:
+            closed = [*loop, loop[0], loop[1]]
+            for piece in _dashes(closed, 3, 2) if shape.dashed else [closed]:
+                self.line(piece, shape.stroke or "edge", shape.line)
 
     def box(self, box: Box) -> None:
         place = [box.x * self.scale, box.y * self.scale, (box.x + box.width) * self.scale, 0.0]
@@ -201,6 +216,16 @@ def _sampled(points: list[Point]) -> list[Point]:
             ease = 1.5 * t * (1 - t) * (1 - t) + 1.5 * t * t * (1 - t) + t**3
             line.append((x0 + (x1 - x0) * swing, y0 + (y1 - y0) * (ease if steps > 1 else 1)))
     return line
+
+
+def _corners(loop: list[Point], radius: float) -> list[Point]:
+    """Return points along a loop with rounded corners: a parabola at each."""
+    points = []
+    for (x0, y0), (x, y), (x1, y1) in rounded(loop, radius):
+        for t in (0.0, 0.25, 0.5, 0.75, 1.0):
+            a, b, c = (1 - t) ** 2, 2 * t * (1 - t), t * t
+            points.append((a * x0 + b * x + c * x1, a * y0 + b * y + c * y1))
+    return points
 
 
 def _outline(box: Box) -> list[Point]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench.views.graph_panel import Item, Panel
     from workbench.views.layout.route import Point
 
-__all__ = ["Card", "Frame", "Scene", "Wire", "clip", "scene", "text_width"]
+__all__ = ["Card", "Frame", "Hull", "Scene", "Wire", "clip", "scene", "text_width"]
 
 # Advance widths of DejaVu Sans, hundredths of an em, from the blank to the tilde. The system fonts of all platforms are
 # narrower, so text that fits by this measure fits everywhere.
@@ -86,6 +86,20 @@ class Wire:
     tensors: int
     arrow: bool
     stub: bool
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Hull:
+    """An outline around cards that belong together: closed loops with horizontal and vertical sides.
+
+    `label` is told where the pointer rests, `tag` is written on the border.
+    """
+
+    id: str
+    loops: list[list[Point]]
+    label: str
+    tag: str = ""
 
 
 @dataclass(slots=True)
@@ -97,6 +111,7 @@ class Scene:
     cards: list[Card] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
+    hulls: list[Hull] = field(default_factory=list)
     crossings: int = 0
 
     def moved(self, dx: float, dy: float) -> None:
@@ -107,6 +122,8 @@ class Scene:
             box.y += dy
         for wire in self.wires:
             wire.points = [(x + dx, y + dy) for x, y in wire.points]
+        for hull in self.hulls:
+            hull.loops = [[(x + dx, y + dy) for x, y in loop] for loop in hull.loops]
 
 
 def scene(panel: Panel, weight: Mapping[str, float] | None = None) -> Scene:

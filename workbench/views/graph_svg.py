@@ -6,7 +6,7 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from workbench.views.graph_draw import Box, Curve, Drawing, Group, Text, Triangle
+from workbench.views.graph_draw import Box, Drawing, Group, Mark, Shape, Text, Triangle, rounded
 from workbench.views.theme import FONT, css_variables, theme
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class _Pen:
         title = f"<title>{escape(group.title)}</title>" if group.title else ""
         return f"<g{kind}{data}>{title}{''.join(map(self.mark, group.marks))}</g>"
 
-    def mark(self, mark: Box | Curve | Triangle | Text) -> str:
+    def mark(self, mark: Mark) -> str:
         if isinstance(mark, Box):
             return self.box(mark)
         if isinstance(mark, Text):
@@ -71,6 +71,8 @@ class _Pen:
         if isinstance(mark, Triangle):
             corners = " ".join(f"{_n(x)},{_n(y)}" for x, y in mark.points)
             return f'<polygon points="{corners}" style="fill:{self.colour(mark.fill)}"/>'
+        if isinstance(mark, Shape):
+            return self.shape(mark)
         dash = ";stroke-dasharray:4 3" if mark.dashed else ""
         style = f"fill:none;stroke:{self.colour(mark.stroke)};stroke-width:{_n(mark.line)}{dash}"
         return f'<path d="{path(mark.points)}" style="{style}"/>'
@@ -86,6 +88,18 @@ class _Pen:
         face = ' class="wb-face"' if box.face else ""
         place = f'x="{_n(box.x)}" y="{_n(box.y)}" width="{_n(box.width)}" height="{_n(box.height)}"'
         return f'<rect{face} {place} rx="{_n(box.radius)}" style="{style}"/>'
+
+    def shape(self, shape: Shape) -> str:
+        style = f"fill:{self.colour(shape.fill)};fill-rule:evenodd;stroke:{self.colour(shape.stroke)}"
+        style += f";stroke-width:{_n(shape.line)}"
+        if shape.opacity < 1:
+            style += f";fill-opacity:{shape.opacity:g}"
+        if shape.dashed:
+            style += ";stroke-dasharray:3 2"
+        # Without a fill the inside would let the pointer through to what lies beneath.
+        catch = "" if shape.fill else ' pointer-events="all"'
+        way = "".join(_closed(loop, shape.radius) for loop in shape.loops)
+        return f'<path class="wb-face" d="{way}" style="{style}"{catch}/>'
 
     def text(self, text: Text) -> str:
         style = f"fill:{self.colour(text.fill)}"
@@ -106,6 +120,13 @@ def path(points: list[Point]) -> str:
             half = _n((y0 + y1) / 2)
             steps.append(f"C{_n(x0)} {half} {_n(x1)} {half} {_n(x1)} {_n(y1)}")
     return "".join(steps)
+
+
+def _closed(loop: list[Point], radius: float) -> str:
+    steps: list[str] = []
+    for (x0, y0), (x, y), (x1, y1) in rounded(loop, radius):
+        steps.append(f"{'L' if steps else 'M'}{_n(x0)} {_n(y0)}Q{_n(x)} {_n(y)} {_n(x1)} {_n(y1)}")
+    return "".join([*steps, "Z"])
 
 
 def _n(value: float) -> str:

@@ -92,7 +92,7 @@ class Pane {
   }
 
   target(event) {
-    return event.target.closest?.(".wb-card, .wb-frame") ?? null;
+    return event.target.closest?.(".wb-card, .wb-frame, .wb-hull") ?? null;
   }
 
   click(event) {
@@ -139,7 +139,7 @@ class Pane {
     this.svg.removeAttribute("height");
     this.titles = new Map();
     this.byId = new Map();
-    for (const group of this.svg.querySelectorAll("g.wb-card, g.wb-frame, g.wb-wire")) {
+    for (const group of this.svg.querySelectorAll("g.wb-card, g.wb-frame, g.wb-hull, g.wb-wire")) {
       const title = group.querySelector("title");
       if (title) {
         this.titles.set(group, title.textContent);
@@ -251,6 +251,7 @@ class Pane {
     const style = getComputedStyle(this.host.root);
     pen.scale(scale * fine, scale * fine);
     for (const [, group] of this.byId) {
+      if (group.classList.contains("wb-hull")) continue;
       const face = group.querySelector(".wb-face");
       const number = (name) => Number(face.getAttribute(name));
       pen.fillStyle = style.getPropertyValue(group.classList.contains("wb-frame") ? "--wb-line" : "--wb-edge");
@@ -411,7 +412,7 @@ class GraphApp {
     }
     this.count.textContent = marks.count ?? "";
     const kept = this.side.contains(document.activeElement) ? document.activeElement.dataset.keep : null;
-    this.side.replaceChildren(...this.table(marks), ...surgeryPanel(this, marks));
+    this.side.replaceChildren(...this.facts(marks), ...this.table(marks), ...surgeryPanel(this, marks));
     // What was at hand stays at hand for the keyboard, though it is drawn anew.
     if (kept) this.side.querySelector(`[data-keep="${CSS.escape(kept)}"]`)?.focus({ preventScroll: true });
     if (marks.reveal) this.panes[marks.reveal.pane]?.reveal(marks.reveal.id);
@@ -424,6 +425,18 @@ class GraphApp {
     const table = element("table", {}, element("thead", {}, element("tr", {}, ...cells(marks.head, "th"))), element("tbody", {}, ...body));
     const title = element("div", { class: "wb-heading" }, marks.about);
     return [element("section", { class: "wb-table", "aria-label": "Selected nodes" }, title, table)];
+  }
+
+  facts(marks) {
+    if (!marks.facts) return [];
+    const rows = marks.facts.rows.map(([key, value]) => element("tr", {}, element("th", {}, key), element("td", {}, value)));
+    const findings = marks.facts.findings.map((one) =>
+      element("li", {}, element("strong", {}, `${one.title} (${one.cost})`), `: ${one.evidence}. ${one.fix}.`),
+    );
+    const title = element("div", { class: "wb-heading" }, marks.facts.title);
+    const parts = [title, element("table", {}, ...rows)];
+    if (findings.length) parts.push(element("div", { class: "wb-heading" }, "Findings"), element("ul", {}, ...findings));
+    return [element("section", { class: "wb-facts", "aria-label": "Layer" }, ...parts)];
   }
 
   ask(request) {
@@ -450,7 +463,7 @@ class GraphApp {
   }
 
   hover(pane, event) {
-    const target = event?.target.closest?.(".wb-card, .wb-frame, .wb-wire") ?? null;
+    const target = event?.target.closest?.(".wb-card, .wb-frame, .wb-hull, .wb-wire") ?? null;
     if (event) this.place(event);
     if (target === this.hovering) return;
     this.hovering = target;

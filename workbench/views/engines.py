@@ -1,0 +1,48 @@
+"""Views of an engine, as a notebook asks for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.engine.report import EngineReport
+    from workbench.engine.summary import EngineSummary
+    from workbench.graph.model import Model
+    from workbench.session import Workbench
+    from workbench.views.engine_fusion import FusionView
+    from workbench.views.engine_graph import EngineGraph
+
+__all__ = ["engine_graph", "fusion"]
+
+
+def fusion(engine: EngineSummary | EngineReport, model: Workbench | Model | None = None, **options: Any) -> FusionView:
+    """Return a model's graph with an outline around the nodes of each layer; `options` as in `FusionView`.
+
+    Parameters
+    ----------
+    engine
+        A report, or a summary of one.
+    model
+        The model it was built from, or a workbench whose tuned model it was; a summary knows its own.
+    """
+    from workbench.views.engine_fusion import FusionView
+
+    return FusionView(_summary(engine, model), **options)
+
+
+def engine_graph(engine: EngineSummary | EngineReport, **options: Any) -> EngineGraph:
+    """Return an engine's own layers as a graph; `options` as in `EngineGraph`."""
+    from workbench.views.engine_graph import EngineGraph
+
+    return EngineGraph(_summary(engine, None), **options)
+
+
+def _summary(engine: EngineSummary | EngineReport, model: Workbench | Model | None) -> EngineSummary:
+    from workbench.engine.report import EngineReport
+    from workbench.engine.summary import summarize
+    from workbench.session import Workbench
+
+    source = model.tuned if isinstance(model, Workbench) else model
+    if isinstance(engine, EngineReport):
+        return summarize(engine, source)
+    return engine if source is None else summarize(engine.report, source)
