@@ -93,7 +93,7 @@ def test_engine_names_a_profile_of_another_engine(run):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--against-profile", PROFILE], "goes with --against"),
+        (["--against-profile", PROFILE], "go with --against"),
         (["--gpu", "RTX 1"], "RTX 1 is none of T4"),
         (["--json", *FP16], "--json is about one engine"),
     ],

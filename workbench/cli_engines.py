@@ -134,6 +134,9 @@ def bench(
 @click.option("--gpu", help="For the roofline: a GPU of the list that a wrong name prints.")
 @click.option("--against", type=PATH, help="Compare with this engine of the same model.")
 @click.option("--against-profile", type=PATH, help="Times of that engine's layers.")
+@click.option(
+    "--against-model", type=PATH, help="The ONNX model of that engine: says which Q/DQ or Cast moved (with --model)."
+)
 @click.option("--html", type=PATH, help="Write the report card, one page that loads nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def engine(
@@ -147,6 +150,7 @@ def engine(
     gpu: str | None,
     against: Path | None,
     against_profile: Path | None,
+    against_model: Path | None,
     html: Path | None,
     as_json: bool,
 ) -> None:
@@ -166,8 +170,8 @@ def engine(
         raise click.UsageError(f"--gpu: {gpu} is none of {', '.join(GPU_LIMITS)}.")
     if as_json and against is not None:
         raise click.UsageError("--json is about one engine; the comparison is text, or in --html.")
-    if against_profile is not None and against is None:
-        raise click.UsageError("--against-profile goes with --against.")
+    if (against_profile, against_model) != (None, None) and against is None:
+        raise click.UsageError("--against-profile and --against-model go with --against.")
     source, requested = None if model is None else load_model(model), None
     if recipe is not None:
         wb = open_recipe(recipe, model=model)
@@ -186,7 +190,8 @@ def engine(
     comparison = None
     if against is not None:
         other = load_report(against, profile=against_profile)
-        comparison = compare_engines([other, summary.report], source)
+        behind = None if against_model is None else load_model(against_model)
+        comparison = compare_engines([other, summary.report], source, models=[behind, source] if behind else [])
     click.echo(summary.json() if as_json else summary.text())
     if comparison is not None:
         click.echo()

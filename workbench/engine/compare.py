@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from workbench.engine.findings import find
 from workbench.engine.fusion import fusion_map
+from workbench.engine.moved import moved, reason_for
 from workbench.engine.traits import kind_of_layer, layer_precision
 from workbench.errors import ReportError
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.engine.fusion import FusionMap
+    from workbench.engine.moved import Moved
     from workbench.engine.report import EngineReport, Layer
     from workbench.graph.model import Model
 
 __all__ = ["Comparison", "Group", "compare_engines"]
 
 _MOVES = {"reformat", "noop", "constant", "control"}
+_MOST_REASONS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,11 @@ class Comparison:
 
 
 def compare_engines(
-    reports: Sequence[EngineReport], model: onnx.ModelProto | Model | None = None, *, profile: int = 0
+    reports: Sequence[EngineReport],
+    model: onnx.ModelProto | Model | None = None,
+    *,
+    models: Sequence[onnx.ModelProto | Model | None] = (),
+    profile: int = 0,
 ) -> Comparison:
     """Align engines by the source nodes they share, never by position.
 
@@ -128,6 +135,9 @@ def compare_engines(
         Two or more engines of one model; the first is what the others are compared with.
     model
         Its ONNX graph, which makes the alignment surer where engines lack metadata.
+    models
+        The ONNX file behind each engine, as far as they are known, where the engines come from different ones: a
+        fusion that differs is then explained by the Q/DQ or Cast that one file has there and the other has not.
     profile
         Index of the optimization profile.
 
@@ -139,7 +149,9 @@ def compare_engines(
     if len(reports) < 2:
         raise ReportError("there is nothing to compare", where="compare_engines", fix="Give two engines or more")
     names = _unique([report.name for report in reports])
-    fusions = [fusion_map(report, model) for report in reports]
+    behind = [*models, *[None] * (len(reports) - len(models))]
+    fusions = [fusion_map(one, own or model) for one, own in zip(reports, behind, strict=True)]
+    moves = [[] if own is None or behind[0] is None else moved(behind[0], own) for own in behind]
     _check_shared(names, fusions)
     links = _Links()
     for i, (report, fusion) in enumerate(zip(reports, fusions, strict=True)):
@@ -157,12 +169,16 @@ def compare_engines(
                 found = members.setdefault(links.find(("layer", i, layer.name)), [[] for _ in reports])
                 found[i].append(layer)
     causes = [_causes(report, fusion) for report, fusion in zip(reports, fusions, strict=True)]
-    groups = [_group(layers, fusions, causes, names) for layers in members.values()]
+    groups = [_group(layers, fusions, causes, moves, names) for layers in members.values()]
     return Comparison(tuple(names), tuple(groups), tuple(report.layers_ms for report in reports))
 
 
 def _group(
-    members: list[list[Layer]], fusions: list[FusionMap], causes: list[dict[str, str]], names: list[str]
+    members: list[list[Layer]],
+    fusions: list[FusionMap],
+    causes: list[dict[str, str]],
+    moves: list[list[Moved]],
+    names: list[str],
 ) -> Group:
     nodes = dict.fromkeys(
         node for i, layers in enumerate(members) for layer in layers for node in fusions[i].by_layer[layer.name].nodes
@@ -172,7 +188,14 @@ def _group(
     for i in range(1, len(members)):
         change = _change(parts[0], parts[i], names[0], names[i])
         reason = next((causes[i][layer.name] for layer in members[i] if layer.name in causes[i]), None)
-        changes.append(f"{change}, because {reason}" if reason and len(parts[i]) > len(parts[0]) else change)
+        reason = reason if len(parts[i]) > len(parts[0]) else None
+        if change != "same layers" and moves[i]:
+            homes = [_homes(members[at], fusions[at]) for at in (0, i)]
+            found = reason_for(nodes, moves[i], *homes)
+            told = [move.words(names[0], names[i]) for move in found[:_MOST_REASONS]]
+            more = f" (and {len(found) - _MOST_REASONS} more)" if len(found) > _MOST_REASONS else ""
+            reason = "; ".join(told) + more if told else reason
+        changes.append(f"{change}, because {reason}" if reason else change)
     return Group(
         nodes=tuple(nodes) or (next(layer.name for layers in members for layer in layers),),
         layers=tuple(tuple(layer.name for layer in layers) for layers in members),
@@ -180,6 +203,12 @@ def _group(
         precision=tuple(_precision(layers) for layers in members),
         change=tuple(changes),
     )
+
+
+def _homes(layers: list[Layer], fusion: FusionMap) -> dict[str, str]:
+    """Return node to the working layer that does it."""
+    working = [layer for layer in layers if kind_of_layer(layer) not in _MOVES]
+    return {node: layer.name for layer in reversed(working) for node in fusion.by_layer[layer.name].nodes}
 
 
 def _parts(layers: list[Layer], fusion: FusionMap) -> list[str]:

@@ -4,6 +4,7 @@ For notebooks: functions that take a `Workbench` and return a view.
 
 >>> from workbench import views
 >>> views.graph(wb)  # doctest: +SKIP
+>>> views.engine(summary)  # doctest: +SKIP
 >>> views.tensor_table(wb)  # doctest: +SKIP
 >>> views.distribution(wb, "conv1")  # doctest: +SKIP
 """
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from workbench.views.calibration import quantized as quantized
     from workbench.views.calibration import tensor_table as tensor_table
     from workbench.views.calibration import weights as weights
+    from workbench.views.engines import compare as compare
+    from workbench.views.engines import engine as engine
     from workbench.views.engines import engine_graph as engine_graph
     from workbench.views.engines import fusion as fusion
     from workbench.views.graphs import graph as graph
@@ -28,9 +31,11 @@ if TYPE_CHECKING:
     from workbench.views.precision_view import precision as precision
 
 _HOMES = {
+    "compare": "workbench.views.engines",
     "distribution": "workbench.views.calibration",
     "distributions": "workbench.views.calibration",
     "drift": "workbench.views.calibration",
+    "engine": "workbench.views.engines",
     "engine_graph": "workbench.views.engines",
     "fusion": "workbench.views.engines",
     "graph": "workbench.views.graphs",
@@ -43,9 +48,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "compare",
     "distribution",
     "distributions",
     "drift",
+    "engine",
     "engine_graph",
     "fusion",
     "graph",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.engine.compare import Comparison, Group
     from workbench.views.theme import Theme
 
-__all__ = ["ComparisonBars", "TotalBars"]
+__all__ = ["ComparisonBars", "TotalBars", "speedup_colour"]
 
 _SAME = 0.03
 """Speedups within three percent of 1 are called the same: profiles of one engine differ that much."""
@@ -52,7 +52,7 @@ class ComparisonBars(Chart):
             for i in range(len(names)):
                 ms = group.ms[i] or 0.0
                 speedup = group.speedup(i)
-                fill = OKABE_ITO["grey"] if i == 0 else _colour(ms, group.ms[0] or 0.0)
+                fill = OKABE_ITO["grey"] if i == 0 else speedup_colour(ms, group.ms[0] or 0.0)
                 spot = at - 0.4 + height * (i + 0.5)
                 axes.barh(spot, ms, height=height * 0.92, color=fill)
                 words = group.precision[i] or ("unknown" if group.layers[i] else "absent")
@@ -95,7 +95,7 @@ class TotalBars(Chart):
             if total is None:
                 axes.text(0, at, "\u00a0no profile", va="center", color=colours.muted)
                 continue
-            fill = OKABE_ITO["grey"] if at == 0 else _colour(total, first or 0.0)
+            fill = OKABE_ITO["grey"] if at == 0 else speedup_colour(total, first or 0.0)
             axes.barh(at, total, color=fill, height=0.66)
             ratio = f"\u00a0{total:.3f} ms" + (f", {first / total:.2f}x" if at and first else "")
             axes.text(total, at, ratio, va="center", fontsize=8.5, color=colours.ink)
@@ -106,7 +106,8 @@ class TotalBars(Chart):
         axes.tick_params(axis="y", length=0)
 
 
-def _colour(ms: float, first: float) -> str:
+def speedup_colour(ms: float, first: float) -> str:
+    """Return the colour of a time beside that of the first engine: faster, the same within 3%, or slower."""
     if first and abs(ms / first - 1) <= _SAME:
         return OKABE_ITO["sky"]
     return OKABE_ITO["blue"] if ms < first else OKABE_ITO["vermillion"]

@@ -11,8 +11,41 @@ if TYPE_CHECKING:
     from workbench.session import Workbench
     from workbench.views.engine_fusion import FusionView
     from workbench.views.engine_graph import EngineGraph
+    from workbench.views.engine_view import CompareView, EngineView
 
-__all__ = ["engine_graph", "fusion"]
+__all__ = ["compare", "engine", "engine_graph", "fusion"]
+
+
+def engine(engine: EngineSummary | EngineReport, model: Workbench | Model | None = None, **options: Any) -> EngineView:
+    """Return an engine's layers as a table and on both graphs, with one selection; `options` as in `EngineView`.
+
+    Parameters
+    ----------
+    engine
+        A report, or a summary of one.
+    model
+        The model it was built from, or a workbench whose tuned model it was; a summary knows its own.
+    """
+    from workbench.views.engine_view import EngineView
+
+    return EngineView(_summary(engine, model), **options)
+
+
+def compare(
+    *engines: EngineSummary | EngineReport, model: Workbench | Model | None = None, **options: Any
+) -> CompareView:
+    """Return two or more engines of one model side by side, with one selection; `options` as in `CompareView`.
+
+    Parameters
+    ----------
+    *engines
+        Reports, or summaries of them; the first is what the others are compared with.
+    model
+        The model whose nodes align them.
+    """
+    from workbench.views.engine_view import CompareView
+
+    return CompareView([_summary(one, None) for one in engines], _model(model), **options)
 
 
 def fusion(engine: EngineSummary | EngineReport, model: Workbench | Model | None = None, **options: Any) -> FusionView:
@@ -40,9 +73,14 @@ def engine_graph(engine: EngineSummary | EngineReport, **options: Any) -> Engine
 def _summary(engine: EngineSummary | EngineReport, model: Workbench | Model | None) -> EngineSummary:
     from workbench.engine.report import EngineReport
     from workbench.engine.summary import summarize
-    from workbench.session import Workbench
 
-    source = model.tuned if isinstance(model, Workbench) else model
+    source = _model(model)
     if isinstance(engine, EngineReport):
         return summarize(engine, source)
     return engine if source is None else summarize(engine.report, source)
+
+
+def _model(of: Workbench | Model | None) -> Model | None:
+    from workbench.session import Workbench
+
+    return of.tuned if isinstance(of, Workbench) else of

@@ -1,0 +1,167 @@
+"""The engine views in a real JupyterLab: an outline, a row and a card select one layer, and Python sees it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+_spec = importlib.util.spec_from_file_location("browser_conftest", Path(__file__).with_name("conftest.py"))
+lab_tools = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(lab_tools)
+
+# A real engine on any machine: what ONNX Runtime makes of the model.
+SETUP = """
+import json, pathlib
+from workbench import views
+from workbench.backends.onnxruntime_engine import OnnxRuntime
+from workbench.backends.protocol import TimingOptions
+from workbench.engine.summary import run
+from workbench.graph.load import load_model
+model = load_model("model.onnx")
+backend = OnnxRuntime()
+engine = backend.build(model)
+def note(view, **more):
+    pathlib.Path("part.json").write_text(json.dumps(more))
+    pathlib.Path("part.json").rename("seen.json")
+summary = run(
+    backend.inspect(engine), profile=backend.profile(engine, TimingOptions(warm_up_s=0.0, runs=5)), model=model
+)
+"""
+ONE = (
+    SETUP
+    + """
+view = views.engine(summary)
+def seen(layer):
+    nodes = list(view.fusion.selected)
+    note(view, layer=layer, nodes=nodes, table=view.table.selected, graph=view.graph.selected_layer)
+view.on_layer(seen)
+note(view, names=[layer.name for layer in summary.report.layers], by_node=summary.fusion.by_node)
+view
+"""
+)
+TWO = (
+    SETUP
+    + """
+from dataclasses import replace
+slow = replace(summary.report, name="slow", layers=tuple(
+    replace(layer, time=layer.time and replace(layer.time, average_ms=layer.time.average_ms * 2))
+    for layer in summary.report.layers
+))
+view = views.compare(slow, summary.report, model=model)
+view.on_group(lambda place: note(view, group=place, graphs=[graph.selected for graph in view.engines]))
+note(view, groups=[group.layers for group in view.comparison.groups])
+view
+"""
+)
+
+
+def opened(lab, page, small_cnn, code):
+    (lab.folder / "seen.json").unlink(missing_ok=True)
+    shutil.copy(small_cnn, lab.folder / "model.onnx")
+    lab_tools.notebook(lab.folder / "engine.ipynb", code)
+    page.goto(f"{lab.url}/lab/tree/engine.ipynb?reset", wait_until="domcontentloaded")
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
+    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
+    page.keyboard.press("Shift+Enter")
+    page.locator(".wbe tbody tr").first.wait_for(timeout=90_000)
+    page.locator(".wb-canvas svg").first.wait_for(timeout=90_000)
+    return page
+
+
+def row(page, name):
+    return page.locator(f'.wbe tr[data-id="{name}"]')
+
+
+def hull(page, layer):
+    return page.locator(f'.wb-hull[data-id="layer:{layer}"]')
+
+
+def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, screenshots) -> None:
+    opened(lab, page, small_cnn, ONE)
+    known = lab_tools.seen(lab)
+    (conv,) = known["by_node"]["stem/conv"]
+    assert page.locator(".wbe tbody tr").count() == len(known["names"])
+    page.locator(".wb-bar button", has_text="fit").first.click()
+    hull(page, conv).wait_for()
+    page.screenshot(path=screenshots / "engine-1-opened.png")
+
+    # The outline itself, beside its cards: at its left side.
+    outline = hull(page, conv).locator(".wb-face")
+    outline.click(position={"x": 2, "y": outline.bounding_box()["height"] / 2})
+    told = lab_tools.seen(lab, lambda s: s.get("layer") == conv)
+    assert {"stem/conv", "stem/relu"} <= set(told["nodes"])
+    assert told["table"] == told["graph"] == conv
+    page.locator(f'.wb-hull.wb-selected[data-id="layer:{conv}"]').wait_for()
+    page.locator(f'.wbe tr[aria-selected="true"][data-id="{conv}"]').wait_for()
+    facts = page.locator(".wb-facts").first
+    facts.wait_for()
+    for words in ("time", " ms", "precision", "fp32", "in 0", "tactic", "source nodes", "stem/conv + stem/relu"):
+        assert words in facts.inner_text()
+    facts.scroll_into_view_if_needed()
+    page.screenshot(path=screenshots / "engine-2-layer.png")
+
+    # A row of the table selects in both graphs; the engine's graph is in the other tab.
+    other = known["by_node"]["head/fc"][0]
+    row(page, other).click()
+    lab_tools.seen(lab, lambda s: s.get("layer") == other and "head/fc" in s["nodes"] and s["graph"] == other)
+    page.locator(f'.wb-hull.wb-selected[data-id="layer:{other}"]').wait_for()
+    page.locator(".lm-TabBar-tab", has_text="Engine graph").click()
+    page.locator(f'.wb-card.wb-selected[data-id="{other}"]').last.wait_for()
+    page.locator(".wb-bar button", has_text="fit").last.click()
+    page.locator(f'.wb-card[data-id="{conv}"]').last.click()
+    lab_tools.seen(lab, lambda s: s.get("layer") == conv and s["table"] == conv)
+
+    # Sorting is the page's own: slowest first at the start, then by place.
+    page.locator('.wbe th[data-key="place"] button').click()
+    page.locator('.wbe th[data-key="place"] button').click()
+    places = [int(text) for text in page.locator('.wbe td[data-key="place"]').all_inner_texts()]
+    assert places == sorted(places)
+    page.locator(".wbe input").fill("head/fc")
+    page.locator(".wbe-count", has_text=f"of {len(known['names'])} rows").wait_for()
+
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_timeout(200)
+    page.locator(".wbe input").fill("")
+    page.screenshot(path=screenshots / "engine-3-dark.png")
+    assert page.locator(".wbe").evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(20, 23, 28)"
+    assert page.abroad == []
+    assert page.errors == []
+
+
+def test_python_selects_a_layer_and_the_page_shows_it(lab, page, small_cnn) -> None:
+    opened(lab, page, small_cnn, ONE)
+    known = lab_tools.seen(lab)
+    (conv,) = known["by_node"]["block/conv"]
+    page.locator(".jp-Notebook .jp-Cell .cm-content").last.click()
+    page.keyboard.type("view.selected_layer = summary.fusion.by_node['block/conv'][0]")
+    page.keyboard.press("Shift+Enter")
+    page.locator(f'.wb-hull.wb-selected[data-id="layer:{conv}"]').wait_for()
+    page.locator(f'.wbe tr[aria-selected="true"][data-id="{conv}"]').wait_for()
+    assert page.errors == []
+
+
+def test_two_engines_row_by_row(lab, page, small_cnn, screenshots) -> None:
+    opened(lab, page, small_cnn, TWO)
+    known = lab_tools.seen(lab)
+    assert page.locator(".wbe tbody tr").count() == len(known["groups"])
+    speeds = page.locator('.wbe td[data-key="speedup 1"]').all_inner_texts()
+    # What stands for no source node has no partner in the other engine, and no speedup.
+    assert speeds.count("2.00x") == sum(all(group) for group in known["groups"]) >= 5
+    at = next(n for n, (here, there) in enumerate(known["groups"]) if here and there)
+    row(page, at).click()
+    told = lab_tools.seen(lab, lambda s: s.get("group") == at)
+    assert told["graphs"] == known["groups"][at]
+    page.locator(f'.wb-card.wb-selected[data-id="{known["groups"][at][0][0]}"]').first.wait_for()
+    page.screenshot(path=screenshots / "engine-4-compare.png")
+    page.locator(".wb-bar button", has_text="fit").first.click()
+    last = next(n for n, (here, there) in reversed(list(enumerate(known["groups"]))) if here and there and n != at)
+    page.locator(f'.wb-card[data-id="{known["groups"][last][0][0]}"]').first.click()
+    lab_tools.seen(lab, lambda s: s.get("group") == last)
+    assert page.abroad == []
+    assert page.errors == []
