@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from workbench.engine.findings import find, findings_table
@@ -204,3 +206,32 @@ def test_every_finding_is_complete(engines):
             assert finding.fix
             assert finding.layers
             assert finding.suggestion is None or finding.suggestion.value
+
+
+def test_a_processor_gets_no_advice_for_a_gpu(small_cnn):
+    from workbench.backends.onnxruntime_engine import OnnxRuntime
+    from workbench.engine.finding import EVERYWHERE, GPU
+    from workbench.engine.findings import LINTS
+    from workbench.graph.load import load_model
+
+    backend, model = OnnxRuntime(), load_model(small_cnn)
+    report = load_report(backend.inspect(backend.build(model)))
+    assert report.backend == "onnxruntime"
+    assert find(report) == []
+    # The same layers from TensorRT would be told of precision and batch: it is the backend that decides.
+    pretended = find(replace(report, backend="tensorrt"))
+    assert {"silent-fp32", "small-batch"} <= {finding.kind for finding in pretended}
+    assert {lint.backends for lint in LINTS} == {GPU, EVERYWHERE}
+    assert find(replace(report, backend="unknown")) == []
+
+
+def test_a_quantized_model_on_a_processor_keeps_what_is_about_the_graph(shared):
+    from workbench.backends.onnxruntime_engine import OnnxRuntime
+    from workbench.graph.load import load_model
+
+    path = next((shared / "models" / "ultraface_rfb320_qdq").glob("*.onnx"))
+    backend, model = OnnxRuntime(), load_model(path)
+    report = load_report(backend.inspect(backend.build(model)))
+    kinds = {finding.kind for finding in find(report, fusion_map(report, model))}
+    assert "lone-qdq" in kinds
+    assert not kinds & {"no-tensor-cores", "alignment", "small-batch", "silent-fp32", "float-output"}

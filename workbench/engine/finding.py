@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.engine.traits import kind_of_layer
 
@@ -15,27 +15,42 @@ if TYPE_CHECKING:
     from workbench.engine.precision import Verdict
     from workbench.engine.report import EngineReport, Layer
 
-__all__ = ["Finding", "Scene", "Suggestion"]
+__all__ = ["EVERYWHERE", "GPU", "Finding", "Lint", "Scene", "Suggestion"]
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A fix that can be applied.
+    """A fix that can be applied: `Workbench.apply` does all but those of kind "build".
 
     Attributes
     ----------
     kind
-        "precision" (a rule of the precision plan), "quantize_input" (Q/DQ on an input of the selected nodes), "edit"
-        (a surgery step) or "build" (a build option).
+        "precision" (a rule of the precision plan), "quantize_input" (a rule that puts Q/DQ on the inputs of the nodes,
+        the tensor `value` among them), "edit" (a surgery step) or "build" (an option of the build, or of the
+        application that feeds the engine).
     selector
-        Source nodes it is for; empty for a build option.
+        Source nodes it is for; empty for an edit of the whole model and for a build option.
     value
-        The precision, edit or option.
+        The precision, the tensor, the edit's name or the option.
+    arguments
+        Of the edit or the option, name and value.
     """
 
     kind: Literal["precision", "quantize_input", "edit", "build"]
     selector: tuple[str, ...]
     value: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The fix as one line, where it can be as one writes it in Python."""
+        told = "".join(f", {name}={value!r}" for name, value in self.arguments)
+        if self.kind == "edit":
+            return f'wb.edit("{self.value}"{told})'
+        if self.kind == "build":
+            return f"BuildOptions({told[2:]})" if self.arguments else self.value
+        few = "|".join(self.selector[:3]) + ("|..." if self.selector[3:] else "")
+        return f'wb.plan.set("name:{few}", "{"int8" if self.kind == "quantize_input" else self.value}")'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,3 +157,17 @@ class Scene:
         """Source nodes of layers, each once."""
         groups = [self.fusion.by_layer[layer.name] for layer in layers if layer.name in self.fusion.by_layer]
         return tuple(dict.fromkeys(node for group in groups for node in group.nodes))
+
+
+GPU = frozenset({"tensorrt"})
+"""Lints whose evidence or advice is about GPUs and TensorRT's kernels."""
+EVERYWHERE = frozenset({"tensorrt", "onnxruntime"})
+"""Lints about the graph that any compiler got."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lint:
+    """A lint: what looks for findings, and in the reports of which backends it has something to say."""
+
+    check: Callable[[Scene], Iterator[Finding]]
+    backends: frozenset[str]

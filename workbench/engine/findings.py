@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.engine.finding import Finding, Scene, Suggestion
+from workbench.engine.finding import EVERYWHERE, GPU, Finding, Lint, Scene, Suggestion
 from workbench.engine.fusion import fusion_map
 from workbench.engine.lints import compute, moves
 from workbench.engine.precision import compare_precision
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from workbench.engine.fusion import FusionMap
     from workbench.engine.report import EngineReport
 
-__all__ = ["Finding", "Suggestion", "find", "findings_table"]
+__all__ = ["LINTS", "Finding", "Suggestion", "find", "findings_table"]
 
 _SMALL_BATCH = 8
 
@@ -27,7 +27,8 @@ def find(
 ) -> list[Finding]:
     """Return all findings, sorted by the time they cost; those whose cost cannot be told come last.
 
-    Costs overlap (a layer may be slow for two reasons) and are not to be added up.
+    Only lints that are for the report's backend look: what costs time on a GPU says nothing of a processor. Costs
+    overlap (a layer may be slow for two reasons) and are not to be added up.
 
     Parameters
     ----------
@@ -39,18 +40,24 @@ def find(
     fusion = fusion or fusion_map(report)
     verdicts = {v.node: v for v in compare_precision(report, fusion, requested)} if requested else {}
     scene = Scene(report, fusion, verdicts)
-    found = [finding for lint in _LINTS for finding in lint(scene)]
+    found = [finding for lint in LINTS if report.backend in lint.backends for finding in lint.check(scene)]
     return sorted(found, key=lambda finding: (finding.cost_ms is None, -(finding.cost_ms or 0)))
 
 
 def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
-    """Return one row a finding: kind, title, milliseconds, bound, layers, nodes, evidence, fix."""
+    """Return one row a finding: kind, title, milliseconds, bound, layers, nodes, evidence, fix, and the fix as a line.
+
+    `line` is missing where no edit, rule or build option does it.
+    """
     import pandas as pd
 
     columns = ["kind", "title", "cost_ms", "bound", "layers", "nodes", "evidence", "fix"]
-    table: pd.DataFrame = pd.DataFrame(
-        [{column: getattr(finding, column) for column in columns} for finding in findings], columns=columns
-    )
+    rows = [
+        {column: getattr(finding, column) for column in columns}
+        | {"line": None if finding.suggestion is None else finding.suggestion.line}
+        for finding in findings
+    ]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=[*columns, "line"])
     return table
 
 
@@ -67,20 +74,21 @@ def _small_batch(scene: Scene) -> Iterator[Finding]:
         evidence=f"{image.name} is {list(image.dims)}: throughput grows with the batch until the GPU is full",
         fix="Where throughput counts more than latency, build for a larger batch and measure both",
         layers=tuple(layer.name for layer in working),
-        suggestion=Suggestion("build", (), f"batch of {_SMALL_BATCH} or more"),
+        suggestion=Suggestion("edit", (), "set_batch", (("size", _SMALL_BATCH),)),
     )
 
 
-_LINTS = (
-    compute.silent_fp32,
-    compute.wider_than_asked,
-    compute.no_tensor_cores,
-    compute.alignment,
-    compute.unfused,
-    compute.float_output,
-    moves.reformats,
-    moves.lone_qdq,
-    moves.casts,
-    moves.converting_slices,
-    _small_batch,
+LINTS = (
+    Lint(compute.silent_fp32, GPU),
+    Lint(compute.wider_than_asked, EVERYWHERE),
+    Lint(compute.no_tensor_cores, GPU),
+    Lint(compute.alignment, GPU),
+    Lint(compute.unfused, EVERYWHERE),
+    Lint(compute.float_output, GPU),
+    Lint(moves.reformats, EVERYWHERE),
+    Lint(moves.lone_qdq, EVERYWHERE),
+    Lint(moves.casts, EVERYWHERE),
+    Lint(moves.converting_slices, GPU),
+    Lint(_small_batch, GPU),
 )
+"""Every lint, with the backends whose reports it is for."""

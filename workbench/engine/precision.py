@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from workbench.engine.fusion import FusionMap
     from workbench.engine.report import EngineReport
 
-__all__ = ["Realized", "Verdict", "compare_precision", "realized_precision", "realized_table"]
+__all__ = ["RANK", "Realized", "Verdict", "compare_precision", "realized_precision", "realized_table"]
 
-_RANK = {"fp4": 0, "int4": 0, "fp8": 1, "int8": 1, "fp16": 2, "bf16": 2, "tf32": 3, "fp32": 4}
+RANK = {"fp4": 0, "int4": 0, "fp8": 1, "int8": 1, "fp16": 2, "bf16": 2, "tf32": 3, "fp32": 4}
 _MOVES = {"noop", "reformat", "constant", "control"}
 
 
@@ -117,8 +117,8 @@ def compare_precision(report: EngineReport, fusion: FusionMap, requested: Mappin
 
 def _plain(text: str, node: str) -> str:
     name = "tf32" if text.lower() == "tf32" else parse_dtype(text)
-    if name not in _RANK:
-        fix = "Use one of " + ", ".join(sorted(_RANK))
+    if name not in RANK:
+        fix = "Use one of " + ", ".join(sorted(RANK))
         raise ReportError(f"{text!r} is no precision", where=node, fix=fix)
     return name
 
@@ -131,9 +131,9 @@ def _status(
     parts = got.precision.split("+")
     if parts == [wanted]:
         return "as requested"
-    if any(part not in _RANK for part in parts):
+    if any(part not in RANK for part in parts):
         return "different"
-    widest, narrowest = max(_RANK[part] for part in parts), min(_RANK[part] for part in parts)
-    if widest > _RANK[wanted]:
+    widest, narrowest = max(RANK[part] for part in parts), min(RANK[part] for part in parts)
+    if widest > RANK[wanted]:
         return "wider"
-    return "narrower" if narrowest < _RANK[wanted] else "different"
+    return "narrower" if narrowest < RANK[wanted] else "different"

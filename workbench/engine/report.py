@@ -204,6 +204,8 @@ class EngineReport:
         The kind of file it was read from, such as "TensorRT 8.x/10.x inspector JSON".
     tensorrt_version
         As stated by the files or the caller; the inspector itself does not tell.
+    backend
+        Whose compiler made it: "tensorrt" or "onnxruntime".
     profile_count
         Inferences that the per-layer times are averages of; None without a profile.
     device, build
@@ -215,6 +217,7 @@ class EngineReport:
     name: str
     layers: tuple[Layer, ...]
     dialect: str
+    backend: str = "tensorrt"
     bindings: tuple[Binding, ...] = ()
     profiles: tuple[OptimizationProfile, ...] = ()
     tensorrt_version: str | None = None

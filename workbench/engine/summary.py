@@ -90,6 +90,7 @@ class EngineSummary:
                 f"  {cost} {finding.bound:<7} {finding.title}: {finding.where}",
                 f"      {finding.evidence}",
                 f"      {finding.fix}",
+                *([f"      {finding.suggestion.line}"] if finding.suggestion else []),
             ]
         if len(self.findings) > top:
             lines.append(f"  and {len(self.findings) - top} more")

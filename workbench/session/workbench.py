@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from workbench.calibration.samples import Samples
     from workbench.calibration.statistics import Statistics
+    from workbench.engine.finding import Finding
+    from workbench.engine.summary import EngineSummary
     from workbench.graph.edits.base import Edit, EditResult
     from workbench.graph.model import Model
 
@@ -247,10 +249,69 @@ class Workbench(Calibrating):
         self.recipe = self.recipe.model_copy(update={"target": None if parsed is None else str(parsed), "tuned": None})
         self._state, self._lowered = replace(self._state, target=parsed), None
 
+    def engine(
+        self,
+        graph: Any,
+        *,
+        profile: Any = None,
+        timing: Any = None,
+        metadata: Any = (),
+        model: Model | None = None,
+        tensorrt_version: str | None = None,
+    ) -> EngineSummary:
+        """Read what a compiler made of this model, and set it against the plan; changes nothing.
+
+        Show it with `workbench.views.engine`, mend what it found with `apply`.
+
+        Parameters
+        ----------
+        graph, profile, timing, metadata, tensorrt_version
+            The engine's files; see `workbench.engine.load.load_report`.
+        model
+            What it was built from; where left out the tuned model, or the model as it is where it was not tuned.
+
+        Raises
+        ------
+        ReportError
+            A file is something else, or the engine is of another model.
+        """
+        from workbench.engine.summary import run
+
+        built = model or (self.model if self._lowered is None else self._lowered.model)
+        decisions = self.plan.resolve().decisions.values()
+        return run(
+            graph,
+            profile=profile,
+            timing=timing,
+            metadata=metadata,
+            model=built,
+            requested={decision.node: decision.precision for decision in decisions if decision.rule is not None},
+            tensorrt_version=tensorrt_version,
+        )
+
     def require(self, metric: str, *, at_most: float | None = None, at_least: float | None = None) -> None:
         """Add a gate: a condition that the tuned model has to meet. See `workbench.recipe.document.Gate`."""
         gate = Gate.model_validate({"metric": metric, "at_most": at_most, "at_least": at_least})
         self.recipe = self.recipe.model_copy(update={"gates": (*self.recipe.gates, gate)})
+
+    def apply(self, finding: Finding) -> str:
+        """Do what mends a finding of an engine: an edit or a rule of the plan, one more step of the recipe.
+
+        Returns
+        -------
+        str
+            The step, as one writes it in Python.
+
+        Raises
+        ------
+        RecipeError
+            No step of a recipe does it; the message says what to do instead.
+        EditError, PrecisionError
+            The step is refused.
+        """
+        from workbench.session.fixes import apply_fix
+
+        return apply_fix(self, finding)
 
     def undo(self) -> None:
         """Take the recipe's last step back.

@@ -139,7 +139,7 @@ def _precision(summary: EngineSummary) -> list[str]:
 def _findings(summary: EngineSummary, top: int) -> str:
     if not summary.findings:
         return "<p>Nothing was found.</p>"
-    columns = ["cost", "what", "where", "evidence", "fix", "suggestion"]
+    columns = ["cost", "what", "where", "evidence", "fix", "as a line"]
     rows = [
         (
             _cost(f),
@@ -147,7 +147,7 @@ def _findings(summary: EngineSummary, top: int) -> str:
             f.where,
             f.evidence,
             f.fix,
-            "" if f.suggestion is None else f"{f.suggestion.kind}: {f.suggestion.value}",
+            "" if f.suggestion is None else f.suggestion.line,
         )
         for f in summary.findings
     ]

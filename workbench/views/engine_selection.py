@@ -120,5 +120,6 @@ def finding_rows(findings: Sequence[Finding]) -> list[dict[str, str]]:
     rows = []
     for one in findings:
         cost = "cost unknown" if one.cost_ms is None else f"{'' if one.bound == 'all' else '≤ '}{one.cost_ms:.4f} ms"
-        rows.append({"title": one.title, "cost": cost, "evidence": one.evidence, "fix": one.fix})
+        line = "" if one.suggestion is None else one.suggestion.line
+        rows.append({"title": one.title, "cost": cost, "evidence": one.evidence, "fix": one.fix, "line": line})
     return rows

@@ -31,15 +31,17 @@ def read_inspector(data: Any, name: str) -> EngineReport:
     profiles: tuple[Any, ...] = ()
     dialect = "TensorRT 8.x/10.x inspector JSON"
     notes: list[str] = []
+    backend = "tensorrt"
     if isinstance(data.get("Runtime"), str):  # another compiler's report in the same shape says whose it is
         dialect = data["Runtime"]
+        backend = "onnxruntime" if dialect.startswith("ONNX Runtime") else "unknown"
     if io_tensors is not None:
         dialect = "TensorRT 11.x inspector JSON"
         bindings, profiles = read_io_tensors(io_tensors, name)
     if "Layers" not in data:
         notes.append("the file lists inputs and outputs, and no layers")
     report = report_of(data.get("Layers", []), bindings, name=name, dialect=dialect, notes=notes)
-    return replace(report, profiles=profiles)
+    return replace(report, profiles=profiles, backend=backend)
 
 
 def report_of(raw: Any, bindings: list[Binding], *, name: str, dialect: str, notes: list[str]) -> EngineReport:

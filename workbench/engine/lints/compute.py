@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from workbench.engine.finding import Finding, Suggestion
+from workbench.engine.precision import RANK
 from workbench.engine.traits import conv_shape, kind_of_layer, layer_precision, tensor_cores
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def wider_than_asked(scene: Scene) -> Iterator[Finding]:
             seen.setdefault((verdict.realized.layers, verdict.requested), []).append(node)
     for (layers, asked), nodes in seen.items():
         known = [time for name in layers if (time := times.get(name)) is not None]
+        wide = _wide_makers(scene, layers, asked)
         got = scene.verdicts[nodes[0]].realized
         yield Finding(
             kind="wider-than-asked",
@@ -76,8 +78,21 @@ def wider_than_asked(scene: Scene) -> Iterator[Finding]:
             layers=layers,
             nodes=tuple(nodes),
             cost_ms=sum(known) if known else None,
-            suggestion=Suggestion("precision", tuple(nodes), asked),
+            # They were asked for already: what helps is to ask it of what feeds them.
+            suggestion=Suggestion("precision", wide, asked) if wide else None,
         )
+
+
+def _wide_makers(scene: Scene, layers: tuple[str, ...], asked: str) -> tuple[str, ...]:
+    """Return the source nodes that hand some layers more bits than were asked for."""
+    found = []
+    for layer in (layer for layer in scene.report.layers if layer.name in layers):
+        for tensor in layer.inputs:
+            maker = scene.maker.get((tensor.name, layer.profile))
+            made = None if maker is None else layer_precision(maker).name
+            if maker is not None and min(RANK.get(made or "", 0), RANK.get(tensor.dtype or "", 0)) > RANK[asked]:
+                found.append(maker)
+    return tuple(node for node in scene.nodes(*found) if scene.verdicts.get(node) is None)
 
 
 def no_tensor_cores(scene: Scene) -> Iterator[Finding]:
@@ -145,7 +160,7 @@ def unfused(scene: Scene) -> Iterator[Finding]:
             if source is None or source.attributes.get("Activation", "NONE") != "NONE":
                 continue
             why, fix = _why_unfused(scene, layer, source, alone)
-            moved = Suggestion("edit", scene.nodes(alone), "move Q/DQ behind the activation") if alone else None
+            moved = Suggestion("edit", (), "remove_qdq") if alone else None
             yield Finding(
                 kind="unfused",
                 title=f"{kind_of_layer(source).capitalize()} not fused with what follows",
@@ -161,13 +176,15 @@ def unfused(scene: Scene) -> Iterator[Finding]:
 
 def _why_unfused(scene: Scene, layer: Layer, source: Layer, alone: Layer | None) -> tuple[str, str]:
     if alone is not None:
-        return f"{alone.name} stands between them", f"Move the Q/DQ behind {layer.name}"
+        fix = f"Move the Q/DQ behind {layer.name}: take the graph's own out, and let a plan place it"
+        return f"{alone.name} stands between them", fix
     readers = {near.name for near in scene.after(source)}
     if len(readers) > 1:
         why = f"{source.name} is read by {len(readers)} layers, so its output must exist"
         return why, "Let only this layer read it, if the model can be changed"
     why = "nothing stands between them: no kernel joins the two in this precision"
-    return why, "Use an activation that fuses (Relu, Clip), or another precision"
+    other = ", or another precision" if scene.report.backend == "tensorrt" else ""
+    return why, f"Use an activation that fuses (Relu, Clip){other}"
 
 
 def float_output(scene: Scene) -> Iterator[Finding]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["casts", "converting_slices", "lone_qdq", "reformats"]
 
+PLANNED = ("fp32", "fp16", "bf16", "int8", "fp8")
+"""What a precision plan can ask of a node."""
 _BITS = {"int8": 1, "fp8": 1, "fp16": 2, "bf16": 2, "fp32": 4, "tf32": 4}
 
 
@@ -61,10 +63,14 @@ def _why(scene: Scene, layer: Layer, before: list[Layer], after: list[Layer]) ->
         return (
             f"where precision changes ({types[0]} to {types[-1]})",
             f"Give both sides one precision: run {side} in {narrow} if accuracy allows",
-            Suggestion("precision", nodes, str(narrow)) if nodes else None,
+            _precision(nodes, narrow),
         )
     fix = "The kernels want different layouts: a higher builder optimization level or other tactic sources may agree"
-    return "between two layouts", fix, Suggestion("build", (), "builder optimization level 5")
+    return (
+        "between two layouts",
+        fix,
+        Suggestion("build", (), "builder", (("optimization_level", 5),)),
+    )
 
 
 def lone_qdq(scene: Scene) -> Iterator[Finding]:
@@ -109,14 +115,18 @@ def _why_alone(
             return "because its input is also read unquantized", fix, suggestion
         nodes = scene.nodes(*before)
         fix = f"{before[0].name} does not write {narrow} itself: quantize all its inputs, or move the Q up through it"
-        suggestion = Suggestion("precision", nodes, str(narrow)) if nodes else None
-        return f"after {kind_of_layer(before[0])}", fix, suggestion
+        return f"after {kind_of_layer(before[0])}", fix, _precision(nodes, narrow)
     nodes = scene.nodes(*after)
     return (
         f"before a layer in {layer_precision(after[0]).name or 'unknown precision'}",
         f"Quantize {after[0].name} as well, or end quantization earlier",
-        Suggestion("precision", nodes, str(layer.inputs[0].dtype)) if nodes and layer.inputs[0].dtype else None,
+        _precision(nodes, layer.inputs[0].dtype if layer.inputs else None),
     )
+
+
+def _precision(nodes: tuple[str, ...], name: str | None) -> Suggestion | None:
+    """Suggest a precision for some nodes, where a plan can ask for it."""
+    return Suggestion("precision", nodes, name) if nodes and name in PLANNED else None
 
 
 def casts(scene: Scene) -> Iterator[Finding]:
@@ -132,7 +142,23 @@ def casts(scene: Scene) -> Iterator[Finding]:
             nodes=scene.nodes(layer),
             cost_ms=layer.ms,
             bound="all",
+            suggestion=_one_type(scene, layer, before, after),
         )
+
+
+def _one_type(scene: Scene, layer: Layer, before: list[Layer], after: list[Layer]) -> Suggestion | None:
+    """Suggest that both sides of a cast have one type: the narrower one, or at the engine's input what comes after."""
+    types = [tensor.dtype for tensor in (*layer.inputs[:1], *layer.outputs[:1])]
+    if len(types) != 2 or not {types[0], types[1]} <= set(PLANNED):
+        return None
+    if not before and after:
+        onnx_name = {"fp32": "FLOAT", "fp16": "FLOAT16", "bf16": "BFLOAT16"}.get(types[1] or "")
+        told = (("input", layer.inputs[0].name), ("dtype", onnx_name))
+        known = onnx_name is not None and layer.inputs[0].name in scene.ends
+        return Suggestion("edit", (), "set_input_type", told) if known else None
+    narrow = min(types, key=lambda name: _BITS.get(name or "", 0))
+    wide = [near for near in (*before, *after) if layer_precision(near).name not in {narrow, None}]
+    return _precision(scene.nodes(*wide), narrow)
 
 
 def converting_slices(scene: Scene) -> Iterator[Finding]:

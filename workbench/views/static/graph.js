@@ -431,7 +431,7 @@ class GraphApp {
     if (!marks.facts) return [];
     const rows = marks.facts.rows.map(([key, value]) => element("tr", {}, element("th", {}, key), element("td", {}, value)));
     const findings = marks.facts.findings.map((one) =>
-      element("li", {}, element("strong", {}, `${one.title} (${one.cost})`), `: ${one.evidence}. ${one.fix}.`),
+      element("li", {}, element("strong", {}, `${one.title} (${one.cost})`), `: ${one.evidence}. ${one.fix}. `, ...(one.line ? [element("code", {}, one.line)] : [])),
     );
     const title = element("div", { class: "wb-heading" }, marks.facts.title);
     const parts = [title, element("table", {}, ...rows)];

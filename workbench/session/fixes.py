@@ -1,0 +1,85 @@
+"""From what an engine was found to lose time on to a step of the recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from workbench.errors import RecipeError
+from workbench.graph.edits.base import python_line
+from workbench.graph.edits.registry import edit_by_name
+from workbench.precision.search_rules import compact
+from workbench.precision.targets import Precision
+
+if TYPE_CHECKING:
+    from workbench.engine.finding import Finding, Suggestion
+    from workbench.session.workbench import Workbench
+
+__all__ = ["apply_fix", "fix_line"]
+
+
+def fix_line(wb: Workbench, finding: Finding) -> str:
+    """Return a finding's fix as one writes it in Python, without doing it.
+
+    Raises
+    ------
+    RecipeError
+        No step of a recipe does it; the message says what does.
+    """
+    suggestion = _known(finding)
+    if suggestion.kind == "edit":
+        return python_line(edit_by_name(suggestion.value, **dict(suggestion.arguments)))
+    select, precision = _rule(wb, finding, suggestion)
+    return f'wb.plan.set("{select}", "{precision}")'
+
+
+def apply_fix(wb: Workbench, finding: Finding) -> str:
+    """Do a finding's fix: an edit, or a rule of the precision plan. Either is a step of the recipe.
+
+    Returns
+    -------
+    str
+        The step, as one writes it in Python.
+
+    Raises
+    ------
+    RecipeError
+        No step of a recipe does it, or it would change nothing; the message says what to do instead.
+    EditError, PrecisionError
+        The step is refused.
+    """
+    line, suggestion = fix_line(wb, finding), _known(finding)
+    if suggestion.kind == "edit":
+        if not wb.edit(suggestion.value, **dict(suggestion.arguments)).changed:
+            raise RecipeError(f"{line} changes nothing here", where=finding.where, fix=f"{finding.fix}.")
+        return line
+    select, precision = _rule(wb, finding, suggestion)
+    wb.plan.set(select, precision)
+    return line
+
+
+def _known(finding: Finding) -> Suggestion:
+    if finding.suggestion is None:
+        raise RecipeError("no step of a recipe mends it", where=f"{finding.title} ({finding.where})", fix=finding.fix)
+    if finding.suggestion.kind == "build":
+        raise RecipeError(
+            f"it is mended where the engine is built: {finding.suggestion.line}", where=finding.where, fix=finding.fix
+        )
+    return finding.suggestion
+
+
+def _rule(wb: Workbench, finding: Finding, suggestion: Suggestion) -> tuple[str, Any]:
+    """Return the selector and precision of a rule; nodes that only the lowered model has are left out."""
+    precision = "int8" if suggestion.kind == "quantize_input" else suggestion.value
+    if precision not in get_args(Precision):
+        raise RecipeError(
+            f"a plan has no {precision}", where=finding.where, fix=f"It has {', '.join(get_args(Precision))}."
+        )
+    known = set(wb.model.nodes)
+    nodes = known & set(suggestion.selector)
+    if not nodes:
+        raise RecipeError(
+            f"the model has none of its nodes, such as {suggestion.selector[0]!r}",
+            where=finding.where,
+            fix="Open the model that the engine was built from.",
+        )
+    return " | ".join(compact(wb.model, nodes, known - nodes)), precision
