@@ -187,11 +187,12 @@ def engine(
         requested=requested,
         tensorrt_version=tensorrt_version,
     )
-    comparison = None
+    comparison, engines = None, [summary.report]
     if against is not None:
         other = load_report(against, profile=against_profile)
         behind = None if against_model is None else load_model(against_model)
-        comparison = compare_engines([other, summary.report], source, models=[behind, source] if behind else [])
+        engines = [other, summary.report]
+        comparison = compare_engines(engines, source, models=[behind, source] if behind else [])
     click.echo(summary.json() if as_json else summary.text())
     if comparison is not None:
         click.echo()
@@ -200,7 +201,8 @@ def engine(
         from workbench.views.engine_card import report_card
 
         limits = None if gpu is None else GPU_LIMITS[gpu]
-        click.echo(f"wrote {write_text(html, report_card(summary, limits=limits, comparison=comparison))}", err=as_json)
+        page = report_card(summary, limits=limits, comparison=comparison, others=engines)
+        click.echo(f"wrote {write_text(html, page)}", err=as_json)
 
 
 @click.command()

@@ -60,7 +60,8 @@ def card(folder):
         folder / f"{stems[1]}.graph.json", profile=folder / f"{stems[1]}.profile.json", requested={"fc": "int8"}
     )
     reports = [load_report(folder / f"{s}.graph.json", profile=folder / f"{s}.profile.json") for s in stems]
-    return report_card(summary, limits=GPU_LIMITS["H200 SXM"], comparison=compare_engines(reports))
+    comparison = compare_engines(reports)
+    return report_card(summary, limits=GPU_LIMITS["H200 SXM"], comparison=comparison, others=reports)
 
 
 def test_page_is_whole_and_needs_nothing(card):
@@ -71,9 +72,13 @@ def test_page_is_whole_and_needs_nothing(card):
     assert {ref[1:] for ref in page.refs} <= set(page.ids)
     assert "<script" not in card
     assert "@import" not in card
-    assert card.count("<svg") == 10
+    assert card.count("<svg") == 16
     text = " ".join(page.words)
     for words in ("Findings", "Latency", "Precision", "Memory", "Roofline", "Comparison", "Source nodes", "All layers"):
+        assert words in text
+    for words in ("Convolutions and tactics", "54 convolutions and matrix products", "Memory of each layer", "Graphs"):
+        assert words in text
+    for words in ("Time by kind and type", "Time by name scope", "Time by kind", "Time by precision", "ops per byte"):
         assert words in text
     assert "these 2 layers became one: stem + Relu_3 | MaxPool_4" in text
     assert "NVIDIA H200 data sheet" in text

@@ -15,14 +15,16 @@ from workbench.views.engine_charts import (
     LatencyBars,
     LatencyOrder,
     LatencyTreemap,
+    LayerMemory,
     MemoryTimeline,
     PrecisionShare,
     Roofline,
     TransitionMatrix,
     precision_colour,
 )
-from workbench.views.engine_compare import ComparisonBars, TotalBars
+from workbench.views.engine_compare import ComparisonBars, TotalBars, kind_stacks
 from workbench.views.engine_data import latency_bars, layer_cells, precision_share, roofline_dots, transitions
+from workbench.views.engine_sunburst import Sunburst, sunburst_arcs
 from workbench.views.mime import png_size
 from workbench.views.theme import DARK, LIGHT
 
@@ -32,6 +34,10 @@ def charts_of(report):
         "bars": LatencyBars(latency_bars(report, 20)),
         "order": LatencyOrder(latency_bars(report)),
         "kinds": LatencyTreemap(layer_cells(report), "Time by kind of layer"),
+        "rings": Sunburst(sunburst_arcs(report), "Time by kind and type"),
+        "scopes": Sunburst(sunburst_arcs(report, "scope"), "Time by name scope"),
+        "sizes": LayerMemory([(layer.weight_bytes, None, 2**20) for layer in report.layers]),
+        "stacks": kind_stacks([report, report]),
         "share": PrecisionShare(precision_share(report)),
         "transitions": TransitionMatrix(transitions(report)),
         "memory": MemoryTimeline(memory_timeline(report)),
@@ -63,6 +69,10 @@ EXPECTED = {
     "bars": ["Slowest layers", "input_QuantizeLinear", "ms", "int8", "0.035 (3.8%)"],
     "order": ["execution order", "latency (ms)"],
     "kinds": ["conv 94%"],
+    "rings": ["Time by kind and type", "conv · 94%", "0.919", "ms", "int8", "fp16"],
+    "scopes": ["Time by name scope", "l1.0 · 9%", "no scope · 11%", "conv2 +1"],
+    "sizes": ["Memory of each layer", "MiB", "not all told: 59 layers"],
+    "stacks": ["Time by kind", "0.867", "conv", "reformat", "ms"],
     "share": ["layers", "time (ms)", "54 (93%)"],
     "transitions": ["from", "68", "0.033 ms"],
     "memory": ["peak 55.1 MiB", "MiB alive"],

@@ -7,17 +7,19 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.engine.precision import realized_precision
+from workbench.engine.tables import convolutions_table, kinds_table, memory_table, tactics_table
 from workbench.engine.work import memory_timeline
 from workbench.views.engine_charts import (
     LatencyBars,
     LatencyOrder,
     LatencyTreemap,
+    LayerMemory,
     MemoryTimeline,
     PrecisionShare,
     Roofline,
     TransitionMatrix,
 )
-from workbench.views.engine_compare import ComparisonBars, TotalBars
+from workbench.views.engine_compare import ComparisonBars, TotalBars, kind_stacks
 from workbench.views.engine_data import (
     latency_bars,
     layer_cells,
@@ -26,15 +28,20 @@ from workbench.views.engine_data import (
     top_layers,
     transitions,
 )
+from workbench.views.engine_sunburst import Sunburst, sunburst_arcs
 from workbench.views.theme import FONT, LIGHT, css_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import pandas as pd
+
     from workbench.engine.compare import Comparison
     from workbench.engine.finding import Finding
+    from workbench.engine.report import EngineReport
     from workbench.engine.summary import EngineSummary
     from workbench.engine.work import GpuLimits
+    from workbench.views.engine_selection import LayerGraph
     from workbench.views.figure import Chart
 
 __all__ = ["report_card"]
@@ -48,7 +55,9 @@ table{border-collapse:collapse;width:100%;font-size:.82rem}
 th,td{text-align:left;padding:.25rem .5rem;border-bottom:1px solid var(--wb-line)}
 th,td{vertical-align:top}td{overflow-wrap:anywhere}
 th{color:var(--wb-muted);font-weight:600;white-space:nowrap}td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-.scroll{overflow-x:auto}figure{margin:1rem 0}figure svg{max-width:100%;height:auto;display:block}
+.scroll{overflow-x:auto}.scroll>svg{display:block;margin:auto}nav{color:var(--wb-muted)}a{color:inherit}
+.pair{display:flex;flex-wrap:wrap;gap:1rem}.pair>figure{flex:1 1 22rem;min-width:0}
+figure{margin:1rem 0}figure svg{max-width:100%;height:auto;display:block}
 summary{cursor:pointer;color:var(--wb-muted)}p.note{color:var(--wb-muted)}code{font-size:.95em;overflow-wrap:anywhere}
 @media print{details>*{display:block}body{max-width:none}}
 """
@@ -59,6 +68,7 @@ def report_card(
     *,
     limits: GpuLimits | None = None,
     comparison: Comparison | None = None,
+    others: Sequence[EngineReport] | None = None,
     theme: Literal["auto", "light", "dark"] = "auto",
     top: int = 20,
 ) -> str:
@@ -72,26 +82,37 @@ def report_card(
         The GPU's peak rates; without them there is no roofline.
     comparison
         With other engines, from `compare_engines`.
+    others
+        The reports that `comparison` was made of, for their time by kind and by precision.
     theme
         "auto" follows the reader's system.
     top
         Rows in the lists of slowest layers and of findings; further ones are folded away.
     """
     report = summary.report
-    parts = [f"<h1>{escape(report.name)}</h1>", _facts(summary.facts())]
-    parts += [f"<p class=note>Note: {escape(note)}.</p>" for note in report.notes]
-    parts += ["<h2>Findings</h2>", _findings(summary, top)]
-    parts += ["<h2>Latency</h2>", *_latency(summary, top)]
-    parts += ["<h2>Precision</h2>", *_precision(summary)]
-    parts += ["<h2>Memory</h2>", _memory(summary)]
-    parts += ["<h2>Roofline</h2>", _roofline(summary, limits)]
+    sections: dict[str, Iterable[str]] = {
+        "Findings": [_findings(summary, top)],
+        "Latency": _latency(summary, top),
+        "Precision": _precision(summary),
+        "Memory": _memory(summary),
+        "Convolutions and tactics": _convolutions(summary),
+        "Roofline": [_roofline(summary, limits)],
+    }
     if comparison is not None:
-        parts += ["<h2>Comparison</h2>", *_comparison(comparison)]
-    parts += ["<h2>Source nodes</h2>", *_fusion(summary)]
-    parts += ["<h2>All layers</h2>", _layers(summary)]
+        sections["Comparison"] = _comparison(comparison, others or [])
+    sections |= {"Source nodes": _fusion(summary), "Graphs": _graphs(summary), "All layers": [_layers(summary)]}
+    links = " · ".join(f"<a href='#{_anchor(name)}'>{escape(name)}</a>" for name in sections)
+    parts = [f"<h1>{escape(report.name)}</h1>", f"<nav>{links}</nav>", _facts(summary.facts())]
+    parts += [f"<p class=note>Note: {escape(note)}.</p>" for note in report.notes]
+    for name, content in sections.items():
+        parts += [f"<h2 id={_anchor(name)}>{escape(name)}</h2>", *content]
     css = css_variables(theme) + _CSS.replace("FONT", FONT).replace("\n", "")
     head = f"<meta charset=utf-8><title>{escape(report.name)}</title><meta name=viewport content='width=device-width'>"
     return f"<!doctype html><html lang=en><head>{head}<style>{css}</style></head><body>{''.join(parts)}</body></html>"
+
+
+def _anchor(name: str) -> str:
+    return name.lower().replace(" ", "-")
 
 
 def _latency(summary: EngineSummary, top: int) -> Iterable[str]:
@@ -101,6 +122,10 @@ def _latency(summary: EngineSummary, top: int) -> Iterable[str]:
         return ["<p class=note>There is no profile: give one to see where the time goes.</p>"]
     by_type = LatencyTreemap(layer_cells(report, "type"), "Time by kind of layer")
     by_scope = LatencyTreemap(layer_cells(report, "scope", summary.fusion), "Time by name scope")
+    around = {
+        "by kind": Sunburst(sunburst_arcs(report, "type"), "Time by kind and type"),
+        "by scope": Sunburst(sunburst_arcs(report, "scope", summary.fusion), "Time by name scope"),
+    }
     columns = {"layer": "layer", "precision": "precision", "ms": "ms", "percent": "%", "cumulative_percent": "sum %"}
     rows = top_layers(report, top)[list(columns)].itertuples(index=False, name=None)
     kinds = report.types_table().itertuples(index=False, name=None)
@@ -109,8 +134,10 @@ def _latency(summary: EngineSummary, top: int) -> Iterable[str]:
         _figure(LatencyOrder(bars), "latency in execution order", "order"),
         _figure(by_type, "time by kind of layer", "kinds"),
         _figure(by_scope, "time by name scope", "scopes"),
+        f"<div class=pair>{''.join(_figure(chart, f'rings of time {k}', k[3:]) for k, chart in around.items())}</div>",
         _folded(f"The {top} slowest layers as a table", _table(list(columns.values()), rows)),
         _folded("Time by layer type", _table(["type", "layers", "ms"], kinds)),
+        _folded("Time by kind", _frame(kinds_table(report))),
     ]
 
 
@@ -156,11 +183,47 @@ def _findings(summary: EngineSummary, top: int) -> str:
     return note + _table(columns, rows[:top]) + rest
 
 
-def _memory(summary: EngineSummary) -> str:
-    use = memory_timeline(summary.report)
-    if not any(use.live) and not any(use.ends):
-        return "<p class=note>The sizes of the tensors are not told.</p>"
-    return _figure(MemoryTimeline(use), "activation memory", "memory")
+def _memory(summary: EngineSummary) -> list[str]:
+    use, table = memory_timeline(summary.report), memory_table(summary.report)
+    sizes = table[["weight_bytes", "input_bytes", "output_bytes"]].astype(object)
+    if not any(use.live) and not any(use.ends) and not any(size for size in sizes["weight_bytes"].dropna()):
+        return ["<p class=note>The sizes of the tensors are not told.</p>"]
+    rows = sizes.where(sizes.notna(), None).itertuples(index=False, name=None)
+    return [
+        _figure(MemoryTimeline(use), "activation memory", "memory"),
+        _figure(LayerMemory(list(rows)), "memory of each layer", "layer-memory"),
+        _folded("Memory of each layer, in bytes", _frame(table)),
+    ]
+
+
+def _convolutions(summary: EngineSummary) -> list[str]:
+    convolutions = convolutions_table(summary.report)
+    tactics = _folded("Every tactic, and how many layers run it", _frame(tactics_table(summary.report)))
+    if convolutions.empty:
+        return ["<p class=note>There is no convolution or matrix product that tells its shape.</p>", tactics]
+    order = convolutions.sort_values("ms", ascending=False) if convolutions["ms"].notna().any() else convolutions
+    first = ["layer", "ms", "precision", "kernel", "stride", "groups", "in_channels", "out_channels", "activation"]
+    second = ["layer", "input", "output", "ops_per_byte", "tops", "gb_per_s", "tensor_cores", "tactic"]
+    return [
+        _folded(f"{len(order)} convolutions and matrix products: shapes", _frame(order[first])),
+        _folded("The same: what they move, how fast, and by which kernel", _frame(order[second])),
+        tactics,
+    ]
+
+
+def _graphs(summary: EngineSummary) -> list[str]:
+    """Draw the engine's graph, and the source graph with its layers outlined where there is a model."""
+    from workbench.views.engine_fusion import FusionView
+    from workbench.views.engine_graph import EngineGraph
+    from workbench.views.graph_svg import svg
+
+    if not summary.report.layers:
+        return ["<p class=note>There are no layers.</p>"]
+    graphs: dict[str, LayerGraph] = {"The engine's layers, by precision": EngineGraph(summary)}
+    if summary.model is not None:
+        graphs = {"The source graph: outlined is what became one layer": FusionView(summary), **graphs}
+    drawn = ((title, svg(graph.drawing(), inside=True)) for title, graph in graphs.items())
+    return [_folded(title, f"<div class=scroll>{picture}</div>") for title, picture in drawn]
 
 
 class _Figure(str):
@@ -185,8 +248,11 @@ def _roofline(summary: EngineSummary, limits: GpuLimits | None) -> str:
     return _figure(Roofline(dots, limits), f"roofline under {limits.name}", "roofline") + source
 
 
-def _comparison(comparison: Comparison) -> list[str]:
+def _comparison(comparison: Comparison, others: Sequence[EngineReport]) -> list[str]:
     parts = []
+    if any(report.profiled for report in others):
+        parts.append(_figure(kind_stacks(others), "time of each engine by kind of layer", "stack-kinds"))
+        parts.append(_figure(kind_stacks(others, "precision"), "time of each engine by precision", "stack-precisions"))
     if any(total is not None for total in comparison.totals):
         parts.append(_figure(TotalBars(comparison), "sum of layers of each engine", "totals"))
         parts.append(_figure(ComparisonBars(comparison), "groups with the largest difference", "groups"))
@@ -227,6 +293,13 @@ def _facts(facts: dict[str, str]) -> str:
     return f"<table>{rows}</table>"
 
 
+def _frame(table: pd.DataFrame) -> str:
+    """Return a DataFrame as a table; what is missing in it is unknown."""
+    plain = table.astype(object)
+    rows = plain.where(plain.notna(), None).itertuples(index=False, name=None)
+    return _table([str(column).replace("_", " ") for column in table.columns], rows)
+
+
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     head = "".join(f"<th>{escape(str(column))}</th>" for column in columns)
     body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
@@ -238,6 +311,8 @@ def _cell(value: Any) -> str:
 
     if value is None or value is pd.NA or (isinstance(value, float) and value != value):  # noqa: PLR0124 - NaN
         return "<td>unknown</td>"
+    if isinstance(value, bool):
+        return f"<td>{'yes' if value else 'no'}</td>"
     if isinstance(value, float):
         return f"<td class=n>{value:.4f}</td>" if abs(value) < 1 else f"<td class=n>{value:.2f}</td>"
     if isinstance(value, int):

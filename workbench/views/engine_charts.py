@@ -25,11 +25,14 @@ __all__ = [
     "LatencyBars",
     "LatencyOrder",
     "LatencyTreemap",
+    "LayerMemory",
     "MemoryTimeline",
     "PrecisionShare",
     "Roofline",
     "TransitionMatrix",
+    "on_fill",
     "precision_colour",
+    "precision_legend",
 ]
 
 PRECISION_COLOURS = {
@@ -77,7 +80,7 @@ class LatencyBars(Chart):
         axes.set_xlabel("average latency (ms, share of the layers' sum)")
         axes.set_title(self.title)
         axes.tick_params(axis="y", length=0)
-        _precision_legend(axes, [bar.precision for bar in self.bars], colours)
+        precision_legend(axes, [bar.precision for bar in self.bars], colours)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class LatencyOrder(Chart):
         axes.set_xlabel("layer, in execution order")
         axes.set_ylabel("latency (ms)")
         axes.set_title("Latency in execution order")
-        _precision_legend(axes, [bar.precision for bar in self.bars], colours)
+        precision_legend(axes, [bar.precision for bar in self.bars], colours)
 
 
 @dataclass(frozen=True)
@@ -145,12 +148,12 @@ class LatencyTreemap(Chart):
         for cell in self.cells:
             letters = int(cell.width / 0.0085)
             if cell.height > 0.085 and letters >= 8:
-                ink = _on(precision_colour(cell.precision, colours))
+                ink = on_fill(precision_colour(cell.precision, colours))
                 name = short(cell.label, min(letters, 40))
                 axes.text(
                     cell.x + 0.007, cell.y + 0.012, f"{name}\n{cell.ms:.3f} ms", fontsize=6.5, color=ink, va="bottom"
                 )
-        _precision_legend(axes, [cell.precision for cell in self.cells], colours, below=True)
+        precision_legend(axes, [cell.precision for cell in self.cells], colours, below=True)
 
 
 @dataclass(frozen=True)
@@ -178,13 +181,13 @@ class PrecisionShare(Chart):
                 axes.barh(at, part, left=left, color=fill, edgecolor=colours.paper, height=0.62)
                 if part > 0.07:
                     words = f"{share.precision}\n{form.format(value)} ({part:.0%})"
-                    axes.text(left + part / 2, at, words, ha="center", va="center", fontsize=8, color=_on(fill))
+                    axes.text(left + part / 2, at, words, ha="center", va="center", fontsize=8, color=on_fill(fill))
                 left += part
         axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
         axes.set(xlim=(0, 1), ylim=(-0.5, len(rows) - 0.5), xticks=[], title="Precision of the computing layers")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        _precision_legend(axes, [share.precision for share in self.shares], colours, below=True)
+        precision_legend(axes, [share.precision for share in self.shares], colours, below=True)
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,7 @@ class TransitionMatrix(Chart):
                 cost = self.data.conversion_ms[i][j]
                 words = f"{count}" if not cost else f"{count}\n{cost:.3f} ms"
                 axes.text(
-                    j, i, words, ha="center", va="center", fontsize=8.5, color=_on(fill) if count else colours.muted
+                    j, i, words, ha="center", va="center", fontsize=8.5, color=on_fill(fill) if count else colours.muted
                 )
         axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5))
         axes.set_xticks(range(len(names)), names)
@@ -255,6 +258,39 @@ class MemoryTimeline(Chart):
         axes.set_xlabel(f"layer, in execution order{note}")
         axes.set_ylabel("MiB alive")
         axes.legend(fontsize=8, loc="upper right", ncols=2)
+
+
+@dataclass(frozen=True)
+class LayerMemory(Chart):
+    """Bytes of weights, inputs and outputs of every layer, in execution order; what is not told is marked."""
+
+    layers: Sequence[tuple[int | None, int | None, int | None]]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        return _WIDTH, 3.0
+
+    def draw(self, figure: Figure, colours: Theme) -> None:
+        """Draw one stacked bar a layer."""
+        axes = figure.add_subplot()
+        places = range(1, len(self.layers) + 1)
+        below = [0.0] * len(self.layers)
+        parts = (("weights", OKABE_ITO["orange"]), ("inputs", OKABE_ITO["sky"]), ("outputs", OKABE_ITO["blue"]))
+        for part, (label, fill) in enumerate(parts):
+            sizes = [(layer[part] or 0) / 2**20 for layer in self.layers]
+            axes.bar(places, sizes, bottom=below, width=0.85, color=fill, label=label)
+            below = [a + b for a, b in zip(below, sizes, strict=True)]
+        gaps = [at for at, layer in zip(places, self.layers, strict=True) if None in layer]
+        if gaps:
+            label = f"not all told: {len(gaps)} layers"
+            axes.plot(gaps, [below[at - 1] for at in gaps], "v", ms=4, color=colours.muted, ls="", label=label)
+        axes.set_xlim(0.4, max(len(self.layers), 1) + 0.6)
+        axes.set_ylim(0, max(below, default=1.0) * 1.22 or 1.0)
+        axes.set_xlabel("layer, in execution order")
+        axes.set_ylabel("MiB")
+        axes.set_title("Memory of each layer")
+        axes.legend(fontsize=8, loc="upper right", ncols=4)
 
 
 @dataclass(frozen=True)
@@ -300,7 +336,7 @@ class Roofline(Chart):
         axes.set_ylabel("10¹² operations a second")
         axes.set_title(f"Roofline under {self.limits.name}: {self.limits.bandwidth / 1e9:.0f} GB/s", fontsize=10)
         axes.grid(visible=True, which="major", lw=0.4, alpha=0.6)
-        _precision_legend(axes, used, colours)
+        precision_legend(axes, used, colours)
 
     def _named(self) -> list[Dot]:
         """Return the slowest layers whose names would not lie over one another."""
@@ -314,12 +350,13 @@ class Roofline(Chart):
         return chosen
 
 
-def _on(fill: str) -> str:
+def on_fill(fill: str) -> str:
     """Return text colour for a fill; a hair off the theme's own, which a page may switch with its theme."""
     return {"#ffffff": "#fefefe"}.get(ink_on(fill), "#1a1e23")
 
 
-def _precision_legend(axes: Axes, names: Iterable[str], colours: Theme, *, below: bool = False) -> None:
+def precision_legend(axes: Axes, names: Iterable[str], colours: Theme, *, below: bool = False) -> None:
+    """Say which colour is which precision, in the chart or below it."""
     from matplotlib.patches import Patch
 
     handles = [Patch(color=precision_colour(name, colours), label=name) for name in dict.fromkeys(names)]

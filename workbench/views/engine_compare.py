@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
+from workbench.engine.tables import kinds_table, precisions_table
+from workbench.views.engine_charts import PRECISION_COLOURS, on_fill
 from workbench.views.engine_data import short
 from workbench.views.figure import Chart
 from workbench.views.theme import OKABE_ITO
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.figure import Figure
 
     from workbench.engine.compare import Comparison, Group
+    from workbench.engine.report import EngineReport
     from workbench.views.theme import Theme
 
-__all__ = ["ComparisonBars", "TotalBars", "speedup_colour"]
+__all__ = ["ComparisonBars", "KindStacks", "TotalBars", "kind_stacks", "speedup_colour"]
 
 _SAME = 0.03
 """Speedups within three percent of 1 are called the same: profiles of one engine differ that much."""
@@ -104,6 +109,68 @@ class TotalBars(Chart):
         axes.set_xlim(0, max((total or 0 for total in totals), default=1.0) * 1.2 or 1.0)
         axes.set_xlabel("sum of the layers' average latency (ms)")
         axes.tick_params(axis="y", length=0)
+
+
+@dataclass(frozen=True)
+class KindStacks(Chart):
+    """Each engine's time by kind of layer or by precision, as stacked bars under one another.
+
+    `stacks` holds for each engine its name and milliseconds by kind.
+    """
+
+    stacks: Sequence[tuple[str, Mapping[str, float]]]
+    title: str
+    colours: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        return 9.2, 1.55 + 0.5 * len(self.stacks)
+
+    def draw(self, figure: Figure, colours: Theme) -> None:
+        """Draw one bar an engine; a part with room for it has its milliseconds written in it."""
+        from matplotlib.patches import Patch
+
+        axes = figure.add_subplot()
+        sums: dict[str, float] = {}
+        for _, parts in self.stacks:
+            for kind, ms in parts.items():
+                sums[kind] = sums.get(kind, 0.0) + ms
+        kinds = sorted((kind for kind, ms in sums.items() if ms > 0), key=lambda kind: -sums[kind])
+        free = [colour for colour in OKABE_ITO.values() if colour not in self.colours.values()]
+        fills = {kind: self.colours.get(kind) or free[at % len(free)] for at, kind in enumerate(kinds)}
+        widest = max((sum(parts.values()) for _, parts in self.stacks), default=0.0) or 1.0
+        for at, (_, parts) in enumerate(self.stacks):
+            left = 0.0
+            for kind in kinds:
+                ms = parts.get(kind, 0.0)
+                axes.barh(at, ms, left=left, height=0.7, color=fills[kind], edgecolor=colours.paper, lw=0.6)
+                if ms > 0.06 * widest:
+                    ink = on_fill(fills[kind])
+                    axes.text(left + ms / 2, at, f"{ms:.3f}", ha="center", va="center", fontsize=8, color=ink)
+                left += ms
+        axes.set_yticks(range(len(self.stacks)), [short(name) for name, _ in self.stacks])
+        axes.set_ylim(len(self.stacks) - 0.5, -0.5)
+        axes.set_xlim(0, widest * 1.02)
+        axes.set_xlabel("sum of the layers' average latency (ms)")
+        axes.set_title(self.title)
+        axes.tick_params(axis="y", length=0)
+        handles = [Patch(color=fills[kind], label=kind) for kind in kinds]
+        if handles:
+            figure.legend(
+                handles=handles, fontsize=8, ncols=min(len(handles), 8), frameon=False, loc="outside lower center"
+            )
+
+
+def kind_stacks(reports: Sequence[EngineReport], by: Literal["kind", "precision"] = "kind") -> KindStacks:
+    """Return the stacked bars of some engines; layers without a time count as nothing."""
+    stacks = []
+    for report in reports:
+        table = (kinds_table(report) if by == "kind" else precisions_table(report)).dropna(subset=["ms"])
+        parts = {str(name): float(ms) for name, ms in zip(table[by], table["ms"], strict=True)}
+        stacks.append((report.name, parts))
+    colours = {} if by == "kind" else {**PRECISION_COLOURS, "unknown": OKABE_ITO["grey"]}
+    return KindStacks(stacks, f"Time by {by}", colours)
 
 
 def speedup_colour(ms: float, first: float) -> str:

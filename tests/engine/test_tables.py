@@ -1,0 +1,65 @@
+"""Tables: what adds up in the file adds up here, and what is not told is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from workbench.engine.load import load_report
+from workbench.engine.tables import convolutions_table, kinds_table, memory_table, precisions_table, tactics_table
+
+
+@pytest.fixture(scope="module")
+def report(recorded):
+    return recorded("modelopt_int8_fp16")
+
+
+def test_groups_hold_every_layer_and_all_time(report):
+    for table in (kinds_table(report), precisions_table(report), tactics_table(report)):
+        assert table["layers"].sum() == len(report.layers)
+        assert table["ms"].sum() == pytest.approx(report.layers_ms)
+        assert table["percent"].sum() == pytest.approx(100)
+        assert list(table["ms"]) == sorted(table["ms"], reverse=True)
+
+
+def test_a_convolution_in_full(report):
+    table = convolutions_table(report).set_index("nodes")
+    row = table.loc["l2.0.conv2 + Relu_42"]
+    assert (row["kernel"], row["stride"], row["in_channels"], row["out_channels"]) == ("3x3", "2x2", 128, 128)
+    assert (row["precision"], row["activation"], row["input"]) == ("int8", "relu", "int8 CHW32")
+    # 2 x batch x output pixels x output channels x input channels x kernel.
+    assert row["ops"] == 2 * 32 * 28 * 28 * 128 * 128 * 9
+    assert row["tops"] == pytest.approx(row["ops"] / row["ms"] / 1e9)
+    assert row["gb_per_s"] == pytest.approx(row["bytes"] / row["ms"] / 1e6)
+    assert row["tensor_cores"]
+    assert len(table) == 54
+
+
+def test_memory_of_layers_is_that_of_the_report(report):
+    table = memory_table(report)
+    assert table["weight_bytes"].sum() == report.weight_bytes
+    one = report.layers[3]
+    row = table.iloc[3]
+    assert row["layer"] == one.name
+    assert row["output_bytes"] == sum(tensor.nbytes for tensor in one.outputs)
+
+
+def test_what_is_not_told_is_missing():
+    report = load_report({"Layers": ["a", {"Name": "b", "LayerType": "CaskConvolution"}]})
+    row = convolutions_table(report).iloc[0]
+    assert all(row.isna()[name] for name in ("ms", "kernel", "out_channels", "ops", "tops", "tensor_cores", "tactic"))
+    assert memory_table(report)["bytes"].isna().all()
+    kinds = kinds_table(report).set_index("kind")
+    assert set(kinds.index) == {"unknown", "conv"}
+    assert kinds["ms"].isna().all()
+    empty = load_report({"Layers": []})
+    for table in (convolutions_table, kinds_table, memory_table, precisions_table, tactics_table):
+        assert table(empty).empty
+
+
+def test_every_recorded_engine_has_its_tables(engines):
+    for path in engines.rglob("*.graph.json"):
+        report = load_report(path)
+        assert kinds_table(report)["layers"].sum() == len(report.layers)
+        assert len(memory_table(report)) == len(report.layers)
+        convolutions_table(report)
+        tactics_table(report)
