@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["BITS", "TensorFormat", "parse_dtype", "parse_format", "tensor_bytes"]
+__all__ = ["BITS", "MOST_ELEMENTS", "TensorFormat", "parse_dtype", "parse_format", "read_dims", "tensor_bytes"]
 
 BITS = {
     "fp32": 32,
@@ -104,6 +104,10 @@ def parse_dtype(text: str | None) -> str | None:
     return None
 
 
+MOST_ELEMENTS = 2**48
+"""More numbers than this are in no tensor of any machine: a size that says so is a misread one, and unknown."""
+
+
 def parse_format(text: str | None, dtype_text: str | None = None) -> TensorFormat:
     """Read a format string of any TensorRT version.
 
@@ -142,4 +146,12 @@ def tensor_bytes(dims: Sequence[int] | None, form: TensorFormat) -> int | None:
     if sizes and form.channels > 1:
         axis = max(len(sizes) - 3, 0) if len(sizes) >= 3 else len(sizes) - 1
         sizes[axis] = math.ceil(sizes[axis] / form.channels) * form.channels
-    return math.ceil(math.prod(sizes) * BITS[form.dtype] / 8)
+    size = -(-math.prod(sizes) * BITS[form.dtype] // 8)
+    return size if size <= 8 * MOST_ELEMENTS else None
+
+
+def read_dims(raw: Any) -> tuple[int, ...] | None:
+    """Return a shape, or None where there is no list of whole numbers, or one that no tensor can have."""
+    if not isinstance(raw, list) or not all(isinstance(size, int) and not isinstance(size, bool) for size in raw):
+        return None
+    return tuple(raw) if abs(math.prod(size for size in raw if size)) <= MOST_ELEMENTS else None

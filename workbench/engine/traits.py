@@ -152,7 +152,7 @@ def conv_shape(layer: Layer) -> ConvShape:
 
     def first(key: str) -> int | None:
         values = (told.get(prefix + key) for prefix in ("", "Conv", "PointWiseConv"))
-        return next((value for value in values if isinstance(value, int)), None)
+        return next((value for value in values if isinstance(value, int) and 0 <= value < 2**31), None)
 
     dims = layer.inputs[0].dims if layer.inputs else None
     channels = dims[1] if dims and len(dims) > 1 and dims[1] > 0 else None

@@ -58,6 +58,9 @@ GPU_LIMITS = {
 """Published peaks of some GPUs. A card that is clocked lower, or is not listed, needs `GpuLimits` of its own."""
 
 
+_MOST_OPS = 2**62
+
+
 def layer_ops(layer: Layer) -> int | None:
     """Return the operations of a convolution or matrix product, a multiply-add counted as two; None for others.
 
@@ -73,7 +76,8 @@ def layer_ops(layer: Layer) -> int | None:
         out = layer.outputs[0].dims if layer.outputs else None
         if out is None or not dims or any(size < 0 for size in out):
             return None
-        return 2 * math.prod(out) * dims[-1]
+        ops = 2 * math.prod(out) * dims[-1]
+        return ops if ops < _MOST_OPS else None
     if kind != "conv":
         return None
     total, shape = 0, list(dims)
@@ -88,7 +92,7 @@ def layer_ops(layer: Layer) -> int | None:
             return None
         total += counted[0]
         shape = counted[1]
-    return total or None
+    return total if 0 < total < _MOST_OPS else None
 
 
 def _conv(told: Mapping[str, Any], prefix: str, shape: list[int]) -> tuple[int, list[int]] | None:

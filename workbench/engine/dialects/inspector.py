@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from workbench.engine.dialects.inspector11 import read_io_tensors
-from workbench.engine.formats import parse_dtype, parse_format
+from workbench.engine.formats import MOST_ELEMENTS, parse_dtype, parse_format, read_dims
 from workbench.engine.names import myelin_group, profile_of
 from workbench.engine.report import Binding, EngineReport, Layer, Tensor, Weights
 from workbench.errors import ReportError
 
-__all__ = ["read_dims", "read_inspector", "report_of"]
+__all__ = ["read_inspector", "report_of"]
 
 _TAKEN = frozenset(
     "Name LayerType ParameterType Inputs Outputs TacticName TacticValue StreamId Origin Metadata".split()
@@ -71,13 +71,6 @@ def report_of(raw: Any, bindings: list[Binding], *, name: str, dialect: str, not
     )
 
 
-def read_dims(raw: Any) -> tuple[int, ...] | None:
-    """Return a shape, or None where there is no list of whole numbers."""
-    if isinstance(raw, list) and all(isinstance(size, int) and not isinstance(size, bool) for size in raw):
-        return tuple(raw)
-    return None
-
-
 def _layer(raw: dict[str, Any], index: int, notes: list[str]) -> Layer:
     name = raw.get("Name")
     if not isinstance(name, str) or not name:
@@ -85,9 +78,9 @@ def _layer(raw: dict[str, Any], index: int, notes: list[str]) -> Layer:
         name = f"(layer {index}, no name)"
     inputs, outputs = _tensors(raw.get("Inputs")), _tensors(raw.get("Outputs"))
     weights = [
-        Weights(key, parse_dtype(str(value.get("Type"))), value["Count"])
+        _weights(key, value)
         for key, value in raw.items()
-        if isinstance(value, dict) and isinstance(value.get("Count"), int) and key.lower().endswith(("weights", "bias"))
+        if isinstance(value, dict) and value and key.lower().endswith(("weights", "bias"))
     ]
     seen = [profile_of(text) for text in (name, *(tensor.name for tensor in (*inputs, *outputs)))]
     stream = raw.get("StreamId")
@@ -106,6 +99,14 @@ def _layer(raw: dict[str, Any], index: int, notes: list[str]) -> Layer:
         profile=max((number for number in seen if number is not None), default=0),
         attributes={key: value for key, value in raw.items() if key not in _TAKEN},
     )
+
+
+def _weights(role: str, told: dict[str, Any]) -> Weights:
+    """Read a constant; one that does not say how many numbers it has is of unknown size, not of none."""
+    count = told.get("Count")
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MOST_ELEMENTS:
+        return Weights(role, None, 0)
+    return Weights(role, parse_dtype(str(told.get("Type"))), count)
 
 
 def _tensors(raw: Any) -> tuple[Tensor, ...]:
@@ -152,6 +153,8 @@ def _complete(bindings: list[Binding], layers: list[Layer]) -> tuple[Binding, ..
 
 
 def _names(raw: Any) -> list[str]:
+    if not isinstance(raw, list):
+        return []
     return [str(entry.get("Name", entry)) if isinstance(entry, dict) else str(entry) for entry in raw]
 
 

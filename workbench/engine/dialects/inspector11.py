@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench.engine.formats import parse_format
+from workbench.engine.formats import parse_format, read_dims
 from workbench.engine.report import Binding, OptimizationProfile
 from workbench.errors import ReportError
 
@@ -27,23 +27,20 @@ def read_io_tensors(raw: Any, where: str) -> tuple[list[Binding], tuple[Optimiza
     shapes: dict[int, dict[str, tuple[tuple[int, ...] | None, ...]]] = {}
     for entry in raw:
         name = str(entry.get("Name", ""))
-        per_profile = [info for info in entry.get("ProfileInfo") or [] if isinstance(info, dict)]
+        told = entry.get("ProfileInfo")
+        per_profile = [info for info in told if isinstance(info, dict)] if isinstance(told, list) else []
         form = next((str(info["Format"]) for info in per_profile if info.get("Format")), None)
         mode = str(entry["IOMode"]).lower() if entry.get("IOMode") else None
         dtype = entry.get("DataType") or entry.get("Datatype")
         bindings.append(
-            Binding(name, mode, _dims(entry.get("Dimensions")), parse_format(form, str(dtype) if dtype else None))
+            Binding(name, mode, read_dims(entry.get("Dimensions")), parse_format(form, str(dtype) if dtype else None))
         )
         for index, info in enumerate(per_profile):
             shapes.setdefault(index, {})[name] = tuple(
-                _dims(info.get(f"{kind}Shape")) for kind in ("Min", "Opt", "Max")
+                read_dims(info.get(f"{kind}Shape")) for kind in ("Min", "Opt", "Max")
             )
     profiles = tuple(
         OptimizationProfile(index, {name: (low, best, high) for name, (low, best, high) in by_name.items()})
         for index, by_name in sorted(shapes.items())
     )
     return bindings, profiles
-
-
-def _dims(raw: Any) -> tuple[int, ...] | None:
-    return tuple(raw) if isinstance(raw, list) and all(isinstance(size, int) for size in raw) else None

@@ -26,26 +26,33 @@ def read_performance(data: dict[str, Any], where: str) -> tuple[Timing, dict[str
     """
     summary = data.get("performance_summary")
     values = summary.get("GPU Compute Time") if isinstance(summary, dict) else None
-    names = _STATISTICS.get(len(values)) if isinstance(values, list) else None
+    numbers = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
+    names = _STATISTICS.get(len(values)) if isinstance(values, list) and numbers else None
     if not isinstance(summary, dict) or values is None or names is None:
         fix = "Give the *.profile.metadata.json that TREx wrote"
         raise ReportError("no `GPU Compute Time` with five or seven statistics", where=where, fix=fix)
     throughput = summary.get("Throughput")
     statistics = {name: float(value) for name, value in zip(names, values, strict=True)}
     timing = Timing(statistics, throughput=float(throughput) if isinstance(throughput, (int, float)) else None)
-    return timing, dict(data.get("device_information") or {}), dict(data.get("inference_options") or {})
+    return timing, _options(data, "device_information"), _options(data, "inference_options")
 
 
 def read_build(data: dict[str, Any]) -> dict[str, Any]:
     """Return model and build options of a `*.build.metadata.json`."""
-    return {**(data.get("model_options") or {}), **(data.get("build_options") or {})}
+    return {**_options(data, "model_options"), **_options(data, "build_options")}
 
 
 def read_device(data: list[Any]) -> dict[str, Any]:
     """Return the first GPU of a `*.metadata.json`, with `Compute Capability` worded as the other files word it."""
-    device = dict(data[0])
-    if isinstance(capability := device.get("ComputeCapability"), list) and len(capability) >= 2:
+    device = dict(data[0]) if data and isinstance(data[0], dict) else {}
+    capability = device.get("ComputeCapability")
+    if isinstance(capability, list) and len(capability) >= 2 and all(str(part).isdecimal() for part in capability[:2]):
         device["Compute Capability"] = float(f"{capability[0]}.{capability[1]}")
     if "Name" in device:
         device["Selected Device"] = device["Name"]
     return device
+
+
+def _options(data: dict[str, Any], key: str) -> dict[str, Any]:
+    told = data.get(key)
+    return dict(told) if isinstance(told, dict) else {}
