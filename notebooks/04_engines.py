@@ -67,6 +67,7 @@ if not graph:
 # written into the graph as it was for that build: speed does not depend on weights or ranges.
 
 # %%
+plain = None  # the same network without Q/DQ, which the FP16 baseline was built from
 if model:
     source = load_model(model)
 elif Path(graph).parent == RECORDED:
@@ -76,6 +77,7 @@ elif Path(graph).parent == RECORDED:
     name = Path(graph).name.split(".")[0]
     subprocess.run([sys.executable, ROOT / "benchmarks" / "models.py", OUT / "models", name], check=True)
     made = open_source(OUT / "models" / f"{name}.onnx", batch=32)
+    plain = made.model
     source, _ = variant_of(made, "qdq", BuildOptions(), package="tensorrt", weak=True)
 else:
     source = None
@@ -111,6 +113,34 @@ pd.DataFrame(
 ).head(12)
 
 # %% [markdown]
+# The same as a picture: an outline holds the nodes that became one layer, in the color of its precision. Live, a click
+# on an outline selects the layer: what is known of it stands below, and Python sees it as `view.selected_layer`.
+
+# %%
+from workbench import views
+
+on_graph = None
+if source is not None:
+    on_graph = views.fusion(summary)
+    if scope:
+        on_graph.reveal(f"{scope}conv2")
+        on_graph.selected_layer = fusion.by_node[f"{scope}conv2"][0]
+on_graph if on_graph is not None else "no model, so no source graph"
+
+# %% [markdown]
+# Table, source graph and the engine's own graph with one selection. The engine's graph shows reformats as cards of
+# their own, and resting the pointer on an edge tells its format.
+
+# %%
+view = views.engine(summary, color="latency" if summary.report.profiled else "precision")
+if summary.report.profiled:
+    view.selected_layer = max(summary.report.layers, key=lambda layer: layer.ms or 0.0).name
+pd.DataFrame(view.facts(), columns=["of the slowest layer", ""])
+
+# %%
+view
+
+# %% [markdown]
 # ## Where the time goes
 
 # %%
@@ -118,10 +148,21 @@ from workbench.views.engine_charts import LatencyBars, LatencyTreemap, MemoryTim
 from workbench.views.engine_data import latency_bars, layer_cells, precision_share, transitions
 
 report = summary.report
-LatencyBars(latency_bars(report, 15))
+LatencyTreemap(layer_cells(report, "scope", summary.fusion), "Time by scope of the source")
 
 # %%
-LatencyTreemap(layer_cells(report, "scope", summary.fusion), "Time by scope of the source")
+from workbench.views.engine_sunburst import Sunburst, sunburst_arcs
+
+Sunburst(sunburst_arcs(report, "scope", summary.fusion), "Time by scope, and the layers in each")
+
+# %% [markdown]
+# Every convolution with what it computes, how fast, and by which kernel; `workbench.engine.tables` has more of such.
+
+# %%
+from workbench.engine.tables import convolutions_table
+
+shown = ["nodes", "ms", "precision", "kernel", "in_channels", "out_channels", "ops_per_byte", "tops", "tensor_cores"]
+convolutions_table(report).sort_values("ms", ascending=False)[shown].head(10)
 
 # %% [markdown]
 # ## Precision, realized
@@ -153,25 +194,31 @@ Roofline(roofline_dots(report), GPU_LIMITS[gpu])
 # ## INT8 against FP16
 #
 # Engines are aligned by the source nodes they share, never by position. The sums of layers compare two profiles, which
-# have a cost of their own; the medians of whole inferences, measured in one run, decide.
+# have a cost of their own; the medians of whole inferences, measured in one run, decide. Where a fusion differs, the
+# Q/DQ or Cast that one ONNX file has there and the other has not is named.
 
 # %%
 from workbench.engine.compare import compare_engines
 from workbench.engine.load import load_report
-from workbench.views.engine_compare import ComparisonBars, TotalBars
+from workbench.views.engine_compare import TotalBars
 
 comparison = None
 if baseline_graph:
     baseline = load_report(baseline_graph, profile=baseline_profile or None, timing=baseline_timing or None)
-    comparison = compare_engines([baseline, report], source)
+    comparison = compare_engines([baseline, report], source, models=[plain, source])
     for one in (baseline, report):
         if one.timing is not None:
             print(f"{one.name}: median {one.timing.ms['median']:.4f} ms over {one.timing.iterations} whole inferences")
     print(comparison.summary())
 TotalBars(comparison) if comparison is not None else "no baseline was given"
 
+# %% [markdown]
+# Group by group: a row selects its layers in both engines' graphs.
+
 # %%
-ComparisonBars(comparison, 12) if comparison is not None else "no baseline was given"
+from workbench.engine.summary import summarize
+
+views.compare(summarize(baseline, plain), summary) if comparison is not None else "no baseline was given"
 
 # %% [markdown]
 # ## An engine of this machine
@@ -221,6 +268,30 @@ from workbench.views.engine_card import report_card
 found = findings_table(summary.findings).assign(engine=report.name)
 if comparison is not None:
     found = pd.concat([found, findings_table(find(baseline)).assign(engine=baseline.name)], ignore_index=True)
-card = write_text(OUT / "report_card.html", report_card(summary, limits=GPU_LIMITS[gpu], comparison=comparison))
-print(f"everything above in one page: {card}")
-found[["engine", "title", "cost_ms", "bound", "fix"]].head(20)
+others = [baseline, report] if comparison is not None else None
+page = report_card(summary, limits=GPU_LIMITS[gpu], comparison=comparison, others=others)
+print(f"everything above in one page: {write_text(OUT / 'report_card.html', page)}")
+found[["engine", "title", "cost_ms", "bound", "fix", "line"]].head(20)
+
+# %% [markdown]
+# A finding is mended by a step of the recipe where there is one: `wb.apply(finding)` does the edit or sets the rule,
+# and says what to do instead where neither helps.
+
+# %%
+from workbench.engine.finding import Finding
+from workbench.errors import RecipeError
+from workbench.session import Workbench
+
+
+def mend(finding: Finding) -> str:
+    """Apply a finding; return the recipe line, or what to do instead."""
+    try:
+        return wb.apply(finding)
+    except RecipeError as error:
+        return str(error)
+
+
+if plain is not None:
+    wb = Workbench(plain)
+    for finding in summary.findings:
+        print(f"{finding.title}: {mend(finding)}")

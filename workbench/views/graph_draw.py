@@ -195,6 +195,7 @@ def _body(scene: Scene, paint: Paint, selected: Collection[str]) -> list[Group]:
     groups += [_hull(hull, paint, hull.id in selected) for hull in scene.hulls]
     groups += [_wire(wire) for wire in scene.wires]
     groups += [_frame_title(frame) for frame in scene.frames]
+    groups += [_hull_tags(hull) for hull in scene.hulls if hull.tag]
     return groups + [_card(card, paint, card.item.id in selected) for card in scene.cards]
 
 
@@ -220,12 +221,15 @@ def _hull(hull: Hull, paint: Paint, selected: bool) -> Group:
         opacity=(0.9 if paint.solid else 0.22) if painted else 0.25,
         dashed=colour is None,
     )
-    marks: list[Mark] = [shape]
-    outer = [loop for loop in hull.loops if area(loop) > 0] if hull.tag else []
-    for at, loop in enumerate(outer):
-        marks += _tag(loop, f"part · {hull.tag}" if at else hull.tag)
     about = [hull.label] + ([f"{paint.title}: {paint.text[hull.id]}"] if hull.id in paint.text else [])
-    return Group(marks, "hull", {"id": hull.id, "kind": "hull"}, "\n".join(about))
+    return Group([shape], "hull", {"id": hull.id, "kind": "hull"}, "\n".join(about))
+
+
+def _hull_tags(hull: Hull) -> Group:
+    """Write on each piece of an outline; the first says it in full."""
+    outer = [loop for loop in hull.loops if area(loop) > 0]
+    words = [f"part · {hull.tag}" if at else hull.tag for at in range(len(outer))]
+    return Group([mark for loop, text in zip(outer, words, strict=True) for mark in _tag(loop, text)], "hull-tag")
 
 
 def _tag(loop: list[Point], words: str) -> list[Mark]:
