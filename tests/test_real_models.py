@@ -11,7 +11,8 @@ import pytest
 
 import workbench
 from workbench.backends.onnxruntime import Session
-from workbench.calibration.sources import Preprocessing, open_samples
+from workbench.calibration.preprocessing import Preprocessing
+from workbench.calibration.sources import open_samples
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from workbench.calibration.preprocessing import Preprocessing
 from workbench.calibration.samples import feeds, first_samples
-from workbench.calibration.sources import Preprocessing, load_labels, open_samples
+from workbench.calibration.sources import load_labels, open_samples
 from workbench.errors import SamplesError
 from workbench.graph.load import from_proto, load_model
 

@@ -78,9 +78,8 @@ def test_minmax_agrees_to_rounding(shared, observed):
 def test_entropy_agrees(shared, observed):
     d = deviations(shared, observed, MODELS, "entropy", "entropy2")
     assert len(d) == 13 + 164 + 370
-    assert np.median(d) < 0.001
-    assert np.quantile(d, 0.9) < 0.10
-    # Two thirds are the very same bin. 64 of the 547 are off by more than 5%: 3 are pools, to which TensorRT gives the
-    # range of the Relu before them; 60 of the others are another bin of the same histogram (the cached threshold is a
-    # whole number and a half of our bins), where values that differ in the last bits decide between near-equal minima.
-    assert (d < 0.002).mean() > 0.6
+    # 19 of 20 are the very same bin. Of the rest, pools get the range of the Relu before them, and a few tensors whose
+    # divergence has two minima that are nearly equal get the other, for TensorRT's convolutions round otherwise.
+    assert np.quantile(d, 0.9) < 0.001
+    assert (d < 0.002).mean() > 0.94
+    assert (d > 0.05).mean() < 0.02

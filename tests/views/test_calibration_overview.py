@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from workbench.calibration.channels import ChannelExtremes
 from workbench.calibration.methods import METHODS, ranges
-from workbench.calibration.statistics import ChannelExtremes, Statistics, TensorStatistics
+from workbench.calibration.statistics import Statistics, TensorStatistics
 from workbench.views.calibration_overview import calibration_table, overview_chart
 
 

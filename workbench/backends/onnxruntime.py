@@ -39,6 +39,9 @@ class Session:
         `workbench.backends.bfloat16`.
     outputs
         Names of tensors to return; the model's outputs where left out. Tensors inside are made outputs.
+    observing
+        For looking into many tensors, none of them a sequence or text: they are handed over without a copy, and ONNX
+        Runtime's threads leave the processor to others between two runs.
 
     Raises
     ------
@@ -46,7 +49,9 @@ class Session:
         ONNX Runtime refuses the model; the message has its reason.
     """
 
-    def __init__(self, model: Model, *, mode: Mode = "numerics", outputs: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, model: Model, *, mode: Mode = "numerics", outputs: Sequence[str] | None = None, observing: bool = False
+    ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -54,6 +59,9 @@ class Session:
         options.intra_op_num_threads = os.cpu_count() or 1
         if mode == "numerics":
             options.add_session_config_entry("session.disable_quant_qdq", "1")
+        self._observing = observing
+        if observing:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if has_bfloat16(model):
             model = in_float32(model)
         self.outputs = list(outputs) if outputs is not None else _output_names(model)
@@ -92,12 +100,25 @@ class Session:
         if not self.outputs:
             return {}  # ONNX Runtime would take an empty list for all of them
         try:
-            results = self._session.run(self.outputs, dict(arrays))
+            results = self._bound(arrays) if self._observing else self._session.run(self.outputs, dict(arrays))
         except Exception as error:
             raise BackendError(
                 f"ONNX Runtime fails: {first_line(error)}", fix="Check the samples' shapes and values."
             ) from error
         return dict(zip(self.outputs, results, strict=True))
+
+    def _bound(self, arrays: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """Run once, and return the tensors where ONNX Runtime left them: a tenth faster where there are many."""
+        if any(array.dtype.kind in "OSU" for array in arrays.values()):  # text, which cannot be bound
+            results: list[npt.NDArray[Any]] = self._session.run(self.outputs, dict(arrays))
+            return results
+        binding = self._session.io_binding()
+        for name, array in arrays.items():
+            binding.bind_cpu_input(name, array if array.flags.c_contiguous else array.copy())
+        for name in self.outputs:
+            binding.bind_output(name)
+        self._session.run_with_iobinding(binding)
+        return [value.numpy() for value in binding.get_outputs()]
 
     def time(self, arrays: Mapping[str, npt.NDArray[Any]], *, runs: int = 50, warmup: int = 5) -> list[float]:
         """Time single runs.
@@ -139,23 +160,22 @@ def first_line(error: Exception) -> str:
 
 
 def _serialized(model: Model, outputs: Sequence[str]) -> bytes:
-    wanted = [name for name in outputs if name not in _output_names(model)]
-    if not wanted:
-        return model.to_bytes()
-    import onnx_ir as ir
+    import onnx
 
-    graph = model.thaw()
-    values = {value.name: value for node in graph.graph for value in node.outputs}
-    values.update({value.name: value for value in graph.graph.inputs})
-    for name in wanted:
-        if name not in values:
+    own, inputs = set(_output_names(model)), {str(value.name) for value in model.ir_model.graph.inputs}
+    made = {str(value.name) for node in model.top_nodes.values() for value in node.outputs}
+    more = onnx.ModelProto()
+    for name in outputs:
+        if name in own:
+            continue
+        if name not in made | inputs:
             raise BackendError("there is no such tensor", where=name, fix="See wb.graph.tensors().")
-        value = values[name]
-        tensor = model.tensor(name)
-        if value.type is None and tensor.dtype is not None:
-            value.type = ir.TensorType(ir.DataType[tensor.dtype])
-        graph.graph.outputs.append(value)
-    return model.replaced(graph).to_bytes()
+        dtype = model.tensor(name).dtype
+        output = more.graph.output.add(name=name)
+        if dtype is not None:
+            output.type.tensor_type.elem_type = onnx.TensorProto.DataType.Value(dtype)
+    # Two messages in a row are one, in which repeated fields follow on: the outputs come after the model's own.
+    return model.to_bytes() + more.SerializeToString()
 
 
 def _output_names(model: Model) -> list[str]:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.backends.onnxruntime import Session
+from workbench.calibration.channels import ChannelExtremes
 from workbench.calibration.checkpoint import Checkpoint
+from workbench.calibration.counting import load
 from workbench.calibration.samples import feeds
-from workbench.calibration.statistics import ChannelExtremes, Statistics, TensorStatistics
+from workbench.calibration.statistics import Statistics, TensorStatistics
 from workbench.errors import SamplesError
 from workbench.progress import progress
 
@@ -84,9 +86,12 @@ def observe(
         if name not in statistics:
             statistics[name] = TensorStatistics(channels=ChannelExtremes(axes[name]) if name in axes else None)
     inputs = {tensor.name for tensor in model.inputs}
-    session = Session(model, outputs=[name for name in tensors if name not in inputs])
+    made = [name for name in tensors if name not in inputs]
     # The loop that counts leaves the interpreter, so threads share the tensors of one batch.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
+        preparing = pool.submit(Session, model, outputs=made, observing=True)
+        load()
+        session = preparing.result()
         for feed in progress(feeds(samples, model, batch=batch), total=None, doing="calibrating"):
             if feed.first < done:
                 continue

@@ -7,12 +7,12 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+from workbench.calibration.preprocessing import Preprocessing
 from workbench.calibration.samples import ONLY_INPUT, Array, Sample, Samples
 from workbench.errors import SamplesError
 
@@ -23,106 +23,9 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["Preprocessing", "load_labels", "open_samples"]
+__all__ = ["load_labels", "open_samples"]
 
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-
-class Preprocessing(BaseModel):
-    """How an image becomes an input: ``(pixel * scale - mean) / std`` of the image stretched to `size`.
-
-    Parameters
-    ----------
-    size
-        Height and width in pixels; the model's own where left out.
-    layout
-        Order of the axes of one sample.
-    color
-        Order of the channels; ``GRAY`` makes one channel (ITU-R 601-2 luma).
-    scale, mean, std
-        Applied to pixel values 0 to 255; `mean` and `std` are one number, or one a channel.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    size: tuple[int, int] | None = None
-    layout: Literal["CHW", "HWC"] = "CHW"
-    color: Literal["RGB", "BGR", "GRAY"] = "RGB"
-    scale: float = 1.0 / 255.0
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-
-    @classmethod
-    def parse(cls, text: str) -> Preprocessing:
-        """Read the command line's form: ``size=240x320,color=BGR,scale=1,mean=127,std=128`` (``mean=1/2/3`` a channel).
-
-        Raises
-        ------
-        SamplesError
-            A part that is not ``key=value``, an unknown key or a value that is none.
-        """
-        fields: dict[str, Any] = {}
-        for part in filter(None, (piece.strip() for piece in text.split(","))):
-            key, equals, value = part.partition("=")
-            if not equals:
-                raise SamplesError(
-                    f"{part!r} is not key=value", where="preprocessing", fix="Write for example scale=1."
-                )
-            if key == "size":
-                fields[key] = value.lower().split("x")
-            else:
-                fields[key] = value.split("/") if key in ("mean", "std") else value
-        try:
-            return cls(**fields)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise SamplesError(
-                f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}",
-                where="preprocessing",
-                fix=f"Known keys: {', '.join(cls.model_fields)}.",
-            ) from error
-
-    def sized_for(self, model: Model) -> Preprocessing:
-        """Return this with `size` filled in from the model's only input.
-
-        Raises
-        ------
-        SamplesError
-            The model has several inputs, or a dynamic size and none is given.
-        """
-        if self.size is not None:
-            return self
-        shape = model.inputs[0].shape if len(model.inputs) == 1 else None
-        if shape is not None and len(shape) == 4:  # batch, and the three axes of an image
-            height, width = shape[2:] if self.layout == "CHW" else shape[1:3]
-            if isinstance(height, int) and isinstance(width, int):
-                return self.model_copy(update={"size": (height, width)})
-        raise SamplesError(
-            "the image size cannot be read off the model",
-            where=", ".join(str(tensor) for tensor in model.inputs),
-            fix="Give it: size=HEIGHTxWIDTH.",
-        )
-
-    def apply(self, path: Path, dtype: np.dtype[Any]) -> Array:
-        """Read one image as an array of `dtype`, axes as in `layout`."""
-        from PIL import Image, UnidentifiedImageError
-
-        if self.size is None:
-            raise SamplesError("the image size is not known", where=path, fix="Give it: size=HEIGHTxWIDTH.")
-        try:
-            with Image.open(path) as image:
-                mode = "L" if self.color == "GRAY" else "RGB"
-                pixels = np.asarray(image.convert(mode).resize(self.size[::-1], Image.Resampling.BILINEAR), np.float32)
-        except (UnidentifiedImageError, OSError) as error:
-            raise SamplesError(
-                "not a readable image", where=path, fix="Remove it from the folder, or save it again."
-            ) from error
-        pixels = pixels.reshape(*self.size, -1)
-        if self.color == "BGR":
-            pixels = pixels[:, :, ::-1]
-        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
-        values = (pixels * np.float32(self.scale) - mean) / std
-        return np.ascontiguousarray(values.transpose(2, 0, 1) if self.layout == "CHW" else values, dtype=dtype)
 
 
 def open_samples(source: object, model: Model, *, preprocessing: Preprocessing | None = None) -> Samples:

@@ -2,9 +2,11 @@
 
 The histogram (see :mod:`workbench.calibration.counting`) needs no range known in advance. Its top octave is as fine as
 an exact 2048-bin histogram over the final range, and no bin is wider than 0.8% of the values in it. When a larger
-value arrives, the bins of all octaves move down, joining neighbours where a lower octave is coarser. What is kept
-depends on which values were seen and not on their order, and all that is added up are integers: two halves merged are
-the whole, exactly.
+value arrives, the bins of all octaves move down, joining neighbours where a lower octave is coarser. What it holds
+depends on which values were seen and not on their order: two halves merged are the whole, exactly.
+
+The entropy method needs another one as well. Where its divergences have several minima that are nearly equal, a single
+value in the next bin decides between them; so the 2048 equal bins that TensorRT would count are counted as it does.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.calibration.counting import BINS, FIRST, OCTAVES, SIZES, UNIT_EDGES, count, extremes
+from workbench.calibration.channels import ChannelExtremes
+from workbench.calibration.counting import BINS, FIRST, LINES, LOWEST_TOP, OCTAVES, SIZES, UNIT_EDGES, count
 from workbench.errors import ReportError, SamplesError
 from workbench.files import write_bytes
 
@@ -27,54 +30,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ChannelExtremes", "Statistics", "TensorStatistics"]
+__all__ = ["Statistics", "TensorStatistics"]
 
-_CHUNK = 1 << 20  # values counted at a time; the loop's packed counters hold fewer than 2**24
-_MOST_VALUES = 1 << 38  # keeps every sum below 2**63
-_INFINITE = 0x7F800000
-_FORMAT = 1
-
-
-@dataclass
-class ChannelExtremes:
-    """The extremes of each channel, exact.
-
-    Attributes
-    ----------
-    axis
-        Which axis of the tensor holds the channels.
-    minimum, maximum
-        float32 arrays, one value a channel; empty before the first update.
-    """
-
-    axis: int
-    minimum: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    maximum: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-
-    def update(self, array: NDArray[np.float32]) -> None:
-        """Widen by the finite values of an array."""
-        others = tuple(i for i in range(array.ndim) if i != self.axis % array.ndim)
-        finite = np.isfinite(array)
-        whole = bool(finite.all())
-        low = array.min(others) if whole else np.where(finite, array, np.inf).min(others)
-        high = array.max(others) if whole else np.where(finite, array, -np.inf).max(others)
-        self._widen(low, high)
-
-    def merge(self, other: ChannelExtremes) -> None:
-        """Widen by what other values showed."""
-        if other.minimum.size:
-            self._widen(other.minimum, other.maximum)
-
-    def _widen(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
-        if not self.minimum.size:
-            self.minimum, self.maximum = low.astype(np.float32), high.astype(np.float32)
-            return
-        if self.minimum.shape != low.shape:
-            raise SamplesError(
-                f"a tensor had {self.minimum.size} channels and now has {low.size}",
-                fix="Observe tensors whose channels vary in number without per-channel extremes",
-            )
-        self.minimum, self.maximum = np.minimum(self.minimum, low), np.maximum(self.maximum, high)
+_CHUNK = 1 << 22  # values converted to float32 at a time
+_LEAST_FIRST = 2.0**-100  # below it the factor that makes equal bins of values would overflow
+_FORMAT = 2
 
 
 @dataclass
@@ -91,15 +51,20 @@ class TensorStatistics:
         Values that are not zero yet below the histogram: less than 2**-23 of the top octave's start, or subnormal.
     minimum, maximum
         The exact extremes, as float32 has them; infinity and minus infinity before any finite value.
+    total, squares
+        Sum of the finite values and of their squares, added in float64.
     first
-        The largest magnitude of the first update that had any other than zero: TensorRT's entropy calibrator fits its
-        histogram to it. It alone depends on the order of updates; a merge keeps the left one's.
+        The largest magnitude of the first update that had any other than zero, at least 2**-100; the equal bins are
+        fitted to it. It alone depends on the order of updates. Given at the start, it is kept: see `Statistics.alike`.
     top
-        Biased float32 exponent of the top octave, 0 while no normal number was seen.
+        Biased float32 exponent of the top octave, at least 12.
+    reach
+        Where the equal bins end: `first`, doubled until it holds all magnitudes seen, as TensorRT does.
     counts
         int64 array (2, BINS): positive and negative values in each bin of ascending magnitude.
-    mantissas
-        int64 array (2, OCTAVES): the exact sum of the 24-bit mantissas of each octave, the top octave first.
+    lines
+        int64 array (2049,): magnitudes in 2048 equal bins from 0 to `reach`, of which the first, where zeros are, is
+        left empty; and those that are `reach` itself.
     channels
         Extremes of each channel, where asked for.
     """
@@ -112,10 +77,13 @@ class TensorStatistics:
     tiny: int = 0
     minimum: float = float("inf")
     maximum: float = float("-inf")
+    total: float = 0.0
+    squares: float = 0.0
     first: float = 0.0
-    top: int = 0
+    top: int = LOWEST_TOP
+    reach: float = 0.0
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, BINS), np.int64), repr=False)
-    mantissas: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, OCTAVES), np.int64), repr=False)
+    lines: NDArray[np.int64] = field(default_factory=lambda: np.zeros(LINES + 1, np.int64), repr=False)
     channels: ChannelExtremes | None = None
 
     @property
@@ -130,7 +98,7 @@ class TensorStatistics:
 
     @property
     def unit(self) -> float:
-        """Where the top octave starts: the power of two at or below `amax`."""
+        """Where the top octave starts: the power of two at or below `amax`, but at least 2**-115."""
         return 2.0 ** (self.top - 127)
 
     @property
@@ -146,28 +114,13 @@ class TensorStatistics:
 
     @property
     def mean(self) -> float:
-        """Mean of the finite values, exact but for those in `tiny`, which count as 0; NaN before any."""
-        if not self.finite:
-            return float("nan")
-        signed = (self.mantissas[0] - self.mantissas[1]).tolist()
-        total = sum(s << (OCTAVES - 1 - k) for k, s in enumerate(signed))
-        return float(np.ldexp(total / self.finite, self.top - 150 - (OCTAVES - 1)))
+        """Mean of the finite values; NaN before any."""
+        return self.total / self.finite if self.finite else float("nan")
 
     @property
     def second_moment(self) -> float:
-        """Mean square of the finite values, from the histogram; NaN before any.
-
-        Values are taken as spread evenly over their bin, then each octave is corrected by its exact sum. The relative
-        error is below 1e-4, and near 1e-7 for smooth distributions.
-        """
-        if not self.finite:
-            return float("nan")
-        low, high = UNIT_EDGES[:-1], UNIT_EDGES[1:]
-        binned = np.add.reduceat(self.magnitudes * (low + high) / 2, FIRST[::-1])[::-1]
-        squares = np.add.reduceat(self.magnitudes * (low * low + low * high + high * high) / 3, FIRST[::-1])[::-1]
-        exact = np.ldexp(self.mantissas.sum(0).astype(np.float64), -23 - np.arange(OCTAVES))
-        ratio = np.divide(exact, binned, out=np.ones(OCTAVES), where=binned > 0)
-        return float((squares * ratio**2).sum() / self.finite) * self.unit**2
+        """Mean square of the finite values; NaN before any."""
+        return self.squares / self.finite if self.finite else float("nan")
 
     def update(self, array: NDArray[Any], *, samples: int = 1) -> None:
         """Take in the values of one more array.
@@ -183,7 +136,7 @@ class TensorStatistics:
         Raises
         ------
         SamplesError
-            If the values are no floating-point numbers, or more than 2**38 were seen.
+            If the values are no floating-point numbers.
         """
         # bfloat16 and its like are extension types, which numpy files under no kind of number.
         if not (np.issubdtype(array.dtype, np.floating) or "float" in array.dtype.name):
@@ -191,78 +144,136 @@ class TensorStatistics:
                 f"values of type {array.dtype} have no distribution to quantize",
                 fix="Observe floating-point tensors only",
             )
-        if self.values + array.size > _MOST_VALUES:
-            raise SamplesError("more than 2**38 values of one tensor", fix="Use fewer samples")
         flat = array.reshape(-1)
+        starts = range(0, flat.size, _CHUNK)
         with np.errstate(over="ignore"):
-            for start in range(0, flat.size, _CHUNK):
-                self._take(np.ascontiguousarray(flat[start : start + _CHUNK], dtype=np.float32))
+            if not self.first:
+                self._fit(max((_largest(np.asarray(flat[i : i + _CHUNK], np.float32)) for i in starts), default=0.0))
+            for i in starts:
+                self._take(np.ascontiguousarray(flat[i : i + _CHUNK], dtype=np.float32))
             if self.channels is not None and array.size:
                 self.channels.update(np.asarray(array, np.float32))
         self.values += array.size
         self.samples += samples
-        self.first = self.first or self.amax
+
+    def _fit(self, largest: float) -> None:
+        if largest:
+            self.first = self.reach = max(largest, _LEAST_FIRST)
+            self._hold(largest)
 
     def _take(self, chunk: NDArray[np.float32]) -> None:
-        signed, high, low, zeros = extremes(chunk.view(np.uint32))
-        if max(signed, high & 0x7FFFFFFF if high >> 31 else 0) >= _INFINITE:
-            nans, infs = int(np.isnan(chunk).sum()), int(np.isinf(chunk).sum())
-            self.nans, self.infs = self.nans + nans, self.infs + infs
-            if nans + infs < chunk.size:
-                self._take(chunk[np.isfinite(chunk)])
-            return
-        # The bits order positive floats upwards and negative ones downwards.
-        pair = np.array([high if high >> 31 else low, signed if signed >= 0 else low], np.uint32)
-        smallest, largest = (float(x) + 0.0 for x in pair.view(np.float32))
-        self.minimum, self.maximum = min(self.minimum, smallest), max(self.maximum, largest)
-        self._raise(int((pair & 0x7FFFFFFF).max()) >> 23)
-        below = count(chunk.view(np.uint32), self.top, self.counts, self.mantissas)
-        self.zeros += zeros
-        self.tiny += below - zeros
+        while chunk.size:
+            done, seen = count(chunk, self.top, self.reach or 1.0, self.counts, self.lines)
+            low, high = seen.extremes
+            self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+            self.zeros += seen.zeros
+            self.tiny += seen.below - seen.zeros
+            self.total += float(seen.moments[0])
+            self.squares += float(seen.moments[1])
+            chunk = chunk[done:]
+            finite = np.isfinite(chunk)
+            if not finite.all():
+                nans = int(np.isnan(chunk).sum())
+                self.nans, self.infs = self.nans + nans, self.infs + int(chunk.size - finite.sum()) - nans
+                chunk = chunk[finite]
+            self._hold(_largest(chunk))
+
+    def _hold(self, largest: float) -> None:
+        """Make both histograms reach to a magnitude."""
+        if largest:
+            self._raise(int(np.array(largest, np.float32).view(np.uint32)) >> 23)
+            while self.reach < largest:
+                self.lines, self.reach = _halved(self.lines), self.reach * 2
 
     def _raise(self, top: int) -> None:
         """Move the window up so that its top octave is at least the one asked for; what leaves it below is tiny."""
         rise = top - self.top
         if rise <= 0:
             return
-        counts, mantissas = np.zeros_like(self.counts), np.zeros_like(self.mantissas)
-        for k in range(OCTAVES if self.top else 0):
+        counts = np.zeros_like(self.counts)
+        for k in range(OCTAVES):
             old = self.counts[:, FIRST[k] : FIRST[k] + SIZES[k]]
             if k + rise >= OCTAVES:
                 self.tiny += int(old.sum())
                 continue
             size, start = SIZES[k + rise], FIRST[k + rise]
             counts[:, start : start + size] = old.reshape(2, size, -1).sum(2)
-            mantissas[:, k + rise] = self.mantissas[:, k]
-        self.counts, self.mantissas, self.top = counts, mantissas, top
+        self.counts, self.top = counts, top
 
     def merge(self, other: TensorStatistics) -> None:
         """Take in what other statistics saw: the result is that of having seen the values of both.
 
+        All of it is exact, sums to the rounding of float64; but for the equal bins where the two were fitted to
+        different values, of which the other's are then made anew from its other histogram.
+
         Raises
         ------
         SamplesError
-            If only one of the two has extremes per channel, or together they saw more than 2**38 values.
+            If only one of the two has extremes per channel.
         """
-        if self.values + other.values > _MOST_VALUES:
-            raise SamplesError("more than 2**38 values of one tensor", fix="Use fewer samples")
         if (self.channels is None) != (other.channels is None):
             raise SamplesError("only one of two statistics has extremes per channel", fix="Gather both alike")
-        lower = TensorStatistics(top=other.top, counts=other.counts, mantissas=other.mantissas)
+        if not self.first:
+            self.first, self.reach = other.first, other.reach
+        self._hold(other.amax)
+        lower = TensorStatistics(top=other.top, counts=other.counts)
         lower._raise(self.top)  # makes new arrays: the other keeps its own
-        self._raise(other.top)
         self.counts += lower.counts
-        self.mantissas += lower.mantissas
+        self.lines += other._lines_to(self.reach)
         self.tiny += other.tiny + lower.tiny
-        for name in ("values", "samples", "zeros", "nans", "infs"):
+        for name in ("values", "samples", "zeros", "nans", "infs", "total", "squares"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.minimum, self.maximum = min(self.minimum, other.minimum), max(self.maximum, other.maximum)
-        self.first = self.first or other.first
         if self.channels is not None and other.channels is not None:
             self.channels.merge(other.channels)
 
+    def _lines_to(self, reach: float) -> NDArray[np.int64]:
+        """Return the magnitudes in equal bins up to another reach, of which none is beyond."""
+        lines, own = self.lines, self.reach
+        while 0 < own < reach:
+            lines, own = _halved(lines), own * 2
+        if own == reach or not lines.any():
+            return lines
+        return _equal_bins(self.magnitudes, self.edges, reach / LINES)
+
+
+def _equal_bins(counts: NDArray[np.int64], edges: NDArray[np.float64], width: float) -> NDArray[np.int64]:
+    """Return the counts that equal bins but the first would have, as near as other bins tell.
+
+    A bin whose neighbours are empty holds one value, or the like of it many times (an image's padding), which starts
+    the bin: it is moved whole. Other counts are spread over their bin and rounded, for it matters to the entropy method
+    how many bins are empty.
+    """
+    around = np.concatenate([[0], counts, [0]])
+    alone = (around[:-2] == 0) & (around[2:] == 0)
+    below = np.append(0, np.where(alone, 0, counts).cumsum())
+    result: NDArray[np.int64] = np.diff(np.rint(np.interp(np.arange(LINES + 1) * width, edges, below)).astype(np.int64))
+    place = np.minimum((edges[:-1][alone] / width).astype(np.int64), LINES - 1)
+    np.add.at(result, place, counts[alone])
+    result[0] = 0
+    return np.append(result, 0)
+
+
+def _halved(lines: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the counts in bins of twice the width."""
+    result = np.zeros_like(lines)
+    result[: LINES // 2 + 1] = np.append(lines, 0).reshape(-1, 2).sum(1)
+    result[0] = 0
+    return result
+
+
+def _largest(values: NDArray[np.float32]) -> float:
+    """Return the largest finite magnitude, 0 where there is none."""
+    if not values.size:
+        return 0.0
+    largest = max(float(values.max()), -float(values.min()))
+    if np.isfinite(largest):
+        return largest
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0))
+
 
 _INTEGERS = ("values", "samples", "zeros", "nans", "infs", "tiny", "top")
+_REALS = ("minimum", "maximum", "total", "squares", "first", "reach")
 
 
 class Statistics(dict[str, TensorStatistics]):
@@ -280,6 +291,22 @@ class Statistics(dict[str, TensorStatistics]):
                 )
             self[name].merge(theirs)
 
+    def alike(self) -> Statistics:
+        """Return empty statistics of the same tensors whose equal bins are those of these.
+
+        What is gathered into them merges with these exactly, in all that they hold.
+        """
+        return Statistics(
+            {
+                name: TensorStatistics(
+                    first=t.first,
+                    reach=t.first,
+                    channels=None if t.channels is None else ChannelExtremes(t.channels.axis),
+                )
+                for name, t in self.items()
+            }
+        )
+
     def save(self, path: str | Path) -> None:
         """Write one file, whole or not at all.
 
@@ -295,15 +322,13 @@ class Statistics(dict[str, TensorStatistics]):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as named arrays, none of which holds objects; :meth:`from_arrays` takes them back."""
         tensors = list(self.values())
-        counts = np.array([t.counts for t in tensors], "<i8").reshape(-1, 2, BINS)
         axes = [{"name": name, "axis": None if t.channels is None else t.channels.axis} for name, t in self.items()]
         result: dict[str, NDArray[Any]] = {
             "head": np.frombuffer(json.dumps({"format": _FORMAT, "tensors": axes}).encode(), np.uint8),
             "integers": np.array([[getattr(t, name) for name in _INTEGERS] for t in tensors], np.int64),
-            "extremes": np.array([[t.minimum, t.maximum, t.first] for t in tensors], np.float64),
-            "mantissas": np.array([t.mantissas for t in tensors], np.int64),
-            # Byte by byte significance: the upper bytes are nearly all zero and cost nothing once compressed.
-            "counts": counts.view(np.uint8).reshape(*counts.shape, 8).transpose(3, 0, 1, 2),
+            "reals": np.array([[getattr(t, name) for name in _REALS] for t in tensors], np.float64),
+            "counts": _by_significance(np.array([t.counts for t in tensors], "<i8").reshape(-1, 2, BINS)),
+            "lines": _by_significance(np.array([t.lines for t in tensors], "<i8").reshape(-1, LINES + 1)),
         }
         for i, t in enumerate(tensors):
             if t.channels is not None:
@@ -339,19 +364,25 @@ class Statistics(dict[str, TensorStatistics]):
         head = json.loads(arrays["head"].tobytes())
         if head["format"] != _FORMAT:
             raise ValueError(f"format {head['format']}, not {_FORMAT}")
-        counts = np.ascontiguousarray(arrays["counts"].transpose(1, 2, 3, 0)).view("<i8")[..., 0].astype(np.int64)
+        counts, lines = (_from_significance(arrays[name]) for name in ("counts", "lines"))
         result = cls()
         for i, entry in enumerate(head["tensors"]):
-            low, high, first = arrays["extremes"][i].tolist()
             tensor = TensorStatistics(
                 **dict(zip(_INTEGERS, arrays["integers"][i].tolist(), strict=True)),
-                minimum=low,
-                maximum=high,
-                first=first,
+                **dict(zip(_REALS, arrays["reals"][i].tolist(), strict=True)),
                 counts=counts[i],
-                mantissas=arrays["mantissas"][i],
+                lines=lines[i],
             )
             if entry["axis"] is not None:
                 tensor.channels = ChannelExtremes(entry["axis"], *arrays[f"channels{i}"])
             result[entry["name"]] = tensor
         return result
+
+
+def _by_significance(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return bytes, the least significant of all counts first: the upper ones are nearly all zero and compress away."""
+    return np.moveaxis(counts.view(np.uint8).reshape(*counts.shape, 8), -1, 0)
+
+
+def _from_significance(planes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    return np.ascontiguousarray(np.moveaxis(planes, 0, -1)).view("<i8")[..., 0].astype(np.int64)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.backends.onnxruntime import Session
+from workbench.calibration.channels import ChannelExtremes
 from workbench.calibration.samples import feeds
-from workbench.calibration.statistics import ChannelExtremes
 from workbench.graph.edits.equalize_channels import EqualizeChannels, equalizable
 from workbench.progress import progress
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.backends.compare import Comparison, compare
 from workbench.backends.equivalence import checked
-from workbench.calibration.sources import Preprocessing, load_labels, open_samples
+from workbench.calibration.preprocessing import Preprocessing
+from workbench.calibration.sources import load_labels, open_samples
 from workbench.errors import RecipeError
 from workbench.graph.browse import Graph
 from workbench.graph.edits.registry import edit_by_name

@@ -1,0 +1,57 @@
+"""The extremes of each channel of a tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.errors import SamplesError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ChannelExtremes"]
+
+
+@dataclass
+class ChannelExtremes:
+    """The extremes of each channel, exact.
+
+    Attributes
+    ----------
+    axis
+        Which axis of the tensor holds the channels.
+    minimum, maximum
+        float32 arrays, one value a channel; empty before the first update.
+    """
+
+    axis: int
+    minimum: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    maximum: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+
+    def update(self, array: NDArray[np.float32]) -> None:
+        """Widen by the finite values of an array."""
+        others = tuple(i for i in range(array.ndim) if i != self.axis % array.ndim)
+        finite = np.isfinite(array)
+        whole = bool(finite.all())
+        low = array.min(others) if whole else np.where(finite, array, np.inf).min(others)
+        high = array.max(others) if whole else np.where(finite, array, -np.inf).max(others)
+        self._widen(low, high)
+
+    def merge(self, other: ChannelExtremes) -> None:
+        """Widen by what other values showed."""
+        if other.minimum.size:
+            self._widen(other.minimum, other.maximum)
+
+    def _widen(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
+        if not self.minimum.size:
+            self.minimum, self.maximum = low.astype(np.float32), high.astype(np.float32)
+            return
+        if self.minimum.shape != low.shape:
+            raise SamplesError(
+                f"a tensor had {self.minimum.size} channels and now has {low.size}",
+                fix="Observe tensors whose channels vary in number without per-channel extremes",
+            )
+        self.minimum, self.maximum = np.minimum(self.minimum, low), np.maximum(self.maximum, high)
