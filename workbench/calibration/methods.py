@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from workbench.calibration.counting import BINS, UNIT_EDGES
+from workbench.calibration.counting import LINES, UNIT_EDGES
 from workbench.calibration.entropy import entropy_threshold
 from workbench.errors import SamplesError
 
@@ -35,7 +35,7 @@ DEFAULT_METHOD: Method = "mse"
 LARGEST = {"int8": 127.0, "fp8": 448.0}
 """The largest magnitude that a code of each target stands for, before scaling."""
 
-_PER_OCTAVE, _CANDIDATE_OCTAVES = 48, 8
+_PER_OCTAVE, _CANDIDATE_OCTAVES = 96, 8
 _SMALLEST_SCALE = 2.0**-126  # the smallest normal float32
 
 
@@ -182,8 +182,8 @@ def at(tensor: TensorStatistics, amax: float, *, target: Target = "int8", method
 
 def bin_noise(tensor: TensorStatistics, chosen: Range) -> NDArray[np.float64]:
     """Return the mean squared error that quantization makes of the values of each bin: float64 array (BINS,)."""
-    noise: NDArray[np.float64] = _noise(np.array([chosen.amax / tensor.unit]), chosen.target)[0]
-    return noise * tensor.unit**2
+    noise = _noise(UNIT_EDGES, np.array([chosen.amax / tensor.unit]), chosen.target)[0]
+    return np.asarray(noise * tensor.unit**2)
 
 
 def _check_choice(method: str, target: str, percentile: float) -> None:
@@ -241,55 +241,68 @@ def _cells(target: Target) -> NDArray[np.float64]:
     return np.concatenate([[0.0], (q[1:] + q[:-1]) / 2, [1.0]])
 
 
-def _noise(amax: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
-    """Return the mean squared quantization error of the values of each bin, in units of the top octave's start squared.
+def _noise(edges: NDArray[np.float64], amax: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
+    """Return the mean squared quantization error of the values of each bin, in the square of the edges' unit.
 
     Values are spread evenly over their bin. Within the cell of a level q the error of x is x - q, so its integral is
     (x - q)**3 / 3; the last cell is unbounded, which makes clipping no special case.
 
     Parameters
     ----------
+    edges
+        float64 array (bins + 1,): the bins of magnitude.
     amax
-        float64 array (n,): thresholds in units of the top octave's start.
+        float64 array (n,): thresholds in the same unit.
 
     Returns
     -------
     array
-        float64 array (n, BINS).
+        float64 array (n, bins).
     """
     q = levels(target)
     ends = (q[1:] + q[:-1]) / 2
     cell = ((ends - q[:-1]) ** 3 + np.append(0, (q[1:] - ends) ** 3)[:-1]) / 3
     before = np.append(0, cell.cumsum())
     start = np.append(0, -((q[1:] - ends) ** 3) / 3)
-    x = UNIT_EDGES / amax[:, None]
+    x = edges / amax[:, None]
     k = np.searchsorted(ends, x)
     integral = before[k] + (x - q[k]) ** 3 / 3 - start[k]
     return np.asarray(np.diff(integral, axis=1) / np.diff(x, axis=1)) * amax[:, None] ** 2
 
 
+_EQUAL = np.arange(LINES + 1) / LINES
+"""The edges of the equal bins, as fractions of their reach."""
+
+
 @cache
 def _candidates(target: Target) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return thresholds in units of the top octave's start, (c,), and the noise of each bin under them, (c, BINS)."""
-    amax = 2.0 ** (1 - np.arange(_PER_OCTAVE * _CANDIDATE_OCTAVES) / _PER_OCTAVE)
-    return amax, _noise(amax, target)
+    """Return thresholds as fractions of the reach, (c,), and the noise of each equal bin under them, (c, LINES)."""
+    amax = 2.0 ** (-np.arange(_PER_OCTAVE * _CANDIDATE_OCTAVES) / _PER_OCTAVE)
+    return amax, _noise(_EQUAL, amax, target)
 
 
 def _mse(tensors: list[TensorStatistics], target: Target) -> list[float]:
-    """Return the thresholds of least mean squared error among 48 an octave, eight octaves down, and the largest value.
+    """Return the thresholds of least mean squared error among 96 an octave, eight octaves down, and the largest value.
 
-    The bins lie alike in every tensor relative to its top octave, so the noise of all candidates on all tensors is one
-    matrix product of the counts with a table.
+    The equal bins lie alike in every tensor relative to their reach, so the noise of all candidates on all tensors is
+    one matrix product of the counts with a table.
     """
-    counts = np.array([t.magnitudes for t in tensors], np.float64).reshape(-1, BINS)
-    unit = np.array([t.unit for t in tensors])
-    largest = np.array([t.amax for t in tensors]) / unit
+    if not tensors:
+        return []
+    counts = np.array([t.lines[:-1] for t in tensors], np.float64)
+    counts[:, -1] += [t.lines[-1] for t in tensors]
+    counts[:, 0] = [t.finite - t.zeros for t in tensors] - counts.sum(1)
+    reach = np.array([t.reach or 1.0 for t in tensors])
+    largest = np.array([t.amax for t in tensors]) / reach
     amax, table = _candidates(target)
     noise = counts @ table.T
     noise[amax[None, :] >= largest[:, None]] = np.inf
     best = noise.argmin(1)
     # Against clipping nothing at all, which is no candidate of the table.
-    whole = np.array([c @ _noise(np.array([max(x, 1.0)]), target)[0] for c, x in zip(counts, largest, strict=True)])
-    keep_all = whole <= noise[np.arange(len(best)), best]
-    chosen: list[float] = (np.where(keep_all, largest, amax[best]) * unit).tolist()
-    return chosen
+    least = noise[np.arange(len(best)), best]
+    chosen = np.where(np.isfinite(least), amax[best], largest)
+    for i in np.flatnonzero(largest):
+        if counts[i] @ _noise(_EQUAL, largest[i : i + 1], target)[0] <= least[i]:
+            chosen[i] = largest[i]
+    found: list[float] = (chosen * reach).tolist()
+    return found
