@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.backends.bfloat16 import has_bfloat16, in_float32
+from workbench.backends.onnxruntime_bytes import output_names, serialized, without_weights
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
@@ -64,10 +65,16 @@ class Session:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if has_bfloat16(model):
             model = in_float32(model)
-        self.outputs = list(outputs) if outputs is not None else _output_names(model)
+        self.outputs = list(outputs) if outputs is not None else output_names(model)
+        if observing:
+            content, weights = without_weights(model, self.outputs)
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+            options.add_external_initializers(list(weights), values)
+        else:
+            content = serialized(model, self.outputs)
         try:
             self._session = onnxruntime.InferenceSession(
-                _serialized(model, self.outputs),
+                content,
                 options,
                 providers=["CPUExecutionProvider"],
                 disabled_optimizers=disabled_optimizers(model),
@@ -157,27 +164,3 @@ def first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= 300 else f"{text[:297]}..."
-
-
-def _serialized(model: Model, outputs: Sequence[str]) -> bytes:
-    import onnx
-
-    own, inputs = set(_output_names(model)), {str(value.name) for value in model.ir_model.graph.inputs}
-    made = {str(value.name) for node in model.top_nodes.values() for value in node.outputs}
-    more = onnx.ModelProto()
-    for name in outputs:
-        if name in own:
-            continue
-        if name not in made | inputs:
-            raise BackendError("there is no such tensor", where=name, fix="See wb.graph.tensors().")
-        dtype = model.tensor(name).dtype
-        output = more.graph.output.add(name=name)
-        if dtype is not None:
-            output.type.tensor_type.elem_type = onnx.TensorProto.DataType.Value(dtype)
-    # Two messages in a row are one, in which repeated fields follow on: the outputs come after the model's own.
-    return model.to_bytes() + more.SerializeToString()
-
-
-def _output_names(model: Model) -> list[str]:
-    # Not of model.outputs, for which shapes would have to be inferred.
-    return [str(value.name) for value in model.ir_model.graph.outputs]
