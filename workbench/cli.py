@@ -142,6 +142,24 @@ def tune(
 @PREPROCESS
 @click.option("--eval-samples", type=click.Path(path_type=Path), help="Evaluate on these; --labels belong to them.")
 @click.option("--exact", is_flag=True, help="Measure sensitivity exactly instead of estimating it.")
+@click.option(
+    "--engine",
+    "engines",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Inspector JSON of a measured engine: its times are the costs. May come several times.",
+)
+@click.option(
+    "--profile",
+    "profiles",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Times of its layers, one for each --engine, in order.",
+)
+@click.option("--equalize", is_flag=True, help="Equalize channels first, if that helps.")
+@click.option("--correct-bias", is_flag=True, help="Correct biases for the plan, if that helps.")
+@click.option("--preset", help="Where to start; INT8 over FP32 where left out. See tune.")
+@click.option("--target", metavar="NAME[@smNN]", help="What it is for; see tune.")
 @click.option("--runs", default=30, show_default=True, help="Timed runs of each model; 0 for none.")
 @OUT
 def search(
@@ -155,19 +173,32 @@ def search(
     preprocess: str | None,
     eval_samples: Path | None,
     exact: bool,
+    engines: tuple[Path, ...],
+    profiles: tuple[Path, ...],
+    equalize: bool,
+    correct_bias: bool,
+    preset: str | None,
+    target: str | None,
     runs: int,
     out: Path,
 ) -> int:
-    """Search the plan for MODEL with the most INT8 that reaches a goal, and say which nodes stay in floating point.
+    """Search the cheapest plan for MODEL that reaches a goal, and say which nodes stay in floating point.
+
+    What is cheap say the engines given (--engine with --profile, for example one in FP16 and one in INT8), and bytes
+    and MACs where they do not; the answer tells which is which.
 
     Writes tuned.onnx, recipe.yaml, report.json, report.html and search.json (every plan tried) into the folder --out.
     """
+    from workbench.engine.load import load_report
     from workbench.jobs import search_to
 
     if (max_drop is None) == (min_sqnr is None):
         raise click.UsageError("Give one goal: --max-drop (with --labels) or --min-sqnr.")
     if max_drop is not None and labels is None:
         raise click.UsageError("--max-drop is about top-1, which needs --labels; --min-sqnr works without.")
+    if len(engines) != len(profiles):
+        raise click.UsageError("A cost needs times: give one --profile for each --engine, in the same order.")
+    reports = [load_report(engine, profile=profile) for engine, profile in zip(engines, profiles, strict=True)]
     result, found = search_to(
         out,
         model,
@@ -180,6 +211,11 @@ def search(
         preprocessing=preprocess,
         evaluation=eval_samples,
         sensitivity="exact" if exact else "quick",
+        cost=reports or None,
+        equalize=equalize,
+        correct_bias=correct_bias,
+        preset=preset,
+        target=target,
         runs=runs,
     )
     click.echo(found.text())

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workbench.backends.compare import Comparison
-    from workbench.precision.search import SearchResult
+    from workbench.precision.search_result import SearchResult
     from workbench.session import PreprocessingLike
+    from workbench.session.searching import Cost
 
 __all__ = [
     "DEFAULT_PRESET",
@@ -150,11 +151,15 @@ def search_to(
     max_drop: float | None = None,
     min_sqnr: float | None = None,
     method: Method = DEFAULT_METHOD,
-    percentile: float = 99.99,
     batch: int = 1,
     preprocessing: PreprocessingLike = None,
     evaluation: object = None,
     sensitivity: Literal["quick", "exact"] = "quick",
+    cost: Cost = None,
+    equalize: bool = False,
+    correct_bias: bool = False,
+    preset: str | None = None,
+    target: str | None = None,
     most_trials: int = MOST_TRIALS,
     runs: int = 30,
 ) -> tuple[TuneResult, SearchResult]:
@@ -166,9 +171,9 @@ def search_to(
         The goal, exactly one: percentage points of top-1 that may be lost; SQNR in dB that the worst output must reach.
     evaluation
         What every trial is evaluated on; the calibration's samples where left out.
-    sensitivity, most_trials
-        See `Workbench.search`.
-    out, model, samples, labels, method, percentile, batch, preprocessing, runs
+    sensitivity, cost, equalize, correct_bias, most_trials
+        See `workbench.session.Plan.search`.
+    out, model, samples, labels, method, batch, preprocessing, preset, target, runs
         As for `tune_to`.
 
     Raises
@@ -178,8 +183,11 @@ def search_to(
     """
     folder = prepare_folder(out, SEARCH_OUTPUTS)
     wb = open_model(model)
+    wb.set_target(target)
     wb.prepare()
-    wb.calibrate(samples, method=method, percentile=percentile, batch=batch, preprocessing=preprocessing)
+    if preset is not None:
+        wb.plan.use(preset)
+    wb.calibrate(samples, method=method, batch=batch, preprocessing=preprocessing)
     found = wb.plan.search(
         "sqnr_db" if max_drop is None else "top1_drop",
         at_least=min_sqnr,
@@ -188,6 +196,9 @@ def search_to(
         labels=labels,
         preprocessing=preprocessing,
         sensitivity=sensitivity,
+        cost=cost,
+        equalize=equalize,
+        correct_bias=correct_bias,
         most_trials=most_trials,
     )
     result = _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)

@@ -13,9 +13,10 @@ from workbench.cli import main
 from workbench.errors import PrecisionError, RecipeError
 from workbench.graph.selectors import select
 from workbench.precision.plan import BEST_PRACTICE
-from workbench.precision.search import pareto_front, search
+from workbench.precision.search import search
 from workbench.precision.search_cost import NodeCosts, measured_costs, modelled_costs
 from workbench.precision.search_goal import Goal, Measured
+from workbench.precision.search_result import pareto_front
 from workbench.precision.search_rules import compact
 from workbench.precision.sensitivity import candidates_of
 from workbench.session import open_recipe
@@ -126,14 +127,50 @@ def test_measured_latencies_decide_what_is_cheapest(broken):
     cheap = {node: {"fp32": 1.0, "int8": 0.9} for node in nodes} | {"block/conv1": {"fp32": 9.0, "int8": 1.0}}
     costs = measured_costs(broken.model, cheap)
     result = search(broken.model, samples, Goal("sqnr_db", at_least=28), ranges=broken.ranges, costs=costs, batch=batch)
-    assert result.costs.measured
+    assert result.costs.measured == cheap
+    others = sum(costs.of(node, "fp32") for node in costs.milliseconds if node not in nodes)
     assert result.chosen.cost_ms == pytest.approx(
-        sum(cheap[node]["fp32" if node in result.chosen.demoted else "int8"] for node in nodes)
+        others + sum(cheap[node]["fp32" if node in result.chosen.demoted else "int8"] for node in nodes)
     )
+    assert "by measured latencies" in result.text()
     with pytest.raises(PrecisionError, match="no latency in int8"):
-        NodeCosts({"a": {"fp32": 1.0}}, {}, measured=True).of("a", "int8")
+        NodeCosts({"a": {"fp32": 1.0}}, {}).of("a", "int8")
     with pytest.raises(PrecisionError, match="no node of this model"):
         measured_costs(broken.model, {"nowhere": {"fp32": 1.0}})
+    with pytest.raises(PrecisionError, match="nan ms in int8 is no latency"):
+        measured_costs(broken.model, {"stem/conv": {"int8": math.nan}})
+
+
+def test_what_was_not_measured_is_scaled_by_the_model_and_said():
+    model = small()
+    roofline = modelled_costs(model, {"N": 1})
+    costs = measured_costs(model, {"stem/conv": {"fp16": 2.0, "int8": 3.0}, "head/fc": {"fp16": 1.0}}, {"N": 1})
+    assert (costs.of("stem/conv", "fp16"), costs.of("stem/conv", "int8")) == (2.0, 3.0)
+    # FP32 is nearer to FP16 than to INT8; of the classifier only FP16 is known.
+    ratio = roofline.of("stem/conv", "fp32") / roofline.of("stem/conv", "fp16")
+    assert costs.of("stem/conv", "fp32") == pytest.approx(2.0 * ratio)
+    ratio = roofline.of("head/fc", "int8") / roofline.of("head/fc", "fp16")
+    assert costs.of("head/fc", "int8") == pytest.approx(ratio)
+    measured = roofline.of("stem/conv", "fp16") + roofline.of("stem/conv", "int8") + roofline.of("head/fc", "fp16")
+    assert costs.of("block/conv1", "int8") == pytest.approx(roofline.of("block/conv1", "int8") * 6.0 / measured)
+    assert costs.about[0] == "2 of 9 nodes measured"
+    assert "fp32 of 2 nodes" in costs.about[1]
+    assert "int8 of 1 nodes" in costs.about[1]
+    assert costs.about[2].startswith("7 nodes measured in no precision: modelled by bytes and MACs")
+
+
+def test_what_int8_makes_slower_is_not_int8_however_good_it_is(tmp_path):
+    wb = calibrated(small(), tmp_path, 8)
+    nodes = candidates_of(wb.model, BEST_PRACTICE)
+    slow = {node: {"fp32": 1.0, "int8": 0.5} for node in nodes}
+    slow |= {node: {"fp32": 1.0, "int8": 1.2} for node in ("block/conv1", "block/conv2")}
+    result = wb.plan.search("sqnr_db", at_least=20, cost=slow)
+    assert result.trials[0].passed
+    # Without conv2 the Add behind it would leave INT8 as well, and lose more than conv2 wins.
+    assert result.chosen.demoted == {"block/conv1"}
+    assert wb.plan.resolve()["block/conv1"].precision == "fp32"
+    hard = wb.plan.search("sqnr_db", at_least=wb.compare(runs=0).worst_sqnr_db + 2, cost=slow)
+    assert all("block/conv1" in trial.demoted for trial in hard.trials[1:])
 
 
 def test_the_model_of_costs_is_the_roofline():
@@ -190,7 +227,7 @@ def test_a_goal_has_one_bound_and_its_labels():
 def test_a_search_needs_a_calibration():
     from workbench.session import Workbench
 
-    with pytest.raises(RecipeError, match="no samples"):
+    with pytest.raises(RecipeError, match=r"wb.plan.search on small: .*was calibrated.*wb.calibrate\(samples\)"):
         Workbench(small()).plan.search("sqnr_db", at_least=20)
 
 

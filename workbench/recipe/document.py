@@ -29,6 +29,7 @@ __all__ = [
     "FileReference",
     "Gate",
     "ModelReference",
+    "PlanStep",
     "PrecisionStep",
     "RangeStep",
     "RangesStep",
@@ -205,8 +206,36 @@ class PrecisionStep(Rule):
         return Rule(**self.model_dump(exclude={"do"}))
 
 
+class PlanStep(_Part):
+    """A whole plan, as a search found it, in place of all rules before.
+
+    Parameters
+    ----------
+    move
+        What the search tried when it found it, in words.
+    edits
+        What is done to the model for this plan: biases corrected for its INT8 nodes.
+    ranges, sha256
+        As for `CalibrateStep`; those that differ from the ranges before.
+    rules
+        All rules of the plan, in order.
+    """
+
+    do: Literal["set_plan"] = "set_plan"
+    move: str = ""
+    edits: tuple[AnyEdit, ...] = ()
+    ranges: dict[str, float] = {}
+    sha256: str = ""
+    rules: tuple[Rule, ...]
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Where each range comes from."""
+        return dict.fromkeys(self.ranges, "search")
+
+
 Step = Annotated[
-    AnyEdit | CalibrateStep | ChooseStep | CacheStep | RangeStep | PrecisionStep, Field(discriminator="do")
+    AnyEdit | CalibrateStep | ChooseStep | CacheStep | RangeStep | PrecisionStep | PlanStep, Field(discriminator="do")
 ]
 
 
@@ -347,7 +376,7 @@ class Recipe(_Part):
             place = ".".join(str(part) for part in first["loc"])
             raise RecipeError(f"{place}: {first['msg']}", where=path, fix="Mend this line.") from error
         for step in recipe.steps:
-            if isinstance(step, RangesStep) and step.sha256 != ranges_hash(step.ranges):
+            if isinstance(step, RangesStep | PlanStep) and step.sha256 != ranges_hash(step.ranges):
                 raise RecipeError(
                     f"the ranges of a {step.do} step were changed",
                     where=path,

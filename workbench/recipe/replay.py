@@ -12,7 +12,7 @@ from workbench.graph.edits.base import Edit
 from workbench.precision.lowering import lower
 from workbench.precision.plan import PrecisionPlan
 from workbench.precision.targets import parse_target
-from workbench.recipe.document import CalibrateStep, PrecisionStep, RangesStep, RangeStep
+from workbench.recipe.document import CalibrateStep, PlanStep, PrecisionStep, RangesStep, RangeStep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +82,11 @@ class State:
             return self._with_ranges({step.tensor: step.amax}, {step.tensor: "manual"})
         if isinstance(step, PrecisionStep):
             return replace(self, plan=self.plan.with_rules(step.rule))
+        if isinstance(step, PlanStep):
+            state = self._with_ranges(step.ranges, step.origins)
+            for edit in step.edits:
+                state = state.after(edit)
+            return replace(state, plan=PrecisionPlan(rules=step.rules))
         raise TypeError(f"{type(step).__name__} is no step")
 
     def edited(self, result: EditResult) -> State:

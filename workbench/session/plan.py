@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
@@ -9,25 +10,24 @@ from pydantic import ValidationError
 from workbench.calibration.sources import load_labels
 from workbench.errors import PrecisionError, RecipeError
 from workbench.graph.selectors import select as find
-from workbench.precision.plan import Rule
+from workbench.precision.plan import QUANTIZED
 from workbench.precision.presets import preset
 from workbench.precision.search import MOST_TRIALS, search
-from workbench.precision.search_cost import measured_costs, modelled_costs
 from workbench.precision.search_goal import Goal
 from workbench.precision.sensitivity import axis_lengths
 from workbench.precision.trtexec import import_trtexec
-from workbench.recipe.document import PrecisionStep
+from workbench.recipe.document import PlanStep, PrecisionStep, ranges_hash
+from workbench.session.searching import Cost, costs_of, try_equalization
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
 
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
 
     from workbench.precision.plan import Precision, PrecisionPlan, Resolution
-    from workbench.precision.search import SearchResult, Trial
+    from workbench.precision.search_result import SearchResult, Trial
     from workbench.precision.sensitivity_errors import TaskMetric
     from workbench.session.workbench import PreprocessingLike, Workbench
 
@@ -165,14 +165,17 @@ class Plan:
         batch: int | None = None,
         preprocessing: PreprocessingLike = None,
         sensitivity: Literal["quick", "exact"] = "quick",
-        latencies: Mapping[str, Mapping[str, float]] | None = None,
-        fallback: Precision = "fp32",
+        cost: Cost = None,
+        fallback: Precision | None = None,
+        equalize: bool = False,
+        correct_bias: bool = False,
         most_trials: int = MOST_TRIALS,
     ) -> SearchResult:
-        """Find the cheapest plan that reaches a goal, and append its ranges and rules to the recipe.
+        """Find the cheapest plan that reaches a goal, and append it to the recipe as one step.
 
-        Starts from the rules there are, or from the best practice. Every step is verified on all samples, with Q/DQ
-        computed as written. The goal becomes a gate of the recipe if it is one of the recipe's metrics.
+        Starts from the rules there are (not from what an earlier search set last), or from the best practice. Every
+        step is verified on all samples, with Q/DQ computed as written. The goal becomes a gate of the recipe if it is
+        one of the recipe's metrics.
 
         Parameters
         ----------
@@ -188,67 +191,94 @@ class Plan:
             For a folder of images.
         sensitivity
             ``quick`` (a few forward passes a sample) or ``exact``.
-        latencies
-            Node to precision to measured milliseconds; where left out, bytes and MACs decide.
+        cost
+            An engine report with the times of its layers, several of them (one in FP16, one in INT8), or measured
+            milliseconds: node to precision to time. What they do not tell is modelled, and `SearchResult.costs` says
+            what. Where left out, bytes and MACs decide.
         fallback
-            What a node gets that cannot be INT8.
+            What a node gets that cannot be INT8; the floating type of the plan's last rule of one, else FP32.
+        equalize
+            Try first whether equalized channels (`Workbench.equalize`) bring everything in INT8 nearer to the goal;
+            where they do, the edit and the new calibration enter the recipe.
+        correct_bias
+            Try corrected biases on the best plan, and on cheaper ones that just fail; where they help, the edit is
+            part of the plan's step.
         most_trials
             Evaluations after which the best plan found is taken.
 
         Raises
         ------
         PrecisionError
-            Not even `fallback` everywhere reaches the goal, or the goal is no goal.
+            Not even `fallback` everywhere reaches the goal, or the goal is no goal; a report without times.
         RecipeError
             There are no samples, or nothing was calibrated.
+        ReportError
+            A report of another model.
         """
         owner = self._owner
-        data, used = owner.samples_for(samples, preprocessing=preprocessing)
         if not owner.ranges:
-            raise RecipeError("there are no ranges to search with", fix="Calibrate first: wb.calibrate(samples).")
+            raise RecipeError(
+                "a search needs ranges to start from, and nothing was calibrated",
+                where=f"wb.plan.search on {owner.source.name}",
+                fix="Calibrate first: wb.calibrate(samples), or take a calibration cache: wb.use_cache(file).",
+            )
+        data, used = owner.samples_for(samples, preprocessing=preprocessing)
+        size = batch or used
         indices = None if labels is None else load_labels(labels, len(data))
-        sizes = axis_lengths(owner.model, data)
-        costs = (
-            modelled_costs(owner.model, sizes) if latencies is None else measured_costs(owner.model, latencies, sizes)
-        )
-        rules = self.rules if self.rules.rules else preset("int8", owner.model)
-        result = search(
-            owner.model,
-            data,
-            Goal(metric, at_least=at_least, at_most=at_most, labels=indices),
-            ranges=owner.ranges,
-            costs=costs,
-            statistics=owner.statistics,
-            plan=rules,
-            fallback=fallback,
-            sensitivity=sensitivity,
-            reference=owner.reference_for(owner.model),
-            batch=batch or used,
-            most_trials=most_trials,
-        )
+        goal = Goal(metric, at_least=at_least, at_most=at_most, labels=indices)
+        recipe, state = owner.recipe, owner.state
+        try:
+            owner.rewind(*owner.without_plan())
+            rules = self.rules if self.rules.rules else preset("int8", owner.model)
+            owner.raise_opset(rules)
+            notes = (try_equalization(owner, data, goal, rules, size),) if equalize else ()
+            result = search(
+                owner.model,
+                data,
+                goal,
+                ranges=owner.ranges,
+                costs=costs_of(owner.model, cost, axis_lengths(owner.model, data)),
+                statistics=owner.statistics,
+                plan=rules,
+                fallback=fallback or _floating(rules),
+                sensitivity=sensitivity,
+                correct_bias=owner.samples_for(None)[0] if correct_bias else None,
+                reference=owner.reference_for(owner.model),
+                batch=size,
+                most_trials=most_trials,
+                target=owner.state.target,
+                overflow=owner.state.overflow,
+            )
+        except BaseException:
+            owner.rewind(recipe, state)
+            raise
+        result = replace(result, notes=notes)
         self.take(result.chosen)
         gates = [(gate.metric, gate.at_most, gate.at_least) for gate in owner.recipe.gates]
-        goal = result.goal
         if isinstance(goal.metric, str) and (goal.metric, goal.at_most, goal.at_least) not in gates:
             owner.require(goal.metric, at_most=goal.at_most, at_least=goal.at_least)
         return result
 
     def take(self, trial: Trial) -> None:
-        """Append the ranges and rules of a plan that a search tried, for example one of its Pareto front.
+        """Set the plan that a search tried, for example one of its Pareto front: one step of the recipe.
 
-        Where other rules stand in the recipe by now, they are overruled as a whole: a rule for all nodes comes first.
+        The step overrules all rules before it, and takes the place of the last step if that is such a one.
 
         Parameters
         ----------
         trial
             Out of `SearchResult.front` or `SearchResult.trials`, of a search on this model.
         """
-        owner, rules = self._owner, trial.plan.rules
-        for tensor, amax in trial.ranges.items():
-            if amax != owner.ranges.get(tensor):
-                owner.set_range(tensor, amax)
-        mine, whole = self.rules.rules, (Rule(select="*", precision="fp32"), *rules)
-        if mine[-len(whole) :] == whole:
-            return
-        for rule in rules[len(mine) :] if rules[: len(mine)] == mine else whole:
-            owner.do(PrecisionStep(**rule.model_dump()))
+        owner = self._owner
+        before = owner.without_plan()[1].ranges
+        ranges = {tensor: amax for tensor, amax in trial.ranges.items() if amax != before.get(tensor)}
+        step = PlanStep(
+            move=trial.move, edits=trial.edits, ranges=ranges, sha256=ranges_hash(ranges), rules=trial.plan.rules
+        )
+        if not owner.recipe.steps or owner.recipe.steps[-1] != step:
+            owner.do(step)
+
+
+def _floating(plan: PrecisionPlan) -> Precision:
+    """Return the floating type that a plan's nodes have where they are not quantized, by its last rule of one."""
+    return next((rule.precision for rule in reversed(plan.rules) if rule.precision not in QUANTIZED), "fp32")

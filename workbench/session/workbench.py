@@ -17,7 +17,7 @@ from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
 from workbench.precision.lowering import Lowered, activation_tensors, lower, needed_opset
 from workbench.precision.targets import parse_target
-from workbench.recipe.document import CalibrateStep, Gate, ModelReference, PrecisionStep, Recipe, Tuned
+from workbench.recipe.document import CalibrateStep, Gate, ModelReference, PlanStep, Recipe, Tuned
 from workbench.recipe.environment import environment
 from workbench.recipe.replay import State, check_model, start
 from workbench.session.calibrating import Calibrating, everything
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from workbench.engine.summary import EngineSummary
     from workbench.graph.edits.base import Edit, EditResult
     from workbench.graph.model import Model
+    from workbench.precision.plan import PrecisionPlan
 
 __all__ = ["PreprocessingLike", "Workbench", "open_model", "open_recipe"]
 
@@ -94,6 +95,7 @@ class Workbench(Calibrating):
         self.recipe = recipe or Recipe(model=ModelReference(file=file, sha256=source.digest), environment=environment())
         self._state = start(self.recipe, source)
         self._undone: list[tuple[Recipe, State]] = []
+        self._before_plan: tuple[PlanStep, State] | None = None
         self._lowered: Lowered | None = None
         self._samples: tuple[Samples, int] | None = None
         self.statistics: Statistics | None = None
@@ -361,18 +363,24 @@ class Workbench(Calibrating):
         EditError
             The operator set cannot be converted.
         """
-        if not self.recipe.of_kind(PrecisionStep):
+        if not self._state.plan.rules:
             self.plan.use("int8")
-        conversion = needed_opset(self.model, self._state.resolve())
-        if conversion is not None:
-            self.edit(conversion)
-            self.edit("fold_constants")
+        self.raise_opset(self._state.plan)
         resolution = self._state.resolve()
         lowered = lower(self.model, resolution, self.ranges, weight_storage=self.recipe.weight_storage)
         digest = hashlib.sha256(lowered.model.to_bytes()).hexdigest()
         self.recipe = self.recipe.model_copy(update={"tuned": Tuned(sha256=digest), "environment": environment()})
         self._lowered = lowered
         return lowered
+
+    def raise_opset(self, plan: PrecisionPlan) -> None:
+        """Convert the operator set if a plan needs a newer one: one more step of the recipe."""
+        state = self._state
+        conversion = needed_opset(self.model, plan.resolve(self.model, target=state.target, overflow=state.overflow))
+        if conversion is not None:
+            self.edit(conversion)
+            # A conversion turns attributes into constants.
+            self.edit("fold_constants")
 
     def compare(
         self,
@@ -433,13 +441,32 @@ class Workbench(Calibrating):
         return open_samples(source, self.model, preprocessing=preprocessing)
 
     def do(self, step: BaseModel) -> None:
-        """Do one step of a recipe and append it."""
-        self._append(step, self._state.after(step))
+        """Do one step of a recipe and append it; a whole plan takes the place of the one set right before it."""
+        recipe, before = self.without_plan() if isinstance(step, PlanStep) else (self.recipe, self._state)
+        state = before.after(step)
+        self.recipe = recipe
+        self._append(step, state)
+        if isinstance(step, PlanStep):
+            self._before_plan = step, before
 
     def _append(self, step: BaseModel, state: State) -> None:
         self.recipe = self.recipe.with_step(step)
         self._state, self._lowered = state, None
         self._undone.clear()
+
+    def rewind(self, recipe: Recipe, state: State) -> None:
+        """Go back to what recipe and state were before something that was tried and is not kept."""
+        self.recipe, self._state, self._lowered = recipe, state, None
+
+    def without_plan(self) -> tuple[Recipe, State]:
+        """Return recipe and state without the last step where that set a whole plan; else as they are."""
+        last = self.recipe.steps[-1] if self.recipe.steps else None
+        if not isinstance(last, PlanStep):
+            return self.recipe, self._state
+        recipe = self.recipe.model_copy(update={"steps": self.recipe.steps[:-1], "tuned": None})
+        if self._before_plan is None or self._before_plan[0] is not last:
+            self._before_plan = last, start(recipe, self.source)
+        return recipe, replace(self._before_plan[1], target=self._state.target)
 
 
 def _same_interface(a: Model, b: Model) -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
     from workbench.precision.plan import Resolution
-    from workbench.precision.search import SearchResult, Trial
+    from workbench.precision.search_result import SearchResult, Trial
     from workbench.precision.sensitivity_result import Sensitivity
 
 __all__ = [

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.calibration.statistics import TensorStatistics
-    from workbench.precision.search import SearchResult
+    from workbench.precision.search_result import SearchResult
     from workbench.precision.sensitivity_result import Sensitivity
     from workbench.session import Workbench
     from workbench.views.calibration_threshold import ThresholdView
