@@ -22,7 +22,17 @@ from workbench.views.precision_view import precision
 wb = open_model("model.onnx")
 wb.calibrate("samples.npz", batch=4)
 result = wb.plan.search("sqnr_db", at_least=45.0, batch=4)
-view = precision(wb, search=result)
+from workbench.engine.formats import TensorFormat
+from workbench.engine.report import EngineReport, Layer, LayerTime, Tensor
+def layer(kind, ms, *nodes):
+    read = Tensor("t", (4, 4, 8, 8), TensorFormat(kind, kind, "linear"))
+    metadata = "".join(f"[ONNX Layer: {node}]" for node in nodes)
+    kind = {"name": nodes[0], "type": "CaskConvolution"}
+    return Layer(**kind, inputs=(read,), outputs=(read,), metadata=metadata, time=LayerTime(ms))
+engine = EngineReport(name="small.engine", dialect="made here", layers=(
+    layer("int8", 0.031, "stem/conv", "stem/relu"), layer("fp16", 0.027, "block/conv", "block/add", "block/relu"),
+    layer("int8", 0.009, "head/pool", "head/flatten", "head/fc")))
+view = precision(wb, search=result, engine=engine)
 def note():
     while True:
         rules = [str(rule) for rule in wb.plan.rules.rules]
@@ -89,12 +99,37 @@ def test_rows_a_precision_and_a_point_become_rules(lab, opened, screenshots) -> 
     page.keyboard.press("Enter")
     page.locator(".wbp-error", has_text="Gemm").wait_for()
 
-    page.locator(".wbp-front input").fill("0")
+    assert page.abroad == []
+    assert page.errors == []
+
+
+def test_the_slider_sets_the_plan(lab, opened, screenshots) -> None:
+    page = opened
+    before = lab_tools.seen(lab)
+    row(page, "stem/conv").click()
+    page.locator(".wbp-detail", has_text="stem/conv (Conv)").wait_for()
+    page.locator(".wbp-precision").select_option("fp16")
+    page.locator(".wbp-line", has_text='"fp16") → estimate: ').wait_for()
+    page.locator(".wbp-apply").click()
+    lab_tools.seen(lab, lambda s: s["rules"] == [*before["rules"], "name:stem/conv -> fp16"])
+
+    # By keys: each stop is the plan at once, and one step of the recipe however often it moves.
+    slider = page.locator(".wbp-front input")
+    page.locator(".wbp-taken", has_text="none of these").wait_for()
+    slider.focus()
+    page.keyboard.press("Home")
     page.locator(".wbp-point", has_text="100.0% of the MACs in INT8").wait_for()
-    assert len(lab_tools.seen(lab)["rules"]) == len(before["rules"]) + 1
-    page.locator(".wbp-take").click()
-    lab_tools.seen(lab, lambda s: len(s["rules"]) > len(before["rules"]) + 2)
+    page.locator(".wbp-taken", has_text="point 1 of").wait_for()
     page.locator('tr[data-node="stem/conv"] td[data-key="gets"]', has_text="int8").wait_for()
+    steps = lab_tools.seen(lab, lambda s: s["rules"][-1] != "name:stem/conv -> fp16")["steps"]
+    page.keyboard.press("End")
+    page.locator(".wbp-taken", has_text=f"point {before['front']} of {before['front']}").wait_for()
+    page.locator('tr[data-node="stem/conv"] td[data-key="gets"]', has_text="fp32").wait_for()
+    page.keyboard.press("ArrowLeft")
+    page.locator(".wbp-taken", has_text=f"point {before['front'] - 1} of").wait_for()
+    assert lab_tools.seen(lab)["steps"] == steps
+    row(page, "block/conv").click()
+    page.locator(".wbp-detail svg").wait_for()
 
     page.evaluate("document.body.dataset.jpThemeLight = 'false'")
     page.wait_for_timeout(200)

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from workbench.engine.formats import TensorFormat
+from workbench.engine.report import EngineReport, Layer, LayerTime, Tensor
 from workbench.errors import PrecisionError, SelectorError, WorkbenchError
 from workbench.precision.sensitivity import exact
 from workbench.recipe.document import PrecisionStep
@@ -57,9 +59,52 @@ def test_a_row_says_why_it_did_not_get_what_was_asked_for(wb):
     assert row.why
 
 
-def test_latency_is_a_share_of_what_was_measured(wb):
-    rows = {row.node: row for row in precision(wb, latencies={"stem/conv": 3.0, "block/conv": 1.0}).rows}
-    assert (rows["stem/conv"].latency, rows["block/conv"].latency, rows["head/fc"].latency) == (0.75, 0.25, None)
+def engine(**layers):
+    """An engine whose layers are named by their nodes: milliseconds, type of the first input, nodes."""
+
+    def tensor(kind):
+        return Tensor("t", (1, 4, 8, 8), TensorFormat(kind, kind, "linear"))
+
+    return EngineReport(
+        name="small.engine",
+        dialect="test",
+        layers=tuple(
+            Layer(
+                name=name,
+                type="CaskConvolution",
+                inputs=(tensor(kind),),
+                outputs=(tensor(kind),),
+                metadata="".join(f"[ONNX Layer: {node}]" for node in nodes),
+                time=LayerTime(ms),
+            )
+            for name, (ms, kind, *nodes) in layers.items()
+        ),
+    )
+
+
+def test_an_engine_tells_latency_and_what_became_of_the_plan(wb):
+    made = engine(
+        one=(3.0, "int8", "stem/conv", "stem/relu"),
+        two=(1.0, "fp16", "block/conv", "block/add", "block/relu"),
+        three=(1.0, "int8", "head/pool", "head/flatten", "head/fc"),
+    )
+    view = precision(wb, engine=made)
+    rows = {row.node: row for row in view.rows}
+    shares = [rows[node].latency for node in ("stem/conv", "stem/relu", "block/conv", "head/fc")]
+    assert shares == pytest.approx([0.6, 0.0, 0.2, 0.2])
+    assert (rows["stem/conv"].gets, rows["stem/conv"].realized) == ("int8", "int8")
+    assert (rows["block/conv"].gets, rows["block/conv"].realized) == ("int8", "fp16")
+    assert {"latency", "realized"} <= set(view.table().columns)
+    assert "realized" not in precision(wb).table().columns
+    assert view.differing == ["block/conv", "block/add"]
+    assert "small.engine has 2 layers in another precision than the plan" in view.chart.about
+
+
+def test_latencies_of_the_search_are_shown_too(wb):
+    cost = {"stem/conv": {"fp32": 4.0, "int8": 3.0}, "block/conv": {"int8": 1.0}}
+    found = wb.plan.search("sqnr_db", at_least=5.0, batch=4, cost=cost)
+    rows = {row.node: row for row in precision(wb, search=found).rows}
+    assert (rows["stem/conv"].latency, rows["block/conv"].latency, rows["head/fc"].latency) == (0.8, 0.2, None)
 
 
 def test_the_estimated_size_is_that_of_the_weights_written(wb):
@@ -224,20 +269,43 @@ def searched(wb):
 def test_a_point_of_the_front_becomes_the_plan(wb, searched):
     assert len(searched.front) > 2
     view = precision(wb, search=searched)
+    steps = len(wb.recipe.steps)
     for index in (0, len(searched.front) - 1, 1):
-        view.take(index)
+        send(view, type="take", point=index)
+        assert view.widget().scene["point"] == view.point == index
+        # One step: that of the point before it, or of the search, makes room.
+        assert len(wb.recipe.steps) == steps
+        assert [step.do for step in wb.recipe.steps].count("set_plan") == 1
         trial = searched.front[index]
         assert wb.plan.resolve().nodes("int8") == trial.plan.resolve(wb.model).nodes("int8")
         assert wb.ranges == trial.ranges
-        steps = len(wb.recipe.steps)
         view.take(index)
         assert len(wb.recipe.steps) == steps
     assert wb.compare(batch=4, runs=0).outputs[0].sqnr_db == pytest.approx(searched.front[1].measured.sqnr_db, abs=1e-6)
 
 
+def test_a_point_tells_error_and_size_before_it_is_taken(wb, searched):
+    view = precision(wb, search=searched)
+    for point, trial in zip(view.front, searched.front, strict=True):
+        assert point.weight_bytes == weight_bytes(wb.model, trial.plan.resolve(wb.model))
+        assert f"SQNR {trial.measured.sqnr_db:.1f} dB" in point.text("sqnr_db")
+        assert "weights " in point.text("sqnr_db")
+    assert view.front[0].weight_bytes < view.front[-1].weight_bytes
+
+
+def test_undo_takes_a_point_back_as_a_whole(wb, searched):
+    rules_before = [str(rule) for rule in wb.without_plan()[1].plan.rules]
+    view = precision(wb, search=searched)
+    view.take(0)
+    view.undo()
+    assert [str(rule) for rule in wb.plan.rules.rules] == rules_before
+    assert view.point is None
+
+
 def test_the_chosen_point_overrules_rules_made_since(wb, searched):
     wb.plan.set("op:Relu | op:Conv", "fp16")
     view = precision(wb, search=searched)
+    assert view.point is None
     chosen = searched.front.index(searched.chosen)
     view.take(chosen)
     made, wanted = wb.plan.resolve(), searched.chosen.plan.resolve(wb.model)

@@ -269,14 +269,20 @@ class Plan:
         trial
             Out of `SearchResult.front` or `SearchResult.trials`, of a search on this model.
         """
-        owner = self._owner
-        before = owner.without_plan()[1].ranges
+        if not self.is_taken(trial):
+            self._owner.do(self._step(trial))
+
+    def is_taken(self, trial: Trial) -> bool:
+        """Say whether the recipe's last step set this very plan."""
+        steps = self._owner.recipe.steps
+        return bool(steps) and isinstance(steps[-1], PlanStep) and steps[-1] == self._step(trial)
+
+    def _step(self, trial: Trial) -> PlanStep:
+        before = self._owner.without_plan()[1].ranges
         ranges = {tensor: amax for tensor, amax in trial.ranges.items() if amax != before.get(tensor)}
-        step = PlanStep(
+        return PlanStep(
             move=trial.move, edits=trial.edits, ranges=ranges, sha256=ranges_hash(ranges), rules=trial.plan.rules
         )
-        if not owner.recipe.steps or owner.recipe.steps[-1] != step:
-            owner.do(step)
 
 
 def _floating(plan: PrecisionPlan) -> Precision:

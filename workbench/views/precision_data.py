@@ -11,6 +11,7 @@ from workbench.precision.plan import QUANTIZED, PrecisionPlan
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from workbench.engine.report import EngineReport
     from workbench.graph.model import Model
     from workbench.precision.plan import Resolution
     from workbench.precision.search_result import SearchResult, Trial
@@ -52,6 +53,8 @@ class PrecisionRow:
         SQNR of the model's outputs with this node alone in INT8; ``None`` where nobody measured it.
     requested, gets
         What the deciding rule asks for, and what the node has after all constraints.
+    realized
+        What an engine's compiler made of it; ``None`` where there is no engine, or it does not tell.
     floating
         The type of what stays floating in it.
     rule, why
@@ -68,6 +71,7 @@ class PrecisionRow:
     sqnr_db: float | None
     requested: str
     gets: str
+    realized: str | None
     floating: str
     rule: int | None
     why: str
@@ -116,6 +120,8 @@ class FrontPoint:
     share: float
     figure: float
     sqnr_db: float
+    cost_ms: float
+    weight_bytes: int
     move: str
     passed: bool
     chosen: bool
@@ -125,7 +131,8 @@ class FrontPoint:
         reached = "reaches the goal" if self.passed else "misses the goal"
         figure = "" if name == "sqnr_db" else f"{name} {self.figure:.4g}, "
         measured = f"{figure}SQNR {self.sqnr_db:.1f} dB, measured by the search"
-        return f"{self.share:.1%} of the MACs in INT8, {measured}: {reached}"
+        size = f"weights {_bytes(self.weight_bytes)}, {self.cost_ms:.3g} ms by its costs"
+        return f"{self.share:.1%} of the MACs in INT8, {measured}: {reached}; {size}"
 
 
 @dataclass(frozen=True)
@@ -137,10 +144,14 @@ class Sources:
     able: frozenset[str]
     latency: Mapping[str, float]
     noise: Mapping[str, float]
+    realized: Mapping[str, str]
 
 
 def sources(
-    model: Model, sensitivity: Sensitivity | None = None, latencies: Mapping[str, float] | None = None
+    model: Model,
+    sensitivity: Sensitivity | None = None,
+    measured: Mapping[str, Mapping[str, float]] | None = None,
+    engine: EngineReport | None = None,
 ) -> Sources:
     """Gather what is known of the nodes.
 
@@ -150,22 +161,42 @@ def sources(
         The model after its edits, in floating point.
     sensitivity
         What each node alone costs, where it was measured.
-    latencies
-        Node to measured milliseconds.
+    measured
+        Node to precision to measured milliseconds; of several precisions the slowest counts.
+    engine
+        Whose realized precisions are shown, and whose times take the place of those.
+
+    Raises
+    ------
+    ReportError
+        An engine of another model.
     """
     from workbench.graph.cost import costs
     from workbench.graph.inspect import batch_of_one
+    from workbench.precision.search_engine import engine_latencies
 
     table = costs(model, batch_of_one(model))
     whole = sum(cost.macs or 0 for cost in table.values())
-    time = sum((latencies or {}).values())
+    spent = {node: max(times.values()) for node, times in (measured or {}).items() if times}
+    if engine is not None and engine.profiled:
+        spent = {node: ms for node, (_, ms) in engine_latencies(model, engine, batch_of_one(model))[0].items()}
+    time = sum(spent.values())
     return Sources(
         model=model,
         macs={node: (cost.macs or 0) / whole if whole else 0.0 for node, cost in table.items()},
         able=frozenset(PrecisionPlan().with_rule("*", "int8").resolve(model).nodes("int8")),
-        latency={node: spent / time for node, spent in (latencies or {}).items()} if time else {},
+        latency={node: ms / time for node, ms in spent.items()} if time else {},
         noise={} if sensitivity is None else {error.node: error.noise for error in sensitivity.errors},
+        realized={} if engine is None else _realized(model, engine),
     )
+
+
+def _realized(model: Model, engine: EngineReport) -> dict[str, str]:
+    from workbench.engine.fusion import fusion_map
+    from workbench.engine.precision import realized_precision
+
+    found = realized_precision(engine, fusion_map(engine, model)).values()
+    return {one.node: one.precision for one in found if one.precision is not None}
 
 
 def rows(known: Sources, resolution: Resolution) -> tuple[PrecisionRow, ...]:
@@ -191,6 +222,7 @@ def rows(known: Sources, resolution: Resolution) -> tuple[PrecisionRow, ...]:
                 sqnr_db=None if noise is None else _db(noise),
                 requested=decision.requested,
                 gets=decision.precision,
+                realized=known.realized.get(address),
                 floating=decision.floating,
                 rule=decision.rule,
                 why="; ".join(decision.reasons),
@@ -239,12 +271,15 @@ def weight_bytes(model: Model, resolution: Resolution) -> int:
     return sum(sum(forms.values()) for forms in stored.values())
 
 
-def front_points(result: SearchResult) -> tuple[FrontPoint, ...]:
-    """Return a search's Pareto front, the cheapest plan first."""
+def front_points(result: SearchResult, model: Model) -> tuple[FrontPoint, ...]:
+    """Return the Pareto front of a search on a model, the cheapest plan first."""
 
     def point(trial: Trial) -> FrontPoint:
         measured, chosen = trial.measured, trial is result.chosen
-        return FrontPoint(trial.share, measured.figure, measured.sqnr_db, trial.move, trial.passed, chosen)
+        size = weight_bytes(model, trial.plan.resolve(model))
+        return FrontPoint(
+            trial.share, measured.figure, measured.sqnr_db, trial.cost_ms, size, trial.move, trial.passed, chosen
+        )
 
     return tuple(point(trial) for trial in result.front)
 

@@ -13,7 +13,8 @@ const COLUMNS = [
   ["latency", "time", "share of the measured time"],
   ["sqnr_db", "SQNR", "of the outputs with this node alone in INT8: low hurts most"],
   ["requested", "requested", "what the deciding rule asks for"],
-  ["gets", "gets", "what it has after all constraints"],
+  ["gets", "current", "what the plan gives it, after all constraints"],
+  ["realized", "engine", "what the compiler of the engine made of it"],
   ["rule", "rule", "the deciding rule's number"],
 ];
 const PRECISIONS = ["int8", "fp8", "fp16", "bf16", "fp32"];
@@ -44,10 +45,14 @@ const percent = (share) => (share === null ? "" : share === 0 ? "0" : `${(100 * 
 
 function shown(row, key) {
   if (key === "macs" || key === "latency") return percent(row[key]);
+  if (key === "realized") return row.realized === null ? "" : row.realized + (differs(row) ? " ≠" : "");
   if (key === "sqnr_db") return row.sqnr_db === null ? "" : `${row.sqnr_db.toFixed(1)} dB`;
   if (key === "gets" && row.gets !== row.floating && row.floating !== "fp32") return `${row.gets} over ${row.floating}`;
   return row[key] === null ? "" : String(row[key]);
 }
+
+/** Whether the compiler did otherwise than the plan says; TF32 is how it computes FP32. */
+const differs = (row) => row.realized !== null && row.realized !== row.gets && !(row.realized === "tf32" && row.gets === "fp32");
 
 class PrecisionApp {
   constructor(model, el) {
@@ -170,7 +175,7 @@ class PrecisionApp {
     if (this.front.hidden) return;
     const points = scene.front, last = points.length - 1;
     const chosen = Math.max(0, points.findIndex((point) => point.chosen));
-    const at = Math.min(this.point ?? chosen, last);
+    const at = Math.min(scene.point ?? this.point ?? chosen, last);
     const axis = (values, size) => {
       const low = Math.min(...values), span = Math.max(...values) - low || 1;
       return (value) => FRONT.pad + ((value - low) / span) * (size - 2 * FRONT.pad);
@@ -188,13 +193,13 @@ class PrecisionApp {
       const [cx, cy] = place(point);
       const kind = point.passed ? "wbp-passed" : "wbp-missed";
       const dot = drawn("circle", { cx, cy, r: 5, class: kind }, picture, point.text);
-      dot.addEventListener("click", () => show(index));
+      dot.addEventListener("click", () => take(index));
       return dot;
     });
     const text = element("div", { class: "wbp-point", "aria-live": "polite" });
     const slider = element("input", {
       type: "range", min: "0", max: String(last), step: "1", "aria-label": "More in INT8, or less error",
-      oninput: () => show(Number(slider.value)),
+      oninput: () => show(Number(slider.value)), onchange: () => take(Number(slider.value)),
     });
     const show = (index) => {
       this.point = index;
@@ -202,21 +207,27 @@ class PrecisionApp {
       text.textContent = points[index].text;
       dots.forEach((dot, other) => dot?.classList.toggle("wbp-here", other === index));
     };
-    const take = element("button", {
-      type: "button", class: "wbp-take", title: "Its ranges and rules become the recipe's",
-      onclick: () => this.ask({ type: "take", point: this.point }),
-    }, "take this plan");
+    // Let go, it is the plan: one step of the recipe, in place of the one that the slider set before.
+    const take = (index) => {
+      show(index);
+      this.ask({ type: "take", point: index });
+    };
+    const said = element("div", { class: "wbp-taken" }, scene.point === null
+      ? "The recipe's plan is none of these: move the slider to set one."
+      : `The recipe's plan is point ${scene.point + 1} of ${points.length}.`);
     const ends = element("div", { class: "wbp-ends" }, "cheaper, more INT8", slider, "less error");
+    const held = this.front.contains(document.activeElement);
     this.front.replaceChildren(
       element("figure", {}, picture, element("figcaption", {}, `MACs in INT8 → and ${scene.metric} ↑ of each plan, as the search measured them`)),
-      element("div", {}, ends, text, take),
+      element("div", {}, ends, text, said),
     );
     show(at);
+    if (held) slider.focus();
   }
 
   get columns() {
     const rows = this.model.get("scene").rows;
-    return COLUMNS.filter(([key]) => !["latency", "sqnr_db"].includes(key) || rows.some((row) => row[key] !== null));
+    return COLUMNS.filter(([key]) => !["latency", "sqnr_db", "realized"].includes(key) || rows.some((row) => row[key] !== null));
   }
 
   drawHead() {
@@ -254,6 +265,7 @@ class PrecisionApp {
       const line = element("tr", { "data-node": row.node, onclick: (event) => this.choose(row.node, event) }, ...cells);
       if (row.why) line.title = row.why;
       if (row.requested !== row.gets) line.classList.add("wbp-refused");
+      if (differs(row)) line.classList.add("wbp-differs");
       return line;
     });
     this.body.replaceChildren(...lines);
