@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from searching import calibrated, images, small
+from searching import calibrated, images, mobilenet, small
 
 from workbench.backends.compare import compare
 from workbench.cli import main
@@ -213,6 +213,21 @@ def test_rules_name_groups_where_that_is_exact():
     assert rules("block/conv1", "block/conv2") == ["name:block/conv*"]
     assert rules("stem/conv", "head/fc") == ["name:stem/conv|head/fc"]
     assert rules() == []
+
+
+def test_rules_name_few_exceptions():
+    model = mobilenet(32)
+    everything = candidates_of(model, BEST_PRACTICE)
+    wanted = [node for node in everything if node.endswith("project") and node != "blocks.3/project"]
+    assert compact(model, wanted, [node for node in everything if node not in wanted]) == [
+        "name:blocks.*/project & !name:blocks.3/project"
+    ]
+    # Half of them are no exceptions.
+    few = [node for node in everything if node.endswith("project")][::2]
+    found = compact(model, few, [node for node in everything if node not in few])
+    assert {node for rule in found for node in select(model, rule)} == set(few)
+    assert len(found) == 1
+    assert "!" not in found[0]
 
 
 def test_a_goal_has_one_bound_and_its_labels():

@@ -23,9 +23,9 @@ _WILD = re.compile(r"([*?\\])")
 def compact(model: Model, wanted: Collection[str], others: Collection[str]) -> list[str]:
     """Return selectors, in their text form, that together select all of some nodes and none of others.
 
-    A whole operator, a whole scope, an operator within a scope, or names that differ in a number are named as such
-    where that is exact; what is left is named node by node. Nodes in neither group may be selected: a rule means
-    nothing for them.
+    A whole operator, a whole scope, an operator within a scope, or names that differ in a number are named as such,
+    with the few exceptions by name where that saves more names than it takes; what is left is named node by node. Nodes
+    in neither group may be selected: a rule means nothing for them.
 
     Parameters
     ----------
@@ -39,13 +39,19 @@ def compact(model: Model, wanted: Collection[str], others: Collection[str]) -> l
     left, forbidden = set(wanted), set(others)
     found: list[str] = []
     ideas = [(idea, set(select(model, idea, required=False))) for idea in _ideas(model, wanted)]
-    ideas = [(idea, matched) for idea, matched in ideas if not matched & forbidden]
+    # Exceptions are worth it only where they are the few.
+    ideas = [(idea, matched) for idea, matched in ideas if 3 * len(matched & forbidden) <= len(matched & left)]
+
+    def saved(matched: set[str]) -> int:
+        return len(matched & left) - 1 - len(matched & forbidden)
+
     while ideas:
-        # Most nodes first; of equals the shortest, then by text, so that the result is always the same.
-        idea, matched = min(ideas, key=lambda each: (-len(each[1] & left), len(str(each[0])), str(each[0])))
-        if len(matched & left) < 2:
+        # What saves most names first; of equals the shortest, then by text, so that the result is always the same.
+        idea, matched = min(ideas, key=lambda each: (-saved(each[1]), len(str(each[0])), str(each[0])))
+        if saved(matched) < 1:
             break
-        found.append(str(idea))
+        excepted = [address for address in model.nodes if address in matched & forbidden]
+        found.append(str(idea & ~nodes(*excepted) if excepted else idea))
         left -= matched
     if left:
         found.append(str(nodes(*(address for address in model.nodes if address in left))))

@@ -32,6 +32,8 @@ __all__ = [
 WIDTH = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1}
 """Bytes of an element."""
 
+TF32 = {"fp32": "tf32"}
+
 
 @dataclass(frozen=True)
 class PrecisionRow:
@@ -55,6 +57,9 @@ class PrecisionRow:
         What the deciding rule asks for, and what the node has after all constraints.
     realized
         What an engine's compiler made of it; ``None`` where there is no engine, or it does not tell.
+    differs
+        Whether the compiler computes it in another precision than the plan says; TF32 is how it computes FP32. What is
+        fused to a layer has no say.
     floating
         The type of what stays floating in it.
     rule, why
@@ -72,6 +77,7 @@ class PrecisionRow:
     requested: str
     gets: str
     realized: str | None
+    differs: bool
     floating: str
     rule: int | None
     why: str
@@ -208,7 +214,9 @@ def rows(known: Sources, resolution: Resolution) -> tuple[PrecisionRow, ...]:
         node = known.model.nodes[address]
         outputs = [value.name for value in node.outputs if value.name]
         shape = known.model.tensor(known.model.index.tensor(node.outputs[0])).shape if outputs else None
-        matters = known.macs.get(address, 0) > 0 or address in known.able or decision.requested != "fp32"
+        computes = known.macs.get(address, 0) > 0 or address in known.able
+        matters = computes or decision.requested != "fp32"
+        realized = known.realized.get(address)
         noise = known.noise.get(address)
         found.append(
             PrecisionRow(
@@ -222,7 +230,8 @@ def rows(known: Sources, resolution: Resolution) -> tuple[PrecisionRow, ...]:
                 sqnr_db=None if noise is None else _db(noise),
                 requested=decision.requested,
                 gets=decision.precision,
-                realized=known.realized.get(address),
+                realized=realized,
+                differs=computes and realized not in {None, decision.precision, TF32.get(decision.precision)},
                 floating=decision.floating,
                 rule=decision.rule,
                 why="; ".join(decision.reasons),

@@ -157,9 +157,8 @@ class PrecisionView(Pictured):
 
     @property
     def differing(self) -> list[str]:
-        """Layers that the engine runs in another precision than the plan says, TF32 for FP32 aside."""
-        said = (row for row in self.rows if row.layer and row.realized is not None)
-        return [row.node for row in said if row.realized != row.gets and (row.realized, row.gets) != ("tf32", "fp32")]
+        """Layers that the engine runs in another precision than the plan says."""
+        return [row.node for row in self.rows if row.differs]
 
     # Selecting
 

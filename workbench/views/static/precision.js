@@ -45,14 +45,11 @@ const percent = (share) => (share === null ? "" : share === 0 ? "0" : `${(100 * 
 
 function shown(row, key) {
   if (key === "macs" || key === "latency") return percent(row[key]);
-  if (key === "realized") return row.realized === null ? "" : row.realized + (differs(row) ? " ≠" : "");
+  if (key === "realized") return row.realized === null ? "" : row.realized + (row.differs ? " ≠" : "");
   if (key === "sqnr_db") return row.sqnr_db === null ? "" : `${row.sqnr_db.toFixed(1)} dB`;
   if (key === "gets" && row.gets !== row.floating && row.floating !== "fp32") return `${row.gets} over ${row.floating}`;
   return row[key] === null ? "" : String(row[key]);
 }
-
-/** Whether the compiler did otherwise than the plan says; TF32 is how it computes FP32. */
-const differs = (row) => row.realized !== null && row.realized !== row.gets && !(row.realized === "tf32" && row.gets === "fp32");
 
 class PrecisionApp {
   constructor(model, el) {
@@ -265,7 +262,7 @@ class PrecisionApp {
       const line = element("tr", { "data-node": row.node, onclick: (event) => this.choose(row.node, event) }, ...cells);
       if (row.why) line.title = row.why;
       if (row.requested !== row.gets) line.classList.add("wbp-refused");
-      if (differs(row)) line.classList.add("wbp-differs");
+      if (row.differs) line.classList.add("wbp-differs");
       return line;
     });
     this.body.replaceChildren(...lines);
