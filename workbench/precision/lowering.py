@@ -13,7 +13,7 @@ from workbench.graph.naming import repair_names
 from workbench.precision.placement import activations, weights
 from workbench.precision.plan import QUANTIZED
 from workbench.precision.quantize import Quantized, quantize_weight, scale_of
-from workbench.precision.slots import FIXED, Slots, opset_for, slots
+from workbench.precision.slots import FIXED, Slots, opset_for, own_type, slots
 from workbench.precision.writer import OPSET_FOR_SCALES, WeightStorage, Writer
 
 if TYPE_CHECKING:
@@ -109,15 +109,15 @@ def lower(
         A tensor without a range, a range that is no positive number, or an operator set that is too old.
     """
     written = resolution.to_quantize()
-    types = _types(resolution)
-    if not written and all(floating == "fp32" for floating in types.values()):
+    types = _types(model, resolution)
+    low = {node for node, kind in types.items() if kind != "fp32" and own_type(model, model.nodes[node]) is None}
+    if not written and not low:
         return Lowered(model, (), (), _flags(resolution))
     _check_opset(model, resolution, types)
     thresholds = _thresholds(model, resolution, ranges)
     graph = model.thaw()
     writer = Writer(graph, weight_storage)
     where = {address: _slots(model, address, node, types[address]) for address, node in model.top_nodes.items()}
-    low = {address for address, floating in types.items() if floating != "fp32"}
     if low:
         _set_types(model, graph, writer, resolution, types, where)
     done: set[tuple[str, int]] = set()
@@ -133,7 +133,8 @@ def lower(
     if low:
         _read_types(model, writer, types, where, done)
     repair_names(graph)
-    notes = (NOBODY_LOOKED,) if resolution.overflow is None and "fp16" in types.values() else ()
+    made_fp16 = any(types[node] == "fp16" for node in low)
+    notes = (NOBODY_LOOKED,) if resolution.overflow is None and made_fp16 else ()
     return Lowered(model.replaced(graph), tuple(writer.activations), tuple(writer.weights), _flags(resolution), notes)
 
 
@@ -145,11 +146,13 @@ def needed_opset(model: Model, resolution: Resolution) -> ConvertOpset | None:
     PrecisionError
         The target cannot read the operator set that the plan needs.
     """
-    types = _types(resolution)
+    types = _types(model, resolution)
+    # A weakly typed builder chooses types itself, and sees through Casts around a pair.
+    to_scale = resolution.to_quantize() if _writes_types(resolution) else []
     needed = max(
         [
             OPSET_FOR_QDQ if resolution.to_quantize() else 0,
-            *(OPSET_FOR_SCALES for node in resolution.to_quantize() if types[node] != "fp32"),
+            *(OPSET_FOR_SCALES for node in to_scale if types[node] != "fp32"),
             *(OPSET_FOR_SCALES for node in resolution.to_quantize() if resolution[node].precision == "fp8"),
             *(_bf16_opset(model, node) for node, floating in types.items() if floating == "bf16"),
         ],
@@ -229,11 +232,15 @@ def _per_channel(resolution: Resolution, node: str) -> bool:
     return rule is None or rule.per_channel
 
 
-def _types(resolution: Resolution) -> dict[str, Floating]:
-    """Return the type that each node's floating-point numbers get in the graph."""
-    target = resolution.target
-    written = target is None or target.strongly_typed
-    return {node: decision.floating if written else "fp32" for node, decision in resolution.decisions.items()}
+def _types(model: Model, resolution: Resolution) -> dict[str, Floating]:
+    """Return the type that each node's floating-point numbers have in the lowered graph."""
+    if _writes_types(resolution):
+        return {node: decision.floating for node, decision in resolution.decisions.items()}
+    return {node: own_type(model, model.nodes[node]) or "fp32" for node in resolution.decisions}
+
+
+def _writes_types(resolution: Resolution) -> bool:
+    return resolution.target is None or resolution.target.strongly_typed
 
 
 def _flags(resolution: Resolution) -> tuple[str, ...]:

@@ -77,8 +77,8 @@ def obstacle(
     if quantized is not None:
         return f"its input {quantized.name!r} is quantized already, and nothing is quantized twice"
     floating = model.tensor(str(node.inputs[0].name) if node.inputs[0] is not None else "").dtype
-    if floating not in ("FLOAT", None):
-        return f"its input is {floating.lower()}, and INT8 is written for float32 graphs"
+    if floating not in ("FLOAT", "FLOAT16", None):
+        return f"its input is {floating.lower()}, and Q/DQ is written for float32 and float16 graphs"
     if node.op_type in ("Conv", "ConvTranspose") and not _constant(node.inputs[1]):
         return "its weights are computed, not constant"
     if all(_constant(value) for value in node.inputs):

@@ -12,6 +12,7 @@ from workbench.precision.existing import given_precision
 from workbench.precision.placement import activations, obstacle, residual_convolution, weights
 from workbench.precision.plan import QUANTIZED, Decision, PrecisionPlan, Resolution
 from workbench.precision.regions import Wish, settle
+from workbench.precision.slots import OWN, TYPES, own_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,8 +44,8 @@ def resolve(
     _let_residuals_agree(model, decisions)
     resolution = Resolution(plan, MappingProxyType(decisions), target, overflow)
     if any(decision.floating != "fp32" for decision in decisions.values()) and _writes_types(target):
-        return _settle_types(model, resolution, overflow or {})
-    return resolution
+        resolution = _settle_types(model, resolution, overflow or {})
+    return _keep_own_types(model, resolution)
 
 
 def quantized_edges(model: Model, resolution: Resolution) -> set[tuple[str, int]]:
@@ -102,6 +103,29 @@ def _let_residuals_agree(model: Model, decisions: dict[str, Decision]) -> None:
         if other is not None and other.precision != decision.precision:
             reason = f"the convolution {other.node!r} before it is {other.precision}, so the two cannot be fused"
             decisions[address] = replace(decision, precision=decision.floating, reasons=(*decision.reasons, reason))
+
+
+def _keep_own_types(model: Model, resolution: Resolution) -> Resolution:
+    """Leave what the model itself has in FP16 or BF16 so: its numbers are rounded already, and no type is written."""
+    own = {address: kind for address, node in model.nodes.items() if (kind := own_type(model, node)) is not None}
+    if not own:
+        return resolution
+    decisions = dict(resolution.decisions)
+    for address, kind in own.items():
+        decision = decisions[address]
+        asked = decision.floating_rule is not None and resolution.plan.rules[decision.floating_rule].precision != kind
+        reasons = tuple(reason for reason in decision.reasons if OWN not in reason)
+        if asked:
+            reasons += (f"it is {TYPES[kind].name.lower()} {OWN}",)
+        unasked = decision.rule is None and not decision.given
+        decisions[address] = replace(
+            decision,
+            requested=kind if unasked else decision.requested,
+            precision=decision.precision if decision.precision in QUANTIZED else kind,
+            floating=kind,
+            reasons=reasons,
+        )
+    return replace(resolution, decisions=MappingProxyType(decisions))
 
 
 def _settle_types(model: Model, resolution: Resolution, overflow: Mapping[str, float]) -> Resolution:

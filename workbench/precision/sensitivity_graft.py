@@ -55,7 +55,7 @@ def beside(
     graph : onnx_ir.Model
         Without outputs, to which the caller adds what it wants to know.
     pairs : list
-        Name, result and the copy's result of each node.
+        Name, result and the copy's result of each node, in FLOAT.
     """
     whole = model.thaw()
     graph = whole.graph
@@ -73,8 +73,19 @@ def beside(
         for position, value in enumerate(copy.outputs):
             value.name = f"{original.name}/copy/{position}"
         graph.append(copy)
-        pairs.append((str(original.name), original.outputs[0], copy.outputs[0]))
+        results = original.outputs[0], copy.outputs[0]
+        if model.tensor(str(original.outputs[0].name)).dtype not in {None, "FLOAT"}:
+            results = _in_float(graph, results[0]), _in_float(graph, results[1])
+        pairs.append((str(original.name), *results))
     return whole, pairs
+
+
+def _in_float(graph: ir.Graph, value: ir.Value) -> ir.Value:
+    """Return a tensor in FLOAT, in which sums of squares do not overflow."""
+    cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=f"{value.name}/float")
+    cast.outputs[0].name = f"{value.name}/float"
+    graph.append(cast)
+    return cast.outputs[0]
 
 
 def graft(graph: ir.Graph, lowered: Model, wanted: Iterable[str]) -> list[tuple[ir.Node, list[ir.Value | None]]]:

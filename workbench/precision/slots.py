@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workbench.graph.model import Model
     from workbench.precision.targets import Floating
 
-__all__ = ["BF16_OPSET", "TYPES", "Slots", "opset_for", "slots"]
+__all__ = ["BF16_OPSET", "OWN", "OWN_TYPES", "TYPES", "Slots", "opset_for", "own_type", "slots"]
 
 TYPES: dict[Floating, ir.DataType] = {
     "fp32": ir.DataType.FLOAT,
@@ -22,8 +22,13 @@ TYPES: dict[Floating, ir.DataType] = {
 }
 """The element type of each floating precision."""
 
+OWN_TYPES: dict[str, Floating] = {"FLOAT16": "fp16", "BFLOAT16": "bf16"}
+"""The low precisions that a model may be stored in itself."""
+
 BF16_OPSET = 22
 """The operator set in which the last common operators (Conv, pooling) learnt BFLOAT16."""
+
+OWN = "in the model itself"
 
 READS_ANY = frozenset({"Cast", "IsInf", "IsNaN", "Shape", "Size"})
 """Operators whose result has nothing to do with the floating-point type they read."""
@@ -79,6 +84,12 @@ def slots(model: Model, address: str, node: ir.Node, floating: Floating) -> Slot
     return _by_schema(model, node, opset, floating)
 
 
+def own_type(model: Model, node: ir.Node) -> Floating | None:
+    """Return the low precision that a node has in the model itself, by what it makes; ``None`` where it has none."""
+    made = (model.tensor(model.index.tensor(value)).dtype for value in node.outputs if value.name)
+    return next((OWN_TYPES[dtype] for dtype in made if dtype in OWN_TYPES), None)
+
+
 def opset_for(node: ir.Node, opset: int, floating: Floating) -> int:
     """Return the first operator set, from `opset` on, in which an operator takes a floating-point type."""
     for version in range(opset, BF16_OPSET):
@@ -110,7 +121,7 @@ def _by_schema(model: Model, node: ir.Node, opset: int, floating: Floating) -> S
         elif dtype in ("FLOAT16", "BFLOAT16", "DOUBLE"):
             other.add(dtype.lower())
     if other:
-        return f"it is {' and '.join(sorted(other))} in the model itself"
+        return f"it is {' and '.join(sorted(other))} {OWN}"
     if node.op_type in READS_ANY:
         return Slots(frozenset(), frozenset(), frozenset(range(len(node.inputs))))
     lacking = [variable for variable in following if _name(floating) not in variables[variable]]

@@ -12,7 +12,7 @@ from workbench.errors import PrecisionError
 from workbench.graph.model import content_of
 from workbench.precision.placement import weight_axis
 from workbench.precision.quantize import STORED, Quantized, quantize_weight, representable, scale_of
-from workbench.precision.slots import TYPES
+from workbench.precision.slots import OWN_TYPES, TYPES
 
 if TYPE_CHECKING:
     from workbench.precision.targets import Floating
@@ -72,6 +72,10 @@ class Writer:
                 self._graph.outputs[position] = made
         self._converted[value, "fp32"] = made
 
+    def _type(self, value: ir.Value) -> Floating:
+        """Return the type that a tensor has in the graph: the one it was given, else its own."""
+        return self._types.get(value) or OWN_TYPES.get(value.dtype.name if value.dtype is not None else "", "fp32")
+
     # What nodes read
 
     def read_as(self, address: str, position: int, floating: Floating) -> None:
@@ -115,7 +119,7 @@ class Writer:
 
     def _as(self, value: ir.Value, floating: Floating) -> ir.Value:
         """Return a tensor in a floating-point type: itself, a converted constant, or a Cast's result."""
-        if self._types.get(value, "fp32") == floating:
+        if self._type(value) == floating:
             return value
         if (value, floating) not in self._converted:
             name = f"{self._names.get(value, value.name)}/{TYPES[floating].name.lower()}"
@@ -138,7 +142,7 @@ class Writer:
         hides it from the layer, so that is the last resort.
         """
         name = self._names.get(value, str(value.name))
-        source: Floating = self._types.get(value, "fp32")
+        source: Floating = self._type(value)
         if self._opset >= OPSET_FOR_SCALES and not representable(amax, quantized, source, divides=True):
             value, source = self._as(value, "fp32"), "fp32"
         narrow: Floating = floating if source == "fp32" else source
@@ -195,7 +199,8 @@ class Writer:
         if self._storage == "int8":
             source = self._constant(f"{stem}/quantized", q, STORED[quantized])
         else:
-            # The weight stays float32, and so is the scale that it is divided by: the same numbers as stored ones.
+            # The weight is float32, and so is the scale that it is divided by: the same numbers as stored ones.
+            value = self._as(value, "fp32")
             exact = scales if stored == "fp32" else self._constant(f"{stem}/scale/float", scale, ir.DataType.FLOAT)
             quantize = _node("QuantizeLinear", stem, value, exact, zero_points, axis=axis)
             self._graph.insert_before(node, quantize)

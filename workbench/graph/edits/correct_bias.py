@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -50,15 +50,16 @@ class CorrectBias(Edit):
         nodes = {node.name: node for node in graph.graph}
         changed = {name: shift for name, shift in self.shifts.items() if any(shift)}
         for name, shift in changed.items():
-            _shift(graph.graph, nodes[name], np.array(shift, np.float32))
+            made = model.tensor(str(nodes[name].outputs[0].name)).dtype
+            _shift(graph.graph, nodes[name], np.array(shift, np.float16 if made == "FLOAT16" else np.float32))
         return [f"corrected the biases of {len(changed)} nodes"] if changed else None
 
 
-def _shift(graph: ir.Graph, node: ir.Node, shift: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+def _shift(graph: ir.Graph, node: ir.Node, shift: np.ndarray[tuple[int, ...], np.dtype[np.floating[Any]]]) -> None:
     old = node.inputs[2] if len(node.inputs) > 2 else None
     before = 0.0 if old is None or old.const_value is None else old.const_value.numpy().reshape(-1)
     name = f"{node.name}/corrected_bias"
-    tensor = ir.Tensor((before + shift).astype(np.float32), name=name)
+    tensor = ir.Tensor((before + shift).astype(shift.dtype), name=name)
     value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
     graph.initializers.pop(name, None)
     graph.initializers.add(value)
