@@ -250,6 +250,57 @@ def test_an_old_opset_is_said():
     assert any("opset 5" in text for text in said)
 
 
+def test_an_old_opset_is_mended():
+    mended = mend(from_proto(two_inputs("Sub", TensorProto.FLOAT, TensorProto.FLOAT, opset=6)))
+    assert [(edit.do, edit.version) for edit in mended.edits] == [("convert_opset", 13)]
+    assert mended.verdict.accepted
+
+
+@pytest.mark.parametrize("result", [TensorProto.FLOAT, TensorProto.FLOAT16])
+def test_mixed_types_are_mended_by_a_cast(result):
+    model = two_inputs("Add", TensorProto.FLOAT16, TensorProto.FLOAT)
+    model.graph.output[0].type.tensor_type.elem_type = result
+    mended = mend(from_proto(model))
+    assert [edit.do for edit in mended.edits] == ["cast_operands"]
+    assert mended.verdict.accepted
+    (cast,) = (node for node in mended.model.nodes.values() if node.op_type == "Cast")
+    assert cast.attributes["to"].as_int() == result
+    onnx.checker.check_model(mended.model.proto, full_check=True)
+
+
+def test_a_gemm_on_more_than_matrices_is_mended(shared):
+    mended = mend(load_model(shared / "models" / "cct_fp32_op12" / "model.onnx"))
+    assert "expand_gemm" in {edit.do for edit in mended.edits}
+    assert not any(node.cause == "gemm-rank" for node in mended.verdict.nodes)
+    assert mended.verdict.accepted, str(mended.verdict)
+
+
+def test_a_fix_that_does_not_apply_is_said_and_the_verdict_stays():
+    gemm = helper.make_node("Gemm", ["x", "w"], ["y"], "gemm", transA=1)
+    weight = numpy_helper.from_array(np.ones((3, 4), np.float32), "w")
+    model = model_of([gemm], [("x", TensorProto.FLOAT, [2, 3, 4])], [("y", TensorProto.FLOAT, None)], [weight])
+    mended = mend(from_proto(model))
+    assert not mended.verdict.accepted
+    assert mended.edits == ()
+    assert any("not applied: expand_gemm" in note for note in mended.notes)
+
+
+def test_the_precision_of_a_product_is_seen_through_a_reshape():
+    """The parser reshapes a matrix for a product with more axes, behind its dequantization."""
+    weight = numpy_helper.from_array(np.random.default_rng(0).integers(-9, 9, (8, 8)).astype(np.int8), "w")
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], "d"),
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["v"], "v"),
+        helper.make_node("MatMul", ["d", "v"], ["y"], "product"),
+    ]
+    constants = [weight, numpy_helper.from_array(np.float32(0.1), "s"), numpy_helper.from_array(np.int8(0), "z")]
+    ends = [("x", TensorProto.FLOAT, [2, 4, 8])], [("y", TensorProto.FLOAT, [2, 4, 8])]
+    model = model_of(nodes, *ends, constants)
+    verdict = check(model)
+    assert {node.node: node.arithmetic for node in verdict.nodes}["product"] == "INT8"
+
+
 def test_without_a_gpu_a_plugin_operator_is_undecided_not_refused(shared):
     verdict = check(shared / "quirks/polygraphy/tests/models/roialign.onnx")
     if verdict.accepted:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.backends.causes import PARSER_TYPES, Fix
+from workbench.backends.causes import CONVERT, PARSER_TYPES, Fix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,7 +98,7 @@ def _problem(model: Model, text: str) -> Problem:
         return Problem(first_line(text), Fix("Choose a precision that the target has."), text)
     if "pre-opset 7" in text.lower():
         reason = f"opset {model.opset}: the parser reads 7 and newer" if model.opset else "no operator set is imported"
-        return Problem(reason, Fix("Export with opset 13 or newer, or convert it (onnx.version_converter)."), text)
+        return Problem(reason, CONVERT if model.opset else None, text)
     if "Failed to import initializer" in text or "Failed to convert ONNX date type" in text:
         return Problem(_bad_tensor(model, text), None, text)
     if "within workspace limit" in text:

@@ -20,7 +20,7 @@ from workbench.graph.edits.dequantize_constants import is_operand_constant
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["CAUSES", "PARSER_TYPES", "Cause", "Fix", "Site", "find_cause", "quantized_type", "zero_point_of"]
+__all__ = ["CAUSES", "CONVERT", "PARSER_TYPES", "Cause", "Fix", "Site", "find_cause", "quantized_type", "zero_point_of"]
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 QUANTIZE_OPS = ("QuantizeLinear", "DequantizeLinear")
@@ -53,6 +53,9 @@ class Fix:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
+CONVERT = Fix("Convert the operator set to 13, or export with it.", "convert_opset", {"version": 13})
+
+
 @dataclass(frozen=True)
 class Cause:
     """Why, in one sentence, and what helps.
@@ -81,8 +84,8 @@ class Cause:
 class Site:
     """What a cause is judged by.
 
-    The node, the opset it is read in, the target (86 for sm86), the compiler's words, and whether the model has dynamic
-    inputs, whose shapes came from an optimization profile.
+    The node, the opset it is read in, the target (86 for sm86), the compiler's words, whether the model has dynamic
+    inputs, whose shapes came from an optimization profile, and the node's address in the model.
     """
 
     node: ir.Node
@@ -90,6 +93,7 @@ class Site:
     target: int
     message: str = ""
     dynamic: bool = False
+    address: str = ""
 
 
 def find_cause(site: Site) -> Cause | None:
@@ -231,7 +235,7 @@ def old_opset(site: Site) -> Cause | None:
     return Cause(
         "old-opset",
         f"opset {site.opset}: the parser reads {OLDEST_OPSET} and newer",
-        Fix("Export with opset 13 or newer, or convert it (onnx.version_converter)."),
+        CONVERT,
     )
 
 
@@ -269,7 +273,7 @@ def mixed_types(site: Site) -> Cause | None:
     return Cause(
         "mixed-types",
         f"its inputs are {found[1]} and {found[2]}; a strongly typed network converts nothing by itself",
-        Fix("Put a Cast on one of them, or lower the model again with a plan that gives both one precision."),
+        Fix("Cast its operands to one type.", "cast_operands", {"node": site.address}),
     )
 
 
@@ -289,7 +293,11 @@ def gemm_rank(site: Site) -> Cause | None:
     """Name Gemm on tensors that are not matrices."""
     if site.node.op_type != "Gemm" or "GEMM must have 2D inputs" not in site.message:
         return None
-    return Cause("gemm-rank", "Gemm on tensors of rank over 2, which ONNX forbids", Fix("Use MatMul and Add."))
+    return Cause(
+        "gemm-rank",
+        "Gemm on tensors of rank over 2, which ONNX forbids",
+        Fix("Write it as MatMul and Add.", "expand_gemm", {"nodes": (site.address,)}),
+    )
 
 
 def shapes(site: Site) -> Cause | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.backends.verdict import DEFAULT_LIMITS, Verdict, check
+from workbench.errors import EditError
 from workbench.graph.edits.registry import edit_by_name
 
 if TYPE_CHECKING:
@@ -59,7 +60,12 @@ def mend(
         changed = False
         for fix in verdicts[-1].fixes:
             edit = edit_by_name(str(fix.edit), **fix.arguments)
-            result = edit(model)
+            try:
+                result = edit(model)
+            except EditError as error:
+                # What cannot be mended stays as it is, and refused; the note says why.
+                notes.append(f"not applied: {edit.do}: {error}")
+                continue
             if result.changed:
                 model, changed = result.model, True
                 edits.append(edit)

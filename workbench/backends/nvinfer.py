@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 _LAYER_TAG = "[ONNX Layer: "
+MOVES = ("SHUFFLE", "SQUEEZE", "UNSQUEEZE")
+"""Layers that change no number: the builder moves a dequantization through them."""
+
 _SEPARATORS = "\x1e\x1f "
 
 
@@ -69,8 +72,8 @@ class NetworkLayer:
     inputs, outputs
         Data types of its tensors.
     arithmetic
-        The type its tensors have before dequantization where every operand comes straight out of a DEQUANTIZE layer,
-        else the type of its first input: what the layer may compute in.
+        The type its tensors have before dequantization where every operand comes out of a DEQUANTIZE layer, straight or
+        through layers that only move numbers, else the type of its first input: what the layer may compute in.
     """
 
     name: str
@@ -246,6 +249,8 @@ def _layers(network: Any) -> tuple[NetworkLayer, ...]:
         types = [str(t.dtype.name) for t in inputs]
         if kind == "DEQUANTIZE" and types:
             before_dequantize.update({str(t.name): types[0] for t in outputs})
+        elif kind in MOVES and inputs and str(inputs[0].name) in before_dequantize:
+            before_dequantize.update({str(t.name): before_dequantize[str(inputs[0].name)] for t in outputs})
         layers.append(
             NetworkLayer(
                 name=str(layer.name),

@@ -127,11 +127,11 @@ class Verdict:
 
     @property
     def fixes(self) -> tuple[Fix, ...]:
-        """The edits that the workbench knows for what is wrong, each once, in the order of the nodes."""
+        """The edits that the workbench knows for what is wrong, each once: of the whole, then by node."""
         found: list[Fix] = []
-        for node in self.nodes:
-            if node.fix is not None and node.fix.edit is not None and node.fix not in found:
-                found.append(node.fix)
+        for fix in (*(problem.fix for problem in self.problems), *(node.fix for node in self.nodes)):
+            if fix is not None and fix.edit is not None and fix not in found:
+                found.append(fix)
         return tuple(found)
 
     def to_frame(self) -> pd.DataFrame:
@@ -284,7 +284,7 @@ def judge(model: Model, target: str, outcome: Outcome[Compilation], *, compiler:
             layers_of.setdefault(name, []).append(layer)
     nodes = []
     for address, node in model.nodes.items():
-        site = Site(node, model.opset, sm, said.get(address, ""), bool(made.profile))
+        site = Site(node, model.opset, sm, said.get(address, ""), bool(made.profile), address)
         nodes.append(_node(address, site, layers_of.get(node.name or "", []), made))
     if not made.built and not said and any(n.status == "refused" for n in nodes):
         problems = ()  # the compiler named no node, but a known cause explains it

@@ -9,10 +9,12 @@ from pydantic import Field, ValidationError
 
 from workbench.errors import EditError
 from workbench.graph.edits.bias import MergeBias, SplitBias
+from workbench.graph.edits.cast_operands import CastOperands
 from workbench.graph.edits.convert_opset import ConvertOpset
 from workbench.graph.edits.correct_bias import CorrectBias
 from workbench.graph.edits.dequantize_constants import DequantizeConstants
 from workbench.graph.edits.equalize_channels import EqualizeChannels
+from workbench.graph.edits.expand_gemm import ExpandGemm
 from workbench.graph.edits.extract import Extract
 from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
 from workbench.graph.edits.fold_constants import FoldConstants
@@ -62,7 +64,9 @@ AnyEdit = Annotated[
     | SetInputType
     | SetInputLayout
     | ConvertOpset
+    | CastOperands
     | DequantizeConstants
+    | ExpandGemm
     | RemoveQDQ
     | SymmetricQDQ
     | StateKernelShape

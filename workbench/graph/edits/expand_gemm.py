@@ -1,0 +1,88 @@
+"""Write Gemm as MatMul and Add, which take tensors of any rank."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from workbench.errors import EditError
+from workbench.graph.edits.base import Edit
+from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused
+from workbench.graph.model import graphs_of
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from workbench.graph.model import Model
+
+__all__ = ["ExpandGemm"]
+
+
+class ExpandGemm(Edit):
+    """Turn Gemm on tensors that are no matrices into MatMul and Add.
+
+    ONNX defines Gemm for matrices alone; some exporters write it for more axes all the same, and some runtimes compute
+    it. Only a Gemm is touched whose first input is known to have another rank than 2, or that is named.
+
+    Parameters
+    ----------
+    nodes
+        Addresses of further ones.
+    """
+
+    do: Literal["expand_gemm"] = "expand_gemm"
+    title: ClassVar[str] = "Write Gemm as MatMul and Add"
+
+    nodes: tuple[str, ...] = ()
+
+    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
+        unknown = sorted(set(self.nodes) - model.nodes.keys())
+        if unknown:
+            raise EditError("there is no such node", where=unknown[0], fix="See wb.graph.nodes().")
+        count = 0
+        for prefix, part in graphs_of(graph):
+            for node in list(part):
+                if node.op_type != "Gemm" or not isinstance(part, type(graph.graph)):
+                    continue
+                address = f"{prefix}{node.name}"
+                shape = model.tensor(model.index.tensor(model.nodes[address].inputs[0])).shape  # type: ignore[arg-type]
+                if address in self.nodes or (shape is not None and len(shape) != 2):
+                    _expand(part, node, address)
+                    count += 1
+        return [f"wrote {count} Gemm as MatMul and Add"] if count else None
+
+
+def _expand(part: ir.Graph, node: ir.Node, address: str) -> None:
+    numbers = {name: attribute.as_float() for name, attribute in node.attributes.items() if name in ("alpha", "beta")}
+    turned = {name: bool(a.as_int()) for name, a in node.attributes.items() if name in ("transA", "transB")}
+    a, b, c = (*node.inputs, None)[:3]
+    weight = constant_array(b)
+    if turned.get("transA") or weight is None or a is None or b is None:
+        raise EditError("its first operand is transposed, or its second is no constant", where=address)
+    weight = weight.T if turned.get("transB") else weight
+    weight = (weight * np.asarray(numbers.get("alpha", 1.0), weight.dtype)).astype(weight.dtype)
+    result = node.outputs[0]
+    product = add_node(
+        part, "MatMul", [a, add_constant(part, f"{b.name}/columns", weight)], name=f"{node.name}/product", before=node
+    )
+    if c is not None:
+        addend, beta = constant_array(c), numbers.get("beta", 1.0)
+        if beta != 1.0 and addend is None:
+            raise EditError("its third operand is no constant and multiplied by beta", where=address)
+        if beta != 1.0 and addend is not None:
+            c = add_constant(part, f"{c.name}/scaled", (addend * np.asarray(beta, addend.dtype)).astype(addend.dtype))
+        product = add_node(part, "Add", [product.outputs[0], c], name=f"{node.name}/sum", before=node)
+    made = product.outputs[0]
+    made.type, made.shape = result.type, None
+    for user, place in tuple(result.uses()):
+        user.replace_input_with(place, made)
+    for place, value in enumerate(part.outputs):
+        if value is result:
+            part.outputs[place] = made
+    sources = list(node.inputs)
+    part.remove(node, safe=True)
+    # Whoever knows the result by its name finds it as before, and so does who knows the node.
+    result.name, made.name = None, result.name
+    product.name = node.name
+    drop_unused(part, sources)
