@@ -144,7 +144,7 @@ def test_the_message_and_the_graph_say_the_same(shared):
         if any(path.as_posix().endswith(end) for end in CANNOT_LOAD):
             continue
         loaded = load_model(path)
-        if loaded.source is None:
+        if loaded.flat is None:
             continue
         tidy += 1
         plain = Model(loaded.ir_model, path=path, quirks=loaded.quirks)

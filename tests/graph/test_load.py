@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.util
 import os
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,7 +16,13 @@ from models import constant, model, proto, random_feeds, run, weight
 from onnx import TensorProto, helper
 
 from workbench.errors import ModelError
+from workbench.graph.collector import collector_off
 from workbench.graph.load import from_proto, load_model
+
+_file = Path(__file__).resolve().parents[2] / "benchmarks/graph_index.py"
+_spec = importlib.util.spec_from_file_location("graph_index", _file)
+benchmark = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(benchmark)
 
 
 def simple(**options) -> onnx.ModelProto:
@@ -357,3 +366,50 @@ def test_over_two_gigabytes_beside_the_file_are_not_read(huge):
         after.to_bytes()
     # ru_maxrss counts kilobytes; reading the weights would take 2.4 million of them.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+
+
+def test_a_sparse_weight_is_refused_and_not_lost(tmp_path):
+    values = helper.make_tensor("s", TensorProto.FLOAT, [1], [2.0])
+    sparse = helper.make_sparse_tensor(values, helper.make_tensor("at", TensorProto.INT64, [1], [1]), [4])
+    made = proto([helper.make_node("Add", ["x", "s"], ["y"], "add")], {"x": [4]}, {"y": [4]})
+    made.graph.sparse_initializer.append(sparse)
+    onnx.save(made, tmp_path / "m.onnx")
+    refused(tmp_path / "m.onnx", "weight 's' is stored as a sparse tensor")
+
+
+def test_what_was_made_counts_as_old_afterwards_and_the_collector_is_as_it_was():
+    assert gc.isenabled()
+    with collector_off():
+        assert not gc.isenabled()
+        made = [[] for _ in range(100)]
+    assert gc.isenabled()
+    assert sum(one is made for one in gc.get_objects(generation=2)) == 1
+    with pytest.raises(ZeroDivisionError), collector_off():
+        _ = 1 / 0
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with collector_off():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_what_a_program_froze_stays_frozen():
+    gc.freeze()
+    try:
+        count = gc.get_freeze_count()
+        with collector_off():
+            made = [[]]
+        assert gc.get_freeze_count() >= count - 10
+        assert any(one is made for young in (0, 1) for one in gc.get_objects(generation=young))
+    finally:
+        gc.unfreeze()
+
+
+@pytest.mark.slow
+def test_opening_a_large_model_takes_little_more_than_reading_it():
+    # The benchmark's goal is 1.5 at 10,000 nodes; the slack is for a busy machine.
+    found = benchmark.measure(nodes=4000, rounds=5, width=64)
+    assert found["ratio_of_least"] < 1.8

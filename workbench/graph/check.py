@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from workbench.graph.flat import HOLDERS
 from workbench.graph.model import graphs_of, walk
 
 if TYPE_CHECKING:
@@ -15,11 +16,8 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["CARRIERS", "bring_in_order", "broken_edge", "checker_reason", "custom_ops", "is_custom", "is_tidy"]
+__all__ = ["CARRIERS", "bring_in_order", "broken_edge", "checker_reason", "custom_ops", "is_custom"]
 
-
-HOLDERS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-"""ONNX's own operators that hold subgraphs."""
 
 CARRIERS = HOLDERS | {"Constant", "ConstantOfShape"}
 """ONNX's own operators that hold tensors among their attributes, or nodes that may."""
@@ -107,37 +105,6 @@ def _reads(node: ir.Node) -> Iterator[ir.Value]:
         for graph in [attribute.as_graph()] if attribute.type.name == "GRAPH" else attribute.as_graphs():
             for inner in graph:
                 yield from _reads(inner)
-
-
-def is_tidy(proto: onnx.ModelProto) -> bool:
-    """Say whether a model needs no repair and no custom operator, and has neither subgraphs nor local functions.
-
-    One quick pass over the message, which spares the other checks of this module a walk over the graph each.
-    """
-    opsets = {entry.domain: entry.version for entry in proto.opset_import}
-    graph = proto.graph
-    known = {value.name for value in graph.input}
-    weights = {tensor.name for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer))}
-    if proto.functions or "" not in opsets or known & weights:
-        return False
-    known |= weights | {""}
-    names, kinds = set(), set()
-    for node in graph.node:
-        names.add(node.name)
-        kinds.add((node.domain, node.op_type))
-        if not known.issuperset(node.input):
-            return False
-        known.update(node.output)
-    if "" in names or len(names) != len(graph.node):
-        return False
-    if not known.issuperset(value.name for value in (*graph.output, *graph.value_info)):
-        return False
-    return all(
-        domain in opsets
-        and op not in HOLDERS
-        and onnx.defs.has(op, max_inclusive_version=opsets[domain], domain=domain)
-        for domain, op in kinds
-    )
 
 
 def is_custom(node: ir.Node, model: ir.Model) -> bool:

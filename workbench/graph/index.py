@@ -62,16 +62,9 @@ def scope_of(address: str) -> str:
 def build_index(model: Model) -> Index:
     """Index a model once; reached as `Model.index`."""
     address = {node: name for name, node in model.nodes.items()}
-    flat = len(model.graphs) == 1
-    owner = (
-        {} if flat else {graph: node for node in address for a in node.attributes.values() for graph in _subgraphs(a)}
-    )
-    predecessors: dict[str, tuple[str, ...]] = {}
-    after: dict[str, list[str]] = {name: [] for name in model.nodes}
-    for node, name in address.items():
-        made_by = _makers(node) if flat else _sources(node, owner)
-        sources = dict.fromkeys([address[maker] for maker in made_by if maker in address and maker is not node])
-        predecessors[name] = tuple(sources)
+    predecessors = _predecessors(address) if model.flat is None else model.flat.predecessors
+    after: dict[str, list[str]] = {name: [] for name in predecessors}
+    for name, sources in predecessors.items():
         for source in sources:
             after[source].append(name)
     return Index(
@@ -79,8 +72,17 @@ def build_index(model: Model) -> Index:
         prefix={graph: path for path, graph in model.graphs},
         predecessors=predecessors,
         successors={name: tuple(targets) for name, targets in after.items()},
-        depth=_depths_in_order(predecessors) if flat else _depths(predecessors, after),
+        depth=_depths_in_order(predecessors) if len(model.graphs) == 1 else _depths(predecessors, after),
     )
+
+
+def _predecessors(address: Mapping[ir.Node, str]) -> dict[str, tuple[str, ...]]:
+    owner = {graph: node for node in address for a in node.attributes.values() for graph in _subgraphs(a)}
+    found = {}
+    for node, name in address.items():
+        sources = (address[maker] for maker in _sources(node, owner) if maker in address and maker is not node)
+        found[name] = tuple(dict.fromkeys(sources))
+    return found
 
 
 def _makers(node: ir.Node) -> list[ir.Node]:

@@ -12,8 +12,9 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from workbench.errors import ModelError
-from workbench.graph.check import CARRIERS, bring_in_order, broken_edge, custom_ops, is_tidy
+from workbench.graph.check import CARRIERS, bring_in_order, broken_edge, custom_ops
 from workbench.graph.collector import collector_off
+from workbench.graph.flat import flat_of, kinds_of
 from workbench.graph.model import Model, Quirk
 from workbench.graph.naming import repair_names
 
@@ -89,7 +90,14 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
         raise ModelError("no graph in it", where=where, fix="This is not an ONNX model; export it again.")
     _check_opsets(proto, where)
-    external = _check_external(proto, None if path is None else path.parent, where)
+    if proto.graph.sparse_initializer:
+        raise ModelError(
+            f"weight {proto.graph.sparse_initializer[0].values.name!r} is stored as a sparse tensor",
+            where=where,
+            fix="Neither TensorRT nor the workbench reads those; store it as a dense initializer.",
+        )
+    kinds = kinds_of(proto.graph)
+    external = _check_external(proto, kinds, None if path is None else path.parent, where)
     quirks = list(_repeated_value_info(proto))
     try:
         graph = ir.from_proto(proto)
@@ -102,8 +110,8 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
         ) from error
     if path is not None and external:
         ir.external_data.set_base_dir(graph.graph, path.parent)
-    if is_tidy(proto):
-        return Model(graph, path=path, quirks=tuple(quirks), source=proto)
+    if (flat := flat_of(proto, graph.graph, kinds)) is not None:
+        return Model(graph, path=path, quirks=tuple(quirks), flat=flat)
     quirks.extend(_repair(graph, where))
     return Model(graph, path=path, quirks=tuple(quirks))
 
@@ -143,10 +151,12 @@ def _check_opsets(proto: onnx.ModelProto, where: object) -> None:
             )
 
 
-def _check_external(proto: onnx.ModelProto, folder: Path | None, where: object) -> int:
+def _check_external(
+    proto: onnx.ModelProto, kinds: Iterable[tuple[str, str]], folder: Path | None, where: object
+) -> int:
     """Check every weight that lies in an external file; return how many do."""
     external = 0
-    for tensor in _stored_tensors(proto):
+    for tensor in _stored_tensors(proto, kinds):
         if not onnx.external_data_helper.uses_external_data(tensor):
             continue
         external += 1
@@ -180,8 +190,8 @@ def _check_external(proto: onnx.ModelProto, folder: Path | None, where: object) 
     return external
 
 
-def _stored_tensors(proto: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
-    inner = (node.op_type in CARRIERS or node.domain not in ("", "ai.onnx") for node in proto.graph.node)
+def _stored_tensors(proto: onnx.ModelProto, kinds: Iterable[tuple[str, str]]) -> Iterable[onnx.TensorProto]:
+    inner = (op in CARRIERS or domain not in ("", "ai.onnx") for domain, op in kinds)
     if proto.functions or any(inner):
         tensors: Iterable[onnx.TensorProto] = onnx.external_data_helper._get_all_tensors(proto)  # noqa: SLF001 - no public one
         return tensors

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from workbench.graph.flat import Flat
     from workbench.graph.index import Index
     from workbench.graph.shapes import Inferred
 
@@ -95,7 +96,7 @@ class Model:
         Where it was read from.
     quirks
         What loading found or repaired.
-    source
+    flat
         The message it was read from, where that says the very same and holds no subgraph; it makes some answers faster.
     """
 
@@ -105,12 +106,12 @@ class Model:
         *,
         path: Path | None = None,
         quirks: tuple[Quirk, ...] = (),
-        source: onnx.ModelProto | None = None,
+        flat: Flat | None = None,
     ) -> None:
         self._ir = graph
         self.path = path
         self.quirks = quirks
-        self.source = source
+        self.flat = flat
 
     def __repr__(self) -> str:
         # Without the digest: that would read all weights.
@@ -146,12 +147,14 @@ class Model:
         A node of the main graph has its own name as address; one in a subgraph its parent's address, the branch, and
         its own name (``If_12/then/Conv_3``); one in a local function ``function(domain:name)/Conv_3``.
         """
+        if self.flat is not None:
+            return self.flat.nodes
         return {f"{prefix}{node.name}": node for prefix, graph in self.graphs for node in graph}
 
     @cached_property
     def graphs(self) -> tuple[tuple[str, ir.Graph], ...]:
         """Address prefix and graph: the main graph, every subgraph and every local function's graph."""
-        return (("", self._ir.graph),) if self.source is not None else tuple(graphs_of(self._ir))
+        return (("", self._ir.graph),) if self.flat is not None else tuple(graphs_of(self._ir))
 
     @cached_property
     def index(self) -> Index:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import onnx
@@ -15,7 +16,7 @@ from workbench.graph.model import Model, Tensor
 from workbench.graph.weights import is_stripped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Inferred", "bind", "infer", "skeleton_proto"]
 
@@ -99,8 +100,8 @@ def skeleton_proto(model: Model) -> onnx.ModelProto:
 
     Weights are not read, so this is cheap however large the model is.
     """
-    if model.source is not None:
-        return _skeleton_of(model.source)
+    if model.flat is not None:
+        return _skeleton_of(model.flat.proto)
     source = model.ir_model
     proto = onnx.ModelProto(ir_version=source.ir_version)
     proto.opset_import.extend(onnx.helper.make_opsetid(*entry) for entry in sorted(source.opset_imports.items()))
@@ -128,14 +129,22 @@ def _skeleton_of(source: onnx.ModelProto) -> onnx.ModelProto:
     graph.input.extend(source.graph.input)
     graph.output.extend(source.graph.output)
     graph.value_info.extend(source.graph.value_info)
-    graph.node.extend(source.graph.node)
+    graph.node.MergeFrom(source.graph.node)
+    small = []
     for tensor in source.graph.initializer:
-        stored = not tensor.external_data and any(len(getattr(tensor, name)) for name in ("raw_data", *DATA_FIELDS))
-        if stored and math.prod(tensor.dims) <= SMALL:
-            graph.initializer.append(tensor)
+        shape = tuple(tensor.dims)
+        stored = math.prod(shape) <= SMALL and not tensor.external_data
+        if stored and (tensor.raw_data or any(len(getattr(tensor, name)) for name in DATA_FIELDS)):
+            small.append(tensor)
         else:
-            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+            graph.input.add(name=tensor.name, type=_type(tensor.data_type, shape))
+    graph.initializer.extend(small)
     return proto
+
+
+@lru_cache(maxsize=4096)
+def _type(dtype: int, shape: tuple[int, ...]) -> onnx.TypeProto:
+    return onnx.helper.make_tensor_type_proto(dtype, shape)
 
 
 def _add_weights(graph: onnx.GraphProto, source: ir.Graph) -> None:
@@ -149,7 +158,7 @@ def _add_weights(graph: onnx.GraphProto, source: ir.Graph) -> None:
             ir.serde.serialize_tensor_into(graph.initializer.add(), content)
             graph.initializer[-1].name = name
         elif name not in listed:
-            graph.input.append(onnx.helper.make_tensor_value_info(name, content.dtype.value, shape))
+            graph.input.add(name=name, type=_type(content.dtype.value, tuple(shape)))
 
 
 def infer(model: Model, sizes: Mapping[str, int] | None = None) -> Inferred:
@@ -169,14 +178,23 @@ def infer(model: Model, sizes: Mapping[str, int] | None = None) -> Inferred:
     proto = skeleton_proto(model)
     if sizes:
         bind(proto, sizes)
-    _stand_in(proto)
+    _stand_in(proto, _kinds(proto.graph) if model.flat is None else model.flat.kinds)
     proto, refusals = _infer(proto)
     stated: dict[str, onnx.ValueInfoProto | None] = dict(_collect(proto.graph, "", nested=len(model.graphs) > 1))
-    stated.update(dict.fromkeys(name for name in model.initializers if name not in stated))
-    for prefix, graph in model.graphs:
-        names = (f"{prefix}{output.name}" for node in graph for output in node.outputs if output.name)
-        stated.update(dict.fromkeys(name for name in names if name not in stated))
+    stated.update(dict.fromkeys(name for name in _names(model) if name not in stated))
     return Inferred(model, stated, refusals)
+
+
+def _names(model: Model) -> Iterable[str]:
+    """Return the names of all tensors, as `Model.tensors` spells them, but for inputs of subgraphs."""
+    made = (
+        f"{prefix}{output.name}"
+        for prefix, graph in model.graphs
+        for node in graph
+        for output in node.outputs
+        if output.name
+    )
+    return itertools.chain(model.initializers, made)
 
 
 def bind(proto: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
@@ -191,15 +209,15 @@ def bind(proto: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
         value.type.tensor_type.ClearField("shape")
 
 
-def _stand_in(proto: onnx.ModelProto) -> None:
+def _kinds(graph: onnx.GraphProto) -> set[tuple[str, str]]:
+    return {(node.domain, node.op_type) for node in _all_nodes(graph)}
+
+
+def _stand_in(proto: onnx.ModelProto, kinds: Iterable[tuple[str, str]]) -> None:
     """Replace operators without a shape rule by ones with the same shapes, for inference only."""
     opsets = {entry.domain: entry.version for entry in proto.opset_import}
     functions = {(function.domain, function.name) for function in proto.functions}
-    lacking = {
-        kind
-        for kind in {(node.domain, node.op_type) for node in _all_nodes(proto.graph)} - functions
-        if not _has_rule(*kind, opsets)
-    }
+    lacking = {kind for kind in kinds if kind not in functions and not _has_rule(*kind, opsets)}
     for node in _all_nodes(proto.graph) if lacking else ():
         if (node.domain, node.op_type) not in lacking:
             continue
