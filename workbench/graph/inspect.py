@@ -46,6 +46,8 @@ class Summary:
         Multiply-accumulates of one run under `assumed`, without the nodes in `macs_unknown`.
     macs_unknown
         Addresses of nodes whose multiply-accumulates are unknown.
+    macs_note
+        Why those of the first of them are; empty where none is unknown.
     peak_bytes
         Memory that a run of the graph as it is written needs at once under `assumed`, weights included; ``None`` where
         a shape is unknown. See `workbench.graph.memory`.
@@ -76,6 +78,7 @@ class Summary:
     weight_bytes: int
     macs: int
     macs_unknown: tuple[str, ...]
+    macs_note: str
     peak_bytes: int | None
     workspace_bytes: int | None
     assumed: Mapping[str, int]
@@ -127,7 +130,8 @@ class Summary:
         if not self.macs_unknown:
             return f"{sure}{at}"
         bound = f"at least {sure}" if self.macs else sure
-        return f"{bound}{at}; unknown for {len(self.macs_unknown)} nodes, the first {self.macs_unknown[0]}"
+        many = f"{len(self.macs_unknown)} nodes, the first" if len(self.macs_unknown) > 1 else "one node,"
+        return f"{bound}{at}; unknown for {many} {self.macs_unknown[0]}: {self.macs_note}"
 
 
 def summary(model: Model, sizes: Mapping[str, int] | None = None) -> Summary:
@@ -142,7 +146,8 @@ def summary(model: Model, sizes: Mapping[str, int] | None = None) -> Summary:
     """
     source = model.ir_model
     assumed = dict(batch_of_one(model) if sizes is None else sizes)
-    macs, unknown = total(model, costs(model, assumed))
+    table = costs(model, assumed)
+    macs, unknown = total(model, table)
     memory = memory_use(model, assumed)
     ops = Counter(".".join(filter(None, (node.domain, node.op_type))) for node in model.nodes.values())
     kinds = {node.op_type for node in model.nodes.values()}
@@ -158,6 +163,7 @@ def summary(model: Model, sizes: Mapping[str, int] | None = None) -> Summary:
         weight_bytes=weight_bytes_of(model),
         macs=macs,
         macs_unknown=tuple(unknown),
+        macs_note=table[unknown[0]].note if unknown else "",
         peak_bytes=None if memory.unknown else memory.peak,
         workspace_bytes=suggested_workspace(model, assumed),
         assumed=assumed,

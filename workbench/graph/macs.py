@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["macs_of"]
+__all__ = ["has_rule", "macs_of"]
 
 Shape = tuple[int, ...]
 
@@ -46,14 +46,21 @@ def macs_of(node: ir.Node, shape: Callable[[ir.Value | None], Shape | None]) -> 
     int or None
         ``None`` where the operator or a shape it depends on is unknown.
     """
-    if node.domain in ("", "ai.onnx") and node.op_type in NO_MACS:
-        return 0
-    rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx", "com.microsoft") else None
-    if rule is None:
+    if not has_rule(node):
         return None
+    rule = RULES.get(node.op_type)
+    if rule is None:
+        return 0
     inputs, outputs = ([shape(value) for value in values] for values in (node.inputs, node.outputs))
     # An invalid node may lack inputs; what is not there is unknown.
     return rule(Call(node, inputs + [None] * (MOST_INPUTS - len(inputs)), outputs + [None] * (not outputs)))
+
+
+def has_rule(node: ir.Node) -> bool:
+    """Say whether it is known how to count the multiply-accumulates of an operator, once its shapes are."""
+    if node.domain in ("", "ai.onnx") and node.op_type in NO_MACS:
+        return True
+    return node.domain in ("", "ai.onnx", "com.microsoft") and node.op_type in RULES
 
 
 def _conv(weight: int) -> Rule:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx.shape_inference import InferenceError
 
 from workbench.graph.model import Model, Tensor
+from workbench.graph.states import with_states
 from workbench.graph.weights import is_stripped
 
 if TYPE_CHECKING:
@@ -165,8 +166,9 @@ def infer(model: Model, sizes: Mapping[str, int] | None = None) -> Inferred:
     """Infer shape and dtype of every tensor, subgraphs included.
 
     Runs `onnx.shape_inference` with data propagation. What it refuses (an operator it does not know, a node that
-    contradicts the file) is set aside and the rest inferred without it. Tensors inside local functions stay unknown,
-    for they may differ from call to call.
+    contradicts the file) is set aside and the rest inferred without it. What a loop hands from one iteration to the
+    next keeps its shape where the body is seen to keep it (see `workbench.graph.states`). Tensors inside local
+    functions stay unknown, for they may differ from call to call.
 
     Parameters
     ----------
@@ -179,8 +181,10 @@ def infer(model: Model, sizes: Mapping[str, int] | None = None) -> Inferred:
     if sizes:
         bind(proto, sizes)
     _stand_in(proto, _kinds(proto.graph) if model.flat is None else model.flat.kinds)
-    proto, refusals = _infer(proto)
-    stated: dict[str, onnx.ValueInfoProto | None] = dict(_collect(proto.graph, "", nested=len(model.graphs) > 1))
+    found, refusals = _infer(proto)
+    if model.flat is None:
+        found = with_states(proto, found, _infer_or_none)
+    stated: dict[str, onnx.ValueInfoProto | None] = dict(_collect(found.graph, "", nested=len(model.graphs) > 1))
     stated.update(dict.fromkeys(name for name in _names(model) if name not in stated))
     return Inferred(model, stated, refusals)
 
@@ -271,6 +275,13 @@ def _infer(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
             if culprit is None or len(refusals) > MOST_REFUSED:
                 return proto, refusals
             culprit.domain = NOWHERE
+
+
+def _infer_or_none(proto: onnx.ModelProto) -> onnx.ModelProto | None:
+    try:
+        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except (InferenceError, RuntimeError, ValueError):
+        return None
 
 
 def _first_refused(proto: onnx.ModelProto) -> onnx.NodeProto | None:

@@ -34,8 +34,8 @@ def nodes(model: Model, sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Indexed by address, with the columns op, domain, scope, depth, inputs, outputs (tensor names), shape and dtype
-        (of the first result), parameters, macs, weight_bytes, activation_bytes, attributes. Unknown numbers are
-        ``<NA>``.
+        (of the first result), parameters, macs, macs_inside, macs_note, weight_bytes, activation_bytes, attributes.
+        Unknown numbers are ``<NA>``. See `workbench.graph.cost.Cost` for what is counted of loops and functions.
     """
     import pandas as pd
 
@@ -58,15 +58,18 @@ def nodes(model: Model, sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
                 "dtype": None if first is None else first.dtype,
                 "parameters": cost.parameters,
                 "macs": cost.macs,
+                "macs_inside": cost.inside,
+                "macs_note": cost.note,
                 "weight_bytes": cost.weight_bytes,
                 "activation_bytes": cost.activation_bytes,
                 "attributes": {attribute.name: _plain(attribute) for attribute in node.attributes.values()},
             }
         )
     columns = (
-        "node op domain scope depth inputs outputs shape dtype parameters macs weight_bytes activation_bytes attributes"
+        "node op domain scope depth inputs outputs shape dtype parameters macs macs_inside macs_note weight_bytes "
+        "activation_bytes attributes"
     )
-    numbers = ["depth", "parameters", "macs", "weight_bytes", "activation_bytes"]
+    numbers = ["depth", "parameters", "macs", "macs_inside", "weight_bytes", "activation_bytes"]
     types = dict.fromkeys(numbers, "Int64")
     frame: pd.DataFrame = pd.DataFrame(rows, columns=columns.split()).set_index("node").astype(types)
     return frame

@@ -164,9 +164,9 @@ def modelled_costs(model: Model, sizes: Mapping[str, int] | None = None) -> Node
     table = {node: cost for node, cost in costs(model, sizes).items() if node in model.top_nodes}
     milliseconds = {
         node: {
-            precision: 1e3 * max((cost.macs or 0) / rate, (cost.bytes or 0) * WIDTH[precision] / BANDWIDTH)
+            precision: 1e3 * max((cost.work or 0) / rate, (cost.bytes or 0) * WIDTH[precision] / BANDWIDTH)
             for precision, rate in MACS_A_SECOND.items()
         }
         for node, cost in table.items()
     }
-    return NodeCosts(milliseconds, {node: cost.macs or 0 for node, cost in table.items()})
+    return NodeCosts(milliseconds, {node: cost.work or 0 for node, cost in table.items()})

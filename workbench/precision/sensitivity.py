@@ -147,7 +147,7 @@ def measured_macs(model: Model, samples: Samples) -> dict[str, int | None]:
         There is no sample.
     """
     table = costs(model, axis_lengths(model, samples))
-    return {node: table[node].macs for node in model.top_nodes}
+    return {node: table[node].work for node in model.top_nodes}
 
 
 def downstream_share(part: Cut, macs: Mapping[str, int | None]) -> float:
