@@ -79,6 +79,7 @@ def test_squarify_fills_without_overlap():
             up = min(ay + ah, by + bh) - max(ay, by)
             assert across < 1e-9 or up < 1e-9
     assert squarify([], 0, 0, 1, 1) == []
+    assert len(squarify([2.0**70, 1.0, 1e-300], 0, 0, 1, 1)) == 3
 
 
 def test_precision_share_leaves_free_layers_out(load):

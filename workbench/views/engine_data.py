@@ -276,10 +276,12 @@ def squarify(
     """Fill a rectangle with one rectangle a size, in order, as square as they come.
 
     The squarified treemap of Bruls, Huizing and van Wijk (2000): a row along the shorter side takes sizes as long as
-    its worst aspect ratio improves. Sizes must be positive and are best sorted, largest first.
+    its worst aspect ratio improves. Sizes must be positive and are best sorted, largest first. What is less than a
+    billionth of the whole is drawn as that: no picture shows it, and no float could divide by it.
     """
     boxes: list[tuple[float, float, float, float]] = []
-    rest = list(sizes)
+    least = 1e-9 * sum(sizes)
+    rest = [max(size, least) for size in sizes]
     while rest:
         scale = width * height / sum(rest)
         side = min(width, height)
