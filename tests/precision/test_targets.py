@@ -100,6 +100,19 @@ def test_presets_are_known_by_name_and_leave_out_what_selects_nothing():
         preset("int8-fp16", model)
 
 
+@pytest.mark.parametrize(("target", "precision"), [("rtx", "fp32"), ("tensorrt-10", "int8"), ("tensorrt-8.6", "int8")])
+def test_depthwise_convolutions_stay_floating_where_they_would_become_dense(target, precision):
+    weight = numpy_helper.from_array(np.ones((8, 1, 3, 3), np.float32), "w")
+    conv = helper.make_node("Conv", ["x", "w"], ["y"], "depthwise", kernel_shape=[3, 3], group=8)
+    shapes = [("x", [1, 8, 9, 9]), ("y", [1, 8, 7, 7])]
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes]
+    graph = helper.make_graph([conv], "depthwise", tensors[:1], tensors[1:], [weight])
+    model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    resolution = PRESETS["int8"].resolve(model, target=parse_target(target))
+    assert resolution["depthwise"].precision == precision
+    assert ("dense" in " ".join(resolution["depthwise"].reasons)) == (target == "rtx")
+
+
 @pytest.mark.parametrize(("kernel", "channels", "left_floating"), [(4, 3, True), (4, 16, False), (3, 3, False)])
 def test_presets_leave_patch_embeddings_floating(kernel, channels, left_floating):
     weight = numpy_helper.from_array(np.ones((8, channels, kernel, kernel), np.float32), "w")

@@ -41,6 +41,8 @@ def resolve(
         address: _decide(plan, model, address, node, deciding.get(address), floating.get(address))
         for address, node in model.nodes.items()
     }
+    if target is not None and not target.depthwise:
+        _leave_depthwise(plan, model, decisions, target)
     _let_residuals_agree(model, decisions)
     resolution = Resolution(plan, MappingProxyType(decisions), target, overflow)
     if any(decision.floating != "fp32" for decision in decisions.values()) and _writes_types(target):
@@ -91,6 +93,23 @@ def _decide(
     return Decision(
         address, node.op_type, requested, precision, deciding, () if reason is None else (reason,), base, floating
     )
+
+
+def _leave_depthwise(plan: PrecisionPlan, model: Model, decisions: dict[str, Decision], target: Target) -> None:
+    """Leave depthwise convolutions floating where the target would compute them as dense ones."""
+    for address, decision in decisions.items():
+        rule = None if decision.rule is None else plan.rules[decision.rule]
+        weight_only = rule is not None and rule.weight_only
+        if decision.precision not in QUANTIZED or decision.given or weight_only or not _depthwise(model.nodes[address]):
+            continue
+        reason = f"{target.name} has no 8-bit depthwise convolution and makes it a dense one, many times the size"
+        decisions[address] = replace(decision, precision=decision.floating, reasons=(*decision.reasons, reason))
+
+
+def _depthwise(node: ir.Node) -> bool:
+    weight = node.inputs[1] if node.op_type == "Conv" else None
+    group = node.attributes.get_int("group", 1)
+    return weight is not None and weight.shape is not None and group > 1 and weight.shape[1] == 1
 
 
 def _let_residuals_agree(model: Model, decisions: dict[str, Decision]) -> None:
