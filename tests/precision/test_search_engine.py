@@ -7,15 +7,17 @@ from functools import cache
 
 import numpy as np
 import pytest
+from networks import network
 from searching import ROOT, calibrated, mobilenet, small
 
 from workbench.cli import main
 from workbench.engine.load import load_report
 from workbench.errors import PrecisionError, ReportError
-from workbench.precision.plan import BEST_PRACTICE
+from workbench.precision.plan import BEST_PRACTICE, PrecisionPlan, Rule
 from workbench.precision.search_cost import modelled_costs
 from workbench.precision.search_engine import engine_costs, engine_latencies
 from workbench.precision.sensitivity import candidates_of
+from workbench.precision.targets import parse_target
 from workbench.session import Workbench
 
 RECORDED = ROOT / "tests" / "data" / "engines"
@@ -165,3 +167,19 @@ def test_the_command_line_takes_engines(tmp_path, capsys):
     assert content["costs"][0].startswith("engine mobilenet_v2.fp16")
     assert "blocks.0/project" in content["trials"][content["chosen"]]["in_float"]
     assert np.isfinite(content["trials"][0]["cost_ms"])
+
+
+def test_int8_in_a_part_of_a_transformer_costs_the_rest_its_fp16_in_tensorrt_8():
+    transformer = network(head="attention")
+    costs = modelled_costs(transformer, {"N": 32})
+    products = [node.name for node in transformer.top_nodes.values() if node.op_type == "MatMul"]
+
+    def total(target, *quantized):
+        rules = [
+            Rule(select="*", precision="fp16"),
+            *(Rule(select=f"name:{node}", precision="int8") for node in quantized),
+        ]
+        return costs.total(PrecisionPlan(rules=tuple(rules)).resolve(transformer, target=parse_target(target)))
+
+    assert total("tensorrt-10", products[0]) < total("tensorrt-10")
+    assert total("tensorrt-8.6", products[0]) > total("tensorrt-8.6") > 0
