@@ -25,6 +25,7 @@ from workbench.session.plan import Plan
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
@@ -411,6 +412,32 @@ class Workbench(Calibrating):
         data, used = self.samples_for(samples, preprocessing=preprocessing)
         indices = None if labels is None else load_labels(labels, len(data))
         return compare(self.reference_for(self.tuned), self.tuned, data, labels=indices, batch=batch or used, runs=runs)
+
+    def save_inputs(
+        self,
+        path: str | os.PathLike[str],
+        samples: object = None,
+        *,
+        runs: int = 8,
+        preprocessing: PreprocessingLike = None,
+    ) -> Path:
+        """Write inputs of the tuned model for Polygraphy; see `workbench.handoff.polygraphy.save_inputs`.
+
+        Parameters
+        ----------
+        path
+            The file to write.
+        samples
+            Where they come from; the calibration's samples where left out.
+        runs
+            How many runs at most.
+        preprocessing
+            For a folder of images.
+        """
+        from workbench.handoff.polygraphy import save_inputs
+
+        data, batch = self.samples_for(samples, preprocessing=preprocessing)
+        return save_inputs(data, self.tuned, path, runs=runs, batch=batch)
 
     def samples_for(self, source: object, *, preprocessing: PreprocessingLike = None) -> tuple[Samples, int]:
         """Return samples to evaluate on, the calibration's where `source` is ``None``, and the calibration's batch.
