@@ -172,20 +172,19 @@ class Workbench(Calibrating):
             return result
         return replace(result, check=checked(edit, self.model, result.model, check))
 
-    def prepare(self) -> None:
-        """Bring the model into the form that quantization wants.
+    def prepare(self) -> tuple[EditResult, ...]:
+        """Bring the model into the form that quantization wants; return what was done, each step with its check.
 
         Folds constants, raises the operator set where Q/DQ needs it, folds BatchNormalization away, and states kernel
         shapes that only the weights say.
         """
-        self.edit("fold_constants")
+        results = [self.edit("fold_constants")]
         conversion = needed_opset(self.model, everything(self.model))
         if conversion is not None:
-            self.edit(conversion)
             # A conversion turns attributes into constants.
-            self.edit("fold_constants")
-        self.edit("fold_batch_norm")
-        self.edit("state_kernel_shape")
+            results += [self.edit(conversion), self.edit("fold_constants")]
+        results += [self.edit("fold_batch_norm"), self.edit("state_kernel_shape")]
+        return tuple(result for result in results if result.changed)
 
     def equalize(self, samples: object = None, *, preprocessing: PreprocessingLike = None) -> EditResult:
         """Give the channels of each activation like ranges, and calibrate again; the function stays the same.

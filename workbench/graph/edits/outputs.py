@@ -50,9 +50,13 @@ class MarkOutput(Edit):
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
         for address in addresses:
-            for value in model.top_nodes[address].outputs if address in model.top_nodes else ():
+            node = model.nodes[address]
+            place = place_of(model.ir_model, node.graph)
+            if place.function or (place.holder is not None and place.holder.op_type not in ("Loop", "Scan")):
+                continue  # in a branch it takes a partner, which a person has to name
+            for value in node.outputs:
                 if value.name and not value.is_graph_output():
-                    yield cls(tensor=value.name)
+                    yield cls(tensor=model.index.tensor(value))
 
     def requires(self, model: Model) -> None:
         if self.tensor in {tensor.name for tensor in model.outputs}:
