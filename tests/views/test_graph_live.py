@@ -181,7 +181,7 @@ def test_the_bundle_has_the_widget_and_both_pictures(view) -> None:
 
 def test_the_scripts_fetch_nothing() -> None:
     static = Path(__file__).resolve().parents[2] / "workbench/views/static"
-    for name in ("graph.js", "graph_surgery.js", "graph.css"):
+    for name in ("graph.js", "graph_pane.js", "graph_surgery.js", "graph.css"):
         text = (static / name).read_text()
         assert "http" not in text
         assert "import " not in text

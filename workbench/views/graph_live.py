@@ -23,6 +23,7 @@ __all__ = ["PLAIN", "Column", "LiveGraph"]
 PLAIN = "operators"
 """The column that colours by the operators' families."""
 _STATIC = Path(__file__).with_name("static")
+_SCRIPTS = ("graph_pane", "graph_surgery", "graph")
 _MOST_ROWS = 50
 _FIELDS: dict[str, set[str]] = {
     "toggle": {"id"},
@@ -51,8 +52,8 @@ def _widget_class() -> Any:
     import traitlets
 
     class GraphWidget(anywidget.AnyWidget):
-        # Two files, one module: a notebook loads a widget's script as a single file.
-        _esm = "".join((_STATIC / name).read_text(encoding="utf-8") for name in ("graph_surgery.js", "graph.js"))
+        # Three files, one module: a notebook loads a widget's script as a single file.
+        _esm = "".join((_STATIC / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
         _css = _STATIC / "graph.css"
         scene = traitlets.Dict().tag(sync=True)
         marks = traitlets.Dict().tag(sync=True)

@@ -1,5 +1,5 @@
 // The surgery panel beneath a graph: what applies to the selection, a form for any edit, its preview, and the recipe.
-// It is one module with graph.js, which has `element` and `parseSvg`. All it knows comes from Python with the marks.
+// It is one module with graph_pane.js, which has `element` and `parseSvg`. All it knows comes from Python with the marks.
 
 const button = (text, attributes, action) => element("button", { type: "button", ...attributes, onclick: action }, text);
 
