@@ -16,6 +16,7 @@ import onnx
 import onnx_ir as ir
 
 from workbench.graph.edits.dequantize_constants import is_operand_constant
+from workbench.graph.selectors import nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -296,7 +297,7 @@ def gemm_rank(site: Site) -> Cause | None:
     return Cause(
         "gemm-rank",
         "Gemm on tensors of rank over 2, which ONNX forbids",
-        Fix("Write it as MatMul and Add.", "expand_gemm", {"nodes": (site.address,)}),
+        Fix("Write it as MatMul and Add.", "expand_gemm", {"only": str(nodes(site.address))}),
     )
 
 

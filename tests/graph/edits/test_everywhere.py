@@ -35,6 +35,10 @@ WEIGHTS = {
     "step": np.float32(0.05),
     "whole": RNG.integers(-9, 9, (1, 4, 1, 1)).astype(np.int32),
     "zero": np.uint8(120),
+    "narrow": RNG.normal(size=(4, 1, 1)).astype(np.float16),
+    "square": RNG.normal(size=(5, 5)),
+    "rows": np.array([20, 5]),
+    "shape": np.array(SHAPE),
 }
 
 
@@ -53,9 +57,15 @@ class Case:
     opset: int = 17
     atol: float = 1e-6
     same: bool = True
+    valid: bool = True
 
 
 CASES: dict[str, Case] = {
+    "cast_operands": Case([node("Add", "x narrow", "y")], {"node": "{at}y"}, valid=False),
+    "expand_gemm": Case(
+        [node("Reshape", "x rows", "r"), node("Gemm", "r square", "g"), node("Reshape", "g shape", "y")],
+        {"only": "name:*g"},
+    ),
     "fold_constants": Case([node("Mul", "two half", "k2"), node("Mul", "x k2", "y")]),
     "fold_batch_norm": Case([node("Conv", "x w", "a"), node("BatchNormalization", "a p b b p", "y")]),
     "merge_bias": Case([node("Conv", "x w", "a"), node("Add", "a c", "y")]),
@@ -221,8 +231,9 @@ def test_every_edit_works_inside_or_says_why_not(name, holder, tmp_path):
     assert content(after, at) != content(made, at) or name == "mark_output"
     outputs = [tensor.name for tensor in made.outputs]
     for feeds in both_ways(made):
-        first, second = run(made, feeds, outputs), run(after, feeds, outputs)
-        if case.same:
+        second = run(after, feeds, outputs)
+        if case.same and case.valid:
+            first = run(made, feeds, outputs)
             np.testing.assert_allclose(second[0], first[0], atol=case.atol * np.abs(first[0]).max())
         assert np.isfinite(second[0]).all()
     wide = issubclass(EDITS[name], WideEdit)
@@ -267,6 +278,7 @@ def test_only_keeps_an_edit_to_what_it_names(name, tmp_path):
         arguments["source"] = str(tmp_path / "whole.onnx")
         made = edit_by_name("strip_weights", keep=10)(made).model
     whole = edit_by_name(name, **arguments)(made).model
+    arguments.pop("only", None)  # a case may need one anyway
     there = edit_by_name(name, only=pick("scope", "two"), **arguments)
     assert there.only == "scope:two"
     part = there(made).model

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
+from workbench.graph.edits.inside import tensor_at
 from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused, node_at
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _type(model: Model, address: str, position: int) -> ir.DataType | None:
         return None
     if value.const_value is not None:
         return value.const_value.dtype
-    dtype = model.tensor(model.index.tensor(value)).dtype
+    dtype = tensor_at(model, model.index.tensor(value)).dtype
     return None if dtype is None else ir.DataType[dtype]
 
 

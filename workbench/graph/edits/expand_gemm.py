@@ -7,49 +7,39 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from workbench.errors import EditError
-from workbench.graph.edits.base import Edit
+from workbench.graph.edits.inside import tensor_at
 from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused
-from workbench.graph.model import graphs_of
+from workbench.graph.edits.wide import WideEdit
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from workbench.graph.model import Model
+    from workbench.graph.edits.wide import Area
 
 __all__ = ["ExpandGemm"]
 
 
-class ExpandGemm(Edit):
+class ExpandGemm(WideEdit):
     """Turn Gemm on tensors that are no matrices into MatMul and Add.
 
     ONNX defines Gemm for matrices alone; some exporters write it for more axes all the same, and some runtimes compute
-    it. Only a Gemm is touched whose first input is known to have another rank than 2, or that is named.
-
-    Parameters
-    ----------
-    nodes
-        Addresses of further ones.
+    it. In the whole model only a Gemm is touched whose first input is known to have another rank than 2; where `only`
+    names nodes, every Gemm among them.
     """
 
     do: Literal["expand_gemm"] = "expand_gemm"
     title: ClassVar[str] = "Write Gemm as MatMul and Add"
 
-    nodes: tuple[str, ...] = ()
-
-    def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
-        unknown = sorted(set(self.nodes) - model.nodes.keys())
-        if unknown:
-            raise EditError("there is no such node", where=unknown[0], fix="See wb.graph.nodes().")
+    def sweep(self, area: Area) -> list[str] | None:
         count = 0
-        for prefix, part in graphs_of(graph):
-            for node in list(part):
-                if node.op_type != "Gemm" or not isinstance(part, type(graph.graph)):
-                    continue
-                address = f"{prefix}{node.name}"
-                shape = model.tensor(model.index.tensor(model.nodes[address].inputs[0])).shape  # type: ignore[arg-type]
-                if address in self.nodes or (shape is not None and len(shape) != 2):
-                    _expand(part, node, address)
-                    count += 1
+        for prefix, part, node in area:
+            if node.op_type != "Gemm":
+                continue
+            address, first = f"{prefix}{node.name}", node.inputs[0]
+            known = None if first is None else tensor_at(area.model, f"{prefix}{first.name}").shape
+            if not area.whole or (known is not None and len(known) != 2):
+                _expand(part, node, address)
+                count += 1
         return [f"wrote {count} Gemm as MatMul and Add"] if count else None
 
 
