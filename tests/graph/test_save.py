@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from workbench.errors import ModelError, OutputError
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
+from workbench.graph.model import is_external
 from workbench.graph.save import save_model
 
 
@@ -81,6 +82,17 @@ def test_from_external_data_to_external_data_and_back(made, tmp_path):
     with pytest.raises(ModelError, match=r"the model's own weights lie in it.*Save under another name"):
         edited.save(tmp_path / "a.onnx", external=True)
     assert load_model(tmp_path / "a.onnx").digest == made.digest
+
+
+def test_weights_beside_the_model_are_no_obstacle_to_another_operator_set(made, tmp_path):
+    made.save(tmp_path / "m.onnx", external=True)
+    newer = edit_by_name("convert_opset", version=20)(load_model(tmp_path / "m.onnx")).model
+    assert newer.opset == 20
+    assert sorted(newer.initializers) == ["shape", "v", "w"]
+    assert is_external(newer.initializers["w"])
+    newer.save(tmp_path / "n.onnx", external=True)
+    assert (tmp_path / "n.onnx.data").read_bytes() == (tmp_path / "m.onnx.data").read_bytes()
+    assert_same(made, newer)
 
 
 def test_strip_and_restore_go_through_external_data(made, tmp_path):

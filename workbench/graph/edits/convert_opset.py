@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["ConvertOpset"]
 
 
+SMALL = 1024
+"""Elements up to which a constant may be a shape, axes or bounds, which conversions look at."""
+
+
 class ConvertOpset(Edit):
     """Convert the default operator set to `version`, with ONNX's own version converter.
 
-    The IR version rises with it where the new set needs that.
+    The IR version rises with it where the new set needs that. Large weights are set aside meanwhile, so those in
+    external files are not read.
     """
 
     do: Literal["convert_opset"] = "convert_opset"
@@ -33,12 +38,6 @@ class ConvertOpset(Edit):
         newest = onnx.defs.onnx_opset_version()
         if not 1 <= self.version <= newest:
             raise EditError(f"there is no operator set {self.version}", where=model.name, fix=f"1 to {newest} exist.")
-        if any(is_external(value) for value in model.initializers.values()):
-            raise EditError(
-                "ONNX's version converter needs the weights inside the file",
-                where=model.name,
-                fix="Load the model with its weights inside, or export it with the operator set you need.",
-            )
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         if model.opset == self.version:
@@ -54,8 +53,9 @@ class ConvertOpset(Edit):
         return [f"operator set {model.opset} -> {self.version}"]
 
     def _converted(self, graph: ir.Model, model: Model) -> ir.Model:
+        aside = _set_aside(graph.graph)
         try:
-            return ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(graph), self.version))
+            converted = ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(graph), self.version))
         except (RuntimeError, ValueError, IndexError) as error:
             lines = str(error).strip().splitlines()
             raise EditError(
@@ -63,11 +63,31 @@ class ConvertOpset(Edit):
                 where=model.name,
                 fix=f"Export the model again with operator set {self.version}.",
             ) from error
+        for value in [value for value in converted.graph.inputs if value.name in aside]:
+            converted.graph.inputs.remove(value)
+            value.const_value = aside[str(value.name)]
+            converted.graph.initializers.add(value)
+        return converted
 
     def ensures(self, before: Model, after: Model) -> None:
         kept = {t.name for t in before.inputs} == {t.name for t in after.inputs}
         if not kept or [t.name for t in before.outputs] != [t.name for t in after.outputs]:
             raise EditError("the conversion changed the model's inputs or outputs", where=before.name)
+
+
+def _set_aside(part: ir.Graph) -> dict[str, ir.TensorProtocol]:
+    """Make inputs of a graph's large weights, whose numbers no conversion needs; return what they hold."""
+    aside: dict[str, ir.TensorProtocol] = {}
+    for name, value in list(part.initializers.items()):
+        content = value.const_value
+        if content is None or (content.size <= SMALL and not is_external(value)):
+            continue
+        aside[name] = content
+        part.initializers.pop(name)
+        value.const_value = None
+        value.type, value.shape = ir.TensorType(content.dtype), ir.Shape(content.shape.numpy())
+        part.inputs.append(value)
+    return aside
 
 
 def _take_over(graph: ir.Model, converted: ir.Model) -> None:
