@@ -360,6 +360,47 @@ def test_a_bodys_tensor_comes_out_stacked():
     np.testing.assert_array_equal(z, run(made, feeds)[0])
 
 
+@pytest.mark.parametrize("stated", [{}, {"scan_output_axes": [1], "scan_output_directions": [1]}])
+def test_a_scans_tensor_comes_out_stacked_from_the_front(stated):
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Add", ["s", "part"], ["t"], "t"),
+        helper.make_node("Identity", ["t"], ["s_out"], "s_out"),
+        helper.make_node("Neg", ["t"], ["o"], "o"),
+    ]
+    one = [value(name, TensorProto.FLOAT, [2]) for name in ("s", "part", "s_out", "o")]
+    body = helper.make_graph(nodes, "body", one[:2], one[2:])
+    scan = helper.make_node("Scan", ["start", "x"], ["last", "all"], "scan", body=body, num_scan_inputs=1, **stated)
+    made = model([scan], {"start": [2], "x": [3, 2]}, {"last": [2], "all": [None, None]})
+    after = edit_by_name("mark_output", tensor="scan/body/t")(made).model
+    feeds = random_feeds(made)
+    expected = np.cumsum(feeds["x"], axis=0) + feeds["start"]
+    np.testing.assert_allclose(run(after, feeds)[2], expected, rtol=1e-5)
+
+
+def test_a_tensor_comes_out_of_two_levels():
+    inner = held(CASES["mark_output"], "if").proto.graph.node[1]
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"], "go_on"),
+            helper.make_node("Neg", ["v"], ["n"], "front"),
+            inner,
+        ],
+        "body",
+        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("v", TensorProto.FLOAT, SHAPE)],
+        [value("go_on", TensorProto.BOOL, []), value("z", TensorProto.FLOAT, SHAPE)],
+    )
+    loop = helper.make_node("Loop", ["times", "", "first"], ["y"], "loop", body=body)
+    times = numpy_helper.from_array(np.int64(3), "times")
+    made = model([loop], {"first": SHAPE, "cond": (TensorProto.BOOL, [])}, {"y": SHAPE}, [times])
+    after = edit_by_name("mark_output", tensor="loop/body/hold/then/a")(made).model
+    v = RNG.normal(size=SHAPE).astype(np.float32)
+    out = run(after, {"first": v, "cond": np.array(True)})
+    assert out[1].shape == (3, *SHAPE)
+    np.testing.assert_array_equal(out[1][0], np.maximum(-v, 0))
+
+
 def test_a_branchs_tensor_needs_a_partner():
     made = held(CASES["mark_output"], "if")
     after = edit_by_name("mark_output", tensor="hold/then/a")(made).model
