@@ -50,6 +50,17 @@ def test_weights_are_apart_and_all_else_is_there():
     assert proto == whole
 
 
+def test_a_weight_that_nobody_reads_is_no_obstacle():
+    model = made()
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones((64, 64), np.float32), "idle"))
+    left = from_proto(proto)
+    x = np.ones((1, 64), np.float32)
+    first, second = (Session(one, observing=True).run({"x": x})["y"] for one in (model, left))
+    np.testing.assert_array_equal(first, second)
+
+
 @pytest.mark.parametrize("observing", [False, True])
 def test_a_tensor_that_is_not_there_is_named(observing):
     with pytest.raises(BackendError, match=r"nowhere: there is no such tensor"):

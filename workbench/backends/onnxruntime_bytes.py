@@ -48,7 +48,9 @@ def without_weights(model: Model, outputs: Sequence[str]) -> tuple[bytes, dict[s
             _copy(skeleton.graph, field.name, value)
     for tensor in model.proto.graph.initializer:
         array = content_of(model.initializers[tensor.name]).numpy()
-        if array.nbytes < _SMALL or array.dtype not in _SHARED_TYPES or tensor.name in overridden:
+        # ONNX Runtime drops a weight that nobody reads before it looks for its content.
+        idle = not model.initializers[tensor.name].uses()
+        if idle or array.nbytes < _SMALL or array.dtype not in _SHARED_TYPES or tensor.name in overridden:
             skeleton.graph.initializer.append(tensor)
             continue
         weights[tensor.name] = np.ascontiguousarray(array)

@@ -73,10 +73,11 @@ def _fold(norm: ir.Node, part: ir.Graph) -> bool:
     layer.replace_input_with(2, folded_b)
     # The result keeps the name that the rest of the graph, and whoever reads it, knows.
     ir.convenience.replace_all_uses_with(norm.outputs[0], source, replace_graph_outputs=True)
+    read = (weight, old_bias, *norm.inputs[1:5])
     part.remove(norm, safe=True)
     source.name = name
     source.type, source.shape = norm.outputs[0].type, norm.outputs[0].shape
-    drop_unused(part, (weight, old_bias, *norm.inputs[1:5]))
+    drop_unused(part, read)
     return True
 
 

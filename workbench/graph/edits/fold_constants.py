@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.edits.wide import Area, WideEdit
 from workbench.graph.weights import constant_of, is_stripped
 
@@ -84,12 +85,9 @@ def _fold(area: Area, model: Model) -> int:
             continue
         for output, result in zip(node.outputs, results, strict=True):
             _replace(part, output, result)
-        made = [] if area.whole else [value.producer() for value in node.inputs if value is not None]
+        read = tuple(node.inputs)
         part.remove(node, safe=True)
-        for maker in made:
-            # A Constant outside of the area goes with its only reader.
-            if maker is not None and maker.graph is part and not maker.outputs[0].uses():
-                part.remove(maker, safe=True)
+        drop_unused(part, read)
         folded += 1
     return folded
 
