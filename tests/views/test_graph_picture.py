@@ -13,9 +13,10 @@ from workbench.views.graph_draw import Box
 from workbench.views.graph_ops import Network, Op, network_of
 from workbench.views.graph_overlay import Overlay
 from workbench.views.graph_picture import GraphPicture
-from workbench.views.graph_png import _columns
 from workbench.views.graph_scene import clip, scene, text_width
 from workbench.views.graph_scopes import Shown
+from workbench.views.graph_sheet import HIGHEST, sheet
+from workbench.views.graph_svg import svg
 from workbench.views.graph_tree import flat_tree
 from workbench.views.layout.layered import layered
 from workbench.views.mime import PNG_MAX_HEIGHT, png_size
@@ -147,17 +148,38 @@ def test_a_png_too_high_to_be_read_is_cut_into_columns_between_the_cards() -> No
     tall = GraphPicture(graphs.chain([(f"n{at}", f"Op{at}") for at in range(150)]), shown=Shown())
     tall.scopes.tree = flat_tree(tall.scopes.network)
     drawing = tall.drawing()
-    columns, scale = _columns(drawing, PNG_MAX_HEIGHT)
-    assert scale >= 1
+    columns = sheet(drawing).columns
     assert len(columns) > 1
+    assert max(foot - top for top, foot in columns) <= HIGHEST
     assert [top for top, _ in columns[1:]] == [foot for _, foot in columns[:-1]]
     cards = [mark for group in drawing.groups if group.kind == "card" for mark in group.marks if isinstance(mark, Box)]
     assert not any(card.y < cut < card.y + card.height for card in cards for _, cut in columns[:-1])
     width, height = png_size(tall.png("dark"))
     assert height <= PNG_MAX_HEIGHT
-    assert width >= drawing.width * scale * len(columns)
+    assert width >= drawing.width * len(columns)
     low = GraphPicture(graphs.chain([(f"n{at}", f"Op{at}") for at in range(5)]))
-    assert len(_columns(low.drawing(), PNG_MAX_HEIGHT)[0]) == 1
+    assert len(sheet(low.drawing()).columns) == 1
+
+
+def test_an_svg_too_high_to_be_read_has_the_same_columns() -> None:
+    tall = GraphPicture(graphs.chain([(f"n{at}", f"Op{at}") for at in range(150)]), shown=Shown())
+    tall.scopes.tree = flat_tree(tall.scopes.network)
+    whole = tall.drawing()
+    root = ET.fromstring(tall.svg("light"))  # noqa: S314
+    assert float(root.get("height")) <= HIGHEST < whole.height
+    windows = [part for part in root.iter(f"{SVG}svg") if part is not root]
+    assert len(windows) == len(sheet(whole).columns) > 1
+    for window in windows:
+        assert float(window.get("x")) + float(window.get("width")) <= float(root.get("width")) + 0.1
+        assert float(window.get("y")) + float(window.get("height")) <= float(root.get("height")) + 0.1
+    # Every card is in one column, whole; every wire is where it is seen.
+    cards = [group.get("data-id") for group in root.iter(f"{SVG}g") if group.get("class") == "wb-card"]
+    assert sorted(cards) == sorted(group.data["id"] for group in whole.groups if group.kind == "card")
+    wires = {(g.get("data-tail"), g.get("data-head")) for g in root.iter(f"{SVG}g") if g.get("class") == "wb-wire"}
+    assert wires == {(g.data["tail"], g.data["head"]) for g in whole.groups if g.kind == "wire"}
+    assert "goes on at the top of the next column" in "".join(root.itertext())
+    # A page scrolls; there it is one piece.
+    assert "wb-column" not in svg(whole, inside=True)
 
 
 def test_the_png_shows_the_colours_of_its_theme() -> None:

@@ -10,22 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.views.graph_draw import Box, Curve, Drawing, Shape, Text, Triangle, area, rounded
-from workbench.views.graph_scene import SMALL
+from workbench.views.graph_sheet import WIDEST, sheet
 from workbench.views.mime import PNG_MAX_HEIGHT, PNG_SCALE
 from workbench.views.theme import theme
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from workbench.views.graph_sheet import Sheet
     from workbench.views.layout.route import Point
     from workbench.views.theme import Theme, ThemeName
 
 __all__ = ["png"]
 
-_MAX_WIDTH = 4800
 _STEPS = 12
-_MOST_COLUMNS = 8
-_BETWEEN, _MARK = 24.0, 20.0
 
 
 def png(drawing: Drawing, theme_name: ThemeName = "light", *, max_height: int = PNG_MAX_HEIGHT) -> bytes:
@@ -44,7 +40,8 @@ def png(drawing: Drawing, theme_name: ThemeName = "light", *, max_height: int = 
     """
     from PIL import Image, ImageDraw
 
-    columns, scale = _columns(drawing, max_height)
+    paper = sheet(drawing, max_height)
+    scale = min(PNG_SCALE, max_height / paper.height, WIDEST / paper.width)
     # Pillow's lines and boxes are not smoothed: draw twice as fine and halve it; text is smooth, and drawn at the end.
     fine = 2 * scale
     colours = theme(theme_name)
@@ -60,66 +57,32 @@ def png(drawing: Drawing, theme_name: ThemeName = "light", *, max_height: int = 
     for mark in marks:
         if isinstance(mark, Text):
             _write(pen, mark, scale, colours)
-    if len(columns) > 1:
-        image = _beside(image, columns, scale, colours)
+    if len(paper.columns) > 1:
+        image = _beside(image, paper, scale, colours)
     out = io.BytesIO()
     image.save(out, "png", optimize=False)
     return out.getvalue()
 
 
-def _columns(drawing: Drawing, max_height: int) -> tuple[list[tuple[float, float]], float]:
-    """Return where to cut a drawing that is too high to stay readable, and the scale at which it is drawn then.
-
-    A cut goes through no card. There are no more columns than it takes to draw at one pixel a CSS pixel.
-    """
-    best: tuple[list[tuple[float, float]], float] = ([], 0.0)
-    for count in range(1, _MOST_COLUMNS + 1):
-        cuts = _cuts(drawing, count)
-        columns = list(pairwise([0.0, *cuts, drawing.height]))
-        high = max(foot - top for top, foot in columns) + (2 * _MARK if cuts else 0)
-        wide = drawing.width * len(columns) + _BETWEEN * len(cuts)
-        scale = min(PNG_SCALE, max_height / high, _MAX_WIDTH / wide)
-        if scale > best[1]:
-            best = columns, scale
-        if scale >= 1:
-            break
-    return best
-
-
-def _cuts(drawing: Drawing, count: int) -> list[float]:
-    boxes = [mark for group in drawing.groups if group.kind == "card" for mark in group.marks if isinstance(mark, Box)]
-    taken = sorted((box.y - 4, box.y + box.height + 4) for box in boxes)
-    cuts = []
-    for part in range(1, count):
-        cut = drawing.height * part / count
-        for top, foot in taken:
-            cut = foot if top < cut < foot else cut
-        cuts.append(cut)
-    return sorted({cut for cut in cuts if cut < drawing.height - _MARK})
-
-
-def _beside(image: Any, columns: Sequence[tuple[float, float]], scale: float, colours: Theme) -> Any:
+def _beside(image: Any, paper: Sheet, scale: float, colours: Theme) -> Any:
     """Return an image with its columns beside each other, with words where it goes on."""
     from PIL import Image, ImageDraw
 
-    between, mark = int(_BETWEEN * scale), int(_MARK * scale)
-    high = max(int((foot - top) * scale) for top, foot in columns)
-    width = len(columns) * image.width + (len(columns) - 1) * between
-    sheet = Image.new("RGB", (width, high + 2 * mark), colours.paper)
-    pen = ImageDraw.Draw(sheet)
-    for at, (top, foot) in enumerate(columns):
-        x = at * (image.width + between)
-        sheet.paste(image.crop((0, int(top * scale), image.width, int(foot * scale))), (x, mark))
-        middle = (x + image.width / 2) / scale
-        if at:
-            words = f"{at + 1} of {len(columns)}, goes on from the left"
-            _write(pen, Text(middle, 14, words, SMALL, "muted"), scale, colours)
-            line = round(x - between / 2)
-            pen.line([(line, mark), (line, high + mark)], fill=colours.line, width=max(round(scale), 1))
-        if at + 1 < len(columns):
-            words = "goes on at the top of the next column"
-            _write(pen, Text(middle, foot - top + _MARK + 14, words, SMALL, "muted"), scale, colours)
-    return sheet
+    def pixels(length: float) -> int:
+        return int(length * scale)
+
+    whole = Image.new("RGB", (pixels(paper.width), pixels(paper.height)), colours.paper)
+    pen = ImageDraw.Draw(whole)
+    for at, (top, foot) in enumerate(paper.columns):
+        whole.paste(
+            image.crop((0, pixels(top), image.width, pixels(foot))), (pixels(paper.left(at)), pixels(paper.top))
+        )
+    for rule in paper.rules():
+        ends = [(pixels(rule), pixels(paper.top)), (pixels(rule), pixels(paper.height - paper.top))]
+        pen.line(ends, fill=colours.line, width=max(round(scale), 1))
+    for note in paper.notes():
+        _write(pen, note, scale, colours)
+    return whole
 
 
 class _Shapes:

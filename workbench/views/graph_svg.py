@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from html import escape
 from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING
 
 from workbench.views.graph_draw import Box, Drawing, Group, Mark, Shape, Text, Triangle, rounded
+from workbench.views.graph_sheet import HIGHEST, sheet, within
 from workbench.views.theme import FONT, css_variables, theme
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workbench.views.graph_sheet import Sheet
     from workbench.views.layout.route import Point
     from workbench.views.theme import ThemeName
 
@@ -18,6 +23,9 @@ __all__ = ["svg"]
 
 def svg(drawing: Drawing, theme_name: ThemeName = "auto", *, inside: bool = False) -> str:
     """Return a drawing as an SVG document.
+
+    By itself, one that is higher than `workbench.views.graph_sheet.HIGHEST` is cut into columns; inside a page it is
+    one piece, for the page to scroll.
 
     Parameters
     ----------
@@ -29,7 +37,8 @@ def svg(drawing: Drawing, theme_name: ThemeName = "auto", *, inside: bool = Fals
         Use the CSS variables of the page around it, and no background.
     """
     pen = _Pen(theme_name, inside=inside)
-    width, height = _n(drawing.width), _n(drawing.height)
+    paper = sheet(drawing, inf if inside else HIGHEST)
+    width, height = _n(paper.width), _n(paper.height)
     label = escape(drawing.label or "graph")
     parts = [
         (
@@ -41,8 +50,24 @@ def svg(drawing: Drawing, theme_name: ThemeName = "auto", *, inside: bool = Fals
         if theme_name == "auto":
             parts.append(f"<style>{css_variables('auto', 'svg.wb-graph')}</style>")
         parts.append(f'<rect width="{width}" height="{height}" style="fill:{pen.colour("paper")}"/>')
-    parts += [pen.group(group) for group in drawing.groups]
+    parts += _columns(pen, drawing, paper) if len(paper.columns) > 1 else map(pen.group, drawing.groups)
     return "\n".join([*parts, "</svg>"])
+
+
+def _columns(pen: _Pen, drawing: Drawing, paper: Sheet) -> Iterator[str]:
+    """Yield the columns, each a window onto the whole drawing that holds what is seen in it."""
+    wide = _n(drawing.width)
+    for at, (top, foot) in enumerate(paper.columns):
+        high = _n(foot - top)
+        place = f'x="{_n(paper.left(at))}" y="{_n(paper.top)}" width="{wide}" height="{high}"'
+        yield f'<svg class="wb-column" {place} viewBox="0 {_n(top)} {wide} {high}" overflow="hidden">'
+        yield from (pen.group(group) for group in drawing.groups if within(group, top, foot))
+        yield "</svg>"
+    foot = paper.height - paper.top
+    for x in paper.rules():
+        stroke = f"stroke:{pen.colour('line')}"
+        yield f'<line x1="{_n(x)}" y1="{_n(paper.top)}" x2="{_n(x)}" y2="{_n(foot)}" style="{stroke}"/>'
+    yield from (pen.text(note) for note in paper.notes())
 
 
 class _Pen:
