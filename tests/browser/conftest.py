@@ -102,9 +102,9 @@ def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
 
 
-@pytest.fixture
-def page(tmp_path) -> Iterator[SimpleNamespace]:
-    """A page of a Chromium with a profile of its own, which notes every request that leaves this machine."""
+@pytest.fixture(scope="session")
+def browser() -> Iterator[SimpleNamespace]:
+    """A headless Chromium."""
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
     )
@@ -112,27 +112,83 @@ def page(tmp_path) -> Iterator[SimpleNamespace]:
     if chromium is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(
-            str(tmp_path / "profile"),
-            executable_path=chromium,
-            args=ARGUMENTS,
-            viewport={"width": 1400, "height": 1000},
-        )
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        abroad: list[str] = []
-        errors: list[str] = []
+        started = driver.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield started
+        started.close()
 
-        def note(request) -> None:
-            host = request.url.split("/")[2] if "://" in request.url else ""
-            if host and host.rsplit(":", 1)[0] not in LOCAL:
-                abroad.append(request.url)
 
-        page.on("request", note)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.abroad, page.errors = abroad, errors
-        yield page
-        context.close()
+@pytest.fixture
+def page(lab, browser) -> Iterator[SimpleNamespace]:
+    """A page that shares nothing with those of other tests, and notes every request that leaves this machine."""
+    page = new_page(browser)
+    yield page
+    page.context.close()
+    end_kernels(lab)
+
+
+def new_page(browser) -> SimpleNamespace:
+    """Open a page with a profile of its own; `abroad` are the requests that left this machine, `errors` the page's."""
+    page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
+    page.set_default_timeout(30_000)
+    page.abroad, page.errors = [], []
+
+    def note(request) -> None:
+        host = request.url.split("/")[2] if "://" in request.url else ""
+        if host and host.rsplit(":", 1)[0] not in LOCAL:
+            page.abroad.append(request.url)
+
+    page.on("request", note)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    return page
+
+
+def end_kernels(lab) -> None:
+    """End what the page's notebooks ran; it takes memory, and time to start the next one."""
+    with urllib.request.urlopen(f"{lab.url}/api/sessions") as answer:  # noqa: S310 - our own server
+        sessions = json.load(answer)
+    for session in sessions:
+        request = urllib.request.Request(f"{lab.url}/api/sessions/{session['id']}", method="DELETE")  # noqa: S310
+        urllib.request.urlopen(request).close()  # noqa: S310
+
+
+def ready(page) -> None:
+    """Wait until a notebook is open and its kernel takes cells: the notebook says so before the page is connected."""
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
+    page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=90_000)
+
+
+class Desk:
+    """A notebook in an open page, with a kernel that stays: each cell runs a file, and can be run again."""
+
+    def __init__(self, lab, page, cells: int = 2) -> None:
+        self.lab, self.page = lab, page
+        notebook(lab.folder / "desk.ipynb", *(f"%run -i cell{at}.py" for at in range(cells)))
+        page.goto(f"{lab.url}/lab/tree/desk.ipynb?reset", wait_until="domcontentloaded")
+        ready(page)
+
+    def run(self, code: str, cell: int = 0) -> None:
+        """Run code in a cell, as Ctrl and Enter do; what it showed before is gone."""
+        (self.lab.folder / f"cell{cell}.py").write_text(code)
+        self.page.locator(".jp-Notebook .jp-Cell .cm-content").nth(cell).click()
+        self.page.keyboard.press("Control+Enter")
+
+    def show(self, code: str) -> None:
+        """Run code that shows a graph, and wait for a new one."""
+        (self.lab.folder / "seen.json").unlink(missing_ok=True)
+        self.page.evaluate("document.querySelectorAll('.wb').forEach(node => node.classList.add('wb-old'))")
+        self.page.evaluate("document.body.dataset.jpThemeLight = 'true'")
+        self.run(code)
+        self.page.locator(".wb:not(.wb-old) .wb-canvas svg").first.wait_for(timeout=90_000)
+
+
+@pytest.fixture(scope="module")
+def desk(lab, browser) -> Iterator[Desk]:
+    """One notebook for the tests of a module; each shows its own view in it."""
+    page = new_page(browser)
+    yield Desk(lab, page)
+    page.context.close()
+    end_kernels(lab)
 
 
 def notebook(path: Path, *cells: str) -> None:

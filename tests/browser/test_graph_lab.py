@@ -53,7 +53,7 @@ def note(names):
     seen["recipe"] = view.bench.lines()
     pathlib.Path("seen.json").write_text(json.dumps(seen))
 view.on_select(note)
-view
+display(view)
 """
 
 
@@ -73,27 +73,21 @@ from workbench.views.graph_diff import SideBySide
 wb = open_model("model.onnx")
 before = wb.model
 wb.edit("fold_constants")
-SideBySide(before, wb.model, titles=("as loaded", "constants folded"))
+display(SideBySide(before, wb.model, titles=("as loaded", "constants folded")))
 """
 
 
 @pytest.fixture
-def opened(lab, page):
-    return run(lab, page, SETUP)
+def opened(lab, desk):
+    """The page with a fresh surgery view of a fresh model."""
+    return show(lab, desk, SETUP)
 
 
-def run(lab, page, code):
-    """Open a notebook with one cell and run it."""
-    (lab.folder / "seen.json").unlink(missing_ok=True)
+def show(lab, desk, code):
     small_decoder(lab.folder / "model.onnx")
-    lab_tools.notebook(lab.folder / "graph.ipynb", code)
-    page.goto(f"{lab.url}/lab/tree/graph.ipynb?reset", wait_until="domcontentloaded")
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
-    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
-    page.keyboard.press("Shift+Enter")
-    page.locator(".wb-canvas svg").first.wait_for(timeout=90_000)
-    return page
+    desk.page.errors.clear()
+    desk.show(code)
+    return desk.page
 
 
 def test_click_expand_search_edit_and_python_sees_it(lab, opened, screenshots) -> None:
@@ -194,26 +188,24 @@ def test_the_pointer_resting_on_a_node_tells_its_tensors(opened) -> None:
     page.locator(".wb-tip", has_text="float[1x8]").wait_for()
 
 
-def test_python_moves_the_selection_and_the_saved_cell_keeps_a_picture(lab, opened, screenshots) -> None:
+def test_python_moves_the_selection_and_the_saved_cell_keeps_a_picture(lab, desk, opened, screenshots) -> None:
     page = opened
-    page.locator(".jp-Notebook .jp-Cell .cm-content").last.click()
-    page.keyboard.type(
-        'view.select("op:Tanh & scope:/layers.2"); view.color_by({n: float(len(n)) for n in wb.model.nodes})'
+    desk.run(
+        'view.select("op:Tanh & scope:/layers.2"); view.color_by({n: float(len(n)) for n in wb.model.nodes})', cell=1
     )
-    page.keyboard.press("Shift+Enter")
     assert lab_tools.seen(lab, lambda s: s["selected"])["selected"] == ["/layers.2/mlp/Tanh"]
     page.locator(".wb-card.wb-selected").first.wait_for()
     page.locator(".wb-table td", has_text="/layers.2/mlp/Tanh").wait_for()
     page.locator("div.wb-legend", has_text="value").wait_for()
-    assert page.locator(".wb-bar select").input_value() == "value"
+    assert page.locator(".wb-colours").input_value() == "value"
     page.evaluate("document.body.dataset.jpThemeLight = 'false'")
-    page.wait_for_timeout(200)
+    page.locator(".wb", has=page.locator(".wb-canvas")).evaluate("() => new Promise(requestAnimationFrame)")
     page.locator(".wb").screenshot(path=screenshots / "graph-6-dark.png")
     paper = page.locator(".wb").evaluate("node => getComputedStyle(node).backgroundColor")
     assert paper == "rgb(20, 23, 28)"
     page.keyboard.press("Control+s")
     for _ in range(100):
-        outputs = json.loads((lab.folder / "graph.ipynb").read_text())["cells"][0]["outputs"]
+        outputs = json.loads((lab.folder / "desk.ipynb").read_text())["cells"][0]["outputs"]
         if outputs:
             break
         time.sleep(0.1)
@@ -300,8 +292,106 @@ def test_what_the_checker_refuses_is_said_at_the_node(lab, opened, screenshots) 
     assert page.errors == []
 
 
-def test_two_models_move_and_open_together(lab, page, screenshots) -> None:
-    run(lab, page, COMPARE)
+TABLE = """
+import json, pathlib
+import pandas as pd
+from workbench.session import open_model
+from workbench.views.graph_widget import GraphView
+wb = open_model("model.onnx")
+nodes = [name for name in wb.model.nodes if "Constant" not in name]
+table = pd.DataFrame({"latency": range(1, len(nodes) + 1), "SQNR": 40.0, "kind": "a"}, nodes)
+view = GraphView(wb.model, table)
+view.on_select(lambda names: pathlib.Path("seen.json").write_text(json.dumps({"selected": names})))
+display(view)
+"""
+
+
+def test_a_row_selects_in_the_graph_and_the_graph_in_the_table(lab, desk, screenshots) -> None:
+    page = show(lab, desk, TABLE)
+    page.locator(".wb-search").fill("softmax")
+    page.keyboard.press("Enter")
+    page.locator(".wb-table tbody tr").nth(5).wait_for()
+    page.locator(".wb-table tbody tr", has_text="/layers.4/attn/Softmax").click()
+    lab_tools.seen(lab, lambda s: s["selected"] == ["/layers.4/attn/Softmax"])
+    page.locator('.wb-card.wb-selected[data-id="/layers.4/attn/Softmax"]').wait_for()
+    page.locator('.wb-table tr[aria-selected="true"]', has_text="/layers.4/attn/Softmax").wait_for()
+    assert page.locator(".wb-table tbody tr").count() == 6
+    # With the keyboard, and a second one with Shift.
+    page.locator(".wb-table tbody tr", has_text="/layers.2/attn/Softmax").focus()
+    page.keyboard.press("Shift+Enter")
+    lab_tools.seen(lab, lambda s: s["selected"] == ["/layers.4/attn/Softmax", "/layers.2/attn/Softmax"])
+    page.locator('.wb-table tr[aria-selected="true"]').nth(1).wait_for()
+    assert page.locator(".wb-table tr:focus").get_attribute("data-row") == "/layers.2/attn/Softmax"
+    page.locator(".wb").screenshot(path=screenshots / "graph-8-rows.png")
+    # The other way round: a click in the graph is a new list.
+    page.locator(".wb-search").focus()
+    page.keyboard.press("Escape")
+    card(page, "/layers.4/Add").click()
+    lab_tools.seen(lab, lambda s: s["selected"] == ["/layers.4/Add"])
+    page.locator('.wb-table tr[data-row="/layers.4/Add"][aria-selected="true"]').wait_for()
+    assert page.locator(".wb-table tbody tr").count() == 1
+    assert page.errors == []
+
+
+def test_columns_of_a_table_colour_and_size(lab, desk, screenshots) -> None:
+    page = show(lab, desk, TABLE)
+    names = page.locator(".wb-colours option").evaluate_all("options => options.map(option => option.value)")
+    assert {"operators", "macs", "latency", "SQNR", "kind"} <= set(names)
+    assert "kind" not in page.locator(".wb-sizes option").evaluate_all("options => options.map(o => o.value)")
+    face = page.locator('.wb-card[data-id="layers.5/"] .wb-face')
+    before = float(face.get_attribute("width"))
+    page.locator(".wb-colours").select_option("SQNR")
+    page.locator("div.wb-legend", has_text="SQNR").wait_for()
+    page.locator(".wb-sizes").select_option("latency")
+    page.locator(".wb-caption", has_text="sized by latency").wait_for()
+    assert float(face.get_attribute("width")) > 1.5 * before
+    # A scope of numbers says their sum.
+    page.locator(".wb-colours").select_option("latency")
+    page.locator("div.wb-legend", has_text="latency").wait_for()
+    card(page, "layers.5/").hover()
+    page.locator(".wb-tip", has_text="latency: 150").wait_for()  # 28 + 29 + 30 + 31 + 32
+    page.locator(".wb").screenshot(path=screenshots / "graph-9-sized.png")
+    assert page.errors == []
+
+
+def box_of(page) -> list[float]:
+    return [float(number) for number in page.locator(".wb-canvas > svg").first.get_attribute("viewBox").split()]
+
+
+def test_dragging_the_wheel_and_the_map_move_the_view(lab, desk) -> None:
+    page = show(lab, desk, TABLE)
+    page.locator(".wb-bar button", has_text="+").click(click_count=4, delay=10)
+    place = page.locator(".wb-canvas").bounding_box()
+    x, y = place["x"] + 20, place["y"] + place["height"] / 2
+    before = box_of(page)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y - 40, steps=4)
+    page.mouse.up()
+    scale = before[2] / place["width"]
+    after = box_of(page)
+    assert after[0] == pytest.approx(before[0] - 60 * scale, abs=0.5)
+    assert after[1] == pytest.approx(before[1] + 40 * scale, abs=0.5)
+    # The point under the pointer stays where it is while the wheel zooms.
+    page.mouse.wheel(0, 240)
+    page.wait_for_function(
+        "before => Number(document.querySelector('.wb-canvas > svg').getAttribute('viewBox').split(' ')[2]) > before",
+        arg=after[2],
+    )
+    zoomed = box_of(page)
+    left, top = (x + 60 - place["x"]) / place["width"], (y - 40 - place["y"]) / place["height"]
+    assert zoomed[0] + left * zoomed[2] == pytest.approx(after[0] + left * after[2], abs=1)
+    assert zoomed[1] + top * zoomed[3] == pytest.approx(after[1] + top * after[3], abs=1)
+    # A click on the map's top edge brings the top of the graph into the middle.
+    chart = page.locator(".wb-map").bounding_box()
+    page.mouse.click(chart["x"] + chart["width"] / 2, chart["y"] + 1)
+    moved = box_of(page)
+    assert abs(moved[1] + moved[3] / 2) < 40
+    assert page.errors == []
+
+
+def test_two_models_move_open_and_select_together(lab, desk, screenshots) -> None:
+    page = show(lab, desk, COMPARE)
     left, right = page.locator(".wb-canvas svg").first, page.locator(".wb-canvas svg").last
     assert page.locator(".wb-caption").all_inner_texts()[0].startswith("as loaded")
     page.locator(".wb").focus()
@@ -311,6 +401,9 @@ def test_two_models_move_and_open_together(lab, page, screenshots) -> None:
     page.locator(".wb-bar button", has_text="fit").click()
     page.locator('.wb-card[data-id="layers.4/"]').first.dblclick()
     page.locator('.wb-frame[data-id="layers.4/"]').nth(1).wait_for()
+    page.locator(".wb-bar button", has_text="fit").click()
+    page.locator('.wb-card[data-id="/layers.4/Add"]').nth(1).click()
+    page.locator('.wb-card.wb-selected[data-id="/layers.4/Add"]').nth(1).wait_for()
     page.locator(".wb").screenshot(path=screenshots / "graph-7-side-by-side.png")
     assert page.abroad == []
     assert page.errors == []

@@ -102,17 +102,9 @@ def test_the_notebook_is_run_clicked_at_and_edited(lab, page, screenshots) -> No
     count, total = with_probe(lab_tools.ROOT / "notebooks/01_graph.ipynb", lab.folder / "01_graph.ipynb")
     out = lab.folder / "out/graph"
     page.goto(f"{lab.url}/lab/tree/01_graph.ipynb?reset", wait_until="domcontentloaded")
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
-    # A kernel may say that it is idle before the page can run cells on it: Shift and Enter then only go on.
-    first = page.locator(".jp-Notebook .jp-CodeCell").first
-    for _ in range(20):
-        first.locator(".cm-content").click()
-        page.keyboard.press("Shift+Enter")
-        page.wait_for_timeout(500)
-        if "[ ]" not in first.locator(".jp-InputPrompt").inner_text():
-            break
-    run_cells(page, count - 2, "the probe listens")
+    lab_tools.ready(page)
+    page.locator(".jp-Notebook .jp-Cell").first.click()
+    run_cells(page, count, "the probe listens")
 
     view, surgery = page.locator(".wb").first, page.locator(".wb").nth(2)
     click_a_node(view, out)

@@ -173,6 +173,68 @@ def test_size_by_grows_what_matters(view) -> None:
     assert view.widget().scene["panes"][0]["height"] == plain
 
 
+def test_a_click_on_a_row_selects_its_node_and_the_table_stays(view) -> None:
+    view.handle({"type": "select", "pane": 0, "id": "layers.0…5/", "add": False})
+    listed = view.widget().marks["rows"]
+    assert len(listed) == 50
+    assert "50 of 72" in view.widget().marks["about"]
+    view.handle({"type": "row", "name": SOFTMAX, "add": False})
+    assert view.selected == [SOFTMAX]
+    marks = view.widget().marks
+    assert marks["rows"] == listed
+    assert [row[0] for row, chosen in zip(marks["rows"], marks["chosen"], strict=True) if chosen] == [SOFTMAX]
+    assert marks["reveal"] == {"pane": 0, "id": SOFTMAX}
+    assert f'data-id="{SOFTMAX}"' in view.widget().scene["panes"][0]["svg"]
+    view.handle({"type": "row", "name": "/layers.2/attn/Softmax", "add": True})
+    assert view.selected == [SOFTMAX, "/layers.2/attn/Softmax"]
+    view.handle({"type": "row", "name": SOFTMAX, "add": True})
+    assert view.selected == ["/layers.2/attn/Softmax"]
+    # A click in the graph lists anew.
+    view.handle({"type": "select", "pane": 0, "id": "/head/MatMul", "add": False})
+    assert [row[0] for row in view.widget().marks["rows"]] == ["/head/MatMul"]
+    told = answers(view)
+    view.handle({"type": "row", "name": "nobody", "add": False})
+    assert told[-1]["type"] == "error"
+    assert view.selected == ["/head/MatMul"]
+
+
+def test_what_a_search_finds_is_listed_and_can_be_picked(view) -> None:
+    view.handle({"type": "search", "pattern": "softmax", "next": True})
+    assert [row[1] for row in view.widget().marks["rows"]] == ["Softmax"] * 6
+    assert view.widget().marks["about"] == "6 listed"
+    view.handle({"type": "row", "name": SOFTMAX, "add": False})
+    assert view.selected == [SOFTMAX]
+    assert view.widget().marks["about"] == "6 listed, 1 selected"
+    view.handle({"type": "search", "pattern": "", "next": False})
+    assert [row[0] for row in view.widget().marks["rows"]] == [SOFTMAX]
+
+
+def test_a_table_of_any_figures_colours_and_sizes(view) -> None:
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(
+        {"latency ms": [3.0, 1.0], "sqnr": [20.0, 40.0], "kind": ["a", "b"]}, [SOFTMAX, "/head/MatMul"]
+    )
+    view = GraphView(graphs.decoder(6), table)
+    view.widget()
+    assert set(view.columns) == {"latency ms", "sqnr", "kind"}
+    view.handle({"type": "colour", "column": "sqnr"})
+    assert view.picture.overlay.of([SOFTMAX, "/head/MatMul"]) == 20
+    view.handle({"type": "size", "column": "latency ms"})
+    assert view.picture.size_by.of([SOFTMAX, "/head/MatMul"]) == 4
+    scene = view.widget().scene
+    assert (scene["column"], scene["size"]) == ("sqnr", "latency ms")
+    assert scene["sizes"] == ["equal sizes", "latency ms", "sqnr"]
+    told = answers(view)
+    view.handle({"type": "size", "column": "kind"})
+    assert "words have no size" in told[-1]["text"]
+    view.handle({"type": "size", "column": "equal sizes"})
+    assert view.picture.size_by is None
+    view.size_by(table["latency ms"], gather="max")
+    assert view.picture.size_by.of([SOFTMAX, "/head/MatMul"]) == 3
+    with pytest.raises(WorkbenchError, match="named after a node"):
+        GraphView(graphs.decoder(1), pd.DataFrame({"ms": [1.0]}, ["nobody"]))
+
+
 def test_the_bundle_has_the_widget_and_both_pictures(view) -> None:
     data, _ = view._repr_mimebundle_()
     assert {WIDGET_MIME, "image/png", "image/svg+xml"} <= set(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,12 @@ from workbench.views.theme import DARK, LIGHT
 if TYPE_CHECKING:
     from workbench.views.graph_picture import GraphPicture
 
-__all__ = ["PLAIN", "Column", "LiveGraph"]
+__all__ = ["EQUAL", "PLAIN", "Column", "LiveGraph"]
 
 PLAIN = "operators"
 """The column that colours by the operators' families."""
+EQUAL = "equal sizes"
+"""The column that sizes no node by anything."""
 _STATIC = Path(__file__).with_name("static")
 _SCRIPTS = ("graph_pane", "graph_surgery", "graph")
 _MOST_ROWS = 50
@@ -31,6 +34,8 @@ _FIELDS: dict[str, set[str]] = {
     "search": {"pattern", "next"},
     "focus": {"on", "hops"},
     "colour": {"column"},
+    "size": {"column"},
+    "row": {"name", "add"},
     "details": {"pane", "id"},
     "preview": {"index"},
     "apply": set(),
@@ -81,6 +86,8 @@ class LiveGraph(Drawn):
         self.columns: dict[str, Column] = dict(columns or {})
         self.height = height
         self.found: list[str] = []
+        self.listed: list[str] = []
+        """Names of the nodes in the table: those found, or those selected anywhere but in the table itself."""
         self._pattern = ""
         self._at = -1
         self._widget: Any = None
@@ -91,6 +98,8 @@ class LiveGraph(Drawn):
             "search": lambda request: self.search(str(request["pattern"]), step=bool(request["next"])),
             "focus": lambda request: self.focus(self.selected if request["on"] else [], int(request["hops"]) or 2),
             "colour": lambda request: self.colour(str(request["column"])),
+            "size": lambda request: self.size(str(request["column"])),
+            "row": self._row,
             "details": self._details,
         }
 
@@ -105,6 +114,7 @@ class LiveGraph(Drawn):
             index = pane.scopes.network.index
             here = [name for name in names if name in index or len(self.panes) == 1]
             pane.shown = pane.scopes.select(pane.shown, here)
+        self.listed = self.selected
         self.mark()
         for watcher in self._watchers:
             watcher(self.selected)
@@ -114,12 +124,13 @@ class LiveGraph(Drawn):
         self._watchers.append(watcher)
 
     def search(self, pattern: str, *, step: bool = False) -> list[str]:
-        """Find nodes by a regular expression, mark them, and go to the first; `step` goes on to the next."""
+        """Find nodes by a regular expression, mark and list them, and go to the first; `step` goes on to the next."""
         again = step and pattern == self._pattern and self.found
         if not again:
             hits = [pane.scopes.search(pattern) for pane in self.panes] if pattern else []
             self.found = list(dict.fromkeys(name for names in hits for name in names))
             self._at = -1
+            self.listed = list(self.found) or self.selected
         self._pattern = pattern
         if self.found:
             self._at = (self._at + 1) % len(self.found)
@@ -160,6 +171,21 @@ class LiveGraph(Drawn):
         overlay = None if column == PLAIN else self.column(column)
         for pane in self.panes:
             pane.overlay = overlay
+        self.refresh()
+
+    def size(self, column: str) -> None:
+        """Size the nodes by a column of `columns`, or none of them by `EQUAL`.
+
+        Raises
+        ------
+        WorkbenchError
+            There is no such column, or it holds words.
+        """
+        overlay = None if column == EQUAL else self.column(column)
+        if overlay is not None and overlay.words:
+            raise WorkbenchError("words have no size", where=column, fix="Size by a column of numbers.")
+        for pane in self.panes:
+            pane.size_by = overlay
         self.refresh()
 
     def column(self, name: str) -> Overlay:
@@ -230,11 +256,15 @@ class LiveGraph(Drawn):
             panes.append({"svg": svg(drawing, inside=True), "caption": caption, **size})
         first = self.panes[0]
         column = next((name for name, overlay in self.columns.items() if overlay is first.overlay), PLAIN)
+        sized = next((name for name, overlay in self.columns.items() if overlay is first.size_by), EQUAL)
+        words = {name for name, overlay in self._loaded().items() if overlay.words}
         return {
             "panes": panes,
             "legend": svg(legend(first.paint(first.panel()), 900), inside=True),
             "columns": [PLAIN, *self.columns],
             "column": column,
+            "sizes": [EQUAL, *(name for name in self.columns if name not in words)],
+            "size": sized,
             "focused": bool(first.shown.focus),
             "hops": first.shown.hops,
             "height": self.height,
@@ -243,7 +273,7 @@ class LiveGraph(Drawn):
         }
 
     def mark_state(self, *, reveal: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return what is marked in the drawing, and the rows of the selection."""
+        """Return what is marked in the drawing, and the rows of the table."""
         panes = []
         for pane in self.panes:
             panel = pane.panel()
@@ -251,14 +281,18 @@ class LiveGraph(Drawn):
             selected = sorted(pane.selected_items(panel))
             panes.append({"selected": selected, "found": sorted(pane.selected_items(panel, found))})
         rows = [[name, op.op_type, *values] for name, op, values in self._rows()]
-        total = len(self.selected)
+        chosen, total = set(self.selected), len(self.listed)
+        about = f"{len(chosen)} selected" if chosen or not total else ""
+        if self.listed != self.selected:
+            about = ", ".join(filter(None, [f"{total} listed", about]))
         count = f"{self._at + 1} of {len(self.found)}" if self.found else ("nothing found" if self._pattern else "")
         return {
             "panes": panes,
             "count": count,
             "head": ["name", "type", *self._loaded()],
-            "rows": rows[:_MOST_ROWS],
-            "about": f"{total} selected" + (f", the first {_MOST_ROWS} are" if total > _MOST_ROWS else ""),
+            "rows": rows,
+            "chosen": [name in chosen for name, *_ in rows],
+            "about": about + (f", the first {_MOST_ROWS} of {total} are" if total > _MOST_ROWS else ""),
             "reveal": reveal,
         }
 
@@ -268,7 +302,8 @@ class LiveGraph(Drawn):
 
     def _rows(self) -> list[tuple[str, Any, list[str]]]:
         rows = []
-        for name in self.selected[: _MOST_ROWS + 1]:
+        known = (name for name in self.listed if any(name in pane.scopes.network.index for pane in self.panes))
+        for name in islice(known, _MOST_ROWS):
             network = next(pane.scopes.network for pane in self.panes if name in pane.scopes.network.index)
             values = [overlay.of([name]) for overlay in self._loaded().values()]
             texts = ["" if v is None else v if isinstance(v, str) else f"{v:.6g}" for v in values]
@@ -288,6 +323,16 @@ class LiveGraph(Drawn):
             old = self.selected
             names = [n for n in old if n not in names] if set(names) <= set(old) else [*old, *names]
         self.choose(names)
+
+    def _row(self, request: Request) -> None:
+        """Select what a row of the table names, and go there; the table stays as it is."""
+        name, rows, old = str(request["name"]), self.listed, self.selected
+        names = [name]
+        if request["add"]:
+            names = [other for other in old if other != name] if name in old else [*old, name]
+        self.choose(names)
+        self.listed = rows
+        self.reveal(name)
 
     def _details(self, request: Request) -> None:
         pane = self.panes[int(request["pane"])]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import SelectorError
-from workbench.views.graph_columns import cost_columns, overlay_of
-from workbench.views.graph_live import PLAIN, Column, LiveGraph
+from workbench.errors import SelectorError, WorkbenchError
+from workbench.views.graph_columns import columns_of, cost_columns, overlay_of
+from workbench.views.graph_live import EQUAL, PLAIN, Column, LiveGraph
 from workbench.views.graph_ops import Network, network_of
 from workbench.views.graph_overlay import Gather, Overlay
 from workbench.views.graph_picture import GraphPicture
@@ -28,7 +28,8 @@ class GraphView(LiveGraph):
     """A model's graph, live in a notebook and as a picture everywhere else.
 
     Click selects (with Shift or Ctrl more than one), double click opens and closes a scope, drag pans, the wheel zooms
-    once the graph has been clicked. Keys: arrows walk, Enter opens, + - 0 zoom, / searches, f shows the neighbourhood,
+    once the graph has been clicked. The table beneath lists what is selected or found; a click on a row selects its
+    node and goes there. Keys: arrows walk, Enter opens, + - 0 zoom, / searches, f shows the neighbourhood,
     Esc goes back.
 
     Parameters
@@ -36,7 +37,8 @@ class GraphView(LiveGraph):
     model
         A `Model`, or a `Network` for graphs from elsewhere.
     columns
-        More columns to colour by than the model's costs; see `workbench.views.graph_columns.columns_of`.
+        More columns to colour and size by than the model's costs: a DataFrame whose index is node names (latency, SQNR,
+        whatever was measured), or overlays by name.
     title
         The line above the picture; the model's name where left out.
     height
@@ -46,7 +48,7 @@ class GraphView(LiveGraph):
     def __init__(
         self,
         model: Model | Network,
-        columns: Mapping[str, Column] | None = None,
+        columns: pd.DataFrame | Mapping[str, Column] | None = None,
         *,
         title: str | None = None,
         height: int = 520,
@@ -55,7 +57,8 @@ class GraphView(LiveGraph):
         network = model if isinstance(model, Network) else network_of(model)
         picture = GraphPicture(network, title if title is not None else getattr(model, "name", ""))
         costs = {} if self.model is None else cost_columns(self.model)
-        super().__init__([picture], costs | dict(columns or {}), height=height)
+        more = {} if columns is None else _columns(columns, network)
+        super().__init__([picture], costs | more, height=height)
 
     def __repr__(self) -> str:
         return f"<GraphView {self.picture.title}: {self.picture.about()}>"
@@ -105,17 +108,22 @@ class GraphView(LiveGraph):
         gather
             How a scope shows its nodes; see `Overlay`.
         """
+        self.colour(self._named(column, gather) or PLAIN)
+
+    def size_by(
+        self, column: str | Overlay | pd.Series[Any] | Mapping[str, Value] | None, *, gather: Gather | None = None
+    ) -> None:
+        """Size the nodes by a column of numbers, as `color_by` colours them; None makes them equal."""
+        self.size(self._named(column, gather) or EQUAL)
+
+    def _named(
+        self, column: str | Overlay | pd.Series[Any] | Mapping[str, Value] | None, gather: Gather | None
+    ) -> str | None:
         if column is None or isinstance(column, str):
-            self.colour(column or PLAIN)
-            return
+            return column
         overlay = column if isinstance(column, Overlay) else overlay_of(getattr(column, "name", None), column, gather)
         self.columns[overlay.title] = overlay
-        self.colour(overlay.title)
-
-    def size_by(self, column: str | None) -> None:
-        """Size the nodes by a column of numbers; None makes them equal."""
-        self.picture.size_by = None if column is None else self.column(column)
-        self.refresh()
+        return overlay.title
 
     def expand(self, path: str) -> None:
         """Open a scope."""
@@ -146,3 +154,23 @@ class GraphView(LiveGraph):
     def drawing(self) -> Drawing:
         """Return what is shown now."""
         return self.picture.drawing()
+
+
+def _columns(given: pd.DataFrame | Mapping[str, Column], network: Network) -> dict[str, Column]:
+    """Return a table's columns, or columns as they are.
+
+    Raises
+    ------
+    WorkbenchError
+        None of the table's rows is named after a node.
+    """
+    if not hasattr(given, "iloc"):
+        return dict(given)
+    table: pd.DataFrame = given  # type: ignore[assignment]
+    if len(table) and not any(str(name) in network.index for name in table.index):
+        raise WorkbenchError(
+            "no row of the table is named after a node",
+            where=repr(table.index[0]),
+            fix="Its index has to be node names.",
+        )
+    return columns_of(table)

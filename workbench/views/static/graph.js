@@ -37,9 +37,16 @@ class GraphApp {
     });
     this.count = element("span", { class: "wb-count" });
     this.colour = element("select", {
+      class: "wb-colours",
       title: "Colour by",
       "aria-label": "Colour by",
       onchange: () => this.ask({ type: "colour", column: this.colour.value }),
+    });
+    this.sizes = element("select", {
+      class: "wb-sizes",
+      title: "Size by",
+      "aria-label": "Size by",
+      onchange: () => this.ask({ type: "size", column: this.sizes.value }),
     });
     this.focusButton = button("neighbours", "Show only the selection and what is near it (f)", () => this.focus());
     const bar = element(
@@ -48,6 +55,7 @@ class GraphApp {
       this.search,
       this.count,
       this.colour,
+      this.sizes,
       this.focusButton,
       element("span", { class: "wb-space" }),
       button("−", "Zoom out (-)", () => this.active.zoom(1 / 1.25)),
@@ -94,10 +102,15 @@ class GraphApp {
     this.active ??= this.panes[0];
     this.theme();
     this.root.style.setProperty("--wb-height", `${scene.height}px`);
-    const options = scene.columns.map((name) => element("option", { value: name }, name));
-    this.colour.replaceChildren(...options);
-    this.colour.value = scene.column;
-    this.colour.hidden = scene.columns.length < 2;
+    const choices = [
+      [this.colour, scene.columns, scene.column, "colour"],
+      [this.sizes, scene.sizes, scene.size, "size"],
+    ];
+    for (const [select, names, chosen, what] of choices) {
+      select.replaceChildren(...names.map((name, at) => element("option", { value: name }, at ? `${what}: ${name}` : name)));
+      select.value = chosen;
+      select.hidden = names.length < 2;
+    }
     this.focusButton.textContent = scene.focused ? "whole model" : "neighbours";
     this.legend.replaceChildren(parseSvg(scene.legend));
     this.error.hidden = true;
@@ -130,10 +143,33 @@ class GraphApp {
   table(marks) {
     if (!marks.rows?.length) return [];
     const cells = (row, tag) => row.map((cell) => element(tag, {}, cell));
-    const body = marks.rows.map((row) => element("tr", {}, ...cells(row, "td")));
+    const pick = (name, event) => this.ask({ type: "row", name, add: event.shiftKey || event.ctrlKey || event.metaKey });
+    const body = marks.rows.map((row, at) =>
+      element(
+        "tr",
+        {
+          tabindex: "0",
+          "data-row": row[0],
+          "data-keep": `row ${row[0]}`,
+          "aria-selected": String(marks.chosen[at]),
+          title: "Select this node and go there",
+          onclick: (event) => pick(row[0], event),
+          onkeydown: (event) => {
+            if (event.key !== "Enter" && event.key !== " ") return;
+            event.preventDefault();
+            event.stopPropagation();
+            pick(row[0], event);
+          },
+        },
+        ...cells(row, "td"),
+      ),
+    );
     const table = element("table", {}, element("thead", {}, element("tr", {}, ...cells(marks.head, "th"))), element("tbody", {}, ...body));
     const title = element("div", { class: "wb-heading" }, marks.about);
-    return [element("section", { class: "wb-table", "aria-label": "Selected nodes" }, title, table)];
+    const scrolled = this.side.querySelector(".wb-table")?.scrollTop ?? 0;
+    const section = element("section", { class: "wb-table", "aria-label": "Nodes selected or found" }, title, table);
+    queueMicrotask(() => (section.scrollTop = scrolled)); // a click on a row leaves the list where it was
+    return [section];
   }
 
   facts(marks) {
