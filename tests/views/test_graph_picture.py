@@ -12,6 +12,7 @@ from workbench.graph.load import load_model
 from workbench.views.graph_draw import Box
 from workbench.views.graph_ops import Network, Op, network_of
 from workbench.views.graph_overlay import Overlay
+from workbench.views.graph_panel import build_panel
 from workbench.views.graph_picture import GraphPicture
 from workbench.views.graph_scene import clip, scene, text_width
 from workbench.views.graph_scopes import Shown
@@ -242,3 +243,17 @@ def test_collapsed_views_of_all_real_models_cross_little_more_than_graphviz(shar
             count += 1
     assert count > 100
     assert ours <= 1.5 * theirs
+
+
+@pytest.mark.slow  # dot takes its time
+def test_flat_drawings_of_real_models_cross_little_more_than_graphviz(shared) -> None:
+    for name in ("gtcrn_simple", "silero_vad_16k_op15"):
+        panel = build_panel(flat_tree(network_of(load_model(shared / "models" / name / "model.onnx"))), ())
+        edges = sorted({(link.tail, link.head) for link in panel.links})
+        widths, heights = [120] * len(panel.items), [40] * len(panel.items)
+        drawn = layered(widths, heights, edges)
+        graphviz = drawing.dot(widths, heights, edges)
+        if graphviz is None:
+            pytest.skip("Graphviz is not installed; it is what this test compares with")
+        ours = drawing.crossings([drawing.bend(points) for points in drawn.paths], edges)
+        assert ours <= 1.5 * graphviz, name

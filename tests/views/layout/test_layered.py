@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,35 @@ def test_every_edge_goes_down_and_no_layer_is_empty(graph) -> None:
     layer = assign_layers(n, flow)
     assert all(layer[a] < layer[b] for a, b in flow)
     assert set(layer) == set(range(max(layer) + 1))
+
+
+@settings(deadline=None)
+@given(
+    st.integers(2, 6).flatmap(
+        lambda n: st.tuples(
+            st.just(n),
+            st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=9, unique=True).map(
+                lambda edges: sorted({(min(e), max(e)) for e in edges if e[0] != e[1]})
+            ),
+        )
+    )
+)
+def test_no_layers_have_shorter_edges(graph) -> None:
+    n, edges = graph
+    layer = assign_layers(n, edges)
+    tails, heads = (np.array([edge[end] for edge in edges], dtype=int) for end in (0, 1))
+    every = np.array(list(product(range(n), repeat=n)))
+    lengths = every[:, heads] - every[:, tails]
+    valid = (lengths >= 1).all(axis=1)
+    assert sum(layer[b] - layer[a] for a, b in edges) == lengths[valid].sum(axis=1).min()
+
+
+def test_long_models_have_shortest_layers_too() -> None:
+    # A chain of forty, and a side chain of five that could hang at either end of its long edge.
+    edges = [(at, at + 1) for at in range(39)] + [(40 + at, 41 + at) for at in range(4)] + [(44, 39), (0, 40)]
+    layer = assign_layers(45, edges)
+    assert sum(layer[b] - layer[a] for a, b in edges) == 39 + 39
+    assert assign_layers(0, []) == []
 
 
 def test_a_source_is_drawn_beside_its_consumer() -> None:

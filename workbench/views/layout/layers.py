@@ -7,44 +7,26 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from workbench.views.layout.cycles import adjacency, topological
+from workbench.views.layout.shortest import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = ["Proper", "assign_layers", "insert_dummies"]
 
-_ROUNDS = 12
-
 
 def assign_layers(
     count: int, edges: Sequence[tuple[int, int]], *, first: Iterable[int] = (), last: Iterable[int] = ()
 ) -> list[int]:
-    """Return a layer for every node of an acyclic graph, each edge at least one layer long.
+    """Return a layer for every node of an acyclic graph, each edge at least one layer long and all together shortest.
 
-    Longest path first; then nodes with more edges on one side than on the other move that way as far as they can, until
-    nothing moves: every such move shortens the edges in total (a cheap stand-in for the network simplex of Gansner
-    et al. 1993). Nodes in `first` (with no edge in) and `last` (with none out) get a layer of their own at either end.
+    Nodes in `first` (with no edge in) and `last` (with none out) get a layer of their own at either end.
     """
-    heads = adjacency(count, edges)
     tails = adjacency(count, [(head, tail) for tail, head in edges])
-    order = topological(count, edges)
     layer = [0] * count
-    for node in order:
+    for node in topological(count, edges):
         layer[node] = max((layer[tail] + 1 for tail in tails[node]), default=0)
-    for _ in range(_ROUNDS):
-        moved = False
-        for node in reversed(order):
-            if len(heads[node]) > len(tails[node]):
-                down = min(layer[head] for head in heads[node]) - 1
-                moved |= down != layer[node]
-                layer[node] = down
-        for node in order:
-            if len(tails[node]) > len(heads[node]):
-                up = max(layer[tail] for tail in tails[node]) + 1
-                moved |= up != layer[node]
-                layer[node] = up
-        if not moved:
-            break
+    shorten(count, edges, layer)
     ends, starts = set(last), set(first)
     inner = [layer[node] for node in range(count) if node not in ends and node not in starts]
     top, bottom = (min(inner), max(inner)) if inner else (1, 0)
