@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from models import constant, model, weight
 from onnx import TensorProto, helper
 
+from workbench.cli import main
 from workbench.errors import ModelError
 from workbench.graph import tables
 from workbench.graph.inspect import summary
@@ -52,6 +54,32 @@ def test_table_of_all_shared_models(shared):
         assert len(tables.tensors(loaded)) == len(loaded.tensors)
         assert tables.ops(loaded)["nodes"].sum() == len(loaded.nodes)
         assert list(tables.initializers(loaded, values=True).index) == list(loaded.initializers)
+
+
+def test_the_command_says_something_of_every_model(shared, capsys):
+    files = every_model(shared)
+    assert len(files) == 32 + 67
+    refused = {}
+    for path in files:
+        with pytest.raises(SystemExit) as ended:
+            main(["inspect", str(path)])
+        said = capsys.readouterr()
+        if ended.value.code:
+            refused[path.name] = ended.value.code
+            reason = next(text for end, text in CANNOT_LOAD.items() if path.as_posix().endswith(end))
+            assert said.out == ""
+            assert said.err.startswith(f"error: {path}: {reason}")
+            assert said.err.count("\n") == 1
+            continue
+        lines = said.out.splitlines()
+        assert lines[0].startswith(f"{path.stem}: opset ")
+        assert all(line.startswith("  ") and len(line) > 14 for line in lines[1:])
+        # What is unknown has its reason on the same line.
+        (macs,) = (line for line in lines if line.startswith("  MACs"))
+        assert "unknown" not in macs or re.search(r"unknown for (one node|\d+ nodes, the first).*: \S+", macs)
+        (memory,) = (line for line in lines if line.startswith("  memory"))
+        assert "unknown" not in memory or "the size of tensor" in memory
+    assert refused == {"empty.onnx": 3, "ext_weights.onnx": 3}
 
 
 def test_shapes_of_candy_style_are_known_in_spite_of_its_operators(shared):

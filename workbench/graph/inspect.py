@@ -53,6 +53,8 @@ class Summary:
         a shape is unknown. See `workbench.graph.memory`.
     workspace_bytes
         The workspace limit that builds take where none is given; ``None`` where a shape is unknown.
+    memory_unknown
+        The first tensor whose size is unknown, so that the two above are; empty where there is none.
     assumed
         Lengths assumed for symbolic axes.
     ops
@@ -81,6 +83,7 @@ class Summary:
     macs_note: str
     peak_bytes: int | None
     workspace_bytes: int | None
+    memory_unknown: str
     assumed: Mapping[str, int]
     ops: Mapping[str, int]
     inputs: tuple[Tensor, ...]
@@ -120,7 +123,7 @@ class Summary:
 
     def _memory_line(self) -> str:
         if self.peak_bytes is None or self.workspace_bytes is None:
-            return "unknown"
+            return f"unknown, for the size of tensor {self.memory_unknown} is"
         return f"{_short(self.peak_bytes)}B at the peak; builds get a workspace of {self.workspace_bytes >> 20} MiB"
 
     def _macs_line(self) -> str:
@@ -166,6 +169,7 @@ def summary(model: Model, sizes: Mapping[str, int] | None = None) -> Summary:
         macs_note=table[unknown[0]].note if unknown else "",
         peak_bytes=None if memory.unknown else memory.peak,
         workspace_bytes=suggested_workspace(model, assumed),
+        memory_unknown=memory.unknown[0] if memory.unknown else "",
         assumed=assumed,
         ops=dict(sorted(ops.items(), key=lambda entry: (-entry[1], entry[0]))),
         inputs=model.inputs,
