@@ -28,6 +28,7 @@ table = views.tensor_table(wb, graph)
 def note(*_):
     seen = {"tensors": table.selected, "nodes": graph.selected, "rows": list(table.frame.index)}
     seen["last"] = wb.recipe.steps[-1].model_dump(mode="json")
+    seen |= {"steps": len(wb.recipe.steps), "range": wb.ranges["r1"], "origin": wb.origins["r1"]}
     pathlib.Path("seen.json").write_text(json.dumps(seen))
 table.on_select(note)
 graph.on_select(note)
@@ -38,16 +39,42 @@ display(table, graph, view)
 """
 
 
-def test_rows_nodes_and_a_threshold(lab, page, small_cnn, small_data, screenshots) -> None:
+ZERO = """svg => {
+    const ticks = [...svg.querySelectorAll("text[text-anchor=middle]")];
+    return Number(ticks.find(tick => tick.textContent === "0").getAttribute("x")) / svg.viewBox.baseVal.width;
+}"""
+UNDO = "while wb.recipe.steps[-1].do == 'set_range': wb.undo()\nnote()"
+REDO = "wb.redo()\nnote()"
+AGAIN = "display(views.distribution(wb, 'r1'))"
+
+
+def choose_theme(page, name: str, light: str) -> None:
+    page.locator(".lm-MenuBar-item", has_text="Settings").click()
+    page.locator(".lm-Menu-item", has_text="Theme").first.hover()
+    page.locator(".lm-Menu-item", has_text=name).first.click()
+    page.locator(f"body[data-jp-theme-light={light}]").wait_for(state="attached")
+    page.locator("#jupyterlab-splash").wait_for(state="detached")
+
+
+@pytest.fixture
+def opened(lab, page, small_cnn, small_data):
+    """A page that shows the table, the graph and the distribution of one tensor."""
     (lab.folder / "seen.json").unlink(missing_ok=True)
     shutil.copy(small_cnn, lab.folder / "model.onnx")
     shutil.copy(small_data, lab.folder / "samples.npz")
-    lab_tools.notebook(lab.folder / "calibration.ipynb", SETUP)
+    lab_tools.notebook(lab.folder / "calibration.ipynb", SETUP, UNDO, REDO, AGAIN)
     page.goto(f"{lab.url}/lab/tree/calibration.ipynb?reset", wait_until="domcontentloaded")
     page.locator(".jp-Notebook .jp-Cell .cm-content").first.click(timeout=90_000)
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
     page.keyboard.press("Shift+Enter")
     page.locator(".wb-threshold svg").first.wait_for(timeout=90_000)
+    yield page
+    assert page.errors == []
+    assert page.abroad == []
+
+
+def test_rows_and_nodes_select_each_other(lab, opened, screenshots) -> None:
+    page = opened
     rows = page.locator(".wb-tensors tbody tr")
 
     page.locator('.wb-tensors tr[data-name="r1"]').click()
@@ -68,10 +95,50 @@ def test_rows_nodes_and_a_threshold(lab, page, small_cnn, small_data, screenshot
     page.locator('.wb-tensors tr[data-name="r2"][aria-selected="false"]').wait_for()
     page.screenshot(path=screenshots / "calibration-1-linked.png")
 
+
+def test_a_threshold_is_moved_by_keys_and_dragged_by_the_mouse(lab, opened, screenshots) -> None:
+    page = opened
     page.locator(".wb-threshold .handle").first.focus()
     page.keyboard.press("ArrowLeft")
     last = lab_tools.seen(lab, lambda s: s["last"]["do"] == "set_range")["last"]
     assert last["tensor"] == "r1"
     page.screenshot(path=screenshots / "calibration-2-threshold.png")
-    assert page.errors == []
-    assert page.abroad == []
+
+    # Dragged by the mouse to half its way: one step, written when it is let go.
+    before = lab_tools.seen(lab)
+    svg = page.locator(".wb-threshold > svg").first
+    grip = page.locator(".wb-threshold .handle .grip").last
+    grip.scroll_into_view_if_needed()
+    bounds, picture = grip.bounding_box(), svg.bounding_box()
+    zero = picture["x"] + picture["width"] * svg.evaluate(ZERO)
+    start, y = bounds["x"] + bounds["width"] / 2, bounds["y"] + bounds["height"] / 2
+    target = zero + (start - zero) / 2
+    page.mouse.move(start, y)
+    page.mouse.down()
+    page.mouse.move((start + target) / 2, y, steps=5)
+    page.locator(".wb-threshold .figures", has_text="release to apply").wait_for()
+    assert lab_tools.seen(lab)["steps"] == before["steps"]
+    page.mouse.move(target, y, steps=5)
+    page.mouse.up()
+    after = lab_tools.seen(lab, lambda s: s["steps"] == before["steps"] + 1)
+    assert after["last"] == {"do": "set_range", "tensor": "r1", "amax": after["range"]}
+    assert after["origin"] == "manual"
+    assert after["range"] == pytest.approx(before["range"] / 2, rel=0.02)
+    page.locator(".wb-threshold .figures", has_text="clipped").wait_for()
+    page.screenshot(path=screenshots / "calibration-3-dragged.png")
+
+    # What was dragged is undone and redone like any other step, and the next view shows it.
+    run = page.locator(".jp-Notebook .jp-CodeCell .jp-Editor")
+    run.nth(1).click()
+    page.keyboard.press("Shift+Enter")
+    undone = lab_tools.seen(lab, lambda s: s["last"]["do"] == "calibrate")
+    assert undone["origin"] == "mse"
+    page.keyboard.press("Shift+Enter")
+    assert lab_tools.seen(lab, lambda s: s["last"]["do"] == "set_range")["steps"] == undone["steps"] + 1
+    page.keyboard.press("Shift+Enter")
+    page.locator(".wb-threshold > svg").nth(1).wait_for()
+
+    choose_theme(page, "JupyterLab Dark", "false")
+    page.locator(".wb-threshold").first.scroll_into_view_if_needed()
+    page.screenshot(path=screenshots / "calibration-4-dark.png")
+    choose_theme(page, "JupyterLab Light", "true")
