@@ -143,6 +143,52 @@ def test_infinity_names_tensor_and_sample_and_leaves_what_was_gathered(batch):
     assert gathered["e"].maximum == 1
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_nan_names_tensor_and_sample(batch):
+    m = model(
+        helper.make_node("Sqrt", ["x"], ["e"]),
+        helper.make_node("Relu", ["e"], ["y"]),
+        inputs={"x": (T.FLOAT, ["N", 2])},
+        outputs={"y": (T.FLOAT, ["N", 2])},
+    )
+    x, gathered = np.ones((12, 2), np.float32), Statistics()
+    x[9, 0] = -1
+    with pytest.raises(SamplesError, match=r"tensor '[ey]', sample 9: nan at \[\d, 0\]"):
+        observe(m, ["e", "y"], open_samples({"x": x}, m), batch=batch, into=gathered)
+    assert gathered["e"].samples >= 8
+
+
+def test_models_with_a_loop():
+    body = helper.make_graph(
+        [
+            helper.make_node("Add", ["state", "state"], ["doubled"]),
+            helper.make_node("Identity", ["go"], ["go_on"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", T.INT64, []),
+            helper.make_tensor_value_info("go", T.BOOL, []),
+            helper.make_tensor_value_info("state", T.FLOAT, ["N", 2]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", T.BOOL, []),
+            helper.make_tensor_value_info("doubled", T.FLOAT, ["N", 2]),
+        ],
+    )
+    m = model(
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Loop", ["times", "", "r"], ["looped"], body=body, name="loop"),
+        helper.make_node("Neg", ["looped"], ["y"]),
+        inputs={"x": (T.FLOAT, ["N", 2]), "times": (T.INT64, [])},
+        outputs={"y": (T.FLOAT, ["N", 2])},
+    )
+    samples = [{"x": np.full((1, 2), i - 1, np.float32), "times": np.array(i)} for i in range(4)]
+    s = observe(m, ["r", "looped", "y"], open_samples(samples, m))
+    assert s["r"].maximum == 2
+    assert (s["looped"].maximum, s["y"].minimum) == (16, -16)
+    assert s["looped"].samples == 4
+
+
 class Torn(Samples):
     def __iter__(self):
         yield {"x": np.ones(2, np.float32)}

@@ -99,8 +99,8 @@ def ranges(
         What calibration saw, by tensor.
     method
         How to choose. The default, least mean squared error, is the most dependable of the four: on the models and data
-        of benchmarks/calibration_methods.py, judged on data held out, it is at most 1.8 dB SQNR behind the best of them
-        at the model's outputs; min-max is up to 1.9 dB behind, percentile 2.7 and entropy 9.2.
+        of benchmarks/calibration_methods.py, judged on data held out, it is at most 1.3 dB SQNR behind the best of them
+        at the model's outputs; min-max is up to 1.8 dB behind, percentile 2.7 and entropy 9.2.
     target
         The grid to quantize to.
     percentile
