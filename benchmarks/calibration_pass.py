@@ -213,7 +213,7 @@ def main() -> None:
         runs = [("pass", 16, 1), ("pass", args.images, args.rounds), ("pass, all tensors", args.images, args.rounds)]
         runs += [("pass", args.many, 1)] * bool(args.many)
         peers = [peer for peer in args.peers.split(",") if peer]
-        if importlib.util.find_spec("modelopt") is None:
+        if any(p.startswith("modelopt") for p in peers) and importlib.util.find_spec("modelopt") is None:
             peers = [peer for peer in peers if not peer.startswith("modelopt")]
             print("modelopt is not installed and left out; see the top of this file")
         runs += [(peer, args.peer_images, 1) for peer in peers]

@@ -133,6 +133,7 @@ def test_a_threshold_is_moved_by_keys_and_dragged_by_the_mouse(lab, opened, scre
     page.keyboard.press("Shift+Enter")
     undone = lab_tools.seen(lab, lambda s: s["last"]["do"] == "calibrate")
     assert undone["origin"] == "mse"
+    page.locator(".wb-threshold .figures", has_text=f"threshold {undone['range']:.5g}").wait_for()
     page.keyboard.press("Shift+Enter")
     assert lab_tools.seen(lab, lambda s: s["last"]["do"] == "set_range")["steps"] == undone["steps"] + 1
     page.keyboard.press("Shift+Enter")

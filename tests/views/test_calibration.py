@@ -47,6 +47,9 @@ def test_dragging_writes_the_recipe(wb):
     again = views.distribution(wb, "r1")
     assert (again.chosen.amax, again.chosen.method) == (0.75, "manual")
     assert views.quantized(wb, "r1").chosen == again.chosen
+    wb.undo()
+    for shown in (view, again):
+        assert shown.chart.chosen == in_force(wb)["r1"]
 
 
 def test_a_tensor_that_was_not_observed_is_refused_with_near_names(wb):

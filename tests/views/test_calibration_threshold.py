@@ -56,6 +56,13 @@ def test_pictures_stand_beside_the_widget(view):
     assert {"image/svg+xml", "image/png", WIDGET_MIME} <= set(data)
 
 
-def test_starts_at_the_threshold_in_force(view):
-    assert ThresholdView.of("conv", view.tensor, print, amax=1.5).chosen.amax == 1.5
+def test_shows_the_range_in_force_whatever_changes_it(view):
+    in_force = [at(view.tensor, 1.5)]
+    follows = ThresholdView.of("conv", view.tensor, print, read=lambda: in_force[-1])
+    assert follows.chosen.amax == 1.5
+    in_force.append(at(view.tensor, 1.25))
+    assert follows.chart.chosen.amax == 1.25
+
+
+def test_without_a_range_in_force_it_starts_at_the_least_error(view):
     assert ThresholdView.of("conv", view.tensor, print).chosen.method == "mse"

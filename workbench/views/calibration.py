@@ -58,8 +58,11 @@ def distribution(wb: Workbench, tensor: str, *, target: Target = "int8") -> Thre
         The tensor was not observed.
     """
     seen = _seen(wb)[_known(wb, tensor)]
-    amax, origin = wb.ranges.get(tensor), wb.origins.get(tensor, "manual")
-    return ThresholdView.of(tensor, seen, wb.set_range, amax=amax, method=origin, target=target)
+
+    def read() -> Range:
+        return at(seen, wb.ranges.get(tensor, seen.amax), target=target, method=wb.origins.get(tensor, "minmax"))
+
+    return ThresholdView.of(tensor, seen, wb.set_range, read=read, target=target)
 
 
 def distributions(wb: Workbench, tensors: Sequence[str] | None = None, *, limit: int = 24) -> OverviewChart:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.calibration.methods import Range, Target, at
 from workbench.views.calibration_distribution import STYLES, DistributionChart, distribution_chart
 from workbench.views.mime import Pictured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workbench.calibration.methods import Range, Target
     from workbench.calibration.statistics import TensorStatistics
     from workbench.views.theme import ThemeName
 
@@ -34,12 +34,16 @@ class ThresholdView(Pictured):
         The range in force; it follows what is dragged.
     on_change
         Called with the tensor's name and the new threshold whenever a person sets one.
+    read
+        Returns the range in force, where that may change elsewhere (by an undo): asked before anything is shown, and in
+        IPython after each cell that runs.
     """
 
     name: str
-    tensor: TensorStatistics
+    tensor: TensorStatistics = field(repr=False)
     chosen: Range
-    on_change: Callable[[str, float], object]
+    on_change: Callable[[str, float], object] = field(repr=False)
+    read: Callable[[], Range] | None = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -48,19 +52,17 @@ class ThresholdView(Pictured):
         tensor: TensorStatistics,
         on_change: Callable[[str, float], object],
         *,
-        amax: float | None = None,
-        method: str = "manual",
+        read: Callable[[], Range] | None = None,
         target: Target = "int8",
     ) -> ThresholdView:
-        """Return a view with the threshold in force (and where it comes from), or that of least mean squared error."""
-        chosen = distribution_chart(name, tensor, target=target).chosen
-        if amax is not None:
-            chosen = at(tensor, amax, target=target, method=method)
-        return cls(name, tensor, chosen, on_change)
+        """Return a view of the range in force; of that of least mean squared error where there is none to be read."""
+        chosen = distribution_chart(name, tensor, target=target).chosen if read is None else read()
+        return cls(name, tensor, chosen, on_change, read)
 
     @property
     def chart(self) -> DistributionChart:
         """The picture with the threshold in force."""
+        self.refresh()
         chart = distribution_chart(self.name, self.tensor, target=self.chosen.target)
         return replace(chart, chosen=self.chosen)
 
@@ -85,6 +87,11 @@ class ThresholdView(Pictured):
         chosen = ranges({self.name: self.tensor}, target=self.chosen.target, overrides={self.name: amax})[self.name]
         self.on_change(self.name, chosen.amax)
         self.chosen = chosen
+
+    def refresh(self) -> None:
+        """Take over the range in force."""
+        if self.read is not None:
+            self.chosen = self.read()
 
     def info(self) -> dict[str, Any]:
         """Return the figures of the threshold in force, as the widget shows them."""
@@ -117,8 +124,23 @@ class ThresholdView(Pictured):
                 self.set(float(content["amax"]))
                 widget.info = self.info()
 
+        def follow(*_: object) -> None:
+            self.refresh()
+            widget.info = self.info()
+
         widget.on_msg(received)
+        if self.read is not None:
+            after_each_cell(follow)
         return widget
+
+
+def after_each_cell(function: Callable[..., None]) -> None:
+    """Have a function called after each cell that IPython runs; elsewhere, do nothing."""
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()  # type: ignore[no-untyped-call, unused-ignore]
+    if shell is not None:
+        shell.events.register("post_run_cell", function)
 
 
 @cache

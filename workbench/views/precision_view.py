@@ -239,12 +239,12 @@ class PrecisionView(Pictured):
         WorkbenchError
             Nothing was observed of it.
         """
-        from workbench.views.calibration_threshold import ThresholdView
+        from workbench.views.calibration import distribution
 
         tensor, seen = self.tensor(), self.workbench.statistics
         if tensor is None or seen is None:
             raise WorkbenchError("nothing was observed of what it reads", where=str(self.selected), fix="Calibrate.")
-        return ThresholdView.of(tensor, seen[tensor], self.workbench.set_range, amax=self.workbench.ranges.get(tensor))
+        return distribution(self.workbench, tensor)
 
     # Changing
 
