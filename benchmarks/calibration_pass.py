@@ -87,6 +87,18 @@ def forward(folder: Path, images: int, batch: int) -> Callable[[], np.ndarray]:
     return lambda: wall_and_cpu(lambda: [session.run(None, {"input": x}) for x in batches]) / images
 
 
+def memory_of_a_pass(folder: Path, images: int, batch: int) -> dict[str, object]:
+    """Measure the peak memory of one pass and nothing else."""
+    from workbench.calibration.observe import observe
+    from workbench.graph.load import load_model
+    from workbench.precision.lowering import activation_tensors
+    from workbench.precision.plan import BEST_PRACTICE
+
+    model = load_model(folder / "m.onnx")
+    observe(model, activation_tensors(model, BEST_PRACTICE.resolve(model)), Noise(images), batch=batch)
+    return {"peak MB": peak()}
+
+
 def one_pass(folder: Path, images: int, batch: int, every: bool, rounds: int) -> dict[str, object]:
     from workbench.calibration.methods import METHODS, TARGETS, ranges
     from workbench.calibration.observe import observe
@@ -179,13 +191,16 @@ def modelopt(folder: Path, images: int, method: str) -> dict[str, object]:
 def contestant(name: str, folder: Path, images: int, batch: int, rounds: int) -> None:
     if name in {"pass", "pass, all tensors"}:
         result = one_pass(folder, images, batch, name != "pass", rounds)
+    elif name == "memory":
+        result = memory_of_a_pass(folder, images, batch)
     else:
         plain = forward(folder, 16, 1)
         theirs = onnxruntime_calibrator
         if name.startswith("modelopt "):
             theirs, name = modelopt, name.removeprefix("modelopt ")
         result = {"plain s/image": min(plain()[0] for _ in range(2)), **theirs(folder, images, name)}
-    result.setdefault("ratio", result["s/image"] / result["plain s/image"])
+    if "s/image" in result:
+        result.setdefault("ratio", result["s/image"] / result["plain s/image"])
     print(json.dumps(result, default=float))
 
 
@@ -194,7 +209,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5, help="passes and plain passes, in turns")
-    parser.add_argument("--many", type=int, default=0, help="one more pass over so many images, for its peak memory")
+    parser.add_argument("--many", type=int, default=0, help="peak memory of passes over 16 and so many images")
     parser.add_argument(
         "--peers",
         default="MinMax,Percentile,Entropy,modelopt max,modelopt entropy",
@@ -211,7 +226,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "m.onnx").write_bytes(resnet50().SerializeToString())
         runs = [("pass", 16, 1), ("pass", args.images, args.rounds), ("pass, all tensors", args.images, args.rounds)]
-        runs += [("pass", args.many, 1)] * bool(args.many)
+        runs += [("memory", 16, 1), ("memory", args.many, 1)] * bool(args.many)
         peers = [peer for peer in args.peers.split(",") if peer]
         if any(p.startswith("modelopt") for p in peers) and importlib.util.find_spec("modelopt") is None:
             peers = [peer for peer in peers if not peer.startswith("modelopt")]
