@@ -155,6 +155,19 @@ def test_the_pointer_on_a_node_tells_its_layer(view, summary):
     assert view.picture.said(gone) == {"in no layer": summary.fusion.vanished[gone]}
 
 
+def test_what_was_asked_stands_beside_what_was_made(summary):
+    asked = {"fc": "int8", "l2.0.conv2": "int8", "GlobalAveragePool_173": "fp16"}
+    view = fusion(summarize(summary.report, summary.model, asked), color="requested")
+    light = view.svg("light")
+    assert "int8 asked for, fp16 made" in light
+    assert "as requested" in light
+    assert view.picture.said("fc")["requested"] == "int8"
+    assert view.picture.said("fc")["realized"] == "fp16"
+    view.selected = ["fc"]
+    assert dict(view.facts())["asked of fc"] == "int8, made fp16: wider"
+    assert "requested" not in fusion(summary).columns
+
+
 def test_an_engine_without_a_model_has_no_source_graph():
     report = load_report(RECORDED / "resnet50.fp16.graph.json")
     with pytest.raises(ReportError, match="no source graph"):

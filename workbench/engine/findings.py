@@ -80,6 +80,7 @@ def _small_batch(scene: Scene) -> Iterator[Finding]:
 
 LINTS = (
     Lint(compute.silent_fp32, GPU),
+    Lint(compute.wide_myelin, GPU),
     Lint(compute.wider_than_asked, EVERYWHERE),
     Lint(compute.no_tensor_cores, GPU),
     Lint(compute.alignment, GPU),

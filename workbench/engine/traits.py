@@ -59,6 +59,9 @@ _WORDS = (
 )
 
 
+_CLOSED = "a whole graph compiled by Myelin, and the file does not tell of the kernels in it"
+
+
 class Precision(NamedTuple):
     """A precision and what tells it; `name` is None where nothing does."""
 
@@ -109,10 +112,14 @@ def layer_precision(layer: Layer) -> Precision:
 
     Convolutions and matrix products: the data type of the first input, TF32 where the tactic's name says so; where
     the input's type is not told, that of the operands in the tactic's name, then that of the weights. Other layers: the
-    first input with a known type, else the first output. Nothing is assumed where nothing is told.
+    first input with a known type, else the first output. Nothing is assumed where nothing is told, nor of a whole graph
+    that Myelin compiled into one layer.
     """
     inputs = [tensor.dtype for tensor in layer.inputs]
     tactic = layer.tactic or ""
+    if "ForeignNode[" in layer.name:
+        # Hundreds of nodes in kernels of their own: what comes in says nothing of what they compute in.
+        return Precision(_tactic_precision(tactic), f"tactic {tactic}" if tactic else _CLOSED)
     if kind_of_layer(layer) in {"conv", "matmul"}:
         if inputs and inputs[0] is not None:
             if inputs[0] == "fp32" and "tf32" in tactic.lower():

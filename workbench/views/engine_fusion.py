@@ -11,14 +11,16 @@ from workbench.views.engine_selection import LayerGraph
 from workbench.views.graph_columns import cost_columns
 from workbench.views.graph_hulls import outlines
 from workbench.views.graph_ops import network_of
-from workbench.views.graph_overlay import Key, Paint, paint
+from workbench.views.graph_overlay import Key, Overlay, Paint, paint
 from workbench.views.graph_panel import Item
 from workbench.views.graph_picture import GraphPicture
 from workbench.views.graph_scene import Hull
+from workbench.views.theme import OKABE_ITO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from workbench.engine.precision import Verdict
     from workbench.engine.summary import EngineSummary
     from workbench.graph.model import Model
     from workbench.views.graph_live import Request
@@ -75,6 +77,9 @@ class FusionPicture(GraphPicture):
         told = {"layer" if len(layers) == 1 else "layers": ", ".join(name.removeprefix(_LAYER) for name in layers)}
         times = [report.layer(name.removeprefix(_LAYER)).ms for name in layers]
         known = [ms for ms in times if ms is not None]
+        asked = next((v for v in self.summary.verdicts if v.node == node), None)
+        if asked is not None:
+            told |= {"requested": asked.requested, "realized": asked.realized.precision or asked.status}
         return told | ({"time of the layer": f"{sum(known):.4f} ms"} if known else {})
 
     def groups(self, panel: Panel) -> dict[str, list[Item]]:
@@ -176,6 +181,10 @@ class FusionPicture(GraphPicture):
         return f"{inside[0].label}\n{self._tag(name, inside)}"
 
 
+def _differs(verdict: Verdict) -> str:
+    return f"{verdict.requested} asked for, {verdict.realized.precision or verdict.status} made"
+
+
 class FusionView(LayerGraph):
     """The source graph with its layers outlined, live in a notebook and as a picture everywhere else.
 
@@ -189,7 +198,8 @@ class FusionView(LayerGraph):
     model
         The model it was built from; the summary's where left out.
     color
-        The column that colours: "precision", "latency", "kind", "findings", ...
+        The column that colours: "precision", "latency", "kind", "findings", ... and "requested", which sets nodes
+        against the plan, where the summary knows it.
     profile
         The optimization profile.
     height
@@ -220,6 +230,14 @@ class FusionView(LayerGraph):
         self.model = source
         columns = engine_columns(summary.report, summary.findings, profile, _LAYER)
         over = {name: with_nodes(column, _LAYER, picture.of_node) for name, column in columns.items()}
+        if summary.verdicts:
+            over["requested"] = Overlay(
+                "requested and realized",
+                {v.node: v.status if v.status == "as requested" else _differs(v) for v in summary.verdicts},
+                gather="any",
+                order=[*dict.fromkeys(map(_differs, summary.verdicts)), "as requested"],
+                colours={"as requested": OKABE_ITO["grey"]},
+            )
         self.columns = {**over, **self.columns}
         self.fusion_picture = picture
         self.colour(color)

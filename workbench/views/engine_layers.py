@@ -130,6 +130,10 @@ def layer_facts(summary: EngineSummary, name: str, profile: int = 0) -> list[tup
         facts.append(("stream", str(layer.stream)))
     if group is not None and group.nodes:
         facts.append(("source nodes", f"{' + '.join(group.nodes)} (from {group.how})"))
+    asked = {v.node: v for v in summary.verdicts}
+    for node in (node for node in (group.nodes if group is not None else ()) if node in asked):
+        got = asked[node].realized.precision or asked[node].status
+        facts.append((f"asked of {node}", f"{asked[node].requested}, made {got}: {asked[node].status}"))
     if group is not None and group.absorbed:
         facts.append(("does the work of", ", ".join(group.absorbed)))
     if layer.reformats is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.engine.finding import Scene
     from workbench.engine.report import Layer
 
-__all__ = ["alignment", "float_output", "no_tensor_cores", "silent_fp32", "unfused", "wider_than_asked"]
+__all__ = ["alignment", "float_output", "no_tensor_cores", "silent_fp32", "unfused", "wide_myelin", "wider_than_asked"]
 
 _WORK = ("conv", "matmul", "pool", "softmax", "pointwise", "myelin")
 _REDUCED = {"fp16", "bf16", "int8", "fp8", "int4", "fp4"}
@@ -56,6 +56,31 @@ def silent_fp32(scene: Scene) -> Iterator[Finding]:
             nodes=nodes,
             cost_ms=layer.ms,
             suggestion=Suggestion("precision", nodes, "fp16") if nodes else None,
+        )
+
+
+def wide_myelin(scene: Scene) -> Iterator[Finding]:
+    """Yield whole Myelin graphs that read FP32 beside layers of reduced precision.
+
+    What such a graph computes in is not told. TensorRT 8.6 was seen to leave all in FP32 that has no Q/DQ of its own as
+    soon as one node in the graph has one (a ViT on an H200: 4 bytes a weight), and then the graph reads FP32.
+    """
+    names = {layer_precision(layer).name for layer in scene.kinds(*_WORK)}
+    if not names & _REDUCED:
+        return
+    for layer in scene.report.layers:
+        wide = next((tensor for tensor in layer.inputs if tensor.dtype == "fp32"), None)
+        if "ForeignNode[" not in layer.name or wide is None or not scene.before(layer):
+            continue
+        nodes = scene.nodes(layer)
+        yield Finding(
+            kind="wide-myelin",
+            title="Myelin graph that reads FP32 in an engine of reduced precision",
+            evidence=f"{wide.name} is {wide.format.short}; the file does not tell of its {len(nodes)} nodes one by one",
+            fix="Quantize every matrix product in it or none, and measure both: next to Q/DQ, Myelin may keep FP32",
+            layers=(layer.name,),
+            nodes=nodes,
+            cost_ms=layer.ms,
         )
 
 
