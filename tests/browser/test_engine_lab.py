@@ -157,11 +157,15 @@ def test_two_engines_row_by_row(lab, page, small_cnn, screenshots) -> None:
     row(page, at).click()
     told = lab_tools.seen(lab, lambda s: s.get("group") == at)
     assert told["graphs"] == known["groups"][at]
-    page.locator(f'.wb-card.wb-selected[data-id="{known["groups"][at][0][0]}"]').first.wait_for()
+    # The source graph comes first, its nodes in the color of what they gained; then each engine has a tab.
+    page.locator('.wb-card.wb-selected[data-kind="op"]').first.wait_for()
+    page.locator("div.wb-legend", has_text="speed of engine").wait_for()
     page.screenshot(path=screenshots / "engine-4-compare.png")
-    page.locator(".wb-bar button", has_text="fit").first.click()
+    page.locator(".lm-TabBar-tab", has_text="slow").click()
+    page.locator(f'.wb-card.wb-selected[data-id="{known["groups"][at][0][0]}"]:visible').first.wait_for()
+    page.locator(".wb-bar button:visible", has_text="fit").first.click()
     last = next(n for n, (here, there) in reversed(list(enumerate(known["groups"]))) if here and there and n != at)
-    page.locator(f'.wb-card[data-id="{known["groups"][last][0][0]}"]').first.click()
+    page.locator(f'.wb-card[data-id="{known["groups"][last][0][0]}"]:visible').first.click()
     lab_tools.seen(lab, lambda s: s.get("group") == last)
     assert page.abroad == []
     assert page.errors == []

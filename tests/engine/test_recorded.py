@@ -119,6 +119,18 @@ def test_int8_against_fp16_group_by_group():
     assert "input/QuantizeLinear" in {group.name for group in comparison.groups if not group.layers[0]}
 
 
+def test_what_quantization_joined_is_explained_by_the_two_graphs(sources):
+    plain, quantized = sources("resnet50")
+    comparison = compare_engines([load("resnet50.fp16"), load("resnet50.qdq")], models=[plain.model, quantized])
+    (stem,) = [group for group in comparison.groups if "stem/pool" in group.nodes]
+    assert stem.change[1].startswith(
+        "these 2 layers became one: stem/conv + stem/relu | stem/pool, because a Q/DQ stands between input and "
+        "stem/conv in resnet50.qdq and not in resnet50.fp16"
+    )
+    changed = [group for group in comparison.groups if group.change[1] not in {"", "same layers"}]
+    assert all("because" in group.change[1] for group in changed)
+
+
 def test_a_myelin_engine_is_read_and_said_to_hold_most_nodes():
     report = load("vit_small.fp16")
     assert [layer.myelin for layer in report.layers] == [False, False, True]

@@ -13,6 +13,7 @@ from workbench.engine.summary import summarize
 from workbench.errors import ReportError
 from workbench.graph.load import load_model
 from workbench.views.engine_table import LayerTable
+from workbench.views.engine_view import speed_columns
 from workbench.views.mime import WIDGET_MIME
 from workbench.views.theme import OKABE_ITO
 
@@ -96,6 +97,26 @@ def test_two_engines_share_groups():
     view.selected_group = None
     assert [graph.selected for graph in view.engines] == [[], []]
     assert seen == [place, other, None]
+
+
+def test_the_source_graph_shows_what_is_faster(summary, shared):
+    folder = shared / "engines" / "trt-8.6.0-h200"
+    stem = "resnet50-b32.fp16"
+    fp16 = load_report(folder / f"{stem}.graph.json", profile=folder / f"{stem}.profile.json")
+    view = views.compare(fp16, summary)
+    (column,) = speed_columns(view.comparison).values()
+    (group,) = [group for group in view.comparison.groups if "l2.0.conv2" in group.nodes]
+    assert group.speedup(1) > 1.1
+    assert column.values["l2.0.conv2"] == "faster"
+    # What only one engine has as a layer has no speed.
+    assert column.values["Relu_172_out_DequantizeLinear"] is None
+    assert "speed of resnet50-b32.modelopt_int8_fp16" in view.source.svg("light")
+    view.source.selected = ["l2.0.conv2"]
+    assert view.selected_group == view.comparison.groups.index(group)
+    assert view.engines[1].selected == list(group.layers[1])
+    view.engines[0].selected = ["stem + Relu_3"]
+    assert "stem" in view.source.selected
+    assert len(view.widget().children[1].children) == 3
 
 
 def test_there_is_a_widget_and_always_a_picture(summary):

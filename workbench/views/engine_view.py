@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.engine.compare import compare_engines
 from workbench.views.engine_charts import LatencyBars, PrecisionShare
-from workbench.views.engine_compare import ComparisonBars
+from workbench.views.engine_compare import ComparisonBars, speedup_colour
 from workbench.views.engine_data import latency_bars, precision_share
 from workbench.views.engine_fusion import FusionView
 from workbench.views.engine_graph import EngineGraph
 from workbench.views.engine_table import LayerTable
+from workbench.views.graph_overlay import Overlay
+from workbench.views.graph_widget import GraphView
 from workbench.views.mime import Pictured
+from workbench.views.theme import OKABE_ITO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from workbench.engine.compare import Comparison
     from workbench.engine.finding import Finding
     from workbench.engine.summary import EngineSummary
     from workbench.graph.model import Model
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from workbench.views.figure import Chart
     from workbench.views.theme import ThemeName
 
-__all__ = ["CompareView", "EngineView"]
+__all__ = ["CompareView", "EngineView", "speed_columns"]
 
 
 class _Linked(Pictured):
@@ -40,7 +44,7 @@ class _Linked(Pictured):
         """Return the table's chart as a PNG."""
         return self.table.png(theme)
 
-    def _boxed(self, graphs: Sequence[tuple[str, LayerGraph]]) -> Any:
+    def _boxed(self, graphs: Sequence[tuple[str, GraphView]]) -> Any:
         import ipywidgets
 
         tabs = ipywidgets.Tab([graph.widget() for _, graph in graphs])
@@ -142,6 +146,8 @@ class EngineView(_Linked):
 class CompareView(_Linked):
     """Two or more engines of one model: groups of layers as a table, and each engine's graph; one selection for all.
 
+    Where a model is known, its graph is there too, each node in the color of what its group gained or lost.
+
     Parameters
     ----------
     summaries
@@ -167,6 +173,15 @@ class CompareView(_Linked):
             {layer: str(place) for place, group in enumerate(self.comparison.groups) for layer in group.layers[at]}
             for at in range(len(summaries))
         ]
+        self.source: GraphView | None = None
+        if source is not None:
+            title = f"{source.name}: {self.comparison.names[-1]} against {self.comparison.names[0]}"
+            self.source = GraphView(source, speed_columns(self.comparison), title=title, height=height)
+            self.source.colour(f"speed of {self.comparison.names[-1]}")
+            self.source.on_select(self._from_source)
+        self._group_of_node = {
+            node: str(place) for place, group in enumerate(self.comparison.groups) for node in group.nodes
+        }
         self._watchers: list[Callable[[int | None], object]] = []
         self._box: Any = None
         self.table.on_select(self._follow)
@@ -198,8 +213,14 @@ class CompareView(_Linked):
     def widget(self) -> Any:
         """Return the Jupyter widgets in one box; they are made when they are first asked for."""
         if self._box is None:
-            self._box = self._boxed(list(zip(self.comparison.names, self.engines, strict=True)))
+            graphs: list[tuple[str, GraphView]] = list(zip(self.comparison.names, self.engines, strict=True))
+            self._box = self._boxed([("Source graph", self.source), *graphs] if self.source is not None else graphs)
         return self._box
+
+    def _from_source(self, nodes: list[str]) -> None:
+        place = next((self._group_of_node[node] for node in nodes if node in self._group_of_node), None)
+        if place is not None:
+            self.table.selected = place
 
     def _from_graph(self, at: int, layer: str | None) -> None:
         place = None if layer is None else self._group_of[at].get(layer)
@@ -214,8 +235,32 @@ class CompareView(_Linked):
                 graph.choose(list(layers))
                 if layers:
                     graph.reveal(layers[0])
+        if self.source is not None:
+            nodes = [
+                node for node in (group.nodes if group else ()) if node in self.source.picture.scopes.network.index
+            ]
+            if not set(self.source.selected) & set(nodes):
+                self.source.choose(nodes)
         for watcher in self._watchers:
             watcher(None if row is None else int(row))
+
+
+def speed_columns(comparison: Comparison) -> dict[str, Overlay]:
+    """Return for every engine but the first a column over source nodes: whether their group is faster or slower."""
+    words = {OKABE_ITO["blue"]: "faster", OKABE_ITO["sky"]: "within 3%", OKABE_ITO["vermillion"]: "slower"}
+    columns = {}
+    for at, name in enumerate(comparison.names[1:], start=1):
+        values: dict[str, str | float | None] = {}
+        for group in comparison.groups:
+            first, here = group.ms[0], group.ms[at]
+            # Only what both engines have a layer for can be faster or slower.
+            timed = first is not None and here is not None and group.layers[0] and group.layers[at]
+            word = words[speedup_colour(here or 0.0, first or 0.0)] if timed else None
+            values |= dict.fromkeys(group.nodes, word)
+        colours = {word: colour for colour, word in words.items()}
+        title = f"speed of {name}"
+        columns[title] = Overlay(title, values, order=list(words.values()), colours=colours)
+    return columns
 
 
 def _chart(summary: EngineSummary) -> Chart:
