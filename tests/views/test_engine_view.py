@@ -142,6 +142,12 @@ def test_the_page_and_python_have_one_selection():
     assert view.selected_layer == view.summary.report.layers[4].name
 
 
+def test_no_function_for_notebooks_has_the_name_of_a_module():
+    # Importing such a module would put it in the function's place.
+    modules = {path.stem for path in Path(views.__file__).parent.glob("*.py")}
+    assert not modules & set(views.__all__)
+
+
 def test_a_table_of_another_order():
     report = load_report(RECORDED / "resnet50.qdq.graph.json")
     table = LayerTable.of_layers(report, views.engine(report).table.chart)

@@ -214,7 +214,7 @@ def _convolutions(summary: EngineSummary) -> list[str]:
 def _graphs(summary: EngineSummary) -> list[str]:
     """Draw the engine's graph, and the source graph with its layers outlined where there is a model."""
     from workbench.views.engine_fusion import FusionView
-    from workbench.views.engine_graph import EngineGraph
+    from workbench.views.engine_picture import EngineGraph
     from workbench.views.graph_svg import svg
 
     if not summary.report.layers:

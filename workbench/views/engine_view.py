@@ -10,7 +10,7 @@ from workbench.views.engine_charts import LatencyBars, PrecisionShare
 from workbench.views.engine_compare import ComparisonBars, speedup_colour
 from workbench.views.engine_data import latency_bars, precision_share
 from workbench.views.engine_fusion import FusionView
-from workbench.views.engine_graph import EngineGraph
+from workbench.views.engine_picture import EngineGraph
 from workbench.views.engine_table import LayerTable
 from workbench.views.graph_overlay import Overlay
 from workbench.views.graph_widget import GraphView

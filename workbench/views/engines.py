@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from workbench.graph.model import Model
     from workbench.session import Workbench
     from workbench.views.engine_fusion import FusionView
-    from workbench.views.engine_graph import EngineGraph
+    from workbench.views.engine_picture import EngineGraph
     from workbench.views.engine_view import CompareView, EngineView
 
 __all__ = ["compare", "engine", "engine_graph", "fusion"]
@@ -65,7 +65,7 @@ def fusion(engine: EngineSummary | EngineReport, model: Workbench | Model | None
 
 def engine_graph(engine: EngineSummary | EngineReport, **options: Any) -> EngineGraph:
     """Return an engine's own layers as a graph; `options` as in `EngineGraph`."""
-    from workbench.views.engine_graph import EngineGraph
+    from workbench.views.engine_picture import EngineGraph
 
     return EngineGraph(_summary(engine, None), **options)
 

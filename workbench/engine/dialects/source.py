@@ -70,6 +70,8 @@ def read_text(source: Any) -> tuple[str, Any]:
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise ReportError(f"cannot be read ({error.strerror})", where=path, fix="Check the path") from error
+    except ValueError as error:  # a name that no file can have
+        raise ReportError(f"cannot be read ({error})", where=repr(str(source)), fix="Check the path") from error
     if not text.strip():
         raise ReportError("the file is empty", where=path, fix="Export it again")
     # A log starts "[07/07/2026-06:09:15] [TRT] ..." and so like a JSON list: look for its lines first.
