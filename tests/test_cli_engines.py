@@ -48,6 +48,13 @@ def test_engine_prints_what_it_is_made_of(run):
     assert "Findings (2)" in out
 
 
+def test_engine_writes_its_layers_for_other_viewers(run, tmp_path):
+    code, out, _ = run("engine", GRAPH, "--profile", PROFILE, "--onnx", tmp_path / "engine.onnx")
+    assert code == 0
+    assert f"wrote {tmp_path / 'engine.onnx'}" in out
+    assert len(onnx.load(tmp_path / "engine.onnx").graph.node) == 57
+
+
 def test_engine_prints_json(run):
     code, out, _ = run("engine", GRAPH, "--profile", PROFILE, "--json")
     assert code == 0

@@ -137,6 +137,7 @@ def bench(
 @click.option(
     "--against-model", type=PATH, help="The ONNX model of that engine: says which Q/DQ or Cast moved (with --model)."
 )
+@click.option("--onnx", "as_onnx", type=PATH, help="Write the layers as an ONNX graph, for viewers of ONNX.")
 @click.option("--html", type=PATH, help="Write the report card, one page that loads nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def engine(
@@ -151,6 +152,7 @@ def engine(
     against: Path | None,
     against_profile: Path | None,
     against_model: Path | None,
+    as_onnx: Path | None,
     html: Path | None,
     as_json: bool,
 ) -> None:
@@ -159,10 +161,11 @@ def engine(
     Needs no GPU and no TensorRT.
     """
     from workbench.engine.compare import compare_engines
+    from workbench.engine.export import engine_onnx
     from workbench.engine.load import load_report
     from workbench.engine.summary import run
     from workbench.engine.work import GPU_LIMITS
-    from workbench.files import write_text
+    from workbench.files import write_bytes, write_text
     from workbench.graph.load import load_model
     from workbench.session import open_recipe
 
@@ -197,6 +200,9 @@ def engine(
     if comparison is not None:
         click.echo()
         click.echo(comparison.summary())
+    if as_onnx is not None:
+        data = engine_onnx(summary.report).SerializeToString(deterministic=True)
+        click.echo(f"wrote {write_bytes(as_onnx, data)}", err=as_json)
     if html is not None:
         from workbench.views.engine_card import report_card
 

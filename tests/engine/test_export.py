@@ -1,0 +1,63 @@
+"""The engine as an ONNX file for other viewers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from workbench.engine.export import DOMAIN, engine_onnx
+from workbench.engine.load import load_report
+
+RECORDED = Path(__file__).resolve().parents[1] / "data" / "engines"
+
+
+def load(name):
+    return load_report(RECORDED / f"{name}.graph.json", profile=RECORDED / f"{name}.profile.json")
+
+
+@pytest.mark.parametrize("name", ["resnet50.qdq", "resnet50.fp16", "mobilenet_v2.implicit-int8", "vit_small.fp16"])
+def test_a_recorded_engine_is_a_valid_graph(name):
+    report = load(name)
+    model = engine_onnx(report)
+    onnx.checker.check_model(model)
+    assert [node.name for node in model.graph.node] == [layer.name for layer in report.layers]
+    assert {node.domain for node in model.graph.node} == {DOMAIN}
+    ends = {value.name for value in (*model.graph.input, *model.graph.output)}
+    assert ends == {binding.name for binding in report.bindings}
+
+
+def test_a_layer_keeps_what_is_known_of_it():
+    report = load("resnet50.qdq")
+    model = engine_onnx(report)
+    node, layer = model.graph.node[3], report.layers[3]
+    told = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    assert node.op_type == layer.type
+    assert told["precision"] == b"int8"
+    assert told["milliseconds"] == pytest.approx(layer.ms)
+    assert told["tactic"].decode() == layer.tactic
+    assert told["source_nodes"].decode() == " + ".join(layer.sources)
+    types = {value.name: value.type.tensor_type for value in model.graph.value_info}
+    assert types[layer.outputs[0].name].elem_type == onnx.TensorProto.INT8
+    assert tuple(d.dim_value for d in types[layer.outputs[0].name].shape.dim) == layer.outputs[0].dims
+
+
+def test_what_is_not_told_is_left_out():
+    raw = {"Name": "a", "LayerType": "Brand new", "Inputs": [{"Name": "x"}], "Outputs": [{"Name": "y"}]}
+    twice = {**raw, "Name": "b"}
+    model = engine_onnx(load_report({"Layers": [raw, twice, "bare"], "Bindings": ["x", "y"]}))
+    first, second, bare = model.graph.node
+    assert first.op_type == "Brand_new"
+    assert {attribute.name for attribute in first.attribute} == {"kind", "inputs", "outputs", "weight_bytes"}
+    assert list(second.output) == ["y (2)"]
+    assert (bare.op_type, list(bare.input)) == ("unknown", [])
+    assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UNDEFINED
+
+
+def test_every_real_engine_can_be_written(shared):
+    for path in sorted((shared / "engines").rglob("*.graph.json")):
+        report = load_report(path)
+        model = engine_onnx(report)
+        assert len(model.graph.node) == sum(layer.profile == 0 for layer in report.layers)
+        assert onnx.ModelProto.FromString(model.SerializeToString()) == model
