@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from workbench.errors import PrecisionError
+from workbench.precision.sensitivity_graft import quantized_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["Cut", "cut", "extract"]
+__all__ = ["Cut", "cut", "downstream", "extract"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,71 @@ def extract(changed: Model, part: Cut, dtypes: Mapping[str, np.dtype[np.generic]
         if not value.uses() and not value.is_graph_output():
             graph.initializers.pop(name)
     return changed.replaced(whole)
+
+
+def downstream(model: Model, lowered: Model, part: Cut, dtypes: Mapping[str, np.dtype[np.generic]]) -> Model:
+    """Return the part downstream of a cut as a model of its own, its first node as it is in the lowered model.
+
+    Only that part is copied: a network is cut as often as it has layers.
+
+    Parameters
+    ----------
+    model, lowered
+        The floating-point model, and the same with its candidates quantized; no node is renamed in it.
+    part, dtypes
+        As for `extract`.
+    """
+    if any(_holds_graph(model.top_nodes[name]) for name in part.affected):
+        return extract(quantized_alone(model, lowered, part.node), part, dtypes)
+    types = {name: ir.TensorType(ir.DataType.from_numpy(dtypes[name])) for name in part.boundary}
+    values = {name: ir.Value(name=name, type=types[name]) for name in part.boundary}
+    original = model.ir_model
+    graph = ir.Graph(
+        list(values.values()), [], nodes=[], opset_imports=original.opset_imports, name=original.graph.name
+    )
+    for name, node in model.top_nodes.items():
+        if name in part.affected:
+            _copy(graph, values, lowered.top_nodes[name] if name == part.node else node)
+    ends = {str(value.name): value for value in original.graph.outputs}
+    for name in part.outputs:
+        values[name].type, values[name].shape = ends[name].type, ends[name].shape
+        graph.outputs.append(values[name])
+    functions = list(original.functions.values())
+    return model.replaced(ir.Model(graph, ir_version=original.ir_version or 10, functions=functions))
+
+
+def _copy(graph: ir.Graph, values: dict[str, ir.Value], node: ir.Node) -> None:
+    """Append a copy of a node, after copies of whatever it reads that is not there yet."""
+    inputs = [None if value is None or not value.name else _copied(graph, values, value) for value in node.inputs]
+    copy = ir.Node(
+        node.domain,
+        node.op_type,
+        inputs,
+        attributes=list(node.attributes.values()),
+        overload=node.overload,
+        num_outputs=len(node.outputs),
+        name=node.name,
+    )
+    for made, other in zip(copy.outputs, node.outputs, strict=True):
+        made.name, made.type = other.name, other.type
+        values[str(other.name)] = made
+    graph.append(copy)
+
+
+def _copied(graph: ir.Graph, values: dict[str, ir.Value], value: ir.Value) -> ir.Value:
+    name = str(value.name)
+    if name not in values:
+        producer = value.producer()
+        if producer is not None:
+            _copy(graph, values, producer)
+        else:
+            values[name] = ir.Value(name=name, const_value=value.const_value, type=value.type, shape=value.shape)
+            graph.initializers.add(values[name])
+    return values[name]
+
+
+def _holds_graph(node: ir.Node) -> bool:
+    return any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
 
 
 def _read(node: ir.Node) -> Iterator[ir.Value]:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from workbench.errors import PrecisionError
 from workbench.graph.selectors import nodes
 from workbench.precision.lowering import lower
+from workbench.precision.placement import residual_convolution
 from workbench.precision.plan import PrecisionPlan
 
 if TYPE_CHECKING:
@@ -27,10 +28,14 @@ def all_quantized(model: Model, candidates: Sequence[str], ranges: Mapping[str, 
     PrecisionError
         A node cannot be INT8, or a range is missing.
     """
-    resolution = PrecisionPlan().with_rule(str(nodes(*candidates)), "int8").resolve(model)
     for node in candidates:
-        if node not in resolution.decisions:
+        if node not in model.nodes:
             raise PrecisionError("there is no such node", where=node, fix="See wb.graph.nodes().")
+    # A residual Add is INT8 only with its convolution, which may not be asked about.
+    joined = (residual_convolution(model.nodes[node]) for node in candidates)
+    wanted = dict.fromkeys([*candidates, *(model.index.address[each] for each in joined if each is not None)])
+    resolution = PrecisionPlan().with_rule(str(nodes(*wanted)), "int8").resolve(model)
+    for node in candidates:
         if resolution[node].precision != "int8":
             raise PrecisionError(f"it cannot be INT8: {'; '.join(resolution[node].reasons)}", where=node)
     return lower(model, resolution, ranges).model

@@ -1,10 +1,11 @@
 """Estimate what each node costs for the price of a few forward passes.
 
-Two figures make the estimate. The *local* noise of a node is that of its own result when it alone is quantized, on the
-input it has in floating point: all nodes together take one pass. The *gain* says how much of it arrives at the outputs:
-to first order, noise so small passes the rest of the network as a linear map, so that noise at the output is local
-noise times a gain that hardly depends on the sample. Gains are measured on as few samples as the budget allows; where
-it does not even allow one for every node, those between are interpolated along the graph.
+Where the budget pays for measuring every node on at least one sample, that is done, on as many as it pays for: measured
+against all samples it ranked better than anything cleverer that was tried. Where it does not, two figures make the
+estimate. The *local* noise of a node is that of its own result when it alone is quantized, on the input it has in
+floating point: all nodes together take one pass. The *gain* says how much of it arrives at the outputs: to first order,
+noise so small passes the rest of the network as a linear map, so that noise at the output is local noise times a gain
+that hardly depends on the sample. Gains are measured for some nodes on one sample, and interpolated along the graph.
 """
 
 from __future__ import annotations
@@ -53,13 +54,13 @@ def quick(
     model, candidates, ranges, samples, batch
         As for `workbench.precision.sensitivity.exact`.
     budget
-        Forward passes a sample that may be run, in multiply-accumulates; the local noise takes 1 and the share of the
-        candidates, the rest goes to gains.
+        Forward passes a sample that may be run, in multiply-accumulates.
 
     Returns
     -------
     Sensitivity
-        Without divergences, which do not follow from noise powers.
+        Of as many samples as were measured. Without divergences where it is an estimate by gains, from which they do
+        not follow.
 
     Raises
     ------
@@ -77,16 +78,21 @@ def quick(
         raise PrecisionError(
             "its multiply-accumulates are unknown, so no budget can be kept", where=unknown, fix="Measure it exactly."
         )
-    spent = 1.0 + _own_share(candidates, macs)
-    few, measured = _affordable(candidates, share, spent, budget, len(samples))
+    few = min(len(samples), int(budget * len(samples) / (1.0 + sum(share.values()))))
+    if few:
+        measured = exact(model, candidates, ranges, first_samples(samples, few), batch=batch)
+        spent = measured.forwards * few / len(samples)
+        return Sensitivity(measured.errors, "quick", few, spent, time.perf_counter() - began)
+    once = 1.0 + _own_share(candidates, macs)
+    some = _affordable(candidates, share, (budget - once) * len(samples) - 1.0 - once)
     local = local_noise(model, candidates, ranges, samples, batch=batch)
-    gains = dict.fromkeys(candidates, 1.0)
-    if measured:
-        part = first_samples(samples, few)
-        there = exact(model, measured, ranges, part, batch=batch)
-        here = local_noise(model, measured, ranges, part, batch=batch)
-        gains = _filled(candidates, {node: there[node].noise / here[node] for node in measured if here[node]})
-        spent += (there.forwards + spent) * few / len(samples)
+    gains, spent = dict.fromkeys(candidates, 1.0), once
+    if some:
+        one = first_samples(samples, 1)
+        there = exact(model, some, ranges, one, batch=batch)
+        here = local_noise(model, some, ranges, one, batch=batch)
+        gains = _filled(candidates, {node: there[node].noise / here[node] for node in some if here[node]})
+        spent += (there.forwards + once) / len(samples)
     errors = [
         NodeError(node, model.top_nodes[node].op_type, sqnr_db(1.0, local[node] * gains[node])) for node in candidates
     ]
@@ -136,22 +142,12 @@ def _own_share(candidates: Sequence[str], macs: Mapping[str, int | None]) -> flo
     return sum(macs[node] or 0 for node in candidates) / total
 
 
-def _affordable(
-    candidates: Sequence[str], share: Mapping[str, float], once: float, budget: float, samples: int
-) -> tuple[int, list[str]]:
-    """Return on how many samples the gains of which nodes can be measured."""
-    allowance = (budget - once) * samples
-
-    def price(measured: Sequence[str]) -> float:
-        return 1.0 + once + sum(share[node] for node in measured)
-
-    few = min(samples, int(allowance / price(candidates)))
-    if few:
-        return few, list(candidates)
-    for step in range(2, len(candidates)):
-        if price(candidates[::step]) <= allowance:
-            return 1, list(candidates[::step])
-    return 0, []
+def _affordable(candidates: Sequence[str], share: Mapping[str, float], allowance: float) -> list[str]:
+    """Return the nodes, evenly along the graph, whose gains can be measured for so many forward passes."""
+    for step in range(1, len(candidates)):
+        if sum(share[node] for node in candidates[::step]) <= allowance:
+            return list(candidates[::step])
+    return []
 
 
 def _filled(candidates: Sequence[str], gains: Mapping[str, float]) -> dict[str, float]:

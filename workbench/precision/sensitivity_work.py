@@ -12,9 +12,8 @@ from workbench.backends.compare import real_rows
 from workbench.backends.onnxruntime import Session
 from workbench.calibration.samples import feeds
 from workbench.graph.load import from_proto
-from workbench.precision.sensitivity_cut import extract
+from workbench.precision.sensitivity_cut import downstream
 from workbench.precision.sensitivity_errors import ErrorSum
-from workbench.precision.sensitivity_graft import quantized_alone
 from workbench.precision.sensitivity_result import NodeError
 from workbench.precision.sensitivity_store import ActivationStore
 
@@ -98,8 +97,7 @@ class _Reference:
 
     def error(self, part: Cut) -> NodeError:
         """Run what lies downstream of a node with the node in INT8."""
-        changed = quantized_alone(self._model, self._lowered, part.node)
-        session = Session(extract(changed, part, self._dtypes)) if part.outputs else None
+        session = Session(downstream(self._model, self._lowered, part, self._dtypes)) if part.outputs else None
         total = ErrorSum()
         outcomes: list[Outputs] = []
         for run, (count, size) in enumerate(self._runs):
