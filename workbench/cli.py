@@ -156,7 +156,7 @@ def tune(
     multiple=True,
     help="Times of its layers, one for each --engine, in order.",
 )
-@click.option("--equalize", is_flag=True, help="Equalize channels first, if that helps.")
+@click.option("--equalize", is_flag=True, help="Search again with equalized channels; keep what is cheaper.")
 @click.option("--correct-bias", is_flag=True, help="Correct biases for the plan, if that helps.")
 @click.option("--preset", help="Where to start; INT8 over FP32 where left out. See tune.")
 @click.option("--target", metavar="NAME[@smNN]", help="What it is for; see tune.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
@@ -17,7 +16,7 @@ from workbench.precision.search_goal import Goal
 from workbench.precision.sensitivity import axis_lengths
 from workbench.precision.trtexec import import_trtexec
 from workbench.recipe.document import PlanStep, PrecisionStep, ranges_hash
-from workbench.session.searching import Cost, costs_of, try_equalization
+from workbench.session.searching import Cost, costs_of, with_equalization
 
 if TYPE_CHECKING:
     import os
@@ -198,8 +197,8 @@ class Plan:
         fallback
             What a node gets that cannot be INT8; the floating type of the plan's last rule of one, else FP32.
         equalize
-            Try first whether equalized channels (`Workbench.equalize`) bring everything in INT8 nearer to the goal;
-            where they do, the edit and the new calibration enter the recipe.
+            Search again with equalized channels (`Workbench.equalize`); where the plan found is cheaper, or as cheap
+            and more accurate, the edit and the new calibration enter the recipe.
         correct_bias
             Try corrected biases on the best plan, and on cheaper ones that just fail; where they help, the edit is
             part of the plan's step.
@@ -226,33 +225,39 @@ class Plan:
         size = batch or used
         indices = None if labels is None else load_labels(labels, len(data))
         goal = Goal(metric, at_least=at_least, at_most=at_most, labels=indices)
-        recipe, state = owner.recipe, owner.state
-        try:
-            owner.rewind(*owner.without_plan())
-            rules = self.rules if self.rules.rules else preset("int8", owner.model)
-            owner.raise_opset(rules)
-            notes = (try_equalization(owner, data, goal, rules, size),) if equalize else ()
-            result = search(
-                owner.model,
+
+        def run() -> SearchResult:
+            model, state = owner.model, owner.state
+            return search(
+                model,
                 data,
                 goal,
                 ranges=owner.ranges,
-                costs=costs_of(owner.model, cost, axis_lengths(owner.model, data)),
+                costs=costs_of(model, cost, axis_lengths(model, data)),
                 statistics=owner.statistics,
                 plan=rules,
                 fallback=fallback or _floating(rules),
                 sensitivity=sensitivity,
                 correct_bias=owner.samples_for(None)[0] if correct_bias else None,
-                reference=owner.reference_for(owner.model),
+                reference=owner.reference_for(model),
                 batch=size,
                 most_trials=most_trials,
-                target=owner.state.target,
-                overflow=owner.state.overflow,
+                target=state.target,
+                overflow=state.overflow,
             )
+
+        before, statistics = (owner.recipe, owner.state), owner.statistics
+        try:
+            owner.rewind(*owner.without_plan())
+            rules = self.rules if self.rules.rules else preset("int8", owner.model)
+            owner.raise_opset(rules)
+            result = run()
+            if equalize:
+                result = with_equalization(owner, result, run)
         except BaseException:
-            owner.rewind(recipe, state)
+            owner.rewind(*before)
+            owner.statistics = statistics
             raise
-        result = replace(result, notes=notes)
         self.take(result.chosen)
         gates = [(gate.metric, gate.at_most, gate.at_least) for gate in owner.recipe.gates]
         if isinstance(goal.metric, str) and (goal.metric, goal.at_most, goal.at_least) not in gates:

@@ -1,26 +1,24 @@
-"""What a search in a workbench starts from: costs out of whatever was measured, and equalized channels if they help."""
+"""What a search in a workbench adds: costs out of whatever was measured, and equalized channels where they help."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from workbench.engine.report import EngineReport
-from workbench.precision.lowering import lower
 from workbench.precision.search_cost import measured_costs, modelled_costs
 from workbench.precision.search_engine import engine_costs
-from workbench.precision.search_goal import Evaluator
-from workbench.precision.sensitivity import DEFAULT_MEMORY
 
 if TYPE_CHECKING:
-    from workbench.calibration.samples import Samples
+    from collections.abc import Callable
+
     from workbench.graph.model import Model
-    from workbench.precision.plan import PrecisionPlan
     from workbench.precision.search_cost import NodeCosts
-    from workbench.precision.search_goal import Goal, Measured
+    from workbench.precision.search_result import SearchResult
     from workbench.session.workbench import Workbench
 
-__all__ = ["Cost", "costs_of", "try_equalization"]
+__all__ = ["Cost", "costs_of", "with_equalization"]
 
 Cost: TypeAlias = EngineReport | Sequence[EngineReport] | Mapping[str, Mapping[str, float]] | None
 """What was measured: engines, or milliseconds by node and precision; ``None`` where nothing was."""
@@ -43,28 +41,38 @@ def costs_of(model: Model, cost: Cost, sizes: Mapping[str, int]) -> NodeCosts:
     return measured_costs(model, cost, sizes) if isinstance(cost, Mapping) else engine_costs(model, list(cost), sizes)
 
 
-def try_equalization(wb: Workbench, data: Samples, goal: Goal, plan: PrecisionPlan, batch: int) -> str:
-    """Equalize channels if a plan comes nearer to a goal by it, and say what came out.
+def with_equalization(wb: Workbench, plain: SearchResult, again: Callable[[], SearchResult]) -> SearchResult:
+    """Equalize channels, search again, and go on with what came out cheaper; of equally cheap plans the more accurate.
 
-    The edit and the calibration after it stay in the recipe only where the real evaluation is better with them.
+    The edit may add nodes, which take time too, so that more INT8 is not always the cheaper plan. It and the
+    calibration after it stay in the recipe only where the plan found with them is the better one.
+
+    Parameters
+    ----------
+    wb
+        The workbench, without a plan.
+    plain
+        What the search found without.
+    again
+        Does the same search.
     """
     recipe, state, statistics = wb.recipe, wb.state, wb.statistics
-    before = _measure(wb, data, goal, plan, batch)
     if not wb.equalize().changed:
-        return "equalization: no channels can be equalized here"
-    after = _measure(wb, data, goal, plan, batch)
-    helps = goal.merit(after) > goal.merit(before)
+        return replace(plain, notes=("equalization: no channels can be equalized here",))
+    found = again()
+    helps = _rank(found) < _rank(plain)
     if not helps:
         wb.rewind(recipe, state)
         wb.statistics = statistics
-    return (
-        f"equalization, with the plan as it starts: {goal.name} {before.figure:.4g} -> {after.figure:.4g}, "
-        f"SQNR {before.sqnr_db:.1f} -> {after.sqnr_db:.1f} dB; {'kept' if helps else 'not kept'}"
+    before, after, name = plain.chosen, found.chosen, plain.goal.name
+    note = (
+        f"equalization: {before.cost_ms:.4g} -> {after.cost_ms:.4g} ms, "
+        f"{name} {before.measured.figure:.4g} -> {after.measured.figure:.4g}, "
+        f"MACs in INT8 {before.share:.1%} -> {after.share:.1%}; {'kept' if helps else 'not kept'}"
     )
+    return replace(found if helps else plain, notes=(note,), seconds=plain.seconds + found.seconds)
 
 
-def _measure(wb: Workbench, data: Samples, goal: Goal, plan: PrecisionPlan, batch: int) -> Measured:
-    model, state = wb.model, wb.state
-    resolution = plan.resolve(model, target=state.target, overflow=state.overflow)
-    with Evaluator(wb.reference_for(model), data, goal, batch=batch, memory=DEFAULT_MEMORY) as evaluate:
-        return evaluate(lower(model, resolution, wb.ranges).model)
+def _rank(result: SearchResult) -> tuple[float, ...]:
+    chosen = result.chosen
+    return (chosen.cost_ms, *(-x for x in result.goal.merit(chosen.measured)))
