@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXIT_GATE", "EXIT_INTERNAL", "EXIT_INTERRUPTED", "main"]
 
+PRECISIONS = ("int8", "fp8", "fp16", "bf16", "fp32")
 METHODS = ("minmax", "percentile", "entropy", "mse")
 EXIT_INTERNAL = 1
 EXIT_GATE = 12
@@ -145,9 +146,10 @@ def tune(
 @click.option(
     "--engine",
     "engines",
-    type=click.Path(path_type=Path),
+    metavar="[PRECISION=]FILE",
     multiple=True,
-    help="Inspector JSON of a measured engine: its times are the costs. May come several times.",
+    help="Inspector JSON of a measured engine: its times are the costs. May come several times. "
+    "The precision says what regions of Myelin compute in, which the file does not tell.",
 )
 @click.option(
     "--profile",
@@ -173,7 +175,7 @@ def search(
     preprocess: str | None,
     eval_samples: Path | None,
     exact: bool,
-    engines: tuple[Path, ...],
+    engines: tuple[str, ...],
     profiles: tuple[Path, ...],
     equalize: bool,
     correct_bias: bool,
@@ -198,7 +200,11 @@ def search(
         raise click.UsageError("--max-drop is about top-1, which needs --labels; --min-sqnr works without.")
     if len(engines) != len(profiles):
         raise click.UsageError("A cost needs times: give one --profile for each --engine, in the same order.")
-    reports = [load_report(engine, profile=profile) for engine, profile in zip(engines, profiles, strict=True)]
+    reports = [load_report(_engine(text)[1], profile=times) for text, times in zip(engines, profiles, strict=True)]
+    regions = [_engine(text)[0] for text in engines]
+    if any(regions) and (None in regions or len(set(regions)) < len(regions)):
+        raise click.UsageError("--engine: give every one a precision of its own, or none.")
+    cost = dict(zip(regions, reports, strict=True)) if any(regions) else reports
     result, found = search_to(
         out,
         model,
@@ -211,7 +217,7 @@ def search(
         preprocessing=preprocess,
         evaluation=eval_samples,
         sensitivity="exact" if exact else "quick",
-        cost=reports or None,
+        cost=cost or None,  # type: ignore[arg-type]
         equalize=equalize,
         correct_bias=correct_bias,
         preset=preset,
@@ -313,6 +319,12 @@ def doctor() -> None:
 
 for _verb in (cli_engines.bench, cli_engines.engine, cli_engines.check):
     cli.add_command(_verb)
+
+
+def _engine(text: str) -> tuple[str | None, Path]:
+    """Read a file's name with the engine's precision before it: ``int8=graph.json``."""
+    precision, equals, file = text.partition("=")
+    return (precision, Path(file)) if equals and precision in PRECISIONS else (None, Path(text))
 
 
 def _report(result: TuneResult) -> int:

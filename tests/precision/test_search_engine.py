@@ -62,6 +62,26 @@ def test_a_region_that_myelin_made_one_layer_of_is_shared_out():
     assert sum(spent > 0 for _, spent in found.values()) > 200
 
 
+def test_a_transformer_of_one_layer_is_told_what_it_is():
+    """The quantized region reads FP32: the inspector does not say that it computes in INT8."""
+    vit = Workbench(_benchmark("vit_small")).model
+    engines = {"fp16": report("vit_small.fp16"), "int8": report("vit_small.qdq")}
+    costs = engine_costs(vit, engines)
+    product = "blocks.3/mlp/fc1"
+    products = [node for node, kinds in costs.measured.items() if set(kinds) == {"fp16", "int8"}]
+    assert product.partition("/")[0] in {node.partition("/")[0] for node in products}
+    whole = {kind: sum(costs.of(node, kind) for node in costs.milliseconds) for kind in ("fp16", "int8")}
+    # 1.73 ms and 1.64 ms of region: by bytes and MACs INT8 would take half.
+    roofline = modelled_costs(vit, {"N": 32})
+    modelled = {kind: sum(roofline.of(node, kind) for node in costs.milliseconds) for kind in ("fp16", "int8")}
+    assert 0.9 < whole["int8"] / whole["fp16"] < 1.0
+    assert modelled["int8"] / modelled["fp16"] == pytest.approx(0.5)
+    unsaid = engine_costs(vit, list(engines.values()))
+    assert any("regions of Myelin: their precision is taken from what they read" in said for said in unsaid.about)
+    with pytest.raises(PrecisionError, match="int7: there is no such precision"):
+        engine_costs(vit, {"int7": report("vit_small.qdq")})
+
+
 def _benchmark(name):
     import importlib.util
 
@@ -158,6 +178,10 @@ def test_the_command_line_takes_engines(tmp_path, capsys):
         main(words)
     assert end.value.code == 2
     assert "one --profile for each --engine" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--profile", str(ENGINE[1]), "--engine", f"fp16={ENGINE[0]}", "--profile", str(ENGINE[1])])
+    assert end.value.code == 2
+    assert "a precision of its own, or none" in capsys.readouterr().err
     qdq = [RECORDED / f"mobilenet_v2.qdq.{kind}.json" for kind in ("graph", "profile")]
     with pytest.raises(SystemExit) as end:
         main([*words, "--profile", str(ENGINE[1]), "--engine", str(qdq[0]), "--profile", str(qdq[1])])

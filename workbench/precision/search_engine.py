@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from workbench.engine.fusion import fusion_map
@@ -11,7 +12,7 @@ from workbench.errors import PrecisionError
 from workbench.precision.search_cost import WIDTH, measured_costs, modelled_costs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from workbench.engine.fusion import FusionMap
     from workbench.engine.report import EngineReport, Layer
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["engine_costs", "engine_latencies"]
 
 
-def engine_costs(model: Model, reports: Sequence[EngineReport], sizes: Mapping[str, int] | None = None) -> NodeCosts:
+def engine_costs(
+    model: Model,
+    reports: Sequence[EngineReport] | Mapping[str, EngineReport],
+    sizes: Mapping[str, int] | None = None,
+) -> NodeCosts:
     """Return what nodes cost by the profiles of one or several engines of a model.
 
     Parameters
@@ -31,7 +36,8 @@ def engine_costs(model: Model, reports: Sequence[EngineReport], sizes: Mapping[s
         lowered one: nodes are found by their names.
     reports
         Engines with the times of their layers: for example one in FP16 and one in INT8. Of a node that several measured
-        in one precision the mean counts.
+        in one precision the mean counts. With a precision as its key, a report says what the regions compute in that
+        Myelin made one layer of; the inspector tells only what they read, which for a quantized transformer is FP32.
     sizes
         Lengths of the inputs' symbolic axes where a report does not tell them.
 
@@ -42,24 +48,30 @@ def engine_costs(model: Model, reports: Sequence[EngineReport], sizes: Mapping[s
     ReportError
         A report is of another model.
     """
+    if isinstance(reports, Mapping) and (unknown := next((key for key in reports if key not in WIDTH), None)):
+        raise PrecisionError("there is no such precision", where=unknown, fix=f"Use {', '.join(WIDTH)}.")
     if not reports:
         raise PrecisionError("no engine report is given", where=model.name, fix="Give one, with its profile.")
-    lengths = {**(sizes or {}), **_axis_lengths(model, reports[0])}
+    named = list(reports.items()) if isinstance(reports, Mapping) else [(None, report) for report in reports]
+    lengths = {**(sizes or {}), **_axis_lengths(model, named[0][1])}
     times: dict[str, dict[str, list[float]]] = {}
     about = []
-    for report in reports:
-        found, lost = engine_latencies(model, report, sizes)
+    for region, report in named:
+        found, lost = engine_latencies(model, report, sizes, region=region)
         for node, (precision, spent) in found.items():
             times.setdefault(node, {}).setdefault(precision, []).append(spent)
         kinds = Counter(precision for precision, _ in found.values())
         told = ", ".join(f"{count} nodes in {precision}" for precision, count in kinds.items())
         about.append(f"engine {report.name}: {told}" + (f"; {lost:.3g} ms belong to no node" if lost else ""))
+        inside = sum(_ms(layer) for layer in report.layers if layer.myelin)
+        if inside and region is None:
+            about.append(f"{inside:.3g} ms of it in regions of Myelin: their precision is taken from what they read")
     means = {node: {p: sum(each) / len(each) for p, each in of.items()} for node, of in times.items()}
     return measured_costs(model, means, lengths, about=about)
 
 
 def engine_latencies(
-    model: Model, report: EngineReport, sizes: Mapping[str, int] | None = None
+    model: Model, report: EngineReport, sizes: Mapping[str, int] | None = None, *, region: str | None = None
 ) -> tuple[dict[str, tuple[str, float]], float]:
     """Return the precision and the milliseconds of each node in one engine, and the milliseconds of no node.
 
@@ -67,7 +79,7 @@ def engine_latencies(
     products) they share it by their modelled times, and what is fused to them takes nothing: it neither reads nor
     writes memory. Other nodes of one layer, and all of a layer that Myelin made of a whole region, share it by their
     modelled times. A reformat's time belongs to the layer it was made for. Of a node in several layers the precision is
-    that of the one that takes longest.
+    that of the one that takes longest. `region` is the precision of what Myelin made, if not what it reads.
 
     Raises
     ------
@@ -87,7 +99,8 @@ def engine_latencies(
     lost = 0.0
     for layer, moved in _with_reformats(report, fusion):
         nodes = [node for node in fusion.by_layer[layer.name].nodes if node in modelled.milliseconds]
-        precision = (layer_precision(layer).name or "").replace("tf32", "fp32")
+        told = region if layer.myelin and region is not None else layer_precision(layer).name
+        precision = (told or "").replace("tf32", "fp32")
         if not nodes or precision not in WIDTH:
             lost += _ms(layer) + moved
             continue

@@ -191,8 +191,9 @@ class Plan:
         sensitivity
             ``quick`` (a few forward passes a sample) or ``exact``.
         cost
-            An engine report with the times of its layers, several of them (one in FP16, one in INT8), or measured
-            milliseconds: node to precision to time. What they do not tell is modelled, and `SearchResult.costs` says
+            An engine report with the times of its layers, several of them (one in FP16, one in INT8; by precision where
+            Myelin made regions of it, see `workbench.precision.search_engine.engine_costs`), or measured milliseconds:
+            node to precision to time. What they do not tell is modelled, and `SearchResult.costs` says
             what. Where left out, bytes and MACs decide.
         fallback
             What a node gets that cannot be INT8; the floating type of the plan's last rule of one, else FP32.

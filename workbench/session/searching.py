@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Cost", "costs_of", "with_equalization"]
 
-Cost: TypeAlias = EngineReport | Sequence[EngineReport] | Mapping[str, Mapping[str, float]] | None
-"""What was measured: engines, or milliseconds by node and precision; ``None`` where nothing was."""
+Cost: TypeAlias = (
+    EngineReport | Sequence[EngineReport] | Mapping[str, EngineReport] | Mapping[str, Mapping[str, float]] | None
+)
+"""What was measured: engines, also by precision, or milliseconds by node and precision; ``None`` where nothing was."""
 
 
 def costs_of(model: Model, cost: Cost, sizes: Mapping[str, int]) -> NodeCosts:
@@ -38,7 +40,11 @@ def costs_of(model: Model, cost: Cost, sizes: Mapping[str, int]) -> NodeCosts:
         return modelled_costs(model, sizes)
     if isinstance(cost, EngineReport):
         return engine_costs(model, [cost], sizes)
-    return measured_costs(model, cost, sizes) if isinstance(cost, Mapping) else engine_costs(model, list(cost), sizes)
+    if not isinstance(cost, Mapping):
+        return engine_costs(model, list(cost), sizes)
+    engines = {key: one for key, one in cost.items() if isinstance(one, EngineReport)}
+    times = {key: one for key, one in cost.items() if not isinstance(one, EngineReport)}
+    return engine_costs(model, engines, sizes) if engines else measured_costs(model, times, sizes)
 
 
 def with_equalization(wb: Workbench, plain: SearchResult, again: Callable[[], SearchResult]) -> SearchResult:
