@@ -6,10 +6,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from workbench.backends.configure import _types_in_graph
 from workbench.backends.nvinfer import node_names
 from workbench.backends.profiles import default_range
 from workbench.backends.protocol import ShapeRange
+from workbench.backends.weak_typing import _types_in_graph
 
 
 @pytest.mark.parametrize(

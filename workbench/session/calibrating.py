@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from workbench.calibration.samples import Samples
     from workbench.graph.model import Model
     from workbench.recipe.replay import State
-    from workbench.session.workbench import PreprocessingLike
+    from workbench.session.evaluating import PreprocessingLike
 
 __all__ = ["Calibrating", "everything"]
 

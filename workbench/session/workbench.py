@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from workbench.backends.compare import Comparison, compare
 from workbench.backends.equivalence import checked
-from workbench.calibration.preprocessing import Preprocessing
-from workbench.calibration.sources import load_labels, open_samples
 from workbench.errors import RecipeError
 from workbench.graph.browse import Graph
 from workbench.graph.edits.registry import edit_by_name
@@ -20,14 +16,14 @@ from workbench.precision.targets import parse_target
 from workbench.recipe.document import CalibrateStep, Gate, ModelReference, PlanStep, Recipe, Tuned
 from workbench.recipe.environment import environment
 from workbench.recipe.replay import State, check_model, start
-from workbench.session.calibrating import Calibrating, everything
+from workbench.session.calibrating import everything
+from workbench.session.evaluating import Evaluating, PreprocessingLike
 from workbench.session.plan import Plan
 
 if TYPE_CHECKING:
     import os
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    import numpy as np
     import numpy.typing as npt
     from pydantic import BaseModel
 
@@ -40,9 +36,6 @@ if TYPE_CHECKING:
     from workbench.precision.plan import PrecisionPlan
 
 __all__ = ["PreprocessingLike", "Workbench", "open_model", "open_recipe"]
-
-PreprocessingLike = Preprocessing | Mapping[str, Any] | str | None
-"""Preprocessing itself, its fields as a recipe keeps them, or the command line's text."""
 
 
 def open_model(path: str | os.PathLike[str]) -> Workbench:
@@ -77,7 +70,7 @@ def open_recipe(path: str | os.PathLike[str], *, model: str | os.PathLike[str] |
     return Workbench(source, recipe=recipe)
 
 
-class Workbench(Calibrating):
+class Workbench(Evaluating):
     """One model on its way: what was done to it is `recipe`, what became of it is `model`.
 
     Everything that changes something appends a step to the recipe; nothing else is remembered but measurements.
@@ -382,90 +375,6 @@ class Workbench(Calibrating):
             # A conversion turns attributes into constants.
             self.edit("fold_constants")
 
-    def compare(
-        self,
-        samples: object = None,
-        *,
-        labels: str | os.PathLike[str] | npt.NDArray[np.int64] | None = None,
-        batch: int | None = None,
-        preprocessing: PreprocessingLike = None,
-        runs: int = 30,
-    ) -> Comparison:
-        """Run the source and the tuned model on ONNX Runtime, and say how far apart they are.
-
-        Where edits changed the model's inputs or outputs, the edited floating-point model stands in for the source.
-
-        Parameters
-        ----------
-        samples
-            What to run; the calibration's samples where left out.
-        labels
-            One class index a sample, as an array or a file: top-1 is measured.
-        batch
-            Samples a run for a model of dynamic batch; the calibration's where left out.
-        preprocessing
-            For a folder of images.
-        runs
-            Timed runs; 0 measures no latency.
-        """
-        data, used = self.samples_for(samples, preprocessing=preprocessing)
-        indices = None if labels is None else load_labels(labels, len(data))
-        return compare(self.reference_for(self.tuned), self.tuned, data, labels=indices, batch=batch or used, runs=runs)
-
-    def save_inputs(
-        self,
-        path: str | os.PathLike[str],
-        samples: object = None,
-        *,
-        runs: int = 8,
-        preprocessing: PreprocessingLike = None,
-    ) -> Path:
-        """Write inputs of the tuned model for Polygraphy; see `workbench.handoff.polygraphy.save_inputs`.
-
-        Parameters
-        ----------
-        path
-            The file to write.
-        samples
-            Where they come from; the calibration's samples where left out.
-        runs
-            How many runs at most.
-        preprocessing
-            For a folder of images.
-        """
-        from workbench.handoff.polygraphy import save_inputs
-
-        data, batch = self.samples_for(samples, preprocessing=preprocessing)
-        return save_inputs(data, self.tuned, path, runs=runs, batch=batch)
-
-    def samples_for(self, source: object, *, preprocessing: PreprocessingLike = None) -> tuple[Samples, int]:
-        """Return samples to evaluate on, the calibration's where `source` is ``None``, and the calibration's batch.
-
-        Raises
-        ------
-        RecipeError
-            None are given, and nothing was calibrated here.
-        """
-        known, batch = self._samples or (None, 1)
-        data = known if source is None else self.open_samples(source, preprocessing=preprocessing)
-        if data is None:
-            raise RecipeError(
-                "there are no samples to run", where=self.source.name, fix="Give some, or calibrate first."
-            )
-        return data, batch
-
-    def reference_for(self, model: Model) -> Model:
-        """Return what a version of the model is compared with: the source, if its inputs and outputs are the same."""
-        return self.source if _same_interface(self.source, model) else self.model
-
-    def open_samples(self, source: object, *, preprocessing: PreprocessingLike = None) -> Samples:
-        """Open samples for this model; see `workbench.calibration.sources.open_samples`."""
-        if isinstance(preprocessing, str):
-            preprocessing = Preprocessing.parse(preprocessing)
-        elif isinstance(preprocessing, Mapping):
-            preprocessing = Preprocessing.model_validate(preprocessing)
-        return open_samples(source, self.model, preprocessing=preprocessing)
-
     def do(self, step: BaseModel) -> None:
         """Do one step of a recipe and append it; a whole plan takes the place of the one set right before it."""
         recipe, before = self.without_plan() if isinstance(step, PlanStep) else (self.recipe, self._state)
@@ -493,9 +402,3 @@ class Workbench(Calibrating):
         if self._before_plan is None or self._before_plan[0] is not last:
             self._before_plan = last, start(recipe, self.source)
         return recipe, replace(self._before_plan[1], target=self._state.target)
-
-
-def _same_interface(a: Model, b: Model) -> bool:
-    return [(t.name, t.shape, t.dtype) for t in (*a.inputs, *a.outputs)] == [
-        (t.name, t.shape, t.dtype) for t in (*b.inputs, *b.outputs)
-    ]
