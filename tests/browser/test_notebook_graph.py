@@ -117,7 +117,8 @@ def test_the_notebook_is_run_clicked_at_and_edited(lab, page, screenshots) -> No
     page.keyboard.press("ArrowDown")
     run_cells(page, total - count, "replayed: the same")
     steps = [line.split()[-1] for line in (out / "recipe.yaml").read_text().splitlines() if line.startswith("- do:")]
-    assert steps == ["remove_noops", "drop_output", "fold_constants", "fold_batch_norm", "remove_dead"]
+    # Folding drops the weights that it leaves unread, so `remove_dead` finds nothing to be a step.
+    assert steps == ["remove_noops", "drop_output", "fold_constants", "fold_batch_norm"]
 
     # The surgery view, still open above, follows the model that the cells below it edited.
     surgery.scroll_into_view_if_needed()
