@@ -149,7 +149,7 @@ def tune(
     metavar="[PRECISION=]FILE",
     multiple=True,
     help="Inspector JSON of a measured engine: its times are the costs. May come several times. "
-    "The precision says what regions of Myelin compute in, which the file does not tell.",
+    "The precision says what regions of Myelin compute in; the file does not tell.",
 )
 @click.option(
     "--profile",

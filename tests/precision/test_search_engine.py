@@ -56,14 +56,18 @@ def test_the_times_of_a_real_engine_arrive_at_its_nodes():
 
 def test_a_region_that_myelin_made_one_layer_of_is_shared_out():
     vit = Workbench(_benchmark("vit_small"))
-    found, lost = engine_latencies(vit.model, report("vit_small.fp16"))
+    found, lost = engine_latencies(vit.model, report("vit_small.fp16"), region="fp16")
     assert lost == 0
     assert {precision for precision, _ in found.values()} == {"fp16"}
     assert sum(spent > 0 for _, spent in found.values()) > 200
+    # Of an engine that does not tell the region's precision, it is left out, and that is said.
+    found, lost = engine_latencies(vit.model, report("vit_small.fp16"))
+    assert lost == pytest.approx(1.7255, abs=1e-4)
+    assert [node for node, (_, spent) in found.items() if spent] == ["patch_embed/conv"]
 
 
 def test_a_transformer_of_one_layer_is_told_what_it_is():
-    """The quantized region reads FP32: the inspector does not say that it computes in INT8."""
+    """The inspector does not say that a region computes in INT8."""
     vit = Workbench(_benchmark("vit_small")).model
     engines = {"fp16": report("vit_small.fp16"), "int8": report("vit_small.qdq")}
     costs = engine_costs(vit, engines)
@@ -77,7 +81,8 @@ def test_a_transformer_of_one_layer_is_told_what_it_is():
     assert 0.9 < whole["int8"] / whole["fp16"] < 1.0
     assert modelled["int8"] / modelled["fp16"] == pytest.approx(0.5)
     unsaid = engine_costs(vit, list(engines.values()))
-    assert any("regions of Myelin: their precision is taken from what they read" in said for said in unsaid.about)
+    assert any("regions of Myelin, whose precision the engine does not tell, left out" in said for said in unsaid.about)
+    assert not any(set(kinds) == {"fp16", "int8"} for kinds in unsaid.measured.values())
     with pytest.raises(PrecisionError, match="int7: there is no such precision"):
         engine_costs(vit, {"int7": report("vit_small.qdq")})
 

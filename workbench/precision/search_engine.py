@@ -37,7 +37,7 @@ def engine_costs(
     reports
         Engines with the times of their layers: for example one in FP16 and one in INT8. Of a node that several measured
         in one precision the mean counts. With a precision as its key, a report says what the regions compute in that
-        Myelin made one layer of; the inspector tells only what they read, which for a quantized transformer is FP32.
+        Myelin made one layer of: the inspector tells it of none, and without it their time is left out.
     sizes
         Lengths of the inputs' symbolic axes where a report does not tell them.
 
@@ -63,9 +63,12 @@ def engine_costs(
         kinds = Counter(precision for precision, _ in found.values())
         told = ", ".join(f"{count} nodes in {precision}" for precision, count in kinds.items())
         about.append(f"engine {report.name}: {told}" + (f"; {lost:.3g} ms belong to no node" if lost else ""))
-        inside = sum(_ms(layer) for layer in report.layers if layer.myelin)
+        inside = sum(_ms(layer) for layer in report.layers if layer.myelin and layer_precision(layer).name is None)
         if inside and region is None:
-            about.append(f"{inside:.3g} ms of it in regions of Myelin: their precision is taken from what they read")
+            about.append(
+                f"{inside:.3g} ms of it in regions of Myelin, whose precision the engine does not tell, left out: "
+                "give the report under its precision, {'int8': report} or --engine int8=FILE"
+            )
     means = {node: {p: sum(each) / len(each) for p, each in of.items()} for node, of in times.items()}
     return measured_costs(model, means, lengths, about=about)
 
@@ -79,7 +82,7 @@ def engine_latencies(
     products) they share it by their modelled times, and what is fused to them takes nothing: it neither reads nor
     writes memory. Other nodes of one layer, and all of a layer that Myelin made of a whole region, share it by their
     modelled times. A reformat's time belongs to the layer it was made for. Of a node in several layers the precision is
-    that of the one that takes longest. `region` is the precision of what Myelin made, if not what it reads.
+    that of the one that takes longest. `region` is the precision of what Myelin made a region of.
 
     Raises
     ------
@@ -99,7 +102,7 @@ def engine_latencies(
     lost = 0.0
     for layer, moved in _with_reformats(report, fusion):
         nodes = [node for node in fusion.by_layer[layer.name].nodes if node in modelled.milliseconds]
-        told = region if layer.myelin and region is not None else layer_precision(layer).name
+        told = layer_precision(layer).name or (region if layer.myelin else None)
         precision = (told or "").replace("tf32", "fp32")
         if not nodes or precision not in WIDTH:
             lost += _ms(layer) + moved
@@ -116,7 +119,7 @@ def engine_latencies(
         raise PrecisionError(
             "the engine tells the time of no node of this model",
             where=report.name,
-            fix="Build it with detailed profiling verbosity, from this model.",
+            fix="Build it with detailed profiling verbosity, from this model; give the precision of Myelin's regions.",
         )
     found = {node: (max(of, key=of.__getitem__), sum(of.values())) for node, of in spent.items()}
     # What was folded away, or is done by a layer that does not name it, takes no time, in whatever precision.
