@@ -97,7 +97,9 @@ def test_an_engine_tells_latency_and_what_became_of_the_plan(wb):
     assert {"latency", "realized"} <= set(view.table().columns)
     assert "realized" not in precision(wb).table().columns
     assert view.differing == ["block/conv", "block/add"]
-    assert "small.engine has 2 layers in another precision than the plan" in view.chart.about
+    assert view.chart.about.endswith("small.engine has 2 layers in another precision than the plan")
+    untold = engine(one=(3.0, "int8", "stem/conv", "stem/relu"), two=(1.0, "fp16", "block/conv", "block/add"))
+    assert precision(wb, engine=untold).chart.about.endswith("and does not tell it of 1 that multiply")
 
 
 def test_latencies_of_the_search_are_shown_too(wb):
