@@ -56,7 +56,7 @@ class ConvertOpset(Edit):
         aside = _set_aside(graph.graph)
         try:
             converted = ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(graph), self.version))
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, IndexError, onnx.shape_inference.InferenceError) as error:
             lines = str(error).strip().splitlines()
             raise EditError(
                 f"operator set {model.opset} cannot be converted to {self.version}: {lines[-1] if lines else error}",
