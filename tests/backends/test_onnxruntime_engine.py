@@ -69,7 +69,7 @@ def test_report_profile_and_timing_are_of_one_engine(backend, engine, model):
     assert [b.dims for b in report.bindings] == [(1, 3, 8, 8), (1, 5)]
     assert all(tensor.nbytes for layer in report.layers for tensor in layer.outputs)
     assert report.layers_ms == pytest.approx(sum(layer.mean_ms for layer in layers))
-    assert {finding.kind for finding in find(report)} >= {"small-batch", "silent-fp32"}
+    assert list(find(report)) == [], "what makes a GPU slow says nothing of a processor"
     timing = backend.time(engine, QUICK)
     assert timing.runs == 5
     assert "nothing about a GPU" in timing.conditions["note"]
