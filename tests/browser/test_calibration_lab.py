@@ -64,8 +64,8 @@ def opened(lab, page, small_cnn, small_data):
     shutil.copy(small_data, lab.folder / "samples.npz")
     lab_tools.notebook(lab.folder / "calibration.ipynb", SETUP, UNDO, REDO, AGAIN)
     page.goto(f"{lab.url}/lab/tree/calibration.ipynb?reset", wait_until="domcontentloaded")
-    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click(timeout=90_000)
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
+    lab_tools.ready(page)
+    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
     page.keyboard.press("Shift+Enter")
     page.locator(".wb-threshold svg").first.wait_for(timeout=90_000)
     yield page

@@ -52,9 +52,8 @@ def opened(lab, page, small_cnn, small_data):
     shutil.copy(small_data, lab.folder / "samples.npz")
     lab_tools.notebook(lab.folder / "precision.ipynb", SETUP)
     page.goto(f"{lab.url}/lab/tree/precision.ipynb?reset", wait_until="domcontentloaded")
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
+    lab_tools.ready(page)
     page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
     page.keyboard.press("Shift+Enter")
     page.locator(".wbp-table tbody tr").first.wait_for(timeout=90_000)
     return page

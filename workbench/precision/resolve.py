@@ -96,13 +96,13 @@ def _decide(
 
 
 def _leave_depthwise(plan: PrecisionPlan, model: Model, decisions: dict[str, Decision], target: Target) -> None:
-    """Leave depthwise convolutions floating where the target would compute them as dense ones."""
+    """Leave depthwise convolutions floating where the target's engines grow out of bounds by them."""
     for address, decision in decisions.items():
         rule = None if decision.rule is None else plan.rules[decision.rule]
         weight_only = rule is not None and rule.weight_only
         if decision.precision not in QUANTIZED or decision.given or weight_only or not _depthwise(model.nodes[address]):
             continue
-        reason = f"{target.name} has no 8-bit depthwise convolution and makes it a dense one, many times the size"
+        reason = f"in 8 bits a depthwise convolution makes engines of {target.name} many times as large"
         decisions[address] = replace(decision, precision=decision.floating, reasons=(*decision.reasons, reason))
 
 
