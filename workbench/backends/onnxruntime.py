@@ -63,6 +63,8 @@ class Session:
         self._observing = observing
         if observing:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            # What is handed out is no part of a pattern; planning one costs the second run new memory for everything.
+            options.enable_mem_pattern = False
         if has_bfloat16(model):
             model = in_float32(model)
         self.outputs = list(outputs) if outputs is not None else output_names(model)
