@@ -6,7 +6,8 @@ many in one child process. A graph that is refused fails the run; those that Ten
 the reason. Nothing has to be done in a test.
 
 Two graphs of one structure (nodes, wiring, attributes, types and shapes, but other numbers) count as one. Of the large
-graphs that one test makes, as the plans that a search tries, the last one is built: the one that was chosen.
+graphs that one test makes, as the plans that a search tries, the last one is built: the one that was chosen. The real
+models are built in one precision and parsed in the others; ``pytest --every-lowered`` builds them in all.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ NOT_BUILT = {
 """Pattern of a test's address to the reason why what it lowers goes through the parser alone."""
 
 _test = ""
+_every = False
 
 
 def structure(model) -> str:
@@ -77,7 +79,7 @@ def structure(model) -> str:
 def note(model) -> None:
     """Keep a lowered graph in the folder of this run."""
     name = structure(model)
-    if any(fnmatch.fnmatch(_test, pattern) for pattern in NOT_BUILT):
+    if not _every and any(fnmatch.fnmatch(_test, pattern) for pattern in NOT_BUILT):
         name = f"parse-{name}"
     if len(model.nodes) > LARGE:
         kind = "parse-large-" if name.startswith("parse-") else "large-"
@@ -94,11 +96,14 @@ def note(model) -> None:
 
 def pytest_addoption(parser) -> None:
     parser.addoption("--skip-lowered", action="store_true", help="do not build the graphs that tests lower")
+    parser.addoption("--every-lowered", action="store_true", help="build those too that are only parsed to save time")
 
 
 def pytest_configure(config) -> None:
     from workbench.precision import lowering
 
+    global _every  # noqa: PLW0603 - one run has one choice
+    _every = config.getoption("--every-lowered")
     if config.getoption("--skip-lowered"):
         return
     if not hasattr(config, "workerinput"):

@@ -151,6 +151,14 @@ def end_kernels(lab) -> None:
         urllib.request.urlopen(request).close()  # noqa: S310
 
 
+def expect(locator) -> SimpleNamespace:
+    """Return Playwright's assertions about a locator, which wait: what Python changed is on the page a moment later."""
+    from playwright.sync_api import expect as expecting
+
+    expecting.set_options(timeout=30_000)
+    return expecting(locator)
+
+
 def ready(page) -> None:
     """Wait until a notebook is open and its kernel takes cells: the notebook says so before the page is connected."""
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)

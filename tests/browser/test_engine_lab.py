@@ -85,7 +85,7 @@ def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, scre
     opened(lab, page, small_cnn, ONE)
     known = lab_tools.seen(lab)
     (conv,) = known["by_node"]["stem/conv"]
-    assert page.locator(".wbe tbody tr").count() == len(known["names"])
+    lab_tools.expect(page.locator(".wbe tbody tr")).to_have_count(len(known["names"]))
     page.locator(".wb-bar button", has_text="fit").first.click()
     hull(page, conv).wait_for()
     page.screenshot(path=screenshots / "engine-1-opened.png")
@@ -148,7 +148,7 @@ def test_python_selects_a_layer_and_the_page_shows_it(lab, page, small_cnn) -> N
 def test_two_engines_row_by_row(lab, page, small_cnn, screenshots) -> None:
     opened(lab, page, small_cnn, TWO)
     known = lab_tools.seen(lab)
-    assert page.locator(".wbe tbody tr").count() == len(known["groups"])
+    lab_tools.expect(page.locator(".wbe tbody tr")).to_have_count(len(known["groups"]))
     speeds = page.locator('.wbe td[data-key="speedup 1"]').all_inner_texts()
     # What stands for no source node has no partner in the other engine, and no speedup.
     assert speeds.count("2.00x") == sum(all(group) for group in known["groups"]) >= 5

@@ -100,7 +100,7 @@ def test_click_expand_search_edit_and_python_sees_it(lab, opened, screenshots) -
     names = lab_tools.seen(lab, lambda s: len(s["selected"]) == 30)["selected"]
     assert "/layers.3/attn/Softmax" in names
     page.locator('.wb-card.wb-selected[data-id="layers.0…5/"]').wait_for()
-    assert page.locator(".wb-table tbody tr").count() == 30
+    lab_tools.expect(page.locator(".wb-table tbody tr")).to_have_count(30)
 
     card(page, "layers.0…5/").dblclick()
     card(page, "layers.3/").wait_for()
@@ -127,7 +127,7 @@ def test_click_expand_search_edit_and_python_sees_it(lab, opened, screenshots) -
     lab_tools.seen(lab, lambda s: s["selected"] == [])
     page.locator('[data-edit="Fold constants"]').click()
     page.locator(".wb-previews svg").nth(1).wait_for()
-    assert page.locator(".wb-apply code").inner_text() == 'wb.edit("fold_constants")'
+    lab_tools.expect(page.locator(".wb-apply code")).to_have_text('wb.edit("fold_constants")')
     page.locator(".wb-apply").scroll_into_view_if_needed()
     page.screenshot(path=screenshots / "graph-4-preview.png")
     before = lab_tools.seen(lab, lambda s: s["nodes"])["nodes"]
@@ -197,7 +197,7 @@ def test_python_moves_the_selection_and_the_saved_cell_keeps_a_picture(lab, desk
     page.locator(".wb-card.wb-selected").first.wait_for()
     page.locator(".wb-table td", has_text="/layers.2/mlp/Tanh").wait_for()
     page.locator("div.wb-legend", has_text="value").wait_for()
-    assert page.locator(".wb-colours").input_value() == "value"
+    lab_tools.expect(page.locator(".wb-colours")).to_have_value("value")
     page.evaluate("document.body.dataset.jpThemeLight = 'false'")
     page.locator(".wb", has=page.locator(".wb-canvas")).evaluate("() => new Promise(requestAnimationFrame)")
     page.locator(".wb").screenshot(path=screenshots / "graph-6-dark.png")
@@ -244,14 +244,14 @@ def test_nodes_are_picked_and_edited_by_a_form_and_it_is_undone(lab, opened, scr
     page.keyboard.press("Enter")
     lab_tools.seen(lab, lambda s: len(s["selected"]) == 1)
     page.locator(".wb-more").select_option("insert")
-    assert page.locator('[data-field="tensor"]').input_value() == "a2"
+    lab_tools.expect(page.locator('[data-field="tensor"]')).to_have_value("a2")
     page.locator(".wb-form").scroll_into_view_if_needed()
     page.locator(".wb").screenshot(path=screenshots / "surgery-1-form.png")
     fill(page, "insert", op="LeakyRelu", attributes="alpha: 0.5")
     page.locator(".wb-check", has_text="not checked, because this edit is not meant to keep").wait_for()
     line = """wb.edit("insert", tensor='a2', op='LeakyRelu', attributes={'alpha': 0.5})"""
-    assert page.locator(".wb-apply code").inner_text() == line
-    assert page.locator('[data-field="attributes"]').input_value() == "alpha: 0.5"
+    lab_tools.expect(page.locator(".wb-apply code")).to_have_text(line)
+    lab_tools.expect(page.locator('[data-field="attributes"]')).to_have_value("alpha: 0.5")
     page.locator(".wb-apply").scroll_into_view_if_needed()
     page.locator(".wb").screenshot(path=screenshots / "surgery-2-preview.png")
     page.locator(".wb-apply button").click()
@@ -260,7 +260,7 @@ def test_nodes_are_picked_and_edited_by_a_form_and_it_is_undone(lab, opened, scr
 
     page.locator(".wb-pick button", has_text="Undo").click()
     assert lab_tools.seen(lab, lambda s: s["recipe"] == [])["nodes"] == applied["nodes"] - 1
-    assert page.locator(".wb-pick button", has_text="Undo").is_disabled()
+    lab_tools.expect(page.locator(".wb-pick button", has_text="Undo")).to_be_disabled()
     page.locator(".wb-pick button", has_text="Redo").click()
     assert lab_tools.seen(lab, lambda s: s["recipe"] == [line])["nodes"] == applied["nodes"]
 
@@ -275,7 +275,7 @@ def test_what_the_checker_refuses_is_said_at_the_node(lab, opened, screenshots) 
     page.locator('.wb-card.wb-refused[data-id="/layers.4/attn/Relu"]').wait_for()
     callout, node = page.locator(".wb-refusal").bounding_box(), page.locator(".wb-card.wb-refused").bounding_box()
     assert abs(callout["y"] - node["y"] - node["height"]) < 40
-    assert page.locator(".wb-apply").count() == 0
+    lab_tools.expect(page.locator(".wb-apply")).to_have_count(0)
     page.locator(".wb-pane").scroll_into_view_if_needed()
     page.locator(".wb").screenshot(path=screenshots / "surgery-3-refused.png")
     page.evaluate("document.body.dataset.jpThemeLight = 'false'")
@@ -315,7 +315,7 @@ def test_a_row_selects_in_the_graph_and_the_graph_in_the_table(lab, desk, screen
     lab_tools.seen(lab, lambda s: s["selected"] == ["/layers.4/attn/Softmax"])
     page.locator('.wb-card.wb-selected[data-id="/layers.4/attn/Softmax"]').wait_for()
     page.locator('.wb-table tr[aria-selected="true"]', has_text="/layers.4/attn/Softmax").wait_for()
-    assert page.locator(".wb-table tbody tr").count() == 6
+    lab_tools.expect(page.locator(".wb-table tbody tr")).to_have_count(6)
     # With the keyboard, and a second one with Shift.
     page.locator(".wb-table tbody tr", has_text="/layers.2/attn/Softmax").focus()
     page.keyboard.press("Shift+Enter")
@@ -329,7 +329,7 @@ def test_a_row_selects_in_the_graph_and_the_graph_in_the_table(lab, desk, screen
     card(page, "/layers.4/Add").click()
     lab_tools.seen(lab, lambda s: s["selected"] == ["/layers.4/Add"])
     page.locator('.wb-table tr[data-row="/layers.4/Add"][aria-selected="true"]').wait_for()
-    assert page.locator(".wb-table tbody tr").count() == 1
+    lab_tools.expect(page.locator(".wb-table tbody tr")).to_have_count(1)
     assert page.errors == []
 
 

@@ -66,9 +66,9 @@ def row(page, node):
 def test_rows_a_precision_and_a_point_become_rules(lab, opened, screenshots) -> None:
     page = opened
     before = lab_tools.seen(lab)
-    assert page.locator(".wbp-table tbody tr").count() == 5  # the layers; not Relu and Flatten
+    lab_tools.expect(page.locator(".wbp-table tbody tr")).to_have_count(5)  # the layers; not Relu and Flatten
     page.locator(".wbp-bar label input").check()
-    assert page.locator(".wbp-table tbody tr").count() == 8
+    lab_tools.expect(page.locator(".wbp-table tbody tr")).to_have_count(8)
     page.locator(".wbp-bar label input").uncheck()
 
     # The one that hurts most comes first.
@@ -81,7 +81,7 @@ def test_rows_a_precision_and_a_point_become_rules(lab, opened, screenshots) -> 
     row(page, "block/conv").click(modifiers=["Control"])
     lab_tools.seen(lab, lambda s: s["selected"] == ["stem/conv", "block/conv"])
     page.locator(".wbp-detail", has_text="2 selected").wait_for()
-    assert page.locator(".wbp-selector").input_value() == "op:Conv"
+    lab_tools.expect(page.locator(".wbp-selector")).to_have_value("op:Conv")
     page.locator(".wbp-precision").select_option("fp16")
     page.locator(".wbp-line", has_text='wb.plan.set("op:Conv", "fp16") → estimate: ').wait_for()
     assert lab_tools.seen(lab)["rules"] == before["rules"]
