@@ -402,4 +402,34 @@ def test_a_failed_build_is_told_by_what_failed_it_and_not_by_an_unread_timing_ca
     verdict = judge(model, "sm90", Outcome(made, 1.0, 0, ()), compiler="tensorrt 8.6.0")
     (problem,) = verdict.problems
     assert "no weights stored as INT8" in problem.reason
-    assert "weight_storage='float'" in problem.fix.text
+    assert "target tensorrt-8.6" in problem.fix.text
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        # What TensorRT 8.6.0 said of yolox_nano whose weights are stored as INT8.
+        (
+            (
+                "2: [graphOptimizer.cpp::chooseHigherPrecision::7079] Error Code 2: Internal Error (Assertion dt1 == "
+                "DataType::kFLOAT || dt1 == DataType::kHALF failed. )"
+            ),
+            "no weights stored as INT8 where it merges convolutions",
+        ),
+        # And of a ViT whose linear layers alone have Q/DQ, with FP16 constrained elsewhere.
+        (
+            (
+                "10: [optimizer.cpp::computeCosts::3873] Error Code 10: Internal Error (Could not find any "
+                "implementation for node {ForeignNode[blocks.0/norm1.scale...(Unnamed Layer* 1138) [ElementWise]]}.)"
+            ),
+            "the region from blocks.0/norm1.scale to (Unnamed Layer* 1138) [ElementWise]",
+        ),
+    ],
+)
+def test_what_failed_a_build_is_told_without_a_node(said, reason, shared):
+    made = Compilation("8.6.0", True, False, None, None, (), (), (), (LogLine("ERROR", said),), 0.1, 0.2)
+    model = load_model(shared / "models/mnist_cntk/model.onnx")
+    verdict = judge(model, "sm90", Outcome(made, 1.0, 0, ()), compiler="tensorrt 8.6.0")
+    (problem,) = verdict.problems
+    assert reason in problem.reason
+    assert problem.fix is not None

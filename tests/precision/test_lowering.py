@@ -19,6 +19,7 @@ from workbench.errors import PrecisionError
 from workbench.graph.edits.remove_qdq import RemoveQDQ
 from workbench.precision.lowering import activation_tensors, lower, needed_opset, quantize_weight, scale_of
 from workbench.precision.plan import BEST_PRACTICE, PrecisionPlan
+from workbench.precision.targets import parse_target
 
 everywhere = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 EVERYTHING = PrecisionPlan().with_rule("*", "int8")
@@ -103,6 +104,22 @@ def test_both_ways_to_store_weights_compute_the_same(model):
     ]
     for a, b in zip(*(result.values() for result in results), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("target", "stored"), [("tensorrt-8.6", "float32"), ("rtx", "int8"), (None, "int8")])
+def test_weights_are_stored_as_the_target_takes_them(target, stored):
+    """TensorRT 8.6.0 fails on INT8 weights of products and of convolutions that it merges: seen on an H200."""
+    model = network("residual", head="gemm")
+    resolution = BEST_PRACTICE.resolve(model, target=None if target is None else parse_target(target))
+    ranges = dict.fromkeys(activation_tensors(model, resolution), 3.0)
+    made = lower(model, resolution, ranges).model
+    seen = set()
+    for node in made.nodes.values():
+        if node.op_type in ("Conv", "Gemm"):
+            source = node.inputs[1].producer().inputs[0]
+            quantize = source.producer()
+            seen.add((source if quantize is None else quantize.inputs[0]).dtype.numpy().name)
+    assert seen == {stored}
 
 
 @everywhere

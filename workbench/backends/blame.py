@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Problem", "blame", "first_line"]
 
+_NO_KERNEL = re.compile(r"any implementation for node \{ForeignNode\[(.+?)\.\.\.(.+)\]\}")
 NO_GPU = "CUDA driver version is insufficient"
 RECURRENT = ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")
 _NO_GPU_NOISE = re.compile(r"\n?\[checkMacros\.cpp::catchCudaError[^\n]*cudaError 35[^\n]*")
@@ -103,9 +104,16 @@ def _problem(model: Model, text: str) -> Problem:
         return Problem(_bad_tensor(model, text), None, text)
     if "within workspace limit" in text:
         return Problem("no kernel fits into the workspace limit", Fix("Raise the workspace limit."), text)
-    if "convertMyelinWeightsToFp32" in text:
-        fix = Fix("Store the weights in floating point, behind Q/DQ pairs: weight_storage='float'.")
-        return Problem("TensorRT 8 takes no weights stored as INT8 where Myelin compiles the layer", fix, text)
+    region = _NO_KERNEL.search(text)
+    if region is not None:
+        fix = Fix(
+            "Constrain fewer layer precisions, quantize all of its matrix products or none, or give more workspace."
+        )
+        return Problem(f"no kernel computes the region from {region[1]} to {region[2]} as a whole", fix, text)
+    if "convertMyelinWeightsToFp32" in text or "chooseHigherPrecision" in text:
+        fix = Fix("Lower it for the target tensorrt-8.6, which keeps those weights in floating point behind Q/DQ.")
+        where = "Myelin compiles the layer" if "Myelin" in text else "it merges convolutions"
+        return Problem(f"TensorRT 8 takes no weights stored as INT8 where {where}", fix, text)
     recurrent = sorted({n.op_type for n in model.nodes.values()} & set(RECURRENT))
     hint = None
     if recurrent and ("Myelin" in text or "graphScope" in text):

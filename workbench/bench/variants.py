@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from workbench.backends.protocol import BuildOptions
     from workbench.graph.model import Model
-    from workbench.precision.lowering import WeightStorage
     from workbench.precision.plan import PrecisionPlan
     from workbench.session import PreprocessingLike
 
@@ -175,10 +174,7 @@ def _lowered(source: Source, plan: PrecisionPlan, compiler: str) -> Model:
     ranges = source.ranges
     if ranges is None:
         ranges = dict.fromkeys(activation_tensors(model, resolution), GENERATED_RANGE)
-    # TensorRT 8.6 gives matrix products to Myelin, which fails on weights stored as INT8; convolutions take them.
-    products = any(model.nodes[node].op_type == "MatMul" for node in resolution.to_quantize())
-    stored: WeightStorage = "float" if products and not target.strongly_typed else "int8"
-    return lower(model, resolution, ranges, weight_storage=stored).model
+    return lower(model, resolution, ranges).model
 
 
 def _with_batch(model: Model, batch: int | None) -> Model:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workbench.graph.model import Model
     from workbench.precision.placement import Edge
     from workbench.precision.plan import Resolution
-    from workbench.precision.targets import Floating
+    from workbench.precision.targets import Floating, Target
 
 __all__ = [
     "OPSET_FOR_QDQ",
@@ -79,7 +79,7 @@ def activation_tensors(model: Model, resolution: Resolution) -> list[str]:
 
 
 def lower(
-    model: Model, resolution: Resolution, ranges: Mapping[str, float], *, weight_storage: WeightStorage = "int8"
+    model: Model, resolution: Resolution, ranges: Mapping[str, float], *, weight_storage: WeightStorage | None = None
 ) -> Lowered:
     """Write a resolved plan into the graph as QuantizeLinear/DequantizeLinear pairs and Casts.
 
@@ -97,7 +97,7 @@ def lower(
         Tensor name to the largest magnitude that INT8 or FP8 has to represent (``amax``, the clipping threshold).
     weight_storage
         ``int8``: weights are stored in 8 bits behind a DequantizeLinear, a quarter of the bytes. ``float``: as they
-        were, behind a Q/DQ pair; the same numbers.
+        were, behind a Q/DQ pair; the same numbers. ``None``: in 8 bits wherever the target takes that.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def lower(
     _check_opset(model, resolution, types)
     thresholds = _thresholds(model, resolution, ranges)
     graph = model.thaw()
-    writer = Writer(graph, weight_storage)
+    writer = Writer(graph, weight_storage or _storage(resolution.target))
     where = {address: _slots(model, address, node, types[address]) for address, node in model.top_nodes.items()}
     if low:
         _set_types(model, graph, writer, resolution, types, where)
@@ -191,6 +191,10 @@ def _check_opset(model: Model, resolution: Resolution, types: Mapping[str, Float
             where=model.name,
             fix=f"Convert it first: wb.edit('convert_opset', version={old[0]}).",
         )
+
+
+def _storage(target: Target | None) -> WeightStorage:
+    return "int8" if target is None or target.int8_weights else "float"
 
 
 def _activation_edges(model: Model, resolution: Resolution) -> list[Edge]:

@@ -285,7 +285,7 @@ class Recipe(_Part):
     target
         What it is lowered for, as `workbench.precision.targets.parse_target` reads it; ``None`` for any.
     weight_storage
-        How the lowering stores quantized weights.
+        How the lowering stores quantized weights; ``None`` for what the target takes.
     gates
         Conditions on the result.
     tuned
@@ -298,7 +298,7 @@ class Recipe(_Part):
     model: ModelReference
     steps: tuple[Step, ...] = ()
     target: str | None = None
-    weight_storage: Literal["int8", "float"] = "int8"
+    weight_storage: Literal["int8", "float"] | None = None
     gates: tuple[Gate, ...] = ()
     tuned: Tuned | None = None
     environment: dict[str, str] = {}
