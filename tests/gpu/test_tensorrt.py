@@ -13,6 +13,7 @@ from workbench.backends import manifest
 from workbench.backends.protocol import BuildOptions, ShapeRange, TimingOptions
 from workbench.backends.tensorrt import (
     BuildError,
+    TensorRT,
     build_engine,
     capabilities,
     inspect_engine,
@@ -115,6 +116,12 @@ def test_numbers_are_those_of_onnx_runtime(engine, batch):
     x = sample(batch)
     y = run_engine(engine, {"x": x})["y"]
     np.testing.assert_allclose(y, reference(network(), x), atol=1e-3, rtol=1e-3)
+
+
+def test_feeds_of_several_shapes_run_in_one_child(engine):
+    feeds = [{"x": sample(batch)} for batch in (1, 5, 5, 2)]
+    for feed, result in zip(feeds, TensorRT().run_each(engine, feeds), strict=True):
+        np.testing.assert_allclose(result["y"], reference(network(), feed["x"]), atol=1e-3, rtol=1e-3)
 
 
 def test_a_shape_outside_the_profile_is_refused_with_its_bounds(engine):

@@ -19,7 +19,7 @@ from workbench.backends.protocol import LayerTime, Timing, TimingOptions
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Context", "EngineFile", "inspect_file", "layer_times", "profile_file", "run_file", "time_file", "warm_up"]
 
@@ -27,15 +27,25 @@ Package = Literal["tensorrt", "tensorrt_rtx"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def run_file(package: Package, path: str, feeds: Mapping[str, Array], profile_index: int = 0) -> dict[str, Array]:
-    """Run an engine once; see `workbench.backends.tensorrt.run_engine`."""
-    shapes = {name: array.shape for name, array in feeds.items()}
-    context = Context(EngineFile(package, path), shapes, profile_index)
-    for name, array in feeds.items():
-        context.write(name, array)
-    context.enqueue()
-    context.stream.synchronize()
-    return context.outputs()
+def run_file(
+    package: Package, path: str, feeds: Sequence[Mapping[str, Array]], profile_index: int = 0
+) -> list[dict[str, Array]]:
+    """Run an engine once for each of `feeds`; see `workbench.backends.tensorrt.TensorRT.run_each`."""
+    engine = EngineFile(package, path)
+    context: Context | None = None
+    results = []
+    for feed in feeds:
+        shapes = {name: array.shape for name, array in feed.items()}
+        # Sizes of memory follow from shapes: another shape takes another context.
+        if context is None or any(context.shapes.get(name) != shape for name, shape in shapes.items()):
+            context = None  # which gives its memory back first
+            context = Context(engine, shapes, profile_index)
+        for name, array in feed.items():
+            context.write(name, array)
+        context.enqueue()
+        context.stream.synchronize()
+        results.append(context.outputs())
+    return results
 
 
 def time_file(package: Package, path: str, options: TimingOptions) -> Timing:

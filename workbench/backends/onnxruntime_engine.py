@@ -30,7 +30,7 @@ from workbench.backends.protocol import BuildOptions, Capabilities, Engine, Laye
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import onnx
 
@@ -130,10 +130,14 @@ class OnnxRuntime:
 
     def run(self, engine: Engine, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run once: input name to array, output name to array."""
+        return self.run_each(engine, [feeds])[0]
+
+    def run_each(self, engine: Engine, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+        """Run once for each of `feeds`."""
         session = self._session(engine)
         names = [output.name for output in session.get_outputs()]
         try:
-            return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+            return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
         except Exception as error:
             raise BackendError(f"ONNX Runtime fails: {first_line(error)}", fix="Check the feeds.") from error
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -301,6 +301,11 @@ class Backend(Protocol):
 
     def run(self, engine: Engine, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         """Run once: input name to array, output name to array."""
+
+    def run_each(
+        self, engine: Engine, feeds: Sequence[Mapping[str, np.ndarray[Any, Any]]]
+    ) -> list[dict[str, np.ndarray[Any, Any]]]:
+        """Run once for each of `feeds`, loading the engine once."""
 
     def time(self, engine: Engine, options: TimingOptions) -> Timing:
         """Measure latency."""

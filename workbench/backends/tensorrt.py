@@ -23,7 +23,7 @@ from workbench.errors import BackendError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
 
@@ -132,10 +132,17 @@ class TensorRT:
         dict
             Output name to array.
         """
+        return self.run_each(engine, [feeds])[0]
+
+    def run_each(
+        self, engine: Engine, feeds: Sequence[Mapping[str, np.ndarray[Any, Any]]], *, child: Child = RUN_LIMITS
+    ) -> list[dict[str, np.ndarray[Any, Any]]]:
+        """Run an engine once for each of `feeds`, in one child process that loads it once; see `run`."""
         from workbench.backends.execution import run_file
 
         with self._stored(engine) as path:
-            return run(RUN_LIMITS, f"running {_title(engine)}", run_file, self.name, path, dict(feeds)).value
+            given = [dict(feed) for feed in feeds]
+            return run(child, f"running {_title(engine)}", run_file, self.name, path, given).value
 
     def time(self, engine: Engine, options: TimingOptions | None = None, *, child: Child = RUN_LIMITS) -> Timing:
         """Measure latency with CUDA events and throughput over all streams, in a child process.
