@@ -62,7 +62,7 @@ def test_a_region_that_myelin_made_one_layer_of_is_shared_out():
     assert sum(spent > 0 for _, spent in found.values()) > 200
     # Of an engine that does not tell the region's precision, it is left out, and that is said.
     found, lost = engine_latencies(vit.model, report("vit_small.fp16"))
-    assert lost == pytest.approx(1.7255, abs=1e-4)
+    assert lost == pytest.approx(1.7514, abs=1e-4)
     assert [node for node, (_, spent) in found.items() if spent] == ["patch_embed/conv"]
 
 
@@ -75,7 +75,7 @@ def test_a_transformer_of_one_layer_is_told_what_it_is():
     products = [node for node, kinds in costs.measured.items() if set(kinds) == {"fp16", "int8"}]
     assert product.partition("/")[0] in {node.partition("/")[0] for node in products}
     whole = {kind: sum(costs.of(node, kind) for node in costs.milliseconds) for kind in ("fp16", "int8")}
-    # 1.73 ms and 1.64 ms of region: by bytes and MACs INT8 would take half.
+    # 1.75 ms and 1.63 ms of region: by bytes and MACs INT8 would take half.
     roofline = modelled_costs(vit, {"N": 32})
     modelled = {kind: sum(roofline.of(node, kind) for node in costs.milliseconds) for kind in ("fp16", "int8")}
     assert 0.9 < whole["int8"] / whole["fp16"] < 1.0

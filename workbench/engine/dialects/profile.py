@@ -6,6 +6,7 @@ import re
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
+from workbench.engine.dialects.numbers import measured
 from workbench.engine.report import LayerTime
 from workbench.errors import ReportError
 
@@ -39,12 +40,12 @@ def read_profile(rows: Sequence[Any], where: str) -> tuple[int | None, list[tupl
             if set(row) - {"count"}:
                 raise ReportError(f"entry {index} has no layer name", where=where, fix="Export the profile again")
             continue
-        average = _number(row.get("averageMs"))
-        if average is None and (total := _number(row.get("timeMs"))) is not None and count:
+        average = measured(row.get("averageMs"))
+        if average is None and (total := measured(row.get("timeMs"))) is not None and count:
             average = total / count
         if average is None:
             raise ReportError(f"layer {row['name']!r} has no time", where=where, fix="Export the profile again")
-        times.append((str(row["name"]), LayerTime(average, _number(row.get("medianMs")))))
+        times.append((str(row["name"]), LayerTime(average, measured(row.get("medianMs")))))
     if not times:
         raise ReportError("the profile has no layers", where=where, fix="Profile at least one inference")
     return count, times
@@ -66,7 +67,3 @@ def read_profile_log(text: str, where: str) -> tuple[int | None, list[tuple[str,
     counts = {len(values) for values in seen.values()}
     times = [(name, LayerTime(fmean(values), median(values))) for name, values in seen.items()]
     return (counts.pop() if len(counts) == 1 else None), times
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.engine.dialects.numbers import measured
 from workbench.engine.report import Timing
 from workbench.errors import ReportError
 
@@ -23,17 +24,22 @@ def read_timing(rows: Sequence[Any], where: str) -> Timing:
     Raises
     ------
     ReportError
-        An entry has no `computeMs`.
+        An entry has no `computeMs`, or one that is no time.
     """
-    try:
-        times = [float(row["computeMs"]) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
+    times = _column(rows, "computeMs")
+    if times is None:
         fix = "Export it again with trtexec --exportTimes"
-        raise ReportError("an entry has no `computeMs`", where=where, fix=fix) from error
-    span = None
-    if all("startComputeMs" in row and "endComputeMs" in row for row in rows):
-        span = max(row["endComputeMs"] for row in rows) - min(row["startComputeMs"] for row in rows)
-    return timing_of(times, throughput=1000 * len(times) / span if span else None)
+        raise ReportError("an entry has no `computeMs` that is a time", where=where, fix=fix)
+    starts, ends = _column(rows, "startComputeMs"), _column(rows, "endComputeMs")
+    span = max(ends) - min(starts) if starts and ends else 0.0
+    return timing_of(times, throughput=1000 * len(times) / span if span > 0 else None)
+
+
+def _column(rows: Sequence[Any], key: str) -> list[float] | None:
+    """Return one number a row, ``None`` where a row has none."""
+    numbers = [measured(row.get(key)) if isinstance(row, dict) else None for row in rows]
+    found = [number for number in numbers if number is not None]
+    return found if found and len(found) == len(numbers) else None
 
 
 def timing_of(times_ms: Sequence[float], throughput: float | None = None) -> Timing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from workbench.engine.dialects.numbers import measured
 from workbench.engine.report import Timing
 from workbench.errors import ReportError
 
@@ -26,14 +27,13 @@ def read_performance(data: dict[str, Any], where: str) -> tuple[Timing, dict[str
     """
     summary = data.get("performance_summary")
     values = summary.get("GPU Compute Time") if isinstance(summary, dict) else None
-    numbers = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
-    names = _STATISTICS.get(len(values)) if isinstance(values, list) and numbers else None
-    if not isinstance(summary, dict) or values is None or names is None:
+    read = [measured(value) for value in values] if isinstance(values, list) else []
+    numbers = [number for number in read if number is not None]
+    names = _STATISTICS.get(len(numbers)) if len(numbers) == len(read) else None
+    if not isinstance(summary, dict) or names is None:
         fix = "Give the *.profile.metadata.json that TREx wrote"
         raise ReportError("no `GPU Compute Time` with five or seven statistics", where=where, fix=fix)
-    throughput = summary.get("Throughput")
-    statistics = {name: float(value) for name, value in zip(names, values, strict=True)}
-    timing = Timing(statistics, throughput=float(throughput) if isinstance(throughput, (int, float)) else None)
+    timing = Timing(dict(zip(names, numbers, strict=True)), throughput=measured(summary.get("Throughput")))
     return timing, _options(data, "device_information"), _options(data, "inference_options")
 
 
