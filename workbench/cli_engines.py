@@ -33,6 +33,8 @@ PATH = click.Path(path_type=Path)
 @click.option("--samples", type=PATH, help="Calibrate on these; else ranges are made up, which times well.")
 @click.option("--preprocess", metavar="KEY=VALUE,...", help="For a folder of images; see tune.")
 @click.option("--recipe", type=PATH, help="Take edits, plan and ranges from this recipe of the model.")
+@click.option("--eval-samples", type=PATH, help="Compare the engines' results with the model's on these.")
+@click.option("--labels", type=PATH, help="One class index a sample of --eval-samples: .npy, or text.")
 @click.option("--quantized", type=PATH, help="The model quantized elsewhere, as one more variant (given).")
 @click.option("--calibration-cache", type=PATH, help="Ranges of implicit INT8; else made up.")
 @click.option(
@@ -58,6 +60,8 @@ def bench(
     samples: Path | None,
     preprocess: str | None,
     recipe: Path | None,
+    eval_samples: Path | None,
+    labels: Path | None,
     quantized: Path | None,
     calibration_cache: Path | None,
     layer_precisions: str | None,
@@ -82,8 +86,13 @@ def bench(
     from workbench.bench.run import Bench
     from workbench.bench.variants import open_source
 
-    if len(models) > 1 and (samples, recipe, quantized, calibration_cache) != (None,) * 4:
-        raise click.UsageError("--samples, --recipe, --quantized and --calibration-cache are of one model: give one.")
+    of_one = (samples, recipe, quantized, calibration_cache, eval_samples)
+    if len(models) > 1 and any(given is not None for given in of_one):
+        raise click.UsageError(
+            "--samples, --recipe, --quantized, --calibration-cache and --eval-samples are of one model: give one."
+        )
+    if labels is not None and eval_samples is None:
+        raise click.UsageError("--labels belong to --eval-samples: give those too.")
     if samples is not None and recipe is not None:
         raise click.UsageError("--recipe brings its own ranges; --samples goes without it.")
     chosen = _variants(variants)
@@ -98,7 +107,16 @@ def bench(
         layer_precisions=None if layer_precisions is None else _layer_precisions(layer_precisions),
     )
     sources = [
-        open_source(path, batch=batch, samples=samples, preprocessing=preprocess, recipe=recipe, given=quantized)
+        open_source(
+            path,
+            batch=batch,
+            samples=samples,
+            preprocessing=preprocess,
+            recipe=recipe,
+            given=quantized,
+            evaluation=eval_samples,
+            labels=labels,
+        )
         for path in models
     ]
     runner = Bench(

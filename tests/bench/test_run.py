@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import onnx
 import pytest
 
 from workbench.backends.interleaved import Measured
+from workbench.backends.onnxruntime_engine import OnnxRuntime
 from workbench.backends.protocol import BuildOptions, Engine, LayerTime, Timing
 from workbench.bench.rows import Row, table
 from workbench.bench.run import Bench
-from workbench.bench.variants import open_source
+from workbench.bench.variants import open_source, variant_of
 from workbench.cli import main
 from workbench.engine.load import load_report
 from workbench.errors import BackendError
@@ -111,6 +113,32 @@ def test_a_record_reads_back_as_the_engine_that_was_measured(small_cnn, tmp_path
     assert report.profile_count == 20
 
 
+def test_results_are_judged_where_their_ranges_mean_something(small_cnn, small_data, tmp_path):
+    """On ONNX Runtime's engines: what runs them is the only thing that differs on a GPU."""
+    given = {"evaluation": small_data, "labels": small_data.with_name("labels.npy")}
+    calibrated = open_source(small_cnn, batch=4, samples=small_data, **given)
+    for source, judged in ((calibrated, {"qdq", "fp32"}), (replace(calibrated, ranges=None), {"fp32"})):
+        said = []
+        bench = Bench([source], tmp_path, say=said.append)
+        for variant in ("qdq", "fp32", "implicit-int8"):
+            made = "qdq" if variant == "qdq" else "fp32"
+            model, _ = variant_of(source, made, BuildOptions(), package="tensorrt", weak=True)
+            row = Row("small_cnn", variant, "measured", None, 1.0, 1.1)
+            bench._built[row.stem] = OnnxRuntime().build(model)
+            bench._put(row)
+        bench._judge(source)
+        rows = {row.variant: row for row in bench.rows}
+        assert {name for name, row in rows.items() if row.top1 is not None} == judged
+        assert rows["fp32"].top1 == rows["fp32"].top1_original
+        assert rows["fp32"].sqnr_db is None or rows["fp32"].sqnr_db > 100
+        assert len(said) == 3 - len(judged)
+        if "qdq" in judged:
+            assert 10 < rows["qdq"].sqnr_db < 60
+            titles, _, first, *_ = table(bench.rows).splitlines()
+            assert titles.split()[-5:] == ["SQNR", "dB", "top-1", "%", "drop"]
+            assert first.split()[-3] == f"{rows['qdq'].sqnr_db:.1f}"
+
+
 def test_the_table_compares_with_fp16_of_the_same_model():
     rows = [
         Row("a", "qdq", "measured", None, 0.8, 0.9, 57, 1, 0.9, 7.0, 2**20),
@@ -130,6 +158,8 @@ def test_the_table_compares_with_fp16_of_the_same_model():
         (["--variants", "int8"], "int8 is not one of"),
         (["--tactic-sources", "CUBLAS,MAGIC"], "MAGIC is not one of"),
         (["x.onnx", "--samples", "d"], "of one model"),
+        (["x.onnx", "--eval-samples", "d"], "of one model"),
+        (["--labels", "l.npy"], "--labels belong to --eval-samples"),
         (["--layer-precisions", "Conv_0:fp8"], "Conv_0: TensorRT 8 has no fp8"),
     ],
 )

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from workbench.backends.compare import compare
 from workbench.backends.protocol import BuildOptions, TimingOptions
 from workbench.backends.tensorrt import capabilities
 from workbench.bench.run import Bench
-from workbench.bench.variants import open_source
+from workbench.bench.variants import open_source, variant_of
 from workbench.engine.load import load_report
 
 ABLE = capabilities()
@@ -39,6 +40,18 @@ def test_every_variant_is_measured_beside_the_others(small_cnn, tmp_path):
         manifest = json.loads((tmp_path / f"{row.stem}.manifest.json").read_text())
         assert set(manifest["timing"]["conditions"]["beside"]) == {other.stem for other in rows if other is not row}
     assert (tmp_path / "timing.cache").stat().st_size > 0
+
+
+def test_the_engines_results_are_those_of_onnx_runtime(small_cnn, small_data, tmp_path):
+    labels = small_data.with_name("labels.npy")
+    source = open_source(small_cnn, batch=4, samples=small_data, evaluation=small_data, labels=labels)
+    rows = Bench([source], tmp_path, variants=("qdq", "fp32"), options=OPTIONS, timing=TIMING).run()
+    sqnr = {row.variant: row.sqnr_db for row in rows}
+    assert sqnr["fp32"] > 80  # dB
+    lowered = variant_of(source, "qdq", OPTIONS, package="tensorrt", weak=ABLE.typing == "weak")[0]
+    said = compare(source.model, lowered, source.evaluation.samples, runs=0)
+    assert sqnr["qdq"] == pytest.approx(said.worst_sqnr_db, abs=3)
+    assert all(row.top1 == pytest.approx(row.top1_original, abs=0.1) for row in rows)
 
 
 def test_builds_end_in_time_to_measure_what_there_is(small_cnn, tmp_path):

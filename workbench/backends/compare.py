@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from workbench.calibration.samples import Feed, Samples
     from workbench.graph.model import Model
 
-__all__ = ["Accuracy", "Comparison", "Latency", "OutputDifference", "compare", "real_rows", "scores_of"]
+__all__ = [
+    "Accuracy",
+    "Agreement",
+    "Comparison",
+    "Latency",
+    "OutputDifference",
+    "Tally",
+    "compare",
+    "real_rows",
+    "scores_of",
+]
 
 
 @dataclass(frozen=True)
@@ -83,8 +93,8 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Original against tuned.
+class Agreement:
+    """How far results are from the original's.
 
     Parameters
     ----------
@@ -92,20 +102,12 @@ class Comparison:
         One entry an output.
     accuracy
         Where there were labels.
-    original_latency, tuned_latency
-        Measured in turns in one process: their ratio is worth more than either. `None` where not measured.
-    original_bytes, tuned_bytes
-        Size of the ONNX files.
     samples
         How many were compared.
     """
 
     outputs: tuple[OutputDifference, ...]
     accuracy: Accuracy | None
-    original_latency: Latency | None
-    tuned_latency: Latency | None
-    original_bytes: int
-    tuned_bytes: int
     samples: int
 
     @property
@@ -113,6 +115,24 @@ class Comparison:
         """The lowest SQNR of any floating-point output; NaN where there is none."""
         values = [output.sqnr_db for output in self.outputs if not math.isnan(output.sqnr_db)]
         return min(values, default=math.nan)
+
+
+@dataclass(frozen=True)
+class Comparison(Agreement):
+    """Original against tuned.
+
+    Parameters
+    ----------
+    original_latency, tuned_latency
+        Measured in turns in one process: their ratio is worth more than either. `None` where not measured.
+    original_bytes, tuned_bytes
+        Size of the ONNX files.
+    """
+
+    original_latency: Latency | None
+    tuned_latency: Latency | None
+    original_bytes: int
+    tuned_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for a report."""
@@ -153,32 +173,70 @@ def compare(
         ONNX Runtime refuses or fails one of the models.
     """
     sessions = Session(original), Session(tuned)
-    differences = {tensor.name: Difference() for tensor in original.outputs}
-    hits = [0, 0]
+    tally = Tally(original, labels)
     first: Feed | None = None
-    batches = progress(feeds(samples, original, batch=batch), total=None, doing="comparing")
-    for feed in batches:
+    for feed in progress(feeds(samples, original, batch=batch), total=None, doing="comparing"):
         first = first or feed
-        results = [session.run(feed.arrays) for session in sessions]
-        for name, difference in differences.items():
-            reference, test = (real_rows(result[name], feed.count, feed.size) for result in results)
-            difference.update(reference, test)
-        if labels is not None:
-            batch_labels = labels[feed.first : feed.first + feed.count]
-            for which, result in enumerate(results):
-                hits[which] += top1_hits(scores_of(result, feed, original), batch_labels)
+        reference, test = (session.run(feed.arrays) for session in sessions)
+        tally.add(feed, reference, test)
     if first is None:
         raise SamplesError("no samples to compare on", fix="Give at least one.")
     times = _times(original, tuned, first, runs) if runs else ([], [])
+    found = tally.result()
     return Comparison(
-        outputs=tuple(_summary(name, difference) for name, difference in differences.items()),
-        accuracy=None if labels is None else Accuracy(hits[0] / len(labels), hits[1] / len(labels), len(labels)),
+        outputs=found.outputs,
+        accuracy=found.accuracy,
+        samples=found.samples,
         original_latency=Latency.of(times[0], first.count) if runs else None,
         tuned_latency=Latency.of(times[1], first.count) if runs else None,
         original_bytes=len(original.to_bytes()),
         tuned_bytes=len(tuned.to_bytes()),
-        samples=len(samples),
     )
+
+
+class Tally:
+    """Sums up, run by run, how far results are from the original's.
+
+    Parameters
+    ----------
+    original
+        Whose outputs are compared.
+    labels
+        One class index a sample: top-1 is measured on the first floating-point output.
+    """
+
+    def __init__(self, original: Model, labels: npt.NDArray[np.int64] | None = None) -> None:
+        self._original = original
+        self._labels = labels
+        self._differences = {tensor.name: Difference() for tensor in original.outputs}
+        self._hits = [0, 0]
+        self._samples = 0
+
+    def add(self, feed: Feed, reference: Mapping[str, npt.NDArray[Any]], test: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add one run: what the original made of a feed, and what is compared with it, output name to array.
+
+        Raises
+        ------
+        SamplesError
+            Labels are given, and no output holds one row of scores a sample.
+        """
+        for name, difference in self._differences.items():
+            wanted, found = (real_rows(result[name], feed.count, feed.size) for result in (reference, test))
+            difference.update(wanted, found)
+        if self._labels is not None:
+            labels = self._labels[feed.first : feed.first + feed.count]
+            for which, result in enumerate((reference, test)):
+                self._hits[which] += top1_hits(scores_of(result, feed, self._original), labels)
+        self._samples += feed.count
+
+    def result(self) -> Agreement:
+        """Return what was found so far."""
+        accuracy = None
+        if self._labels is not None:
+            original, test = (hits / len(self._labels) for hits in self._hits)
+            accuracy = Accuracy(original, test, len(self._labels))
+        outputs = tuple(_summary(name, difference) for name, difference in self._differences.items())
+        return Agreement(outputs, accuracy, self._samples)
 
 
 def _times(original: Model, tuned: Model, feed: Feed, runs: int) -> tuple[list[float], list[float]]:

@@ -270,6 +270,8 @@ class Context:
     def write(self, name: str, array: Array) -> None:
         """Copy an array into an input."""
         wanted = self.engine.dtype(name)
+        if array.dtype == np.int64 and wanted == np.int32 and np.array_equal(array.astype(wanted), array):
+            array = array.astype(wanted)  # TensorRT before 10 has no INT64 and makes such inputs INT32
         if array.dtype != wanted:
             raise BackendError(f"the feed is {array.dtype}; the engine takes {wanted}", where=name)
         if name in self.host:

@@ -7,9 +7,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from workbench.backends.protocol import Capabilities
+    from workbench.backends.protocol import Backend, Capabilities, Engine
 
-__all__ = ["Availability", "backends"]
+__all__ = ["Availability", "backend_of", "backends"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,20 @@ def backends() -> list[Availability]:
         "onnxruntime", works=True, reason=f"runs on the CPU (version {metadata.version('onnxruntime')})"
     )
     return [here, _summary(tensorrt_rtx.capabilities()), _summary(tensorrt.capabilities())]
+
+
+def backend_of(engine: Engine) -> Backend:
+    """Return the backend that runs an engine.
+
+    Raises
+    ------
+    BackendError
+        There is none of that name.
+    """
+    from workbench.backends import tensorrt
+    from workbench.backends.onnxruntime_engine import OnnxRuntime
+
+    return OnnxRuntime() if engine.backend == "onnxruntime" else tensorrt.backend_of(engine)
 
 
 def _summary(able: Capabilities) -> Availability:

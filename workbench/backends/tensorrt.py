@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BuildError",
     "TensorRT",
+    "backend_of",
     "build_engine",
     "capabilities",
     "inspect_engine",
@@ -206,27 +207,28 @@ def build_engine(
 
 def run_engine(engine: Engine, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
     """Run an engine once; see `TensorRT.run`."""
-    return _backend(engine).run(engine, feeds)
+    return backend_of(engine).run(engine, feeds)
 
 
 def time_engine(engine: Engine, options: TimingOptions | None = None, *, child: Child = RUN_LIMITS) -> Timing:
     """Time an engine; see `TensorRT.time`."""
-    return _backend(engine).time(engine, options, child=child)
+    return backend_of(engine).time(engine, options, child=child)
 
 
 def profile_engine(
     engine: Engine, options: TimingOptions | None = None, *, child: Child = RUN_LIMITS
 ) -> tuple[LayerTime, ...]:
     """Time each layer of an engine; see `TensorRT.profile`."""
-    return _backend(engine).profile(engine, options, child=child)
+    return backend_of(engine).profile(engine, options, child=child)
 
 
 def inspect_engine(engine: Engine, *, profile_index: int = 0, child: Child = RUN_LIMITS) -> str:
     """Return what the inspector says of an engine; see `TensorRT.inspect`."""
-    return _backend(engine).inspect(engine, profile_index=profile_index, child=child)
+    return backend_of(engine).inspect(engine, profile_index=profile_index, child=child)
 
 
-def _backend(engine: Engine) -> TensorRT:
+def backend_of(engine: Engine) -> TensorRT:
+    """Return the backend of the package that made an engine; BackendError where it was neither of the two."""
     for package in INSTALL:
         if engine.backend == package:
             return TensorRT(package)

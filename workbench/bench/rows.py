@@ -36,6 +36,10 @@ class Row:
         Wall seconds in the builder, with the timing cache as the variants before left it.
     engine_bytes, sha256
         Size of the engine, and the hash of the model it was built from.
+    sqnr_db
+        The lowest SQNR of any output, in dB, against the floating-point model on ONNX Runtime.
+    top1, top1_original
+        Shares 0 to 1 of the labelled samples that the engine and that model get right.
     """
 
     model: str
@@ -50,6 +54,9 @@ class Row:
     build_s: float | None = None
     engine_bytes: int | None = None
     sha256: str | None = None
+    sqnr_db: float | None = None
+    top1: float | None = None
+    top1_original: float | None = None
 
     @property
     def stem(self) -> str:
@@ -60,11 +67,14 @@ class Row:
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as text; the ratio is the median over FP16's of the same model, so less than 1 is faster."""
     titles = ("model", "variant", "median ms", "p95 ms", "/ FP16", "layers", "reformats", "build s", "MiB")
+    judged = ("SQNR dB", "top-1 %", "drop")
     fp16 = {row.model: row.median_ms for row in rows if row.variant == "fp16"}
-    grid = [titles, *(_cells(row, fp16.get(row.model)) for row in rows)]
-    widths = [max(len(line[i]) for line in grid) for i in range(len(titles))]
+    grid = [(*titles, *judged), *((*_cells(row, fp16.get(row.model)), *_results(row)) for row in rows)]
+    kept = [i for i in range(len(grid[0])) if i < len(titles) or any(line[i] != "-" for line in grid[1:])]
+    grid = [tuple(line[i] for i in kept) for line in grid]
+    widths = [max(len(line[i]) for line in grid) for i in range(len(kept))]
     lines = [
-        "  ".join(cells[i].ljust(widths[i]) if i < 2 else cells[i].rjust(widths[i]) for i in range(len(titles)))
+        "  ".join(cells[i].ljust(widths[i]) if i < 2 else cells[i].rjust(widths[i]) for i in range(len(kept)))
         for cells in grid
     ]
     lines.insert(1, "-" * len(lines[0]))
@@ -91,6 +101,12 @@ def _cells(row: Row, fp16: float | None) -> tuple[str, ...]:
         _number(row.build_s, 1),
         _number(size, 1),
     )
+
+
+def _results(row: Row) -> tuple[str, ...]:
+    drop = None if row.top1 is None or row.top1_original is None else 100 * (row.top1_original - row.top1)
+    top1 = None if row.top1 is None else 100 * row.top1
+    return _number(row.sqnr_db, 1), _number(top1, 2), _number(drop, 2)
 
 
 def _number(value: float | None, digits: int) -> str:

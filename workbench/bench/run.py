@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from workbench.backends.child import Child, ChildError, run
 from workbench.backends.protocol import BuildOptions, Engine, TimingOptions
 from workbench.bench.rows import Row, rows_json, table
-from workbench.bench.variants import VARIANTS, Source, Variant, variant_of
+from workbench.bench.variants import VARIANTS, Evaluation, Source, Variant, variant_of
 from workbench.errors import BackendError, WorkbenchError
 from workbench.files import write_bytes, write_text
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from workbench.backends.interleaved import Measured
+    from workbench.graph.model import Model
 
 __all__ = ["Bench"]
 
@@ -76,6 +78,7 @@ class Bench:
     say: Callable[[str], None] = lambda _: None
     rows: list[Row] = field(default_factory=list, init=False)
     _built: dict[str, Engine] = field(default_factory=dict, init=False)
+    _end: float | None = field(default=None, init=False)
 
     def run(self) -> list[Row]:
         """Do it all.
@@ -105,6 +108,7 @@ class Bench:
         if self.target is None:
             for source in self.sources:
                 self._measure(source)
+                self._judge(source)
         write_text(folder / "table.txt", table(self.rows) + "\n")
         return self.rows
 
@@ -241,6 +245,43 @@ class Bench:
             reformats=len(report.reformat_layers),
             layers_ms=report.layers_ms,
         )
+
+    # Judging
+
+    def _judge(self, source: Source) -> None:
+        """Compare the results of a model's engines with the floating-point model, where samples are given for it."""
+        given = source.evaluation
+        if given is None:
+            return
+        for row in [row for row in self.rows if row.model == source.name and row.status == "measured"]:
+            engine = self._built[row.stem]
+            if self._made_up(row.variant, source):
+                self.say(f"{row.stem}: its ranges are made up, so its results are not compared")
+            elif self._left() <= 0:
+                self.say(f"{row.stem}: no time left to compare its results")
+            else:
+                self._put(self._judged(row, source.model, engine, given))
+
+    def _judged(self, row: Row, original: Model, engine: Engine, given: Evaluation) -> Row:
+        from workbench.backends.engine_accuracy import compare_engine
+        from workbench.backends.registry import backend_of
+
+        try:
+            found = compare_engine(original, backend_of(engine), engine, given.samples, labels=given.labels)
+        except WorkbenchError as error:
+            return replace(row, reason=f"its results were not compared: {_one_line(error)}")
+        exact = found.accuracy
+        return replace(
+            row,
+            sqnr_db=found.worst_sqnr_db if math.isfinite(found.worst_sqnr_db) else None,
+            top1=None if exact is None else exact.tuned,
+            top1_original=None if exact is None else exact.original,
+        )
+
+    def _made_up(self, variant: Variant, source: Source) -> bool:
+        if variant == "implicit-int8":
+            return self.options.calibration_cache is None
+        return variant == "qdq" and source.ranges is None
 
     # Time and files
 

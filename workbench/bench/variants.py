@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from workbench.calibration.sources import load_labels
 from workbench.errors import BackendError
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    import numpy as np
+    import numpy.typing as npt
+
     from workbench.backends.protocol import BuildOptions
+    from workbench.calibration.samples import Samples
     from workbench.graph.model import Model
     from workbench.precision.plan import PrecisionPlan
     from workbench.session import PreprocessingLike
 
-__all__ = ["VARIANTS", "Source", "Variant", "open_source", "variant_of"]
+__all__ = ["VARIANTS", "Evaluation", "Source", "Variant", "open_source", "variant_of"]
 
 Variant = Literal["fp32", "tf32", "fp16", "implicit-int8", "qdq", "given"]
 
@@ -42,6 +47,14 @@ GENERATED_RANGE = 4.0
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """What the engines' results are judged on: samples, and one class index a sample where there are labels."""
+
+    samples: Samples
+    labels: npt.NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
 class Source:
     """A model, ready to be made into variants.
 
@@ -57,6 +70,8 @@ class Source:
         A recipe's plan; None for the best practice.
     given
         The model that was quantized elsewhere.
+    evaluation
+        What results are judged on; None where speed alone is asked for.
     """
 
     name: str
@@ -64,6 +79,7 @@ class Source:
     ranges: Mapping[str, float] | None = None
     plan: PrecisionPlan | None = None
     given: Model | None = None
+    evaluation: Evaluation | None = None
 
     @property
     def ranges_from(self) -> str:
@@ -81,6 +97,8 @@ def open_source(
     preprocessing: PreprocessingLike = None,
     recipe: str | os.PathLike[str] | None = None,
     given: str | os.PathLike[str] | None = None,
+    evaluation: object = None,
+    labels: str | os.PathLike[str] | None = None,
 ) -> Source:
     """Load a model and bring it into the form that its variants are made from.
 
@@ -96,6 +114,8 @@ def open_source(
         Takes edits, plan and ranges from this recipe of the same model.
     given
         The same model, quantized elsewhere.
+    evaluation, labels
+        Samples to judge the engines' results on, and one class index a sample.
 
     Raises
     ------
@@ -109,12 +129,17 @@ def open_source(
         wb.prepare()
     if samples is not None:
         wb.calibrate(samples, preprocessing=preprocessing)
+    judged = None
+    if evaluation is not None:
+        data = wb.open_samples(evaluation, preprocessing=preprocessing)
+        judged = Evaluation(data, None if labels is None else load_labels(labels, len(data)))
     return Source(
         name=Path(path).stem,
         model=_with_batch(wb.model, batch),
         ranges=wb.ranges or None,
         plan=wb.plan.rules if wb.plan.rules.rules else None,
         given=None if given is None else _with_batch(load_model(given), batch),
+        evaluation=judged,
     )
 
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from workbench.backends.compare import Comparison, compare
+from workbench.backends.compare import Agreement, Comparison, compare
 from workbench.calibration.preprocessing import Preprocessing
 from workbench.calibration.sources import load_labels, open_samples
 from workbench.errors import RecipeError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from workbench.backends.protocol import Engine
     from workbench.calibration.samples import Samples
     from workbench.graph.model import Model
 
@@ -65,6 +66,40 @@ class Evaluating(Calibrating):
         data, used = self.samples_for(samples, preprocessing=preprocessing)
         indices = None if labels is None else load_labels(labels, len(data))
         return compare(self.reference_for(self.tuned), self.tuned, data, labels=indices, batch=batch or used, runs=runs)
+
+    def compare_engine(
+        self,
+        engine: Engine | str | os.PathLike[str],
+        samples: object = None,
+        *,
+        labels: str | os.PathLike[str] | npt.NDArray[np.int64] | None = None,
+        batch: int | None = None,
+        preprocessing: PreprocessingLike = None,
+    ) -> Agreement:
+        """Run an engine of the tuned model, and say how far its results are from the source's on ONNX Runtime.
+
+        Parameters
+        ----------
+        engine
+            The engine, or a file that `workbench.backends.manifest.write_engine` wrote.
+        samples, labels, batch, preprocessing
+            As in `compare`; `batch` must be one that the engine takes.
+
+        Raises
+        ------
+        BackendError
+            The engine is of unknown source, was made for another machine, or is of another model.
+        """
+        from workbench.backends.engine_accuracy import compare_engine
+        from workbench.backends.manifest import read_engine
+        from workbench.backends.protocol import Engine
+        from workbench.backends.registry import backend_of
+
+        taken = engine if isinstance(engine, Engine) else read_engine(engine)
+        data, used = self.samples_for(samples, preprocessing=preprocessing)
+        indices = None if labels is None else load_labels(labels, len(data))
+        reference = self.reference_for(self.tuned)
+        return compare_engine(reference, backend_of(taken), taken, data, labels=indices, batch=batch or used)
 
     def save_inputs(
         self,
