@@ -12,8 +12,6 @@
 # ---
 
 # %% [markdown]
-
-# %% [markdown]
 # # What the compiler really made
 #
 # A plan says what was asked for; an engine says what was done. This notebook reads engines that TensorRT 8.6.0 built
@@ -38,6 +36,9 @@ build: bool = True  # build engines on this machine: TensorRT where it works, ON
 bench_model: str = ""  # what to build; the residual sample model where empty
 bench_batch: int = 8  # with this batch
 bench_variants: str = "qdq,fp16"  # see workbench.bench.variants.VARIANTS
+bench_samples: str = ""  # calibrates it; drawn where everything about it is empty
+bench_eval_samples: str = ""  # what the engines compute is compared on these
+bench_labels: str = ""  # one class index for each of them
 bench_budget_s: float = 300.0  # seconds for all of them
 
 # %%
@@ -63,8 +64,8 @@ if not graph:
 # %% [markdown]
 # ## The model it was built from
 #
-# The recorded engine comes from a ResNet-50 with seeded random weights. It is made again here, and its precision is
-# written into the graph as it was for that build: speed does not depend on weights or ranges.
+# The recorded engine comes from a ResNet-50 with seeded random weights. It is made again here, and Q/DQ pairs are put
+# where they were in that build: speed does not depend on weights or ranges.
 
 # %%
 plain = None  # the same network without Q/DQ, which the FP16 baseline was built from
@@ -224,20 +225,42 @@ views.compare(summarize(baseline, plain), summary) if comparison is not None els
 # ## An engine of this machine
 #
 # With TensorRT and a GPU: the chosen variants, built and timed side by side, as `workbench bench` does it. Without:
-# what ONNX Runtime makes of the same model on this processor, read by the same report. Its times say nothing about a
-# GPU's.
+# what ONNX Runtime makes of the same quantized model on this processor, read by the same report. Its times say nothing
+# about a GPU's. Either way the engine itself runs the evaluation samples: SQNR and top-1 against the floating-point
+# model say whether what was tuned is what runs.
 
 # %%
+from workbench.backends.engine_accuracy import compare_engine
 from workbench.backends.onnxruntime_engine import OnnxRuntime
-from workbench.backends.protocol import TimingOptions
+from workbench.backends.protocol import BuildOptions, TimingOptions
 from workbench.backends.tensorrt import capabilities
 from workbench.bench.rows import table as bench_table
 from workbench.bench.run import Bench
-from workbench.bench.variants import open_source
+from workbench.bench.variants import open_source, variant_of
+
+
+def drawn(split: str, count: int) -> Path:
+    """Draw glyphs with the repository's own script: the same count gives the same images everywhere."""
+    folder = OUT / "data" / split
+    script = ROOT / "sample_models" / "glyphs.py"
+    options = ("--split", split, "--count", str(count), "--out", folder)
+    subprocess.run([sys.executable, script, *options], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+if build and not (bench_model or bench_samples or bench_eval_samples):
+    bench_samples, test = str(drawn("calibration", 64) / "samples.npz"), drawn("test", 400)
+    bench_eval_samples, bench_labels = str(test / "samples.npz"), str(test / "labels.npy")
 
 able, mine = capabilities(), None
 if build:
-    chosen = open_source(bench_model or ROOT / "sample_models" / "residual_cnn.onnx", batch=bench_batch)
+    chosen = open_source(
+        bench_model or ROOT / "sample_models" / "residual_cnn.onnx",
+        batch=bench_batch,
+        samples=bench_samples or None,
+        evaluation=bench_eval_samples or None,
+        labels=bench_labels or None,
+    )
     if able.run:
         variants = tuple(word.strip() for word in bench_variants.split(","))
         rows = Bench([chosen], OUT / "bench", variants=variants, budget_s=bench_budget_s, say=print).run()
@@ -248,10 +271,18 @@ if build:
     else:
         print(f"no TensorRT engine is built here: {able.reason}")
         backend = OnnxRuntime()
-        engine = backend.build(chosen.model)
+        lowered, _ = variant_of(chosen, "qdq", BuildOptions(), package="tensorrt", weak=True)
+        engine = backend.build(lowered)
         options = TimingOptions(warm_up_s=0.1, runs=20)
-        mine = run(backend.inspect(engine), profile=backend.profile(engine, options), model=chosen.model)
+        mine = run(backend.inspect(engine), profile=backend.profile(engine, options), model=lowered)
         print(mine.fusion.summary())
+        if chosen.evaluation is not None:
+            given = chosen.evaluation
+            told = compare_engine(chosen.model, backend, engine, given.samples, labels=given.labels)
+            print(f"its results: SQNR {told.worst_sqnr_db:.1f} dB over {told.samples} samples")
+            if told.accuracy is not None:
+                exact = told.accuracy
+                print(f"top-1 {100 * exact.tuned:.2f}%, of the floating-point model {100 * exact.original:.2f}%")
 
 # %%
 LatencyBars(latency_bars(mine.report, 10), "This machine's slowest layers") if mine is not None else "not asked for"

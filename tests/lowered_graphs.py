@@ -6,8 +6,7 @@ many in one child process. A graph that is refused fails the run; those that Ten
 the reason. Nothing has to be done in a test.
 
 Two graphs of one structure (nodes, wiring, attributes, types and shapes, but other numbers) count as one. Of the large
-graphs that one test makes, as the plans that a search tries, the last one is built: the one that was chosen. The real
-models are built in one precision and parsed in the others; ``pytest --every-lowered`` builds them in all.
+graphs that one test makes, as the plans that a search tries, the last one is built: the one that was chosen.
 """
 
 from __future__ import annotations
@@ -41,16 +40,7 @@ REFUSED = {
 }
 """Pattern of a test's address to the reason why a compiler refuses what it lowers."""
 
-NOT_BUILT = {
-    f"*test_lowering_of_real_models.py*[[]{precision}-*": (
-        "real models are built in int8+fp16, which holds both; in one precision alone they are parsed, to save minutes"
-    )
-    for precision in ("fp16", "bf16", "int8", "fp8+fp16")
-}
-"""Pattern of a test's address to the reason why what it lowers goes through the parser alone."""
-
 _test = ""
-_every = False
 
 
 def structure(model) -> str:
@@ -79,11 +69,8 @@ def structure(model) -> str:
 def note(model) -> None:
     """Keep a lowered graph in the folder of this run."""
     name = structure(model)
-    if not _every and any(fnmatch.fnmatch(_test, pattern) for pattern in NOT_BUILT):
-        name = f"parse-{name}"
     if len(model.nodes) > LARGE:
-        kind = "parse-large-" if name.startswith("parse-") else "large-"
-        name = kind + hashlib.sha256(_test.encode()).hexdigest()[:24]
+        name = f"large-{hashlib.sha256(_test.encode()).hexdigest()[:24]}"
     path = Path(os.environ[FOLDER]) / f"{name}.onnx"
     if path.exists() and len(model.nodes) <= LARGE:
         return
@@ -96,14 +83,11 @@ def note(model) -> None:
 
 def pytest_addoption(parser) -> None:
     parser.addoption("--skip-lowered", action="store_true", help="do not build the graphs that tests lower")
-    parser.addoption("--every-lowered", action="store_true", help="build those too that are only parsed to save time")
 
 
 def pytest_configure(config) -> None:
     from workbench.precision import lowering
 
-    global _every  # noqa: PLW0603 - one run has one choice
-    _every = config.getoption("--every-lowered")
     if config.getoption("--skip-lowered"):
         return
     if not hasattr(config, "workerinput"):
@@ -186,8 +170,7 @@ def _start(paths: list[str]) -> subprocess.Popen:
 
 
 def _told(results: dict[str, list]) -> tuple[list[str], bool]:
-    builds = sum(target != "parser" for verdicts in results.values() for target, _ in verdicts)
-    parsed = sum(Path(path).name.startswith("parse-") for path in results)
+    builds = sum(len(verdicts) for verdicts in results.values())
     lines, wrong, expected = [], 0, dict.fromkeys(REFUSED, 0)
     for path, verdicts in results.items():
         test = Path(path).with_suffix(".test").read_text()
@@ -199,8 +182,6 @@ def _told(results: dict[str, list]) -> tuple[list[str], bool]:
             wrong += 1
             lines += [f"REFUSED {test}", *(f"    {text}" for text in said)]
     lines += [f"{count} refused as expected: {REFUSED[pattern]}" for pattern, count in expected.items() if count]
-    if parsed:
-        lines.append(f"{parsed} only parsed: {'; '.join(dict.fromkeys(NOT_BUILT.values()))}")
     return [*lines, f"{len(results)} graphs, {builds} builds, {wrong} graphs refused"], wrong > 0
 
 
@@ -220,28 +201,13 @@ def _child() -> None:
             value.dtype is not None and value.dtype.name == "FLOAT8E4M3FN" for value in model.initializers.values()
         )
         verdicts = []
-        if Path(path).name.startswith("parse-"):
-            verdicts.append(["parser", _parsed(path)])
-        for target in () if verdicts else FP8_TARGETS if fp8 else TARGETS:
+        for target in FP8_TARGETS if fp8 else TARGETS:
             made = compile_model("tensorrt_rtx", path, options, target=target, keep_engine=False)
             errors = [issue.text for issue in made.issues] or [
                 line.text for line in made.log if "ERROR" in line.severity and "cudaError 35" not in line.text
             ]
             verdicts.append([target, "" if made.built else "; ".join(errors)[:300] or "no engine, and no word why"])
         print(json.dumps({"lowered": path, "verdicts": verdicts}), flush=True)  # noqa: T201 - the parent reads it
-
-
-def _parsed(path: str) -> str:
-    import tensorrt_rtx as trt
-
-    from workbench.backends.nvinfer import make_logger
-
-    logger, _ = make_logger(trt)
-    network = trt.Builder(logger).create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
-    if parser.parse_from_file(path):
-        return ""
-    return "; ".join(parser.get_error(at).desc() for at in range(parser.num_errors))[:300]
 
 
 if __name__ == "__main__":
