@@ -91,6 +91,8 @@ class TuningChart(Chart):
         axes.tick_params(labelcolor=colours.muted)
 
     def _draw_ranges(self, axes: Axes, colours: Theme) -> None:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         places = [tensor.place for tensor in self.tensors]
         seen = np.array([max(tensor.seen, 1e-12) for tensor in self.tensors])
         amax = np.array([tensor.amax for tensor in self.tensors])
@@ -98,6 +100,10 @@ class TuningChart(Chart):
         axes.plot(places, seen, "_", color=colours.muted, label="largest magnitude seen")
         axes.plot(places, amax, "o", ms=3, color=INT8, label="range (clipping threshold)")
         axes.set_yscale("log")
+        # One decade at most is common, where the default would write 2 x 10^0 and 6 x 10^0.
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylabel("magnitude")
         axes.legend(loc="upper left", bbox_to_anchor=(0, 1.22), ncols=2, frameon=False, fontsize=8, borderpad=0)
 
