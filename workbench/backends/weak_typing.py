@@ -77,9 +77,12 @@ def _set_layer_precisions(trt: Any, network: Any, precisions: Mapping[str, Layer
             if wanted != "int8":
                 layer.set_output_type(i, types[wanted])
     if unused:
+        first = ", ".join(repr(name) for name in sorted(unused)[:3])
+        more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
         raise BackendError(
-            f"layer precisions name {sorted(unused)}, which matches no layer of the network",
-            fix="Layers have the names of the model's nodes; * stands for any text.",
+            f"layer precisions name {first}{more}, which match no layer of the network",
+            fix="Layers have the names of the model's nodes, but where the parser makes several layers of one "
+            "(LayerNormalization); * stands for any text.",
         )
 
 

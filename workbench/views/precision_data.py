@@ -257,10 +257,10 @@ def estimate(known: Sources, resolution: Resolution) -> Estimate:
 
 
 def weight_bytes(model: Model, resolution: Resolution) -> int:
-    """Return the bytes of all weights once a resolved plan is lowered with weights stored in 8 bits.
+    """Return the bytes of all weights in the precisions of a resolved plan, as an engine holds them.
 
-    A weight that is read both quantized and floating is stored in both forms. Scales are not counted: one float a
-    channel.
+    So does the ONNX file, unless its target takes no weights stored in 8 bits. A weight that is read both quantized and
+    floating is there in both forms. Scales are not counted: one float a channel.
     """
     from workbench.graph.weights import constant_of
     from workbench.precision.placement import weights
