@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from networks import Net, feed, network, networks, ranges_of
 
 from workbench.backends.onnxruntime import Session
@@ -84,6 +84,8 @@ def test_what_is_left_in_no_precision_but_fp32_is_untouched(model):
 @everywhere
 @given(networks())
 def test_fp16_computes_nearly_the_same(model):
+    made = [str(value.name) for node in model.nodes.values() for value in node.outputs]
+    assume(all(np.abs(array).max() < 65504 / 2 for array in Session(model, outputs=made).run(feed(model)).values()))
     theirs, ours = (next(iter(Session(m).run(feed(model)).values())) for m in (model, lowered(model)))
     noise = float(((ours.astype(np.float64) - theirs) ** 2).sum())
     assert noise <= 1e-4 * float((theirs.astype(np.float64) ** 2).sum())  # at least 40 dB
