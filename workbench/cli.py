@@ -334,6 +334,8 @@ def _report(result: TuneResult) -> int:
     for verdict in result.verdicts:
         value = "not measured" if verdict.value is None else f"{verdict.value:.3g}"
         click.echo(f"gate {verdict.gate}: {value}, {'passed' if verdict.passed else 'FAILED'}")
+    for sentence in result.workbench.advice:
+        click.echo(f"note: {sentence}")
     for path in result.files:
         click.echo(f"wrote {path}")
     return 0 if result.passed else EXIT_GATE

@@ -78,6 +78,22 @@ def test_the_json_report_is_plain_and_finite(parts):
     assert json.loads(text)["gates"][0]["passed"] is False
 
 
+def test_what_a_builder_must_be_told_is_told_everywhere(small_cnn, small_data):
+    wb = workbench.open_model(small_cnn)
+    wb.set_target("tensorrt-8.6")
+    wb.prepare()
+    wb.plan.use("int8+fp16")
+    wb.calibrate(small_data, batch=4)
+    comparison = wb.compare(runs=0)
+    (said,) = wb.advice
+    assert said.endswith("--fp16 --int8")
+    assert report(wb, comparison, [])["advice"] == [said]
+    assert said in page(wb, comparison, [])
+    wb.set_target("rtx")
+    assert wb.advice == ()
+    assert "Before you build" not in page(wb, comparison, [])
+
+
 def test_the_page_names_the_precisions_that_were_given(small_cnn, small_data):
     wb = workbench.open_model(small_cnn)
     wb.prepare()

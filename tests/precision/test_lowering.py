@@ -122,6 +122,20 @@ def test_weights_are_stored_as_the_target_takes_them(target, stored):
     assert seen == {stored}
 
 
+@pytest.mark.parametrize(("rule", "said"), [("op:MatMul", False), ("name:{}", True)])
+def test_products_quantized_in_part_are_warned_of_where_a_region_is_all_or_nothing(rule, said):
+    """Measured on an H200; see tests/data/engines/README.md."""
+    model = network("conv", head="attention")
+    products = [name for name, node in model.nodes.items() if node.op_type == "MatMul"]
+    assert len(products) > 1
+    plan = PrecisionPlan().with_rule(rule.format(products[0]), "int8")
+    for target in ("tensorrt-8.6", "tensorrt-10"):
+        resolution = plan.resolve(model, target=parse_target(target))
+        ranges = dict.fromkeys(activation_tensors(model, resolution), 3.0)
+        warned = [note for note in lower(model, resolution, ranges).advice if "matrix products" in note]
+        assert bool(warned) == (said and target == "tensorrt-8.6")
+
+
 @everywhere
 @given(networks())
 def test_the_bytes_are_the_same_each_time(model):

@@ -69,6 +69,8 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[Verdict]) -> 
             "<h2>Noticed in the model</h2>",
             _table(("where", "what"), ((q.where, q.text) for q in wb.source.quirks)),
         ]
+    if wb.advice:
+        body += ["<h2>Before you build an engine</h2>", *(f"<p>{escape(sentence)}</p>" for sentence in wb.advice)]
     body += [
         "<h2>Recipe</h2>",
         (

@@ -122,6 +122,7 @@ def report(wb: Workbench, comparison: Comparison, verdicts: Sequence[Verdict]) -
                 {"node": d.node, "op": d.op_type, "requested": d.requested, "reasons": list(d.reasons)} for d in refused
             ],
         },
+        "advice": list(wb.advice),
         "ranges": dict(wb.ranges),
         "comparison": comparison.to_dict(),
         "gates": [asdict(verdict) for verdict in verdicts],

@@ -46,6 +46,11 @@ NOBODY_LOOKED = (
     "no calibration looked for values beyond 65504, which FP16 cannot hold; calibrate with overflow=True to find them"
 )
 
+SOME_PRODUCTS = (
+    "{} of {} matrix products are quantized: TensorRT 8 then computes what hangs together with them in FP32, and on an "
+    "H200 a ViT built so took 1.6 to 2 times FP16's time; quantize all of them or none"
+)
+
 
 @dataclass(frozen=True)
 class Lowered:
@@ -71,6 +76,13 @@ class Lowered:
     weights: tuple[str, ...]
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What whoever builds an engine of it should know, a sentence each: the flags that it needs, and the notes."""
+        options = " ".join(f"--{flag}" for flag in self.flags)
+        needed = (f"its builder is weakly typed and has to be allowed this: {options}",) if options else ()
+        return (*needed, *self.notes)
 
 
 def activation_tensors(model: Model, resolution: Resolution) -> list[str]:
@@ -134,8 +146,10 @@ def lower(
         _read_types(model, writer, types, where, done)
     repair_names(graph)
     made_fp16 = any(types[node] == "fp16" for node in low)
-    notes = (NOBODY_LOOKED,) if resolution.overflow is None and made_fp16 else ()
-    return Lowered(model.replaced(graph), tuple(writer.activations), tuple(writer.weights), _flags(resolution), notes)
+    notes = [NOBODY_LOOKED] if resolution.overflow is None and made_fp16 else []
+    notes += _partly_quantized(resolution)
+    names = tuple(writer.activations), tuple(writer.weights)
+    return Lowered(model.replaced(graph), *names, _flags(resolution), tuple(notes))
 
 
 def needed_opset(model: Model, resolution: Resolution) -> ConvertOpset | None:
@@ -253,6 +267,15 @@ def _flags(resolution: Resolution) -> tuple[str, ...]:
     decisions = resolution.decisions.values()
     wanted = {d.precision for d in decisions if d.precision in QUANTIZED} | {d.floating for d in decisions}
     return tuple(sorted(wanted - {"fp32"}))
+
+
+def _partly_quantized(resolution: Resolution) -> tuple[str, ...]:
+    """Warn of matrix products of which TensorRT 8 gets some quantized; see `workbench.precision.search_cost`."""
+    weak = resolution.target is not None and not resolution.target.strongly_typed
+    products = [d.precision in QUANTIZED for d in resolution.decisions.values() if d.op_type == "MatMul"]
+    if not weak or all(products) or not any(products):
+        return ()
+    return (SOME_PRODUCTS.format(sum(products), len(products)),)
 
 
 def _slots(model: Model, address: str, node: ir.Node, floating: Floating) -> Slots:

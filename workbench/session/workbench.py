@@ -124,6 +124,11 @@ class Workbench(Evaluating):
         """The lowered model; made by `tune` where it was not made since the last change."""
         return (self._lowered or self.tune()).model
 
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What whoever builds an engine of the tuned model should know, a sentence each."""
+        return (self._lowered or self.tune()).advice
+
     # What changes something
 
     def edit(
