@@ -42,6 +42,7 @@ class Target:
         Whether weights may be stored as INT8. TensorRT 8.6.0 fails on such constants in matrix products that Myelin
         compiles and in convolutions that it merges (yolox_nano), and where it takes them its engines are no faster:
         ResNet-50 on an H200 0.803 ms, with the same weights behind Q/DQ pairs 0.792 ms, in one run.
+        TensorRT 10 and later document weights that were quantized before, and TensorRT-RTX builds them.
     newest_opset
         The newest operator set it reads; ``None`` where every one that is needed here is read.
     capability
