@@ -414,7 +414,7 @@ def test_a_failed_build_is_told_by_what_failed_it_and_not_by_an_unread_timing_ca
                 "2: [graphOptimizer.cpp::chooseHigherPrecision::7079] Error Code 2: Internal Error (Assertion dt1 == "
                 "DataType::kFLOAT || dt1 == DataType::kHALF failed. )"
             ),
-            "no weights stored as INT8 where it merges convolutions",
+            "no weights stored as INT8 here",
         ),
         # And of a ViT whose linear layers alone have Q/DQ, with FP16 constrained elsewhere.
         (

@@ -108,7 +108,7 @@ def test_both_ways_to_store_weights_compute_the_same(model):
 
 @pytest.mark.parametrize(("target", "stored"), [("tensorrt-8.6", "float32"), ("rtx", "int8"), (None, "int8")])
 def test_weights_are_stored_as_the_target_takes_them(target, stored):
-    """TensorRT 8.6.0 fails on INT8 weights of products and of convolutions that it merges: seen on an H200."""
+    """TensorRT 8.6.0 fails on INT8 weights of products and in yolox_nano: seen on an H200."""
     model = network("residual", head="gemm")
     resolution = BEST_PRACTICE.resolve(model, target=None if target is None else parse_target(target))
     ranges = dict.fromkeys(activation_tensors(model, resolution), 3.0)

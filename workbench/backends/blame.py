@@ -112,8 +112,8 @@ def _problem(model: Model, text: str) -> Problem:
         return Problem(f"no kernel computes the region from {region[1]} to {region[2]} as a whole", fix, text)
     if "convertMyelinWeightsToFp32" in text or "chooseHigherPrecision" in text:
         fix = Fix("Lower it for the target tensorrt-8.6, which keeps those weights in floating point behind Q/DQ.")
-        where = "Myelin compiles the layer" if "Myelin" in text else "it merges convolutions"
-        return Problem(f"TensorRT 8 takes no weights stored as INT8 where {where}", fix, text)
+        where = "where Myelin compiles the layer" if "Myelin" in text else "here, it seems where it merges convolutions"
+        return Problem(f"TensorRT 8 takes no weights stored as INT8 {where}", fix, text)
     recurrent = sorted({n.op_type for n in model.nodes.values()} & set(RECURRENT))
     hint = None
     if recurrent and ("Myelin" in text or "graphScope" in text):

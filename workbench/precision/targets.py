@@ -40,7 +40,7 @@ class Target:
         Groups of four channels and more have none of that, nor has TensorRT 8.6. How fast they are was not measured.
     int8_weights
         Whether weights may be stored as INT8. TensorRT 8.6.0 fails on such constants in matrix products that Myelin
-        compiles and in convolutions that it merges (yolox_nano), and where it takes them its engines are no faster:
+        compiles and in yolox_nano, it seems where it merges convolutions; where it takes them engines are no faster:
         ResNet-50 on an H200 0.803 ms, with the same weights behind Q/DQ pairs 0.792 ms, in one run.
         TensorRT 10 and later document weights that were quantized before, and TensorRT-RTX builds them.
     newest_opset
