@@ -93,6 +93,8 @@ def bench(
         )
     if labels is not None and eval_samples is None:
         raise click.UsageError("--labels belong to --eval-samples: give those too.")
+    if eval_samples is not None and target is not None:
+        raise click.UsageError("--eval-samples needs engines that run here; a target is only built for.")
     if samples is not None and recipe is not None:
         raise click.UsageError("--recipe brings its own ranges; --samples goes without it.")
     chosen = _variants(variants)

@@ -130,8 +130,12 @@ def test_results_are_judged_where_their_ranges_mean_something(small_cnn, small_d
         rows = {row.variant: row for row in bench.rows}
         assert {name for name, row in rows.items() if row.top1 is not None} == judged
         assert rows["fp32"].top1 == rows["fp32"].top1_original
-        assert rows["fp32"].sqnr_db is None or rows["fp32"].sqnr_db > 100
-        assert len(said) == 3 - len(judged)
+        assert rows["fp32"].sqnr_db > 100  # infinite where equal, which JSON has no number for
+        told = json.loads((tmp_path / "results.json").read_text())["rows"]
+        written = {row["variant"]: row["sqnr_db"] for row in told}
+        assert {name for name, sqnr in written.items() if sqnr is not None} == judged
+        assert float(written["fp32"]) == rows["fp32"].sqnr_db
+        assert sum("made up" in line for line in said) == 3 - len(judged)
         if "qdq" in judged:
             assert 10 < rows["qdq"].sqnr_db < 60
             titles, _, first, *_ = table(bench.rows).splitlines()
@@ -160,6 +164,7 @@ def test_the_table_compares_with_fp16_of_the_same_model():
         (["x.onnx", "--samples", "d"], "of one model"),
         (["x.onnx", "--eval-samples", "d"], "of one model"),
         (["--labels", "l.npy"], "--labels belong to --eval-samples"),
+        (["--eval-samples", "d", "--backend", "tensorrt_rtx", "--target", "sm86"], "a target is only built for"),
         (["--layer-precisions", "Conv_0:fp8"], "Conv_0: TensorRT 8 has no fp8"),
     ],
 )

@@ -8,6 +8,7 @@ from workbench.backends.compare import Agreement, Tally
 from workbench.backends.onnxruntime import Session
 from workbench.calibration.samples import feeds
 from workbench.errors import BackendError, SamplesError
+from workbench.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,7 +58,7 @@ def compare_engine(
         The engine cannot be run here, takes other inputs, or has not all of the model's outputs.
     """
     session, tally = Session(original), Tally(original, labels)
-    for lot in _lots(feeds(samples, original, batch=batch)):
+    for lot in _lots(progress(feeds(samples, original, batch=batch), total=None, doing="comparing")):
         for feed, found in zip(lot, backend.run_each(engine, [feed.arrays for feed in lot]), strict=True):
             missing = sorted({tensor.name for tensor in original.outputs} - set(found))
             if missing:

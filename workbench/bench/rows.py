@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -37,7 +38,8 @@ class Row:
     engine_bytes, sha256
         Size of the engine, and the hash of the model it was built from.
     sqnr_db
-        The lowest SQNR of any output, in dB, against the floating-point model on ONNX Runtime.
+        The lowest SQNR of any output, in dB, against the floating-point model on ONNX Runtime; infinite where they are
+        equal.
     top1, top1_original
         Shares 0 to 1 of the labelled samples that the engine and that model get right.
     """
@@ -83,8 +85,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def rows_json(rows: Sequence[Row], conditions: object) -> str:
-    """Return the rows with the conditions of the measurement as JSON; what is unknown is null."""
-    return json.dumps({"schema": SCHEMA, "conditions": conditions, "rows": [asdict(row) for row in rows]}, indent=1)
+    """Return the rows with the conditions of the measurement as JSON; unknown is null, an infinite SQNR ``"inf"``."""
+    plain = [{key: str(value) if value == math.inf else value for key, value in asdict(row).items()} for row in rows]
+    return json.dumps({"schema": SCHEMA, "conditions": conditions, "rows": plain}, indent=1, allow_nan=False)
 
 
 def _cells(row: Row, fp16: float | None) -> tuple[str, ...]:

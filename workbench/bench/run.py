@@ -254,18 +254,19 @@ class Bench:
         if given is None:
             return
         for row in [row for row in self.rows if row.model == source.name and row.status == "measured"]:
-            engine = self._built[row.stem]
             if self._made_up(row.variant, source):
                 self.say(f"{row.stem}: its ranges are made up, so its results are not compared")
             elif self._left() <= 0:
                 self.say(f"{row.stem}: no time left to compare its results")
             else:
-                self._put(self._judged(row, source.model, engine, given))
+                self.say(f"{row.stem}: comparing its results on {len(given.samples)} samples")
+                self._put(self._judged(row, source.model, given))
 
-    def _judged(self, row: Row, original: Model, engine: Engine, given: Evaluation) -> Row:
+    def _judged(self, row: Row, original: Model, given: Evaluation) -> Row:
         from workbench.backends.engine_accuracy import compare_engine
         from workbench.backends.registry import backend_of
 
+        engine = self._built[row.stem]
         try:
             found = compare_engine(original, backend_of(engine), engine, given.samples, labels=given.labels)
         except WorkbenchError as error:
@@ -273,7 +274,7 @@ class Bench:
         exact = found.accuracy
         return replace(
             row,
-            sqnr_db=found.worst_sqnr_db if math.isfinite(found.worst_sqnr_db) else None,
+            sqnr_db=None if math.isnan(found.worst_sqnr_db) else found.worst_sqnr_db,
             top1=None if exact is None else exact.tuned,
             top1_original=None if exact is None else exact.original,
         )

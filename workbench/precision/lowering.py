@@ -10,6 +10,7 @@ import numpy as np
 from workbench.errors import PrecisionError
 from workbench.graph.edits.convert_opset import ConvertOpset
 from workbench.graph.naming import repair_names
+from workbench.precision.myelin import left_in_fp32
 from workbench.precision.placement import activations, weights
 from workbench.precision.plan import QUANTIZED
 from workbench.precision.quantize import Quantized, quantize_weight, scale_of
@@ -270,12 +271,11 @@ def _flags(resolution: Resolution) -> tuple[str, ...]:
 
 
 def _partly_quantized(resolution: Resolution) -> tuple[str, ...]:
-    """Warn of matrix products of which TensorRT 8 gets some quantized; see `workbench.precision.search_cost`."""
-    weak = resolution.target is not None and not resolution.target.strongly_typed
-    products = [d.precision in QUANTIZED for d in resolution.decisions.values() if d.op_type == "MatMul"]
-    if not weak or all(products) or not any(products):
+    """Warn of matrix products of which TensorRT 8 gets some quantized."""
+    if not left_in_fp32(resolution):
         return ()
-    return (SOME_PRODUCTS.format(sum(products), len(products)),)
+    products = [d.precision in QUANTIZED for d in resolution.decisions.values() if d.op_type == "MatMul"]
+    return () if all(products) else (SOME_PRODUCTS.format(sum(products), len(products)),)
 
 
 def _slots(model: Model, address: str, node: ir.Node, floating: Floating) -> Slots:

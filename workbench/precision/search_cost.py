@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import PrecisionError
 from workbench.graph.cost import costs
-from workbench.precision.placement import POOLS
-from workbench.precision.plan import QUANTIZED
+from workbench.precision.myelin import left_in_fp32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,27 +70,13 @@ class NodeCosts:
     def total(self, resolution: Resolution) -> float:
         """Return the time of all nodes that have one under a resolved plan."""
         precisions = {node: decision.precision for node, decision in resolution.decisions.items()}
-        precisions.update(dict.fromkeys(_left_in_fp32(resolution), "fp32"))
+        precisions.update(dict.fromkeys(left_in_fp32(resolution), "fp32"))
         return sum(self.of(node, precisions[node]) for node in self.milliseconds if node in precisions)
 
     def share(self, addresses: Iterable[str]) -> float:
         """Return the share of the model's multiply-accumulates that some nodes have, 0 to 1."""
         whole = sum(self.macs.values())
         return sum(self.macs.get(node, 0) for node in addresses) / whole if whole else 0.0
-
-
-def _left_in_fp32(resolution: Resolution) -> list[str]:
-    """Return the floating nodes that TensorRT 8 computes in FP32 whatever its flags allow.
-
-    Where one matrix product has Q/DQ, Myelin, which takes all of a transformer but its convolutions, leaves the rest in
-    FP32: on an H200 (8.6.0, ViT-S, batch 32) INT8 in the MLPs alone took 3.1 ms, in all products 1.8, FP16 alone 1.8.
-    """
-    decisions = resolution.decisions
-    weak = resolution.target is not None and not resolution.target.strongly_typed
-    if not weak or not any(d.op_type == "MatMul" and d.precision in QUANTIZED for d in decisions.values()):
-        return []
-    elsewhere = ("Conv", "ConvTranspose", *POOLS)
-    return [node for node, d in decisions.items() if d.precision not in QUANTIZED and d.op_type not in elsewhere]
 
 
 def measured_costs(
