@@ -40,6 +40,7 @@ bench_samples: str = ""  # calibrates it; drawn where everything about it is emp
 bench_eval_samples: str = ""  # what the engines compute is compared on these
 bench_labels: str = ""  # one class index for each of them
 bench_budget_s: float = 300.0  # seconds for all of them
+bench_tactic_sources: str = ""  # such as EDGE_MASK_CONVOLUTIONS,JIT_CONVOLUTIONS; TensorRT's default where empty
 
 # %%
 import subprocess
@@ -248,6 +249,11 @@ def drawn(split: str, count: int) -> Path:
     return folder
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Split a parameter that lists names."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
 if build and not (bench_model or bench_samples or bench_eval_samples):
     bench_samples, test = str(drawn("calibration", 64) / "samples.npz"), drawn("test", 400)
     bench_eval_samples, bench_labels = str(test / "samples.npz"), str(test / "labels.npy")
@@ -262,12 +268,16 @@ if build:
         labels=bench_labels or None,
     )
     if able.run:
-        variants = tuple(word.strip() for word in bench_variants.split(","))
-        rows = Bench([chosen], OUT / "bench", variants=variants, budget_s=bench_budget_s, say=print).run()
+        options = BuildOptions(tactic_sources=words(bench_tactic_sources) or None)
+        kept = OUT / "bench"
+        bench = Bench([chosen], kept, words(bench_variants), options=options, budget_s=bench_budget_s, say=print)
+        rows = bench.run()
         print(bench_table(rows))
         first = next(row for row in rows if row.status == "measured")
-        stem = OUT / "bench" / first.stem
-        mine = run(f"{stem}.graph.json", profile=f"{stem}.profile.json", timing=f"{stem}.timing.json")
+        lowered, _ = variant_of(chosen, first.variant, options, package="tensorrt", weak=able.typing == "weak")
+        stem = kept / first.stem
+        files = {kind: f"{stem}.{kind}.json" for kind in ("profile", "timing")}
+        mine = run(f"{stem}.graph.json", **files, model=lowered)
     else:
         print(f"no TensorRT engine is built here: {able.reason}")
         backend = OnnxRuntime()
@@ -275,7 +285,6 @@ if build:
         engine = backend.build(lowered)
         options = TimingOptions(warm_up_s=0.1, runs=20)
         mine = run(backend.inspect(engine), profile=backend.profile(engine, options), model=lowered)
-        print(mine.fusion.summary())
         if chosen.evaluation is not None:
             given = chosen.evaluation
             told = compare_engine(chosen.model, backend, engine, given.samples, labels=given.labels)
@@ -283,6 +292,7 @@ if build:
             if told.accuracy is not None:
                 exact = told.accuracy
                 print(f"top-1 {100 * exact.tuned:.2f}%, of the floating-point model {100 * exact.original:.2f}%")
+    print(mine.fusion.summary())
 
 # %%
 LatencyBars(latency_bars(mine.report, 10), "This machine's slowest layers") if mine is not None else "not asked for"
