@@ -95,7 +95,7 @@ def test_a_record_reads_back_as_the_engine_that_was_measured(small_cnn, tmp_path
     recorded = load_report(RECORDED / "resnet50.qdq.graph.json", profile=RECORDED / "resnet50.qdq.profile.json")
     layers = tuple(LayerTime(layer.name, layer.time.median_ms, layer.ms) for layer in recorded.layers if layer.time)
     latencies = np.linspace(0.7, 0.9, 101)
-    conditions = {"profiled_runs": 20}
+    conditions = {"profiled_runs": 20, "placement_medians_ms": [0.79, 0.8, 0.81]}
     timing = Timing.of(latencies, span_s=0.08, warm_up_runs=1, conditions=conditions)
     bench = Bench([open_source(small_cnn)], tmp_path)
     row = Row("small_cnn", "qdq", "built", build_s=7.1)
@@ -103,6 +103,7 @@ def test_a_record_reads_back_as_the_engine_that_was_measured(small_cnn, tmp_path
     row = bench._record(row, Measured(timing, tuple(latencies), layers, inspector))
     assert (row.status, row.layers, row.reformats) == ("measured", 57, 1)
     assert row.median_ms == pytest.approx(0.8)
+    assert row.median_error_ms == pytest.approx(0.01 / 3**0.5)
     report = load_report(
         tmp_path / "small_cnn.qdq.graph.json",
         profile=tmp_path / "small_cnn.qdq.profile.json",
@@ -123,7 +124,7 @@ def test_results_are_judged_where_their_ranges_mean_something(small_cnn, small_d
         for variant in ("qdq", "fp32", "implicit-int8"):
             made = "qdq" if variant == "qdq" else "fp32"
             model, _ = variant_of(source, made, BuildOptions(), package="tensorrt", weak=True)
-            row = Row("small_cnn", variant, "measured", None, 1.0, 1.1)
+            row = Row("small_cnn", variant, "measured", None, 1.0, None, 1.1)
             bench._built[row.stem] = OnnxRuntime().build(model)
             bench._put(row)
         bench._judge(source)
@@ -145,14 +146,14 @@ def test_results_are_judged_where_their_ranges_mean_something(small_cnn, small_d
 
 def test_the_table_compares_with_fp16_of_the_same_model():
     rows = [
-        Row("a", "qdq", "measured", None, 0.8, 0.9, 57, 1, 0.9, 7.0, 2**20),
-        Row("a", "fp16", "measured", None, 1.0, 1.1, 60, 2, 1.2, 77.0, 2**21),
-        Row("b", "qdq", "measured", None, 0.5, 0.6, 56, 1, 0.6, 9.0, 2**20),
+        Row("a", "qdq", "measured", None, 0.8, 0.002, 0.9, 57, 1, 0.9, 7.0, 2**20),
+        Row("a", "fp16", "measured", None, 1.0, 0.003, 1.1, 60, 2, 1.2, 77.0, 2**21),
+        Row("b", "qdq", "measured", None, 0.5, None, 0.6, 56, 1, 0.6, 9.0, 2**20),
         Row("b", "fp16", "skipped", "there was no time left"),
     ]
     lines = table(rows).splitlines()
-    assert lines[2].split() == ["a", "qdq", "0.8000", "0.9000", "0.800", "57", "1", "7.0", "1.0"]
-    assert lines[4].split() == ["b", "qdq", "0.5000", "0.6000", "-", "56", "1", "9.0", "1.0"]
+    assert lines[2].split() == ["a", "qdq", "0.8000", "0.0020", "0.9000", "0.800", "57", "1", "7.0", "1.0"]
+    assert lines[4].split() == ["b", "qdq", "0.5000", "-", "0.6000", "-", "56", "1", "9.0", "1.0"]
     assert lines[-1] == "b.fp16: skipped: there was no time left"
 
 

@@ -38,7 +38,8 @@ def run_file(
         shapes = {name: array.shape for name, array in feed.items()}
         # Sizes of memory follow from shapes: another shape takes another context.
         if context is None or any(context.shapes.get(name) != shape for name, shape in shapes.items()):
-            context = None  # which gives its memory back first
+            if context is not None:
+                context.close()
             context = Context(engine, shapes, profile_index)
         for name, array in feed.items():
             context.write(name, array)
@@ -317,6 +318,13 @@ class Context:
         self.enqueue()
         graph.end()
         self.graph = graph
+
+    def close(self) -> None:
+        """Give the memory back; nothing runs here after."""
+        self.stream.synchronize()
+        self.graph = self.context = None
+        for buffer in self.buffers.values():
+            buffer.close()
 
     def enqueue(self) -> None:
         """Start one inference on this context's stream."""

@@ -29,6 +29,8 @@ class Row:
         Why it is not ``measured``.
     median_ms, p95_ms
         Latency of one inference on the GPU.
+    median_error_ms
+        Standard error of the median; see `workbench.backends.interleaved.median_error_ms`.
     layers, reformats
         Layers of the engine, and how many of them only change a format (Q/DQ that stand alone included).
     layers_ms
@@ -49,6 +51,7 @@ class Row:
     status: Literal["measured", "built", "failed", "skipped"]
     reason: str | None = None
     median_ms: float | None = None
+    median_error_ms: float | None = None
     p95_ms: float | None = None
     layers: int | None = None
     reformats: int | None = None
@@ -68,7 +71,7 @@ class Row:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as text; the ratio is the median over FP16's of the same model, so less than 1 is faster."""
-    titles = ("model", "variant", "median ms", "p95 ms", "/ FP16", "layers", "reformats", "build s", "MiB")
+    titles = ("model", "variant", "median ms", "+/-", "p95 ms", "/ FP16", "layers", "reformats", "build s", "MiB")
     judged = ("SQNR dB", "top-1 %", "drop")
     fp16 = {row.model: row.median_ms for row in rows if row.variant == "fp16"}
     grid = [(*titles, *judged), *((*_cells(row, fp16.get(row.model)), *_results(row)) for row in rows)]
@@ -97,6 +100,7 @@ def _cells(row: Row, fp16: float | None) -> tuple[str, ...]:
         row.model,
         row.variant,
         _number(row.median_ms, 4),
+        _number(row.median_error_ms, 4),
         _number(row.p95_ms, 4),
         _number(ratio, 3),
         _number(row.layers, 0),
