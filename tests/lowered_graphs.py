@@ -5,8 +5,7 @@ noted here, whichever test asked for it. After the last test all of them go thro
 many in one child process. A graph that is refused fails the run; those that TensorRT cannot have are listed below, with
 the reason. Nothing has to be done in a test.
 
-Two graphs of one structure (nodes, wiring, attributes, types and shapes, but other numbers) count as one. Of the large
-graphs that one test makes, as the plans that a search tries, the last one is built: the one that was chosen.
+Two graphs of one structure (nodes, wiring, attributes, types and shapes, but other numbers) count as one.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from pathlib import Path
 import pytest
 
 FOLDER = "WORKBENCH_LOWERED_GRAPHS"
-LARGE = 150
 TARGETS = ("sm86", "sm120")
 FP8_TARGETS = ("sm89", "sm120")
 LIMIT_S = 300.0
@@ -68,11 +66,8 @@ def structure(model) -> str:
 
 def note(model) -> None:
     """Keep a lowered graph in the folder of this run."""
-    name = structure(model)
-    if len(model.nodes) > LARGE:
-        name = f"large-{hashlib.sha256(_test.encode()).hexdigest()[:24]}"
-    path = Path(os.environ[FOLDER]) / f"{name}.onnx"
-    if path.exists() and len(model.nodes) <= LARGE:
+    path = Path(os.environ[FOLDER]) / f"{structure(model)}.onnx"
+    if path.exists():
         return
     for file, content in ((path, model.to_bytes()), (path.with_suffix(".test"), _test.encode())):
         # Another worker may be writing the same graph.
