@@ -10,6 +10,7 @@ from workbench.engine.names import (
     metadata_nodes,
     myelin_group,
     name_parts,
+    original_of,
     profile_of,
     reformat_target,
     without_profile,
@@ -47,6 +48,9 @@ def test_other_meanings():
     assert foreign_range("{ForeignNode[/a/x.../b/y]}") == ("/a/x", "/b/y")
     assert foreign_range("a + b") is None
     assert reformat_target("Reformatting CopyNode for Output Tensor 2 to a + b") == "a + b"
+    assert reformat_target("Reformatting CopyNode for Network Input images") == "images"
+    assert original_of("931/QuantizeLinear_clone_1") == "931/QuantizeLinear"
+    assert original_of("conv_clone") is None
     assert is_view_of("reshape_after_fc") == "fc"
     assert is_view_of("fc") is None
     assert profile_of("x [profile 12]") == 12

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from workbench.engine.names import foreign_range, is_view_of, name_parts, reformat_target
+from workbench.engine.names import foreign_range, is_view_of, name_parts, original_of, reformat_target
 from workbench.engine.source_graph import SourceGraph, SourceNode, source_graph
 from workbench.engine.vanished import why_vanished
 from workbench.errors import ReportError
@@ -42,7 +42,7 @@ class LayerNodes:
         Where `nodes` are known from: the layer's metadata, its name, its tensors; "serves" for a reformat made for
         another layer; "none" where nothing tells.
     serves
-        The layer a reformat was made for.
+        The layer, or the engine's input or output, that a reformat was made for.
     """
 
     layer: str
@@ -154,14 +154,17 @@ def fusion_map(report: EngineReport, model: onnx.ModelProto | Model | None = Non
         The model is not the engine's: fewer than half of the names match.
     """
     if model is None:
-        stated = tuple(_stated(layer) for layer in report.layers)
-        return FusionMap(stated, None, {}, (), ())
+        return FusionMap(tuple(_stated(layer) for layer in report.layers), None, {}, (), ())
     graph = source_graph(model)
     aliases = _aliases(report, graph)
     foreign: dict[str, None] = {}
     groups = [_of_layer(layer, graph, aliases, foreign) for layer in report.layers]
+    stated = frozenset(node for group in groups for node in group.nodes)
+    groups = [
+        _by_tensors(group, layer, graph, aliases, stated) for group, layer in zip(groups, report.layers, strict=True)
+    ]
     _check_match(report, groups, foreign)
-    taken = {node for group in groups for node in group.nodes}
+    taken = frozenset(node for group in groups for node in group.nodes)
     groups = [
         _with_absorbed(group, layer, graph, aliases, taken) for group, layer in zip(groups, report.layers, strict=True)
     ]
@@ -193,8 +196,11 @@ def _of_layer(layer: Layer, graph: SourceGraph, aliases: dict[str, str], foreign
     stated = _stated(layer)
     nodes: list[str] = []
     for name in stated.nodes:
+        original = original_of(name)
         if name in graph.by_name:
             nodes.append(graph.by_name[name].name)
+        elif original in graph.by_name:
+            nodes.append(graph.by_name[original].name)
         elif ends := foreign_range(name):
             inside, bounded = _region(layer, graph, aliases)
             nodes.extend(node.name for node in (inside if inside and bounded else graph.between(*ends)))
@@ -205,27 +211,42 @@ def _of_layer(layer: Layer, graph: SourceGraph, aliases: dict[str, str], foreign
             nodes.append(graph.producer[name].name)
         elif name not in graph.tensors and not name.startswith("(Unnamed Layer"):
             foreign.setdefault(name)
-    if nodes or stated.how == "serves":
-        return LayerNodes(layer.name, tuple(dict.fromkeys(nodes)), stated.how, serves=stated.serves)
-    inside, bounded = _region(layer, graph, aliases)
-    if inside and bounded:
-        return LayerNodes(layer.name, tuple(node.name for node in reversed(inside)), "tensors")
-    return LayerNodes(layer.name, (), "none")
+    how = stated.how if nodes or stated.how == "serves" else "none"
+    return LayerNodes(layer.name, tuple(dict.fromkeys(nodes)), how, serves=stated.serves)
 
 
-def _region(layer: Layer, graph: SourceGraph, aliases: dict[str, str]) -> tuple[list[SourceNode], bool]:
-    """Return the nodes between a layer's inputs and outputs, and whether its inputs bound them."""
+def _by_tensors(
+    group: LayerNodes, layer: Layer, graph: SourceGraph, aliases: dict[str, str], stated: frozenset[str]
+) -> LayerNodes:
+    """Give a layer that states no node those between its tensors that no other layer states."""
+    if group.how != "none":
+        return group
+    inside, bounded = _region(layer, graph, aliases, beyond=stated)
+    if not inside or not bounded:
+        return group
+    return replace(group, nodes=tuple(node.name for node in reversed(inside)), how="tensors")
+
+
+def _region(
+    layer: Layer, graph: SourceGraph, aliases: dict[str, str], beyond: frozenset[str] = frozenset()
+) -> tuple[list[SourceNode], bool]:
+    """Return the nodes between a layer's inputs and outputs, and whether its inputs bound them.
+
+    Of those nodes only the ones that are reached around the nodes `beyond`, which are other layers' work.
+    """
     ends = [aliases.get(tensor.name, tensor.name) for tensor in layer.outputs]
     starts = frozenset(aliases.get(tensor.name, tensor.name) for tensor in layer.inputs)
     if not ends or any(name not in graph.producer for name in ends):
         return [], False
-    return graph.upstream(ends, stop=starts)
+    inside, bounded = graph.upstream(ends, stop=starts)
+    return graph.upstream(ends, stop=starts, beyond=beyond)[0] if beyond else inside, bounded
 
 
 def _with_absorbed(
-    group: LayerNodes, layer: Layer, graph: SourceGraph, aliases: dict[str, str], taken: set[str]
+    group: LayerNodes, layer: Layer, graph: SourceGraph, aliases: dict[str, str], taken: frozenset[str]
 ) -> LayerNodes:
-    inside, bounded = _region(layer, graph, aliases)
+    """Add the nodes between a layer's tensors that no layer states, Q/DQ above all: it does their work."""
+    inside, bounded = _region(layer, graph, aliases, beyond=taken.difference(group.nodes))
     if not bounded:
         return group
     absorbed = tuple(node.name for node in reversed(inside) if node.name not in taken)

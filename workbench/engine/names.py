@@ -10,6 +10,7 @@ __all__ = [
     "metadata_nodes",
     "myelin_group",
     "name_parts",
+    "original_of",
     "profile_of",
     "reformat_target",
     "without_profile",
@@ -17,10 +18,13 @@ __all__ = [
 
 _PROFILE = re.compile(r" \[profile (\d+)\]")
 _ENTRY = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f]|\[ONNX Layer: |\s*$)", re.DOTALL)
-_REFORMAT = re.compile(r"Reformatting CopyNode for (?:Input|Output) Tensor \d+ to (.+)", re.DOTALL)
+_REFORMAT = re.compile(
+    r"Reformatting CopyNode for (?:(?:Input|Output) Tensor \d+ to|Network (?:Input|Output)) (.+)", re.DOTALL
+)
 _FOREIGN = re.compile(r"\{ForeignNode\[(.*?)\.\.\.(.*)\]\}", re.DOTALL)
 _MYELIN = re.compile(r"_myl(\d+)(?:_\d+)?$")
 _VIEW = re.compile(r"(?:reshape_(?:before|after)|unsqueeze_node_after|squeeze_after|copied_squeeze_after)_(.+)")
+_CLONE = re.compile(r"(.+)_clone_\d+", re.DOTALL)
 _OWN = re.compile(r"\(Unnamed Layer\* \d+\) \[[^\]]*\]")
 
 
@@ -50,7 +54,10 @@ def myelin_group(name: str) -> str | None:
 
 
 def reformat_target(name: str) -> str | None:
-    """Return the layer that a `Reformatting CopyNode for ... Tensor N to X` was inserted for, or None."""
+    """Return the X that a `Reformatting CopyNode for ... X` was inserted for, or None.
+
+    A layer (`Input Tensor N to X`), or an input or output of the engine (`Network Input X`).
+    """
     found = _REFORMAT.fullmatch(name)
     return found[1] if found else None
 
@@ -64,6 +71,12 @@ def foreign_range(part: str) -> tuple[str, str] | None:
 def is_view_of(part: str) -> str | None:
     """Return the node for which TensorRT added a reshape of its own (`reshape_after_fc` -> `fc`), or None."""
     found = _VIEW.fullmatch(part)
+    return found[1] if found else None
+
+
+def original_of(part: str) -> str | None:
+    """Return the node that TensorRT copied (`x/QuantizeLinear_clone_1` of each input of a Concat), or None."""
+    found = _CLONE.fullmatch(part)
     return found[1] if found else None
 
 

@@ -134,7 +134,7 @@ class Layer:
 
     @property
     def reformats(self) -> str | None:
-        """The layer this one reformats a tensor for, or None."""
+        """The layer, or the engine's input or output, that this one reformats a tensor for; or None."""
         return reformat_target(self.base_name)
 
     @property

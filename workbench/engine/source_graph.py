@@ -106,8 +106,10 @@ class SourceGraph:
         """Names of the nodes that some output of the graph depends on."""
         return frozenset(node.name for node in self.upstream(self.outputs, stop=frozenset())[0])
 
-    def upstream(self, tensors: Iterable[str], stop: frozenset[str]) -> tuple[list[SourceNode], bool]:
-        """Walk from tensors towards the inputs, no further than `stop`.
+    def upstream(
+        self, tensors: Iterable[str], stop: frozenset[str], *, beyond: frozenset[str] = frozenset()
+    ) -> tuple[list[SourceNode], bool]:
+        """Walk from tensors towards the inputs, no further than the tensors `stop` and around the nodes `beyond`.
 
         Returns
         -------
@@ -122,7 +124,7 @@ class SourceGraph:
             node = self.producer.get(name)
             if node is None:
                 bounded &= name in self.constants
-            elif id(node) not in seen:
+            elif id(node) not in seen and node.name not in beyond:
                 seen[id(node)] = node
                 todo.extend(needed for needed in node.inputs if needed not in stop)
         return list(seen.values()), bounded
