@@ -77,8 +77,10 @@ def test_calibrated_ranges_become_scales(small_cnn, small_data):
     assert "nothing of meaning" in open_source(small_cnn).ranges_from
 
 
-def test_a_recipe_brings_its_plan_and_ranges(small_cnn, small_data, tmp_path):
+@pytest.mark.parametrize("weight_storage", [None, "int8"])
+def test_a_recipe_brings_its_plan_ranges_and_storage(weight_storage, small_cnn, small_data, tmp_path):
     wb = open_model(small_cnn)
+    wb.recipe = wb.recipe.model_copy(update={"weight_storage": weight_storage})
     wb.prepare()
     wb.set_target("tensorrt-8.6")
     wb.calibrate(small_data)
@@ -88,6 +90,7 @@ def test_a_recipe_brings_its_plan_and_ranges(small_cnn, small_data, tmp_path):
     source = open_source(small_cnn, recipe=tmp_path / "r.yaml")
     model, _ = variant_of(source, "qdq", BuildOptions(), package="tensorrt", weak=True)
     assert model.digest == wb.tuned.digest
+    assert ops(model).count("QuantizeLinear") == (2 if weight_storage else 4)
 
 
 def test_a_model_quantized_elsewhere_is_taken_as_it_is(small_cnn, source):

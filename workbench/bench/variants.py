@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from workbench.backends.protocol import BuildOptions
     from workbench.calibration.samples import Samples
     from workbench.graph.model import Model
+    from workbench.precision.lowering import WeightStorage
     from workbench.precision.plan import PrecisionPlan
     from workbench.session import PreprocessingLike
 
@@ -72,6 +73,8 @@ class Source:
         The model that was quantized elsewhere.
     evaluation
         What results are judged on; None where speed alone is asked for.
+    weight_storage
+        A recipe's; None lets the target decide. See `workbench.precision.lowering.lower`.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Source:
     plan: PrecisionPlan | None = None
     given: Model | None = None
     evaluation: Evaluation | None = None
+    weight_storage: WeightStorage | None = None
 
     @property
     def ranges_from(self) -> str:
@@ -111,7 +115,7 @@ def open_source(
     samples, preprocessing
         What to calibrate on; see `workbench.calibration.sources.open_samples`.
     recipe
-        Takes edits, plan and ranges from this recipe of the same model.
+        Takes edits, plan, ranges and the storage of weights from this recipe of the same model.
     given
         The same model, quantized elsewhere.
     evaluation, labels
@@ -140,6 +144,7 @@ def open_source(
         plan=wb.plan.rules if wb.plan.rules.rules else None,
         given=None if given is None else _with_batch(load_model(given), batch),
         evaluation=judged,
+        weight_storage=wb.recipe.weight_storage,
     )
 
 
@@ -199,7 +204,7 @@ def _lowered(source: Source, plan: PrecisionPlan, compiler: str) -> Model:
     ranges = source.ranges
     if ranges is None:
         ranges = dict.fromkeys(activation_tensors(model, resolution), GENERATED_RANGE)
-    return lower(model, resolution, ranges).model
+    return lower(model, resolution, ranges, weight_storage=source.weight_storage).model
 
 
 def _with_batch(model: Model, batch: int | None) -> Model:
