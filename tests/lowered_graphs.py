@@ -127,7 +127,8 @@ def build_all(folder: Path, workers: int) -> tuple[list[str], bool]:
     """Build all graphs of a folder; return what to tell of it, and whether one was refused that should not be."""
     from workbench.backends import tensorrt_rtx
 
-    graphs = sorted(folder.glob("*.onnx"))
+    # Dealt out by size, so that every worker has as much to do.
+    graphs = sorted(folder.glob("*.onnx"), key=lambda path: (-path.stat().st_size, path.name))
     if not graphs:
         return [], False
     if not tensorrt_rtx.capabilities().build:
