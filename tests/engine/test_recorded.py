@@ -122,6 +122,11 @@ def test_the_engine_of_a_real_detector_accounts_for_every_node(shared):
     convolutions = {name: realized[name].precision for name, node in lowered.nodes.items() if node.op_type == "Conv"}
     floating = {name for name, precision in convolutions.items() if precision != "int8"}
     assert (len(convolutions), floating) == (113, {"Conv_44", "Conv_47", "Conv_70"})
+    twice = [finding for finding in summary.findings if "with another scale as well" in finding.title]
+    assert {finding.layers[0] for finding in twice} >= {"781/QuantizeLinear", "931/QuantizeLinear_clone_1"}
+    # Without a profile nothing tells findings apart, so those of one title are told once.
+    assert summary.text(top=99).count("with another scale as well") == 1
+    assert f"and {len(twice) - 1} alike: " in summary.text(top=99)
 
 
 @pytest.mark.parametrize(("name", "counts"), [("resnet50", (53, 16, 49)), ("mobilenet_v2", (52, 10, 35))])

@@ -84,16 +84,18 @@ class EngineSummary:
                 for layer in timed[:top]
             ]
         lines += ["", f"Findings ({len(self.findings)})" if self.findings else "No findings"]
-        for finding in self.findings[:top]:
+        alike = _alike(self.findings)
+        for finding, *others in alike[:top]:
             cost = "   unknown" if finding.cost_ms is None else f"{finding.cost_ms:7.4f} ms"
             lines += [
                 f"  {cost} {finding.bound:<7} {finding.title}: {finding.where}",
                 f"      {finding.evidence}",
                 f"      {finding.fix}",
                 *([f"      {finding.suggestion.line}"] if finding.suggestion else []),
+                *([f"      and {len(others)} alike: {_few([other.where for other in others])}"] if others else []),
             ]
-        if len(self.findings) > top:
-            lines.append(f"  and {len(self.findings) - top} more")
+        if len(alike) > top:
+            lines.append(f"  and {sum(map(len, alike[top:]))} more")
         differing = [verdict for verdict in self.verdicts if verdict.status != "as requested"]
         if self.verdicts:
             lines += [
@@ -213,3 +215,15 @@ def run(
     """
     report = load_report(graph, profile=profile, timing=timing, metadata=metadata, tensorrt_version=tensorrt_version)
     return summarize(report, model, requested)
+
+
+def _alike(findings: list[Finding]) -> list[list[Finding]]:
+    """Put findings of one title together where no profile tells them apart by cost."""
+    groups: dict[object, list[Finding]] = {}
+    for i, finding in enumerate(findings):
+        groups.setdefault(finding.title if finding.cost_ms is None else i, []).append(finding)
+    return list(groups.values())
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if names[3:] else "")

@@ -108,6 +108,10 @@ def _why_alone(
             if near.name != layer.name
         ]
         narrow = layer.outputs[0].dtype
+        if others and all(kind_of_layer(other) == "qdq" for other in others):
+            names = " and ".join((layer.name, *(other.name for other in others)))
+            fix = f"Give the tensors of {names} one range, as the inputs of a Concat that is quantized want it"
+            return "because its input is quantized with another scale as well", fix, None
         if others:
             readers = scene.readers(layer.inputs[0].name, *others)
             fix = f"Quantize that input of {others[0].name} as well, so that {before[0].name} writes {narrow} itself"
