@@ -13,7 +13,7 @@ another order and behind a block of another size. The medians of those three the
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -34,10 +34,6 @@ PLACEMENTS = 10
 ROUNDS = 2
 SPACER_BYTES = 14 << 20
 PROFILED_RUNS = 50
-CLOCK = (
-    "CUDA events around one inference at a time; engines take turns, {rounds} rounds of {each} runs each, and are "
-    "loaded anew {placements} times"
-)
 
 
 @dataclass(frozen=True)
@@ -87,37 +83,73 @@ def measure_files(
     """
     if options.streams != 1:
         raise BackendError(f"{options.streams} streams", fix="Engines are timed side by side with one stream each.")
-    placements = min(PLACEMENTS, options.runs)
-    rounds = min(ROUNDS, -(-options.runs // placements))
-    each = -(-options.runs // (placements * rounds))
-    clock = CLOCK.format(rounds=rounds, each=each, placements=placements)
-    results: dict[str, Measured] = {}
-    turns: dict[str, list[_Turn]] = {name: [] for name in paths}
-    names = list(paths)
-    for placement in range(placements):
+    comparison = _Comparison(package, dict(paths), options, _Schedule.of(options.runs))
+    for placement in range(comparison.schedule.placements):
         spacer = Buffer(cuda(), placement * SPACER_BYTES)
-        warm_up_s = options.warm_up_s / (placements if placement else 1)
-        contexts: dict[str, Context] = {}
-        for name in (name for name in names if name not in results):
-            try:
-                contexts[name] = _ready(package, paths[name], options, warm_up_s)
-            except BackendError as error:  # noqa: PERF203 - one engine that fails must not stop the others
-                results[name] = Measured(error=str(error))
+        comparison.measure(placement)
+        spacer.close()
+    return {name: comparison.results[name] for name in paths}
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    """How often engines are loaded, take turns after each loading, and run in a turn."""
+
+    placements: int
+    rounds: int
+    each: int
+
+    @classmethod
+    def of(cls, runs: int) -> _Schedule:
+        """Spread at least this many runs of an engine."""
+        placements = min(PLACEMENTS, runs)
+        rounds = min(ROUNDS, -(-runs // placements))
+        return cls(placements, rounds, -(-runs // (placements * rounds)))
+
+    def __str__(self) -> str:
+        return (
+            "CUDA events around one inference at a time; engines take turns, "
+            f"{self.rounds} rounds of {self.each} runs each, and are loaded anew {self.placements} times"
+        )
+
+
+@dataclass
+class _Comparison:
+    package: Literal["tensorrt", "tensorrt_rtx"]
+    paths: dict[str, str]
+    options: TimingOptions
+    schedule: _Schedule
+    turns: dict[str, list[_Turn]] = field(default_factory=dict)
+    results: dict[str, Measured] = field(default_factory=dict)
+
+    def measure(self, placement: int) -> None:
+        """Load all engines, let them take turns and forget them; the last time, profile them too."""
+        contexts = self._load(placement)
         order = list(contexts)
-        for _ in range(rounds):
+        for _ in range(self.schedule.rounds):
             for name in order:
-                turns[name].append(_take_turn(contexts[name], each, placement))
+                self.turns.setdefault(name, []).append(_take_turn(contexts[name], self.schedule.each, placement))
             order = order[1:] + order[:1]
-        if placement == placements - 1:
+        if placement == self.schedule.placements - 1:
             for name, context in contexts.items():
-                beside = [other for other in contexts if other != name]
-                conditions = _conditions(package, context, options) | {"clock": clock, "beside": beside}
-                results[name] = _measured(turns[name], context, conditions)
+                beside = {"beside": [other for other in contexts if other != name]}
+                conditions = _conditions(self.package, context, self.options) | beside | {"clock": str(self.schedule)}
+                self.results[name] = _measured(self.turns[name], context, conditions)
         for context in contexts.values():
             context.close()
-        spacer.close()
-        names = names[1:] + names[:1]
-    return {name: results[name] for name in paths}
+
+    def _load(self, placement: int) -> dict[str, Context]:
+        """Load what did not fail before, each time in another order."""
+        names = [name for name in self.paths if name not in self.results]
+        start = placement % max(len(names), 1)
+        warm_up_s = self.options.warm_up_s / (self.schedule.placements if placement else 1)
+        contexts: dict[str, Context] = {}
+        for name in names[start:] + names[:start]:
+            try:
+                contexts[name] = _ready(self.package, self.paths[name], self.options, warm_up_s)
+            except BackendError as error:  # noqa: PERF203 - one engine that fails must not stop the others
+                self.results[name] = Measured(error=str(error))
+        return contexts
 
 
 def median_error_ms(timing: Timing) -> float | None:
