@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from workbench.calibration.methods import DEFAULT_METHOD, Method
 from workbench.errors import RecipeError
-from workbench.files import prepare_folder, write_bytes, write_text
+from workbench.files import prepare_folder, write_text
 from workbench.handoff.page import page
 from workbench.handoff.report import before_after, report, text_table
 from workbench.precision.search import MOST_TRIALS
@@ -42,7 +42,8 @@ __all__ = [
 DEFAULT_PRESET = "int8"
 """What a tuning does where nothing else is asked for."""
 
-OUTPUTS = ("tuned.onnx", "recipe.yaml", "report.json", "report.html")
+OUTPUTS = ("tuned.onnx", "tuned.onnx.data", "recipe.yaml", "report.json", "report.html")
+"""``tuned.onnx.data`` only where one file cannot hold the model."""
 SEARCH_OUTPUTS = (*OUTPUTS, "search.json")
 
 
@@ -222,7 +223,7 @@ def _finish(
     content = json.dumps(report(wb, comparison, verdicts), indent=1)
     document = page(wb, comparison, verdicts)
     files = (
-        write_bytes(folder / "tuned.onnx", wb.tuned.to_bytes()),
+        *wb.tuned.save(folder / "tuned.onnx"),
         wb.recipe.save(folder / "recipe.yaml"),
         write_text(folder / "report.json", content),
         write_text(folder / "report.html", document),
@@ -251,10 +252,10 @@ def replay_to(
     """
     wanted = Recipe.load(recipe)
     wb = open_recipe(recipe, model=model)
-    content = wb.tune().model.to_bytes()
-    check_result(wanted, content, environment())
+    wb.tune()
+    check_result(wanted, wb.recipe.tuned, environment())
     folder = prepare_folder(out, OUTPUTS)
-    return write_bytes(folder / "tuned.onnx", content), wb.recipe.save(folder / "recipe.yaml")
+    return (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
 
 
 @dataclass(frozen=True)
@@ -335,8 +336,8 @@ def recalibrate(
             batch=step.batch,
             preprocessing=source.get("preprocessing"),
         )
-    content = wb.tune().model.to_bytes()
+    wb.tune()
     names = [*old.ranges, *(name for name in wb.ranges if name not in old.ranges)]
     moved = [Moved(name, old.ranges.get(name), wb.ranges.get(name)) for name in names]
     changed = sorted((m for m in moved if m.before != m.after), key=lambda m: -abs(m.change))
-    return changed, (write_bytes(folder / "tuned.onnx", content), wb.recipe.save(folder / "recipe.yaml"))
+    return changed, (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import OutputError, PrecisionError
-from workbench.files import write_bytes
 from workbench.graph.selectors import pick, select
 from workbench.precision.existing import literal
 from workbench.precision.placement import activations
@@ -162,8 +161,7 @@ def migrate_to(
     if source is not None and out.resolve() == source.resolve():
         raise OutputError("this is the model that is migrated", where=out, fix="Choose another --out.")
     beside = out.with_suffix(".recipe.yaml") if recipe is None else Path(recipe)
-    written = write_bytes(out, migration.workbench.tuned.to_bytes())
-    return written, migration.workbench.recipe.save(beside)
+    return (*migration.workbench.tuned.save(out), migration.workbench.recipe.save(beside))
 
 
 def _imported(wb: Workbench, precisions: str | None, output_types: str | None) -> Imported:

@@ -231,6 +231,8 @@ def test_rules_name_few_exceptions():
 
 
 def test_a_goal_has_one_bound_and_its_labels():
+    with pytest.raises(PrecisionError, match=r"no metric 'sqnr'.* sqnr_db, top1_drop or a function"):
+        Goal("sqnr", at_least=20)
     with pytest.raises(PrecisionError, match="one bound"):
         Goal("sqnr_db")
     with pytest.raises(PrecisionError, match="labels"):

@@ -12,6 +12,7 @@ from workbench.backends.metrics import Difference, top1_hits
 from workbench.backends.onnxruntime import Session
 from workbench.calibration.samples import feeds
 from workbench.errors import SamplesError
+from workbench.graph.save import file_bytes
 from workbench.progress import progress
 
 if TYPE_CHECKING:
@@ -172,6 +173,26 @@ def compare(
     BackendError
         ONNX Runtime refuses or fails one of the models.
     """
+    found, first = _agreement(original, tuned, samples, labels, batch)
+    times = _times(original, tuned, first, runs) if runs else ([], [])
+    return Comparison(
+        outputs=found.outputs,
+        accuracy=found.accuracy,
+        samples=found.samples,
+        original_latency=Latency.of(times[0], first.count) if runs else None,
+        tuned_latency=Latency.of(times[1], first.count) if runs else None,
+        original_bytes=file_bytes(original),
+        tuned_bytes=file_bytes(tuned),
+    )
+
+
+def _agreement(
+    original: Model, tuned: Model, samples: Samples, labels: npt.NDArray[np.int64] | None, batch: int
+) -> tuple[Agreement, Feed]:
+    """Run both on all samples; return how far they agree, and the first of what they were fed.
+
+    The sessions end with it: those that are timed next need the memory where a model is large.
+    """
     sessions = Session(original), Session(tuned)
     tally = Tally(original, labels)
     first: Feed | None = None
@@ -181,17 +202,7 @@ def compare(
         tally.add(feed, reference, test)
     if first is None:
         raise SamplesError("no samples to compare on", fix="Give at least one.")
-    times = _times(original, tuned, first, runs) if runs else ([], [])
-    found = tally.result()
-    return Comparison(
-        outputs=found.outputs,
-        accuracy=found.accuracy,
-        samples=found.samples,
-        original_latency=Latency.of(times[0], first.count) if runs else None,
-        tuned_latency=Latency.of(times[1], first.count) if runs else None,
-        original_bytes=len(original.to_bytes()),
-        tuned_bytes=len(tuned.to_bytes()),
-    )
+    return tally.result(), first
 
 
 class Tally:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from workbench.backends.bfloat16 import has_bfloat16, in_float32
 from workbench.backends.onnxruntime_bytes import output_names, serialized, without_weights
 from workbench.errors import BackendError
+from workbench.graph.save import fits_one_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ class Session:
         if has_bfloat16(model):
             model = in_float32(model)
         self.outputs = list(outputs) if outputs is not None else output_names(model)
-        if observing:
+        if observing or not fits_one_file(model):
             content, weights = without_weights(model, self.outputs)
             values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
             options.add_external_initializers(list(weights), values)

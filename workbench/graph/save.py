@@ -1,7 +1,8 @@
-"""Write a model: in one file, or with its weights in a second one beside it."""
+"""Write a model, in one file or with its weights in a second one beside it, and say what is written."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["save_model"]
+__all__ = ["file_bytes", "file_digest", "fits_one_file", "save_model"]
 
 SMALL = 1024
 """Bytes up to which a weight stays in the model's file: shapes and axes, which everybody who reads a graph wants."""
 
 
 def save_model(
-    model: Model, path: str | os.PathLike[str], *, external: bool | None = None, limit: int = PROTOBUF_LIMIT
+    model: Model, path: str | os.PathLike[str], *, external: bool | None = None, limit: int | None = None
 ) -> tuple[Path, ...]:
     """Write a model; the same model gives the same bytes on every machine.
 
@@ -38,7 +39,7 @@ def save_model(
     external
         Whether weights of over 1 KiB lie in a file of their own; where left out, only if one file cannot hold them.
     limit
-        What one file holds, in bytes; protobuf's 2 GiB.
+        What one file holds, in bytes; protobuf's 2 GiB where left out.
 
     Returns
     -------
@@ -53,6 +54,7 @@ def save_model(
         A file cannot be written.
     """
     path = Path(path)
+    limit = PROTOBUF_LIMIT if limit is None else limit
     if external is None:
         external = _size(model) > limit
     if not external:
@@ -82,8 +84,23 @@ def save_model(
     return (write_bytes(path, content), data)
 
 
+def fits_one_file(model: Model) -> bool:
+    """Say whether one ONNX file holds a model with its weights. Weights are not read."""
+    return _size(model) <= PROTOBUF_LIMIT
+
+
+def file_bytes(model: Model) -> int:
+    """Return the bytes that `save_model` writes; a little more where the weights lie in a file of their own."""
+    return len(model.to_bytes()) if fits_one_file(model) else _size(model)
+
+
+def file_digest(model: Model) -> str:
+    """Return the SHA-256 (hex) of a model's file, or `Model.digest` where its weights lie in a file of their own."""
+    return hashlib.sha256(model.to_bytes()).hexdigest() if fits_one_file(model) else model.digest
+
+
 def _size(model: Model) -> int:
-    """Return the bytes of the file, a little more rather than less; weights are not read."""
+    """Return the bytes of the file, a little more rather than less."""
     from workbench.graph.shapes import skeleton_proto
 
     weights = ((name, v.const_value) for name, v in model.initializers.items() if v.const_value is not None)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluator", "Goal", "Measured"]
 
+METRICS = ("sqnr_db", "top1_drop")
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -62,7 +64,7 @@ class Goal:
     Raises
     ------
     PrecisionError
-        Not one bound, or labels are missing.
+        There is no such metric, not one bound, or labels are missing.
     """
 
     metric: Literal["sqnr_db", "top1_drop"] | TaskMetric
@@ -71,6 +73,10 @@ class Goal:
     labels: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
+        if not callable(self.metric) and self.metric not in METRICS:
+            raise PrecisionError(
+                f"there is no metric {self.metric!r}", fix=f"Give {', '.join(METRICS)} or a function of the outputs."
+            )
         if (self.at_least is None) == (self.at_most is None):
             raise PrecisionError("a goal has one bound", where=self.name, fix="Give at_least or at_most.")
         if self.metric == "top1_drop" and self.labels is None:

@@ -266,7 +266,7 @@ class Gate(_Part):
 
 
 class Tuned(_Part):
-    """What the recipe makes: the SHA-256 of the file ``tuned.onnx``."""
+    """What the recipe makes: the SHA-256 of the file ``tuned.onnx``; see `workbench.graph.save.file_digest`."""
 
     sha256: str
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from workbench.precision.lowering import Lowered
     from workbench.precision.plan import Resolution
     from workbench.precision.targets import Target
-    from workbench.recipe.document import Recipe
+    from workbench.recipe.document import Recipe, Tuned
 
 __all__ = ["State", "check_model", "check_result", "replay", "start"]
 
@@ -143,15 +142,15 @@ def check_model(recipe: Recipe, model: Model) -> None:
         )
 
 
-def check_result(recipe: Recipe, content: bytes, environment: Mapping[str, str]) -> None:
-    """Refuse a tuned file that is not, byte for byte, the one the recipe made before.
+def check_result(recipe: Recipe, made: Tuned | None, environment: Mapping[str, str]) -> None:
+    """Refuse a tuned model that is not, byte for byte, the one the recipe made before.
 
     Raises
     ------
     RecipeError
         It differs; the message names the packages whose versions differ.
     """
-    if recipe.tuned is None or hashlib.sha256(content).hexdigest() == recipe.tuned.sha256:
+    if recipe.tuned is None or made == recipe.tuned:
         return
     other = [
         f"{name} {old} -> {environment.get(name, 'missing')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from workbench.errors import RecipeError
 from workbench.graph.browse import Graph
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
+from workbench.graph.save import file_digest
 from workbench.precision.lowering import Lowered, activation_tensors, lower, needed_opset
 from workbench.precision.targets import parse_target
 from workbench.recipe.document import CalibrateStep, Gate, ModelReference, PlanStep, Recipe, Tuned
@@ -366,8 +366,8 @@ class Workbench(Evaluating):
         self.raise_opset(self._state.plan)
         resolution = self._state.resolve()
         lowered = lower(self.model, resolution, self.ranges, weight_storage=self.recipe.weight_storage)
-        digest = hashlib.sha256(lowered.model.to_bytes()).hexdigest()
-        self.recipe = self.recipe.model_copy(update={"tuned": Tuned(sha256=digest), "environment": environment()})
+        tuned = Tuned(sha256=file_digest(lowered.model))
+        self.recipe = self.recipe.model_copy(update={"tuned": tuned, "environment": environment()})
         self._lowered = lowered
         return lowered
 
