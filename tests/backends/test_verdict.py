@@ -319,6 +319,7 @@ def test_time_and_memory_limits_are_verdicts(shared):
     late = check(path, child=Child(timeout_s=0.1))
     assert not late.accepted
     assert "ran past its limit" in late.problems[0].reason
+    assert "lower the optimization level" in late.problems[0].fix.text
     big = check(path, child=Child(memory_bytes=40 * 2**20))
     assert not big.accepted
     assert "its limit is 40 MiB" in big.problems[0].reason

@@ -15,8 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.backends import nvinfer
-from workbench.backends.child import Child, Outcome, run
+from workbench.backends.child import Child, run
+from workbench.backends.compiling import compile_in_child
 from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
 from workbench.backends.workspace import with_workspace
 from workbench.errors import BackendError
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from workbench.backends.child import Outcome
     from workbench.backends.cudart import Device
+    from workbench.backends.nvinfer import Compilation
     from workbench.backends.verdict import Verdict
     from workbench.graph.model import Model
 
@@ -95,19 +97,11 @@ class TensorRT:
             code crashed, met a limit or was cancelled.
         """
         from workbench.backends.manifest import make_manifest
-        from workbench.backends.tensorrt_rtx import write_model
 
         options = with_workspace(options or BuildOptions(), model)
         device = self._ready()
-        with tempfile.TemporaryDirectory(prefix="workbench-model-") as folder:
-            outcome = run(
-                child,
-                f"the {self.name} build of {model.name}",
-                nvinfer.compile_model,
-                self.name,
-                str(write_model(model, Path(folder))),
-                options,
-            )
+        what = f"the {self.name} build of {model.name}"
+        outcome = compile_in_child(self.name, model, options, child=child, what=what)
         made = outcome.value
         if made.engine is None:
             raise _refusal(self.name, model, device, outcome)
@@ -237,7 +231,7 @@ def backend_of(engine: Engine) -> TensorRT:
     )
 
 
-def _refusal(package: str, model: Model, device: Device, outcome: Outcome[nvinfer.Compilation]) -> BuildError:
+def _refusal(package: str, model: Model, device: Device, outcome: Outcome[Compilation]) -> BuildError:
     from workbench.backends.verdict import judge
 
     verdict = judge(model, device.target, outcome, compiler=f"{package} {outcome.value.version}")

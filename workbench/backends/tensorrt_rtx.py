@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.backends import nvinfer
-from workbench.backends.child import Child, Outcome, run
-from workbench.backends.protocol import BuildOptions, Capabilities
+from workbench.backends.compiling import compile_in_child
+from workbench.backends.protocol import Capabilities
 from workbench.backends.workspace import with_workspace
 from workbench.errors import BackendError
-from workbench.graph.save import save_model
 
 if TYPE_CHECKING:
+    from workbench.backends.child import Child, Outcome
+    from workbench.backends.nvinfer import Compilation
+    from workbench.backends.protocol import BuildOptions
     from workbench.graph.model import Model
 
-__all__ = ["TARGETS", "capabilities", "compile_for", "write_model"]
+__all__ = ["TARGETS", "capabilities", "compile_for"]
 
 TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 INSTALL = 'pip install "trt-workbench[rtx]"'
-ONE_FILE_LIMIT = 2**31 - 1
 
 
 def capabilities() -> Capabilities:
@@ -47,7 +45,7 @@ def capabilities() -> Capabilities:
 
 def compile_for(
     model: Model, target: str, options: BuildOptions, *, child: Child, keep_engine: bool = False
-) -> Outcome[nvinfer.Compilation]:
+) -> Outcome[Compilation]:
     """Parse and build a model for one compute capability, in a child process.
 
     Parameters
@@ -75,20 +73,8 @@ def compile_for(
     missing = capabilities()
     if not missing.build:
         raise BackendError("TensorRT-RTX is not installed", fix=f"Install it: {INSTALL}")
-    with tempfile.TemporaryDirectory(prefix="workbench-model-") as folder:
-        path = write_model(model, Path(folder))
-        return run(
-            child,
-            f"TensorRT-RTX for {target} on {model.name}",
-            nvinfer.compile_model,
-            "tensorrt_rtx",
-            str(path),
-            with_workspace(options, model),
-            target=target,
-            keep_engine=keep_engine,
-        )
-
-
-def write_model(model: Model, folder: Path) -> Path:
-    """Write a model as TensorRT reads it: one file where it fits, else with its weights beside it."""
-    return save_model(model, folder / "model.onnx", limit=ONE_FILE_LIMIT // 2)[0]
+    what = f"TensorRT-RTX for {target} on {model.name}"
+    options = with_workspace(options, model)
+    return compile_in_child(
+        "tensorrt_rtx", model, options, child=child, what=what, target=target, keep_engine=keep_engine
+    )
