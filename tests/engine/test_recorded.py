@@ -16,6 +16,7 @@ from workbench.engine.compare import compare_engines
 from workbench.engine.load import load_report
 from workbench.engine.precision import realized_precision
 from workbench.engine.summary import run
+from workbench.errors import RecipeError
 from workbench.precision.lowering import activation_tensors, lower
 from workbench.precision.targets import parse_target
 from workbench.session import open_model
@@ -127,6 +128,12 @@ def test_the_engine_of_a_real_detector_accounts_for_every_node(shared):
     # Without a profile nothing tells findings apart, so those of one title are told once.
     assert summary.text(top=99).count("with another scale as well") == 1
     assert f"and {len(twice) - 1} alike: " in summary.text(top=99)
+    # No plan quantizes what a SiLU reads, and a step that changes nothing is none.
+    steps = wb.recipe.steps
+    wide = next(finding for finding in summary.findings if finding.kind == "float-output")
+    with pytest.raises(RecipeError, match="changes nothing here: TensorRT gains nothing from Q/DQ around Sigmoid"):
+        wb.apply(wide)
+    assert wb.recipe.steps == steps
 
 
 @pytest.mark.parametrize(("name", "counts"), [("resnet50", (53, 16, 49)), ("mobilenet_v2", (52, 10, 35))])

@@ -94,6 +94,9 @@ def test_an_unquantized_reader_is_quantized(wb):
     stem = layer("stem", "CaskConvolution", ["stem/conv", "stem/relu"], {"x": INT8}, {"r1": INT8}, Activation="RELU")
     finding = only(wb.engine(engine_of(stem, conv, add)), "float-output")
     assert finding.suggestion.kind == "quantize_input"
+    with pytest.raises(RecipeError, match="changes nothing here: the convolution 'block/conv' before it is fp32"):
+        wb.apply(finding)
+    wb.plan.set("op:Conv", "int8")
     assert wb.apply(finding) == finding.suggestion.line
     assert str(wb.plan.rules.rules[-1]) == "name:block/add -> int8"
 

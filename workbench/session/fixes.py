@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, get_args
 from workbench.errors import RecipeError
 from workbench.graph.edits.base import python_line
 from workbench.graph.edits.registry import edit_by_name
+from workbench.precision.plan import Rule
 from workbench.precision.search_rules import compact
 from workbench.precision.targets import Precision
 
 if TYPE_CHECKING:
     from workbench.engine.finding import Finding, Suggestion
+    from workbench.precision.plan import Resolution
     from workbench.session.workbench import Workbench
 
 __all__ = ["apply_fix", "fix_line"]
@@ -53,8 +55,20 @@ def apply_fix(wb: Workbench, finding: Finding) -> str:
             raise RecipeError(f"{line} changes nothing here", where=finding.where, fix=f"{finding.fix}.")
         return line
     select, precision = _rule(wb, finding, suggestion)
+    before, state = wb.plan.resolve(), wb.state
+    after = wb.plan.rules.with_rules(Rule(select=select, precision=precision)).resolve(
+        state.model, target=state.target, overflow=state.overflow
+    )
+    if _precisions(before) == _precisions(after):
+        node = next(node for node in suggestion.selector if node in after.decisions)
+        reasons = "; ".join(after[node].reasons) or f"it has {after[node].precision} already"
+        raise RecipeError(f"{line} changes nothing here: {reasons}", where=node, fix=f"See wb.plan.explain({node!r}).")
     wb.plan.set(select, precision)
     return line
+
+
+def _precisions(resolution: Resolution) -> list[tuple[str, str]]:
+    return [(decision.precision, decision.floating) for decision in resolution.decisions.values()]
 
 
 def _known(finding: Finding) -> Suggestion:
