@@ -195,8 +195,9 @@ def _body(scene: Scene, paint: Paint, selected: Collection[str]) -> list[Group]:
     groups += [_hull(hull, paint, hull.id in selected) for hull in scene.hulls]
     groups += [_wire(wire) for wire in scene.wires]
     groups += [_frame_title(frame) for frame in scene.frames]
-    groups += [_hull_tags(hull) for hull in scene.hulls if hull.tag]
-    return groups + [_card(card, paint, card.item.id in selected) for card in scene.cards]
+    groups += [_card(card, paint, card.item.id in selected) for card in scene.cards]
+    # Last, so that the ring around a selected card does not strike them through.
+    return groups + [_hull_tags(hull) for hull in scene.hulls if hull.tag]
 
 
 def _frame(frame: Frame) -> Group:
