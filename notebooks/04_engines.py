@@ -273,11 +273,12 @@ if build:
         bench = Bench([chosen], kept, words(bench_variants), options=options, budget_s=bench_budget_s, say=print)
         rows = bench.run()
         print(bench_table(rows))
-        first = next(row for row in rows if row.status == "measured")
-        lowered, _ = variant_of(chosen, first.variant, options, package="tensorrt", weak=able.typing == "weak")
-        stem = kept / first.stem
-        files = {kind: f"{stem}.{kind}.json" for kind in ("profile", "timing")}
-        mine = run(f"{stem}.graph.json", **files, model=lowered)
+        first = next((row for row in rows if row.status == "measured"), None)
+        if first is not None:
+            lowered, _ = variant_of(chosen, first.variant, options, package="tensorrt", weak=able.typing == "weak")
+            stem = kept / first.stem
+            files = {kind: f"{stem}.{kind}.json" for kind in ("profile", "timing")}
+            mine = run(f"{stem}.graph.json", **files, model=lowered)
     else:
         print(f"no TensorRT engine is built here: {able.reason}")
         backend = OnnxRuntime()
@@ -292,10 +293,11 @@ if build:
             if told.accuracy is not None:
                 exact = told.accuracy
                 print(f"top-1 {100 * exact.tuned:.2f}%, of the floating-point model {100 * exact.original:.2f}%")
-    print(mine.fusion.summary())
+    if mine is not None:
+        print(mine.fusion.summary())
 
 # %%
-LatencyBars(latency_bars(mine.report, 10), "This machine's slowest layers") if mine is not None else "not asked for"
+LatencyBars(latency_bars(mine.report, 10), "This machine's slowest layers") if mine is not None else "nothing was built"
 
 # %% [markdown]
 # ## Findings
