@@ -41,7 +41,8 @@ class Target:
     int8_weights
         Whether weights may be stored as INT8. TensorRT 8.6.0 fails on such constants in matrix products that Myelin
         compiles and in yolox_nano, it seems where it merges convolutions; where it takes them engines are no faster:
-        ResNet-50 on an H200 0.803 ms, with the same weights behind Q/DQ pairs 0.792 ms, in one run.
+        ResNet-50 on an H200 0.803 ms, with the same weights behind Q/DQ pairs 0.792 ms, in one run, which is the same
+        within what a loading makes.
         TensorRT 10 and later document weights that were quantized before, and TensorRT-RTX builds them.
     newest_opset
         The newest operator set it reads; ``None`` where every one that is needed here is read.

@@ -55,10 +55,7 @@ def apply_fix(wb: Workbench, finding: Finding) -> str:
             raise RecipeError(f"{line} changes nothing here", where=finding.where, fix=f"{finding.fix}.")
         return line
     select, precision = _rule(wb, finding, suggestion)
-    before, state = wb.plan.resolve(), wb.state
-    after = wb.plan.rules.with_rules(Rule(select=select, precision=precision)).resolve(
-        state.model, target=state.target, overflow=state.overflow
-    )
+    before, after = wb.plan.resolve(), wb.plan.resolve_with(Rule(select=select, precision=precision))
     if _precisions(before) == _precisions(after):
         node = next(node for node in suggestion.selector if node in after.decisions)
         reasons = "; ".join(after[node].reasons) or f"it has {after[node].precision} already"

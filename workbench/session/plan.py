@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from workbench.precision.plan import Precision, PrecisionPlan, Resolution
+    from workbench.precision.plan import Precision, PrecisionPlan, Resolution, Rule
     from workbench.precision.search_result import SearchResult, Trial
     from workbench.precision.sensitivity_errors import TaskMetric
     from workbench.session.workbench import PreprocessingLike, Workbench
@@ -90,7 +90,7 @@ class Plan:
                 fix="See the options of a rule: help(workbench.precision.plan.Rule).",
             ) from error
         # What the target cannot have is refused here, before it is a rule, and not when the plan is lowered.
-        self.rules.with_rules(step.rule).resolve(state.model, target=state.target, overflow=state.overflow)
+        self.resolve_with(step.rule)
         self._owner.do(step)
 
     def use(self, preset_name: str) -> None:
@@ -102,8 +102,8 @@ class Plan:
             There is no such preset; it is ``original``, and the model has no quantization of its own; or the target
             cannot have one of its precisions.
         """
-        state, rules = self._owner.state, preset(preset_name, self._owner.model).rules
-        self.rules.with_rules(*rules).resolve(state.model, target=state.target, overflow=state.overflow)
+        rules = preset(preset_name, self._owner.model).rules
+        self.resolve_with(*rules)
         for rule in rules:
             self._owner.do(PrecisionStep(**rule.model_dump()))
 
@@ -128,6 +128,11 @@ class Plan:
     def resolve(self) -> Resolution:
         """Return what the rules decide for each node."""
         return self._owner.state.resolve()
+
+    def resolve_with(self, *rules: Rule) -> Resolution:
+        """Return what the rules would decide with more of them at the end; PrecisionError where the target cannot."""
+        state = self._owner.state
+        return self.rules.with_rules(*rules).resolve(state.model, target=state.target, overflow=state.overflow)
 
     def explain(self, node: str) -> str:
         """Say which rule decided on a node, and what changed its verdict."""
