@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from workbench.calibration.preprocessing import Preprocessing
 from workbench.calibration.samples import feeds, first_samples
-from workbench.calibration.sources import load_labels, open_samples
+from workbench.calibration.sources import labels_for, open_samples
 from workbench.errors import SamplesError
 from workbench.graph.load import from_proto, load_model
 
@@ -53,6 +53,27 @@ def test_fixed_batch_is_filled_by_repeating_the_last_sample():
     made = runs({"x": rows(5, 2)}, identity([4, 2]))
     assert [(feed.count, feed.arrays["x"].shape) for feed in made] == [(4, (4, 2)), (1, (4, 2))]
     assert np.array_equal(made[1].arrays["x"], np.repeat(rows(5, 2)[4:], 4, axis=0))
+
+
+def test_every_input_of_a_last_batch_is_filled_up():
+    model = identity([4, 2], TensorProto.FLOAT, ("z", ["N", 2], TensorProto.FLOAT))
+    (last,) = runs({"x": rows(3, 2), "z": rows(3, 2)}, model)
+    assert [array.shape for array in last.arrays.values()] == [(4, 2), (4, 2)]
+    assert (last.count, last.padding, last.rows) == (3, 1, 3)
+
+
+def test_only_what_padding_made_is_left_out():
+    (whole,) = runs({"x": rows(1, 6, 2)}, identity(["N", 2]))
+    assert (whole.count, whole.rows) == (1, 6)
+    assert whole.real(rows(6, 2)) is ...  # six rows of one sample: all of them are given
+    (last,) = runs({"x": rows(3, 2)}, identity([4, 2]))
+    x = last.arrays["x"]
+    assert last.real(x) == slice(3)
+    assert last.real(np.repeat(x, 2, axis=0).reshape(4, 2, 2)) == slice(3)
+    assert last.real(np.repeat(x, 2, axis=0)) == slice(6)  # two rows a sample: heads, windows
+    assert last.real(np.stack([x, x + 1, x + 2, x + 3])) is ...  # time comes first, the batch second
+    assert last.real(x.sum(axis=0)) is ...
+    assert last.real(np.float32(1)) is ...
 
 
 def test_an_array_with_all_axes_is_a_whole_input():
@@ -214,8 +235,19 @@ def test_wrong_preprocessing_is_said(text, said):
 def test_labels_from_npy_text_and_arrays(tmp_path):
     np.save(tmp_path / "l.npy", np.array([1, 2, 3], np.uint8))
     (tmp_path / "l.txt").write_text("1\n2\n3\n")
+    model = identity(["N", 2])
+    three = open_samples({"x": rows(3, 2)}, model)
     for source in (tmp_path / "l.npy", tmp_path / "l.txt", [1, 2, 3], np.array([1.0, 2.0, 3.0])):
-        assert load_labels(source, 3).tolist() == [1, 2, 3]
+        assert labels_for(source, three, model).tolist() == [1, 2, 3]
+
+
+def test_labels_of_whole_inputs_are_one_a_row():
+    model = identity(["N", 2])
+    batches = open_samples([{"x": rows(3, 2)}, {"x": rows(2, 2)}], model)
+    assert labels_for([0, 1, 0, 1, 1], batches, model).tolist() == [0, 1, 0, 1, 1]
+    assert labels_for([0, 1], batches, model).tolist() == [0, 1]
+    with pytest.raises(SamplesError, match="4 labels for 2 samples of 5 rows"):
+        labels_for([0, 1, 0, 1], batches, model)
 
 
 @pytest.mark.parametrize(
@@ -223,8 +255,9 @@ def test_labels_from_npy_text_and_arrays(tmp_path):
     [([1, 2], "2 labels for 3 samples"), ([0.5, 1, 2], "not whole numbers"), ("no.npy", "cannot be read")],
 )
 def test_wrong_labels_are_said(source, said):
+    model = identity(["N", 2])
     with pytest.raises(SamplesError, match=said):
-        load_labels(source, 3)
+        labels_for(source, open_samples({"x": rows(3, 2)}, model), model)
 
 
 def test_missing_file_and_unknown_kind(tmp_path, small_cnn):

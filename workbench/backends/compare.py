@@ -30,9 +30,8 @@ __all__ = [
     "Latency",
     "OutputDifference",
     "Tally",
+    "Top1",
     "compare",
-    "real_rows",
-    "scores_of",
 ]
 
 
@@ -217,10 +216,8 @@ class Tally:
     """
 
     def __init__(self, original: Model, labels: npt.NDArray[np.int64] | None = None) -> None:
-        self._original = original
-        self._labels = labels
+        self._top1 = None if labels is None else (Top1(original, labels), Top1(original, labels))
         self._differences = {tensor.name: Difference() for tensor in original.outputs}
-        self._hits = [0, 0]
         self._samples = 0
 
     def add(self, feed: Feed, reference: Mapping[str, npt.NDArray[Any]], test: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -232,20 +229,18 @@ class Tally:
             Labels are given, and no output holds one row of scores a sample.
         """
         for name, difference in self._differences.items():
-            wanted, found = (real_rows(result[name], feed.count, feed.size) for result in (reference, test))
-            difference.update(wanted, found)
-        if self._labels is not None:
-            labels = self._labels[feed.first : feed.first + feed.count]
-            for which, result in enumerate((reference, test)):
-                self._hits[which] += top1_hits(scores_of(result, feed, self._original), labels)
+            real = feed.real(reference[name])
+            difference.update(reference[name][real], test[name][real])
+        for top1, result in zip(self._top1 or (), (reference, test), strict=False):
+            top1.add(feed, result)
         self._samples += feed.count
 
     def result(self) -> Agreement:
         """Return what was found so far."""
         accuracy = None
-        if self._labels is not None:
-            original, test = (hits / len(self._labels) for hits in self._hits)
-            accuracy = Accuracy(original, test, len(self._labels))
+        if self._top1 is not None:
+            original, test = self._top1
+            accuracy = Accuracy(original.share, test.share, original.seen)
         outputs = tuple(_summary(name, difference) for name, difference in self._differences.items())
         return Agreement(outputs, accuracy, self._samples)
 
@@ -261,30 +256,58 @@ def _times(original: Model, tuned: Model, feed: Feed, runs: int) -> tuple[list[f
     return times
 
 
-def real_rows(array: npt.NDArray[Any], count: int, size: int) -> npt.NDArray[Any]:
-    """Leave out the rows that a padded last batch repeats: of `size` samples in a run `count` are real."""
-    if count == size or array.ndim == 0 or len(array) % size:
-        return array
-    return array[: len(array) * count // size]
+class Top1:
+    """Counts, run by run, where the largest score is that of the label.
 
-
-def scores_of(result: Mapping[str, npt.NDArray[Any]], feed: Feed, model: Model) -> npt.NDArray[Any]:
-    """Return the first output that holds one row of scores a sample, without repeated rows.
-
-    Raises
-    ------
-    SamplesError
-        There is none.
+    Parameters
+    ----------
+    model
+        Whose outputs they are, for messages.
+    labels
+        One class index a sample, or one a row where samples are whole inputs of several rows.
     """
-    for array in result.values():
-        rows = real_rows(array, feed.count, feed.size)
-        if rows.dtype.kind == "f" and rows.ndim and len(rows) == feed.count:
-            return rows
-    raise SamplesError(
-        "labels are given, and no output holds one row of scores a sample",
-        where=model.name,
-        fix=f"Leave the labels out. The outputs are {', '.join(str(tensor) for tensor in model.outputs)}.",
-    )
+
+    def __init__(self, model: Model, labels: npt.NDArray[np.int64]) -> None:
+        self._model = model
+        self.labels = labels
+        self._hits = 0
+        self.seen = 0
+
+    def add(self, feed: Feed, result: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add what one run gave.
+
+        Raises
+        ------
+        SamplesError
+            No output holds one row of scores a sample, or there are fewer labels than rows.
+        """
+        scores = self._scores(feed, result)
+        labels = self.labels[self.seen : self.seen + len(scores)]
+        if len(labels) < len(scores):
+            raise SamplesError(
+                f"{len(self.labels)} labels, and more rows of scores than that",
+                where=self._model.name,
+                fix="Give one label a row: each of these samples is a whole input of several rows.",
+            )
+        self._hits += top1_hits(scores, labels)
+        self.seen += len(scores)
+
+    @property
+    def share(self) -> float:
+        """The share of hits, 0 to 1; NaN before any run."""
+        return self._hits / self.seen if self.seen else math.nan
+
+    def _scores(self, feed: Feed, result: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """Return the first output that holds one row of scores a sample or, of a whole input, a row."""
+        for wanted in dict.fromkeys((feed.count, feed.rows)):
+            for array in result.values():
+                if array.dtype.kind == "f" and array.ndim and len(array) == wanted + feed.padding:
+                    return array[:wanted]
+        raise SamplesError(
+            "labels are given, and no output holds one row of scores a sample",
+            where=self._model.name,
+            fix=f"Leave the labels out. The outputs are {', '.join(str(tensor) for tensor in self._model.outputs)}.",
+        )
 
 
 def _summary(name: str, difference: Difference) -> OutputDifference:

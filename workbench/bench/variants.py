@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from workbench.calibration.sources import load_labels
+from workbench.calibration.sources import labels_for
 from workbench.errors import BackendError
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
@@ -136,7 +136,7 @@ def open_source(
     judged = None
     if evaluation is not None:
         data = wb.open_samples(evaluation, preprocessing=preprocessing)
-        judged = Evaluation(data, None if labels is None else load_labels(labels, len(data)))
+        judged = Evaluation(data, None if labels is None else labels_for(labels, data, wb.model))
     return Source(
         name=Path(path).stem,
         model=_with_batch(wb.model, batch),

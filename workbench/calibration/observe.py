@@ -113,15 +113,12 @@ def _gather(session: Session, feed: Feed, statistics: Statistics, pool: ThreadPo
 
 
 def _take(tensor: TensorStatistics, name: str, array: NDArray[Any], feed: Feed) -> None:
-    rows = {a.shape[0] for a in feed.arrays.values() if a.ndim}
-    batched = array.ndim > 0 and rows == {array.shape[0]}
-    # A last, incomplete batch of a model with a fixed batch is filled up with repetitions.
-    mine = array[: feed.count] if batched else array
+    mine = array[feed.real(array)]
     before = tensor.nans + tensor.infs
     tensor.update(mine, samples=feed.count)
     if tensor.nans + tensor.infs > before:
         bad = np.argwhere(~np.isfinite(mine))[0].tolist()
-        sample = feed.first + bad[0] if batched and len(mine) == feed.count else None
+        sample = feed.first + bad[0] if mine.ndim and len(mine) == feed.count == feed.rows else None
         which = f"sample {sample}" if sample is not None else f"samples {feed.first} to {feed.first + feed.count - 1}"
         if feed.count == 1:
             which = f"sample {feed.first}"

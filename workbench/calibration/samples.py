@@ -13,6 +13,7 @@ from workbench.errors import SamplesError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from types import EllipsisType
 
     from workbench.graph.model import Model, Tensor
 
@@ -23,6 +24,9 @@ Sample = dict[str, Array]
 
 ONLY_INPUT = ""
 """Stands for the input's name in samples of one unnamed array: the model's only input."""
+
+REPEATED = 1e-4
+"""Of a result's largest value: as far apart two rows may be that were made of the same sample."""
 
 
 class Samples(ABC):
@@ -62,18 +66,47 @@ class Feed:
     first
         Index of the first sample in it.
     count
-        How many samples are in it. A last, incomplete batch of a model with a fixed batch repeats its last sample;
-        rows from `count` on are such repetitions.
+        How many samples are in it.
+    padding
+        How many repetitions of the last of them follow: a last, incomplete batch of a model with a fixed batch is
+        filled up so.
     """
 
     arrays: Mapping[str, Array]
     first: int
     count: int
+    padding: int = 0
 
     @property
-    def size(self) -> int:
-        """How many rows a run has, repetitions included."""
-        return len(next(iter(self.arrays.values())))
+    def rows(self) -> int:
+        """How long the first axis of what was given is: the samples of a batch, or the rows of a whole input."""
+        lengths = [array.shape[0] for array in self.arrays.values() if array.ndim]
+        return lengths[0] - self.padding if lengths else self.count
+
+    def real(self, array: Array) -> slice | EllipsisType:
+        """Say which part of a result is of what was given: all of it, or without what the padding made.
+
+        A first axis that holds the samples shows it: what was made of the repetitions repeats what was made of the last
+        sample. Where it does not (time comes first, or rows mix), nothing is left out.
+
+        Parameters
+        ----------
+        array
+            A result of the floating-point model.
+        """
+        size = self.count + self.padding
+        if not self.padding or array.ndim == 0 or not array.size or len(array) % size:
+            return ...
+        parts = array.reshape(size, -1)
+        last, repeated = parts[self.count - 1], parts[self.count :]
+        if array.dtype.kind in "fc":
+            # The edge of a block of rows may be computed in another order than its middle.
+            finite = np.abs(last[np.isfinite(last)])
+            bound = REPEATED * float(finite.max(initial=0.0))
+            same = np.isclose(repeated, last, rtol=0.0, atol=bound, equal_nan=True).all()
+        else:
+            same = (repeated == last).all()
+        return slice(len(array) * self.count // size) if same else ...
 
 
 def feeds(samples: Samples, model: Model, *, batch: int = 1) -> Iterator[Feed]:
@@ -229,12 +262,10 @@ def _shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
 
 def _stack(pending: list[Sample], first: int, model: Model, size: int) -> Feed:
     arrays: dict[str, Array] = {}
+    stacked = {t.name for t in model.inputs if t.shape is not None and pending[0][t.name].ndim < len(t.shape)}
+    fixed = any(isinstance(tensor.shape[0], int) for tensor in model.inputs if tensor.name in stacked and tensor.shape)
+    padding = size - len(pending) if fixed else 0
     for tensor in model.inputs:
         rows = [sample[tensor.name] for sample in pending]
-        if tensor.shape is None or rows[0].ndim == len(tensor.shape):
-            arrays[tensor.name] = rows[0]
-            continue
-        if isinstance(tensor.shape[0], int):
-            rows += [rows[-1]] * (size - len(rows))
-        arrays[tensor.name] = np.stack(rows)
-    return Feed(arrays, first, len(pending))
+        arrays[tensor.name] = np.stack(rows + [rows[-1]] * padding) if tensor.name in stacked else rows[0]
+    return Feed(arrays, first, len(pending), padding)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from workbench.calibration.preprocessing import Preprocessing
-from workbench.calibration.samples import ONLY_INPUT, Array, Sample, Samples
+from workbench.calibration.samples import ONLY_INPUT, Array, Sample, Samples, feeds
 from workbench.errors import SamplesError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["load_labels", "open_samples"]
+__all__ = ["labels_for", "open_samples"]
 
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -67,26 +67,38 @@ def open_samples(source: object, model: Model, *, preprocessing: Preprocessing |
     return samples
 
 
-def load_labels(source: str | os.PathLike[str] | npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    """Read one class index a sample.
+def labels_for(source: str | os.PathLike[str] | npt.ArrayLike, samples: Samples, model: Model) -> npt.NDArray[np.int64]:
+    """Read one class index a sample, or one a row where samples are whole inputs of several rows (a loader's batches).
 
     Parameters
     ----------
     source
         An ``.npy`` file, a text file with one number a line, or the numbers themselves.
-    count
-        How many samples there are.
+    samples, model
+        What the labels are of, and the model that takes it.
 
     Returns
     -------
     ndarray
-        [count] int64.
+        [N] int64.
 
     Raises
     ------
     SamplesError
-        Not readable, not whole numbers, or not one a sample.
+        Not readable, not whole numbers, or another number of them.
     """
+    labels = _read_labels(source)
+    if labels.size == len(samples) or labels.size == (rows := sum(feed.rows for feed in feeds(samples, model))):
+        return labels
+    told = f"{len(samples)} samples" + ("" if rows == len(samples) else f" of {rows} rows")
+    raise SamplesError(
+        f"{labels.size} labels for {told}",
+        where=source if isinstance(source, (str, Path)) else None,
+        fix="Give one label a sample.",
+    )
+
+
+def _read_labels(source: str | os.PathLike[str] | npt.ArrayLike) -> npt.NDArray[np.int64]:
     where = source if isinstance(source, (str, Path)) else None
     try:
         if not isinstance(source, (str, Path)):
@@ -102,8 +114,6 @@ def load_labels(source: str | os.PathLike[str] | npt.ArrayLike, count: int) -> n
         ) from error
     if not np.array_equal(labels, values.reshape(-1)):
         raise SamplesError("labels are not whole numbers", where=where, fix="Give class indices.")
-    if labels.size != count:
-        raise SamplesError(f"{labels.size} labels for {count} samples", where=where, fix="Give one label a sample.")
     return labels
 
 

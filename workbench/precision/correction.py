@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from workbench.backends.compare import real_rows
 from workbench.backends.onnxruntime import Session
 from workbench.calibration.samples import feeds
 from workbench.graph.edits.correct_bias import CorrectBias
@@ -64,14 +63,16 @@ def bias_shifts(
         whole.graph.outputs.append(difference.outputs[0])
     session = Session(model.replaced(whole))
     sums: dict[str, NDArray[np.float64]] = {}
-    seen = 0
+    seen = dict.fromkeys(biased, 0)
     for feed in feeds(samples, model, batch=batch):
         results = session.run(feed.arrays)
         for name in biased:
-            real = real_rows(results[f"{name}/difference"], feed.count, feed.size)
+            found = results[f"{name}/difference"]
+            real = found[feed.real(found)]
             # Channels are axis 1 of a convolution's result and of a Gemm's.
-            mean = real.mean(axis=tuple(axis for axis in range(real.ndim) if axis != 1), dtype=np.float64)
-            sums[name] = sums.get(name, np.zeros_like(mean)) + mean * feed.count
-        seen += feed.count
-    shifts = {name: tuple(float(x) for x in np.float32(total / seen)) for name, total in sums.items()}
+            added = real.sum(axis=tuple(axis for axis in range(real.ndim) if axis != 1), dtype=np.float64)
+            sums[name] = sums.get(name, np.zeros_like(added)) + added
+            seen[name] += real.size // real.shape[1]
+    means = {name: np.float32(total / seen[name]) for name, total in sums.items() if seen[name]}
+    shifts = {name: tuple(float(x) for x in mean) for name, mean in means.items()}
     return CorrectBias(shifts=shifts)

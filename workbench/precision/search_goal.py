@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from workbench.backends.compare import real_rows, scores_of
-from workbench.backends.metrics import top1_hits
+from workbench.backends.compare import Top1
 from workbench.backends.onnxruntime import Session
 from workbench.calibration.samples import feeds
 from workbench.errors import PrecisionError
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
-    from workbench.calibration.samples import Feed, Samples
+    from workbench.calibration.samples import Samples
     from workbench.graph.model import Model
     from workbench.precision.sensitivity_errors import Outputs, TaskMetric
 
@@ -120,14 +119,18 @@ class Evaluator:
         self._outputs = [tensor.name for tensor in reference.outputs]
         self._model = reference
         self._store = ActivationStore(memory)
-        hits = 0
+        self._top1 = self._count()
         session = Session(reference)
         for run, feed in enumerate(feeds(samples, reference, batch=batch)):
             result = session.run(feed.arrays)
             self._store.put(run, result)
-            if goal.metric == "top1_drop":
-                hits += self._hits(result, feed)
-        self._reference_hits = hits
+            if self._top1 is not None:
+                self._top1.add(feed, result)
+        if self._top1 is not None and self._top1.seen != len(self._top1.labels):
+            raise PrecisionError(
+                f"{len(self._top1.labels)} labels for {self._top1.seen} rows of scores",
+                fix="Give one class index a sample, or one a row.",
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -138,33 +141,25 @@ class Evaluator:
     def __call__(self, model: Model) -> Measured:
         """Run a model on all samples."""
         session = Session(model)
-        total, hits = ErrorSum(), 0
+        total, top1 = ErrorSum(), self._count()
         outcomes: list[Outputs] = []
         for run, feed in enumerate(feeds(self._samples, self._model, batch=self._batch)):
             result = session.run(feed.arrays)
             before = self._store.get(run, self._outputs)
-            real = [
-                {name: real_rows(array, feed.count, feed.size) for name, array in arrays.items()}
-                for arrays in (before, result)
-            ]
-            total.update(*real)
-            if self._goal.metric == "top1_drop":
-                hits += self._hits(result, feed)
+            real = {name: feed.real(array) for name, array in before.items()}
+            after = {name: result[name][rows] for name, rows in real.items()}
+            total.update({name: before[name][rows] for name, rows in real.items()}, after)
+            if top1 is not None:
+                top1.add(feed, result)
             elif not isinstance(self._goal.metric, str):
-                outcomes.append(real[1])
-        if self._goal.metric == "sqnr_db":
-            figure = total.sqnr_db
-        elif self._goal.metric == "top1_drop":
-            figure = 100.0 * (self._reference_hits - hits) / len(self._samples)
-        else:
+                outcomes.append(after)
+        figure = total.sqnr_db
+        if self._top1 is not None and top1 is not None:
+            figure = 100.0 * (self._top1.share - top1.share)
+        elif not isinstance(self._goal.metric, str):
             figure = float(self._goal.metric(outcomes))
         return Measured(total.sqnr_db, total.mean_kl, figure)
 
-    def _hits(self, result: Outputs, feed: Feed) -> int:
-        labels = self._goal.labels
-        if labels is None or len(labels) != len(self._samples):
-            raise PrecisionError(
-                f"{0 if labels is None else len(labels)} labels for {len(self._samples)} samples",
-                fix="Give one class index a sample.",
-            )
-        return top1_hits(scores_of(result, feed, self._model), labels[feed.first : feed.first + feed.count])
+    def _count(self) -> Top1 | None:
+        labels = self._goal.labels if self._goal.metric == "top1_drop" else None
+        return None if labels is None else Top1(self._model, labels)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import onnx
 
-from workbench.backends.compare import real_rows
 from workbench.backends.onnxruntime import Session
-from workbench.calibration.samples import feeds
+from workbench.calibration.samples import Feed, feeds
 from workbench.graph.load import from_proto
 from workbench.precision.sensitivity_cut import downstream
 from workbench.precision.sensitivity_errors import ErrorSum
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import Executor
 
-    from workbench.calibration.samples import Array, Samples
+    from workbench.calibration.samples import Samples
     from workbench.graph.model import Model
     from workbench.precision.sensitivity_cut import Cut
     from workbench.precision.sensitivity_errors import Outputs, TaskMetric
@@ -83,7 +82,7 @@ class _Reference:
     def __init__(self, work: Work, model: Model, lowered: Model, cuts: Sequence[Cut], store: ActivationStore) -> None:
         self._work, self._model, self._lowered, self._store = work, model, lowered, store
         self._outputs = [tensor.name for tensor in model.outputs]
-        self._runs: list[tuple[int, int]] = []
+        self._runs: list[Feed] = []  # without what was fed, which is in the store
         fed = {tensor.name for tensor in model.inputs}
         wanted = dict.fromkeys([*(name for part in cuts for name in part.boundary), *self._outputs])
         watched = dict.fromkeys([*(name for part in work.cuts.values() for name in part.boundary), *self._outputs])
@@ -93,24 +92,22 @@ class _Reference:
             arrays = {**feed.arrays, **session.run(feed.arrays)}
             self._dtypes = {name: array.dtype for name, array in arrays.items()}
             store.put(len(self._runs), {name: arrays[name] for name in wanted})
-            self._runs.append((feed.count, feed.size))
+            self._runs.append(replace(feed, arrays={}))
 
     def error(self, part: Cut) -> NodeError:
         """Run what lies downstream of a node with the node in INT8."""
         session = Session(downstream(self._model, self._lowered, part, self._dtypes)) if part.outputs else None
         total = ErrorSum()
         outcomes: list[Outputs] = []
-        for run, (count, size) in enumerate(self._runs):
-            before = self._real(self._store.get(run, self._outputs), count, size)
+        for run, feed in enumerate(self._runs):
+            reference = self._store.get(run, self._outputs)
             result = {} if session is None else session.run(self._store.get(run, part.boundary))
-            after = {**before, **self._real(result, count, size)}
+            real = {name: feed.real(array) for name, array in reference.items()}
+            before = {name: reference[name][rows] for name, rows in real.items()}
+            after = {**before, **{name: array[real[name]] for name, array in result.items()}}
             total.update(before, after)
             if self._work.task is not None:
                 outcomes.append(after)
         task = None if self._work.task is None else float(self._work.task(outcomes))
         op_type = self._model.top_nodes[part.node].op_type
         return NodeError(part.node, op_type, total.sqnr_db, total.mean_kl, task)
-
-    @staticmethod
-    def _real(arrays: Mapping[str, Array], count: int, size: int) -> dict[str, Array]:
-        return {name: real_rows(array, count, size) for name, array in arrays.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.backends.compare import Agreement, Comparison, compare
 from workbench.calibration.preprocessing import Preprocessing
-from workbench.calibration.sources import load_labels, open_samples
+from workbench.calibration.sources import labels_for, open_samples
 from workbench.errors import RecipeError
 from workbench.session.calibrating import Calibrating
 
@@ -64,7 +64,7 @@ class Evaluating(Calibrating):
             Timed runs; 0 measures no latency.
         """
         data, used = self.samples_for(samples, preprocessing=preprocessing)
-        indices = None if labels is None else load_labels(labels, len(data))
+        indices = None if labels is None else labels_for(labels, data, self.model)
         return compare(self.reference_for(self.tuned), self.tuned, data, labels=indices, batch=batch or used, runs=runs)
 
     def compare_engine(
@@ -97,7 +97,7 @@ class Evaluating(Calibrating):
 
         taken = engine if isinstance(engine, Engine) else read_engine(engine)
         data, used = self.samples_for(samples, preprocessing=preprocessing)
-        indices = None if labels is None else load_labels(labels, len(data))
+        indices = None if labels is None else labels_for(labels, data, self.model)
         reference = self.reference_for(self.tuned)
         return compare_engine(reference, backend_of(taken), taken, data, labels=indices, batch=batch or used)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from workbench.calibration.sources import load_labels
+from workbench.calibration.sources import labels_for
 from workbench.errors import PrecisionError, RecipeError
 from workbench.graph.selectors import select as find
 from workbench.precision.plan import QUANTIZED
@@ -229,7 +229,7 @@ class Plan:
             )
         data, used = owner.samples_for(samples, preprocessing=preprocessing)
         size = batch or used
-        indices = None if labels is None else load_labels(labels, len(data))
+        indices = None if labels is None else labels_for(labels, data, owner.model)
         goal = Goal(metric, at_least=at_least, at_most=at_most, labels=indices)
 
         def run() -> SearchResult:
