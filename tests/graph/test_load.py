@@ -368,15 +368,6 @@ def test_over_two_gigabytes_beside_the_file_are_not_read(huge):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
 
-def test_a_sparse_weight_is_refused_and_not_lost(tmp_path):
-    values = helper.make_tensor("s", TensorProto.FLOAT, [1], [2.0])
-    sparse = helper.make_sparse_tensor(values, helper.make_tensor("at", TensorProto.INT64, [1], [1]), [4])
-    made = proto([helper.make_node("Add", ["x", "s"], ["y"], "add")], {"x": [4]}, {"y": [4]})
-    made.graph.sparse_initializer.append(sparse)
-    onnx.save(made, tmp_path / "m.onnx")
-    refused(tmp_path / "m.onnx", "weight 's' is stored as a sparse tensor")
-
-
 def test_what_was_made_counts_as_old_afterwards_and_the_collector_is_as_it_was():
     assert gc.isenabled()
     with collector_off():

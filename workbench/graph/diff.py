@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.graph.model import graphs_of
-from workbench.graph.weights import is_stripped
+from workbench.graph.weights import bytes_of, is_stripped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -199,7 +199,7 @@ def _described(content: ir.TensorProtocol) -> str:
 
 
 def _digest(content: ir.TensorProtocol) -> str:
-    return "stripped" if is_stripped(content) else hashlib.sha256(content.tobytes()).hexdigest()
+    return "stripped" if is_stripped(content) else hashlib.sha256(bytes_of(content)).hexdigest()
 
 
 def _contents(model: Model) -> dict[str, ir.TensorProtocol]:

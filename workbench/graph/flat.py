@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-__all__ = ["Flat", "flat_of", "kinds_of"]
+__all__ = ["FREE_WEIGHTS", "HOLDERS", "Flat", "flat_of", "kinds_of"]
 
 HOLDERS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 """ONNX's own operators that hold subgraphs."""
+
+FREE_WEIGHTS = 4
+"""The first IR version in which a weight need not be listed among the inputs."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ def flat_of(proto: onnx.ModelProto, graph: ir.Graph, kinds: Collection[tuple[str
         What `kinds_of` finds in it.
     """
     weights = graph.initializers
-    if proto.functions or not _all_known(proto, kinds) or any(value.name in weights for value in graph.inputs):
+    if proto.functions or proto.ir_version < FREE_WEIGHTS or not _all_known(proto, kinds):
+        return None
+    if any(value.name in weights for value in graph.inputs):
         return None
     given = {*graph.inputs, *weights.values()}
     predecessors = _predecessors(graph, given)

@@ -14,7 +14,8 @@ from google.protobuf.message import DecodeError
 from workbench.errors import ModelError
 from workbench.graph.check import CARRIERS, bring_in_order, broken_edge, custom_ops
 from workbench.graph.collector import collector_off
-from workbench.graph.flat import flat_of, kinds_of
+from workbench.graph.flat import FREE_WEIGHTS, flat_of, kinds_of
+from workbench.graph.message import readable
 from workbench.graph.model import Model, Quirk
 from workbench.graph.naming import repair_names
 
@@ -90,19 +91,17 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
         raise ModelError("no graph in it", where=where, fix="This is not an ONNX model; export it again.")
     _check_opsets(proto, where)
-    if proto.graph.sparse_initializer:
-        raise ModelError(
-            f"weight {proto.graph.sparse_initializer[0].values.name!r} is stored as a sparse tensor",
-            where=where,
-            fix="Neither TensorRT nor the workbench reads those; store it as a dense initializer.",
-        )
+    proto, mended = readable(proto, where)
     kinds = kinds_of(proto.graph)
     external = _check_external(proto, kinds, None if path is None else path.parent, where)
-    quirks = list(_repeated_value_info(proto))
+    quirks = [*mended, *_repeated_value_info(proto)]
     try:
         graph = ir.from_proto(proto)
     except Exception as error:  # onnx_ir raises many kinds; each means that the message contradicts itself
-        reason = str(error.__cause__ or error).strip().splitlines()
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = str(cause).strip().splitlines()
         raise ModelError(
             f"the graph contradicts itself: {reason[0] if reason else type(error).__name__}",
             where=where,
@@ -233,9 +232,12 @@ def _weights_leave_inputs(model: ir.Model) -> Iterator[Quirk]:
     listed = [value for value in model.graph.inputs if value.is_initializer()]
     for value in listed:
         model.graph.inputs.remove(value)
+    if model.ir_version < FREE_WEIGHTS:
+        model.ir_version = FREE_WEIGHTS
+        if not listed:
+            text = f"IR version {FREE_WEIGHTS} is written from here on: older ones want every weight among the inputs"
+            yield Quirk("old-ir", str(model.graph.name or "model"), text)
     if listed:
-        # Up to IR version 3 every weight had to be an input.
-        model.ir_version = max(model.ir_version, 4)
         yield Quirk(
             "weights-as-inputs",
             str(listed[0].name),

@@ -60,11 +60,15 @@ class Tensor:
         One entry an axis: a length, a symbolic name, or ``None`` where nothing is known; ``None`` for unknown rank.
     dtype
         The element type as ONNX spells it (``FLOAT``, ``INT64``, ...), ``None`` where unknown.
+    form
+        What it is instead of a tensor, in words (``sequence of FLOAT``, ``map of INT64 to FLOAT``, ...); empty for a
+        tensor. It then has no shape and no element type.
     """
 
     name: str
     shape: tuple[int | str | None, ...] | None
     dtype: str | None
+    form: str = ""
 
     @property
     def static_shape(self) -> tuple[int, ...] | None:
@@ -79,6 +83,8 @@ class Tensor:
         return None if self.dtype is None else np.dtype(ir.DataType[self.dtype].numpy())
 
     def __str__(self) -> str:
+        if self.form:
+            return f"{self.name} {self.form}"
         shape = "?" if self.shape is None else "x".join("?" if n is None else str(n) for n in self.shape)
         return f"{self.name} {(self.dtype or '?').lower()}[{shape}]"
 
@@ -220,7 +226,9 @@ class Model:
     @cached_property
     def proto(self) -> onnx.ModelProto:
         """The model as a protobuf message. Weights in external files stay there. Not to be changed."""
-        return ir.to_proto(self._ir)
+        from workbench.graph.message import to_message
+
+        return to_message(self._ir)
 
     def to_bytes(self) -> bytes:
         """Return the file's content: one message, the same bytes for the same model on every machine.
@@ -280,8 +288,10 @@ class Model:
 
 def _chunks(weight: ir.TensorProtocol) -> Iterator[bytes]:
     """Yield a weight's little-endian bytes, a mapped file's piece by piece."""
+    from workbench.graph.weights import bytes_of
+
     if not isinstance(weight, ir.ExternalTensor) or weight.dtype.bitwidth < 8 or not weight.size:
-        yield weight.tobytes()
+        yield bytes_of(weight)
         return
     flat = weight.numpy().reshape(-1)
     for start in range(0, flat.size, CHUNK):

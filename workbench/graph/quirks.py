@@ -53,7 +53,10 @@ def _opsets(model: Model) -> Iterator[Quirk]:
 
 def _shapes(model: Model) -> Iterator[Quirk]:
     for tensor in model.inputs:
-        if tensor.shape is None:
+        if tensor.form:
+            text = f"input {tensor.name!r} is a {tensor.form}, and samples are tensors; cut the model behind it"
+            yield Quirk("not-a-tensor", tensor.name, text)
+        elif tensor.shape is None:
             yield Quirk(
                 "input-without-shape", tensor.name, f"the file says nothing of the shape of input {tensor.name!r}"
             )

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from workbench.errors import ModelError
 from workbench.files import moved_into, write_bytes
+from workbench.graph.message import to_message
 from workbench.graph.model import PROTOBUF_LIMIT, graphs_of, is_external
 from workbench.graph.weights import is_stripped
 
@@ -63,7 +64,7 @@ def save_model(
     _refuse_own(model, data)
     graph = model.thaw()
     large = [v for v in graph.graph.initializers.values() if v.const_value is not None and v.const_value.nbytes > SMALL]
-    large = [value for value in large if value.const_value is not None and not is_stripped(value.const_value)]
+    large = [value for value in large if value.const_value is not None and _can_lie_beside(value.const_value)]
     for _, part in graphs_of(graph):
         for value in part.initializers.values():
             if value not in large and is_external(value) and value.const_value is not None:
@@ -73,7 +74,7 @@ def save_model(
         beside = ir.external_data.convert_tensors_to_external(tensors, temporary.parent, temporary.name)
         for value, tensor in zip(large, beside, strict=True):
             value.const_value = tensor
-        proto = ir.to_proto(graph)
+        proto = to_message(graph)
         if proto.ByteSize() > limit:
             raise ModelError(
                 "over 2 GB without its weights, which one ONNX file cannot hold",
@@ -105,8 +106,18 @@ def _size(model: Model) -> int:
 
     weights = ((name, v.const_value) for name, v in model.initializers.items() if v.const_value is not None)
     # Beside its numbers a weight has its name, its type and its lengths.
-    stored = sum(weight.nbytes + len(name.encode()) + 16 * (len(weight.shape) + 2) for name, weight in weights)
+    stored = sum(_stored(weight) + len(name.encode()) + 16 * (len(weight.shape) + 2) for name, weight in weights)
     return stored + skeleton_proto(model).ByteSize()
+
+
+def _stored(weight: ir.TensorProtocol) -> int:
+    # Each text has its own length before it.
+    return weight.nbytes + (6 * weight.size if isinstance(weight, ir.StringTensor) else 0)
+
+
+def _can_lie_beside(weight: ir.TensorProtocol) -> bool:
+    """Say whether a weight may lie in a file of its own: it has numbers, and ONNX keeps no text there."""
+    return not isinstance(weight, ir.StringTensor) and not is_stripped(weight)
 
 
 def _refuse_own(model: Model, data: Path) -> None:

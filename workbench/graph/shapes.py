@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 from onnx.shape_inference import InferenceError
 
+from workbench.graph.message import described, restored
 from workbench.graph.model import Model, Tensor
 from workbench.graph.states import with_states
 from workbench.graph.weights import is_stripped
@@ -120,7 +121,7 @@ def skeleton_proto(model: Model) -> onnx.ModelProto:
                 ir.serde.serialize_value_into(graph.value_info.add(), value)
     for function in source.functions.values():
         ir.serde.serialize_function_into(proto.functions.add(), function)
-    return proto
+    return restored(proto)
 
 
 def _skeleton_of(source: onnx.ModelProto) -> onnx.ModelProto:
@@ -140,7 +141,7 @@ def _skeleton_of(source: onnx.ModelProto) -> onnx.ModelProto:
         else:
             graph.input.add(name=tensor.name, type=_type(tensor.data_type, shape))
     graph.initializer.extend(small)
-    return proto
+    return restored(proto)
 
 
 @lru_cache(maxsize=4096)
@@ -302,7 +303,7 @@ def _first_refused(proto: onnx.ModelProto) -> onnx.NodeProto | None:
 
 
 def _problem(model: Model, found: Mapping[str, Tensor], refusals: list[str]) -> str | None:
-    unknown = [name for name, tensor in found.items() if tensor.shape is None]
+    unknown = [name for name, tensor in found.items() if tensor.shape is None and not tensor.form]
     if not unknown:
         return refusals[0] if refusals else None
     missing = f"{len(unknown)} of {len(found)} tensors have no known shape"
@@ -317,7 +318,9 @@ def _problem(model: Model, found: Mapping[str, Tensor], refusals: list[str]) -> 
         results = [name(value) for value in node.outputs if value.name]
         if lost.isdisjoint(results) or any(v is not None and name(v) in lost for v in node.inputs):
             continue
-        return f"{missing}, the first behind {address!r}: {_reason(node, found, model)}"
+        inside = address.startswith("function(")
+        why = "shapes in a function may differ from call to call" if inside else _reason(node, found, model)
+        return f"{missing}, the first behind {address!r}: {why}"
     return missing
 
 
@@ -329,9 +332,13 @@ def _reason(node: ir.Node, found: Mapping[str, Tensor], model: Model) -> str:
     schema = onnx.defs.get_schema(node.op_type, model.ir_model.opset_imports.get(node.domain, 1), node.domain)
     types: dict[str, onnx.TypeProto] = {}
     for value in node.inputs:
-        known = None if value is None else found.get(model.index.tensor(value))
-        if value is not None and known is not None and known.dtype is not None:
-            types[str(value.name)] = onnx.helper.make_tensor_type_proto(ir.DataType[known.dtype].value, known.shape)
+        if value is None:
+            continue
+        known = found.get(model.index.tensor(value))
+        if known is None or known.dtype is None:
+            kind = f"a {known.form}" if known is not None and known.form else "of an unknown type"
+            return f"{node.op_type} reads {value.name!r}, {kind}"
+        types[str(value.name)] = onnx.helper.make_tensor_type_proto(ir.DataType[known.dtype].value, known.shape)
     try:
         onnx.shape_inference.infer_node_outputs(schema, proto, types)
     except (InferenceError, RuntimeError, ValueError, onnx.checker.ValidationError) as error:
@@ -363,7 +370,7 @@ def _collect(graph: onnx.GraphProto, prefix: str, *, nested: bool) -> Iterator[t
 def _tensor(name: str, value: onnx.ValueInfoProto) -> Tensor:
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
-        return Tensor(name, None, None)
+        return Tensor(name, None, None, described(value.type))
     dtype = ir.DataType(kind.elem_type).name if kind.elem_type else None
     if not kind.HasField("shape"):
         return Tensor(name, None, dtype)

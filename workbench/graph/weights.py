@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["constant_of", "is_stripped", "node_weights"]
+__all__ = ["bytes_of", "constant_of", "is_stripped", "node_weights"]
 
 RANDOM = frozenset({"Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"})
 
@@ -43,8 +44,17 @@ def constant_of(value: ir.Value) -> ir.TensorProtocol | None:
     return node.attributes["value"].as_tensor()
 
 
+def bytes_of(content: ir.TensorProtocol) -> bytes:
+    """Return the little-endian bytes of a weight; of text, each entry after its length in 8 bytes."""
+    if not isinstance(content, ir.StringTensor):
+        return content.tobytes()
+    return b"".join(struct.pack("<q", len(text)) + text for text in content.string_data())
+
+
 def is_stripped(content: ir.TensorProtocol) -> bool:
     """Say whether a weight states its shape and element type but holds no numbers."""
+    if isinstance(content, ir.StringTensor):
+        return content.size > len(content.string_data())
     if not isinstance(content, ir.serde.TensorProtoTensor):
         return False
     return content.size > 0 and not any(

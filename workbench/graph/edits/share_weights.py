@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from workbench.graph.edits.surgery import redirect
 from workbench.graph.edits.wide import WideEdit
-from workbench.graph.weights import is_stripped
+from workbench.graph.weights import bytes_of, is_stripped
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -35,7 +35,7 @@ class ShareWeights(WideEdit):
             # Weights without content would all be equal; an output keeps its name.
             if content is None or is_stripped(content) or value.is_graph_output():
                 continue
-            digest = hashlib.sha256(content.tobytes()).digest()
+            digest = hashlib.sha256(bytes_of(content)).digest()
             kept = first.setdefault((part, content.dtype, tuple(content.shape.numpy()), digest), value)
             if kept is not value:
                 redirect(value, kept, part)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from workbench.errors import EditError
 from workbench.graph.edits.wide import Area, WideEdit
-from workbench.graph.weights import is_stripped
+from workbench.graph.weights import bytes_of, is_stripped
 
 __all__ = ["RestoreWeights", "StripWeights"]
 
@@ -38,7 +38,7 @@ class StripWeights(WideEdit):
             content = value.const_value
             if content is None or content.size <= self.keep or is_stripped(content):
                 continue
-            value.metadata_props[KEY] = hashlib.sha256(content.tobytes()).hexdigest()
+            value.metadata_props[KEY] = hashlib.sha256(bytes_of(content)).hexdigest()
             empty = onnx.TensorProto(name=str(value.name), data_type=int(content.dtype), dims=content.shape.numpy())
             value.const_value = ir.serde.deserialize_tensor(empty)
             stripped += 1
@@ -81,7 +81,7 @@ class RestoreWeights(WideEdit):
                     fix="Name the file that the weights were stripped from.",
                 )
             digest = value.metadata_props.pop(KEY, None)
-            if digest is not None and hashlib.sha256(found.tobytes()).hexdigest() != digest:
+            if digest is not None and hashlib.sha256(bytes_of(found)).hexdigest() != digest:
                 raise EditError(
                     "it holds other numbers than the ones that were stripped",
                     where=f"{self.source}, {name}",
