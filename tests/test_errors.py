@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+
 from workbench import errors
+from workbench.backends.child import ChildError
 
 
 def test_message_names_place_problem_and_fix():
@@ -16,3 +19,17 @@ def test_every_error_has_its_own_exit_code():
     codes = [kind.exit_code for kind in kinds]
     assert len(set(codes)) == len(codes)
     assert all(issubclass(kind, errors.WorkbenchError) for kind in kinds)
+
+
+def test_a_message_is_one_line_whatever_names_hold():
+    error = errors.ModelError("says\nmore\x1b[31m", where="a\rb\u2028c\ud800", fix="Mend it.")
+    assert str(error) == "a\\rb\\u2028c\\ud800: says more\\x1b[31m. Mend it."
+
+
+def test_errors_come_through_a_pickle_as_they_were():
+    child = ChildError("died", kind="crashed", log=("a",), where="m", fix="Again.")
+    for error in (errors.ModelError("bad", where="m", fix="Mend it."), child):
+        again = pickle.loads(pickle.dumps(error))  # noqa: S301 - made a line above
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert vars(again) == vars(error)

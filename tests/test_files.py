@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from workbench.errors import OutputError
-from workbench.files import prepare_folder, write_bytes
+from workbench.files import write_bytes
+from workbench.results import prepare_folder
 
 
 def test_a_file_is_replaced_whole(tmp_path):

@@ -250,6 +250,7 @@ def check(
     """
     from workbench.backends.mend import mend
     from workbench.backends.verdict import check as judge
+    from workbench.results import together
     from workbench.session import open_model
 
     if fix != (out is not None):
@@ -269,7 +270,8 @@ def check(
     else:
         click.echo("\n".join(str(verdict) for verdict in verdicts))
     if out is not None:
-        written = (*wb.model.save(out), wb.recipe.save(out.with_suffix(".recipe.yaml")))
+        with together(out.parent):
+            written = (*wb.model.save(out), wb.recipe.save(out.with_suffix(".recipe.yaml")))
         for path in written:
             click.echo(f"wrote {path}", err=as_json)
     return 0 if all(verdict.accepted for verdict in verdicts) else EXIT_REFUSED

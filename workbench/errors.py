@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "BackendError",
     "EditError",
@@ -42,7 +44,22 @@ class WorkbenchError(Exception):
         self.where = None if where is None else str(where)
         self.fix = fix
         line = what if self.where is None else f"{self.where}: {what}"
-        super().__init__(line if fix is None else f"{line}. {fix}")
+        super().__init__(_one_line(line if fix is None else f"{line}. {fix}"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is made again of its message alone, which fails for those that need more.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[WorkbenchError], args: tuple[str, ...], state: dict[str, Any]) -> WorkbenchError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
+def _one_line(text: str) -> str:
+    """Return a text on one line that any terminal shows: names in a file may hold anything."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split("\n")))
 
 
 class ModelError(WorkbenchError):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from workbench.calibration.methods import DEFAULT_METHOD, Method
 from workbench.errors import RecipeError
-from workbench.files import prepare_folder, write_text
+from workbench.files import write_text
 from workbench.handoff.page import page
 from workbench.handoff.report import before_after, report, text_table
 from workbench.precision.search import MOST_TRIALS
@@ -16,11 +18,11 @@ from workbench.recipe.document import CalibrateStep, ChooseStep, Recipe
 from workbench.recipe.environment import environment
 from workbench.recipe.gates import Verdict, check_gates
 from workbench.recipe.replay import check_result
+from workbench.results import results_folder
 from workbench.session import Workbench, open_model, open_recipe
 
 if TYPE_CHECKING:
     import os
-    from pathlib import Path
 
     from workbench.backends.compare import Comparison
     from workbench.precision.search_result import SearchResult
@@ -42,7 +44,8 @@ __all__ = [
 DEFAULT_PRESET = "int8"
 """What a tuning does where nothing else is asked for."""
 
-OUTPUTS = ("tuned.onnx", "tuned.onnx.data", "recipe.yaml", "report.json", "report.html")
+REPORTS = ("report.json", "report.html")
+OUTPUTS = ("tuned.onnx", "tuned.onnx.data", "recipe.yaml", *REPORTS)
 """``tuned.onnx.data`` only where one file cannot hold the model."""
 SEARCH_OUTPUTS = (*OUTPUTS, "search.json")
 
@@ -129,18 +132,18 @@ def tune_to(
     WorkbenchError
         Whatever is wrong with the input, before anything is written.
     """
-    folder = prepare_folder(out, OUTPUTS)
-    wb = open_model(model)
-    wb.set_target(target)
-    wb.prepare()
-    if preset != DEFAULT_PRESET:
-        wb.plan.use(preset)
-    wb.calibrate(samples, method=method, percentile=percentile, batch=batch, preprocessing=preprocessing)
-    if max_drop is not None:
-        wb.require("top1_drop", at_most=max_drop)
-    if min_sqnr is not None:
-        wb.require("sqnr_db", at_least=min_sqnr)
-    return _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+    with results_folder(out, OUTPUTS) as folder:
+        wb = open_model(model)
+        wb.set_target(target)
+        wb.prepare()
+        if preset != DEFAULT_PRESET:
+            wb.plan.use(preset)
+        wb.calibrate(samples, method=method, percentile=percentile, batch=batch, preprocessing=preprocessing)
+        if max_drop is not None:
+            wb.require("top1_drop", at_most=max_drop)
+        if min_sqnr is not None:
+            wb.require("sqnr_db", at_least=min_sqnr)
+        return _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
 
 
 def search_to(
@@ -182,29 +185,29 @@ def search_to(
     WorkbenchError
         Whatever is wrong with the input, or a goal out of reach, before anything is written.
     """
-    folder = prepare_folder(out, SEARCH_OUTPUTS)
-    wb = open_model(model)
-    wb.set_target(target)
-    wb.prepare()
-    if preset is not None:
-        wb.plan.use(preset)
-    wb.calibrate(samples, method=method, batch=batch, preprocessing=preprocessing)
-    found = wb.plan.search(
-        "sqnr_db" if max_drop is None else "top1_drop",
-        at_least=min_sqnr,
-        at_most=max_drop,
-        samples=evaluation,
-        labels=labels,
-        preprocessing=preprocessing,
-        sensitivity=sensitivity,
-        cost=cost,
-        equalize=equalize,
-        correct_bias=correct_bias,
-        most_trials=most_trials,
-    )
-    result = _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
-    trials = json.dumps(found.to_dict(), indent=1)
-    return replace(result, files=(*result.files, write_text(folder / "search.json", trials))), found
+    with results_folder(out, SEARCH_OUTPUTS) as folder:
+        wb = open_model(model)
+        wb.set_target(target)
+        wb.prepare()
+        if preset is not None:
+            wb.plan.use(preset)
+        wb.calibrate(samples, method=method, batch=batch, preprocessing=preprocessing)
+        found = wb.plan.search(
+            "sqnr_db" if max_drop is None else "top1_drop",
+            at_least=min_sqnr,
+            at_most=max_drop,
+            samples=evaluation,
+            labels=labels,
+            preprocessing=preprocessing,
+            sensitivity=sensitivity,
+            cost=cost,
+            equalize=equalize,
+            correct_bias=correct_bias,
+            most_trials=most_trials,
+        )
+        result = _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+        trials = json.dumps(found.to_dict(), indent=1)
+        return replace(result, files=(*result.files, write_text(folder / "search.json", trials))), found
 
 
 def _finish(
@@ -251,11 +254,19 @@ def replay_to(
         Another model, or a result that is not the recipe's; then nothing is written.
     """
     wanted = Recipe.load(recipe)
-    wb = open_recipe(recipe, model=model)
-    wb.tune()
-    check_result(wanted, wb.recipe.tuned, environment())
-    folder = prepare_folder(out, OUTPUTS)
-    return (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
+    with results_folder(out, OUTPUTS, keeps=REPORTS if _is_made_there(out, wanted) else ()) as folder:
+        wb = open_recipe(recipe, model=model)
+        wb.tune()
+        check_result(wanted, wb.recipe.tuned, environment())
+        return (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
+
+
+def _is_made_there(out: str | os.PathLike[str], recipe: Recipe) -> bool:
+    """Say whether a folder holds what a recipe makes: then what was measured of it still holds."""
+    file = Path(out, "tuned.onnx")
+    if recipe.tuned is None or not file.is_file():
+        return False
+    return hashlib.sha256(file.read_bytes()).hexdigest() == recipe.tuned.sha256
 
 
 @dataclass(frozen=True)
@@ -314,8 +325,18 @@ def recalibrate(
     RecipeError
         The recipe has no calibration, or its samples were not a file or folder and none are given.
     """
-    old = open_recipe(recipe, model=model)
-    folder = prepare_folder(out, OUTPUTS)
+    with results_folder(out, OUTPUTS) as folder:
+        old = open_recipe(recipe, model=model)
+        wb = _recalibrated(old, recipe, samples)
+        wb.tune()
+        names = [*old.ranges, *(name for name in wb.ranges if name not in old.ranges)]
+        moved = [Moved(name, old.ranges.get(name), wb.ranges.get(name)) for name in names]
+        changed = sorted((m for m in moved if m.before != m.after), key=lambda m: -abs(m.change))
+        return changed, (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
+
+
+def _recalibrated(old: Workbench, recipe: str | os.PathLike[str], samples: object) -> Workbench:
+    """Do the steps of a recipe again, and measure where it measured."""
     if not old.recipe.of_kind(CalibrateStep):
         raise RecipeError("the recipe has no calibration", where=recipe, fix="Replay it without --recalibrate.")
     wb = Workbench(old.source, recipe=old.recipe.model_copy(update={"steps": (), "tuned": None}))
@@ -336,8 +357,4 @@ def recalibrate(
             batch=step.batch,
             preprocessing=source.get("preprocessing"),
         )
-    wb.tune()
-    names = [*old.ranges, *(name for name in wb.ranges if name not in old.ranges)]
-    moved = [Moved(name, old.ranges.get(name), wb.ranges.get(name)) for name in names]
-    changed = sorted((m for m in moved if m.before != m.after), key=lambda m: -abs(m.change))
-    return changed, (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
+    return wb

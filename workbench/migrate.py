@@ -18,6 +18,7 @@ from workbench.precision.placement import activations
 from workbench.precision.plan import QUANTIZED, PrecisionPlan
 from workbench.precision.trtexec import Imported, import_trtexec
 from workbench.recipe.document import PrecisionStep
+from workbench.results import together
 from workbench.session import open_model
 
 if TYPE_CHECKING:
@@ -161,7 +162,8 @@ def migrate_to(
     if source is not None and out.resolve() == source.resolve():
         raise OutputError("this is the model that is migrated", where=out, fix="Choose another --out.")
     beside = out.with_suffix(".recipe.yaml") if recipe is None else Path(recipe)
-    return (*migration.workbench.tuned.save(out), migration.workbench.recipe.save(beside))
+    with together(out.parent):
+        return (*migration.workbench.tuned.save(out), migration.workbench.recipe.save(beside))
 
 
 def _imported(wb: Workbench, precisions: str | None, output_types: str | None) -> Imported:

@@ -103,7 +103,7 @@ def test_the_store_keeps_to_its_budget_and_cleans_up():
         store.put(0, arrays)
         assert store.in_memory == 2000
         assert store.on_disk == 1000
-        folder = Path(store._folder.name)
+        folder = store._folder
         assert len(list(folder.iterdir())) == 1
         for name, array in store.get(0, arrays).items():
             assert np.array_equal(array, arrays[name])

@@ -17,7 +17,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
 from workbench.errors import BackendError, WorkbenchError
+from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,8 +153,8 @@ def run(child: Child, what: str, function: Callable[P, T], /, *args: P.args, **k
             f"{what}: a memory limit cannot be watched without the package psutil",
             fix="Install it (pip install psutil), or set no memory limit.",
         )
-    with tempfile.TemporaryDirectory(prefix="workbench-child-") as folder:
-        result = Path(folder) / "result.pickle"
+    with scratch_folder() as folder:
+        result = folder / "result.pickle"
         request = pickle.dumps(list(sys.path)) + pickle.dumps((function, args, kwargs, str(result)))
         return _watch(child, what, request, result)
 

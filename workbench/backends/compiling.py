@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from workbench.backends import nvinfer
 from workbench.backends.child import Child, ChildError, Outcome, run
 from workbench.graph.save import save_model
+from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from workbench.backends.protocol import BuildOptions
@@ -53,8 +52,8 @@ def compile_in_child(
     ChildError
         The native code crashed, met a limit or was cancelled.
     """
-    with tempfile.TemporaryDirectory(prefix="workbench-model-") as folder:
-        path = save_model(model, Path(folder) / "model.onnx", limit=ONE_FILE_LIMIT // 2)[0]
+    with scratch_folder() as folder:
+        path = save_model(model, folder / "model.onnx", limit=ONE_FILE_LIMIT // 2)[0]
         try:
             return run(
                 child, what, nvinfer.compile_model, package, str(path), options, target=target, keep_engine=keep_engine

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.backends.child import progress
 from workbench.backends.weak_typing import is_weakly_typed, member, set_weak_types
 from workbench.errors import BackendError
+from workbench.files import write_bytes
 
 if TYPE_CHECKING:
     from workbench.backends.protocol import BuildOptions
@@ -117,6 +118,4 @@ def write_timing_cache(config: Any, path: str) -> None:
     """Store what the build learnt of tactics."""
     cache = config.get_timing_cache()
     if cache is not None:
-        partial = Path(path + ".partial")
-        partial.write_bytes(bytes(cache.serialize()))
-        partial.replace(path)
+        write_bytes(path, bytes(cache.serialize()))

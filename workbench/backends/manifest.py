@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.backends.protocol import BuildOptions, Engine
-from workbench.errors import BackendError, OutputError
+from workbench.errors import BackendError
+from workbench.files import write_bytes
+from workbench.results import together
 
 if TYPE_CHECKING:
     import os
@@ -65,16 +67,9 @@ def write_engine(engine: Engine, path: str | os.PathLike[str]) -> Path:
         A file cannot be written.
     """
     path = Path(path)
-    try:
-        for target, content in (
-            (path, engine.data),
-            (manifest_path(path), json.dumps(engine.manifest, indent=2, sort_keys=True).encode() + b"\n"),
-        ):
-            partial = target.with_name(target.name + ".partial")
-            partial.write_bytes(content)
-            partial.replace(target)
-    except OSError as error:
-        raise OutputError(f"the engine cannot be written: {error.strerror}", where=path) from error
+    with together(path.parent):
+        write_bytes(path, engine.data)
+        write_bytes(manifest_path(path), json.dumps(engine.manifest, indent=2, sort_keys=True).encode() + b"\n")
     return path
 
 

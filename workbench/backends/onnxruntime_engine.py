@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 import time
 from collections import defaultdict
 from dataclasses import asdict, fields
@@ -28,6 +27,7 @@ from workbench.backends.onnxruntime_map import name_nodes, source_nodes
 from workbench.backends.profiles import default_range
 from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
 from workbench.errors import BackendError
+from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -214,8 +214,8 @@ class OnnxRuntime:
     def _events(self, engine: Engine, options: TimingOptions) -> Events:
         """Return the kernel events of the measured runs, layer by layer; kernels inside of loops are in the loop's."""
         layers = {node.name for node in _parse(engine.data).graph.node}
-        with tempfile.TemporaryDirectory(prefix="workbench-profile-") as folder:
-            session, feeds = self._session(engine, Path(folder) / "profile"), _feeds(engine, options)
+        with scratch_folder() as folder:
+            session, feeds = self._session(engine, folder / "profile"), _feeds(engine, options)
             warmed_up = _warm_up(session, feeds, options.warm_up_s)
             for _ in range(options.runs):
                 session.run(None, feeds)
@@ -233,8 +233,8 @@ def _optimize(model: bytes, disabled: list[str] | None, name: str) -> tuple[byte
     import onnxruntime
 
     progress("optimizing", 0.0)
-    with tempfile.TemporaryDirectory(prefix="workbench-optimized-") as folder:
-        path = Path(folder) / "optimized.onnx"
+    with scratch_folder() as folder:
+        path = folder / "optimized.onnx"
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 4
         settings.intra_op_num_threads = _threads()

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import tempfile
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.backends.child import Child, run
@@ -20,6 +18,7 @@ from workbench.backends.compiling import compile_in_child
 from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
 from workbench.backends.workspace import with_workspace
 from workbench.errors import BackendError
+from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import os
@@ -178,8 +177,8 @@ class TensorRT:
     def _stored(self, engine: Engine) -> Iterator[str]:
         """Check that an engine fits, and put it where the child can read it."""
         self.load(engine.data, engine.manifest)
-        with tempfile.TemporaryDirectory(prefix="workbench-engine-") as folder:
-            path = Path(folder) / "engine.plan"
+        with scratch_folder() as folder:
+            path = folder / "engine.plan"
             path.write_bytes(engine.data)
             yield str(path)
 

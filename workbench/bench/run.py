@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,8 @@ from workbench.bench.rows import Row, rows_json, table
 from workbench.bench.variants import VARIANTS, Evaluation, Source, Variant, variant_of
 from workbench.errors import BackendError, WorkbenchError
 from workbench.files import write_bytes, write_text
+from workbench.results import held_folder
+from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import os
@@ -93,12 +94,14 @@ class Bench:
         BackendError
             The backend is missing, or there is no GPU to build for.
         OutputError
-            The folder cannot be written to.
+            The folder cannot be written to, or another process is doing so.
         """
         self._end = None if self.budget_s is None else time.monotonic() + self.budget_s
         weak = self._check()
-        folder = Path(self.out)
-        folder.mkdir(parents=True, exist_ok=True)
+        with held_folder(self.out) as folder:
+            return self._run(folder, weak=weak)
+
+    def _run(self, folder: Path, *, weak: bool) -> list[Row]:
         cacheless = self.target is not None or self.options.timing_cache is not None
         if not cacheless:
             self.options = replace(self.options, timing_cache=str(folder / "timing.cache"))
@@ -198,10 +201,10 @@ class Bench:
             return
         self.say(f"{source.name}: measuring {len(mine)} engines side by side")
         limit = MEASURING_LIMIT_S if self._end is None else max(self._left(), 0.0) + MEASURING_A_MODEL_S * 5
-        with tempfile.TemporaryDirectory(prefix="workbench-bench-") as temporary:
+        with scratch_folder() as temporary:
             paths = {}
             for stem in mine:
-                path = Path(temporary) / f"{stem}.engine"
+                path = temporary / f"{stem}.engine"
                 path.write_bytes(self._built[stem].data)
                 paths[stem] = str(path)
             what = f"measuring {source.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import zipfile
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 
 from workbench.calibration.statistics import Statistics
 from workbench.errors import OutputError, SamplesError
+from workbench.files import write_error
+from workbench.scratch import hold_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Checkpoint"]
 
@@ -36,6 +39,29 @@ class Checkpoint:
         self.path = Path(path)
         self._key = hashlib.sha256("\0".join(belongs_to).encode()).digest()
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from the file until the end of the block, or of this process.
+
+        Raises
+        ------
+        OutputError
+            Another calibration is using it; it is no plain file; its folder cannot be written to.
+        """
+        try:
+            if self.path.exists() and (self.path.is_symlink() or not self.path.is_file()):
+                raise OutputError("this is no plain file", where=self.path, fix="Name another file.")
+            with hold_name(self.path) as mine:
+                if not mine:
+                    raise OutputError(
+                        "another calibration is using this checkpoint",
+                        where=self.path,
+                        fix="Wait until it has ended, or name another file.",
+                    )
+                yield
+        except OSError as error:
+            raise write_error(error, self.path) from error
+
     def save(self, statistics: Statistics, samples: int) -> None:
         """Replace the file in one step.
 
@@ -57,9 +83,8 @@ class Checkpoint:
                 )
             beside.replace(self.path)
         except OSError as error:
-            raise OutputError(
-                f"the checkpoint cannot be written ({error.strerror})", where=self.path, fix="Choose another folder"
-            ) from error
+            beside.unlink(missing_ok=True)
+            raise write_error(error, self.path) from error
 
     def load(self) -> tuple[Statistics, int] | None:
         """Return what was kept and how many samples are in it; None where nothing is, or it is torn.

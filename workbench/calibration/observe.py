@@ -75,13 +75,25 @@ def observe(
     _check_observable(model, tensors)
     axes = dict(channels or {})
     statistics = Statistics() if into is None else into
-    done = 0
-    kept = None
-    if checkpoint is not None:
-        belongs_to = (model.digest, samples.fingerprint, str(batch), str(sorted(axes.items())), *tensors)
-        kept = Checkpoint(checkpoint, belongs_to)
-        found, done = kept.load() or (Statistics(), 0)
-        statistics.update(found)
+    if checkpoint is None:
+        return _observe(model, tensors, samples, batch, axes, statistics, None)
+    belongs_to = (model.digest, samples.fingerprint, str(batch), str(sorted(axes.items())), *tensors)
+    kept = Checkpoint(checkpoint, belongs_to)
+    with kept.held():
+        return _observe(model, tensors, samples, batch, axes, statistics, kept)
+
+
+def _observe(
+    model: Model,
+    tensors: Sequence[str],
+    samples: Samples,
+    batch: int,
+    axes: Mapping[str, int],
+    statistics: Statistics,
+    kept: Checkpoint | None,
+) -> Statistics:
+    found, done = (kept.load() if kept is not None else None) or (Statistics(), 0)
+    statistics.update(found)
     for name in tensors:
         if name not in statistics:
             statistics[name] = TensorStatistics(channels=ChannelExtremes(axes[name]) if name in axes else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from workbench.errors import SamplesError
 from workbench.graph.cost import costs
 from workbench.precision.sensitivity_cut import cut
 from workbench.precision.sensitivity_graft import all_quantized
-from workbench.precision.sensitivity_journal import Journal
+from workbench.precision.sensitivity_journal import open_journal
 from workbench.precision.sensitivity_result import NodeError, Sensitivity
 from workbench.precision.sensitivity_work import Work
 from workbench.progress import progress
@@ -94,30 +95,30 @@ def exact(
     began = time.perf_counter()
     lowered = all_quantized(model, candidates, ranges)
     about = _about(model, ranges, samples, batch, task)
-    book = None if journal is None else Journal(journal, about)
-    known = {entry["node"]: NodeError(**entry) for entry in (book.entries if book else ())}
-    left = [node for node in candidates if node not in known]
-    cuts = {node: cut(model, node) for node in candidates}
-    work = Work(cuts=cuts, samples=samples, batch=batch, task=task, memory=memory)
-    macs = measured_macs(model, samples)
-    share = {node: downstream_share(cuts[node], macs) for node in left}
-    if executor is None:
-        groups, results = [left] if left else [], work.here(model, lowered, left)
-    else:
-        groups = _deal(left, share, parts)
-        results = work.spread(model, lowered, groups, executor)
-    for error in progress(results, total=len(left), doing="measuring sensitivity"):
-        known[error.node] = error
-        if book is not None:
-            book.add(vars(error))
-    return Sensitivity(
-        errors=tuple(known[node] for node in candidates),
-        kind="exact",
-        samples=len(samples),
-        forwards=len(groups) + sum(share.values()),
-        seconds=time.perf_counter() - began,
-        resumed=len(candidates) - len(left),
-    )
+    with contextlib.nullcontext() if journal is None else open_journal(journal, about) as book:
+        known = {entry["node"]: NodeError(**entry) for entry in (book.entries if book else ())}
+        left = [node for node in candidates if node not in known]
+        cuts = {node: cut(model, node) for node in candidates}
+        work = Work(cuts=cuts, samples=samples, batch=batch, task=task, memory=memory)
+        macs = measured_macs(model, samples)
+        share = {node: downstream_share(cuts[node], macs) for node in left}
+        if executor is None:
+            groups, results = [left] if left else [], work.here(model, lowered, left)
+        else:
+            groups = _deal(left, share, parts)
+            results = work.spread(model, lowered, groups, executor)
+        for error in progress(results, total=len(left), doing="measuring sensitivity"):
+            known[error.node] = error
+            if book is not None:
+                book.add(vars(error))
+        return Sensitivity(
+            errors=tuple(known[node] for node in candidates),
+            kind="exact",
+            samples=len(samples),
+            forwards=len(groups) + sum(share.values()),
+            seconds=time.perf_counter() - began,
+            resumed=len(candidates) - len(left),
+        )
 
 
 def axis_lengths(model: Model, samples: Samples) -> dict[str, int]:

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import OutputError, PrecisionError
+from workbench.files import write_error
+from workbench.scratch import hold
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "open_journal"]
+
+
+@contextlib.contextmanager
+def open_journal(path: str | os.PathLike[str], about: Mapping[str, Any]) -> Iterator[Journal]:
+    """Open a journal, and keep other processes from it until the end of the block.
+
+    Raises
+    ------
+    PrecisionError
+        The file is no journal, or one about something else.
+    OutputError
+        Another measurement is writing to it; it cannot be written, or is no plain file.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise OutputError("this is no plain file", where=path, fix="Name another file.")
+        path.touch()
+        with hold(path) as mine:
+            if not mine:
+                raise OutputError(
+                    "another measurement is writing to this journal",
+                    where=path,
+                    fix="Wait until it has ended, or name another file.",
+                )
+            yield Journal(path, about)
+    except OSError as error:
+        raise write_error(error, path) from error
 
 
 class Journal:
@@ -77,9 +108,7 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise OutputError(
-                f"cannot be written: {error.strerror or error}", where=self.path, fix="Check the path and the disk."
-            ) from error
+            raise write_error(error, self.path) from error
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

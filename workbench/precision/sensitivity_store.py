@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workbench.errors import OutputError
+from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
     from types import TracebackType
 
     import numpy.typing as npt
@@ -36,7 +37,8 @@ class ActivationStore:
         self.on_disk = 0
         self._arrays: dict[tuple[int, str], npt.NDArray[Any]] = {}
         self._files: dict[tuple[int, str], Path] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
+        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -50,8 +52,7 @@ class ActivationStore:
         """Forget everything and remove the files."""
         self._arrays.clear()
         self._files.clear()
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._open.close()
 
     def put(self, run: int, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Keep the arrays of one run.
@@ -81,8 +82,8 @@ class ActivationStore:
 
     def _spill(self, run: int, name: str, array: npt.NDArray[Any]) -> None:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="workbench-activations-")
-        path = Path(self._folder.name) / f"{len(self._files)}.npy"
+            self._folder = self._open.enter_context(scratch_folder())
+        path = self._folder / f"{len(self._files)}.npy"
         try:
             np.save(path, array, allow_pickle=False)
         except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import as_completed
+from concurrent.futures import BrokenExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import onnx
 
 from workbench.backends.onnxruntime import Session
 from workbench.calibration.samples import Feed, feeds
+from workbench.errors import BackendError, WorkbenchError
 from workbench.graph.load import from_proto
 from workbench.precision.sensitivity_cut import downstream
 from workbench.precision.sensitivity_errors import ErrorSum
@@ -18,7 +19,7 @@ from workbench.precision.sensitivity_store import ActivationStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from concurrent.futures import Executor
+    from concurrent.futures import Executor, Future
 
     from workbench.calibration.samples import Samples
     from workbench.graph.model import Model
@@ -62,10 +63,21 @@ class Work:
     ) -> Iterator[NodeError]:
         """Yield the errors of groups of nodes as the executor finishes them."""
         contents = model.to_bytes(), lowered.to_bytes()
-        futures = [executor.submit(_remote, self, *contents, list(group)) for group in groups]
+        futures: list[Future[list[NodeError]]] = []
         try:
+            futures += [executor.submit(_remote, self, *contents, list(group)) for group in groups]
             for future in as_completed(futures):
                 yield from future.result()
+        except WorkbenchError:
+            raise
+        except BrokenExecutor as error:
+            raise BackendError(
+                "a worker of the pool died",
+                where=model.name,
+                fix="Most often memory ran out: take fewer workers. With a journal a new run goes on from here.",
+            ) from error
+        except Exception as error:  # whatever a pool of any kind makes of a worker that failed
+            raise BackendError(f"a worker failed: {type(error).__name__}: {error}", where=model.name) from error
         finally:
             for future in futures:
                 future.cancel()
