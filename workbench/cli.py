@@ -332,8 +332,7 @@ def _report(result: TuneResult) -> int:
     click.echo(result.table())
     click.echo()
     for verdict in result.verdicts:
-        value = "not measured" if verdict.value is None else f"{verdict.value:.3g}"
-        click.echo(f"gate {verdict.gate}: {value}, {'passed' if verdict.passed else 'FAILED'}")
+        click.echo(f"gate {verdict}")
     for sentence in result.workbench.advice:
         click.echo(f"note: {sentence}")
     for path in result.files:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from workbench.backends.compare import compare
+from workbench.backends.compare import Accuracy, Comparison, Latency, OutputDifference, compare
 from workbench.backends.metrics import Difference, top1_hits
 from workbench.backends.onnxruntime import Session
 from workbench.calibration.sources import open_samples
 from workbench.errors import BackendError, SamplesError
 from workbench.graph.load import from_proto, load_model
+from workbench.recipe.document import Gate
+from workbench.recipe.gates import check_gates
 
 
 def test_difference_in_batches_equals_the_formulas():
@@ -37,6 +39,49 @@ def test_equal_outputs_are_infinitely_good_and_nan_is_counted():
     broken = Difference()
     broken.update(a, np.array([[1, np.nan], [np.inf, 1]], np.float32))
     assert broken.nonfinite == 2
+    assert broken.sqnr == -math.inf
+
+
+def test_nan_and_infinity_that_were_there_before_are_no_error():
+    a = np.array([1, np.nan, -np.inf, np.inf], np.float32)
+    masked = Difference()
+    masked.update(a, a)
+    assert (masked.differing, masked.nonfinite, masked.sqnr) == (0, 0, math.inf)
+    turned = Difference()
+    turned.update(a, np.array([1, np.inf, np.nan, -np.inf], np.float32))
+    assert (turned.differing, turned.nonfinite) == (3, 3)
+
+
+def test_nothing_to_compare_is_no_perfect_score():
+    empty = Difference()
+    empty.update(np.zeros((0, 4), np.float32), np.zeros((0, 4), np.float32))
+    assert math.isnan(empty.sqnr)
+    everywhere = Difference()
+    everywhere.update(np.full(2, np.nan, np.float32), np.full(2, np.nan, np.float32))
+    assert math.isnan(everywhere.sqnr)
+    assert everywhere.differing == 0
+
+
+def test_another_number_of_detections_is_an_error_as_large_as_the_reference():
+    found = Difference()
+    found.update(np.ones((3, 2), np.float32), np.ones((4, 2), np.float32))
+    assert (found.reshaped, found.differing, found.elements) == (1, 8, 8)
+    assert found.sqnr == 0.0
+    classes = Difference()
+    classes.update(np.array([1, 2]), np.array([1]))
+    assert (classes.reshaped, classes.differing) == (1, 2)
+
+
+@pytest.mark.parametrize("metric", ["sqnr_db", "top1_drop", "latency_ratio"])
+def test_a_gate_on_numbers_fails_where_values_became_nan(metric):
+    output = OutputDifference("y", -math.inf, 1.0, 0.0, 0.1, nonfinite=3, values=10)
+    latency = Latency(1.0, 1.0, 1, 1)
+    comparison = Comparison((output,), Accuracy(1.0, 1.0, 8), 8, latency, latency, 1, 1)
+    bound = {"at_least": -1000.0} if metric == "sqnr_db" else {"at_most": 1000.0}
+    (verdict,) = check_gates([Gate(metric=metric, **bound)], comparison)
+    assert verdict.passed == (metric == "latency_ratio")
+    assert verdict.passed or "3 values became NaN or infinite" in str(verdict)
+    assert "3 of 10 values became NaN or infinite" in str(output)
 
 
 def test_integers_are_counted_not_subtracted():
@@ -49,6 +94,8 @@ def test_integers_are_counted_not_subtracted():
 def test_top1():
     scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
     assert top1_hits(scores, np.array([1, 0, 0])) == 2
+    scores[0] = np.nan
+    assert top1_hits(scores, np.array([0, 0, 0])) == 1
 
 
 def test_a_model_equals_itself(small_cnn, small_data):

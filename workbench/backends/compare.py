@@ -53,6 +53,11 @@ class OutputDifference:
         Share of values that are not equal, 0 to 1.
     nonfinite
         Values that became NaN or infinite.
+    values
+        How many were compared; 0 where the output was empty.
+    reshaped
+        Runs in which the tuned model's has another shape, as where an output lists what was found; it counts as if it
+        were zero.
     """
 
     name: str
@@ -61,6 +66,19 @@ class OutputDifference:
     max_error: float
     differing: float
     nonfinite: int
+    values: int = 0
+    reshaped: int = 0
+
+    def __str__(self) -> str:
+        if not self.values:
+            return "nothing to compare: it has no values"
+        if self.nonfinite:
+            told = f"{self.nonfinite} of {self.values} values became NaN or infinite"
+        elif math.isnan(self.sqnr_db):
+            told = f"{self.differing:.2%} of values differ"
+        else:
+            told = f"SQNR {self.sqnr_db:.1f} dB, cosine {self.cosine:.5f}, max error {self.max_error:.3g}"
+        return told + (f", another shape in {self.reshaped} runs" if self.reshaped else "")
 
 
 @dataclass(frozen=True)
@@ -115,6 +133,11 @@ class Agreement:
         """The lowest SQNR of any floating-point output; NaN where there is none."""
         values = [output.sqnr_db for output in self.outputs if not math.isnan(output.sqnr_db)]
         return min(values, default=math.nan)
+
+    @property
+    def nonfinite(self) -> int:
+        """Values of all outputs that became NaN or infinite."""
+        return sum(output.nonfinite for output in self.outputs)
 
 
 @dataclass(frozen=True)
@@ -318,4 +341,6 @@ def _summary(name: str, difference: Difference) -> OutputDifference:
         difference.max_error,
         difference.differing / max(difference.elements, 1),
         difference.nonfinite,
+        difference.elements,
+        difference.reshaped,
     )

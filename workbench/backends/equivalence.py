@@ -350,7 +350,7 @@ def _sqnr(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> float:
     if old.shape != new.shape or old.dtype.kind != "f" or new.dtype != old.dtype:
         return math.inf
     seen.update(old, new)
-    return seen.sqnr
+    return math.inf if math.isnan(seen.sqnr) else seen.sqnr
 
 
 def _error(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> float:

@@ -41,8 +41,13 @@ class Difference:
         The largest |x - y|.
     elements, differing
         Values compared, and those that are not equal.
+    finite
+        Floating-point values of which both are finite; the sums are of these.
     nonfinite
-        Values of the test that are NaN or infinite where the reference is finite. They enter no sum.
+        Values of the test that are NaN or infinite where the reference is something else.
+    reshaped
+        Runs in which the test has another shape, as where an output lists what was found. It counts as if the test were
+        zero, and all of its values differ.
     """
 
     signal: float = 0.0
@@ -52,20 +57,35 @@ class Difference:
     max_error: float = 0.0
     elements: int = 0
     differing: int = 0
+    finite: int = 0
     nonfinite: int = 0
+    reshaped: int = 0
     floating: bool = True
 
     def update(self, reference: npt.NDArray[Any], test: npt.NDArray[Any]) -> None:
-        """Add a batch: two arrays of one shape."""
-        self.elements += reference.size
-        self.differing += int((reference != test).sum())
-        self.floating = reference.dtype.kind == "f"
-        if not self.floating:
-            return
-        a, b = reference.astype(np.float64).ravel(), test.astype(np.float64).ravel()
+        """Add a batch."""
+        # bfloat16 and its like are extension types, which numpy files under no kind of number.
+        self.floating = reference.dtype.kind == "f" or "float" in reference.dtype.name
+        self.elements += max(reference.size, test.size)
+        if reference.shape != test.shape:
+            self.reshaped += 1
+            self.differing += max(reference.size, test.size)
+            if self.floating:
+                self.nonfinite += int((~np.isfinite(test.astype(np.float64))).sum())
+                self._add(reference.astype(np.float64).ravel(), np.zeros(reference.size))
+        elif self.floating:
+            a, b = reference.astype(np.float64).ravel(), test.astype(np.float64).ravel()
+            unequal = (a != b) & ~(np.isnan(a) & np.isnan(b))
+            self.differing += int(unequal.sum())
+            self.nonfinite += int((unequal & ~np.isfinite(b)).sum())
+            self._add(a, b)
+        else:
+            self.differing += int((reference != test).sum())
+
+    def _add(self, a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> None:
         both = np.isfinite(a) & np.isfinite(b)
-        self.nonfinite += int((np.isfinite(a) & ~np.isfinite(b)).sum())
         a, b = a[both], b[both]
+        self.finite += a.size
         error = a - b
         self.signal += float(np.square(a).sum())
         self.other += float(np.square(b).sum())
@@ -75,8 +95,14 @@ class Difference:
 
     @property
     def sqnr(self) -> float:
-        """Signal to quantization noise ratio in dB; infinite where equal, NaN for integers."""
-        return sqnr_db(self.signal, self.noise) if self.floating else math.nan
+        """Signal to quantization noise ratio in dB.
+
+        Infinite where equal, minus infinity where values became NaN or infinite, NaN for integers and where there was
+        no value to compare.
+        """
+        if self.floating and self.nonfinite:
+            return -math.inf
+        return sqnr_db(self.signal, self.noise) if self.floating and self.finite else math.nan
 
     @property
     def cosine(self) -> float:
@@ -93,6 +119,8 @@ def top1_hits(scores: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> int:
     scores
         [N, C], or [N, ...] that flattens to it.
     labels
-        [N] class indices.
+        [N] class indices. A row that holds NaN is no hit.
     """
-    return int((scores.reshape(len(labels), -1).argmax(axis=1) == labels).sum())
+    rows = scores.reshape(len(labels), -1)
+    known = ~np.isnan(rows).any(axis=1)  # argmax takes NaN for the largest
+    return int((known & (rows.argmax(axis=1) == labels)).sum())

@@ -109,7 +109,8 @@ def _gates(verdicts: Sequence[Verdict]) -> str:
     for verdict in verdicts:
         mark, style = ("passed", "good") if verdict.passed else ("failed", "bad")
         value = "not measured" if verdict.value is None else f"{verdict.value:.3g}"
-        lines.append(f'<p>Gate <b>{escape(verdict.gate)}</b>: {value}, <b class="{style}">{mark}</b></p>')
+        why = f" ({escape(verdict.reason)})" if verdict.reason else ""
+        lines.append(f'<p>Gate <b>{escape(verdict.gate)}</b>: {value}, <b class="{style}">{mark}</b>{why}</p>')
     return "".join(lines)
 
 

@@ -41,13 +41,7 @@ def before_after(wb: Workbench, comparison: Comparison) -> list[Row]:
     if (top1 := comparison.accuracy) is not None:
         rows.append(Row("top-1", f"{top1.original:.2%}", f"{top1.tuned:.2%}", f"{0.0 - top1.drop:+.2f} points"))
     for output in comparison.outputs:
-        if math.isnan(output.sqnr_db):
-            said = f"{output.differing:.2%} of values differ"
-        else:
-            said = f"SQNR {output.sqnr_db:.1f} dB, cosine {output.cosine:.5f}, max error {output.max_error:.3g}"
-        if output.nonfinite:
-            said += f", {output.nonfinite} NaN or infinite"
-        rows.append(Row(f"output {output.name}", "reference", "", said))
+        rows.append(Row(f"output {output.name}", "reference", "", str(output)))
     before, after = comparison.original_latency, comparison.tuned_latency
     if before is not None and after is not None:
         for name, a, b in (

@@ -38,7 +38,8 @@ class Measured:
     kl
         Mean divergence of the outputs' rows in nats; NaN where they have none.
     figure
-        What the goal is about: SQNR, top-1 drop in percentage points, or the callback's value.
+        What the goal is about: SQNR, top-1 drop in percentage points, or the callback's value. NaN, which meets no
+        goal, where values became NaN or infinite.
     """
 
     sqnr_db: float
@@ -158,7 +159,7 @@ class Evaluator:
             figure = 100.0 * (self._top1.share - top1.share)
         elif not isinstance(self._goal.metric, str):
             figure = float(self._goal.metric(outcomes))
-        return Measured(total.sqnr_db, total.mean_kl, figure)
+        return Measured(total.sqnr_db, total.mean_kl, math.nan if total.nonfinite else figure)
 
     def _count(self) -> Top1 | None:
         labels = self._goal.labels if self._goal.metric == "top1_drop" else None

@@ -30,20 +30,22 @@ def divergence(reference: npt.NDArray[Any], test: npt.NDArray[Any]) -> tuple[flo
     Parameters
     ----------
     reference, test
-        Arrays of one shape. Integers and rows of one value have no divergence: 0 rows.
+        Integers, rows of one value, rows with NaN and arrays of different shapes have no divergence: 0 rows.
     """
-    if reference.dtype.kind != "f" or reference.ndim == 0 or reference.shape[-1] < 2:
+    if reference.dtype.kind != "f" or reference.ndim == 0 or reference.shape[-1] < 2 or reference.shape != test.shape:
         return 0.0, 0
     a, b = (x.astype(np.float64).reshape(-1, x.shape[-1]) for x in (reference, test))
     if not (a.min(initial=0.0) >= 0 and np.allclose(a.sum(axis=1), 1, atol=1e-3)):
         a, b = _softmax(a), _softmax(b)
-    p, q = np.maximum(a, 1e-12), np.maximum(b, 1e-12)
-    return float((p * np.log(p / q)).sum()), len(a)
+    known = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
+    p, q = np.maximum(a[known], 1e-12), np.maximum(b[known], 1e-12)
+    return float((p * np.log(p / q)).sum()), len(p)
 
 
 def _softmax(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    e = np.exp(x - x.max(axis=1, keepdims=True))
-    return np.asarray(e / e.sum(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # a row of infinities, which is then left out
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        return np.asarray(e / e.sum(axis=1, keepdims=True))
 
 
 @dataclass
@@ -75,6 +77,11 @@ class ErrorSum:
         """The lowest SQNR of any floating-point output in dB; NaN where there is none."""
         values = [difference.sqnr for difference in self.differences.values()]
         return min((value for value in values if not math.isnan(value)), default=math.nan)
+
+    @property
+    def nonfinite(self) -> int:
+        """Values of all outputs that became NaN or infinite."""
+        return sum(difference.nonfinite for difference in self.differences.values())
 
     @property
     def mean_kl(self) -> float:
