@@ -40,8 +40,7 @@ def before_after(wb: Workbench, comparison: Comparison) -> list[Row]:
     rows: list[Row] = []
     if (top1 := comparison.accuracy) is not None:
         rows.append(Row("top-1", f"{top1.original:.2%}", f"{top1.tuned:.2%}", f"{0.0 - top1.drop:+.2f} points"))
-    for output in comparison.outputs:
-        rows.append(Row(f"output {output.name}", "reference", "", str(output)))
+    rows += [Row(f"output {output.name}", "reference", "", str(output)) for output in comparison.outputs]
     before, after = comparison.original_latency, comparison.tuned_latency
     if before is not None and after is not None:
         for name, a, b in (
