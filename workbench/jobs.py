@@ -254,10 +254,10 @@ def replay_to(
         Another model, or a result that is not the recipe's; then nothing is written.
     """
     wanted = Recipe.load(recipe)
+    wb = open_recipe(recipe, model=model)
+    wb.tune()
+    check_result(wanted, wb.recipe.tuned, environment())
     with results_folder(out, OUTPUTS, keeps=REPORTS if _is_made_there(out, wanted) else ()) as folder:
-        wb = open_recipe(recipe, model=model)
-        wb.tune()
-        check_result(wanted, wb.recipe.tuned, environment())
         return (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
 
 

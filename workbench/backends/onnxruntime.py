@@ -73,6 +73,7 @@ class Session:
             content, weights = without_weights(model, self.outputs)
             values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
             options.add_external_initializers(list(weights), values)
+            self._weights = values  # ONNX Runtime reads them where they are
         else:
             content = serialized(model, self.outputs)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from numpy.lib import format as npy
 
 from workbench.calibration.preprocessing import Preprocessing
 from workbench.calibration.samples import ONLY_INPUT, Array, Sample, Samples, feeds
+from workbench.calibration.unchanged import Unchanged
 from workbench.errors import SamplesError
 
 if TYPE_CHECKING:
@@ -162,6 +164,7 @@ class _File(Samples):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._unchanged = Unchanged([path])
         try:
             headers = {name: npy_header(stream) for name, stream in self._streams()}
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
@@ -177,15 +180,19 @@ class _File(Samples):
         try:
             for _ in range(self._length):
                 yield {name: next(rows) for name, rows in parts.items()}
-        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:
+            self._unchanged.check()
             raise SamplesError("the file ends early", where=self._path, fix="Copy or save it again.") from error
+        self._unchanged.check()
 
     def __len__(self) -> int:
         return self._length
 
     @property
     def fingerprint(self) -> str:
-        return _file_hash(self._path)
+        found = _file_hash(self._path)
+        self._unchanged.check()
+        return found
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self._path.suffix[1:], "path": str(self._path)}
@@ -209,10 +216,12 @@ class _Images(Samples):
         self._preprocessing = preprocessing
         self._dtype = model.inputs[0].numpy_dtype or np.dtype(np.float32)
         self._paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
+        self._unchanged = Unchanged(self._paths)
 
     def __iter__(self) -> Iterator[Sample]:
         for path in self._paths:
             yield {ONLY_INPUT: self._preprocessing.apply(path, self._dtype)}
+        self._unchanged.check()
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -222,6 +231,7 @@ class _Images(Samples):
         digest = hashlib.sha256(self._preprocessing.model_dump_json().encode())
         for path in self._paths:
             digest.update(f"\0{path.name}\0{_file_hash(path)}".encode())
+        self._unchanged.check()
         return digest.hexdigest()
 
     @property
@@ -315,9 +325,12 @@ def _same_length(shapes: Mapping[str, tuple[int, ...]], where: object) -> int:
 
 def _file_hash(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+    except OSError as error:
+        raise SamplesError(f"cannot be read: {error.strerror}", where=path, fix="Check the file.") from error
     return digest.hexdigest()
 
 

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from workbench.errors import ModelError
 from workbench.graph.check import CARRIERS, bring_in_order, broken_edge, custom_ops
 from workbench.graph.collector import collector_off
+from workbench.graph.external import watch_weights
 from workbench.graph.flat import FREE_WEIGHTS, flat_of, kinds_of
 from workbench.graph.message import readable
 from workbench.graph.model import Model, Quirk
@@ -29,7 +30,7 @@ __all__ = ["from_proto", "load_model"]
 def load_model(path: str | os.PathLike[str]) -> Model:
     """Read an ONNX file.
 
-    External weights are mapped, not read, and only from the model's own folder.
+    External weights are read when they are needed, and only from the model's own folder.
 
     Parameters
     ----------
@@ -109,6 +110,7 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
         ) from error
     if path is not None and external:
         ir.external_data.set_base_dir(graph.graph, path.parent)
+        watch_weights(graph)
     if (flat := flat_of(proto, graph.graph, kinds)) is not None:
         return Model(graph, path=path, quirks=tuple(quirks), flat=flat)
     quirks.extend(_repair(graph, where))

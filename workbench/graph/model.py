@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Model", "Quirk", "Tensor", "content_of", "graphs_of", "is_external", "walk"]
 
 PROTOBUF_LIMIT = 2**31 - 1
-CHUNK = 2**24
 
 
 @dataclass(frozen=True)
@@ -274,6 +272,8 @@ class Model:
         The message without weights is hashed first, in protobuf's deterministic form, then each weight's name, dtype,
         shape and little-endian bytes. So the same model has one identity with weights inside or beside the file.
         """
+        from workbench.graph.weights import bytes_of
+
         skeleton = onnx.ModelProto()
         skeleton.CopyFrom(self.proto)
         del skeleton.graph.initializer[:]
@@ -281,22 +281,18 @@ class Model:
         for name, value in self.initializers.items():
             weight = content_of(value)
             digest.update(f"\0{name}\0{weight.dtype.name}\0{tuple(weight.shape)}\0".encode())
-            for part in _chunks(weight):
-                digest.update(part)
+            if isinstance(weight, ir.ExternalTensor):
+                weight.tofile(_Hashed(digest))
+            else:
+                digest.update(bytes_of(weight))
         return digest.hexdigest()
 
 
-def _chunks(weight: ir.TensorProtocol) -> Iterator[bytes]:
-    """Yield a weight's little-endian bytes, a mapped file's piece by piece."""
-    from workbench.graph.weights import bytes_of
+class _Hashed:
+    """Takes a file's bytes piece by piece, so that a large weight is never in memory as a whole."""
 
-    if not isinstance(weight, ir.ExternalTensor) or weight.dtype.bitwidth < 8 or not weight.size:
-        yield bytes_of(weight)
-        return
-    flat = weight.numpy().reshape(-1)
-    for start in range(0, flat.size, CHUNK):
-        part = flat[start : start + CHUNK]
-        yield (part if sys.byteorder == "little" else part.astype(part.dtype.newbyteorder("<"))).tobytes()
+    def __init__(self, digest: hashlib._Hash) -> None:
+        self.write = digest.update
 
 
 def walk(model: ir.Model) -> Iterator[tuple[str, ir.Node]]:

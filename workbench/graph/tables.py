@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from workbench.graph.cost import costs
 from workbench.graph.index import scope_of
+from workbench.graph.model import is_external
 from workbench.graph.weights import constant_of, is_stripped
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def initializers(model: Model, *, values: bool = False) -> pd.DataFrame:
             "shape": tuple(content.shape.numpy()),
             "elements": math.prod(content.shape.numpy()),
             "bytes": content.nbytes,
-            "external": type(content).__name__ == "ExternalTensor",
+            "external": is_external(value),
             "readers": tuple(model.index.address[use.node] for use in value.uses()),
         }
         rows.append(row | (_statistics(content) if values else {}))
