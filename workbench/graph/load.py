@@ -92,9 +92,10 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
         raise ModelError("no graph in it", where=where, fix="This is not an ONNX model; export it again.")
     _check_opsets(proto, where)
-    proto, mended = readable(proto, where)
     kinds = kinds_of(proto.graph)
-    external = _check_external(proto, kinds, None if path is None else path.parent, where)
+    nested = bool(proto.functions) or any(op in CARRIERS or domain not in ("", "ai.onnx") for domain, op in kinds)
+    proto, mended = readable(proto, where, nested=nested)
+    external = _check_external(_stored_tensors(proto, nested=nested), None if path is None else path.parent, where)
     quirks = [*mended, *_repeated_value_info(proto)]
     try:
         graph = ir.from_proto(proto)
@@ -152,12 +153,10 @@ def _check_opsets(proto: onnx.ModelProto, where: object) -> None:
             )
 
 
-def _check_external(
-    proto: onnx.ModelProto, kinds: Iterable[tuple[str, str]], folder: Path | None, where: object
-) -> int:
+def _check_external(tensors: Iterable[onnx.TensorProto], folder: Path | None, where: object) -> int:
     """Check every weight that lies in an external file; return how many do."""
     external = 0
-    for tensor in _stored_tensors(proto, kinds):
+    for tensor in tensors:
         if not onnx.external_data_helper.uses_external_data(tensor):
             continue
         external += 1
@@ -191,9 +190,8 @@ def _check_external(
     return external
 
 
-def _stored_tensors(proto: onnx.ModelProto, kinds: Iterable[tuple[str, str]]) -> Iterable[onnx.TensorProto]:
-    inner = (op in CARRIERS or domain not in ("", "ai.onnx") for domain, op in kinds)
-    if proto.functions or any(inner):
+def _stored_tensors(proto: onnx.ModelProto, *, nested: bool) -> Iterable[onnx.TensorProto]:
+    if nested:
         tensors: Iterable[onnx.TensorProto] = onnx.external_data_helper._get_all_tensors(proto)  # noqa: SLF001 - no public one
         return tensors
     return proto.graph.initializer

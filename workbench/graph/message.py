@@ -14,7 +14,7 @@ from workbench.errors import ModelError
 from workbench.graph.model import Quirk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["described", "readable", "restored", "to_message"]
 
@@ -27,7 +27,9 @@ LARGEST_DENSE = 2**28
 """Bytes that a sparse weight may have once it is dense: a file of few bytes can ask for any number."""
 
 
-def readable(proto: onnx.ModelProto, where: object) -> tuple[onnx.ModelProto, tuple[Quirk, ...]]:
+def readable(
+    proto: onnx.ModelProto, where: object, *, nested: bool = True
+) -> tuple[onnx.ModelProto, tuple[Quirk, ...]]:
     """Return a message that says the same in words that `onnx_ir` can hold.
 
     Maps and opaque types wait in the metadata of their tensors until `restored` puts them back; sparse weights become
@@ -39,6 +41,8 @@ def readable(proto: onnx.ModelProto, where: object) -> tuple[onnx.ModelProto, tu
         The message; it is not changed, and returned as it is where there is nothing to do.
     where
         What to call it in errors.
+    nested
+        Whether to look into attributes, which takes its time: for subgraphs, local functions and constants.
 
     Raises
     ------
@@ -46,13 +50,13 @@ def readable(proto: onnx.ModelProto, where: object) -> tuple[onnx.ModelProto, tu
         A sparse tensor contradicts itself, is too large, or is the attribute of anything but a Constant.
     """
     quirks = tuple(_training(proto))
-    if not _is_odd(proto):
+    if not _is_odd(proto, nested=nested):
         return proto, quirks
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     negative: list[str] = []
     foreign: list[tuple[str, str]] = []
-    for value in _values(copy):
+    for value in _values(_graphs(copy), copy.functions):
         if _is_foreign(value.type):
             foreign.append((value.name, described(value.type)))
             text = base64.b64encode(value.type.SerializeToString(deterministic=True)).decode()
@@ -87,20 +91,21 @@ def _training(proto: onnx.ModelProto) -> Iterator[Quirk]:
         yield Quirk("training-info", proto.graph.name or "model", text)
 
 
-def to_message(model: ir.Model) -> onnx.ModelProto:
-    """Return a model as the message that its file holds."""
-    return restored(ir.to_proto(model))
-
-
-def restored(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Put back what `readable` set aside, and mend what `onnx_ir` 1.1 writes. Changes `proto`.
-
-    It writes the metadata of a stored tensor twice, and leaves out the last results of a node where nobody reads them:
-    ONNX Runtime refuses a call of a local function that names fewer results than the function has.
-    """
-    for value in _values(proto):
+def restored(proto: onnx.ModelProto, *, nested: bool = True) -> onnx.ModelProto:
+    """Put the types back that `readable` set aside. Changes `proto`."""
+    for value in _values(_graphs(proto) if nested else [proto.graph], proto.functions):
         if len(value.metadata_props):
             _put_back(value)
+    return proto
+
+
+def to_message(model: ir.Model) -> onnx.ModelProto:
+    """Return a model as the message that its file holds.
+
+    `onnx_ir` 1.1 writes the metadata of a stored tensor twice, and leaves out the last results of a node where nobody
+    reads them: ONNX Runtime refuses a call of a local function that names fewer results than the function has.
+    """
+    proto = restored(ir.to_proto(model))
     for graph in _graphs(proto):
         for tensor in graph.initializer:
             _once(tensor)
@@ -171,20 +176,24 @@ def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
                     waiting.extend(graph.node for graph in attribute.graphs)
 
 
-def _values(proto: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
-    for graph in _graphs(proto):
+def _values(
+    graphs: Iterable[onnx.GraphProto], functions: Iterable[onnx.FunctionProto]
+) -> Iterator[onnx.ValueInfoProto]:
+    for graph in graphs:
         yield from graph.input
         yield from graph.output
         yield from graph.value_info
-    for function in proto.functions:
+    for function in functions:
         yield from function.value_info
 
 
-def _is_odd(proto: onnx.ModelProto) -> bool:
-    return (
-        any(graph.sparse_initializer for graph in _graphs(proto))
-        or any(attribute.type in SPARSE for node in _nodes(proto) for attribute in node.attribute)
-        or any(_is_foreign(value.type) or _is_negative(value.type) for value in _values(proto))
+def _is_odd(proto: onnx.ModelProto, *, nested: bool) -> bool:
+    if nested and any(attribute.type in SPARSE for node in _nodes(proto) for attribute in node.attribute):
+        return True
+    graphs = list(_graphs(proto)) if nested else [proto.graph]
+    values = _values(graphs, proto.functions)
+    return any(graph.sparse_initializer for graph in graphs) or any(
+        _is_foreign(value.type) or _is_negative(value.type) for value in values
     )
 
 

@@ -141,7 +141,7 @@ def _skeleton_of(source: onnx.ModelProto) -> onnx.ModelProto:
         else:
             graph.input.add(name=tensor.name, type=_type(tensor.data_type, shape))
     graph.initializer.extend(small)
-    return restored(proto)
+    return restored(proto, nested=False)
 
 
 @lru_cache(maxsize=4096)
