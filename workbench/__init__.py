@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from workbench.telemetry import switch_off
+
 if TYPE_CHECKING:
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.recipe.document import Recipe as Recipe
@@ -30,6 +32,8 @@ _HOMES = {
     "open_model": "workbench.session",
     "open_recipe": "workbench.session",
 }
+
+switch_off()
 
 
 def __getattr__(name: str) -> Any:

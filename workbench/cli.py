@@ -309,9 +309,11 @@ def doctor() -> None:
     """Say what is installed, which backends work here, and why the others do not."""
     from workbench.backends.registry import backends
     from workbench.recipe.environment import environment
+    from workbench.telemetry import telemetry
 
     for name, version in environment().items():
         click.echo(f"{name:16} {version}")
+    click.echo(f"{'telemetry':16} {telemetry()}")
     click.echo()
     for backend in backends():
         click.echo(f"{backend.name:16} {'works' if backend.works else 'does not work'}: {backend.reason}")
