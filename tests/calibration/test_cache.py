@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    create_calibrator,
+    write_calibration_table,
+)
 
 from workbench.calibration.cache import CalibrationCache, load_cache, match_cache, parse_cache
 from workbench.errors import ReportError
@@ -73,9 +82,52 @@ def test_what_onnxruntime_writes(tmp_path):
         load_cache(tmp_path / "calibration.flatbuffers")
 
 
+class Rows(CalibrationDataReader):
+    """Four samples for ONNX Runtime's calibrators."""
+
+    def __init__(self):
+        random = np.random.default_rng(0)
+        self.rows = iter([{"x": random.normal(size=(2, 4)).astype(np.float32)} for _ in range(4)])
+
+    def get_next(self):
+        return next(self.rows, None)
+
+
+@pytest.mark.parametrize("method", ["MinMax", "Entropy", "Percentile"])
+def test_what_onnxruntimes_calibrators_return(method, tmp_path, monkeypatch):
+    pytest.importorskip("flatbuffers")
+    monkeypatch.chdir(tmp_path)
+    value = onnx.helper.make_tensor_value_info
+    nodes = [onnx.helper.make_node("Relu", ["x"], ["a"]), onnx.helper.make_node("MatMul", ["a", "w"], ["y"])]
+    weight = onnx.numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
+    graph = onnx.helper.make_graph(nodes, "g", [value("x", 1, [2, 4])], [value("y", 1, [2, 4])], [weight])
+    onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)]), "m.onnx")
+    made = create_calibrator("m.onnx", None, calibrate_method=CalibrationMethod[method])
+    made.collect_data(Rows())
+    data = made.compute_data()
+    write_calibration_table(data)
+    cache = load_cache("calibration.json")
+    assert (cache.dialect, cache.algorithm) == ("onnxruntime-data", method)
+    assert cache.to_bytes() == Path("calibration.json").read_bytes()
+    expected = {name: max(abs(float(np.ravel(one)[0])) for one in data[name].range_value) for name in data}
+    assert cache.ranges == pytest.approx(expected)
+    assert set(cache.ranges) >= {"x", "a", "y"}
+
+
+def test_tables_of_old_releases_and_of_channels():
+    text = b'{"x": [-4.0, 3.0], "y": {"lowest": {"data": [-1.0, -6.0]}, "highest": {"data": [5.0, 2.0]}}}'
+    cache = parse_cache(text)
+    assert cache.ranges == {"x": 4.0, "y": 6.0}
+    assert cache.to_bytes() == text
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b'{"x": [1.0]}', "JSON, but no table"),
+        (b'{"x": [true, 1.0]}', "JSON, but no table"),
+        (b'{"x": {"lowest": {"data": []}, "highest": 1}}', "JSON, but no table"),
+        (b'{"CLS": "TensorsData", "data": {"x": [0, 1]}}', "JSON, but no table"),
         (b"", "line 1: an empty file"),
         (b"TRT-8600-X\nx: 3c010a14\nnonsense\n", "line 3: not 'name: scale'"),
         (b"TRT-8600-X\nx: 3c010a14z\n", "line 2: not 'name: scale'"),

@@ -1,12 +1,15 @@
 """Calibration caches: the ranges that TensorRT, or ONNX Runtime for it, wrote to a file.
 
-Three dialects are read, and written back byte for byte:
+Four dialects are read, and written back byte for byte:
 
 ``tensorrt``
     What every calibrator of TensorRT 5 to 10 writes: a line ``TRT-<version>-<algorithm>``, then one ``name: scale`` a
     tensor, the scale as the hexadecimal bits of a big-endian float32. A scale is the range divided by 127.
 ``onnxruntime-json``
-    ``calibration.json`` of ``onnxruntime.quantization.write_calibration_table``: lowest and highest value a tensor.
+    ``calibration.json`` of ``onnxruntime.quantization.write_calibration_table`` for a plain dictionary: lowest and
+    highest value a tensor; old releases write a list of both.
+``onnxruntime-data``
+    The same for what calibrators return today, an object of the class ``TensorsData`` that also names the method.
 ``onnxruntime-text``
     ``calibration.cache`` of the same: one ``name highest`` a line. Its number is the highest value, not the largest
     magnitude, so a range from it is too small where the lowest value is larger; take the JSON where there is one.
@@ -29,9 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CacheEntry", "CacheMatch", "CalibrationCache", "Dialect", "load_cache", "match_cache", "parse_cache"]
 
-Dialect = Literal["tensorrt", "onnxruntime-json", "onnxruntime-text"]
+Dialect = Literal["tensorrt", "onnxruntime-json", "onnxruntime-data", "onnxruntime-text"]
 
 _HEADER = re.compile(r"TRT-(\d+)-(\w+)")
+_METHOD = "CalibrationMethod."
 _FIX = "Name a cache written by a TensorRT calibrator or by onnxruntime.quantization"
 # Names that TensorRT and its ONNX parser make up for tensors that no ONNX file has.
 _MADE_UP = re.compile(r"\(Unnamed Layer\* ?\d+\)|ONNXTRT_|_(?:reshape|squeeze|unsqueeze|broadcast)\d*(?:_output)?$")
@@ -72,7 +76,8 @@ class CalibrationCache:
     dialect
         How it is written.
     version, algorithm
-        Of TensorRT, as the header has them: ``"8600"``, ``"EntropyCalibration2"``; empty in ONNX Runtime's dialects.
+        Of TensorRT, as the header has them: ``"8600"``, ``"EntropyCalibration2"``. Of ONNX Runtime's dialects only
+        ``onnxruntime-data`` tells the algorithm: ``"MinMax"``.
     newline, closed
         The line ending, and whether the last line has one.
     """
@@ -114,8 +119,11 @@ class CalibrationCache:
 
     def to_bytes(self) -> bytes:
         """Return the file's content; that of a file that was read is the same, byte for byte."""
-        if self.dialect == "onnxruntime-json":
+        if self.dialect in ("onnxruntime-json", "onnxruntime-data"):
             text = "{" + ", ".join(f"{json.dumps(e.name)}: {e.written}" for e in self.entries) + "}"
+            if self.dialect == "onnxruntime-data":
+                method = json.dumps({"CLS": "CalibrationMethod", "value": f"{_METHOD}{self.algorithm}"})
+                text = f'{{"CLS": "TensorsData", "data": {text}, "calibration_method": {method}}}'
             return (text + self.newline * self.closed).encode()
         between = " " if self.dialect == "onnxruntime-text" else ": "
         lines = [f"TRT-{self.version}-{self.algorithm}"] if self.dialect == "tensorrt" else []
@@ -162,7 +170,8 @@ def parse_cache(content: bytes, *, where: str = "calibration cache") -> Calibrat
     newline = "\r\n" if "\r\n" in text else "\n"
     closed = text.endswith(newline)
     if text.lstrip().startswith("{"):
-        cache = CalibrationCache(_json_entries(text, where), "onnxruntime-json", newline=newline, closed=closed)
+        dialect, algorithm, entries = _json_table(text, where)
+        cache = CalibrationCache(entries, dialect, "", algorithm, newline, closed)
     else:
         lines = text.removesuffix(newline).split(newline) if text else []
         header = _HEADER.fullmatch(lines[0]) if lines else None
@@ -201,30 +210,40 @@ def _number_entry(line: str, where: str) -> CacheEntry:
     return CacheEntry(name, amax, written)
 
 
-def _json_entries(text: str, where: str) -> tuple[CacheEntry, ...]:
+def _json_table(text: str, where: str) -> tuple[Dialect, str, tuple[CacheEntry, ...]]:
     try:
         table = json.loads(text)
-        return tuple(
-            CacheEntry(name, max(abs(_number(value["lowest"])), abs(_number(value["highest"]))), json.dumps(value))
-            for name, value in table.items()
-        )
+        dialect: Dialect = "onnxruntime-json"
+        algorithm = ""
+        if table.get("CLS") == "TensorsData":
+            dialect, algorithm = "onnxruntime-data", table["calibration_method"]["value"].removeprefix(_METHOD)
+            table = table["data"]
+        return dialect, algorithm, tuple(_json_entry(name, value) for name, value in table.items())
     except json.JSONDecodeError as error:
         raise ReportError(f"no JSON ({error.msg})", where=f"{where}, line {error.lineno}", fix=_FIX) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ReportError(
             f"JSON, but no table of lowest and highest values ({error!r})", where=f"{where}, line 1", fix=_FIX
         ) from error
 
 
-def _number(value: object) -> float:
-    """Return a number that ONNX Runtime wrote: plain, or an array of one as {"data": [...], ...}."""
+def _json_entry(name: str, value: dict[str, object] | list[object]) -> CacheEntry:
+    lowest, highest = (value[0], value[1]) if isinstance(value, list) else (value["lowest"], value["highest"])
+    return CacheEntry(name, max(*map(_magnitude, (lowest, highest))), json.dumps(value))
+
+
+def _magnitude(value: object) -> float:
+    """Return the largest magnitude of what ONNX Runtime wrote: a number, or an array as {"data": [...], ...}.
+
+    An array holds one number, or one a channel; a range is that of the whole tensor.
+    """
     if isinstance(value, dict):
         value = value["data"]
-    while isinstance(value, list):
-        (value,) = value
-    if not isinstance(value, int | float):
+    if isinstance(value, list):
+        return max(map(_magnitude, value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(value)
-    return float(value)
+    return abs(float(value))
 
 
 def _check_twice(cache: CalibrationCache, where: str) -> None:
