@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from workbench.backends.onnxruntime import Session
-from workbench.calibration.methods import METHODS, ranges
-from workbench.calibration.observe import observe
+from workbench.calibration.methods import ranges
+from workbench.calibration.observer import observe
 from workbench.calibration.samples import feeds
 from workbench.calibration.sources import open_samples
 from workbench.graph.load import load_model
-from workbench.precision.lowering import activation_tensors, lower
-from workbench.precision.plan import BEST_PRACTICE
+from workbench.names import METHODS
+from workbench.precision.lowering.lowering import activation_tensors, lower
+from workbench.precision.plan.plan import BEST_PRACTICE
+from workbench.runtime.session import Session
 from workbench.session import Workbench
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

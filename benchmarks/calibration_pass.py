@@ -89,10 +89,10 @@ def forward(folder: Path, images: int, batch: int) -> Callable[[], np.ndarray]:
 
 def memory_of_a_pass(folder: Path, images: int, batch: int) -> dict[str, object]:
     """Measure the peak memory of one pass and nothing else."""
-    from workbench.calibration.observe import observe
+    from workbench.calibration.observer import observe
     from workbench.graph.load import load_model
-    from workbench.precision.lowering import activation_tensors
-    from workbench.precision.plan import BEST_PRACTICE
+    from workbench.precision.lowering.lowering import activation_tensors
+    from workbench.precision.plan.plan import BEST_PRACTICE
 
     model = load_model(folder / "m.onnx")
     observe(model, activation_tensors(model, BEST_PRACTICE.resolve(model)), Noise(images), batch=batch)
@@ -100,11 +100,12 @@ def memory_of_a_pass(folder: Path, images: int, batch: int) -> dict[str, object]
 
 
 def one_pass(folder: Path, images: int, batch: int, every: bool, rounds: int) -> dict[str, object]:
-    from workbench.calibration.methods import METHODS, TARGETS, ranges
-    from workbench.calibration.observe import observe
+    from workbench.calibration.methods import TARGETS, ranges
+    from workbench.calibration.observer import observe
     from workbench.graph.load import load_model
-    from workbench.precision.lowering import activation_tensors
-    from workbench.precision.plan import BEST_PRACTICE
+    from workbench.names import METHODS
+    from workbench.precision.lowering.lowering import activation_tensors
+    from workbench.precision.plan.plan import BEST_PRACTICE
 
     model = load_model(folder / "m.onnx")
     if every:

@@ -123,11 +123,11 @@ def timed(action: Callable[[], object]) -> float:
 def measure(path: Path) -> dict[str, float]:
     """Return seconds for every step, once; nothing is kept from one call to the next but Python's own imports."""
     from workbench.graph.load import load_model
-    from workbench.views.graph_ops import network_of
-    from workbench.views.graph_picture import GraphPicture
-    from workbench.views.graph_scene import _layout
-    from workbench.views.graph_scopes import MOST_VISIBLE
-    from workbench.views.graph_widget import GraphView
+    from workbench.views.graphs.network import network_of
+    from workbench.views.graphs.picture import GraphPicture
+    from workbench.views.graphs.scene import _layout
+    from workbench.views.graphs.scopes import MOST_VISIBLE
+    from workbench.views.graphs.view import GraphView
 
     _layout.cache_clear()
     took: dict[str, float] = {}

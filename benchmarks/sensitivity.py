@@ -15,16 +15,16 @@ import numpy as np
 from models import mobilenet_v2
 from scipy.stats import spearmanr
 
-from workbench.backends.onnxruntime import Session
 from workbench.calibration.samples import Samples, feeds
 from workbench.calibration.sources import open_samples
 from workbench.graph.load import from_proto
-from workbench.graph.selectors import nodes
-from workbench.precision.lowering import lower
-from workbench.precision.plan import BEST_PRACTICE, PrecisionPlan
-from workbench.precision.sensitivity import candidates_of, exact
-from workbench.precision.sensitivity_errors import ErrorSum
-from workbench.precision.sensitivity_quick import quick
+from workbench.graph.select.language import nodes
+from workbench.precision.lowering.lowering import lower
+from workbench.precision.plan.plan import BEST_PRACTICE, PrecisionPlan
+from workbench.precision.sensitivity.errors import ErrorSum
+from workbench.precision.sensitivity.estimated import quick
+from workbench.precision.sensitivity.measured import candidates_of, exact
+from workbench.runtime.session import Session
 from workbench.session import Workbench
 
 

@@ -106,7 +106,7 @@ lowered = wb.tune()
 print(f"{len(lowered.activations)} activations and {len(lowered.weights)} weights are quantized")
 
 # %%
-from workbench.views.tuning import tuning_chart
+from workbench.views.plans.tuning import tuning_chart
 
 tuning_chart(wb.model, wb.plan.resolve(), wb.ranges, wb.statistics)
 
@@ -117,7 +117,7 @@ tuning_chart(wb.model, wb.plan.resolve(), wb.ranges, wb.statistics)
 # the arithmetic that TensorRT's INT8 approximates. Latency here is this processor's and says nothing about a GPU's.
 
 # %%
-from workbench.handoff.report import before_after, text_table
+from workbench.handoff.tuning_report import before_after, text_table
 from workbench.recipe.gates import check_gates
 
 comparison = wb.compare(eval_samples, labels=labels or None, batch=32)

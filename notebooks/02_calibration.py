@@ -92,7 +92,7 @@ print(f"statistics: {(OUT / 'statistics.npz').stat().st_size / 1e6:.2f} MB")
 # a selected row selects the node that makes its tensor, a selected node its row.
 
 # %%
-from workbench.views.graph_widget import GraphView
+from workbench.views.graphs.view import GraphView
 
 graph = GraphView(wb.model)
 table = views.tensor_table(wb, graph)
@@ -178,7 +178,7 @@ views.drift(wb, field, preprocessing=preprocess or None, labels=("calibration", 
 # %%
 from IPython.display import display
 
-from workbench.views.calibration_drift import drift_table
+from workbench.views.calibration.drift_chart import drift_table
 
 for name, file in others.items():
     unlike = views.drift(wb, file, preprocessing=preprocess or None, labels=("calibration", name))

@@ -50,8 +50,8 @@ from IPython.display import display
 
 import workbench
 from workbench import views
-from workbench.backends.compare import Comparison
 from workbench.engine.load import load_report
+from workbench.evaluate.comparison import Comparison
 
 ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "sample_models").is_dir())
 OUT = Path(out) if Path(out).is_absolute() else ROOT / out
@@ -132,7 +132,7 @@ pd.DataFrame(table)
 # forward passes; *exact* measures it, re-running only what lies downstream of each node.
 
 # %%
-from workbench.precision.sensitivity_quick import quick
+from workbench.precision.sensitivity.estimated import quick
 
 candidates = wb.plan.resolve().nodes("int8")
 calibration, _ = wb.samples_for(None)
@@ -149,7 +149,7 @@ sensitivity.table().head(8)
 # channels that differ by one to two orders of magnitude share one scale.
 
 # %%
-from workbench.views.calibration_distribution import distribution_chart
+from workbench.views.calibration.histogram import distribution_chart
 
 worst = sensitivity.ranking()[0]
 view = views.precision(wb, sensitivity)
@@ -278,7 +278,7 @@ from importlib.util import find_spec
 if find_spec("tensorrt_rtx") is None:
     print("TensorRT-RTX is not installed: pip install 'trt-workbench[rtx]'")
 else:
-    from workbench.backends.verdict import check
+    from workbench.backends.verdict.verdict import check
 
     print(check(wb.tuned, target))
 

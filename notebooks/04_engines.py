@@ -35,7 +35,7 @@ out: str = "out/engines"  # where the results go
 build: bool = True  # build engines on this machine: TensorRT where it works, ONNX Runtime otherwise
 bench_model: str = ""  # what to build; the residual sample model where empty
 bench_batch: int = 8  # with this batch
-bench_variants: str = "qdq,fp16"  # see workbench.bench.variants.VARIANTS
+bench_variants: str = "qdq,fp16"  # see workbench.jobs.bench.variants.VARIANTS
 bench_samples: str = ""  # calibrates it; drawn where everything about it is empty
 bench_eval_samples: str = ""  # what the engines compute is compared on these
 bench_labels: str = ""  # one class index for each of them
@@ -74,7 +74,7 @@ if model:
     source = load_model(model)
 elif Path(graph).parent == RECORDED:
     from workbench.backends.protocol import BuildOptions
-    from workbench.bench.variants import open_source, variant_of
+    from workbench.jobs.bench.variants import open_source, variant_of
 
     name = Path(graph).name.split(".")[0]
     subprocess.run([sys.executable, ROOT / "benchmarks" / "models.py", OUT / "models", name], check=True)
@@ -146,14 +146,14 @@ view
 # ## Where the time goes
 
 # %%
-from workbench.views.engine_charts import LatencyBars, LatencyTreemap, MemoryTimeline, PrecisionShare, TransitionMatrix
-from workbench.views.engine_data import latency_bars, layer_cells, precision_share, transitions
+from workbench.views.engines.charts import LatencyBars, LatencyTreemap, MemoryTimeline, PrecisionShare, TransitionMatrix
+from workbench.views.engines.data import latency_bars, layer_cells, precision_share, transitions
 
 report = summary.report
 LatencyTreemap(layer_cells(report, "scope", summary.fusion), "Time by scope of the source")
 
 # %%
-from workbench.views.engine_sunburst import Sunburst, sunburst_arcs
+from workbench.views.engines.sunburst import Sunburst, sunburst_arcs
 
 Sunburst(sunburst_arcs(report, "scope", summary.fusion), "Time by scope, and the layers in each")
 
@@ -187,8 +187,8 @@ from workbench.engine.work import GPU_LIMITS, memory_timeline
 MemoryTimeline(memory_timeline(report))
 
 # %%
-from workbench.views.engine_charts import Roofline
-from workbench.views.engine_data import roofline_dots
+from workbench.views.engines.charts import Roofline
+from workbench.views.engines.data import roofline_dots
 
 Roofline(roofline_dots(report), GPU_LIMITS[gpu])
 
@@ -202,7 +202,7 @@ Roofline(roofline_dots(report), GPU_LIMITS[gpu])
 # %%
 from workbench.engine.compare import compare_engines
 from workbench.engine.load import load_report
-from workbench.views.engine_compare import TotalBars
+from workbench.views.engines.comparison import TotalBars
 
 comparison = None
 if baseline_graph:
@@ -231,13 +231,13 @@ views.compare(summarize(baseline, plain), summary) if comparison is not None els
 # model say whether what was tuned is what runs.
 
 # %%
-from workbench.backends.engine_accuracy import compare_engine
-from workbench.backends.onnxruntime_engine import OnnxRuntime
+from workbench.backends.onnxruntime.engine import OnnxRuntime
 from workbench.backends.protocol import BuildOptions, TimingOptions
-from workbench.backends.tensorrt import capabilities
-from workbench.bench.rows import table as bench_table
-from workbench.bench.run import Bench
-from workbench.bench.variants import open_source, variant_of
+from workbench.backends.tensorrt.backend import capabilities
+from workbench.evaluate.engine_accuracy import compare_engine
+from workbench.jobs.bench.rows import table as bench_table
+from workbench.jobs.bench.run import Bench
+from workbench.jobs.bench.variants import open_source, variant_of
 
 
 def drawn(split: str, count: int) -> Path:
@@ -306,7 +306,7 @@ LatencyBars(latency_bars(mine.report, 10), "This machine's slowest layers") if m
 
 # %%
 from workbench.engine.findings import find, findings_table
-from workbench.views.engine_card import report_card
+from workbench.views.engines.card import report_card
 
 found = findings_table(summary.findings).assign(engine=report.name)
 if comparison is not None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.kit.places import ROOT
 
-sys.path.insert(0, str(Path(__file__).parent))
-pytest_plugins = ["lowered_graphs"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest_plugins = ["tests.kit.lowered_graphs"]
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 from workbench import errors
-from workbench.backends.child import ChildError
+from workbench.child import ChildError
 
 
 def test_message_names_place_problem_and_fix():

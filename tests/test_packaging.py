@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.kit.places import ROOT
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("onnxruntime", "matplotlib", "pandas", "tensorrt", "tensorrt_rtx", "onnx", "numpy", "pydantic", "anywidget")
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import workbench
-from workbench.backends.onnxruntime import Session
 from workbench.calibration.preprocessing import Preprocessing
 from workbench.calibration.sources import open_samples
+from workbench.runtime.session import Session
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workbench.backends.protocol import Backend, BuildOptions, ShapeRange, Timing, TimingOptions
-from workbench.backends.tensorrt import TensorRT
+from workbench.backends.tensorrt.backend import TensorRT
 from workbench.errors import BackendError
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-pytestmark = pytest.mark.slow
+from tests.browser import conftest as lab_tools
 
-_spec = importlib.util.spec_from_file_location("browser_conftest", Path(__file__).with_name("conftest.py"))
-lab_tools = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(lab_tools)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
 
 
 def small_decoder(path: Path, layers: int = 6) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-pytestmark = pytest.mark.slow
+from tests.browser import conftest as lab_tools
 
-_spec = importlib.util.spec_from_file_location("browser_conftest", Path(__file__).with_name("conftest.py"))
-lab_tools = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(lab_tools)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
 
 # What Python saw is written down behind the cell that shows the surgery view; the notebook is otherwise as it is.
 PROBE = """

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+from tests.browser import conftest as lab_tools
 
-_spec = importlib.util.spec_from_file_location("browser_conftest", Path(__file__).with_name("conftest.py"))
-lab_tools = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(lab_tools)
+pytestmark = pytest.mark.slow
 
 SETUP = """
 import json, pathlib, threading, time

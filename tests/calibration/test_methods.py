@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.calibration.methods import LARGEST, METHODS, TARGETS, at, levels, ranges
+from workbench.calibration.methods import LARGEST, TARGETS, at, levels, ranges
 from workbench.calibration.statistics import TensorStatistics
 from workbench.errors import SamplesError
+from workbench.names import METHODS
 
 SHAPES = {
     "normal": lambda r: r.normal(0.3, 2, 40_000),

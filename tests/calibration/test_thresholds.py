@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from workbench.backends.onnxruntime import Session
 from workbench.calibration.entropy import divergences
 from workbench.calibration.methods import TARGETS, _cells, levels, ranges
 from workbench.calibration.statistics import Statistics, TensorStatistics
 from workbench.graph.load import load_model
+from workbench.runtime.session import Session
 
 if TYPE_CHECKING:
     from pathlib import Path

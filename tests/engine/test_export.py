@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import onnx
 import pytest
 
+from tests.kit.places import RECORDED
 from workbench.engine.export import DOMAIN, engine_onnx
 from workbench.engine.load import load_report
-
-RECORDED = Path(__file__).resolve().parents[1] / "data" / "engines"
 
 
 def load(name):

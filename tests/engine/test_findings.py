@@ -209,7 +209,7 @@ def test_every_finding_is_complete(engines):
 
 
 def test_a_processor_gets_no_advice_for_a_gpu(small_cnn):
-    from workbench.backends.onnxruntime_engine import OnnxRuntime
+    from workbench.backends.onnxruntime.engine import OnnxRuntime
     from workbench.engine.finding import EVERYWHERE, GPU
     from workbench.engine.findings import LINTS
     from workbench.graph.load import load_model
@@ -226,7 +226,7 @@ def test_a_processor_gets_no_advice_for_a_gpu(small_cnn):
 
 
 def test_a_quantized_model_on_a_processor_keeps_what_is_about_the_graph(shared):
-    from workbench.backends.onnxruntime_engine import OnnxRuntime
+    from workbench.backends.onnxruntime.engine import OnnxRuntime
     from workbench.graph.load import load_model
 
     path = next((shared / "models" / "ultraface_rfb320_qdq").glob("*.onnx"))

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from workbench.engine.fusion import fusion_map
 from workbench.engine.load import load_report
-from workbench.engine.source_graph import source_graph
+from workbench.engine.source import source_graph
 from workbench.errors import ReportError
 from workbench.graph.load import load_model
 

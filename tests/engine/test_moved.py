@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from workbench.engine.compare import compare_engines
 from workbench.engine.moved import Edge, Moved, moved, reason_for, working_edges
-from workbench.engine.source_graph import source_graph
+from workbench.engine.source import source_graph
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
 

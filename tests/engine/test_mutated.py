@@ -5,21 +5,21 @@ from __future__ import annotations
 import copy
 import json
 import math
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.kit.places import RECORDED
 from workbench.engine.compare import compare_engines
 from workbench.engine.load import load_report
 from workbench.engine.summary import run
 from workbench.engine.tables import convolutions_table, kinds_table, memory_table, precisions_table, tactics_table
 from workbench.errors import ReportError, WorkbenchError
 from workbench.views import engine_graph
-from workbench.views.engine_data import latency_bars, layer_cells, precision_share, roofline_dots, transitions
-from workbench.views.engine_sunburst import sunburst_arcs
-from workbench.views.engine_table import layer_rows
+from workbench.views.engines.data import latency_bars, layer_cells, precision_share, roofline_dots, transitions
+from workbench.views.engines.sunburst import sunburst_arcs
+from workbench.views.engines.table import layer_rows
 
 LIMITS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 STRANGE = st.sampled_from(
@@ -116,7 +116,7 @@ def test_a_changed_profile_is_read_or_refused(engines, data):
 @pytest.mark.parametrize("kind", ["build.metadata", "metadata", "profile.metadata", "timing"])
 def test_a_changed_file_beside_the_graph_is_read_or_refused(engines, kind, data):
     stem = engines / "trt-8.x-a100" / "examples_pytorch_resnet_A100_fp16_resnet.onnx.engine"
-    recorded = Path(__file__).resolve().parents[1] / "data" / "engines" / "vit_small.fp16.timing.json"
+    recorded = RECORDED / "vit_small.fp16.timing.json"
     file = recorded if kind == "timing" else stem.with_name(f"{stem.name}.{kind}.json")
     raw = json.loads(file.read_text(), strict=False)
     changed = mutated(raw[:20] if kind == "timing" else raw, data.draw)

@@ -5,24 +5,22 @@ from __future__ import annotations
 import importlib.util
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import onnx
 import pytest
 
+from tests.kit.places import RECORDED, ROOT
 from workbench.backends.protocol import BuildOptions
-from workbench.bench.variants import open_source, variant_of
 from workbench.engine.compare import compare_engines
 from workbench.engine.load import load_report
 from workbench.engine.precision import realized_precision
 from workbench.engine.summary import run
 from workbench.errors import RecipeError
-from workbench.precision.lowering import activation_tensors, lower
+from workbench.jobs.bench.variants import open_source, variant_of
+from workbench.precision.lowering.lowering import activation_tensors, lower
 from workbench.precision.targets import parse_target
 from workbench.session import open_model
 
-ROOT = Path(__file__).resolve().parent.parent
-RECORDED = ROOT / "data" / "engines"
 LAYERS = {
     "resnet50.qdq": (57, 1, 0.8040),
     "resnet50.implicit-int8": (57, 1, 0.7920),
@@ -49,7 +47,7 @@ def load(name):
 
 
 def benchmarks():
-    spec = importlib.util.spec_from_file_location("models", ROOT.parent / "benchmarks" / "models.py")
+    spec = importlib.util.spec_from_file_location("models", ROOT / "benchmarks" / "models.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from workbench.backends.compare import compare
 from workbench.backends.protocol import BuildOptions, TimingOptions
-from workbench.backends.tensorrt import capabilities
-from workbench.bench.run import Bench
-from workbench.bench.variants import open_source, variant_of
+from workbench.backends.tensorrt.backend import capabilities
 from workbench.engine.load import load_report
+from workbench.evaluate.comparison import compare
+from workbench.jobs.bench.run import Bench
+from workbench.jobs.bench.variants import open_source, variant_of
 
 ABLE = capabilities()
 pytestmark = [

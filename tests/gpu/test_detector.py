@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from precision.detections import detections, kept
 
-from workbench.backends.onnxruntime import Session
+from tests.kit.detections import detections, kept
 from workbench.backends.protocol import BuildOptions
-from workbench.backends.tensorrt import TensorRT, build_engine, capabilities
+from workbench.backends.tensorrt.backend import TensorRT, build_engine, capabilities
+from workbench.runtime.session import Session
 from workbench.session import open_model
 
 ABLE = capabilities()

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from workbench.backends import manifest
 from workbench.backends.protocol import BuildOptions, ShapeRange, TimingOptions
-from workbench.backends.tensorrt import (
+from workbench.backends.tensorrt.backend import (
     BuildError,
     TensorRT,
     build_engine,

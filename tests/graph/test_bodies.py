@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from models import constant, model, weight
 from onnx import TensorProto, helper
 
-from workbench.graph.cost import costs, total
+from tests.kit.models import constant, model, weight
+from workbench.graph.cost.cost import costs, total
 from workbench.graph.tables import nodes, ops
 
 VALUE = helper.make_tensor_value_info

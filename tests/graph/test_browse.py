@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from models import model, weight
 from onnx import helper
 
+from tests.kit.models import model, weight
 from workbench.errors import SelectorError
 from workbench.graph.browse import Graph
 

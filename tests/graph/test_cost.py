@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from models import model, weight
 from onnx import TensorProto, helper
 
-from workbench.graph.cost import costs, parameters_of, total
+from tests.kit.models import model, weight
+from workbench.graph.cost.cost import costs, parameters_of, total
 
 
 def single(op, inputs, outputs, weights=(), *, domains=(), domain="", **attributes):

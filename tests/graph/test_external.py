@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from workbench.errors import ModelError
 from workbench.graph.external import StoredWeight
 from workbench.graph.load import load_model
-from workbench.graph.model import content_of
+from workbench.graph.structure import content_of
 
 TYPES = ("float32", "float16", "int64", "bool", "bfloat16", "float8_e4m3fn", "int4", "uint4")
 

@@ -6,10 +6,10 @@ import json
 import re
 
 import pytest
-from models import constant, model, weight
 from onnx import TensorProto, helper
 
-from workbench.cli import main
+from tests.kit.models import constant, model, weight
+from workbench.cli.verbs import main
 from workbench.errors import ModelError
 from workbench.graph import tables
 from workbench.graph.inspect import summary

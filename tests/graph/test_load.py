@@ -5,21 +5,21 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models import constant, model, proto, random_feeds, run, weight
 from onnx import TensorProto, helper
 
+from tests.kit.models import constant, model, proto, random_feeds, run, weight
+from tests.kit.places import ROOT
 from workbench.errors import ModelError
 from workbench.graph.collector import collector_off
 from workbench.graph.load import from_proto, load_model
 
-_file = Path(__file__).resolve().parents[2] / "benchmarks/graph_index.py"
+_file = ROOT / "benchmarks/graph_index.py"
 _spec = importlib.util.spec_from_file_location("graph_index", _file)
 benchmark = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(benchmark)

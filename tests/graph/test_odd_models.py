@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from models import constant, proto
-from odd_models import ODD, every_note, how_to_train, map_as_output, no_inputs, sparse_weight
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.kit.models import constant, proto
+from tests.kit.odd_models import ODD, every_note, how_to_train, map_as_output, no_inputs, sparse_weight
 from workbench.errors import ModelError
 from workbench.graph import tables
-from workbench.graph.diff import diff
+from workbench.graph.difference import diff
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.inspect import summary
 from workbench.graph.load import from_proto, load_model

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from models import assert_same, constant, model, random_feeds, run, weight
 from onnx import TensorProto, helper
 
+from tests.kit.models import assert_same, constant, model, random_feeds, run, weight
 from workbench.errors import ModelError, OutputError
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
-from workbench.graph.model import is_external
 from workbench.graph.save import save_model
+from workbench.graph.structure import is_external
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ pytest.importorskip("nbconvert", reason="notebooks come with the extra [lab]")
 
 from workbench.errors import OutputError, WorkbenchError  # noqa: E402
 from workbench.handoff.notebook import WIDGET, export_html, run_notebook  # noqa: E402
-from workbench.views.theme import css_variables  # noqa: E402
+from workbench.views.kit.themes import css_variables  # noqa: E402
 
 SVG = f'<svg xmlns="http://www.w3.org/2000/svg"><style>{css_variables("auto")}</style><text>label</text></svg>'
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import network, ranges_of
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.kit.networks import network, ranges_of
 from workbench.errors import PrecisionError
 from workbench.graph.load import from_proto
-from workbench.precision.lowering import activation_tensors, lower, needed_opset
-from workbench.precision.plan import PrecisionPlan
-from workbench.precision.presets import PRESETS, preset
+from workbench.precision.lowering.lowering import activation_tensors, lower, needed_opset
+from workbench.precision.plan.plan import PrecisionPlan
+from workbench.precision.plan.presets import PRESETS, preset
 from workbench.precision.targets import TARGETS, parse_target
 
 MIXED = PRESETS["int8+fp16"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[2] / "sample_models"
+from tests.kit.places import ROOT
+
+FOLDER = ROOT / "sample_models"
 LISTING = json.loads((FOLDER / "models.json").read_text())
-sys.path.insert(0, str(FOLDER))
 
 
 def pytest_generate_tests(metafunc):

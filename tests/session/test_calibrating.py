@@ -8,9 +8,9 @@ import yaml
 
 import workbench
 from workbench.calibration.cache import CalibrationCache
-from workbench.calibration.methods import METHODS
 from workbench.errors import RecipeError, SamplesError
-from workbench.jobs import recalibrate
+from workbench.jobs.tuning import recalibrate
+from workbench.names import METHODS
 from workbench.recipe.document import CacheStep, ChooseStep, Recipe
 
 
@@ -34,7 +34,7 @@ def test_another_method_without_another_pass_gives_what_a_calibration_by_it_give
     other = workbench.open_model(small_cnn)
     other.prepare()
     other.calibrate(small_data, batch=4, method=method)
-    from workbench.backends.onnxruntime import Session
+    from workbench.runtime.session import Session
 
     def refuse(*_, **__):
         raise AssertionError("a forward pass")

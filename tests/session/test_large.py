@@ -5,21 +5,20 @@ A model of 2.25 GiB (nine matrix products of 8192 x 8192) went the same way by h
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
+from tests.kit.places import ROOT
 from workbench.errors import ModelError, RecipeError
 from workbench.graph.load import load_model
 from workbench.graph.save import file_bytes, file_digest, fits_one_file
-from workbench.jobs import replay_to, tune_to
+from workbench.jobs.tuning import replay_to, tune_to
 from workbench.recipe.document import Recipe
 from workbench.session import open_model
 
-MODEL = Path(__file__).resolve().parent.parent.parent / "sample_models" / "residual_cnn.onnx"
+MODEL = ROOT / "sample_models" / "residual_cnn.onnx"
 LIMIT = 100_000
 
 
@@ -34,7 +33,6 @@ def samples(tmp_path_factory):
 
 @pytest.fixture
 def low_limit(monkeypatch):
-    monkeypatch.setattr("workbench.graph.model.PROTOBUF_LIMIT", LIMIT)
     monkeypatch.setattr("workbench.graph.save.PROTOBUF_LIMIT", LIMIT)
 
 

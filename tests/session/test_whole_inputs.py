@@ -8,10 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import workbench
-from workbench.backends.metrics import sqnr_db
-from workbench.backends.onnxruntime import Session
+from workbench.evaluate.metrics import sqnr_db
 from workbench.precision.sensitivity import exact
-from workbench.precision.sensitivity_quick import quick
+from workbench.precision.sensitivity.estimated import quick
+from workbench.runtime.session import Session
 
 WEIGHT = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
 LOUDER = np.array([0.02, 1, 1, 1, 1, 5], np.float32).reshape(6, 1, 1)

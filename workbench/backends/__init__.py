@@ -1,1 +1,5 @@
 """What compiles, runs, times and inspects a model."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

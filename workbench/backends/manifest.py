@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from workbench.backends.compiler import Compilation
     from workbench.backends.cudart import Device
-    from workbench.backends.nvinfer import Compilation
-    from workbench.graph.model import Model
+    from workbench.graph import Model
 
 __all__ = ["check_fits", "make_manifest", "manifest_path", "read_engine", "write_engine"]
 

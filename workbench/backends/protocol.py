@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from workbench.backends.child import Child
-    from workbench.graph.model import Model
+    from workbench.child import Child
+    from workbench.graph import Model
 
 __all__ = [
     "Backend",
@@ -76,7 +76,7 @@ class BuildOptions:
         take its documented default.
     workspace_bytes
         Upper limit on scratch memory during the build and in the engine. ``"suggested"`` is 1.5 times the peak memory
-        of the graph, see `workbench.graph.memory.suggested_workspace`; None leaves the GPU's whole memory.
+        of the graph, see `workbench.graph.cost.memory.suggested_workspace`; None leaves the GPU's whole memory.
     optimization_level
         Builder optimization level, 0 (fastest build) to 5; None is the builder's own default, 3.
     timing_cache

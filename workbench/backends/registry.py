@@ -33,12 +33,13 @@ class Availability:
 
 def backends() -> list[Availability]:
     """Return every backend with what it can do here."""
-    from workbench.backends import tensorrt, tensorrt_rtx
+    from workbench.backends import tensorrt
+    from workbench.backends.compiler import rtx_capabilities
 
     here = Availability(
         "onnxruntime", works=True, reason=f"runs on the CPU (version {metadata.version('onnxruntime')})"
     )
-    return [here, _summary(tensorrt_rtx.capabilities()), _summary(tensorrt.capabilities())]
+    return [here, _summary(rtx_capabilities()), _summary(tensorrt.capabilities())]
 
 
 def backend_of(engine: Engine) -> Backend:
@@ -50,7 +51,7 @@ def backend_of(engine: Engine) -> Backend:
         There is none of that name.
     """
     from workbench.backends import tensorrt
-    from workbench.backends.onnxruntime_engine import OnnxRuntime
+    from workbench.backends.onnxruntime import OnnxRuntime
 
     return OnnxRuntime() if engine.backend == "onnxruntime" else tensorrt.backend_of(engine)
 

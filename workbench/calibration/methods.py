@@ -17,6 +17,7 @@ import numpy as np
 from workbench.calibration.counting import LINES, UNIT_EDGES
 from workbench.calibration.entropy import entropy_threshold
 from workbench.errors import SamplesError
+from workbench.names import DEFAULT_METHOD, METHODS, Method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,13 +26,10 @@ if TYPE_CHECKING:
 
     from workbench.calibration.statistics import TensorStatistics
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "TARGETS", "Method", "Range", "Target", "at", "bin_noise", "levels", "ranges"]
+__all__ = ["TARGETS", "Range", "Target", "at", "bin_noise", "levels", "ranges"]
 
-Method = Literal["minmax", "percentile", "entropy", "mse"]
 Target = Literal["int8", "fp8"]
-METHODS: tuple[Method, ...] = get_args(Method)
 TARGETS: tuple[Target, ...] = get_args(Target)
-DEFAULT_METHOD: Method = "mse"
 LARGEST = {"int8": 127.0, "fp8": 448.0}
 """The largest magnitude that a code of each target stands for, before scaling."""
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.backends.onnxruntime import Session
 from workbench.calibration.samples import feeds
 from workbench.progress import progress
+from workbench.runtime import Session
 
 if TYPE_CHECKING:
     from workbench.calibration.samples import Samples
-    from workbench.graph.model import Model
+    from workbench.graph import Model
 
 __all__ = ["FP16_MAX", "find_overflow"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workbench.calibration.samples import Array
-    from workbench.graph.model import Model
+    from workbench.graph import Model
 
 __all__ = ["Preprocessing"]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import EllipsisType
 
-    from workbench.graph.model import Model, Tensor
+    from workbench.graph import Model, Tensor
 
 __all__ = ["ONLY_INPUT", "Array", "Feed", "Sample", "Samples", "feeds", "first_samples"]
 

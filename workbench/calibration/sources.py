@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from workbench.graph.model import Model
+    from workbench.graph import Model
 
 __all__ = ["labels_for", "open_samples"]
 

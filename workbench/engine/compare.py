@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from workbench.engine.fusion import FusionMap
     from workbench.engine.moved import Moved
     from workbench.engine.report import EngineReport, Layer
-    from workbench.graph.model import Model
+    from workbench.graph import Model
 
 __all__ = ["Comparison", "Group", "compare_engines"]
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.engine.finding import EVERYWHERE, GPU, Finding, Lint, Scene, Suggestion
+from workbench.engine.finding import Finding, Scene, Suggestion
 from workbench.engine.fusion import fusion_map
-from workbench.engine.lints import compute, moves
+from workbench.engine.lints import LINTS
 from workbench.engine.precision import compare_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
     from workbench.engine.fusion import FusionMap
     from workbench.engine.report import EngineReport
 
-__all__ = ["LINTS", "Finding", "Suggestion", "find", "findings_table"]
-
-_SMALL_BATCH = 8
+__all__ = ["Finding", "Suggestion", "find", "findings_table"]
 
 
 def find(
@@ -59,37 +57,3 @@ def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
     ]
     table: pd.DataFrame = pd.DataFrame(rows, columns=[*columns, "line"])
     return table
-
-
-def _small_batch(scene: Scene) -> Iterator[Finding]:
-    image = next((b for b in scene.report.bindings if b.mode == "input" and b.dims and len(b.dims) > 1), None)
-    if image is None or image.dims is None or not 0 < image.dims[0] < _SMALL_BATCH:
-        return
-    working = list(scene.kinds("conv", "matmul"))
-    if not working:
-        return
-    yield Finding(
-        kind="small-batch",
-        title=f"Batch of {image.dims[0]}",
-        evidence=f"{image.name} is {list(image.dims)}: throughput grows with the batch until the GPU is full",
-        fix="Where throughput counts more than latency, build for a larger batch and measure both",
-        layers=tuple(layer.name for layer in working),
-        suggestion=Suggestion("edit", (), "set_batch", (("size", _SMALL_BATCH),)),
-    )
-
-
-LINTS = (
-    Lint(compute.silent_fp32, GPU),
-    Lint(compute.wide_myelin, GPU),
-    Lint(compute.wider_than_asked, EVERYWHERE),
-    Lint(compute.no_tensor_cores, GPU),
-    Lint(compute.alignment, GPU),
-    Lint(compute.unfused, EVERYWHERE),
-    Lint(compute.float_output, GPU),
-    Lint(moves.reformats, EVERYWHERE),
-    Lint(moves.lone_qdq, EVERYWHERE),
-    Lint(moves.casts, EVERYWHERE),
-    Lint(moves.converting_slices, GPU),
-    Lint(_small_batch, GPU),
-)
-"""Every lint, with the backends whose reports it is for."""

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from workbench.engine.names import foreign_range, is_view_of, name_parts, original_of, reformat_target
-from workbench.engine.source_graph import SourceGraph, SourceNode, source_graph
+from workbench.engine.source import SourceGraph, SourceNode, source_graph
 from workbench.engine.vanished import why_vanished
 from workbench.errors import ReportError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.engine.report import EngineReport, Layer
-    from workbench.graph.model import Model
+    from workbench.graph import Model
 
 __all__ = ["FusionMap", "LayerNodes", "fusion_map"]
 

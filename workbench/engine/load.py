@@ -7,12 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.engine.dialects.inspector import read_inspector
-from workbench.engine.dialects.profile import read_profile, read_profile_log
-from workbench.engine.dialects.source import read_text, source_name, wrong_kind
-from workbench.engine.dialects.text import read_inspector_text
-from workbench.engine.dialects.timing import read_timing
-from workbench.engine.dialects.trex import read_build, read_device, read_performance
+from workbench.engine.dialects import (
+    read_build,
+    read_device,
+    read_inspector,
+    read_inspector_text,
+    read_performance,
+    read_profile,
+    read_profile_log,
+    read_text,
+    read_timing,
+    source_name,
+    wrong_kind,
+)
 from workbench.engine.report import EngineReport, LayerTime
 from workbench.errors import ReportError
 

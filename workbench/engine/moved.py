@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbench.engine.source_graph import source_graph
+from workbench.engine.source import source_graph
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     import onnx
 
-    from workbench.engine.source_graph import SourceGraph, SourceNode
-    from workbench.graph.model import Model
+    from workbench.engine.source import SourceGraph, SourceNode
+    from workbench.graph import Model
 
 __all__ = ["Edge", "Moved", "moved", "reason_for", "working_edges"]
 

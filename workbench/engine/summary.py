@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workbench.engine.report import EngineReport, Layer
-    from workbench.graph.model import Model
+    from workbench.graph import Model
 
 __all__ = ["EngineSummary", "run", "summarize"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workbench.engine.source_graph import SourceGraph, SourceNode
+    from workbench.engine.source import SourceGraph, SourceNode
 
 __all__ = ["why_vanished"]
 

@@ -1,1 +1,5 @@
 """The model as a graph: load, name, select, inspect, edit."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

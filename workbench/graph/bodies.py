@@ -12,7 +12,8 @@ from workbench.graph.weights import constant_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from workbench.graph.model import Model, Tensor
+    from workbench.graph.model import Model
+    from workbench.graph.tensor import Tensor
 
 __all__ = ["called_proto", "calls", "repetitions", "subgraphs"]
 

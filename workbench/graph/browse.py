@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from workbench.graph.diff import GraphDiff
-    from workbench.graph.edits.base import Edit
+    from workbench.graph.difference import GraphDiff
+    from workbench.graph.edits import Edit
     from workbench.graph.inspect import Summary
     from workbench.graph.model import Model
-    from workbench.graph.selectors import Selector
+    from workbench.graph.select import Selector
 
 __all__ = ["Graph"]
 
@@ -78,13 +78,13 @@ class Graph:
         SelectorError
             Nothing matches; the message suggests near names.
         """
-        from workbench.graph.selectors import select
+        from workbench.graph.select import select
 
         return select(self.model, selector)
 
     def diff(self, other: Model) -> GraphDiff:
-        """Return what differs between this model and another; see `workbench.graph.diff.diff`."""
-        from workbench.graph.diff import diff
+        """Return what differs between this model and another; see `workbench.graph.difference.diff`."""
+        from workbench.graph.difference import diff
 
         return diff(self.model, other)
 
@@ -96,6 +96,6 @@ class Graph:
         SelectorError
             Nothing matches.
         """
-        from workbench.graph.edits.registry import applicable
+        from workbench.graph.edits import applicable
 
         return applicable(self.model, [] if str(selector) == "*" else self.select(selector))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from workbench.graph.flat import HOLDERS
-from workbench.graph.model import graphs_of, walk
+from workbench.graph.structure import graphs_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

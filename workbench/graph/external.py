@@ -11,7 +11,7 @@ import onnx
 import onnx_ir as ir
 
 from workbench.errors import ModelError
-from workbench.graph.model import graphs_of
+from workbench.graph.structure import graphs_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import onnx_ir as ir
 
-    from workbench.graph.model import Model
+    from workbench.graph.flat import Flat
 
 __all__ = ["Index", "build_index", "scope_of"]
 
@@ -59,20 +59,20 @@ def scope_of(address: str) -> str:
     return address.rpartition("/")[0]
 
 
-def build_index(model: Model) -> Index:
-    """Index a model once; reached as `Model.index`."""
-    address = {node: name for name, node in model.nodes.items()}
-    predecessors = _predecessors(address) if model.flat is None else model.flat.predecessors
+def build_index(nodes: Mapping[str, ir.Node], graphs: Sequence[tuple[str, ir.Graph]], flat: Flat | None) -> Index:
+    """Index a graph once; reached as `Model.index`."""
+    address = {node: name for name, node in nodes.items()}
+    predecessors = _predecessors(address) if flat is None else flat.predecessors
     after: dict[str, list[str]] = {name: [] for name in predecessors}
     for name, sources in predecessors.items():
         for source in sources:
             after[source].append(name)
     return Index(
         address=address,
-        prefix={graph: path for path, graph in model.graphs},
+        prefix={graph: path for path, graph in graphs},
         predecessors=predecessors,
         successors={name: tuple(targets) for name, targets in after.items()},
-        depth=_depths_in_order(predecessors) if len(model.graphs) == 1 else _depths(predecessors, after),
+        depth=_depths_in_order(predecessors) if len(graphs) == 1 else _depths(predecessors, after),
     )
 
 

@@ -8,14 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from workbench.graph.check import custom_ops
-from workbench.graph.cost import costs, parameters_of, total, weight_bytes_of
-from workbench.graph.memory import memory_use, suggested_workspace
+from workbench.graph.cost import costs, memory_use, parameters_of, suggested_workspace, total, weight_bytes_of
 from workbench.graph.quirks import QUANTIZERS, find_quirks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workbench.graph.model import Model, Quirk, Tensor
+    from workbench.graph.model import Model
+    from workbench.graph.quirk import Quirk
+    from workbench.graph.tensor import Tensor
 
 __all__ = ["Summary", "batch_of_one", "summary"]
 
@@ -50,7 +51,7 @@ class Summary:
         Why those of the first of them are; empty where none is unknown.
     peak_bytes
         Memory that a run of the graph as it is written needs at once under `assumed`, weights included; ``None`` where
-        a shape is unknown. See `workbench.graph.memory`.
+        a shape is unknown. See `workbench.graph.cost.memory`.
     workspace_bytes
         The workspace limit that builds take where none is given; ``None`` where a shape is unknown.
     memory_unknown

@@ -17,8 +17,9 @@ from workbench.graph.collector import collector_off
 from workbench.graph.external import watch_weights
 from workbench.graph.flat import FREE_WEIGHTS, flat_of, kinds_of
 from workbench.graph.message import readable
-from workbench.graph.model import Model, Quirk
+from workbench.graph.model import Model
 from workbench.graph.naming import repair_names
+from workbench.graph.quirk import Quirk
 
 if TYPE_CHECKING:
     import os

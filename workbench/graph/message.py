@@ -11,7 +11,7 @@ import onnx
 import onnx_ir as ir
 
 from workbench.errors import ModelError
-from workbench.graph.model import Quirk
+from workbench.graph.quirk import Quirk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.graph.model import Quirk, graphs_of
+from workbench.graph.quirk import Quirk
+from workbench.graph.structure import graphs_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir

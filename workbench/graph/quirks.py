@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from workbench.graph.check import checker_reason
-from workbench.graph.model import Quirk
+from workbench.graph.quirk import Quirk
 from workbench.graph.weights import is_stripped
 
 if TYPE_CHECKING:

@@ -6,27 +6,31 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
 import onnx_ir as ir
 
 from workbench.errors import ModelError
 from workbench.files import moved_into, write_bytes
 from workbench.graph.message import to_message
-from workbench.graph.model import PROTOBUF_LIMIT, graphs_of, is_external
-from workbench.graph.weights import is_stripped
+from workbench.graph.shapes import skeleton_proto
+from workbench.graph.structure import content_of, graphs_of, is_external
+from workbench.graph.weights import bytes_of, is_stripped
 
 if TYPE_CHECKING:
     import os
 
-    from workbench.graph.model import Model
+    from workbench.graph.structure import Structure
 
-__all__ = ["file_bytes", "file_digest", "fits_one_file", "save_model"]
+__all__ = ["file_bytes", "file_content", "file_digest", "fits_one_file", "identity", "save_model"]
+
+PROTOBUF_LIMIT = 2**31 - 1
 
 SMALL = 1024
 """Bytes up to which a weight stays in the model's file: shapes and axes, which everybody who reads a graph wants."""
 
 
 def save_model(
-    model: Model, path: str | os.PathLike[str], *, external: bool | None = None, limit: int | None = None
+    model: Structure, path: str | os.PathLike[str], *, external: bool | None = None, limit: int | None = None
 ) -> tuple[Path, ...]:
     """Write a model; the same model gives the same bytes on every machine.
 
@@ -59,7 +63,7 @@ def save_model(
     if external is None:
         external = _size(model) > limit
     if not external:
-        return (write_bytes(path, model.to_bytes()),)
+        return (write_bytes(path, file_content(model)),)
     data = path.with_name(f"{path.name}.data")
     _refuse_own(model, data)
     graph = model.thaw()
@@ -85,25 +89,71 @@ def save_model(
     return (write_bytes(path, content), data)
 
 
-def fits_one_file(model: Model) -> bool:
+def fits_one_file(model: Structure) -> bool:
     """Say whether one ONNX file holds a model with its weights. Weights are not read."""
     return _size(model) <= PROTOBUF_LIMIT
 
 
-def file_bytes(model: Model) -> int:
+def file_bytes(model: Structure) -> int:
     """Return the bytes that `save_model` writes; a little more where the weights lie in a file of their own."""
-    return len(model.to_bytes()) if fits_one_file(model) else _size(model)
+    return len(file_content(model)) if fits_one_file(model) else _size(model)
 
 
-def file_digest(model: Model) -> str:
+def file_content(model: Structure) -> bytes:
+    """Return the content of a model's file; see `Model.to_bytes`."""
+    weights = [value.const_value for value in model.initializers.values() if value.const_value is not None]
+    size = sum(weight.nbytes for weight in weights)
+    proto = model.proto if size <= PROTOBUF_LIMIT else None
+    if proto is not None and any(is_external(value) for value in model.initializers.values()):
+        proto = onnx.ModelProto()
+        proto.CopyFrom(model.proto)
+        for tensor in proto.graph.initializer:
+            if tensor.external_data:
+                weight = ir.to_proto(ir.Tensor(content_of(model.initializers[tensor.name]).numpy(), name=tensor.name))
+                tensor.CopyFrom(weight)
+    if proto is None or proto.ByteSize() > PROTOBUF_LIMIT:
+        raise ModelError(
+            "over 2 GB, which one ONNX file cannot hold",
+            where=model.name,
+            fix="Save it with its weights beside it: model.save(path).",
+        )
+    return proto.SerializeToString(deterministic=True)
+
+
+def file_digest(model: Structure) -> str:
     """Return the SHA-256 (hex) of a model's file, or `Model.digest` where its weights lie in a file of their own."""
-    return hashlib.sha256(model.to_bytes()).hexdigest() if fits_one_file(model) else model.digest
+    return hashlib.sha256(file_content(model)).hexdigest() if fits_one_file(model) else identity(model)
 
 
-def _size(model: Model) -> int:
+def identity(model: Structure) -> str:
+    """Return a SHA-256 (hex) over a graph and its weights.
+
+    The message without weights is hashed first, in protobuf's deterministic form, then each weight's name, dtype,
+    shape and little-endian bytes. So the same model has one identity with weights inside or beside the file.
+    """
+    skeleton = onnx.ModelProto()
+    skeleton.CopyFrom(model.proto)
+    del skeleton.graph.initializer[:]
+    digest = hashlib.sha256(skeleton.SerializeToString(deterministic=True))
+    for name, value in model.initializers.items():
+        weight = content_of(value)
+        digest.update(f"\0{name}\0{weight.dtype.name}\0{tuple(weight.shape)}\0".encode())
+        if isinstance(weight, ir.ExternalTensor):
+            weight.tofile(_Hashed(digest))
+        else:
+            digest.update(bytes_of(weight))
+    return digest.hexdigest()
+
+
+class _Hashed:
+    """Takes a file's bytes piece by piece, so that a large weight is never in memory as a whole."""
+
+    def __init__(self, digest: hashlib._Hash) -> None:
+        self.write = digest.update
+
+
+def _size(model: Structure) -> int:
     """Return the bytes of the file, a little more rather than less."""
-    from workbench.graph.shapes import skeleton_proto
-
     weights = ((name, v.const_value) for name, v in model.initializers.items() if v.const_value is not None)
     # Beside its numbers a weight has its name, its type and its lengths.
     stored = sum(_stored(weight) + len(name.encode()) + 16 * (len(weight.shape) + 2) for name, weight in weights)
@@ -120,7 +170,7 @@ def _can_lie_beside(weight: ir.TensorProtocol) -> bool:
     return not isinstance(weight, ir.StringTensor) and not is_stripped(weight)
 
 
-def _refuse_own(model: Model, data: Path) -> None:
+def _refuse_own(model: Structure, data: Path) -> None:
     for _, part in graphs_of(model.ir_model):
         for value in part.initializers.values():
             weight = value.const_value

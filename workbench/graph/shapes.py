@@ -13,12 +13,14 @@ import onnx_ir as ir
 from onnx.shape_inference import InferenceError
 
 from workbench.graph.message import described, restored
-from workbench.graph.model import Model, Tensor
 from workbench.graph.states import with_states
+from workbench.graph.tensor import Tensor
 from workbench.graph.weights import is_stripped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from workbench.graph.structure import Structure
 
 __all__ = ["Inferred", "bind", "infer", "skeleton_proto"]
 
@@ -58,7 +60,7 @@ class Inferred:
         `Tensor` by name; one of a subgraph by its subgraph's address and its name (``If_12/then/x``).
     """
 
-    def __init__(self, model: Model, stated: dict[str, onnx.ValueInfoProto | None], refusals: list[str]) -> None:
+    def __init__(self, model: Structure, stated: dict[str, onnx.ValueInfoProto | None], refusals: list[str]) -> None:
         self._model = model
         self._refusals = refusals
         self.tensors: Mapping[str, Tensor] = _Tensors(model, stated)
@@ -72,7 +74,7 @@ class Inferred:
 class _Tensors(Mapping[str, Tensor]):
     """Makes a `Tensor` when it is asked for: of ten thousand, few are."""
 
-    def __init__(self, model: Model, stated: dict[str, onnx.ValueInfoProto | None]) -> None:
+    def __init__(self, model: Structure, stated: dict[str, onnx.ValueInfoProto | None]) -> None:
         self._weights = model.initializers
         self._stated = stated
         self._made: dict[str, Tensor] = {}
@@ -97,7 +99,7 @@ class _Tensors(Mapping[str, Tensor]):
         return len(self._stated)
 
 
-def skeleton_proto(model: Model) -> onnx.ModelProto:
+def skeleton_proto(model: Structure) -> onnx.ModelProto:
     """Return the model as a message whose large weights are graph inputs without content.
 
     Weights are not read, so this is cheap however large the model is.
@@ -163,7 +165,7 @@ def _add_weights(graph: onnx.GraphProto, source: ir.Graph) -> None:
             graph.input.add(name=name, type=_type(content.dtype.value, tuple(shape)))
 
 
-def infer(model: Model, sizes: Mapping[str, int] | None = None) -> Inferred:
+def infer(model: Structure, sizes: Mapping[str, int] | None = None) -> Inferred:
     """Infer shape and dtype of every tensor, subgraphs included.
 
     Runs `onnx.shape_inference` with data propagation. What it refuses (an operator it does not know, a node that
@@ -190,7 +192,7 @@ def infer(model: Model, sizes: Mapping[str, int] | None = None) -> Inferred:
     return Inferred(model, stated, refusals)
 
 
-def _names(model: Model) -> Iterable[str]:
+def _names(model: Structure) -> Iterable[str]:
     """Return the names of all tensors, as `Model.tensors` spells them, but for inputs of subgraphs."""
     made = (
         f"{prefix}{output.name}"
@@ -302,7 +304,7 @@ def _first_refused(proto: onnx.ModelProto) -> onnx.NodeProto | None:
     return None if culprit is None or culprit.domain == NOWHERE else culprit
 
 
-def _problem(model: Model, found: Mapping[str, Tensor], refusals: list[str]) -> str | None:
+def _problem(model: Structure, found: Mapping[str, Tensor], refusals: list[str]) -> str | None:
     unknown = [name for name, tensor in found.items() if tensor.shape is None and not tensor.form]
     if not unknown:
         return refusals[0] if refusals else None
@@ -324,7 +326,7 @@ def _problem(model: Model, found: Mapping[str, Tensor], refusals: list[str]) -> 
     return missing
 
 
-def _reason(node: ir.Node, found: Mapping[str, Tensor], model: Model) -> str:
+def _reason(node: ir.Node, found: Mapping[str, Tensor], model: Structure) -> str:
     """Say why the shapes of a node's results are unknown, though those of its inputs are known."""
     proto = ir.to_proto(node)
     if not _has_rule(node.domain, node.op_type, model.ir_model.opset_imports):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from workbench.graph.cost import costs
 from workbench.graph.index import scope_of
-from workbench.graph.model import is_external
+from workbench.graph.structure import is_external
 from workbench.graph.weights import constant_of, is_stripped
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     import pandas as pd
 
-    from workbench.graph.model import Model, Tensor
+    from workbench.graph.model import Model
+    from workbench.graph.tensor import Tensor
 
 __all__ = ["initializers", "nodes", "ops", "tensors"]
 
@@ -36,7 +37,7 @@ def nodes(model: Model, sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by address, with the columns op, domain, scope, depth, inputs, outputs (tensor names), shape and dtype
         (of the first result), parameters, macs, macs_inside, macs_note, weight_bytes, activation_bytes, attributes.
-        Unknown numbers are ``<NA>``. See `workbench.graph.cost.Cost` for what is counted of loops and functions.
+        Unknown numbers are ``<NA>``. See `workbench.graph.cost.cost.Cost` for what is counted of loops and functions.
     """
     import pandas as pd
 

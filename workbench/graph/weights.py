@@ -10,8 +10,6 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workbench.graph.model import Model
-
 __all__ = ["bytes_of", "constant_of", "is_stripped", "node_weights"]
 
 RANDOM = frozenset({"Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"})
@@ -62,7 +60,7 @@ def is_stripped(content: ir.TensorProtocol) -> bool:
     )
 
 
-def node_weights(model: Model) -> dict[str, tuple[ir.Value, ...]]:
+def node_weights(nodes: Mapping[str, ir.Node]) -> dict[str, tuple[ir.Value, ...]]:
     """Find the parameters that each node reads; reached as `Model.weights`.
 
     A constant counts for the first node that also depends on an input of the model: the Conv behind a DequantizeLinear,
@@ -76,7 +74,7 @@ def node_weights(model: Model) -> dict[str, tuple[ir.Value, ...]]:
     """
     roots: dict[ir.Value, tuple[ir.Value, ...]] = {}
     weights: dict[str, tuple[ir.Value, ...]] = {}
-    for address, node in model.nodes.items():
+    for address, node in nodes.items():
         read = [value for value in node.inputs if value is not None]
         for value in read:
             if value.is_initializer():

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from workbench.errors import PrecisionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["TARGETS", "Floating", "Precision", "Target", "parse_target"]
+    from workbench.names import Precision
 
-Floating = Literal["fp32", "fp16", "bf16"]
-Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+__all__ = ["TARGETS", "Target", "parse_target"]
 
 
 @dataclass(frozen=True)

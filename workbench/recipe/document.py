@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workbench.calibration.methods import Method
 from workbench.errors import RecipeError
 from workbench.files import write_text
-from workbench.graph.edits.registry import AnyEdit
+from workbench.graph.edits import AnyEdit
+from workbench.names import Method, Metric
 from workbench.precision.plan import Rule
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class RangeStep(_Part):
 
 
 class PrecisionStep(Rule):
-    """One more rule of the precision plan, with its options; see `workbench.precision.plan.Rule`."""
+    """One more rule of the precision plan, with its options; see `workbench.precision.plan.plan.Rule`."""
 
     do: Literal["set_precision"] = "set_precision"
 
@@ -251,7 +251,7 @@ class Gate(_Part):
         The bound; exactly one of them.
     """
 
-    metric: Literal["top1_drop", "sqnr_db", "latency_ratio"]
+    metric: Metric
     at_most: float | None = None
     at_least: float | None = None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workbench.backends.compare import Comparison
+    from workbench.evaluate import Comparison
     from workbench.recipe.document import Gate
 
 __all__ = ["Verdict", "check_gates"]

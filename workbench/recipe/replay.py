@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from workbench.errors import PlanWarning, RecipeError
-from workbench.graph.edits.base import Edit
+from workbench.graph.edits import Edit
+from workbench.precision import parse_target
 from workbench.precision.lowering import lower
 from workbench.precision.plan import PrecisionPlan
-from workbench.precision.targets import parse_target
 from workbench.recipe.document import CalibrateStep, PlanStep, PrecisionStep, RangesStep, RangeStep
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from workbench.graph.edits.base import EditResult
-    from workbench.graph.model import Model
+    from workbench.graph import Model
+    from workbench.graph.edits import EditResult
+    from workbench.precision import Target
     from workbench.precision.lowering import Lowered
     from workbench.precision.plan import Resolution
-    from workbench.precision.targets import Target
     from workbench.recipe.document import Recipe, Tuned
 
 __all__ = ["State", "check_model", "check_result", "replay", "start"]

@@ -1,6 +1,5 @@
 """The workbench as a notebook sees it: one object, each action a line of the recipe."""
 
-from workbench.session.plan import Plan
-from workbench.session.workbench import PreprocessingLike, Workbench, open_model, open_recipe
+import lazy_loader
 
-__all__ = ["Plan", "PreprocessingLike", "Workbench", "open_model", "open_recipe"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

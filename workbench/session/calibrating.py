@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from workbench.calibration.cache import load_cache, match_cache
-from workbench.calibration.methods import DEFAULT_METHOD, Method, ranges
-from workbench.calibration.statistics import Statistics
+from workbench.calibration import Statistics, load_cache, match_cache, ranges
 from workbench.errors import RecipeError
+from workbench.names import DEFAULT_METHOD, Method
 from workbench.precision.lowering import activation_tensors
 from workbench.precision.plan import PrecisionPlan, Resolution
-from workbench.recipe.document import (
+from workbench.recipe import (
     CacheStep,
     CalibrateStep,
     ChooseStep,
@@ -27,10 +26,9 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from workbench.calibration.cache import CacheMatch
-    from workbench.calibration.samples import Samples
-    from workbench.graph.model import Model
-    from workbench.recipe.replay import State
+    from workbench.calibration import CacheMatch, Samples
+    from workbench.graph import Model
+    from workbench.recipe import State
     from workbench.session.evaluating import PreprocessingLike
 
 __all__ = ["Calibrating", "everything"]
@@ -134,7 +132,7 @@ class Calibrating(ABC):
         SamplesError
             The samples do not fit the model or hold NaN or infinity; a checkpoint of another calibration.
         """
-        from workbench.calibration.overflow import find_overflow
+        from workbench.calibration import find_overflow
 
         if overflow is None:
             overflow = any(rule.precision == "fp16" for rule in self._state.plan.rules)
@@ -285,7 +283,7 @@ class Calibrating(ABC):
         channels: int | Mapping[str, int] | None,
         checkpoint: str | os.PathLike[str] | None,
     ) -> Statistics:
-        from workbench.calibration.observe import observe
+        from workbench.calibration import observe
 
         tensors = self.quantizable()
         if isinstance(channels, int):

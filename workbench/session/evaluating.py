@@ -6,10 +6,9 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from workbench.backends.compare import Agreement, Comparison, compare
-from workbench.calibration.preprocessing import Preprocessing
-from workbench.calibration.sources import labels_for, open_samples
+from workbench.calibration import Preprocessing, labels_for, open_samples
 from workbench.errors import RecipeError
+from workbench.evaluate import Agreement, Comparison, compare
 from workbench.session.calibrating import Calibrating
 
 if TYPE_CHECKING:
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from workbench.backends.protocol import Engine
-    from workbench.calibration.samples import Samples
-    from workbench.graph.model import Model
+    from workbench.backends import Engine
+    from workbench.calibration import Samples
+    from workbench.graph import Model
 
 __all__ = ["Evaluating", "PreprocessingLike"]
 
@@ -90,10 +89,8 @@ class Evaluating(Calibrating):
         BackendError
             The engine is of unknown source, was made for another machine, or is of another model.
         """
-        from workbench.backends.engine_accuracy import compare_engine
-        from workbench.backends.manifest import read_engine
-        from workbench.backends.protocol import Engine
-        from workbench.backends.registry import backend_of
+        from workbench.backends import Engine, backend_of, read_engine
+        from workbench.evaluate import compare_engine
 
         taken = engine if isinstance(engine, Engine) else read_engine(engine)
         data, used = self.samples_for(samples, preprocessing=preprocessing)
@@ -109,7 +106,7 @@ class Evaluating(Calibrating):
         runs: int = 8,
         preprocessing: PreprocessingLike = None,
     ) -> Path:
-        """Write inputs of the tuned model for Polygraphy; see `workbench.handoff.polygraphy.save_inputs`.
+        """Write inputs of the tuned model for Polygraphy; see `workbench.evaluate.polygraphy.save_inputs`.
 
         Parameters
         ----------
@@ -122,7 +119,7 @@ class Evaluating(Calibrating):
         preprocessing
             For a folder of images.
         """
-        from workbench.handoff.polygraphy import save_inputs
+        from workbench.evaluate import save_inputs
 
         data, batch = self.samples_for(samples, preprocessing=preprocessing)
         return save_inputs(data, self.tuned, path, runs=runs, batch=batch)

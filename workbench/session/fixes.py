@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, get_args
 
 from workbench.errors import RecipeError
-from workbench.graph.edits.base import python_line
-from workbench.graph.edits.registry import edit_by_name
+from workbench.graph.edits import edit_by_name, python_line
+from workbench.graph.select import compact
+from workbench.names import Precision
 from workbench.precision.plan import Rule
-from workbench.precision.search_rules import compact
-from workbench.precision.targets import Precision
 
 if TYPE_CHECKING:
-    from workbench.engine.finding import Finding, Suggestion
+    from workbench.engine import Finding, Suggestion
     from workbench.precision.plan import Resolution
     from workbench.session.workbench import Workbench
 

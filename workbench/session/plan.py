@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from workbench.calibration.sources import labels_for
+from workbench.calibration import labels_for
 from workbench.errors import PrecisionError, RecipeError
-from workbench.graph.selectors import select as find
-from workbench.precision.plan import QUANTIZED
-from workbench.precision.presets import preset
-from workbench.precision.search import MOST_TRIALS, search
-from workbench.precision.search_goal import Goal
+from workbench.graph.select import select as find
+from workbench.precision.plan import QUANTIZED, import_trtexec, preset
+from workbench.precision.search import MOST_TRIALS, Goal, search
 from workbench.precision.sensitivity import axis_lengths
-from workbench.precision.trtexec import import_trtexec
-from workbench.recipe.document import PlanStep, PrecisionStep, ranges_hash
+from workbench.recipe import PlanStep, PrecisionStep, ranges_hash
 from workbench.session.searching import Cost, costs_of, with_equalization
 
 if TYPE_CHECKING:
@@ -25,9 +22,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from workbench.precision.plan import Precision, PrecisionPlan, Resolution, Rule
-    from workbench.precision.search_result import SearchResult, Trial
-    from workbench.precision.sensitivity_errors import TaskMetric
+    from workbench.names import Precision
+    from workbench.precision.plan import PrecisionPlan, Resolution, Rule
+    from workbench.precision.search import SearchResult, Trial
+    from workbench.precision.sensitivity import TaskMetric
     from workbench.session.workbench import PreprocessingLike, Workbench
 
 __all__ = ["Plan"]
@@ -68,7 +66,7 @@ class Plan:
         precision
             ``fp32``, ``fp16``, ``bf16``, ``int8`` or ``fp8``.
         **options
-            See `workbench.precision.plan.Rule`.
+            See `workbench.precision.plan.plan.Rule`.
 
         Raises
         ------
@@ -87,14 +85,14 @@ class Plan:
             raise PrecisionError(
                 f"{said}: {first['msg']}" if said else first["msg"].removeprefix("Value error, "),
                 where=select,
-                fix="See the options of a rule: help(workbench.precision.plan.Rule).",
+                fix="See the options of a rule: help(workbench.precision.plan.plan.Rule).",
             ) from error
         # What the target cannot have is refused here, before it is a rule, and not when the plan is lowered.
         self.resolve_with(step.rule)
         self._owner.do(step)
 
     def use(self, preset_name: str) -> None:
-        """Add the rules of a preset (see `workbench.precision.presets`), those that select something here.
+        """Add the rules of a preset (see `workbench.precision.plan.presets`), those that select something here.
 
         Raises
         ------
@@ -113,7 +111,7 @@ class Plan:
         Returns
         -------
         tuple of str
-            One sentence for each entry that is no rule here; see `workbench.precision.trtexec`.
+            One sentence for each entry that is no rule here; see `workbench.precision.plan.trtexec`.
 
         Raises
         ------
@@ -197,7 +195,7 @@ class Plan:
             ``quick`` (a few forward passes a sample) or ``exact``.
         cost
             An engine report with the times of its layers, several of them (one in FP16, one in INT8; by precision where
-            Myelin made regions of it, see `workbench.precision.search_engine.engine_costs`), or measured milliseconds:
+            Myelin made regions of it, see `workbench.precision.search.engine.engine_costs`), or measured milliseconds:
             node to precision to time. What they do not tell is modelled, and `SearchResult.costs` says
             what. Where left out, bytes and MACs decide.
         fallback

@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from workbench.engine.report import EngineReport
-from workbench.precision.search_cost import measured_costs, modelled_costs
-from workbench.precision.search_engine import engine_costs
+from workbench.engine import EngineReport
+from workbench.precision.search import engine_costs, measured_costs, modelled_costs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workbench.graph.model import Model
-    from workbench.precision.search_cost import NodeCosts
-    from workbench.precision.search_result import SearchResult
+    from workbench.graph import Model
+    from workbench.precision.search import NodeCosts, SearchResult
     from workbench.session.workbench import Workbench
 
 __all__ = ["Cost", "costs_of", "with_equalization"]

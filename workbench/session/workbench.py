@@ -5,17 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from workbench.backends.equivalence import checked
 from workbench.errors import RecipeError
-from workbench.graph.browse import Graph
-from workbench.graph.edits.registry import edit_by_name
-from workbench.graph.load import load_model
-from workbench.graph.save import file_digest
+from workbench.evaluate import checked
+from workbench.graph import Graph, file_digest, load_model
+from workbench.graph.edits import edit_by_name
+from workbench.precision import parse_target
 from workbench.precision.lowering import Lowered, activation_tensors, lower, needed_opset
-from workbench.precision.targets import parse_target
-from workbench.recipe.document import CalibrateStep, Gate, ModelReference, PlanStep, Recipe, Tuned
-from workbench.recipe.environment import environment
-from workbench.recipe.replay import State, check_model, start
+from workbench.recipe import (
+    CalibrateStep,
+    Gate,
+    ModelReference,
+    PlanStep,
+    Recipe,
+    State,
+    Tuned,
+    check_model,
+    environment,
+    start,
+)
 from workbench.session.calibrating import everything
 from workbench.session.evaluating import Evaluating, PreprocessingLike
 from workbench.session.plan import Plan
@@ -27,12 +34,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from pydantic import BaseModel
 
-    from workbench.calibration.samples import Samples
-    from workbench.calibration.statistics import Statistics
-    from workbench.engine.finding import Finding
-    from workbench.engine.summary import EngineSummary
-    from workbench.graph.edits.base import Edit, EditResult
-    from workbench.graph.model import Model
+    from workbench.calibration import Samples, Statistics
+    from workbench.engine import EngineSummary, Finding
+    from workbench.graph import Model
+    from workbench.graph.edits import Edit, EditResult
     from workbench.precision.plan import PrecisionPlan
 
 __all__ = ["PreprocessingLike", "Workbench", "open_model", "open_recipe"]
@@ -146,14 +151,14 @@ class Workbench(Evaluating):
             The edit's name (``"fold_constants"``) with its arguments, or the edit itself.
         check
             ``None`` checks on seeded random inputs where one run is cheap and possible: see
-            `workbench.backends.equivalence.too_costly` for the bounds. ``True`` does in any case, a mapping of input
+            `workbench.evaluate.equivalence.too_costly` for the bounds. ``True`` does in any case, a mapping of input
             name to array on these inputs, ``False`` never.
 
         Raises
         ------
         EditError
             There is no such edit, it does not apply, it would leave an invalid graph, or an output moved by more than
-            `workbench.backends.equivalence.TOLERANCE`; the model stays as it was.
+            `workbench.graph.edits.TOLERANCE`; the model stays as it was.
         BackendError
             A check that was asked for cannot run; the model stays as it was.
         """
@@ -200,7 +205,7 @@ class Workbench(Evaluating):
         RecipeError
             Nothing was calibrated.
         """
-        from workbench.precision.equalize import equalization
+        from workbench.precision.measured_edits import equalization
 
         step, (data, batch) = self._calibration(), self.samples_for(samples, preprocessing=preprocessing)
         tensors = activation_tensors(self.model, everything(self.model))
@@ -225,7 +230,7 @@ class Workbench(Evaluating):
         RecipeError
             Nothing was calibrated.
         """
-        from workbench.precision.correction import bias_shifts
+        from workbench.precision.measured_edits import bias_shifts
 
         self._calibration()
         data, batch = self.samples_for(samples, preprocessing=preprocessing)
@@ -276,7 +281,7 @@ class Workbench(Evaluating):
         ReportError
             A file is something else, or the engine is of another model.
         """
-        from workbench.engine.summary import run
+        from workbench.engine import run
 
         built = model or (self.model if self._lowered is None else self._lowered.model)
         decisions = self.plan.resolve().decisions.values()

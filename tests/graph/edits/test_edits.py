@@ -7,11 +7,11 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import assert_same, constant, model, random_feeds, run, weight
 from onnx import TensorProto, helper
 
+from tests.kit.models import assert_same, constant, model, random_feeds, run, weight
 from workbench.errors import EditError
-from workbench.graph.diff import diff
+from workbench.graph.difference import diff
 from workbench.graph.edits.base import python_line
 from workbench.graph.edits.registry import applicable, edit_by_name
 from workbench.graph.load import load_model

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from holders import CASES, HOLDERS, RNG, SHAPE, WEIGHTS, Case, arguments_at, held, node, pieces
-from models import assert_same, model, random_feeds, run
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.kit.holders import CASES, HOLDERS, RNG, SHAPE, WEIGHTS, Case, arguments_at, held, node, pieces
+from tests.kit.models import assert_same, model, random_feeds, run
 from workbench.errors import EditError, SelectorError
 from workbench.graph.edits.inside import tensor_at
 from workbench.graph.edits.registry import EDITS, applicable, edit_by_name
 from workbench.graph.edits.wide import WideEdit
-from workbench.graph.selectors import pick
+from workbench.graph.select.language import pick
 from workbench.graph.weights import is_stripped
 from workbench.recipe.document import ModelReference, Recipe
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import assert_same, constant, model, weight
 from onnx import helper, numpy_helper
 
+from tests.kit.models import assert_same, constant, model, weight
 from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
 from workbench.graph.edits.fold_constants import FoldConstants
 from workbench.graph.load import from_proto, load_model

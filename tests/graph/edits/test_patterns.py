@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from models import assert_same, constant, model, weight
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
+from tests.kit.models import assert_same, constant, model, weight
 from workbench.errors import EditError
 from workbench.graph.edits.convert_opset import ConvertOpset
 from workbench.graph.edits.outputs import MarkOutput

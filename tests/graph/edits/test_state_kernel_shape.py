@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 import workbench
-from workbench.backends.onnxruntime import Session
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
+from workbench.runtime.session import Session
 
 
 def test_it_is_stated_once_and_changes_no_number(small_cnn):

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench.errors import EditError
 from workbench.graph.check import bring_in_order, broken_edge, checker_reason
+from workbench.graph.edits.equivalence import OUTSIDE, Equivalence, Unchecked
 from workbench.graph.edits.surgery import constants_to_nodes
 from workbench.graph.naming import repair_names
 
@@ -27,26 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from workbench.backends.equivalence import Equivalence
     from workbench.graph.model import Model
 
-__all__ = ["Edit", "EditResult", "Unchecked", "python_line"]
-
-
-@dataclass(frozen=True)
-class Unchecked:
-    """Why no numbers were compared.
-
-    Parameters
-    ----------
-    reason
-        In words that follow "because".
-    """
-
-    reason: str
-
-    def __str__(self) -> str:
-        return f"not checked, because {self.reason}"
+__all__ = ["Edit", "EditResult", "python_line"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +52,7 @@ class EditResult:
     model: Model
     changed: bool
     notes: tuple[str, ...] = ()
-    check: Equivalence | Unchecked = Unchecked("the edit was made outside of a workbench")
+    check: Equivalence | Unchecked = OUTSIDE
 
 
 class Edit(BaseModel):

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.inside import called
-from workbench.graph.model import is_external
+from workbench.graph.structure import is_external
 
 if TYPE_CHECKING:
     from workbench.graph.model import Model

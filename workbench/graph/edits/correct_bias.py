@@ -22,7 +22,7 @@ class CorrectBias(Edit):
     After M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section
     4.2: rounding shifts the mean of a channel, and a bias takes the shift back for nothing. The floating-point model is
     not the same afterwards; it is what the quantized one needs. Shifts are measured by
-    `workbench.precision.correction.bias_shifts`, in the main graph alone, for no other is quantized.
+    `workbench.precision.measured_edits.correction.bias_shifts`, in the main graph alone, for no other is quantized.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.inside import captured, place_of, state, tensor_at
 from workbench.graph.edits.surgery import constant_array, value_at
-from workbench.graph.model import graphs_of
+from workbench.graph.structure import graphs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused
-from workbench.graph.model import graphs_of
+from workbench.graph.structure import graphs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,7 +7,8 @@ from weakref import WeakKeyDictionary
 
 import onnx_ir as ir
 
-from workbench.graph.model import Tensor, graphs_of
+from workbench.graph.structure import graphs_of
+from workbench.graph.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

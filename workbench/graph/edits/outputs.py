@@ -11,7 +11,7 @@ from workbench.graph.edits.base import Edit
 from workbench.graph.edits.inside import place_of, state, tensor_at
 from workbench.graph.edits.remove_dead import RemoveDead
 from workbench.graph.edits.surgery import fresh_name, value_at
-from workbench.graph.model import Tensor
+from workbench.graph.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,7 +8,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.edits.wide import Area, WideEdit
-from workbench.graph.model import graphs_of, walk
+from workbench.graph.structure import graphs_of, walk
 
 if TYPE_CHECKING:
     import onnx_ir as ir

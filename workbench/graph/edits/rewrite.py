@@ -14,14 +14,15 @@ from workbench.graph.edits.pattern import Match, Pattern, apply_replacement, fin
 from workbench.graph.edits.patterns import EXPANSIONS, FUSIONS, Rewrite
 from workbench.graph.edits.surgery import add_constant, constant_array
 from workbench.graph.edits.wide import Area, WideEdit
-from workbench.graph.selectors import nodes
+from workbench.graph.select import nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from typing_extensions import Self
 
-    from workbench.graph.model import Model, Tensor
+    from workbench.graph.model import Model
+    from workbench.graph.tensor import Tensor
 
 __all__ = ["Expand", "Fuse", "ReplacePattern"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BeforeValidator
 
 from workbench.graph.edits.base import Edit
-from workbench.graph.model import graphs_of, walk
-from workbench.graph.selectors import Selector, nodes, select
+from workbench.graph.select import Selector, nodes, select
+from workbench.graph.structure import graphs_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -1,0 +1,68 @@
+"""What the two TensorRT packages share, as far as it needs neither."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from workbench.backends.compiler.nvinfer import node_names
+from workbench.backends.compiler.weak_typing import _types_in_graph
+from workbench.backends.profiles import default_range
+from workbench.backends.protocol import ShapeRange
+
+
+@pytest.mark.parametrize(
+    ("metadata", "names"),
+    [
+        ("", ()),
+        ("[ONNX Layer: Conv_1]", ("Conv_1",)),
+        ("[ONNX Layer: a]\x1e[ONNX Layer: b]", ("a", "b")),
+        ("[ONNX Layer: a]\x1f[ONNX Layer: b]\x1e[ONNX Layer: a]", ("a", "b")),
+        ("[ONNX Layer: a][ONNX Layer: b]", ("a", "b")),
+        ("[ONNX Layer: model/x[0]/Conv]", ("model/x[0]/Conv",)),
+        ("[ONNX Layer: with blanks [1] *]", ("with blanks [1] *",)),
+    ],
+)
+def test_metadata(metadata, names):
+    assert node_names(metadata) == names
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((-1, 4), ShapeRange((1, 4), (1, 4), (8, 4))),
+        ((-1, -1, -1, -1), ShapeRange((1, 3, 224, 224), (1, 3, 224, 224), (8, 3, 224, 224))),
+        ((2, -1, 128), ShapeRange.fixed((2, 128, 128))),
+    ],
+)
+def test_default_shapes(shape, expected):
+    assert default_range(shape) == expected
+
+
+def test_an_axis_known_from_another_input_decides():
+    assert default_range((2, -1, 128), [None, (1, 1, 8), None]) == ShapeRange((2, 1, 128), (2, 1, 128), (2, 8, 128))
+
+
+@pytest.mark.parametrize(
+    ("node", "kind", "types"),
+    [
+        (("Relu", {}), TensorProto.FLOAT, set()),
+        (("Relu", {}), TensorProto.FLOAT16, {"fp16"}),
+        (("Cast", {"to": TensorProto.FLOAT16}), TensorProto.FLOAT, {"fp16"}),
+        (("Cast", {"to": TensorProto.BFLOAT16}), TensorProto.FLOAT, {"bf16"}),
+        (("QuantizeLinear", {}), TensorProto.FLOAT, {"int8"}),
+    ],
+)
+def test_weak_typing_flags_follow_from_the_graph(tmp_path, node, kind, types):
+    op, attributes = node
+    inputs = ["x"] if op != "QuantizeLinear" else ["x", "s"]
+    graph = helper.make_graph(
+        [helper.make_node(op, inputs, ["y"], **attributes)],
+        "g",
+        [helper.make_tensor_value_info("x", kind, [2]), helper.make_tensor_value_info("s", TensorProto.FLOAT, [])],
+        [helper.make_tensor_value_info("y", kind, [2])],
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph), path)
+    assert _types_in_graph(str(path)) == types

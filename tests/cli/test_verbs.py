@@ -1,0 +1,192 @@
+"""The command line: the main job, its bad inputs, its exit codes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.kit.places import ROOT
+
+COMMAND = [sys.executable, "-m", "workbench"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def run(*arguments, cwd=None, **environment):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        cwd=cwd,
+        env={**ENVIRONMENT, **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def tuned(small_cnn, small_data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("cli") / "out"
+    labels = small_data.with_name("labels.npy")
+    result = run("tune", small_cnn, "--samples", small_data, "--labels", labels, "--runs", 3, "--out", out)
+    return result, out
+
+
+def test_tune_writes_four_files_and_prints_the_table(tuned):
+    result, out = tuned
+    assert result.returncode == 0, result.stderr
+    assert sorted(p.name for p in out.iterdir()) == ["recipe.yaml", "report.html", "report.json", "tuned.onnx"]
+    for word in ("top-1", "SQNR", "cosine", "max error", "median latency", "p95 latency", "file size", "MACs in INT8"):
+        assert word in result.stdout
+    assert f"wrote {out / 'tuned.onnx'}" in result.stdout
+
+
+def test_no_progress_bar_where_output_is_no_terminal(tuned):
+    assert tuned[0].stderr == ""
+
+
+def test_progress_bar_in_a_terminal(small_cnn, small_data, tmp_path):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    os.set_blocking(ours, False)
+    arguments = ["tune", small_cnn, "--samples", small_data, "--runs", "0", "--out", tmp_path / "o"]
+    command = [*COMMAND, *map(str, arguments)]
+    subprocess.run(command, stderr=theirs, stdout=subprocess.DEVNULL, check=True, env=ENVIRONMENT)
+    # What a terminal was sent is lost once its last writer is gone.
+    said = os.read(ours, 100_000).decode()
+    os.close(theirs)
+    os.close(ours)
+    assert "calibrating" in said
+    assert "comparing" in said
+
+
+def test_the_tuned_model_is_valid_and_explicit(tuned):
+    model = onnx.load(tuned[1] / "tuned.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in model.graph.node}
+
+
+def test_report_json_has_what_was_measured(tuned):
+    report = json.loads((tuned[1] / "report.json").read_text())
+    assert report["plan"]["int8_nodes"] == 5
+    assert report["comparison"]["samples"] == 12
+    assert 0 <= report["comparison"]["accuracy"]["tuned"] <= 1
+    assert report["comparison"]["outputs"][0]["sqnr_db"] > 20
+
+
+def test_replay_makes_the_same_bytes_in_another_process(tuned, tmp_path):
+    result = run("replay", tuned[1] / "recipe.yaml", "--out", tmp_path / "again", PYTHONHASHSEED="7")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "again" / "tuned.onnx").read_bytes() == (tuned[1] / "tuned.onnx").read_bytes()
+
+
+def test_a_rule_that_selects_nothing_is_told_on_replay(tuned, tmp_path):
+    _, out = tuned
+    recipe = (out / "recipe.yaml").read_text()
+    rule = "- do: set_precision\n  select: op:LSTM\n  precision: int8\n"
+    changed = out / "changed.yaml"
+    changed.write_text(recipe.replace("- do: set_precision\n", f"{rule}- do: set_precision\n", 1))
+    result = run("replay", changed, "--out", tmp_path / "again")
+    assert result.returncode == 0, result.stderr
+    assert "warning: rule 0 (op:LSTM -> int8) selects nothing in small_cnn" in result.stderr
+    assert "replay.py" not in result.stderr
+
+
+def test_replay_runs_no_forward_pass(tuned, tmp_path):
+    code = (
+        "import sys; from workbench.jobs.tuning import replay_to; replay_to(sys.argv[1], sys.argv[2]); "
+        "assert 'onnxruntime' not in sys.modules"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "again"), str(tuned[1] / "recipe.yaml")]
+    subprocess.run(command, check=True)
+
+
+def test_recalibrate_on_the_same_samples_moves_nothing(tuned, tmp_path):
+    result = run("replay", tuned[1] / "recipe.yaml", "--recalibrate", "--out", tmp_path / "again")
+    assert result.returncode == 0, result.stderr
+    assert "no range moved" in result.stdout
+
+
+def test_recalibrate_on_other_samples_says_what_moved(tuned, tmp_path):
+    np.savez(tmp_path / "other.npz", x=3 * np.random.default_rng(5).normal(size=(6, 3, 8, 8)).astype(np.float32))
+    result = run(
+        "replay",
+        tuned[1] / "recipe.yaml",
+        "--recalibrate",
+        "--samples",
+        tmp_path / "other.npz",
+        "--out",
+        tmp_path / "a",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "ranges moved" in result.stdout
+    assert "  x: " in result.stdout
+
+
+def test_a_failed_gate_has_its_own_exit_code_and_still_writes(small_cnn, small_data, tmp_path):
+    result = run("tune", small_cnn, "--samples", small_data, "--min-sqnr", 200, "--runs", 0, "--out", tmp_path / "o")
+    assert result.returncode == 12
+    assert "FAILED" in result.stdout
+    assert (tmp_path / "o" / "tuned.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["tune", "none.onnx", "--samples", "s.npz", "--out", "o"], 3, "none.onnx: no such file"),
+        (["inspect", "none.onnx"], 3, "no such file"),
+        (["replay", "none.yaml", "--out", "o"], 5, "none.yaml: no such file"),
+        (["tune", "m.onnx", "--samples", "s.npz", "--max-drop", "1", "--out", "o"], 2, "needs --labels"),
+        (["tune"], 2, "Missing argument"),
+    ],
+)
+def test_bad_input_is_one_line_and_an_exit_code(arguments, code, said, tmp_path):
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == code
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    if code != 2:
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_traceback_only_with_debug(tmp_path):
+    assert "Traceback" in run("inspect", "none.onnx", "--debug", cwd=tmp_path).stderr
+
+
+def test_other_content_in_the_output_folder_is_not_touched(small_cnn, small_data, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    result = run("tune", small_cnn, "--samples", small_data, "--out", tmp_path)
+    assert result.returncode == 6
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_bad_samples_leave_no_output(small_cnn, tmp_path):
+    np.savez(tmp_path / "s.npz", x=np.zeros((2, 3, 9, 9), np.float32))
+    result = run("tune", small_cnn, "--samples", tmp_path / "s.npz", "--out", tmp_path / "o")
+    assert result.returncode == 4
+    assert "sample 0" in result.stderr
+    assert list((tmp_path / "o").iterdir()) == []
+
+
+def test_inspect_in_text_and_json(small_cnn):
+    text = run("inspect", small_cnn).stdout
+    assert "opset 13" in text
+    assert "Conv 2" in text
+    content = json.loads(run("inspect", small_cnn, "--json").stdout)
+    assert content["nodes"] == 8
+    assert content["macs"] is None or content["macs"] > 0
+
+
+def test_doctor_names_every_backend():
+    said = run("doctor").stdout
+    for name in ("onnxruntime", "tensorrt_rtx", "tensorrt "):
+        assert name in said

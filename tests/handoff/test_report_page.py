@@ -1,0 +1,105 @@
+"""The report is one page that needs nothing from anywhere else."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+import workbench
+from workbench.handoff.report_page import page
+from workbench.handoff.tuning_report import before_after, report, text_table
+from workbench.recipe.gates import check_gates
+
+
+@pytest.fixture(scope="module")
+def parts(small_cnn, small_data):
+    wb = workbench.open_model(small_cnn)
+    wb.calibrate(small_data, batch=4)
+    wb.require("sqnr_db", at_least=200)
+    wb.tune()
+    comparison = wb.compare(labels=small_data.with_name("labels.npy"), runs=2)
+    return wb, comparison, check_gates(wb.recipe.gates, comparison)
+
+
+class References(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, _tag, attrs):
+        self.found += [value for name, value in attrs if name in ("src", "href", "srcset", "action")]
+
+
+def test_the_page_refers_to_nothing_outside_itself(parts):
+    html = page(*parts)
+    references = References()
+    references.feed(html)
+    assert references.found
+    assert all(value.startswith("data:") for value in references.found)
+    assert not re.search(r"url\((?!data:|#)", html)
+    assert "<script" not in html
+
+
+def test_pictures_are_there_for_light_and_dark(parts):
+    html = page(*parts)
+    assert html.count("data:image/svg+xml;base64,") == 2
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_gates_and_refusals_are_said(parts):
+    html = page(*parts)
+    assert "sqnr_db &gt;= 200" in html
+    assert ">failed<" in html
+
+
+def test_names_from_the_model_cannot_inject_markup(parts, small_cnn):
+    wb, comparison, verdicts = parts
+    wb.source.path = small_cnn.with_name("<script>alert(1)<.onnx")
+    try:
+        assert "<script" not in page(wb, comparison, verdicts)
+    finally:
+        wb.source.path = small_cnn
+
+
+def test_the_table_has_a_row_an_output_and_aligned_columns(parts):
+    rows = before_after(*parts[:2])
+    assert [row.what for row in rows][:2] == ["top-1", "output y"]
+    lines = text_table(rows).splitlines()
+    assert len(lines) == len(rows) + 2
+    assert len({line.index("original") for line in lines if "original" in line}) == 1
+
+
+def test_the_json_report_is_plain_and_finite(parts):
+    import json
+
+    text = json.dumps(report(*parts), allow_nan=False)
+    assert json.loads(text)["gates"][0]["passed"] is False
+
+
+def test_what_a_builder_must_be_told_is_told_everywhere(small_cnn, small_data):
+    wb = workbench.open_model(small_cnn)
+    wb.set_target("tensorrt-8.6")
+    wb.prepare()
+    wb.plan.use("int8+fp16")
+    wb.calibrate(small_data, batch=4)
+    comparison = wb.compare(runs=0)
+    (said,) = wb.advice
+    assert said.endswith("--fp16 --int8")
+    assert report(wb, comparison, [])["advice"] == [said]
+    assert said in page(wb, comparison, [])
+    wb.set_target("rtx")
+    assert wb.advice == ()
+    assert "Before you build" not in page(wb, comparison, [])
+
+
+def test_the_page_names_the_precisions_that_were_given(small_cnn, small_data):
+    wb = workbench.open_model(small_cnn)
+    wb.prepare()
+    wb.plan.use("int8+fp16")
+    wb.calibrate(small_data, batch=4)
+    wb.tune()
+    comparison = wb.compare(runs=0)
+    title = re.search("<h1>(.*?)</h1>", page(wb, comparison, []))[1]
+    assert title == "small_cnn: tuned to INT8 + FP16 + FP32"  # an island stays in FP32

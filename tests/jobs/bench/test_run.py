@@ -1,0 +1,185 @@
+"""Building and recording: real builds by TensorRT-RTX, and records made of what a GPU really said."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.kit.places import RECORDED, ROOT
+from workbench.backends.onnxruntime.engine import OnnxRuntime
+from workbench.backends.protocol import BuildOptions, Engine, LayerTime, Timing
+from workbench.backends.tensorrt.interleaved import Measured
+from workbench.cli.verbs import main
+from workbench.engine.load import load_report
+from workbench.errors import BackendError
+from workbench.jobs.bench.rows import Row, table
+from workbench.jobs.bench.run import Bench
+from workbench.jobs.bench.variants import open_source, variant_of
+
+needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX is missing")
+
+
+@needs_rtx
+def test_tensorrt_rtx_builds_every_variant_it_can_and_says_why_not_the_others(small_cnn, tmp_path):
+    said = []
+    source = open_source(small_cnn, batch=4)
+    bench = Bench([source], tmp_path, package="tensorrt_rtx", target="sm86", say=said.append)
+    rows = {row.variant: row for row in bench.run()}
+    assert {name: row.status for name, row in rows.items()} == {
+        "qdq": "built",
+        "fp16": "built",
+        "implicit-int8": "failed",
+        "tf32": "built",
+        "fp32": "built",
+    }
+    assert all(row.build_s > 0 and row.engine_bytes > 0 for row in rows.values() if row.status == "built")
+    assert "ended with TensorRT 8" in rows["implicit-int8"].reason
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert [row["variant"] for row in written["rows"]] == list(rows)
+    assert (tmp_path / "small_cnn.qdq.log").exists()
+    assert len(said) == 5
+
+
+@needs_rtx
+@pytest.mark.parametrize(("name", "target"), [("resnet50", "sm86"), ("mobilenet_v2", "sm89"), ("vit_small", "sm120")])
+def test_what_was_measured_on_a_gpu_builds_strongly_typed_too(name, target, tmp_path):
+    spec = importlib.util.spec_from_file_location("models", ROOT / "benchmarks" / "models.py")
+    models = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(models)
+    onnx.save(getattr(models, name)(), tmp_path / f"{name}.onnx")
+    source = open_source(tmp_path / f"{name}.onnx", batch=32)
+    options = BuildOptions(workspace_bytes=None)
+    bench = Bench([source], tmp_path, variants=("qdq",), package="tensorrt_rtx", target=target, options=options)
+    (row,) = bench.run()
+    assert row.status == "built", row.reason
+
+
+@needs_rtx
+def test_what_the_budget_has_no_time_for_is_skipped_and_told(small_cnn, tmp_path):
+    source = open_source(small_cnn)
+    bench = Bench([source], tmp_path, variants=("fp32",), package="tensorrt_rtx", target="sm86", budget_s=1.0)
+    (row,) = bench.run()
+    assert (row.status, row.build_s) == ("skipped", None)
+    assert "no time left" in json.loads((tmp_path / "results.json").read_text())["rows"][0]["reason"]
+
+
+@needs_rtx
+def test_a_build_that_the_compiler_refuses_is_a_row_with_the_reason(shared, tmp_path):
+    file = shared / "models" / "ultraface_rfb320_qdq" / "model.onnx"
+    source = open_source(file, given=file)
+    bench = Bench([source], tmp_path, variants=("given",), package="tensorrt_rtx", target="sm86")
+    (row,) = bench.run()
+    assert row.status == "failed"
+    assert "refused" in row.reason
+
+
+def test_tensorrt_without_a_gpu_is_refused_before_anything_is_written(small_cnn, tmp_path):
+    from workbench.backends.tensorrt.backend import capabilities
+
+    if capabilities().build:
+        pytest.skip("TensorRT works here")
+    with pytest.raises(BackendError, match="tensorrt cannot build here"):
+        Bench([open_source(small_cnn)], tmp_path / "out").run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_record_reads_back_as_the_engine_that_was_measured(small_cnn, tmp_path):
+    inspector = (RECORDED / "resnet50.qdq.graph.json").read_text()
+    recorded = load_report(RECORDED / "resnet50.qdq.graph.json", profile=RECORDED / "resnet50.qdq.profile.json")
+    layers = tuple(LayerTime(layer.name, layer.time.median_ms, layer.ms) for layer in recorded.layers if layer.time)
+    latencies = np.linspace(0.7, 0.9, 101)
+    conditions = {"profiled_runs": 20, "placement_medians_ms": [0.79, 0.8, 0.81]}
+    timing = Timing.of(latencies, span_s=0.08, warm_up_runs=1, conditions=conditions)
+    bench = Bench([open_source(small_cnn)], tmp_path)
+    row = Row("small_cnn", "qdq", "built", build_s=7.1)
+    bench._built[row.stem] = Engine("tensorrt", b"", {"version": "8.6.0"})
+    row = bench._record(row, Measured(timing, tuple(latencies), layers, inspector))
+    assert (row.status, row.layers, row.reformats) == ("measured", 57, 1)
+    assert row.median_ms == pytest.approx(0.8)
+    assert row.median_error_ms == pytest.approx(0.01 / 3**0.5)
+    report = load_report(
+        tmp_path / "small_cnn.qdq.graph.json",
+        profile=tmp_path / "small_cnn.qdq.profile.json",
+        timing=tmp_path / "small_cnn.qdq.timing.json",
+    )
+    assert report.layers_ms == pytest.approx(recorded.layers_ms)
+    assert report.timing.ms["p95"] == pytest.approx(timing.p95_ms)
+    assert report.profile_count == 20
+
+
+def test_results_are_judged_where_their_ranges_mean_something(small_cnn, small_data, tmp_path):
+    """On ONNX Runtime's engines: what runs them is the only thing that differs on a GPU."""
+    given = {"evaluation": small_data, "labels": small_data.with_name("labels.npy")}
+    calibrated = open_source(small_cnn, batch=4, samples=small_data, **given)
+    for source, judged in ((calibrated, {"qdq", "fp32"}), (replace(calibrated, ranges=None), {"fp32"})):
+        said = []
+        bench = Bench([source], tmp_path, say=said.append)
+        for variant in ("qdq", "fp32", "implicit-int8"):
+            made = "qdq" if variant == "qdq" else "fp32"
+            model, _ = variant_of(source, made, BuildOptions(), package="tensorrt", weak=True)
+            row = Row("small_cnn", variant, "measured", None, 1.0, None, 1.1)
+            bench._built[row.stem] = OnnxRuntime().build(model)
+            bench._put(row)
+        bench._judge(source)
+        rows = {row.variant: row for row in bench.rows}
+        assert {name for name, row in rows.items() if row.top1 is not None} == judged
+        assert rows["fp32"].top1 == rows["fp32"].top1_original
+        assert rows["fp32"].sqnr_db > 100  # infinite where equal, which JSON has no number for
+        told = json.loads((tmp_path / "results.json").read_text())["rows"]
+        written = {row["variant"]: row["sqnr_db"] for row in told}
+        assert {name for name, sqnr in written.items() if sqnr is not None} == judged
+        assert float(written["fp32"]) == rows["fp32"].sqnr_db
+        assert sum("made up" in line for line in said) == 3 - len(judged)
+        if "qdq" in judged:
+            assert 10 < rows["qdq"].sqnr_db < 60
+            titles, _, first, *_ = table(bench.rows).splitlines()
+            assert titles.split()[-5:] == ["SQNR", "dB", "top-1", "%", "drop"]
+            assert first.split()[-3] == f"{rows['qdq'].sqnr_db:.1f}"
+
+
+def test_the_table_compares_with_fp16_of_the_same_model():
+    rows = [
+        Row("a", "qdq", "measured", None, 0.8, 0.002, 0.9, 57, 1, 0.9, 7.0, 2**20),
+        Row("a", "fp16", "measured", None, 1.0, 0.003, 1.1, 60, 2, 1.2, 77.0, 2**21),
+        Row("b", "qdq", "measured", None, 0.5, None, 0.6, 56, 1, 0.6, 9.0, 2**20),
+        Row("b", "fp16", "skipped", "there was no time left"),
+    ]
+    lines = table(rows).splitlines()
+    assert lines[2].split() == ["a", "qdq", "0.8000", "0.0020", "0.9000", "0.800", "57", "1", "7.0", "1.0"]
+    assert lines[4].split() == ["b", "qdq", "0.5000", "-", "0.6000", "-", "56", "1", "9.0", "1.0"]
+    assert lines[-1] == "b.fp16: skipped: there was no time left"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--variants", "int8"], "int8 is not one of"),
+        (["--tactic-sources", "CUBLAS,MAGIC"], "MAGIC is not one of"),
+        (["x.onnx", "--samples", "d"], "of one model"),
+        (["x.onnx", "--eval-samples", "d"], "of one model"),
+        (["--labels", "l.npy"], "--labels belong to --eval-samples"),
+        (["--eval-samples", "d", "--backend", "tensorrt_rtx", "--target", "sm86"], "a target is only built for"),
+        (["--layer-precisions", "Conv_0:fp8"], "Conv_0: TensorRT 8 has no fp8"),
+    ],
+)
+def test_the_command_line_names_what_is_wrong(words, said, small_cnn, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", str(small_cnn), *words, "--out", str(tmp_path / "o")])
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@needs_rtx
+def test_the_command_line_ends_with_the_table(small_cnn, tmp_path, capsys):
+    words = ["--backend", "tensorrt_rtx", "--target", "sm86", "--variants", "fp32,implicit-int8"]
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", str(small_cnn), *words, "--out", str(tmp_path / "o")])
+    assert caught.value.code == BackendError.exit_code
+    out = capsys.readouterr().out
+    assert out.startswith("model ")
+    assert out.strip() == (tmp_path / "o" / "table.txt").read_text().strip()

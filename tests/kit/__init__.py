@@ -1,0 +1,1 @@
+"""What tests share: small models, places, holders of nodes, the graphs that were lowered."""

@@ -1,0 +1,210 @@
+"""Every graph that a test lowers is parsed and built by a real TensorRT compiler, for two targets.
+
+`workbench.precision.lowering.lower` is the only writer of precision, and everything that it returns during the tests is
+noted here, whichever test asked for it. After the last test all of them go through TensorRT-RTX's parser and builder,
+many in one child process. A graph that is refused fails the run; those that TensorRT cannot have are listed below, with
+the reason. Nothing has to be done in a test.
+
+Two graphs of one structure (nodes, wiring, attributes, types and shapes, but other numbers) count as one.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+FOLDER = "WORKBENCH_LOWERED_GRAPHS"
+TARGETS = ("sm86", "sm120")
+FP8_TARGETS = ("sm89", "sm120")
+LIMIT_S = 300.0
+
+AS_IT_CAME = "quantized by ONNX Runtime, INT32 biases and all; a plan leaves such a model as it came"
+REFUSED = {
+    "*::test_a_plan_for_everything_leaves_real_quantized_models_alone": AS_IT_CAME,
+    "*-yolox_nano_qdq]": AS_IT_CAME,
+    "*-ultraface_rfb320_qdq]": AS_IT_CAME,
+    "*-dtln_1]": "the builder fails on this model in FP32 too (Myelin, two LSTMs)",
+    "*-silero_vad_16k_op15]": "the builder fails on this model in FP32 too (nested If with an LSTM)",
+    "*-silero_vad_op18_ifless]": "refused in FP32 too, in the shapes that are taken where none are given",
+}
+"""Pattern of a test's address to the reason why a compiler refuses what it lowers."""
+
+_test = ""
+
+
+def structure(model) -> str:
+    """Return a hash over all of a model that is no number."""
+    import onnx_ir as ir
+
+    def plain(attribute):
+        graphs = attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+        return "graph" if graphs else str(attribute.value)
+
+    nodes = [
+        (
+            node.op_type,
+            node.domain,
+            [value and value.name for value in node.inputs],
+            [value.name for value in node.outputs],
+            sorted((name, plain(attribute)) for name, attribute in node.attributes.items()),
+        )
+        for node in model.nodes.values()
+    ]
+    constants = [(name, str(value.dtype), str(value.shape)) for name, value in model.initializers.items()]
+    ends = [(tensor.name, tensor.shape, tensor.dtype) for tensor in (*model.inputs, *model.outputs)]
+    return hashlib.sha256(repr((nodes, sorted(constants), ends, model.opset)).encode()).hexdigest()[:24]
+
+
+def note(model) -> None:
+    """Keep a lowered graph in the folder of this run."""
+    path = Path(os.environ[FOLDER]) / f"{structure(model)}.onnx"
+    if path.exists():
+        return
+    for file, content in ((path, model.to_bytes()), (path.with_suffix(".test"), _test.encode())):
+        # Another worker may be writing the same graph.
+        part = file.with_suffix(f".{os.getpid()}")
+        part.write_bytes(content)
+        part.replace(file)
+
+
+def pytest_addoption(parser) -> None:
+    parser.addoption("--skip-lowered", action="store_true", help="do not build the graphs that tests lower")
+
+
+def pytest_configure(config) -> None:
+    from workbench.precision.lowering import lowering
+
+    if config.getoption("--skip-lowered"):
+        return
+    if not hasattr(config, "workerinput"):
+        config.lowered_folder = tempfile.TemporaryDirectory(prefix="workbench-lowered-")
+        os.environ[FOLDER] = config.lowered_folder.name
+
+    class Noted(lowering.Lowered):
+        def __init__(self, *args, **kwargs) -> None:
+            super().__init__(*args, **kwargs)
+            note(self.model)
+
+    lowering.Lowered = Noted
+
+
+def pytest_runtest_logstart(nodeid) -> None:
+    global _test  # noqa: PLW0603 - one test runs at a time in a process
+    _test = nodeid
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session, exitstatus) -> None:
+    folder = getattr(session.config, "lowered_folder", None)
+    if folder is None or hasattr(session.config, "workerinput") or exitstatus not in (0, 1):
+        return
+    began = time.perf_counter()
+    lines, refused = build_all(Path(folder.name), workers=getattr(session.config.option, "numprocesses", None) or 1)
+    folder.cleanup()
+    session.config.lowered_lines = [*lines, f"{time.perf_counter() - began:.0f} s"] if lines else []
+    if refused:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config) -> None:
+    lines = getattr(config, "lowered_lines", [])
+    if lines:
+        terminalreporter.section("lowered graphs in TensorRT-RTX")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+def build_all(folder: Path, workers: int) -> tuple[list[str], bool]:
+    """Build all graphs of a folder; return what to tell of it, and whether one was refused that should not be."""
+    from workbench.backends.compiler import rtx as tensorrt_rtx
+
+    # Dealt out by size, so that every worker has as much to do.
+    graphs = sorted(folder.glob("*.onnx"), key=lambda path: (-path.stat().st_size, path.name))
+    if not graphs:
+        return [], False
+    if not tensorrt_rtx.rtx_capabilities().build:
+        return [
+            f"{len(graphs)} graphs not built: tensorrt_rtx is not installed (pip install trt-workbench[rtx])"
+        ], False
+    results: dict[str, list] = {}
+    jobs = [[str(path) for path in graphs[start::workers]] for start in range(workers)]
+    running = [(paths, _start(paths)) for paths in jobs if paths]
+    while running:
+        paths, process = running.pop(0)
+        try:
+            output, _ = process.communicate(timeout=LIMIT_S + 10.0 * len(paths))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, _ = process.communicate()
+        done = [json.loads(line) for line in output.splitlines() if line.startswith('{"lowered"')]
+        results.update((one["lowered"], one["verdicts"]) for one in done)
+        left = [path for path in paths if path not in results]
+        if left:  # it died at the first of them
+            results[left[0]] = [["any", f"the compiler died with exit status {process.returncode}"]]
+            running += [(left[1:], _start(left[1:]))] if left[1:] else []
+    return _told(results)
+
+
+def _start(paths: list[str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, __file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LOWERED_PATHS": json.dumps(paths)},
+    )
+
+
+def _told(results: dict[str, list]) -> tuple[list[str], bool]:
+    builds = sum(len(verdicts) for verdicts in results.values())
+    lines, wrong, expected = [], 0, dict.fromkeys(REFUSED, 0)
+    for path, verdicts in results.items():
+        test = Path(path).with_suffix(".test").read_text()
+        pattern = next((pattern for pattern in REFUSED if fnmatch.fnmatch(test, pattern)), None)
+        said = [f"{target}: {error}" for target, error in verdicts if error]
+        if said and pattern is not None:
+            expected[pattern] += 1
+        elif said:
+            wrong += 1
+            lines += [f"REFUSED {test}", *(f"    {text}" for text in said)]
+    lines += [f"{count} refused as expected: {REFUSED[pattern]}" for pattern, count in expected.items() if count]
+    return [*lines, f"{len(results)} graphs, {builds} builds, {wrong} graphs refused"], wrong > 0
+
+
+def _child() -> None:
+    """Build what the parent names; one line of JSON a graph."""
+    import onnx
+
+    from workbench.backends.compiler.nvinfer import compile_model
+    from workbench.backends.compiler.workspace import with_workspace
+    from workbench.backends.protocol import BuildOptions
+    from workbench.graph.load import from_proto
+
+    for path in json.loads(os.environ["LOWERED_PATHS"]):
+        model = from_proto(onnx.load(path))
+        options = with_workspace(BuildOptions(), model)
+        fp8 = any(
+            value.dtype is not None and value.dtype.name == "FLOAT8E4M3FN" for value in model.initializers.values()
+        )
+        verdicts = []
+        for target in FP8_TARGETS if fp8 else TARGETS:
+            made = compile_model("tensorrt_rtx", path, options, target=target, keep_engine=False)
+            errors = [issue.text for issue in made.issues] or [
+                line.text for line in made.log if "ERROR" in line.severity and "cudaError 35" not in line.text
+            ]
+            verdicts.append([target, "" if made.built else "; ".join(errors)[:300] or "no engine, and no word why"])
+        print(json.dumps({"lowered": path, "verdicts": verdicts}), flush=True)  # noqa: T201 - the parent reads it
+
+
+if __name__ == "__main__":
+    _child()

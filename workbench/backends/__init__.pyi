@@ -1,0 +1,9 @@
+from .manifest import read_engine as read_engine
+from .manifest import write_engine as write_engine
+from .protocol import Backend as Backend
+from .protocol import BuildOptions as BuildOptions
+from .protocol import Engine as Engine
+from .protocol import LayerType as LayerType
+from .protocol import TimingOptions as TimingOptions
+from .registry import backend_of as backend_of
+from .registry import backends as backends

@@ -1,0 +1,66 @@
+"""Compile a model with TensorRT or TensorRT-RTX in a child process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from workbench.backends.compiler import nvinfer
+from workbench.child import Child, ChildError, Outcome, run
+from workbench.graph import save_model
+from workbench.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from workbench.backends.protocol import BuildOptions
+    from workbench.graph import Model
+
+__all__ = ["compile_in_child"]
+
+ONE_FILE_LIMIT = 2**31 - 1
+
+
+def compile_in_child(
+    package: Literal["tensorrt", "tensorrt_rtx"],
+    model: Model,
+    options: BuildOptions,
+    *,
+    child: Child,
+    what: str,
+    target: str | None = None,
+    keep_engine: bool = True,
+) -> Outcome[nvinfer.Compilation]:
+    """Parse and build a model.
+
+    Parameters
+    ----------
+    package
+        Whose parser and builder.
+    model
+        The model; its node names are what errors and layers refer to.
+    options
+        Build options, a suggested workspace already in them; see `with_workspace`.
+    child
+        Limits and callbacks of the child process.
+    what
+        What is being done, for messages.
+    target
+        For ``tensorrt_rtx``: the compute capability to build for; the GPU of this machine where left out.
+    keep_engine
+        Whether the engine's bytes come back.
+
+    Raises
+    ------
+    ChildError
+        The native code crashed, met a limit or was cancelled.
+    """
+    with scratch_folder() as folder:
+        path = save_model(model, folder / "model.onnx", limit=ONE_FILE_LIMIT // 2)[0]
+        try:
+            return run(
+                child, what, nvinfer.compile_model, package, str(path), options, target=target, keep_engine=keep_engine
+            )
+        except ChildError as error:
+            if error.kind != "timeout":
+                raise
+            # Seen of yolox_nano on TensorRT 8.6 without cuDNN: 50 s at level 0, 495 s at level 1.
+            fix = "Raise the time limit, or lower the optimization level: at 0 the builder tries the fewest kernels."
+            raise ChildError(error.what, kind="timeout", log=error.log, fix=fix) from error

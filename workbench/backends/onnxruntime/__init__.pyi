@@ -1,0 +1,1 @@
+from .engine import OnnxRuntime as OnnxRuntime

@@ -1,0 +1,332 @@
+"""ONNX Runtime as a compiler: the graph that it really runs, what its kernels are made of, and how long each takes.
+
+What ONNX Runtime makes of a model depends on the processor (blocked channels, integer kernels), and so do its times:
+they say nothing about a GPU's. The report has the form of TensorRT's inspector, so that everything in
+`workbench.engine` works on any laptop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections import defaultdict
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.backends.manifest import FORMAT
+from workbench.backends.onnxruntime.layers import layers_of
+from workbench.backends.onnxruntime.map import name_nodes, source_nodes
+from workbench.backends.profiles import default_range
+from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
+from workbench.child import Child, progress, run
+from workbench.errors import BackendError
+from workbench.runtime import disabled_optimizers, first_line
+from workbench.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import onnx
+
+    from workbench.graph import Model
+
+__all__ = ["OnnxRuntime"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Events = dict[str, list[dict[str, Any]]]
+
+BUILD_LIMITS = Child(timeout_s=600.0)
+ALLOWED = ("profiles", "tf32")
+TYPES = {1: "f4", 2: "u1", 3: "i1", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2", 11: "f8", 12: "u4", 13: "u8"}
+
+
+class OnnxRuntime:
+    """The backend that runs everywhere; follows `workbench.backends.protocol.Backend`."""
+
+    name = "onnxruntime"
+
+    def capabilities(self) -> Capabilities:
+        """Say which version is here, and on which processor it runs."""
+        import onnxruntime
+
+        return Capabilities(self.name, onnxruntime.__version__, build=True, run=True, targets=(_processor(),))
+
+    def build(self, model: Model, options: BuildOptions | None = None, *, child: Child = BUILD_LIMITS) -> Engine:
+        """Let ONNX Runtime optimize a model for this processor, in a child process.
+
+        Parameters
+        ----------
+        model
+            The model.
+        options
+            Of these only `profiles` means something here: the first one's optimum is the shape that timing takes.
+        child
+            Limits and callbacks of the child process.
+
+        Returns
+        -------
+        Engine
+            The optimized graph, as an ONNX file that only this version on this processor may run.
+
+        Raises
+        ------
+        BackendError
+            ONNX Runtime refuses the model, or an option means nothing to it; ChildError where its native code crashed.
+        """
+        options = options or BuildOptions()
+        for one in fields(options):
+            if one.name not in ALLOWED and getattr(options, one.name) != one.default:
+                raise BackendError(f"ONNX Runtime has no {one.name}", fix="Leave the option out.")
+        disabled = disabled_optimizers(model)
+        what = f"ONNX Runtime's optimization of {model.name}"
+        data, version, seconds = run(child, what, _optimize, model.to_bytes(), disabled, model.name).value
+        optimized = _parse(data)
+        name_nodes(optimized)
+        data = optimized.SerializeToString(deterministic=True)
+        manifest = {
+            "format": FORMAT,
+            "backend": self.name,
+            "version": version,
+            "engine_sha256": hashlib.sha256(data).hexdigest(),
+            "engine_bytes": len(data),
+            "model": model.name,
+            "model_sha256": model.digest,
+            "options": json.loads(json.dumps(asdict(options))),
+            "shapes": _shapes(optimized, options),
+            "device": {"name": _processor(), "threads": _threads()},
+            "platform": _platform(),
+            "build_s": seconds,
+            "sources": source_nodes(optimized, model),
+        }
+        return Engine(self.name, data, json.loads(json.dumps(manifest)))
+
+    def load(self, data: bytes, manifest: Mapping[str, Any]) -> Engine:
+        """Take a stored engine.
+
+        Raises
+        ------
+        BackendError
+            It was made by another version or for another processor: its kernels' layouts are theirs alone.
+        """
+        import onnxruntime
+
+        here = (onnxruntime.__version__, _processor(), _platform())
+        device = manifest.get("device") or {}
+        there = (manifest.get("version"), device.get("name"), manifest.get("platform"))
+        for mine, its in zip(here, there, strict=True):
+            if mine != its:
+                raise BackendError(
+                    f"made for {its}; this is {mine}",
+                    where=f"engine of {manifest.get('model')}",
+                    fix="Build it again here.",
+                )
+        return Engine(self.name, data, manifest)
+
+    def run(self, engine: Engine, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once: input name to array, output name to array."""
+        return self.run_each(engine, [feeds])[0]
+
+    def run_each(self, engine: Engine, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+        """Run once for each of `feeds`."""
+        session = self._session(engine)
+        names = [output.name for output in session.get_outputs()]
+        try:
+            return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime fails: {first_line(error)}", fix="Check the feeds.") from error
+
+    def time(self, engine: Engine, options: TimingOptions | None = None) -> Timing:
+        """Measure latency on this processor with the host's clock; the inputs are random numbers."""
+        options = self._checked(options)
+        session, feeds = self._session(engine), _feeds(engine, options)
+        warmed_up = _warm_up(session, feeds, options.warm_up_s)
+        latencies = np.empty(options.runs)
+        start = time.perf_counter()
+        for i in range(options.runs):
+            before = time.perf_counter()
+            session.run(None, feeds)
+            latencies[i] = (time.perf_counter() - before) * 1e3
+        conditions = {
+            "backend": self.name,
+            "version": engine.manifest["version"],
+            "device": engine.manifest["device"],
+            "shapes": {name: list(array.shape) for name, array in feeds.items()},
+            "clock": "host clock around one inference at a time",
+            "data": "uniform random",
+            "note": "a processor's time, which says nothing about a GPU's",
+        }
+        return Timing.of(latencies, span_s=time.perf_counter() - start, warm_up_runs=warmed_up, conditions=conditions)
+
+    def profile(self, engine: Engine, options: TimingOptions | None = None) -> tuple[LayerTime, ...]:
+        """Measure each kernel with ONNX Runtime's profiler, whose clock ticks in microseconds."""
+        options = self._checked(options or TimingOptions(runs=30))
+        times = []
+        for name, events in self._events(engine, options).items():
+            each = np.array([event["dur"] for event in events], np.float64) / 1e3
+            times.append(LayerTime(name, float(np.median(each)), float(each.mean())))
+        return tuple(times)
+
+    def inspect(self, engine: Engine) -> str:
+        """Return the optimized graph in the form of TensorRT's inspector; shapes are those of one inference."""
+        shown = self._events(engine, TimingOptions(warm_up_s=0.0, runs=1))
+        shapes = {name: events[-1]["args"].get("output_type_shape", []) for name, events in shown.items()}
+        proto = _parse(engine.data)
+        feeds = _feeds(engine, TimingOptions())
+        report = {
+            "Runtime": f"ONNX Runtime {engine.manifest['version']}, optimized graph on a processor",
+            "Layers": layers_of(proto, shapes, feeds, engine.manifest["sources"]),
+            "Bindings": [value.name for value in (*_inputs(proto), *proto.graph.output)],
+        }
+        return json.dumps(report, indent=1)
+
+    def _checked(self, options: TimingOptions | None) -> TimingOptions:
+        options = options or TimingOptions()
+        if options.streams != 1 or options.cuda_graph or options.profile_index:
+            raise BackendError(
+                "ONNX Runtime has one stream, no CUDA graphs and no optimization profiles", fix="Leave them out."
+            )
+        return options
+
+    def _session(self, engine: Engine, profile: Path | None = None) -> Any:
+        import onnxruntime
+
+        self.load(engine.data, engine.manifest)
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 4
+        settings.intra_op_num_threads = _threads()
+        # It is optimized already: what runs is what was inspected.
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if profile is not None:
+            settings.enable_profiling, settings.profile_file_prefix = True, str(profile)
+        try:
+            return onnxruntime.InferenceSession(engine.data, settings, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise BackendError(
+                f"ONNX Runtime refuses the engine: {first_line(error)}", where=str(engine.manifest.get("model"))
+            ) from error
+
+    def _events(self, engine: Engine, options: TimingOptions) -> Events:
+        """Return the kernel events of the measured runs, layer by layer; kernels inside of loops are in the loop's."""
+        layers = {node.name for node in _parse(engine.data).graph.node}
+        with scratch_folder() as folder:
+            session, feeds = self._session(engine, folder / "profile"), _feeds(engine, options)
+            warmed_up = _warm_up(session, feeds, options.warm_up_s)
+            for _ in range(options.runs):
+                session.run(None, feeds)
+            events = json.loads(Path(session.end_profiling()).read_text())
+        found: Events = defaultdict(list)
+        for event in events:
+            name = str(event.get("name", "")).removesuffix("_kernel_time")
+            if event.get("cat") == "Node" and name in layers and name != event["name"]:
+                found[name].append(event)
+        return {name: listed[warmed_up:] for name, listed in found.items()}
+
+
+def _optimize(model: bytes, disabled: list[str] | None, name: str) -> tuple[bytes, str, float]:
+    """Return the optimized graph, the version that made it and the seconds it took. Runs inside a child process."""
+    import onnxruntime
+
+    progress("optimizing", 0.0)
+    with scratch_folder() as folder:
+        path = folder / "optimized.onnx"
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 4
+        settings.intra_op_num_threads = _threads()
+        settings.optimized_model_filepath = str(path)
+        start = time.perf_counter()
+        try:
+            onnxruntime.InferenceSession(
+                model, settings, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+            )
+        except Exception as error:
+            raise BackendError(
+                f"ONNX Runtime refuses it: {first_line(error)}",
+                where=name,
+                fix="Repair or replace the named node; an operator of a custom domain needs its own library.",
+            ) from error
+        seconds = time.perf_counter() - start
+        progress("optimizing", 1.0)
+        return path.read_bytes(), str(onnxruntime.__version__), seconds
+
+
+def _parse(data: bytes) -> onnx.ModelProto:
+    import onnx
+
+    return onnx.ModelProto.FromString(data)
+
+
+def _inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    return [value for value in proto.graph.input if value.name not in constants]
+
+
+def _shapes(proto: onnx.ModelProto, options: BuildOptions) -> dict[str, list[int]]:
+    """Return the shape of each input: the first profile's optimum, the graph's, or the documented default."""
+    given = options.profiles[0] if options.profiles else {}
+    unknown = sorted(set(given) - {value.name for value in _inputs(proto)})
+    if unknown:
+        raise BackendError(f"the optimization profile names {', '.join(unknown)}, which is no input")
+    shapes = {}
+    for value in _inputs(proto):
+        declared = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in value.type.tensor_type.shape.dim)
+        chosen = given.get(value.name) or default_range(declared)
+        shapes[value.name] = list(chosen.opt)
+    return shapes
+
+
+def _feeds(engine: Engine, options: TimingOptions) -> dict[str, Array]:
+    """Return seeded random inputs: 0 to 1, or 0 and 1 for integers, which are often indices."""
+    shapes = {name: tuple(shape) for name, shape in engine.manifest["shapes"].items()}
+    unknown = sorted(set(options.shapes or {}) - set(shapes))
+    if unknown:
+        raise BackendError(f"{', '.join(unknown)} is no input", fix=f"The inputs are {', '.join(shapes)}.")
+    generator = np.random.default_rng(0)
+    feeds: dict[str, Array] = {}
+    for value in _inputs(_parse(engine.data)):
+        kind = value.type.tensor_type.elem_type
+        if kind not in TYPES:
+            raise BackendError("its element type cannot be made up", where=value.name, fix="Run it with feeds.")
+        dtype, shape = np.dtype(TYPES[kind]), (options.shapes or shapes).get(value.name, shapes[value.name])
+        whole = np.issubdtype(dtype, np.integer) or dtype == np.bool_
+        feeds[value.name] = np.asarray(generator.integers(0, 2, shape) if whole else generator.random(shape)).astype(
+            dtype
+        )
+    return feeds
+
+
+def _warm_up(session: Any, feeds: Mapping[str, Array], seconds: float) -> int:
+    runs, end = 0, time.perf_counter() + seconds
+    while runs == 0 or time.perf_counter() < end:
+        try:
+            session.run(None, dict(feeds))
+        except Exception as error:
+            raise BackendError(
+                f"ONNX Runtime fails: {first_line(error)}",
+                fix="Give shapes that the model takes: TimingOptions(shapes=...).",
+            ) from error
+        runs += 1
+    return runs
+
+
+def _threads() -> int:
+    return os.cpu_count() or 1
+
+
+def _platform() -> str:
+    return f"{platform.system().lower()}-{platform.machine().lower()}"
+
+
+def _processor() -> str:
+    told = Path("/proc/cpuinfo")
+    if told.exists():
+        for line in told.read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,5 @@
+"""TensorRT on a GPU: engines built, run, timed and inspected."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

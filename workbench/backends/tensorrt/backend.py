@@ -1,0 +1,263 @@
+"""TensorRT on a GPU: build, run, time, profile and inspect engines, each in a child process.
+
+One class serves both packages: ``tensorrt`` (8.6 is built weakly typed with the flags that follow from the graph, newer
+ones strongly typed) and ``tensorrt_rtx`` (on an RTX GPU). TensorRT 8.6.0 is what it was run on; of 10.x and 11.x the
+workbench has only run the API they share with TensorRT-RTX 1.7.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Literal
+
+from workbench.backends.compiler import compile_in_child, with_workspace
+from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
+from workbench.child import Child, run
+from workbench.errors import BackendError
+from workbench.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+
+    from workbench.backends.compiler import Compilation
+    from workbench.backends.cudart import Device
+    from workbench.backends.verdict import Verdict
+    from workbench.child import Outcome
+    from workbench.graph import Model
+
+__all__ = [
+    "BuildError",
+    "TensorRT",
+    "backend_of",
+    "build_engine",
+    "capabilities",
+    "inspect_engine",
+    "profile_engine",
+    "run_engine",
+    "time_engine",
+]
+
+Package = Literal["tensorrt", "tensorrt_rtx"]
+INSTALL: dict[Package, str] = {
+    "tensorrt": 'pip install "trt-workbench[tensorrt]"',
+    "tensorrt_rtx": 'pip install "trt-workbench[rtx]"',
+}
+BUILD_LIMITS = Child(timeout_s=3600.0)
+RUN_LIMITS = Child(timeout_s=600.0)
+FIRST_STRONG = 9
+
+
+class BuildError(BackendError):
+    """A build that failed; `verdict` says node by node what became of the model, `log` is all the library printed."""
+
+    def __init__(self, what: str, *, verdict: Verdict, where: object = None, fix: str | None = None) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.verdict = verdict
+        self.log = verdict.log
+
+
+class TensorRT:
+    """The backend for one of the two packages; follows `workbench.backends.protocol.Backend`."""
+
+    def __init__(self, package: Package = "tensorrt") -> None:
+        self.name: Package = package
+
+    def capabilities(self) -> Capabilities:
+        """Say whether the package and a GPU are here, and what is missing."""
+        if importlib.util.find_spec(self.name) is None:
+            reason = f"the package {self.name} is missing: {INSTALL[self.name]}"
+            return Capabilities(self.name, None, build=False, run=False, reason=reason)
+        found = _version(self.name)
+        major = int(found.split(".")[0]) if found and found.split(".")[0].isdigit() else FIRST_STRONG
+        weak = self.name == "tensorrt" and major < FIRST_STRONG
+        typing: Literal["strong", "weak"] = "weak" if weak else "strong"
+        try:
+            device = _device()
+        except BackendError as error:
+            return Capabilities(self.name, found, build=False, run=False, typing=typing, reason=str(error))
+        return Capabilities(self.name, found, build=True, run=True, targets=(device.target,), typing=typing)
+
+    def build(self, model: Model, options: BuildOptions | None = None, *, child: Child = BUILD_LIMITS) -> Engine:
+        """Compile a model for the GPU of this machine, in a child process.
+
+        Raises
+        ------
+        BuildError
+            Parser or builder refused it; the message names the node and what helps.
+        BackendError
+            The package or the GPU is missing, or an option does not exist in this version; ChildError where the native
+            code crashed, met a limit or was cancelled.
+        """
+        from workbench.backends.manifest import make_manifest
+
+        options = with_workspace(options or BuildOptions(), model)
+        device = self._ready()
+        what = f"the {self.name} build of {model.name}"
+        outcome = compile_in_child(self.name, model, options, child=child, what=what)
+        made = outcome.value
+        if made.engine is None:
+            raise _refusal(self.name, model, device, outcome)
+        return Engine(self.name, made.engine, make_manifest(self.name, model, made, options, device))
+
+    def load(self, data: bytes, manifest: Mapping[str, Any]) -> Engine:
+        """Take a stored engine; BackendError where it was made for another version, GPU or system."""
+        from workbench.backends.manifest import check_fits
+
+        check_fits(manifest, version=_version(self.name) or "", device=self._ready())
+        return Engine(self.name, data, manifest)
+
+    def run(self, engine: Engine, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        """Run an engine once, in a child process.
+
+        Parameters
+        ----------
+        feeds
+            Input name to array, of the dtype the engine takes and a shape inside its first optimization profile.
+
+        Returns
+        -------
+        dict
+            Output name to array.
+        """
+        return self.run_each(engine, [feeds])[0]
+
+    def run_each(
+        self, engine: Engine, feeds: Sequence[Mapping[str, np.ndarray[Any, Any]]], *, child: Child = RUN_LIMITS
+    ) -> list[dict[str, np.ndarray[Any, Any]]]:
+        """Run an engine once for each of `feeds`, in one child process that loads it once; see `run`."""
+        from workbench.backends.tensorrt.execution import run_file
+
+        with self._stored(engine) as path:
+            given = [dict(feed) for feed in feeds]
+            return run(child, f"running {_title(engine)}", run_file, self.name, path, given).value
+
+    def time(self, engine: Engine, options: TimingOptions | None = None, *, child: Child = RUN_LIMITS) -> Timing:
+        """Measure latency with CUDA events and throughput over all streams, in a child process.
+
+        Latency is of one inference at a time, from its first kernel's launch to its last kernel's end, without copies
+        to and from the host; the inputs are random numbers on the device.
+        """
+        from workbench.backends.tensorrt.execution import time_file
+
+        with self._stored(engine) as path:
+            chosen = options or TimingOptions()
+            return run(child, f"timing {_title(engine)}", time_file, self.name, path, chosen).value
+
+    def profile(
+        self, engine: Engine, options: TimingOptions | None = None, *, child: Child = RUN_LIMITS
+    ) -> tuple[LayerTime, ...]:
+        """Measure each layer with TensorRT's profiler, in a child process; their sum exceeds the whole's latency."""
+        from workbench.backends.tensorrt.execution import profile_file
+
+        with self._stored(engine) as path:
+            chosen = options or TimingOptions(runs=30)
+            return run(child, f"profiling {_title(engine)}", profile_file, self.name, path, chosen).value
+
+    def inspect(self, engine: Engine, *, profile_index: int = 0, child: Child = RUN_LIMITS) -> str:
+        """Return the engine inspector's JSON text, as `workbench.engine` reads it."""
+        from workbench.backends.tensorrt.execution import inspect_file
+
+        with self._stored(engine) as path:
+            return run(child, f"inspecting {_title(engine)}", inspect_file, self.name, path, profile_index).value
+
+    def _ready(self) -> Device:
+        able = self.capabilities()
+        if not able.build:
+            raise BackendError(f"{self.name} cannot be used here: {able.reason}")
+        return _device()
+
+    @contextmanager
+    def _stored(self, engine: Engine) -> Iterator[str]:
+        """Check that an engine fits, and put it where the child can read it."""
+        self.load(engine.data, engine.manifest)
+        with scratch_folder() as folder:
+            path = folder / "engine.plan"
+            path.write_bytes(engine.data)
+            yield str(path)
+
+
+def capabilities() -> Capabilities:
+    """Say what the package ``tensorrt`` can do here."""
+    return TensorRT().capabilities()
+
+
+def build_engine(
+    model: Model | str | os.PathLike[str], options: BuildOptions | None = None, *, child: Child = BUILD_LIMITS
+) -> Engine:
+    """Build an engine of a model or an ONNX file with ``tensorrt``; see `TensorRT.build`."""
+    from workbench.graph import Model, load_model
+
+    return TensorRT().build(model if isinstance(model, Model) else load_model(model), options, child=child)
+
+
+def run_engine(engine: Engine, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Run an engine once; see `TensorRT.run`."""
+    return backend_of(engine).run(engine, feeds)
+
+
+def time_engine(engine: Engine, options: TimingOptions | None = None, *, child: Child = RUN_LIMITS) -> Timing:
+    """Time an engine; see `TensorRT.time`."""
+    return backend_of(engine).time(engine, options, child=child)
+
+
+def profile_engine(
+    engine: Engine, options: TimingOptions | None = None, *, child: Child = RUN_LIMITS
+) -> tuple[LayerTime, ...]:
+    """Time each layer of an engine; see `TensorRT.profile`."""
+    return backend_of(engine).profile(engine, options, child=child)
+
+
+def inspect_engine(engine: Engine, *, profile_index: int = 0, child: Child = RUN_LIMITS) -> str:
+    """Return what the inspector says of an engine; see `TensorRT.inspect`."""
+    return backend_of(engine).inspect(engine, profile_index=profile_index, child=child)
+
+
+def backend_of(engine: Engine) -> TensorRT:
+    """Return the backend of the package that made an engine; BackendError where it was neither of the two."""
+    for package in INSTALL:
+        if engine.backend == package:
+            return TensorRT(package)
+    raise BackendError(
+        f"an engine of the backend {engine.backend!r}", fix=f"TensorRT runs those of {', '.join(INSTALL)}."
+    )
+
+
+def _refusal(package: str, model: Model, device: Device, outcome: Outcome[Compilation]) -> BuildError:
+    from workbench.backends.verdict import judge
+
+    verdict = judge(model, device.target, outcome, compiler=f"{package} {outcome.value.version}")
+    first = next(iter(verdict.refused), None)
+    if first is not None:
+        fix = None if first.fix is None else first.fix.text
+        what = f"{package} refused the {first.op}: {first.reason}"
+        return BuildError(what, verdict=verdict, where=first.node, fix=fix)
+    problem = verdict.problems[0]
+    fix = None if problem.fix is None else problem.fix.text
+    return BuildError(problem.reason, verdict=verdict, where=model.name, fix=fix)
+
+
+def _title(engine: Engine) -> str:
+    return f"the engine of {engine.manifest.get('model', 'an unknown model')}"
+
+
+def _version(package: Package) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # copied, not installed: only the library itself knows
+        return run(RUN_LIMITS, f"importing {package}", _imported_version, package).value
+
+
+def _imported_version(package: str) -> str:
+    return str(importlib.import_module(package).__version__)
+
+
+def _device() -> Device:
+    from workbench.backends.cudart import first_device
+
+    return first_device()

@@ -1,0 +1,142 @@
+"""Which node an error of TensorRT's parser or builder is about."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.backends.verdict.causes import CONVERT, PARSER_TYPES, Fix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from workbench.backends.compiler import Compilation
+    from workbench.graph import Model
+
+__all__ = ["Problem", "blame", "first_line"]
+
+_NO_KERNEL = re.compile(r"any implementation for node \{ForeignNode\[(.+?)\.\.\.(.+)\]\}")
+NO_GPU = "CUDA driver version is insufficient"
+RECURRENT = ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")
+_NO_GPU_NOISE = re.compile(r"\n?\[checkMacros\.cpp::catchCudaError[^\n]*cudaError 35[^\n]*")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A failure that no single node is to blame for, as far as the compiler says."""
+
+    reason: str
+    fix: Fix | None = None
+    message: str | None = None
+
+
+def blame(model: Model, made: Compilation) -> tuple[dict[str, str], tuple[Problem, ...]]:
+    """Bring each error to its node: by the parser's index and name, or by a name in the builder's text."""
+    own_names: dict[str, list[str]] = {}
+    for address, node in model.nodes.items():
+        own_names.setdefault(node.name or "", []).append(address)
+    said: dict[str, str] = {}
+    problems: list[Problem] = []
+    for nodes, text in (*_parser_errors(model, made, own_names), *_builder_errors(model, made, own_names)):
+        said.update(dict.fromkeys(nodes, text))
+        if not nodes:
+            problems.append(_problem(model, text))
+    return said, tuple(problems)
+
+
+def _parser_errors(
+    model: Model, made: Compilation, own_names: Mapping[str, list[str]]
+) -> Iterator[tuple[list[str], str]]:
+    top = list(model.top_nodes)
+    no_gpu = [line.text for line in made.log if NO_GPU in line.text]
+    for issue in made.issues:
+        text = f"{_NO_GPU_NOISE.sub('', issue.text)} (in function {issue.function}, {issue.code})"
+        if "plugin" in issue.text and no_gpu:
+            text += f"; {no_gpu[-1]}"
+        nodes = own_names.get(issue.node, []) if issue.node else []
+        if not nodes and 0 <= issue.index < len(top) and not issue.stack:
+            nodes = [top[issue.index]]
+        yield nodes, text
+
+
+def _builder_errors(
+    model: Model, made: Compilation, own_names: Mapping[str, list[str]]
+) -> Iterator[tuple[list[str], str]]:
+    if made.built or not made.parsed:
+        return
+    # Without a GPU every error is followed by one about the missing driver, which says nothing of the model.
+    # A timing cache that could not be read is called an error too, and only costs time.
+    idle = ("cudaError 35", "myelinCache", "timing cache will not be used")
+    said = [line.text for line in made.log if "ERROR" in line.severity]
+    errors = [text for text in said if not any(words in text for words in idle)]
+    for text in errors or ["the builder returned no engine and said nothing"]:
+        yield _names_in(text, own_names) or _readers_of_constant(model, text), text
+
+
+def _names_in(text: str, own_names: Mapping[str, list[str]]) -> list[str]:
+    """Find the node that a builder's message names: ``(IConvolutionLayer Conv_29: ...`` or ``node Conv_29``."""
+    for found in re.finditer(
+        r"I\w+Layer ([^:]+):|\{ForeignNode\[([^\]]+)\]|operation '([^']+)'|[Nn]ode ([^\s:,]+)", text
+    ):
+        name = next(group for group in found.groups() if group)
+        # An If or a Loop of the model is several layers, named after it.
+        for candidate in (name, name.removesuffix("_OutputLayer")):
+            if candidate in own_names:
+                return own_names[candidate]
+    return []
+
+
+def _readers_of_constant(model: Model, text: str) -> list[str]:
+    """Find the nodes that read the weight a builder's message names."""
+    found = re.search(r"[Cc]onstant \(([^)]+)\)", text)
+    weight = None if found is None else model.initializers.get(found[1])
+    return [] if weight is None else [str(use.node.name) for use in weight.uses()]
+
+
+def _problem(model: Model, text: str) -> Problem:
+    if "HW-specific datatypes" in text:
+        return Problem(first_line(text), Fix("Choose a precision that the target has."), text)
+    if "pre-opset 7" in text.lower():
+        reason = f"opset {model.opset}: the parser reads 7 and newer" if model.opset else "no operator set is imported"
+        return Problem(reason, CONVERT if model.opset else None, text)
+    if "Failed to import initializer" in text or "Failed to convert ONNX date type" in text:
+        return Problem(_bad_tensor(model, text), None, text)
+    if "within workspace limit" in text:
+        return Problem("no kernel fits into the workspace limit", Fix("Raise the workspace limit."), text)
+    region = _NO_KERNEL.search(text)
+    if region is not None:
+        fix = Fix(
+            "Constrain fewer layer precisions, quantize all of its matrix products or none, or give more workspace."
+        )
+        return Problem(f"no kernel computes the region from {region[1]} to {region[2]} as a whole", fix, text)
+    if "convertMyelinWeightsToFp32" in text or "chooseHigherPrecision" in text:
+        fix = Fix("Lower it for the target tensorrt-8.6, which keeps those weights in floating point behind Q/DQ.")
+        where = "where Myelin compiles the layer" if "Myelin" in text else "here, it seems where it merges convolutions"
+        return Problem(f"TensorRT 8 takes no weights stored as INT8 {where}", fix, text)
+    recurrent = sorted({n.op_type for n in model.nodes.values()} & set(RECURRENT))
+    hint = None
+    if recurrent and ("Myelin" in text or "graphScope" in text):
+        hint = Fix(
+            f"The model has {', '.join(recurrent)}, where this compiler was seen to fail; "
+            "unroll the recurrence, or export without control flow."
+        )
+    return Problem(f"the compiler failed and named no node: {first_line(text)}", hint, text)
+
+
+def _bad_tensor(model: Model, text: str) -> str:
+    found = re.search(r"Failed to import initializer: (\S+) \(in function", text)
+    weight = None if found is None else model.initializers.get(found[1])
+    if weight is None or weight.const_value is None:
+        return "a weight or an input has a type that TensorRT does not know"
+    kind = weight.const_value.dtype
+    if kind in PARSER_TYPES:
+        return f"weight {weight.name!r} cannot be read: its content is missing or has another size than its shape"
+    return f"weight {weight.name!r} is {kind.name}, which TensorRT does not know"
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a message that says something, cut to fit a table."""
+    lines = [line for line in text.strip().splitlines() if not line.startswith("Invalid Node - ")]
+    line = lines[0] if lines else text
+    return line if len(line) <= 240 else line[:237] + "..."

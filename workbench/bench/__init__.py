@@ -1,1 +1,0 @@
-"""Engines of one model in several precisions, built, timed and recorded side by side."""

@@ -1,0 +1,162 @@
+"""The one pass over the samples: every range follows from what it gathers."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.calibration.channels import ChannelExtremes
+from workbench.calibration.checkpoint import Checkpoint
+from workbench.calibration.counting import load
+from workbench.calibration.samples import feeds
+from workbench.calibration.statistics import Statistics, TensorStatistics
+from workbench.errors import SamplesError
+from workbench.progress import progress
+from workbench.runtime import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workbench.calibration.samples import Feed, Samples
+    from workbench.graph import Model
+
+__all__ = ["observe"]
+
+
+def observe(
+    model: Model,
+    tensors: Sequence[str],
+    samples: Samples,
+    *,
+    batch: int = 1,
+    channels: Mapping[str, int] | None = None,
+    checkpoint: str | Path | None = None,
+    into: Statistics | None = None,
+) -> Statistics:
+    """Run every sample once and gather statistics of some tensors, in memory that does not grow with the samples.
+
+    Parameters
+    ----------
+    model
+        The model to run, in floating point.
+    tensors
+        Names of the tensors to observe: floating-point tensors of the main graph.
+    samples
+        What to run.
+    batch
+        Samples a run for a model of dynamic batch.
+    channels
+        The axis of the channels, for the tensors whose extremes are wanted per channel.
+    checkpoint
+        A file to keep what was gathered in after each batch. Where it exists already, calibration goes on from it, with
+        the result it would have had uninterrupted; a finished calibration removes it.
+    into
+        Empty statistics to fill: they hold what was gathered even where a sample fails.
+
+    Returns
+    -------
+    Statistics
+        By tensor name, in the order of `tensors`.
+
+    Raises
+    ------
+    SamplesError
+        The samples do not fit the model, make a tensor NaN or infinite (the tensor and the sample are named), or a
+        tensor cannot be observed; a checkpoint of another calibration.
+    BackendError
+        ONNX Runtime refuses the model or fails.
+    """
+    _check_observable(model, tensors)
+    axes = dict(channels or {})
+    statistics = Statistics() if into is None else into
+    if checkpoint is None:
+        return _observe(model, tensors, samples, batch, axes, statistics, None)
+    belongs_to = (model.digest, samples.fingerprint, str(batch), str(sorted(axes.items())), *tensors)
+    kept = Checkpoint(checkpoint, belongs_to)
+    with kept.held():
+        return _observe(model, tensors, samples, batch, axes, statistics, kept)
+
+
+def _observe(
+    model: Model,
+    tensors: Sequence[str],
+    samples: Samples,
+    batch: int,
+    axes: Mapping[str, int],
+    statistics: Statistics,
+    kept: Checkpoint | None,
+) -> Statistics:
+    found, done = (kept.load() if kept is not None else None) or (Statistics(), 0)
+    statistics.update(found)
+    for name in tensors:
+        if name not in statistics:
+            statistics[name] = TensorStatistics(channels=ChannelExtremes(axes[name]) if name in axes else None)
+    inputs = {tensor.name for tensor in model.inputs}
+    made = [name for name in tensors if name not in inputs]
+    # The loop that counts leaves the interpreter, so threads share the tensors of one batch.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        preparing = pool.submit(Session, model, outputs=made, observing=True)
+        load()
+        session = preparing.result()
+        for feed in progress(feeds(samples, model, batch=batch), total=None, doing="calibrating"):
+            if feed.first < done:
+                continue
+            _gather(session, feed, statistics, pool)
+            if kept is not None:
+                kept.save(statistics, feed.first + feed.count)
+    if kept is not None:
+        kept.remove()
+    return statistics
+
+
+def _gather(session: Session, feed: Feed, statistics: Statistics, pool: ThreadPoolExecutor) -> None:
+    """Run one batch; its tensors are free again when this returns, before the next batch needs memory."""
+    arrays = {**{n: a for n, a in feed.arrays.items() if n in statistics}, **session.run(feed.arrays)}
+    largest_first = sorted(arrays.items(), key=lambda item: -item[1].size)
+    taken = [pool.submit(_take, statistics[name], name, array, feed) for name, array in largest_first]
+    for future in taken:
+        future.result()
+
+
+def _take(tensor: TensorStatistics, name: str, array: NDArray[Any], feed: Feed) -> None:
+    mine = array[feed.real(array)]
+    before = tensor.nans + tensor.infs
+    tensor.update(mine, samples=feed.count)
+    if tensor.nans + tensor.infs > before:
+        bad = np.argwhere(~np.isfinite(mine))[0].tolist()
+        sample = feed.first + bad[0] if mine.ndim and len(mine) == feed.count == feed.rows else None
+        which = f"sample {sample}" if sample is not None else f"samples {feed.first} to {feed.first + feed.count - 1}"
+        if feed.count == 1:
+            which = f"sample {feed.first}"
+        raise SamplesError(
+            f"{mine[tuple(bad)]} at {bad}",
+            where=f"tensor {name!r}, {which}",
+            fix="Mend or remove the sample; if many do it, look for an overflow in the model",
+        )
+
+
+def _check_observable(model: Model, tensors: Sequence[str]) -> None:
+    outside = {str(v.name) for node in model.top_nodes.values() for v in node.outputs} | {t.name for t in model.inputs}
+    for name in tensors:
+        dtype = model.tensor(name).dtype
+        if name not in outside:
+            inside = name in model.tensors
+            raise SamplesError(
+                "it is inside a subgraph or function, where no runtime shows it"
+                if inside
+                else "there is no such tensor",
+                where=f"tensor {name!r}",
+                fix="Observe tensors of the main graph",
+            )
+        if dtype is not None and "FLOAT" not in dtype and dtype != "DOUBLE":
+            raise SamplesError(
+                f"{dtype.lower()} values are not quantized",
+                where=f"tensor {name!r}",
+                fix="Observe floating-point tensors",
+            )

@@ -1,0 +1,346 @@
+"""Run two versions of a model on the same samples and say how far apart they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.calibration import feeds
+from workbench.errors import SamplesError
+from workbench.evaluate.metrics import Difference, top1_hits
+from workbench.graph import file_bytes
+from workbench.progress import progress
+from workbench.runtime import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from workbench.calibration import Feed, Samples
+    from workbench.graph import Model
+
+__all__ = [
+    "Accuracy",
+    "Agreement",
+    "Comparison",
+    "Latency",
+    "OutputDifference",
+    "Tally",
+    "Top1",
+    "compare",
+]
+
+
+@dataclass(frozen=True)
+class OutputDifference:
+    """How far one output of the tuned model is from the original's, over all samples.
+
+    Parameters
+    ----------
+    name
+        The output.
+    sqnr_db
+        Signal to quantization noise ratio in dB.
+    cosine
+        Cosine similarity.
+    max_error
+        The largest absolute difference.
+    differing
+        Share of values that are not equal, 0 to 1.
+    nonfinite
+        Values that became NaN or infinite.
+    values
+        How many were compared; 0 where the output was empty.
+    reshaped
+        Runs in which the tuned model's has another shape, as where an output lists what was found; it counts as if it
+        were zero.
+    """
+
+    name: str
+    sqnr_db: float
+    cosine: float
+    max_error: float
+    differing: float
+    nonfinite: int
+    values: int = 0
+    reshaped: int = 0
+
+    def __str__(self) -> str:
+        if not self.values:
+            return "nothing to compare: it has no values"
+        if self.nonfinite:
+            told = f"{self.nonfinite} of {self.values} values became NaN or infinite"
+        elif math.isnan(self.sqnr_db):
+            told = f"{self.differing:.2%} of values differ"
+        else:
+            told = f"SQNR {self.sqnr_db:.1f} dB, cosine {self.cosine:.5f}, max error {self.max_error:.3g}"
+        return told + (f", another shape in {self.reshaped} runs" if self.reshaped else "")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top-1 of both models on labelled samples, as shares 0 to 1."""
+
+    original: float
+    tuned: float
+    samples: int
+
+    @property
+    def drop(self) -> float:
+        """What was lost, in percentage points; negative where the tuned model is better."""
+        return 100.0 * (self.original - self.tuned)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Wall time of single runs in milliseconds, on this machine's processor."""
+
+    median_ms: float
+    p95_ms: float
+    runs: int
+    batch: int
+
+    @classmethod
+    def of(cls, times: Sequence[float], batch: int) -> Latency:
+        """Sum up the times of single runs."""
+        return cls(float(np.median(times)), float(np.percentile(times, 95)), len(times), batch)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far results are from the original's.
+
+    Parameters
+    ----------
+    outputs
+        One entry an output.
+    accuracy
+        Where there were labels.
+    samples
+        How many were compared.
+    """
+
+    outputs: tuple[OutputDifference, ...]
+    accuracy: Accuracy | None
+    samples: int
+
+    @property
+    def worst_sqnr_db(self) -> float:
+        """The lowest SQNR of any floating-point output; NaN where there is none."""
+        values = [output.sqnr_db for output in self.outputs if not math.isnan(output.sqnr_db)]
+        return min(values, default=math.nan)
+
+    @property
+    def nonfinite(self) -> int:
+        """Values of all outputs that became NaN or infinite."""
+        return sum(output.nonfinite for output in self.outputs)
+
+
+@dataclass(frozen=True)
+class Comparison(Agreement):
+    """Original against tuned.
+
+    Parameters
+    ----------
+    original_latency, tuned_latency
+        Measured in turns in one process: their ratio is worth more than either. `None` where not measured.
+    original_bytes, tuned_bytes
+        Size of the ONNX files.
+    """
+
+    original_latency: Latency | None
+    tuned_latency: Latency | None
+    original_bytes: int
+    tuned_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, for a report."""
+        return asdict(self)
+
+
+def compare(
+    original: Model,
+    tuned: Model,
+    samples: Samples,
+    *,
+    labels: npt.NDArray[np.int64] | None = None,
+    batch: int = 1,
+    runs: int = 30,
+) -> Comparison:
+    """Compare two versions of a model on ONNX Runtime.
+
+    Outputs are computed with Q/DQ as written; latency with all of ONNX Runtime's optimizations.
+
+    Parameters
+    ----------
+    original, tuned
+        With the same inputs and outputs.
+    samples
+        What both are fed.
+    labels
+        One class index a sample: top-1 is measured on the first floating-point output.
+    batch
+        Samples a run for models of dynamic batch.
+    runs
+        Timed runs of each model, in turns; 0 measures no latency.
+
+    Raises
+    ------
+    SamplesError
+        Samples do not fit, or labels are given and no output holds one row of scores a sample.
+    BackendError
+        ONNX Runtime refuses or fails one of the models.
+    """
+    found, first = _agreement(original, tuned, samples, labels, batch)
+    times = _times(original, tuned, first, runs) if runs else ([], [])
+    return Comparison(
+        outputs=found.outputs,
+        accuracy=found.accuracy,
+        samples=found.samples,
+        original_latency=Latency.of(times[0], first.count) if runs else None,
+        tuned_latency=Latency.of(times[1], first.count) if runs else None,
+        original_bytes=file_bytes(original),
+        tuned_bytes=file_bytes(tuned),
+    )
+
+
+def _agreement(
+    original: Model, tuned: Model, samples: Samples, labels: npt.NDArray[np.int64] | None, batch: int
+) -> tuple[Agreement, Feed]:
+    """Run both on all samples; return how far they agree, and the first of what they were fed.
+
+    The sessions end with it: those that are timed next need the memory where a model is large.
+    """
+    sessions = Session(original), Session(tuned)
+    tally = Tally(original, labels)
+    first: Feed | None = None
+    for feed in progress(feeds(samples, original, batch=batch), total=None, doing="comparing"):
+        first = first or feed
+        reference, test = (session.run(feed.arrays) for session in sessions)
+        tally.add(feed, reference, test)
+    if first is None:
+        raise SamplesError("no samples to compare on", fix="Give at least one.")
+    return tally.result(), first
+
+
+class Tally:
+    """Sums up, run by run, how far results are from the original's.
+
+    Parameters
+    ----------
+    original
+        Whose outputs are compared.
+    labels
+        One class index a sample: top-1 is measured on the first floating-point output.
+    """
+
+    def __init__(self, original: Model, labels: npt.NDArray[np.int64] | None = None) -> None:
+        self._top1 = None if labels is None else (Top1(original, labels), Top1(original, labels))
+        self._differences = {tensor.name: Difference() for tensor in original.outputs}
+        self._samples = 0
+
+    def add(self, feed: Feed, reference: Mapping[str, npt.NDArray[Any]], test: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add one run: what the original made of a feed, and what is compared with it, output name to array.
+
+        Raises
+        ------
+        SamplesError
+            Labels are given, and no output holds one row of scores a sample.
+        """
+        for name, difference in self._differences.items():
+            real = feed.real(reference[name])
+            difference.update(reference[name][real], test[name][real])
+        for top1, result in zip(self._top1 or (), (reference, test), strict=False):
+            top1.add(feed, result)
+        self._samples += feed.count
+
+    def result(self) -> Agreement:
+        """Return what was found so far."""
+        accuracy = None
+        if self._top1 is not None:
+            original, test = self._top1
+            accuracy = Accuracy(original.share, test.share, original.seen)
+        outputs = tuple(_summary(name, difference) for name, difference in self._differences.items())
+        return Agreement(outputs, accuracy, self._samples)
+
+
+def _times(original: Model, tuned: Model, feed: Feed, runs: int) -> tuple[list[float], list[float]]:
+    fast = [Session(model, mode="speed") for model in (original, tuned)]
+    times: tuple[list[float], list[float]] = ([], [])
+    for which in (0, 1):
+        fast[which].time(feed.arrays, runs=1, warmup=4)
+    for _ in range(runs):
+        for which in (0, 1):
+            times[which].extend(fast[which].time(feed.arrays, runs=1, warmup=0))
+    return times
+
+
+class Top1:
+    """Counts, run by run, where the largest score is that of the label.
+
+    Parameters
+    ----------
+    model
+        Whose outputs they are, for messages.
+    labels
+        One class index a sample, or one a row where samples are whole inputs of several rows.
+    """
+
+    def __init__(self, model: Model, labels: npt.NDArray[np.int64]) -> None:
+        self._model = model
+        self.labels = labels
+        self._hits = 0
+        self.seen = 0
+
+    def add(self, feed: Feed, result: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add what one run gave.
+
+        Raises
+        ------
+        SamplesError
+            No output holds one row of scores a sample, or there are fewer labels than rows.
+        """
+        scores = self._scores(feed, result)
+        labels = self.labels[self.seen : self.seen + len(scores)]
+        if len(labels) < len(scores):
+            raise SamplesError(
+                f"{len(self.labels)} labels, and more rows of scores than that",
+                where=self._model.name,
+                fix="Give one label a row: each of these samples is a whole input of several rows.",
+            )
+        self._hits += top1_hits(scores, labels)
+        self.seen += len(scores)
+
+    @property
+    def share(self) -> float:
+        """The share of hits, 0 to 1; NaN before any run."""
+        return self._hits / self.seen if self.seen else math.nan
+
+    def _scores(self, feed: Feed, result: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """Return the first output that holds one row of scores a sample or, of a whole input, a row."""
+        for wanted in dict.fromkeys((feed.count, feed.rows)):
+            for array in result.values():
+                if array.dtype.kind == "f" and array.ndim and len(array) == wanted + feed.padding:
+                    return array[:wanted]
+        raise SamplesError(
+            "labels are given, and no output holds one row of scores a sample",
+            where=self._model.name,
+            fix=f"Leave the labels out. The outputs are {', '.join(str(tensor) for tensor in self._model.outputs)}.",
+        )
+
+
+def _summary(name: str, difference: Difference) -> OutputDifference:
+    return OutputDifference(
+        name,
+        difference.sqnr,
+        difference.cosine,
+        difference.max_error,
+        difference.differing / max(difference.elements, 1),
+        difference.nonfinite,
+        difference.elements,
+        difference.reshaped,
+    )

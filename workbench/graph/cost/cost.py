@@ -1,0 +1,313 @@
+"""What a node costs: parameters, multiply-accumulates (MACs) and bytes; what is unknown stays unknown."""
+
+from __future__ import annotations
+
+import math
+from collections import ChainMap
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from workbench.graph.bodies import called_proto, calls, repetitions, subgraphs
+from workbench.graph.cost.macs import has_rule, macs_of
+from workbench.graph.load import from_proto
+from workbench.graph.structure import graphs_of
+from workbench.graph.weights import constant_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from workbench.graph.model import Model
+    from workbench.graph.tensor import Tensor
+
+__all__ = ["Cost", "costs", "parameters_of", "total", "weight_bytes_of"]
+
+NEVER = "it never runs"
+UNCOUNTED = "how often it runs is not known"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a node costs in one run of the model.
+
+    A node that runs several times, in the body of a loop or in a local function with several calls, costs as much as
+    all of its runs together.
+
+    Parameters
+    ----------
+    parameters
+        Elements of the weights the node reads (see `Model.weights`); shared weights count at each reader.
+    macs
+        Multiply-accumulates of the node itself, without those of the graphs inside of it; ``None`` where the operator,
+        a shape or the number of runs is unknown.
+    weight_bytes
+        Bytes of those weights, as stored.
+    activation_bytes
+        Bytes of what the node reads and makes besides constants, each tensor once a run; ``None`` where a shape, an
+        element type or the number of runs is unknown.
+    inside
+        Multiply-accumulates of the graphs inside of it: of an If those of its costlier branch, ``max(then, else)``; of
+        a Loop or a Scan ``iterations * body``; of a call of a local function those of the function with the shapes of
+        this call; 0 where there is nothing inside and ``None`` where something is unknown.
+    note
+        Why something is unknown, or how `inside` was counted; empty where there is nothing to say.
+    """
+
+    parameters: int
+    macs: int | None
+    weight_bytes: int
+    activation_bytes: int | None
+    inside: int | None = 0
+    note: str = ""
+
+    @property
+    def bytes(self) -> int | None:
+        """Bytes moved by one run that keeps nothing in a cache: weights and activations."""
+        return None if self.activation_bytes is None else self.weight_bytes + self.activation_bytes
+
+    @property
+    def work(self) -> int | None:
+        """Multiply-accumulates of the node and of all that is inside of it; ``None`` where a part is unknown."""
+        return None if self.macs is None or self.inside is None else self.macs + self.inside
+
+
+def costs(model: Model, sizes: Mapping[str, int] | None = None) -> dict[str, Cost]:
+    """Return the cost of every node by address, those in subgraphs and local functions included.
+
+    The `macs` of all nodes sum up to those of one run in which every branch of every If is taken; `total` takes the
+    costlier one.
+
+    Parameters
+    ----------
+    model
+        The model.
+    sizes
+        Lengths to assume for symbolic axes of the inputs, by name, for example ``{"batch": 1}``.
+    """
+    tensors = model.tensors
+    if sizes:
+        from workbench.graph.shapes import infer
+
+        tensors = infer(model, sizes).tensors
+    table = _Costing(model, tensors, model).table()
+    lacking = [model.nodes[address] for address, cost in table.items() if cost.work is None]
+    static = all((t := tensors.get(tensor.name)) is not None and t.static_shape is not None for tensor in model.inputs)
+    if static and any(has_rule(node) or any(True for _ in subgraphs(node)) for node in lacking):
+        # Shapes and iterations that are computed inside the graph are known once what they are computed from is.
+        folded = _folded(model, sizes or {})
+        known = {name: tensor for name, tensor in folded.tensors.items() if tensor.static_shape is not None}
+        table = _Costing(model, ChainMap(known, dict(tensors)), folded).table()
+    return table
+
+
+def _folded(model: Model, sizes: Mapping[str, int]) -> Model:
+    """Return a model with its constants folded and its inputs' symbolic axes bound."""
+    from workbench.graph.edits import FoldConstants
+
+    bound = model.thaw()
+    for value in bound.graph.inputs:
+        if value.shape is not None:
+            axes = [axis if isinstance(axis, int) else axis.value for axis in value.shape]
+            value.shape = ir.Shape([sizes.get(axis, axis) if isinstance(axis, str) else axis for axis in axes])
+    for part in (graph for _, graph in graphs_of(bound)):
+        for node in part:
+            for value in node.outputs:
+                value.shape = None
+    shaped = model.replaced(bound)
+    graph = shaped.thaw()
+    FoldConstants().apply(graph, shaped)
+    return model.replaced(graph)
+
+
+class _Costing:
+    """Walks a model from the outermost graph in, and counts how often each graph runs on the way.
+
+    Parameters
+    ----------
+    model
+        The model.
+    tensors
+        What is known of shapes.
+    folded
+        The model with more constants in it, where there are more: numbers of iterations are looked up there.
+    """
+
+    def __init__(self, model: Model, tensors: Mapping[str, Tensor], folded: Model) -> None:
+        self.model, self.tensors, self.folded = model, tensors, folded
+        self.costs: dict[str, Cost] = {}
+        self.called: dict[str, list[Cost]] = {}
+        self.seen: dict[bytes, tuple[dict[str, Cost], int, list[str]]] = {}
+
+    def table(self) -> dict[str, Cost]:
+        self.graph(self.model.ir_model.graph, "", 1, "")
+        for function in self.model.ir_model.functions.values():
+            self.graph(function.graph, f"function({function.domain}:{function.name})/", 0, "")
+        for address, runs in self.called.items():
+            self.costs[address] = _together(self.costs[address], runs)
+        return {address: self.costs[address] for address in self.model.nodes}
+
+    def graph(self, graph: ir.Graph, prefix: str, runs: int | None, why: str) -> int | None:
+        """Cost the nodes of a graph that runs so often; return their MACs together."""
+        found = []
+        for node in graph:
+            address = f"{prefix}{node.name}"
+            one = _cost(self.model, address, node, self.tensors)
+            function = calls(self.model, node)
+            if function is not None:
+                inside, note = (0, "") if runs == 0 else self.call(node, function, runs)
+                one = replace(one, macs=0, inside=inside, note=note)
+            elif any(True for _ in subgraphs(node)):
+                inside, note = self.holder(node, address, runs, why)
+                one = replace(one, macs=0, inside=inside, note=note)
+            cost = self.costs[address] = _times(one, runs, why)
+            found.append(cost.work)
+        return _sum(found)
+
+    def holder(self, node: ir.Node, address: str, runs: int | None, why: str) -> tuple[int | None, str]:
+        """Cost what is inside of a node with subgraphs."""
+        often = repetitions(self.folded, self.folded.nodes.get(address, node), self.tensors)
+        inner, reason = (None, often) if isinstance(often, str) else (often, why)
+        times = None if inner is None or runs is None else inner * runs
+        found = {branch: self.graph(graph, f"{address}/{branch}/", times, reason) for branch, graph in subgraphs(node)}
+        if times is None:
+            return None, reason or UNCOUNTED
+        lacking = [branch for branch, macs in found.items() if macs is None]
+        if lacking:
+            return None, f"something in {' and '.join(lacking)} is unknown"
+        if node.op_type == "If":
+            costlier = max(found, key=lambda branch: found[branch] or 0)
+            return found[costlier], f"of its branches the costlier counts: {costlier}" if found[costlier] else ""
+        return _sum(found.values()), f"{often} iterations" if often != 1 else "1 iteration"
+
+    def call(self, node: ir.Node, function: ir.Function, runs: int | None) -> tuple[int | None, str]:
+        """Cost a call of a local function, with the shapes of this call."""
+        proto = called_proto(self.model, function, node, self.tensors)
+        key = proto.SerializeToString(deterministic=True)
+        if key not in self.seen:
+            body = from_proto(proto)
+            found = costs(body)
+            self.seen[key] = found, *total(body, found)
+        table, macs, unknown = self.seen[key]
+        own = f"function({function.domain}:{function.name})/"
+        for name, cost in table.items():
+            deeper = name.startswith("function(")
+            at = name if deeper else f"{own}{name}"
+            if at in self.model.nodes and not (deeper and cost.note == NEVER):
+                self.called.setdefault(at, []).append(_times(cost, runs, UNCOUNTED))
+        if unknown:
+            return None, f"in its function {unknown[0]} is unknown"
+        return (None, UNCOUNTED) if runs is None else (macs * runs, "")
+
+
+def _times(cost: Cost, runs: int | None, why: str) -> Cost:
+    """Return what so many runs of a node cost; what is inside of it is counted already."""
+    if runs is None:
+        return replace(cost, macs=None, activation_bytes=None, inside=None, note=why)
+    if runs == 0:
+        return replace(cost, macs=0, activation_bytes=0, inside=0, note=NEVER)
+    macs, moved = (None if one is None else one * runs for one in (cost.macs, cost.activation_bytes))
+    return replace(cost, macs=macs, activation_bytes=moved)
+
+
+def _together(first: Cost, runs: list[Cost]) -> Cost:
+    """Return what a node of a function costs in all of its calls."""
+    macs, moved, inside = (
+        _sum(getattr(cost, name) for cost in runs) for name in ("macs", "activation_bytes", "inside")
+    )
+    note = next((cost.note for cost in runs if cost.note), "")
+    return replace(first, macs=macs, activation_bytes=moved, inside=inside, note=note)
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """Return the sum, unknown where one of them is."""
+    known = 0
+    for number in numbers:
+        if number is None:
+            return None
+        known += number
+    return known
+
+
+def _cost(model: Model, address: str, node: ir.Node, tensors: Mapping[str, Tensor]) -> Cost:
+    """Return what one run of a node costs by itself."""
+    weights = model.weights.get(address, ())
+    constants = [content for value in weights if (content := constant_of(value)) is not None]
+    own = set(weights)
+    moved: dict[str, int | None] = {}
+    for value in (*node.inputs, *node.outputs):
+        if value is None or not value.name or value in own or constant_of(value) is not None:
+            continue
+        name = model.index.tensor(value)
+        moved[name] = _bytes(tensors.get(name))
+    macs = macs_of(node, lambda value: _shape(model, value, tensors))
+    note = ""
+    if macs is None:
+        note = "a shape is not known" if has_rule(node) else f"there is no rule for {node.op_type}"
+    return Cost(
+        parameters=sum(math.prod(c.shape.numpy()) for c in constants),
+        macs=macs,
+        weight_bytes=sum(c.nbytes for c in constants),
+        activation_bytes=_sum(moved.values()),
+        note=note,
+    )
+
+
+def _bytes(tensor: Tensor | None) -> int | None:
+    shape = None if tensor is None else tensor.static_shape
+    if tensor is None or shape is None or tensor.dtype in (None, "STRING"):
+        return None
+    return math.ceil(math.prod(shape) * ir.DataType[str(tensor.dtype)].itemsize)
+
+
+def _shape(model: Model, value: ir.Value | None, tensors: Mapping[str, Tensor]) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    if (content := constant_of(value)) is not None:
+        return tuple(content.shape.numpy())
+    known = tensors.get(model.index.tensor(value))
+    return None if known is None else known.static_shape
+
+
+def parameters_of(model: Model) -> int:
+    """Return the number of parameters of a model: elements of its weights, a shared weight once.
+
+    The four constants of a BatchNormalization all count: all four were learnt or measured.
+    """
+    return sum(math.prod(content.shape.numpy()) for content in _contents(model))
+
+
+def weight_bytes_of(model: Model) -> int:
+    """Return the bytes of a model's weights as stored, a shared weight once."""
+    return sum(content.nbytes for content in _contents(model))
+
+
+def _contents(model: Model) -> list[ir.TensorProtocol]:
+    weights = dict.fromkeys(value for values in model.weights.values() for value in values)
+    return [content for value in weights if (content := constant_of(value)) is not None]
+
+
+def total(model: Model, table: Mapping[str, Cost]) -> tuple[int, list[str]]:
+    """Return the MACs of one run of the model, and the nodes whose MACs are unknown, so that they are not in it.
+
+    What is unknown inside of an If is listed node by node; a loop or a call of which nothing is known, itself. See
+    `Cost.note` for the reason.
+    """
+    unknown: list[str] = []
+    return _least(model.ir_model.graph, "", table, unknown), unknown
+
+
+def _least(graph: ir.Graph, prefix: str, table: Mapping[str, Cost], unknown: list[str]) -> int:
+    macs = 0
+    for node in graph:
+        address = f"{prefix}{node.name}"
+        cost = table[address]
+        if cost.work is not None:
+            macs += cost.work
+            continue
+        inner: list[str] = []
+        found = [_least(body, f"{address}/{branch}/", table, inner) for branch, body in subgraphs(node)]
+        least = (max if node.op_type == "If" else sum)(found) if found else 0
+        unknown.extend(inner if least or node.op_type == "If" else [address])
+        macs += least
+    return macs

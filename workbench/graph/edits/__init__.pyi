@@ -1,0 +1,16 @@
+from .base import Edit as Edit
+from .base import EditResult as EditResult
+from .base import python_line as python_line
+from .convert_opset import ConvertOpset as ConvertOpset
+from .correct_bias import CorrectBias as CorrectBias
+from .dequantize_constants import is_operand_constant as is_operand_constant
+from .equalize_channels import EqualizeChannels as EqualizeChannels
+from .equalize_channels import equalizable as equalizable
+from .equivalence import TOLERANCE as TOLERANCE
+from .equivalence import Equivalence as Equivalence
+from .equivalence import Unchecked as Unchecked
+from .fold_constants import FoldConstants as FoldConstants
+from .registry import EDITS as EDITS
+from .registry import AnyEdit as AnyEdit
+from .registry import applicable as applicable
+from .registry import edit_by_name as edit_by_name

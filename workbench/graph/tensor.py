@@ -1,0 +1,51 @@
+"""What is known of a tensor before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+__all__ = ["Tensor"]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What is known of a tensor before anything runs.
+
+    Parameters
+    ----------
+    name
+        The tensor's name in the graph.
+    shape
+        One entry an axis: a length, a symbolic name, or ``None`` where nothing is known; ``None`` for unknown rank.
+    dtype
+        The element type as ONNX spells it (``FLOAT``, ``INT64``, ...), ``None`` where unknown.
+    form
+        What it is instead of a tensor, in words (``sequence of FLOAT``, ``map of INT64 to FLOAT``, ...); empty for a
+        tensor. It then has no shape and no element type.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...] | None
+    dtype: str | None
+    form: str = ""
+
+    @property
+    def static_shape(self) -> tuple[int, ...] | None:
+        """The shape where every axis has a known length, else ``None``."""
+        if self.shape is None or not all(isinstance(length, int) for length in self.shape):
+            return None
+        return tuple(int(length) for length in self.shape if isinstance(length, int))
+
+    @property
+    def numpy_dtype(self) -> np.dtype[np.generic] | None:
+        """The element type as NumPy has it, ``None`` where unknown."""
+        return None if self.dtype is None else np.dtype(ir.DataType[self.dtype].numpy())
+
+    def __str__(self) -> str:
+        if self.form:
+            return f"{self.name} {self.form}"
+        shape = "?" if self.shape is None else "x".join("?" if n is None else str(n) for n in self.shape)
+        return f"{self.name} {(self.dtype or '?').lower()}[{shape}]"

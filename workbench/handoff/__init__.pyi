@@ -1,0 +1,4 @@
+from .report_page import page as page
+from .tuning_report import before_after as before_after
+from .tuning_report import report as report
+from .tuning_report import text_table as text_table

@@ -1,0 +1,137 @@
+"""What a tuning came to, as plain values and as the table that is printed."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.graph import batch_of_one, costs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.evaluate import Comparison
+    from workbench.names import Precision
+    from workbench.recipe import Verdict
+    from workbench.session import Workbench
+
+__all__ = ["Row", "before_after", "macs_share", "precisions", "report", "text_table"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the before/after table, as text."""
+
+    what: str
+    original: str
+    tuned: str
+    change: str
+
+
+def before_after(wb: Workbench, comparison: Comparison) -> list[Row]:
+    """Return the before/after table of a tuning, line by line."""
+    rows: list[Row] = []
+    if (top1 := comparison.accuracy) is not None:
+        rows.append(Row("top-1", f"{top1.original:.2%}", f"{top1.tuned:.2%}", f"{0.0 - top1.drop:+.2f} points"))
+    rows += [Row(f"output {output.name}", "reference", "", str(output)) for output in comparison.outputs]
+    before, after = comparison.original_latency, comparison.tuned_latency
+    if before is not None and after is not None:
+        for name, a, b in (
+            ("median latency (this CPU)", before.median_ms, after.median_ms),
+            ("p95 latency (this CPU)", before.p95_ms, after.p95_ms),
+        ):
+            rows.append(Row(name, f"{a:.2f} ms", f"{b:.2f} ms", f"x{b / a:.2f}"))
+    a_bytes, b_bytes = comparison.original_bytes, comparison.tuned_bytes
+    rows.append(Row("file size", _size(a_bytes), _size(b_bytes), f"x{b_bytes / a_bytes:.2f}"))
+    for precision in ("int8", "fp8"):
+        share = macs_share(wb, precision)
+        if precision == "int8" or share:
+            rows.append(Row(f"MACs in {precision.upper()}", "0.0%", "unknown" if share is None else f"{share:.1%}", ""))
+    return rows
+
+
+def text_table(rows: Sequence[Row]) -> str:
+    """Return rows as an aligned text table."""
+    cells = [("", "original", "tuned", "change"), *((row.what, row.original, row.tuned, row.change) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(3)]
+    lines = [
+        f"{line[0]:<{widths[0]}}  {line[1]:>{widths[1]}}  {line[2]:>{widths[2]}}  {line[3]}".rstrip() for line in cells
+    ]
+    lines.insert(1, "-" * max(len(line) for line in lines))
+    return "\n".join(lines)
+
+
+def precisions(wb: Workbench) -> str:
+    """Return the precisions that the nodes get, most frequent first: ``INT8 + FP16``."""
+    decisions = wb.plan.resolve().decisions.values()
+    counts = Counter(decision.precision for decision in decisions)
+    return " + ".join(precision.upper() for precision, _ in counts.most_common())
+
+
+def macs_share(wb: Workbench, precision: Precision = "int8") -> float | None:
+    """Return the share of multiply-accumulates that are in a precision, 0 to 1; ``None`` where none are known.
+
+    A dynamic axis counts as 1: a share does not depend on the batch.
+    """
+    table = costs(wb.model, batch_of_one(wb.model))
+    resolution = wb.plan.resolve()
+    total = sum(cost.macs or 0 for cost in table.values())
+    chosen = sum(table[node].macs or 0 for node in resolution.nodes(precision))
+    return chosen / total if total else None
+
+
+def report(wb: Workbench, comparison: Comparison, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return everything that is known of a tuning as plain values, for ``report.json``.
+
+    Numbers that do not exist are ``null``; infinite ones (an SQNR of equal outputs) are the text ``"inf"``.
+    """
+    resolution = wb.plan.resolve()
+    refused = [decision for decision in resolution.decisions.values() if not decision.kept]
+    content = {
+        "workbench_report": SCHEMA,
+        "model": {"name": wb.source.name, "sha256": wb.source.digest, "nodes": len(wb.source.nodes)},
+        "tuned": None if wb.recipe.tuned is None else {"sha256": wb.recipe.tuned.sha256},
+        "environment": wb.recipe.environment,
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "backend": "onnxruntime, CPU; its speed says nothing about a GPU's",
+        },
+        "plan": {
+            "rules": [str(rule) for rule in resolution.rules],
+            "int8_nodes": len(resolution.nodes("int8")),
+            "nodes": len(resolution.decisions),
+            "int8_macs_share": macs_share(wb),
+            "fp8_macs_share": macs_share(wb, "fp8"),
+            "refused": [
+                {"node": d.node, "op": d.op_type, "requested": d.requested, "reasons": list(d.reasons)} for d in refused
+            ],
+        },
+        "advice": list(wb.advice),
+        "ranges": dict(wb.ranges),
+        "comparison": comparison.to_dict(),
+        "gates": [asdict(verdict) for verdict in verdicts],
+        "quirks": [asdict(quirk) for quirk in wb.source.quirks],
+    }
+    return {key: _plain(value) for key, value in content.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

@@ -1,0 +1,4 @@
+from .rows import table as table
+from .run import Bench as Bench
+from .variants import Variant as Variant
+from .variants import open_source as open_source

@@ -1,0 +1,204 @@
+"""From TensorRT's implicit INT8 to an explicit graph: a calibration cache and trtexec's flags in, Q/DQ pairs out.
+
+Up to TensorRT 10 a builder took ranges from a calibration cache and chose by itself which layers to run in INT8, within
+what ``--layerPrecisions`` and ``--layerOutputTypes`` allowed. TensorRT 11 takes neither: precision stands in the graph.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.errors import OutputError, PrecisionError
+from workbench.graph.select import pick, select
+from workbench.precision.operators import activations
+from workbench.precision.plan import QUANTIZED, Imported, PrecisionPlan, import_trtexec, literal
+from workbench.recipe import PrecisionStep
+from workbench.results import together
+from workbench.session import open_model
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Collection, Mapping
+
+    from workbench.calibration import CacheMatch
+    from workbench.names import Precision
+    from workbench.precision.plan import Resolution
+    from workbench.session import Workbench
+
+__all__ = ["Migration", "migrate", "migrate_to"]
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What a migration came to.
+
+    Attributes
+    ----------
+    workbench
+        With the recipe and the lowered model.
+    match
+        How the cache and the model go together.
+    notes
+        One sentence for each flag that is no rule here.
+    without_range
+        Node address to the tensors it reads whose range the cache lacks: the node stays in floating point, as it did
+        with TensorRT.
+    """
+
+    workbench: Workbench
+    match: CacheMatch
+    notes: tuple[str, ...]
+    without_range: Mapping[str, tuple[str, ...]]
+
+    @property
+    def resolution(self) -> Resolution:
+        """What each node gets."""
+        return self.workbench.plan.resolve()
+
+    def text(self) -> str:
+        """Return the report in a few lines."""
+        nodes = self.resolution.decisions.values()
+        quantized = [decision.op_type for decision in nodes if decision.precision in QUANTIZED]
+        kinds = ", ".join(f"{quantized.count(kind)} {kind}" for kind in sorted(set(quantized)))
+        lines = [f"cache: {self.match}", f"quantized: {len(quantized)} of {len(nodes)} nodes ({kinds or 'none'})"]
+        refused = [d for d in nodes if d.requested in QUANTIZED and d.precision not in QUANTIZED]
+        lines += [f"left in {d.precision}: {d.node!r}, {'; '.join(d.reasons)}" for d in refused]
+        lines += [
+            f"left in floating point: {node!r}, the cache has no range of {', '.join(map(repr, tensors))}"
+            for node, tensors in self.without_range.items()
+        ]
+        return "\n".join([*lines, *(f"left out: {note}" for note in self.notes)])
+
+
+def migrate(
+    model: str | os.PathLike[str],
+    cache: str | os.PathLike[str],
+    *,
+    layer_precisions: str | None = None,
+    layer_output_types: str | None = None,
+    fp16: bool = False,
+    engine: str | os.PathLike[str] | None = None,
+    target: str | None = None,
+) -> Migration:
+    """Turn a model with a calibration cache into a model with explicit Q/DQ pairs.
+
+    Quantized is what TensorRT gains most from in INT8, by the best practice: nodes that multiply, and residual Adds.
+    The flags are rules above that, and a node whose inputs have no range in the cache stays in floating point.
+
+    Parameters
+    ----------
+    model
+        The ONNX file that the cache was made with.
+    cache
+        The calibration cache, see `workbench.calibration.cache`.
+    layer_precisions, layer_output_types
+        The values of trtexec's ``--layerPrecisions`` and ``--layerOutputTypes``.
+    fp16
+        Whether the builder was allowed FP16 too: what is not INT8 becomes FP16, else FP32.
+    engine
+        The inspector's JSON of the engine that was built so: what it ran in floating point all the same, because that
+        was faster or more exact there, stays in floating point.
+    target
+        What it is lowered for; see `workbench.precision.targets.parse_target`.
+
+    Raises
+    ------
+    ModelError, ReportError
+        The model, the cache or the engine's JSON cannot be read, or the engine is another model's.
+    RecipeError
+        The cache is of another model altogether.
+    PrecisionError
+        The flags cannot be read, or nothing is left to quantize.
+    """
+    wb = open_model(model)
+    wb.set_target(target)
+    flags = _imported(wb, layer_precisions, layer_output_types)
+    wb.prepare()
+    match = wb.use_cache(cache)
+    wb.plan.use("int8+fp16" if fp16 else "int8")
+    notes = list(flags.notes)
+    for rule in flags.plan.rules:
+        if select(wb.model, rule.select, required=False):
+            wb.do(PrecisionStep(**rule.model_dump()))
+        else:
+            notes.append(f"{rule}: its nodes were folded into others")
+    rest: Precision = "fp16" if fp16 else "fp32"
+    if engine is not None:
+        _set(wb, _ran_floating(wb, engine), rest)
+    without = _leave_floating(wb, rest)
+    if not wb.plan.resolve().to_quantize():
+        raise PrecisionError(
+            f"nothing is left to quantize: {match}",
+            where=cache,
+            fix="Take the cache that was made with this export; see what the flags and the engine leave.",
+        )
+    wb.tune()
+    return Migration(wb, match, tuple(notes), without)
+
+
+def migrate_to(
+    out: str | os.PathLike[str], migration: Migration, *, recipe: str | os.PathLike[str] | None = None
+) -> tuple[Path, ...]:
+    """Write the model of a migration, and its recipe beside it.
+
+    Parameters
+    ----------
+    out
+        The ONNX file to write.
+    recipe
+        Where its recipe goes; ``tuned.recipe.yaml`` beside ``tuned.onnx`` where left out.
+
+    Raises
+    ------
+    OutputError
+        `out` would overwrite the model itself, or cannot be written.
+    """
+    out = Path(out)
+    source = migration.workbench.source.path
+    if source is not None and out.resolve() == source.resolve():
+        raise OutputError("this is the model that is migrated", where=out, fix="Choose another --out.")
+    beside = out.with_suffix(".recipe.yaml") if recipe is None else Path(recipe)
+    with together(out.parent):
+        return (*migration.workbench.tuned.save(out), migration.workbench.recipe.save(beside))
+
+
+def _imported(wb: Workbench, precisions: str | None, output_types: str | None) -> Imported:
+    """Read the flags on the model as it was given to trtexec."""
+    said = [("--layerPrecisions", precisions), ("--layerOutputTypes", output_types)]
+    words = [f"{option}={shlex.quote(value)}" for option, value in said if value]
+    return import_trtexec(" ".join(words), wb.model) if words else Imported(PrecisionPlan(), ())
+
+
+def _ran_floating(wb: Workbench, engine: str | os.PathLike[str]) -> list[str]:
+    """Return the nodes that would be quantized and that an engine did not run so."""
+    from workbench.engine import fusion_map, load_report, realized_precision
+
+    report = load_report(Path(engine))
+    realized = realized_precision(report, fusion_map(report, wb.source))
+    known = {node: found.precision for node, found in realized.items() if found.precision is not None}
+    return [node for node in wb.plan.resolve().to_quantize() if known.get(node, "int8") not in QUANTIZED]
+
+
+def _set(wb: Workbench, nodes: Collection[str], precision: Precision) -> None:
+    if nodes:
+        selector = pick("name", *(literal(node) for node in nodes))
+        wb.do(PrecisionStep(select=str(selector), precision=precision))
+
+
+def _leave_floating(wb: Workbench, rest: Precision) -> dict[str, tuple[str, ...]]:
+    """Take nodes out of INT8 whose inputs have no range, until all others have theirs."""
+    without: dict[str, tuple[str, ...]] = {}
+    while True:
+        resolution = wb.plan.resolve()
+        lacking: dict[str, list[str]] = {}
+        whole = [n for n in resolution.to_quantize() if not (rule := resolution.rule(n)) or not rule.weight_only]
+        for edge in activations(wb.model, whole):
+            if edge.tensor not in wb.ranges:
+                lacking.setdefault(edge.node, []).append(edge.tensor)
+        if not lacking:
+            return without
+        without |= {node: tuple(dict.fromkeys(tensors)) for node, tensors in lacking.items()}
+        _set(wb, lacking, rest)

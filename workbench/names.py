@@ -1,0 +1,23 @@
+"""The field's words, each said once, in the order in which people read them."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+__all__ = ["DEFAULT_METHOD", "METHODS", "PRECISIONS", "Floating", "Method", "Metric", "Precision"]
+
+Precision = Literal["int8", "fp8", "fp16", "bf16", "fp32"]
+"""What a node computes in: 8 bits through Q/DQ pairs, or a floating-point type."""
+
+Floating = Literal["fp16", "bf16", "fp32"]
+"""The element types of tensors that are not quantized."""
+
+Method = Literal["minmax", "percentile", "entropy", "mse"]
+"""How a clipping threshold is picked from what calibration saw of a tensor."""
+
+Metric = Literal["top1_drop", "sqnr_db", "latency_ratio"]
+"""What a gate can be on: percentage points, dB of the worst output, tuned / original."""
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+METHODS: tuple[Method, ...] = get_args(Method)
+DEFAULT_METHOD: Method = "mse"

@@ -1,0 +1,2 @@
+from .targets import Target as Target
+from .targets import parse_target as parse_target

@@ -1,0 +1,5 @@
+"""What an operator can have: which inputs are quantized, which types its tensors take."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

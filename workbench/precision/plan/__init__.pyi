@@ -1,0 +1,11 @@
+from .existing import literal as literal
+from .myelin import left_in_fp32 as left_in_fp32
+from .plan import BEST_PRACTICE as BEST_PRACTICE
+from .plan import PrecisionPlan as PrecisionPlan
+from .presets import preset as preset
+from .resolution import Resolution as Resolution
+from .rule import QUANTIZED as QUANTIZED
+from .rule import Rule as Rule
+from .trtexec import Imported as Imported
+from .trtexec import import_trtexec as import_trtexec
+from .trtexec import parse_spec as parse_spec

@@ -1,0 +1,60 @@
+"""What is quantized in a model already."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from workbench.names import Precision
+
+__all__ = ["given_precision"]
+
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+QDQ = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"})
+INTEGER_OPERATORS = re.compile(r"QLinear\w+|QGemm|ConvInteger|MatMulInteger\w*")
+"""Operators that compute on integers by their definition, ONNX's own and ONNX Runtime's."""
+
+PRECISIONS: dict[str, Precision] = {
+    "INT8": "int8",
+    "UINT8": "int8",
+    "FLOAT8E4M3FN": "fp8",
+}
+
+
+def given_precision(node: ir.Node) -> Precision | None:
+    """Return the quantized precision that a node has in the model itself, ``None`` where it has none.
+
+    A node that multiplies is quantized where both its operands come out of a DequantizeLinear; a sum where one of them
+    does (a shortcut); any other where everything does that is computed.
+    """
+    if INTEGER_OPERATORS.fullmatch(node.op_type):
+        return "int8"
+    if node.op_type in QDQ:
+        return None
+    operands = [value for value in node.inputs if value is not None and not value.is_initializer()]
+    found = [_dequantized(value) for value in operands]
+    if not any(found):
+        return None
+    if node.op_type in WEIGHTED:
+        both = [None if value is None else _dequantized(value) for value in node.inputs[:2]]
+        return both[0] if all(both) else None
+    if node.op_type == "Add":
+        return next(precision for precision in found if precision)
+    return found[0] if all(found) else None
+
+
+def _dequantized(value: ir.Value) -> Precision | None:
+    producer = value.producer()
+    if producer is None or producer.op_type != "DequantizeLinear":
+        return None
+    source = producer.inputs[0]
+    dtype = None if source is None else source.dtype
+    if dtype is None and source is not None and (quantize := source.producer()) is not None:
+        zero_point = quantize.inputs[2] if len(quantize.inputs) > 2 else None
+        dtype = None if zero_point is None else zero_point.dtype
+        if zero_point is None:
+            return "int8"  # QuantizeLinear without a zero point makes UINT8
+    return None if dtype is None else PRECISIONS.get(dtype.name)

@@ -1,0 +1,158 @@
+"""Why a node of an FP16 or BF16 region is left in FP32: one small rule each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import onnx_ir as ir
+
+    from workbench.graph import Model
+    from workbench.names import Floating
+
+__all__ = ["FP16_MAX", "LARGE_SUM", "RULES", "Site", "island", "not_built"]
+
+FP16_MAX = 65504.0
+"""The largest finite FP16 number."""
+
+FP16_TINY = 2.0**-14
+"""The smallest FP16 number with all bits of its mantissa."""
+
+LARGE_SUM = 1024
+"""Sums of more values than this are left in FP32: with 11 bits of mantissa a running sum of 2048 ones stands still."""
+
+LOST = 2.0**-9
+"""Relative rounding error (RMS) of a weight in FP16 beyond which it counts as lost: well above 2^-11, the most that
+rounding does to normal numbers."""
+
+NO_KERNEL: Mapping[Floating, frozenset[str]] = {"bf16": frozenset({"ConvTranspose", "GRU"})}
+"""What TensorRT-RTX 1.7 fails to build in a floating-point type, or already to parse (GRU: it mixes in FP32 itself)."""
+
+STEEP = frozenset({"Exp", "Log", "LogSoftmax", "Pow", "Reciprocal", "Softmax", "Softplus", "Sqrt"})
+SUMMED = frozenset(
+    """
+    CumSum GroupNormalization InstanceNormalization LayerNormalization LpNormalization MeanVarianceNormalization
+    RMSNormalization ReduceL2 ReduceLogSum ReduceLogSumExp ReduceProd ReduceSumSquare
+    """.split()
+)
+REDUCTIONS = frozenset({"GlobalAveragePool", "ReduceL1", "ReduceMean", "ReduceSum"})
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node that is to be computed in FP16 or BF16.
+
+    Parameters
+    ----------
+    model, node
+        The node, in its model.
+    floating
+        ``fp16`` or ``bf16``.
+    overflow
+        Tensors in which calibration saw values beyond `FP16_MAX`, with the largest magnitude.
+    normalizations
+        See `workbench.precision.plan.patterns.written_out_normalizations`.
+    """
+
+    model: Model
+    node: ir.Node
+    floating: Floating
+    overflow: Mapping[str, float]
+    normalizations: Mapping[ir.Node, str] = field(default_factory=dict)
+
+
+def island(site: Site) -> str | None:
+    """Return why a node is left in FP32, ``None`` where it need not be."""
+    return next((reason for rule in RULES if (reason := rule(site)) is not None), None)
+
+
+def not_built(site: Site) -> str | None:
+    """Keep what the compiler has no kernel for. No rule can be taken so literally that it would build."""
+    if site.node.op_type not in NO_KERNEL.get(site.floating, ()):
+        return None
+    return f"TensorRT-RTX 1.7 builds no {site.floating} {site.node.op_type}"
+
+
+def helps_normalize(site: Site) -> str | None:
+    """Keep a normalization that is written out in single operators together, as if it were one."""
+    division = site.normalizations.get(site.node)
+    return None if division is None else f"it is part of the normalization around {division!r}"
+
+
+def steep(site: Site) -> str | None:
+    """Keep exponentials, powers, roots and reciprocals: a small error of the input is a large one of the result."""
+    if site.node.op_type not in STEEP:
+        return None
+    return f"{site.node.op_type} needs the range and precision of fp32"
+
+
+def normalizes(site: Site) -> str | None:
+    """Keep normalizations and sums of squares: what is summed leaves FP16's range first."""
+    if site.node.op_type not in SUMMED:
+        return None
+    return f"{site.node.op_type} sums squares or exponentials, which needs the range and precision of fp32"
+
+
+def sums_many(site: Site) -> str | None:
+    """Keep sums over many values."""
+    if site.node.op_type not in REDUCTIONS:
+        return None
+    read, made = (site.model.tensor(str(v.name)).static_shape for v in (site.node.inputs[0], site.node.outputs[0]) if v)
+    if read is None or made is None:
+        return f"{site.node.op_type} sums a number of values that is not known"
+    count = math.prod(read) // max(math.prod(made), 1)
+    return f"{site.node.op_type} sums {count} values, more than {LARGE_SUM}" if count > LARGE_SUM else None
+
+
+def overflows(site: Site) -> str | None:
+    """Keep what reached values beyond 65504: FP16 would make them infinite. BF16 has the range of FP32."""
+    if site.floating != "fp16":
+        return None
+    for value in (*site.node.inputs, *site.node.outputs):
+        if value is not None and (peak := site.overflow.get(str(value.name))) is not None:
+            return f"tensor {value.name!r} reaches {peak:.4g} in calibration, and fp16 ends at {FP16_MAX:.0f}"
+    return None
+
+
+def loses_weights(site: Site) -> str | None:
+    """Keep what has constants beyond FP16's range, or so small that FP16 has few bits or none for them."""
+    if site.floating != "fp16":
+        return None
+    for value in site.node.inputs:
+        if value is None or not value.is_initializer() or value.const_value is None:
+            continue
+        if value.const_value.dtype.name != "FLOAT":
+            continue
+        reason = _lost(value.const_value.numpy().astype(np.float64))
+        if reason is not None:
+            return f"its constant {value.name!r} {reason}"
+    return None
+
+
+def _lost(array: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str | None:
+    finite = array[np.isfinite(array)]
+    if not finite.size or not finite.any():
+        return None
+    peak = float(np.abs(finite).max())
+    if peak > FP16_MAX:
+        return f"holds {peak:.4g}, and fp16 ends at {FP16_MAX:.0f}"
+    rounded = finite.astype(np.float16).astype(np.float64)
+    error = math.sqrt(float(((finite - rounded) ** 2).sum()) / float((finite**2).sum()))
+    return f"is so small ({peak:.3g} at most) that fp16 has too few bits for it" if error > LOST else None
+
+
+RULES: tuple[Callable[[Site], str | None], ...] = (
+    helps_normalize,
+    steep,
+    normalizes,
+    sums_many,
+    overflows,
+    loses_weights,
+)
+"""The rules, in the order in which they are asked."""

@@ -1,0 +1,115 @@
+"""What a plan decided, node by node, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.errors import PrecisionError
+from workbench.precision.plan.rule import QUANTIZED, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.names import Floating, Precision
+    from workbench.precision.targets import Target
+
+__all__ = ["Decision", "Resolution"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a plan decided for one node, and why.
+
+    Parameters
+    ----------
+    node
+        The node's address.
+    op_type
+        Its operator.
+    requested
+        What the deciding rule asks for.
+    precision
+        What the node gets in the lowered graph.
+    rule
+        Position of the deciding rule in the plan; ``None`` where no rule matched and the node stays as it is.
+    reasons
+        Every constraint that changed something: why `precision` is not what was requested, or `floating` not what the
+        last floating rule asks for.
+    floating
+        The type of what is floating in the node: its result, its bias, what its Q/DQ pairs read and make.
+    floating_rule
+        Position of the last rule of a floating precision; ``None`` where there is none.
+    given
+        Whether the model came quantized here: nothing is written.
+    """
+
+    node: str
+    op_type: str
+    requested: Precision
+    precision: Precision
+    rule: int | None
+    reasons: tuple[str, ...] = ()
+    floating: Floating = "fp32"
+    floating_rule: int | None = None
+    given: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether the node gets what was asked for."""
+        return self.requested == self.precision
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A plan resolved on a model: one decision a node, in graph order, for a target where one is known.
+
+    `overflow` is what it was resolved with: ``None`` where no calibration looked for values that FP16 cannot hold.
+    """
+
+    rules: tuple[Rule, ...]
+    decisions: Mapping[str, Decision]
+    target: Target | None = None
+    overflow: Mapping[str, float] | None = None
+
+    def __getitem__(self, node: str) -> Decision:
+        try:
+            return self.decisions[node]
+        except KeyError:
+            raise PrecisionError("there is no such node", where=node, fix="See wb.graph.nodes().") from None
+
+    def nodes(self, *precisions: Precision) -> list[str]:
+        """Return the addresses of the nodes that get one of some precisions, in graph order."""
+        return [decision.node for decision in self.decisions.values() if decision.precision in precisions]
+
+    def to_quantize(self) -> list[str]:
+        """Return the nodes that Q/DQ pairs have to be written for: quantized, and not so in the model itself."""
+        return [node for node in self.nodes(*QUANTIZED) if not self.decisions[node].given]
+
+    def rule(self, node: str) -> Rule | None:
+        """Return the rule that decided on a node."""
+        position = self[node].rule
+        return None if position is None else self.rules[position]
+
+    def floating_rule(self, node: str) -> Rule | None:
+        """Return the rule that decided on what is floating in a node."""
+        position = self[node].floating_rule
+        return None if position is None else self.rules[position]
+
+    def explain(self, node: str) -> str:
+        """Say in one paragraph which rule decided on a node, and every constraint that changed its verdict."""
+        decision = self[node]
+        if decision.rule is not None:
+            said = f"rule {decision.rule} ({self.rules[decision.rule]}) asks for {decision.requested}"
+        elif decision.given:
+            said = f"no rule selects it; the model itself has it in {decision.precision}"
+        else:
+            said = "no rule selects it, so it stays in floating point"
+        over = self.floating_rule(node) if decision.precision in QUANTIZED else None
+        if over is not None and over.precision != "fp32":
+            said += f", over {over.precision} by rule {decision.floating_rule} ({over})"
+        because = ""
+        if decision.reasons:
+            gets = decision.precision if over is None else f"{decision.precision} over {decision.floating}"
+            because = f"; it gets {gets}, because {'; '.join(decision.reasons)}"
+        return f"{decision.node} ({decision.op_type}): {said}{because}."

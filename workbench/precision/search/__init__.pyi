@@ -1,0 +1,10 @@
+from .cost import NodeCosts as NodeCosts
+from .cost import measured_costs as measured_costs
+from .cost import modelled_costs as modelled_costs
+from .engine import engine_costs as engine_costs
+from .engine import engine_latencies as engine_latencies
+from .goal import Goal as Goal
+from .result import SearchResult as SearchResult
+from .result import Trial as Trial
+from .strategy import MOST_TRIALS as MOST_TRIALS
+from .strategy import search as search

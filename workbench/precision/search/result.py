@@ -1,0 +1,165 @@
+"""What a search found: every plan it tried, the Pareto front of them, and the one it chose."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
+
+    from workbench.graph.edits import CorrectBias
+    from workbench.precision.plan import PrecisionPlan
+    from workbench.precision.search.cost import NodeCosts
+    from workbench.precision.search.goal import Goal, Measured
+    from workbench.precision.sensitivity import Sensitivity
+
+__all__ = ["SearchResult", "Trial", "pareto_front"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A plan that was evaluated on all samples.
+
+    Parameters
+    ----------
+    move
+        What was tried.
+    plan
+        The rules.
+    ranges
+        The thresholds it was lowered with.
+    demoted
+        The candidates that are not in INT8.
+    cost_ms
+        Time of all nodes by the cost in use.
+    share
+        Share of the multiply-accumulates in INT8, 0 to 1.
+    measured
+        What came out.
+    passed
+        Whether the goal is reached.
+    edits
+        What was done to the model before it was lowered: biases corrected for this plan.
+    """
+
+    move: str
+    plan: PrecisionPlan
+    ranges: Mapping[str, float] = field(repr=False)
+    demoted: frozenset[str]
+    cost_ms: float
+    share: float
+    measured: Measured
+    passed: bool
+    edits: tuple[CorrectBias, ...] = ()
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Parameters
+    ----------
+    goal
+        What was asked for.
+    chosen
+        The cheapest plan that reaches it.
+    front
+        The trials that no other trial beats in both cost and error, cheapest first.
+    trials
+        All of them, in order.
+    sensitivity
+        What decided the order; `None` where everything in INT8 reached the goal.
+    costs
+        What nodes cost.
+    seconds
+        Wall time.
+    notes
+        What was tried before, and whether it was kept: a sentence each.
+    """
+
+    goal: Goal
+    chosen: Trial
+    front: tuple[Trial, ...]
+    trials: tuple[Trial, ...]
+    sensitivity: Sensitivity | None
+    costs: NodeCosts
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a trial, in order."""
+        import pandas as pd
+
+        rows = [
+            {
+                "move": trial.move,
+                self.goal.name: trial.measured.figure,
+                "sqnr_db": trial.measured.sqnr_db,
+                "int8_macs": trial.share,
+                "cost_ms": trial.cost_ms,
+                "in float": len(trial.demoted),
+                "passed": trial.passed,
+                "front": trial in self.front,
+                "chosen": trial is self.chosen,
+            }
+            for trial in self.trials
+        ]
+        table: pd.DataFrame = pd.DataFrame(rows)
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the ranges as plain values; infinite figures as ``None``."""
+        return {
+            "goal": str(self.goal),
+            "costs": list(self.costs.about),
+            "notes": list(self.notes),
+            "chosen": self.trials.index(self.chosen),
+            "front": [self.trials.index(trial) for trial in self.front],
+            "trials": [
+                {
+                    "move": trial.move,
+                    "figure": _plain(trial.measured.figure),
+                    "sqnr_db": _plain(trial.measured.sqnr_db),
+                    "int8_macs": trial.share,
+                    "cost_ms": trial.cost_ms,
+                    "in_float": sorted(trial.demoted),
+                    "passed": trial.passed,
+                    "edits": [edit.model_dump(mode="json") for edit in trial.edits],
+                }
+                for trial in self.trials
+            ],
+            "rules": [str(rule) for rule in self.chosen.plan.rules],
+            "seconds": self.seconds,
+        }
+
+    def text(self) -> str:
+        """Say in a few lines what was found and what the rules are."""
+        kind = "by measured latencies" if self.costs.measured else "by the model of bytes and MACs"
+        first, chosen = self.trials[0], self.chosen
+        figures = f"{chosen.measured.figure:.4g} (everything in INT8: {first.measured.figure:.4g})"
+        lines = [
+            f"goal {self.goal}: {figures}, with {chosen.share:.1%} of the MACs in INT8",
+            f"{chosen.cost_ms:.4g} ms {kind}; {len(self.trials)} evaluations in {self.seconds:.0f} s",
+            *(f"costs: {said}" for said in self.costs.about if self.costs.measured),
+            *self.notes,
+            *(f"first {edit.do} (a step of the recipe)" for edit in chosen.edits),
+            *(f"{position}. {rule}" for position, rule in enumerate(chosen.plan.rules)),
+        ]
+        return "\n".join(lines)
+
+
+def _plain(figure: float) -> float | None:
+    return figure if math.isfinite(figure) else None
+
+
+def pareto_front(trials: Sequence[Trial], merit: Callable[[Measured], tuple[float, float]]) -> tuple[Trial, ...]:
+    """Return the trials that no other beats in cost without being worse, cheapest first."""
+    front: list[Trial] = []
+    for trial in sorted(trials, key=lambda t: (t.cost_ms, *(-x for x in merit(t.measured)))):
+        if not front or merit(trial.measured) > merit(front[-1].measured):
+            front.append(trial)
+    return tuple(front)

@@ -1,0 +1,12 @@
+from .errors import ErrorSum as ErrorSum
+from .errors import Outputs as Outputs
+from .errors import TaskMetric as TaskMetric
+from .estimated import local_noise as local_noise
+from .estimated import quick as quick
+from .graft import all_quantized as all_quantized
+from .graft import beside as beside
+from .measured import DEFAULT_MEMORY as DEFAULT_MEMORY
+from .measured import axis_lengths as axis_lengths
+from .measured import exact as exact
+from .result import Sensitivity as Sensitivity
+from .store import ActivationStore as ActivationStore

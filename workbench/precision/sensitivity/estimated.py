@@ -1,0 +1,160 @@
+"""Estimate what each node costs for the price of a few forward passes.
+
+Where the budget pays for measuring every node on at least one sample, that is done, on as many as it pays for: measured
+against all samples it ranked better than anything cleverer that was tried. Where it does not, two figures make the
+estimate. The *local* noise of a node is that of its own result when it alone is quantized, on the input it has in
+floating point: all nodes together take one pass. The *gain* says how much of it arrives at the outputs: to first order,
+noise so small passes the rest of the network as a linear map, so that noise at the output is local noise times a gain
+that hardly depends on the sample. Gains are measured for some nodes on one sample, and interpolated along the graph.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from workbench.calibration import feeds, first_samples
+from workbench.errors import PrecisionError
+from workbench.evaluate import sqnr_db
+from workbench.precision.sensitivity.cut import cut
+from workbench.precision.sensitivity.graft import all_quantized, beside
+from workbench.precision.sensitivity.measured import downstream_share, exact, measured_macs
+from workbench.precision.sensitivity.result import NodeError, Sensitivity
+from workbench.runtime import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workbench.calibration import Samples
+    from workbench.graph import Model
+
+__all__ = ["BUDGET", "local_noise", "quick"]
+
+BUDGET = 4.0
+"""Forward passes a sample that an estimate may take."""
+
+
+def quick(
+    model: Model,
+    candidates: Sequence[str],
+    ranges: Mapping[str, float],
+    samples: Samples,
+    *,
+    batch: int = 1,
+    budget: float = BUDGET,
+) -> Sensitivity:
+    """Estimate what each node alone costs in INT8, as SQNR of the worst output.
+
+    Parameters
+    ----------
+    model, candidates, ranges, samples, batch
+        As for `workbench.precision.sensitivity.measured.exact`.
+    budget
+        Forward passes a sample that may be run, in multiply-accumulates.
+
+    Returns
+    -------
+    Sensitivity
+        Of as many samples as were measured. Without divergences where it is an estimate by gains, from which they do
+        not follow.
+
+    Raises
+    ------
+    PrecisionError
+        A node cannot be INT8, a range is missing, or the model's multiply-accumulates are unknown, so that no budget
+        can be kept.
+    SamplesError
+        The samples do not fit the model, or there are none.
+    """
+    began = time.perf_counter()
+    macs = measured_macs(model, samples)
+    share = {node: downstream_share(cut(model, node), macs) for node in candidates}
+    if None in macs.values() or not any(macs.values()):
+        unknown = next((node for node, count in macs.items() if count is None), model.name)
+        raise PrecisionError(
+            "its multiply-accumulates are unknown, so no budget can be kept", where=unknown, fix="Measure it exactly."
+        )
+    few = min(len(samples), int(budget * len(samples) / (1.0 + sum(share.values()))))
+    if few:
+        measured = exact(model, candidates, ranges, first_samples(samples, few), batch=batch)
+        spent = measured.forwards * few / len(samples)
+        return Sensitivity(measured.errors, "quick", few, spent, time.perf_counter() - began)
+    once = 1.0 + _own_share(candidates, macs)
+    some = _affordable(candidates, share, (budget - once) * len(samples) - 1.0 - once)
+    local = local_noise(model, candidates, ranges, samples, batch=batch)
+    gains, spent = dict.fromkeys(candidates, 1.0), once
+    if some:
+        one = first_samples(samples, 1)
+        there = exact(model, some, ranges, one, batch=batch)
+        here = local_noise(model, some, ranges, one, batch=batch)
+        gains = _filled(candidates, {node: there[node].noise / here[node] for node in some if here[node]})
+        spent += (there.forwards + once) / len(samples)
+    errors = [
+        NodeError(node, model.top_nodes[node].op_type, sqnr_db(1.0, local[node] * gains[node])) for node in candidates
+    ]
+    return Sensitivity(tuple(errors), "quick", len(samples), spent, time.perf_counter() - began)
+
+
+def local_noise(
+    model: Model, candidates: Sequence[str], ranges: Mapping[str, float], samples: Samples, *, batch: int = 1
+) -> dict[str, float]:
+    """Return each node's noise power over signal power at its own result, on its floating-point input; in one pass.
+
+    The floating-point graph gets a quantized copy of every node beside the node itself, which reads the same tensors.
+    """
+    session = Session(_with_copies(model, candidates, ranges))
+    sums = np.zeros((len(candidates), 2))
+    for feed in feeds(samples, model, batch=batch):
+        results = session.run(feed.arrays)
+        sums += np.array([[results[f"{node}/{kind}"] for kind in ("noise", "signal")] for node in candidates])
+    return {
+        node: float(noise / signal) if signal > 0 else math.inf if noise > 0 else 0.0
+        for node, (noise, signal) in zip(candidates, sums, strict=True)
+    }
+
+
+def _with_copies(model: Model, candidates: Sequence[str], ranges: Mapping[str, float]) -> Model:
+    """Return the model with quantized copies of nodes; its outputs are sums of squares, of noise and signal."""
+    whole, pairs = beside(model, all_quantized(model, candidates, ranges), candidates)
+    for name, original, copy in pairs:
+        _compare(whole.graph, name, original, copy)
+    return model.replaced(whole)
+
+
+def _compare(graph: ir.Graph, name: str, original: ir.Value, copy: ir.Value) -> None:
+    difference = ir.node("Sub", [copy, original], name=f"{name}/difference")
+    difference.outputs[0].name = f"{name}/difference"
+    graph.append(difference)
+    for kind, value in (("noise", difference.outputs[0]), ("signal", original)):
+        square = ir.node("ReduceSumSquare", [value], {"keepdims": 0}, name=f"{name}/{kind}")
+        square.outputs[0].name = f"{name}/{kind}"
+        square.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+        graph.append(square)
+        graph.outputs.append(square.outputs[0])
+
+
+def _own_share(candidates: Sequence[str], macs: Mapping[str, int | None]) -> float:
+    total = sum(value or 0 for value in macs.values())
+    return sum(macs[node] or 0 for node in candidates) / total
+
+
+def _affordable(candidates: Sequence[str], share: Mapping[str, float], allowance: float) -> list[str]:
+    """Return the nodes, evenly along the graph, whose gains can be measured for so many forward passes."""
+    for step in range(1, len(candidates)):
+        if sum(share[node] for node in candidates[::step]) <= allowance:
+            return list(candidates[::step])
+    return []
+
+
+def _filled(candidates: Sequence[str], gains: Mapping[str, float]) -> dict[str, float]:
+    """Interpolate the logarithm of the gain between measured nodes, in the graph's order."""
+    known = [position for position, node in enumerate(candidates) if gains.get(node)]
+    if not known:
+        return dict.fromkeys(candidates, 1.0)
+    logs = [math.log(gains[candidates[position]]) for position in known]
+    filled = np.exp(np.interp(np.arange(len(candidates)), known, logs))
+    return dict(zip(candidates, filled.tolist(), strict=True))

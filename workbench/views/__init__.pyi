@@ -1,0 +1,14 @@
+from .calibration import distribution as distribution
+from .calibration import distributions as distributions
+from .calibration import drift as drift
+from .calibration import quantized as quantized
+from .calibration import tensor_table as tensor_table
+from .calibration import weights as weights
+from .engines import compare as compare
+from .engines import engine as engine
+from .engines import engine_graph as engine_graph
+from .engines import fusion as fusion
+from .graphs import graph as graph
+from .graphs import side_by_side as side_by_side
+from .graphs import surgery as surgery
+from .plans import precision as precision

@@ -1,0 +1,220 @@
+"""What calibration saw, as views of a workbench. A threshold that is set in one is a step of its recipe."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from typing import TYPE_CHECKING
+
+from workbench.calibration import Range, Statistics, Target, at
+from workbench.errors import RecipeError, SelectorError
+from workbench.views.calibration.drift_chart import DriftChart, drift_chart
+from workbench.views.calibration.histogram import QuantizedChart, quantized_chart
+from workbench.views.calibration.overview import OverviewChart, calibration_table, overview_chart
+from workbench.views.calibration.table import TensorTable
+from workbench.views.calibration.threshold import ThresholdView
+from workbench.views.calibration.weights_chart import WeightsChart, weights_chart
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.session import PreprocessingLike, Workbench
+    from workbench.views.graphs import LiveGraph
+
+__all__ = [
+    "RangeWarning",
+    "distribution",
+    "distributions",
+    "drift",
+    "in_force",
+    "quantized",
+    "tensor_table",
+    "weights",
+]
+
+
+class RangeWarning(UserWarning):
+    """Values lie outside the calibrated ranges."""
+
+
+def distribution(wb: Workbench, tensor: str, *, target: Target = "int8") -> ThresholdView:
+    """Show the distribution of one tensor with a threshold to drag, which sets the range in the recipe.
+
+    Parameters
+    ----------
+    wb
+        A workbench that was calibrated.
+    tensor
+        A tensor that was observed.
+    target
+        The grid that SQNR and step are of.
+
+    Raises
+    ------
+    RecipeError
+        Nothing was calibrated.
+    SelectorError
+        The tensor was not observed.
+    """
+    seen = _seen(wb)[_known(wb, tensor)]
+
+    def read() -> Range:
+        return at(seen, wb.ranges.get(tensor, seen.amax), target=target, method=wb.origins.get(tensor, "minmax"))
+
+    return ThresholdView.of(tensor, seen, wb.set_range, read=read, target=target)
+
+
+def distributions(wb: Workbench, tensors: Sequence[str] | None = None, *, limit: int = 24) -> OverviewChart:
+    """Show the distributions of many tensors, those of lowest SQNR first.
+
+    Parameters
+    ----------
+    wb
+        A workbench that was calibrated.
+    tensors
+        Which ones, in this order.
+    limit
+        At most so many.
+
+    Raises
+    ------
+    RecipeError
+        Nothing was calibrated.
+    SelectorError
+        A tensor was not observed.
+    """
+    for name in tensors or ():
+        _known(wb, name)
+    return overview_chart(_seen(wb), in_force(wb), tensors, limit=limit)
+
+
+def tensor_table(wb: Workbench, graph: LiveGraph | None = None, *, target: Target = "int8") -> TensorTable:
+    """Show one row a tensor: range, expected error, outliers, disagreement of the methods; sorted by a click.
+
+    Parameters
+    ----------
+    wb
+        A workbench that was calibrated.
+    graph
+        A graph view of the same model to be linked with: selected rows select the nodes that make their tensors there,
+        and selected nodes their rows here.
+    target
+        The grid that SQNR is of.
+
+    Raises
+    ------
+    RecipeError
+        Nothing was calibrated.
+    """
+    seen = _seen(wb)
+    frame = calibration_table(seen, in_force(wb, target), target=target)
+    frame.insert(0, "origin", [wb.origins.get(str(name), "") for name in frame.index])
+    table = TensorTable(frame)
+    if graph is not None:
+        table.link(graph, wb.model)
+    return table
+
+
+def weights(wb: Workbench, node: str) -> WeightsChart:
+    """Show the weights of one node, channel by channel.
+
+    Raises
+    ------
+    SelectorError
+        There is no such node, or it has no weights of channels.
+    """
+    return weights_chart(wb.model, node)
+
+
+def quantized(wb: Workbench, tensor: str, *, target: Target = "int8") -> QuantizedChart:
+    """Show a tensor before and after quantization with the range in force, and where its error comes from.
+
+    Raises
+    ------
+    RecipeError
+        Nothing was calibrated.
+    SelectorError
+        The tensor was not observed.
+    """
+    return quantized_chart(_known(wb, tensor), _seen(wb)[tensor], in_force(wb, target)[tensor])
+
+
+def drift(
+    wb: Workbench,
+    samples: object,
+    *,
+    batch: int | None = None,
+    preprocessing: PreprocessingLike = None,
+    labels: tuple[str, str] = ("calibration", "evaluation"),
+) -> DriftChart:
+    """Compare what other samples make of the tensors with what calibration saw, the worst first.
+
+    Warns with `RangeWarning` where values of the other samples lie outside the calibrated ranges.
+
+    Parameters
+    ----------
+    wb
+        A workbench that was calibrated.
+    samples
+        Anything that `Workbench.calibrate` takes, which are run once; or statistics of them.
+    batch
+        Samples a run for a model of dynamic batch; the calibration's where left out.
+    preprocessing
+        For a folder of images.
+    labels
+        What the two sets are called.
+
+    Raises
+    ------
+    RecipeError
+        Nothing was calibrated.
+    SamplesError
+        The samples do not fit the model or hold NaN or infinity.
+    """
+    first = _seen(wb)
+    if isinstance(samples, Statistics):
+        second = samples
+    else:
+        data, used = wb.samples_for(samples, preprocessing=preprocessing)
+        second = wb.observe(data, batch=batch or used)
+    chart = drift_chart(first, second, in_force(wb), labels=labels)
+    found = chart.warnings
+    if found:
+        rest = f"; and {len(found) - 3} tensors more" if len(found) > 3 else ""
+        warnings.warn("; ".join(found[:3]) + rest, RangeWarning, stacklevel=2)
+    return chart
+
+
+def in_force(wb: Workbench, target: Target = "int8") -> dict[str, Range]:
+    """Return the range in force of every tensor that was observed, with what it clips and costs.
+
+    Raises
+    ------
+    RecipeError
+        Nothing was calibrated.
+    """
+    return {
+        name: at(tensor, wb.ranges[name], target=target, method=wb.origins[name])
+        for name, tensor in _seen(wb).items()
+        if name in wb.ranges
+    }
+
+
+def _seen(wb: Workbench) -> Statistics:
+    if wb.statistics is None:
+        raise RecipeError(
+            "nothing was calibrated here, so there is nothing to show",
+            where=wb.source.name,
+            fix="Calibrate first, or load statistics: wb.use_statistics(file).",
+        )
+    return wb.statistics
+
+
+def _known(wb: Workbench, tensor: str) -> str:
+    seen = _seen(wb)
+    if tensor not in seen:
+        near = difflib.get_close_matches(tensor, seen, n=3, cutoff=0.4) or list(seen)[:3]
+        raise SelectorError(
+            "this tensor was not observed", where=tensor, fix=f"Observed are, for example, {', '.join(near)}."
+        )
+    return tensor

@@ -1,0 +1,84 @@
+"""Views of an engine, as a notebook asks for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.engine import EngineReport, EngineSummary
+    from workbench.graph import Model
+    from workbench.session import Workbench
+    from workbench.views.engines.fusion_view import FusionView
+    from workbench.views.engines.picture import EngineGraph
+    from workbench.views.engines.view import CompareView, EngineView
+
+__all__ = ["compare", "engine", "engine_graph", "fusion"]
+
+
+def engine(engine: EngineSummary | EngineReport, model: Workbench | Model | None = None, **options: Any) -> EngineView:
+    """Return an engine's layers as a table and on both graphs, with one selection; `options` as in `EngineView`.
+
+    Parameters
+    ----------
+    engine
+        A report, or a summary of one.
+    model
+        The model it was built from, or a workbench whose tuned model it was; a summary knows its own.
+    """
+    from workbench.views.engines.view import EngineView
+
+    return EngineView(_summary(engine, model), **options)
+
+
+def compare(
+    *engines: EngineSummary | EngineReport, model: Workbench | Model | None = None, **options: Any
+) -> CompareView:
+    """Return two or more engines of one model side by side, with one selection; `options` as in `CompareView`.
+
+    Parameters
+    ----------
+    *engines
+        Reports, or summaries of them; the first is what the others are compared with.
+    model
+        The model whose nodes align them.
+    """
+    from workbench.views.engines.view import CompareView
+
+    return CompareView([_summary(one, None) for one in engines], _model(model), **options)
+
+
+def fusion(engine: EngineSummary | EngineReport, model: Workbench | Model | None = None, **options: Any) -> FusionView:
+    """Return a model's graph with an outline around the nodes of each layer; `options` as in `FusionView`.
+
+    Parameters
+    ----------
+    engine
+        A report, or a summary of one.
+    model
+        The model it was built from, or a workbench whose tuned model it was; a summary knows its own.
+    """
+    from workbench.views.engines.fusion_view import FusionView
+
+    return FusionView(_summary(engine, model), **options)
+
+
+def engine_graph(engine: EngineSummary | EngineReport, **options: Any) -> EngineGraph:
+    """Return an engine's own layers as a graph; `options` as in `EngineGraph`."""
+    from workbench.views.engines.picture import EngineGraph
+
+    return EngineGraph(_summary(engine, None), **options)
+
+
+def _summary(engine: EngineSummary | EngineReport, model: Workbench | Model | None) -> EngineSummary:
+    from workbench.engine import EngineReport, summarize
+
+    source = _model(model)
+    if isinstance(engine, EngineReport):
+        return summarize(engine, source)
+    return engine if source is None else summarize(engine.report, source)
+
+
+def _model(of: Workbench | Model | None) -> Model | None:
+    from workbench.session import Workbench
+
+    return of.tuned if isinstance(of, Workbench) else of

@@ -1,0 +1,14 @@
+from .chart import Chart as Chart
+from .picture import PNG_MAX_HEIGHT as PNG_MAX_HEIGHT
+from .picture import PNG_SCALE as PNG_SCALE
+from .picture import Pictured as Pictured
+from .themes import DARK as DARK
+from .themes import FONT as FONT
+from .themes import LIGHT as LIGHT
+from .themes import OKABE_ITO as OKABE_ITO
+from .themes import Theme as Theme
+from .themes import ThemeName as ThemeName
+from .themes import css_variables as css_variables
+from .themes import ink_on as ink_on
+from .themes import ramp as ramp
+from .themes import theme as theme

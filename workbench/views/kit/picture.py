@@ -1,0 +1,68 @@
+"""What a notebook shows of a view: the live widget, and always a picture beside it.
+
+A view inherits `Pictured` and writes two methods, `svg(theme)` and `png(theme)`; one that is also interactive overrides
+`widget()`. The notebook then stores three things in the cell: the widget (needs a running kernel), the SVG (needs a
+trusted notebook) and the PNG (shown everywhere, also in an untrusted notebook and in an export without a network).
+
+>>> class Histogram(Pictured):
+...     def svg(self, theme="auto"): ...
+...     def png(self, theme="light"): ...
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from workbench.views.kit.themes import ThemeName
+
+__all__ = ["PNG_MAX_HEIGHT", "PNG_SCALE", "WIDGET_MIME", "Pictured", "png_size"]
+
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+PNG_SCALE = 2
+"""Pixels a CSS pixel: views draw their PNG twice as fine as they are shown, for sharp text."""
+PNG_MAX_HEIGHT = 2400
+"""Pixels; a taller drawing is scaled down, so that one cell never fills a notebook (or its file)."""
+
+
+class Pictured(ABC):
+    """A view that a notebook can show with, and without, a kernel."""
+
+    @abstractmethod
+    def svg(self, theme: ThemeName = "auto") -> str:
+        """Return the picture as an SVG document."""
+
+    @abstractmethod
+    def png(self, theme: ThemeName = "light") -> bytes:
+        """Return the picture as a PNG, `PNG_SCALE` pixels a CSS pixel, at most `PNG_MAX_HEIGHT` high."""
+
+    def widget(self) -> Any:
+        """Return the Jupyter widget that shows this view live, or None where the view is a picture only."""
+        return None
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        def wanted(kind: str) -> bool:
+            return (not include or kind in include) and kind not in (exclude or ())
+
+        data: dict[str, Any] = {"text/plain": repr(self)}
+        metadata: dict[str, Any] = {}
+        if wanted("image/svg+xml"):
+            data["image/svg+xml"] = self.svg()
+        if wanted("image/png"):
+            png = self.png()
+            width, height = png_size(png)
+            data["image/png"] = png
+            metadata["image/png"] = {"width": width // PNG_SCALE, "height": height // PNG_SCALE}
+        if wanted(WIDGET_MIME) and (widget := self.widget()) is not None:
+            data[WIDGET_MIME] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+        return data, metadata
+
+
+def png_size(png: bytes) -> tuple[int, int]:
+    """Return width and height in pixels, from the IHDR chunk that every PNG starts with."""
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")

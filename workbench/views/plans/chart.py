@@ -1,0 +1,148 @@
+"""The precision of a network as a still picture: a strip along it, what each layer costs, and the front of a search."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.views.kit import OKABE_ITO, Chart
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from workbench.views.kit import Theme
+    from workbench.views.plans.data import FrontPoint, PrecisionRow
+
+__all__ = ["COLOURS", "PrecisionChart"]
+
+COLOURS = {
+    "int8": OKABE_ITO["blue"],
+    "fp8": OKABE_ITO["purple"],
+    "fp16": OKABE_ITO["sky"],
+    "bf16": OKABE_ITO["green"],
+    "fp32": OKABE_ITO["grey"],
+}
+"""A colour a precision, in the widget too; what was asked for and not given is hatched."""
+
+UNITS = {"sqnr_db": "SQNR [dB]", "top1_drop": "top-1 drop\n[points]"}
+"""Metrics of a search on an axis."""
+
+NAMED = 5
+"""How many of the most sensitive layers have their names in the picture, as far as there is room."""
+
+
+@dataclass(frozen=True)
+class PrecisionChart(Chart):
+    """The plan along the network, and the plans that a search offers.
+
+    Parameters
+    ----------
+    title, about
+        The model, and the estimate in words.
+    layers
+        The rows that are layers.
+    front, metric
+        Plans of a search, cheapest first, and the name of what they were measured by.
+    """
+
+    title: str
+    about: str
+    layers: tuple[PrecisionRow, ...]
+    front: tuple[FrontPoint, ...] = ()
+    metric: str = ""
+
+    @property
+    def size(self) -> tuple[float, float]:
+        return 9.0, 2.6 + 2.2 * bool(self._measured) + 2.4 * bool(self._quantized)
+
+    @property
+    def _measured(self) -> list[int]:
+        return [i for i, row in enumerate(self.layers) if row.sqnr_db is not None and math.isfinite(row.sqnr_db)]
+
+    @property
+    def _quantized(self) -> list[FrontPoint]:
+        """The front without the plan that quantizes nothing: its error, none, would flatten all others."""
+        return [point for point in self.front if point.share > 0]
+
+    def draw(self, figure: Figure, colours: Theme) -> None:
+        figure.suptitle(f"{self.title}\n{self.about}", color=colours.ink, fontsize=10, x=0.01, ha="left")
+        heights = [1.0] + [1.5] * bool(self._measured) + [1.6] * bool(self._quantized)
+        axes = list(figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
+        self._draw_strip(axes.pop(0), colours)
+        if self._measured:
+            self._draw_error(axes.pop(0), colours)
+        if self._quantized:
+            self._draw_front(axes.pop(0), colours)
+
+    def _draw_strip(self, axes: Axes, colours: Theme) -> None:
+        known = [row.macs for row in self.layers if row.macs > 0]
+        floor = 0.5 * min(known, default=1.0)
+        for precision, colour in COLOURS.items():
+            for kept in (True, False):
+                at = [i for i, r in enumerate(self.layers) if r.gets == precision and (r.requested == r.gets) is kept]
+                if not at:
+                    continue
+                bars = [100 * (self.layers[i].macs or floor) for i in at]
+                label = f"{precision}: {len(at)}" if kept else f"{precision}, not as asked for: {len(at)}"
+                axes.bar(at, bars, width=0.9, color=colour, label=label, hatch="" if kept else "////",
+                         edgecolor=colours.paper, linewidth=0)  # fmt: skip
+        axes.locator_params(axis="x", integer=True)
+        axes.set_yscale("log")
+        axes.set_ylabel("share of\nMACs [%]")
+        axes.set_xlim(-0.7, max(len(self.layers), 1) - 0.3)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6, frameon=False, fontsize=8, borderpad=0)
+        if not self._measured:
+            axes.set_xlabel("layer, in the order they run")
+
+    def _draw_error(self, axes: Axes, colours: Theme) -> None:
+        low = sorted(self._measured, key=lambda i: self.layers[i].sqnr_db or 0.0)[:NAMED]
+        for precision, colour in COLOURS.items():
+            at = [i for i in self._measured if self.layers[i].gets == precision]
+            axes.plot(at, [self.layers[i].sqnr_db or 0.0 for i in at], "o", ms=4, color=colour)
+        axes.margins(y=0.15)
+        bottom, top = axes.get_ylim()
+        named: list[int] = []
+        for i in low:
+            y = self.layers[i].sqnr_db or 0.0
+            # A name beside another one is readable only where the two are apart.
+            near = (j for j in named if abs(i - j) < 0.3 * len(self.layers))
+            if any(abs(y - (self.layers[j].sqnr_db or 0.0)) < 0.09 * (top - bottom) for j in near):
+                continue
+            named.append(i)
+            right = i > 0.7 * len(self.layers)
+            axes.annotate(
+                self.layers[i].node,
+                (i, y),
+                fontsize=7,
+                color=colours.ink,
+                xytext=(-6 if right else 6, 0),
+                textcoords="offset points",
+                va="center",
+                ha="right" if right else "left",
+            )
+        axes.set_ylabel("SQNR alone\nin INT8 [dB]")
+        axes.set_xlabel("layer, in the order they run; low hurts most")
+        axes.set_xlim(-0.7, max(len(self.layers), 1) - 0.3)
+        axes.locator_params(axis="x", integer=True)
+        axes.grid(axis="y", linewidth=0.5)
+
+    def _draw_front(self, axes: Axes, colours: Theme) -> None:
+        front = self._quantized
+        shares = [100 * point.share for point in front]
+        figures = [point.figure for point in front]
+        axes.plot(shares, figures, "-", color=colours.line, zorder=1)
+        for passed, marker, label in ((True, "o", "reaches the goal"), (False, "X", "misses it")):
+            at = [i for i, point in enumerate(front) if point.passed is passed]
+            if at:
+                colour = OKABE_ITO["blue"] if passed else OKABE_ITO["vermillion"]
+                axes.plot([shares[i] for i in at], [figures[i] for i in at], marker, color=colour, label=label)
+        for i, point in enumerate(front):
+            if point.chosen:
+                axes.plot(shares[i], figures[i], "o", ms=11, mfc="none", color=colours.accent, label="chosen")
+        axes.set_xlabel("MACs in INT8 [%], measured by the search")
+        axes.set_ylabel(UNITS.get(self.metric, self.metric))
+        axes.margins(x=0.05, y=0.2)
+        axes.grid(linewidth=0.5)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, fontsize=8, borderpad=0)

@@ -1,0 +1,312 @@
+"""What the precision view shows: one row a node, and what a plan is expected to cost before anything is run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.precision.plan import QUANTIZED, PrecisionPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from workbench.engine import EngineReport
+    from workbench.graph import Model
+    from workbench.precision.plan import Resolution
+    from workbench.precision.search import SearchResult, Trial
+    from workbench.precision.sensitivity import Sensitivity
+
+__all__ = [
+    "Estimate",
+    "FrontPoint",
+    "PrecisionRow",
+    "Sources",
+    "estimate",
+    "front_points",
+    "rows",
+    "sources",
+    "weight_bytes",
+]
+
+WIDTH = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1}
+"""Bytes of an element."""
+
+TF32 = {"fp32": "tf32"}
+
+
+@dataclass(frozen=True)
+class PrecisionRow:
+    """One node.
+
+    Parameters
+    ----------
+    place
+        Its position among the nodes, in the order they run.
+    node, op, shape
+        Its address, operator, and the shape of its first output in words; an empty shape is not known.
+    layer
+        Whether precision matters here: it multiplies, it can be INT8, or a rule asks for something else than FP32.
+    macs
+        Its share of the multiply-accumulates, 0 to 1.
+    latency
+        Its share of the measured time, 0 to 1; ``None`` where nothing was measured.
+    sqnr_db
+        SQNR of the model's outputs with this node alone in INT8; ``None`` where nobody measured it.
+    requested, gets
+        What the deciding rule asks for, and what the node has after all constraints.
+    realized
+        What an engine's compiler made of it; ``None`` where there is no engine, or it does not tell.
+    differs
+        Whether the compiler computes it in another precision than the plan says; TF32 is how it computes FP32. What is
+        fused to a layer has no say.
+    floating
+        The type of what stays floating in it.
+    rule, why
+        The deciding rule's position, and every constraint that changed its verdict.
+    """
+
+    place: int
+    node: str
+    op: str
+    shape: str
+    layer: bool
+    macs: float
+    latency: float | None
+    sqnr_db: float | None
+    requested: str
+    gets: str
+    realized: str | None
+    differs: bool
+    floating: str
+    rule: int | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a plan is expected to cost, without running anything.
+
+    Parameters
+    ----------
+    share
+        Share of the multiply-accumulates in 8 bits, 0 to 1.
+    weight_bytes, before_bytes
+        Bytes of all weights under the plan, and in the model as it is.
+    sqnr_db
+        ``-10 log10`` of the sum of the noise powers that the INT8 nodes make one at a time: right where their errors
+        are independent and small. Infinite without INT8, ``None`` where no sensitivity is known. Rounding to FP16 and
+        BF16 counts as none.
+    unknown
+        Quantized nodes that are not in that sum: nobody measured them (an FP8 node's error is not its INT8 one).
+    """
+
+    share: float
+    weight_bytes: int
+    before_bytes: int
+    sqnr_db: float | None
+    unknown: int
+
+    def text(self) -> str:
+        """Say it in one line, and that it is an estimate."""
+        size = f"weights {_bytes(self.weight_bytes)} of {_bytes(self.before_bytes)}"
+        parts = [f"{self.share:.1%} of the MACs in 8 bits", size]
+        if self.sqnr_db is not None:
+            parts.append("no quantization error" if math.isinf(self.sqnr_db) else f"SQNR about {self.sqnr_db:.1f} dB")
+        if self.unknown:
+            kind = "quantized node" if self.unknown == 1 else "quantized nodes"
+            parts.append(f"the error of {self.unknown} {kind} unknown")
+        return "estimate: " + ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A plan of a search's Pareto front, with what was measured of it."""
+
+    share: float
+    figure: float
+    sqnr_db: float
+    cost_ms: float
+    weight_bytes: int
+    move: str
+    passed: bool
+    chosen: bool
+
+    def text(self, name: str) -> str:
+        """Say it in one line; `name` is the goal's metric."""
+        reached = "reaches the goal" if self.passed else "misses the goal"
+        figure = "" if name == "sqnr_db" else f"{name} {self.figure:.4g}, "
+        measured = f"{figure}SQNR {self.sqnr_db:.1f} dB, measured by the search"
+        size = f"weights {_bytes(self.weight_bytes)}, {self.cost_ms:.3g} ms by its costs"
+        return f"{self.share:.1%} of the MACs in INT8, {measured}: {reached}; {size}"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a row is made of besides the plan; it changes only with the model."""
+
+    model: Model
+    macs: Mapping[str, float]
+    able: frozenset[str]
+    latency: Mapping[str, float]
+    noise: Mapping[str, float]
+    realized: Mapping[str, str]
+
+
+def sources(
+    model: Model,
+    sensitivity: Sensitivity | None = None,
+    measured: Mapping[str, Mapping[str, float]] | None = None,
+    engine: EngineReport | None = None,
+) -> Sources:
+    """Gather what is known of the nodes.
+
+    Parameters
+    ----------
+    model
+        The model after its edits, in floating point.
+    sensitivity
+        What each node alone costs, where it was measured.
+    measured
+        Node to precision to measured milliseconds; of several precisions the slowest counts.
+    engine
+        Whose realized precisions are shown, and whose times take the place of those.
+
+    Raises
+    ------
+    ReportError
+        An engine of another model.
+    """
+    from workbench.graph import batch_of_one, costs
+    from workbench.precision.search import engine_latencies
+
+    table = costs(model, batch_of_one(model))
+    whole = sum(cost.macs or 0 for cost in table.values())
+    spent = {node: max(times.values()) for node, times in (measured or {}).items() if times}
+    if engine is not None and engine.profiled:
+        # For shares of the time it does not matter which precision a region of Myelin has, which nobody tells.
+        found, _ = engine_latencies(model, engine, batch_of_one(model), region="fp32")
+        spent = {node: ms for node, (_, ms) in found.items()}
+    time = sum(spent.values())
+    return Sources(
+        model=model,
+        macs={node: (cost.macs or 0) / whole if whole else 0.0 for node, cost in table.items()},
+        able=frozenset(PrecisionPlan().with_rule("*", "int8").resolve(model).nodes("int8")),
+        latency={node: ms / time for node, ms in spent.items()} if time else {},
+        noise={} if sensitivity is None else {error.node: error.noise for error in sensitivity.errors},
+        realized={} if engine is None else _realized(model, engine),
+    )
+
+
+def _realized(model: Model, engine: EngineReport) -> dict[str, str]:
+    from workbench.engine import fusion_map, realized_precision
+
+    found = realized_precision(engine, fusion_map(engine, model)).values()
+    return {one.node: one.precision for one in found if one.precision is not None}
+
+
+def rows(known: Sources, resolution: Resolution) -> tuple[PrecisionRow, ...]:
+    """Return one row a node, constants left out, in the order they run."""
+    found = []
+    for place, (address, decision) in enumerate(resolution.decisions.items()):
+        if decision.op_type == "Constant":
+            continue
+        node = known.model.nodes[address]
+        outputs = [value.name for value in node.outputs if value.name]
+        shape = known.model.tensor(known.model.index.tensor(node.outputs[0])).shape if outputs else None
+        computes = known.macs.get(address, 0) > 0 or address in known.able
+        matters = computes or decision.requested != "fp32"
+        realized = known.realized.get(address)
+        noise = known.noise.get(address)
+        found.append(
+            PrecisionRow(
+                place=place,
+                node=address,
+                op=decision.op_type,
+                shape="" if shape is None else "x".join("?" if axis is None else str(axis) for axis in shape),
+                layer=matters,
+                macs=known.macs.get(address, 0.0),
+                latency=known.latency.get(address),
+                sqnr_db=None if noise is None else _db(noise),
+                requested=decision.requested,
+                gets=decision.precision,
+                realized=realized,
+                differs=computes and realized not in {None, decision.precision, TF32.get(decision.precision)},
+                floating=decision.floating,
+                rule=decision.rule,
+                why="; ".join(decision.reasons),
+            )
+        )
+    return tuple(found)
+
+
+def estimate(known: Sources, resolution: Resolution) -> Estimate:
+    """Return what a resolved plan is expected to cost."""
+    eight = resolution.nodes(*QUANTIZED)
+    written = set(resolution.to_quantize())
+    int8 = [node for node in written if resolution[node].precision == "int8" and node in known.noise]
+    return Estimate(
+        share=sum(known.macs.get(node, 0.0) for node in eight),
+        weight_bytes=weight_bytes(known.model, resolution),
+        before_bytes=weight_bytes(known.model, PrecisionPlan().resolve(known.model)),
+        sqnr_db=_db(sum(known.noise[node] for node in int8)) if known.noise else None,
+        unknown=len(written) - len(int8) if known.noise else 0,
+    )
+
+
+def weight_bytes(model: Model, resolution: Resolution) -> int:
+    """Return the bytes of all weights in the precisions of a resolved plan, as an engine holds them.
+
+    So does the ONNX file, unless its target takes no weights stored in 8 bits. A weight that is read both quantized and
+    floating is there in both forms. Scales are not counted: one float a channel.
+    """
+    from workbench.graph import constant_of
+    from workbench.precision.operators import weights
+
+    quantized = {(edge.node, edge.position) for edge in weights(model, resolution.to_quantize())}
+    stored: dict[int, dict[float, int]] = {}
+    for address, values in model.weights.items():
+        node = model.nodes[address]
+        for value in values:
+            content = constant_of(value)
+            if content is None:
+                continue
+            own = content.nbytes / max(content.size, 1)
+            places = [position for position, read in enumerate(node.inputs) if read is value]
+            small = any((address, position) in quantized for position in places)
+            floating = WIDTH[resolution[address].floating] if address in resolution.decisions else 4
+            width = 1.0 if small else min(own, floating)
+            stored.setdefault(id(value), {})[width] = math.ceil(content.size * width)
+    return sum(sum(forms.values()) for forms in stored.values())
+
+
+def front_points(result: SearchResult, model: Model) -> tuple[FrontPoint, ...]:
+    """Return the Pareto front of a search on a model, the cheapest plan first."""
+
+    def point(trial: Trial) -> FrontPoint:
+        measured, chosen = trial.measured, trial is result.chosen
+        size = weight_bytes(model, trial.plan.resolve(model))
+        return FrontPoint(
+            trial.share, measured.figure, measured.sqnr_db, trial.cost_ms, size, trial.move, trial.passed, chosen
+        )
+
+    return tuple(point(trial) for trial in result.front)
+
+
+def selector_of(model: Model, wanted: Iterable[str]) -> str:
+    """Return the shortest selector that means exactly these nodes."""
+    from workbench.graph.select import compact
+
+    chosen = set(wanted)
+    return " | ".join(compact(model, chosen, model.nodes.keys() - chosen))
+
+
+def _db(noise: float) -> float:
+    return -10.0 * math.log10(noise) if noise > 0 else math.inf
+
+
+def _bytes(size: int) -> str:
+    for unit, step in (("MB", 10**6), ("kB", 10**3)):
+        if size >= step:
+            return f"{size / step:.3g} {unit}"
+    return f"{size} B"

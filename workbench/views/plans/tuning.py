@@ -1,0 +1,160 @@
+"""What a tuning did, along the network: precision of each node, range and expected error of each tensor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.views.kit import OKABE_ITO, Chart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from workbench.calibration import Statistics
+    from workbench.graph import Model
+    from workbench.precision.plan import Resolution
+    from workbench.views.kit import Theme
+
+__all__ = ["NetworkNode", "NetworkTensor", "TuningChart", "tuning_chart"]
+
+INT8, FLOATING, REFUSED = OKABE_ITO["blue"], OKABE_ITO["grey"], OKABE_ITO["orange"]
+
+
+@dataclass(frozen=True)
+class NetworkNode:
+    """A node: its place in graph order, what was asked for, what it got, and its MACs where known."""
+
+    place: int
+    requested: str
+    precision: str
+    macs: int | None
+
+
+@dataclass(frozen=True)
+class NetworkTensor:
+    """A quantized tensor: the place of its first reader, the largest magnitude seen, the threshold, the SQNR in dB."""
+
+    name: str
+    place: int
+    seen: float
+    amax: float
+    sqnr_db: float
+
+
+@dataclass(frozen=True)
+class TuningChart(Chart):
+    """Three strips over the network from input to output: precision, ranges, expected error."""
+
+    title: str
+    nodes: tuple[NetworkNode, ...]
+    tensors: tuple[NetworkTensor, ...]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        return 9.0, 5.6 if self.tensors else 2.4
+
+    def draw(self, figure: Figure, colours: Theme) -> None:
+        figure.suptitle(self.title, color=colours.ink, fontsize=11)
+        rows = 3 if self.tensors else 1
+        axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=[1.1, 1.4, 1.4][:rows])[:, 0]
+        self._draw_precision(axes[0], colours)
+        if self.tensors:
+            self._draw_ranges(axes[1], colours)
+            self._draw_sqnr(axes[2], colours)
+        axes[-1].set_xlabel("node, in the order they run")
+        axes[-1].set_xlim(-1, max(len(self.nodes), 1))
+        figure.align_ylabels()
+
+    def _draw_precision(self, axes: Axes, colours: Theme) -> None:
+        known = [node.macs for node in self.nodes if node.macs]
+        floor = 0.5 * min(known, default=1)
+        kinds: tuple[tuple[str, str, Callable[[NetworkNode], bool]], ...] = (
+            ("INT8", INT8, lambda n: n.precision == "int8"),
+            ("INT8 asked for, floating point given", REFUSED, lambda n: n.precision != n.requested),
+            ("floating point", FLOATING, lambda n: n.precision != "int8" and n.precision == n.requested),
+        )
+        for label, color, belongs in kinds:
+            chosen = [node for node in self.nodes if belongs(node)]
+            if chosen:
+                heights = [node.macs or floor for node in chosen]
+                axes.bar([n.place for n in chosen], heights, width=1.0, color=color, label=f"{label}: {len(chosen)}")
+        axes.set_yscale("log")
+        axes.set_ylabel("MACs")
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 1.32), ncols=3, frameon=False, fontsize=8, borderpad=0)
+        axes.tick_params(labelcolor=colours.muted)
+
+    def _draw_ranges(self, axes: Axes, colours: Theme) -> None:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
+        places = [tensor.place for tensor in self.tensors]
+        seen = np.array([max(tensor.seen, 1e-12) for tensor in self.tensors])
+        amax = np.array([tensor.amax for tensor in self.tensors])
+        axes.vlines(places, np.minimum(seen, amax), np.maximum(seen, amax), color=colours.line, linewidth=1)
+        axes.plot(places, seen, "_", color=colours.muted, label="largest magnitude seen")
+        axes.plot(places, amax, "o", ms=3, color=INT8, label="range (clipping threshold)")
+        axes.set_yscale("log")
+        # One decade at most is common, where the default would write 2 x 10^0 and 6 x 10^0.
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylabel("magnitude")
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 1.22), ncols=2, frameon=False, fontsize=8, borderpad=0)
+
+    def _draw_sqnr(self, axes: Axes, colours: Theme) -> None:
+        shown = [tensor for tensor in self.tensors if math.isfinite(tensor.sqnr_db)]
+        if not shown:
+            return
+        places, values = [t.place for t in shown], [t.sqnr_db for t in shown]
+        axes.plot(places, values, "o", ms=3, color=INT8)
+        axes.set_ylabel("SQNR [dB]")
+        lowest = min(shown, key=lambda t: t.sqnr_db)
+        title = "expected error of each quantized tensor on its own; the lowest is "
+        axes.set_title(f"{title}{lowest.name}, {lowest.sqnr_db:.1f} dB", fontsize=8, loc="left")
+        axes.plot([lowest.place], [lowest.sqnr_db], "o", ms=7, mfc="none", color=colours.accent)
+        axes.grid(axis="y", linewidth=0.5)
+        axes.margins(y=0.15)
+
+
+def tuning_chart(
+    model: Model, resolution: Resolution, ranges: Mapping[str, float], statistics: Statistics | None
+) -> TuningChart:
+    """Gather what the chart shows.
+
+    Parameters
+    ----------
+    model
+        The model after its edits, in floating point.
+    resolution
+        The plan, resolved on it.
+    ranges
+        Thresholds in force.
+    statistics
+        What calibration saw; without it only precision is shown.
+    """
+    from workbench.calibration import at
+    from workbench.graph import batch_of_one, costs
+    from workbench.precision.operators import activations
+
+    # A dynamic batch counts as one sample, so that the bars have a height.
+    table = costs(model, batch_of_one(model))
+    place = {address: position for position, address in enumerate(model.nodes)}
+    nodes = tuple(
+        NetworkNode(place[d.node], d.requested, d.precision, table[d.node].macs) for d in resolution.decisions.values()
+    )
+    tensors: dict[str, NetworkTensor] = {}
+    for edge in activations(model, resolution.nodes("int8")):
+        if statistics is None or edge.tensor in tensors or edge.tensor not in statistics:
+            continue
+        seen = statistics[edge.tensor]
+        chosen = at(seen, ranges[edge.tensor])
+        tensors[edge.tensor] = NetworkTensor(
+            edge.tensor, place[edge.node], seen.amax, ranges[edge.tensor], chosen.sqnr_db
+        )
+    title = f"{model.name}: {len(resolution.nodes('int8'))} of {len(nodes)} nodes in INT8"
+    return TuningChart(title, nodes, tuple(tensors.values()))
