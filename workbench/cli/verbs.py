@@ -11,6 +11,7 @@ import click
 
 from workbench import __version__
 from workbench.cli import engines as cli_engines
+from workbench.cli.output import own_output
 from workbench.errors import WorkbenchError
 from workbench.names import DEFAULT_METHOD, METHODS, PRECISIONS
 
@@ -42,6 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    with own_output():
+        code = _run(words, debug=debug)
+    sys.exit(code)
+
+
+def _run(words: list[str], *, debug: bool) -> int:
+    code: int
     try:
         code = cli.main(words, prog_name="workbench", standalone_mode=False)
     except click.ClickException as error:
@@ -60,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         click.echo(f"internal error: {error!r}. Run again with --debug and report what it prints.", err=True)
         code = EXIT_INTERNAL
-    sys.exit(code)
+    return code
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -1,0 +1,44 @@
+"""Standard output is for what the workbench prints."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["own_output"]
+
+STDOUT, STDERR = 1, 2
+
+
+@contextlib.contextmanager
+def own_output() -> Iterator[None]:
+    """Send to standard error what native libraries write to standard output.
+
+    They write there when they please (ONNX's checker: "Model contains experimental ops"), past Python, and whoever
+    reads JSON from a pipe would get that too. Does nothing where `sys.stdout` is no file of its own, as in a notebook.
+    """
+    try:
+        ours = sys.stdout.fileno() == STDOUT
+        kept = os.dup(STDOUT) if ours else None
+    except (AttributeError, OSError, ValueError):
+        kept = None
+    if kept is None:
+        yield
+        return
+    before = sys.stdout
+    before.flush()
+    with open(kept, "w", encoding=before.encoding, errors=before.errors, buffering=1) as stream:  # noqa: PTH123 - a descriptor
+        try:
+            os.dup2(STDERR, STDOUT)
+            sys.stdout = stream
+            yield
+        finally:
+            sys.stdout = before
+            with contextlib.suppress(BrokenPipeError):
+                stream.flush()
+            os.dup2(kept, STDOUT)
