@@ -1,3 +1,4 @@
+from .changes import Change as Change
 from .plan import Plan as Plan
 from .searching import Cost as Cost
 from .workbench import PreprocessingLike as PreprocessingLike

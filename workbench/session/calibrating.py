@@ -234,7 +234,7 @@ class Calibrating(ABC):
             )
         file = None if isinstance(statistics, Statistics) else FileReference.of(statistics)
         self._choose(known, method, percentile, overrides or {}, file)
-        self.statistics, self._samples = known, None
+        self._samples = None
         return known
 
     def use_cache(self, path: str | os.PathLike[str]) -> CacheMatch:
@@ -302,6 +302,8 @@ class Calibrating(ABC):
         chosen = ranges(statistics, method, percentile=percentile, overrides=overrides)
         found = {name: one.amax for name, one in chosen.items()}
         used = method == "percentile" or "percentile" in overrides.values()
+        # Whoever is told of the step finds what it came from.
+        self.statistics = statistics
         self.do(
             ChooseStep(
                 method=method,

@@ -24,12 +24,13 @@ from workbench.recipe import (
     start,
 )
 from workbench.session.calibrating import everything
+from workbench.session.changes import Change, Changes
 from workbench.session.evaluating import Evaluating, PreprocessingLike
 from workbench.session.plan import Plan
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
     from pydantic import BaseModel
@@ -98,9 +99,14 @@ class Workbench(Evaluating):
         self._lowered: Lowered | None = None
         self._samples: tuple[Samples, int] | None = None
         self.statistics: Statistics | None = None
+        self._changes = Changes()
 
     def __repr__(self) -> str:
         return f"<Workbench {self.source.name}: {len(self.recipe.steps)} steps, {len(self.model.nodes)} nodes>"
+
+    def on_change(self, listener: Callable[[Change], object]) -> Callable[[], None]:
+        """Call a function with each `Change` of this workbench from now on; what is returned stops it."""
+        return self._changes.on_change(listener)
 
     # What there is
 
@@ -254,6 +260,7 @@ class Workbench(Evaluating):
         parsed = None if target is None else parse_target(target)
         self.recipe = self.recipe.model_copy(update={"target": None if parsed is None else str(parsed), "tuned": None})
         self._state, self._lowered = replace(self._state, target=parsed), None
+        self._changes.tell(Change("plan", str(parsed or "any target")))
 
     def engine(
         self,
@@ -285,7 +292,7 @@ class Workbench(Evaluating):
 
         built = model or (self.model if self._lowered is None else self._lowered.model)
         decisions = self.plan.resolve().decisions.values()
-        return run(
+        summary = run(
             graph,
             profile=profile,
             timing=timing,
@@ -294,6 +301,8 @@ class Workbench(Evaluating):
             requested={decision.node: decision.precision for decision in decisions if decision.rule is not None},
             tensorrt_version=tensorrt_version,
         )
+        self._changes.tell(Change("measured", summary.report.name))
+        return summary
 
     def require(self, metric: str, *, at_most: float | None = None, at_least: float | None = None) -> None:
         """Add a gate: a condition that the tuned model has to meet. See `workbench.recipe.document.Gate`."""
@@ -330,8 +339,10 @@ class Workbench(Evaluating):
         if not self.recipe.steps:
             raise RecipeError("there is nothing to undo", where=self.source.name)
         self._undone.append((self.recipe, self._state))
+        step = self.recipe.steps[-1]
         self.recipe = self.recipe.model_copy(update={"steps": self.recipe.steps[:-1], "tuned": None})
         self._state, self._lowered = start(self.recipe, self.source), None
+        self._changes.tell(Change("undone", _kind(step)))
 
     @property
     def undone(self) -> tuple[BaseModel, ...]:
@@ -350,6 +361,7 @@ class Workbench(Evaluating):
             raise RecipeError("there is nothing to redo", where=self.source.name)
         self.recipe, self._state = self._undone.pop()
         self._lowered = None
+        self._changes.tell(Change("redone", _kind(self.recipe.steps[-1])))
 
     # What comes out
 
@@ -398,10 +410,12 @@ class Workbench(Evaluating):
         self.recipe = self.recipe.with_step(step)
         self._state, self._lowered = state, None
         self._undone.clear()
+        self._changes.tell(Change("appended", _kind(step)))
 
     def rewind(self, recipe: Recipe, state: State) -> None:
         """Go back to what recipe and state were before something that was tried and is not kept."""
         self.recipe, self._state, self._lowered = recipe, state, None
+        self._changes.tell(Change("undone"))
 
     def without_plan(self) -> tuple[Recipe, State]:
         """Return recipe and state without the last step where that set a whole plan; else as they are."""
@@ -412,3 +426,8 @@ class Workbench(Evaluating):
         if self._before_plan is None or self._before_plan[0] is not last:
             self._before_plan = last, start(recipe, self.source)
         return recipe, replace(self._before_plan[1], target=self._state.target)
+
+
+def _kind(step: BaseModel) -> str:
+    """Return what a recipe calls a step of this kind."""
+    return str(type(step).model_fields["do"].default)
