@@ -16,3 +16,5 @@ from .save import save_model as save_model
 from .structure import content_of as content_of
 from .tensor import Tensor as Tensor
 from .weights import constant_of as constant_of
+from .naming import names_in as names_in
+from .naming import share_names as share_names

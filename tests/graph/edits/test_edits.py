@@ -429,7 +429,7 @@ def test_real_models_compute_the_same_after_everything_that_applies(shared, name
     assert_same(made, together, atol=1e-5)
 
 
-def test_share_weights_of_transposed_constants():
+def test_what_nodes_make_alike_of_one_weight_is_folded_into_one():
     made = model(
         [
             helper.make_node("Transpose", ["w"], ["t"], "one"),
@@ -443,6 +443,39 @@ def test_share_weights_of_transposed_constants():
         [weight("w", 3, 4)],
     )
     folded = edit(made, "fold_constants")
-    shared = edit(folded, "share_weights")
-    assert len(shared.initializers) < len(folded.initializers)
+    assert set(folded.initializers) == {"t"}
+    assert_same(made, folded)
+
+
+def test_a_weight_behind_identities_is_folded_into_itself():
+    made = model(
+        [
+            helper.make_node("Identity", ["w"], ["t"], "one"),
+            helper.make_node("Identity", ["t"], ["u"], "two"),
+            helper.make_node("MatMul", ["x", "t"], ["a"], "first"),
+            helper.make_node("MatMul", ["a", "u"], ["y"], "second"),
+        ],
+        {"x": [2, 4]},
+        {"y": [2, 4]},
+        [weight("w", 4, 4)],
+    )
+    folded = edit(made, "fold_constants")
+    assert set(folded.initializers) == {"w"}
+    assert_same(made, folded)
+
+
+def test_copies_of_a_weight_are_shared():
+    copy = weight("w", 4, 4)
+    copy.name = "v"
+    made = model(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["a"], "first"),
+            helper.make_node("MatMul", ["a", "v"], ["y"], "second"),
+        ],
+        {"x": [2, 4]},
+        {"y": [2, 4]},
+        [weight("w", 4, 4), copy],
+    )
+    shared = edit(made, "share_weights")
+    assert len(shared.initializers) == 1
     assert_same(made, shared)

@@ -19,7 +19,7 @@ from workbench.errors import EditError
 from workbench.graph.check import bring_in_order, broken_edge, checker_reason
 from workbench.graph.edits.equivalence import OUTSIDE, Equivalence, Unchecked
 from workbench.graph.edits.surgery import constants_to_nodes
-from workbench.graph.naming import repair_names
+from workbench.graph.naming import repair_names, share_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -142,6 +142,7 @@ class Edit(BaseModel):
         """
         self.requires(model)
         graph = model.thaw()
+        share_names(graph)
         try:
             notes = self.apply(graph, model)
         except ValueError as error:  # how onnx_ir refuses a move

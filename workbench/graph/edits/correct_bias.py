@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
+from workbench.graph.edits.surgery import fresh_name
 
 if TYPE_CHECKING:
     from workbench.graph.model import Model
@@ -59,9 +60,12 @@ def _shift(graph: ir.Graph, node: ir.Node, shift: np.ndarray[tuple[int, ...], np
     old = node.inputs[2] if len(node.inputs) > 2 else None
     before = 0.0 if old is None or old.const_value is None else old.const_value.numpy().reshape(-1)
     name = f"{node.name}/corrected_bias"
+    if old is not None and old.name == name and len(old.uses()) == 1 and not old.is_graph_output():
+        graph.initializers.pop(name)  # corrected before
+    else:
+        name = fresh_name(graph, name)
     tensor = ir.Tensor((before + shift).astype(shift.dtype), name=name)
     value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
-    graph.initializers.pop(name, None)
     graph.initializers.add(value)
     node.resize_inputs(3)
     node.replace_input_with(2, value)

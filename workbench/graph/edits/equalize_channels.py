@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
+from workbench.graph.edits.surgery import add_constant
+from workbench.graph.naming import names_in
 
 if TYPE_CHECKING:
     from workbench.graph.model import Model
@@ -124,9 +126,10 @@ def _scale_outputs(graph: ir.Graph, maker: ir.Node, factors: Array) -> None:
 def _divide(graph: ir.Graph, value: ir.Value, factors: Array) -> None:
     rank = 4 if value.shape is None else len(value.shape)
     readers = list(value.uses())
-    inverse = _add(graph, f"{value.name}/inverse", np.reciprocal(factors).reshape(-1, *[1] * (rank - 2)))
-    multiply = ir.node("Mul", [value, inverse], name=f"{value.name}/equalize")
-    multiply.outputs[0].name = f"{value.name}/equalized"
+    inverse = add_constant(graph, f"{value.name}/inverse", _kept(np.reciprocal(factors)).reshape(-1, *[1] * (rank - 2)))
+    names = names_in(graph)
+    multiply = ir.node("Mul", [value, inverse], name=names.node(f"{value.name}/equalize"))
+    multiply.outputs[0].name = names.tensor(f"{value.name}/equalized")
     multiply.outputs[0].type = value.type
     maker = value.producer()
     if maker is None:
@@ -154,15 +157,18 @@ def _replace(graph: ir.Graph, node: ir.Node, position: int, array: Array) -> Non
     old = node.inputs[position]
     if old is None:
         return
-    shared = len(old.uses()) > 1 or old.is_graph_output()
-    name = f"{old.name}/{node.name}" if shared else str(old.name)
-    if not shared:
-        graph.initializers.pop(name)
-    node.replace_input_with(position, _add(graph, name, array))
+    alone = len(old.uses()) == 1 and not old.is_graph_output()
+    if not alone:
+        node.replace_input_with(position, add_constant(graph, f"{old.name}/{node.name}", _kept(array)))
+        return
+    # Nobody else reads it, so its name goes on.
+    name = str(old.name)
+    tensor = ir.Tensor(_kept(array), name=name)
+    graph.initializers.pop(name)
+    new = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
+    graph.initializers.add(new)
+    node.replace_input_with(position, new)
 
 
-def _add(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    tensor = ir.Tensor(np.ascontiguousarray(array, dtype=np.float32), name=name)
-    value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
-    graph.initializers.add(value)
-    return value
+def _kept(array: Array) -> Array:
+    return np.ascontiguousarray(array, dtype=np.float32)

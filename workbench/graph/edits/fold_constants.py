@@ -77,14 +77,22 @@ class FoldConstants(WideEdit):
 def _fold(area: Area, model: Model) -> int:
     functions = {function.graph for function in area.graph.functions.values()}
     folded = 0
+    made: dict[tuple[object, ...], list[ir.Value]] = {}
     for _, part, node in area:
         if node.op_type == "Constant" and part in functions:
             continue
         results = _results(node, part, area.graph, model)
         if results is None:
             continue
-        for output, result in zip(node.outputs, results, strict=True):
-            _replace(part, output, result)
+        # What several nodes make of one weight, and a weight behind an Identity, is stored once.
+        kind = (part, node.op_type, *node.inputs, str(sorted(node.attributes.items())))
+        if node.op_type == "Identity" and node.inputs[0] is not None and node.inputs[0].is_initializer():
+            made[kind] = [node.inputs[0]]
+        if node.op_type != "Constant" and kind in made:
+            for output, constant in zip(node.outputs, made[kind], strict=True):
+                ir.convenience.replace_all_uses_with(output, constant)
+        else:
+            made[kind] = [_replace(part, output, result) for output, result in zip(node.outputs, results, strict=True)]
         read = tuple(node.inputs)
         part.remove(node, safe=True)
         drop_unused(part, read)
@@ -175,7 +183,7 @@ def _bytes(arrays: Sequence[Array | None]) -> int:
     return sum(array.nbytes for array in arrays if array is not None)
 
 
-def _replace(part: ir.Graph, output: ir.Value, result: ir.TensorProtocol) -> None:
+def _replace(part: ir.Graph, output: ir.Value, result: ir.TensorProtocol) -> ir.Value:
     """Put a constant where a node's output was, under the same name."""
     name = output.name
     constant = ir.Value(
@@ -186,3 +194,4 @@ def _replace(part: ir.Graph, output: ir.Value, result: ir.TensorProtocol) -> Non
     if isinstance(result, ir.Tensor):
         result.name = name
     part.initializers.add(constant)
+    return constant

@@ -309,7 +309,7 @@ def apply_replacement(
     source.type, source.shape = result.type, result.shape
     redirect(result, source, part)
     part.remove(match.nodes, safe=True)
-    source.name = kept
+    source.name, new.name = kept, root.name
     drop_unused(part, read)
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
+from workbench.graph.edits.surgery import fresh_name
 from workbench.graph.edits.wide import WideEdit
+from workbench.graph.naming import names_in
 
 if TYPE_CHECKING:
     from workbench.graph.edits.wide import Area
@@ -69,8 +71,8 @@ def _cast(quantize: ir.Node, dequantize: ir.Node, value: ir.Value, part: ir.Grap
     if read == made or made is None:
         return value
     name = str(dequantize.outputs[0].name)
-    cast = ir.node("Cast", [value], {"to": made}, name=f"{name}/Cast")
-    cast.outputs[0].name, cast.outputs[0].type = f"{name}/cast", ir.TensorType(made)
+    cast = ir.node("Cast", [value], {"to": made}, name=names_in(part).node(f"{name}/Cast"))
+    cast.outputs[0].name, cast.outputs[0].type = fresh_name(part, f"{name}/cast"), ir.TensorType(made)
     part.insert_before(dequantize, cast)
     return cast.outputs[0]
 
@@ -88,10 +90,7 @@ def _dequantized(node: ir.Node, part: ir.Graph) -> ir.Value | None:
     # FP8 numbers are no integers; everything of 4 or 8 bits is exact in float32.
     wide = np.int32 if np.issubdtype(q.dtype, np.integer) else np.float32
     value = (q.astype(wide) - zero_point.astype(wide).reshape(shape)).astype(scale.dtype) * scale.reshape(shape)
-    name = str(node.outputs[0].name).removesuffix("/dequantized")
-    if name in part.initializers:
-        name = str(node.outputs[0].name)
-        node.outputs[0].name = f"{name}/removed"
+    name = fresh_name(part, str(node.outputs[0].name).removesuffix("/dequantized"))
     tensor = ir.Tensor(value.astype(scale.dtype), name=name)
     constant = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(value.shape))
     part.initializers.add(constant)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx
@@ -12,6 +11,8 @@ import onnx_ir as ir
 
 from workbench.errors import EditError
 from workbench.graph.structure import graphs_of, walk
+from workbench.graph.structure import graphs_of, walk
+from workbench.graph.naming import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -74,21 +75,7 @@ def _near(name: str, names: Iterable[str]) -> str:
 
 def fresh_name(part: ir.Graph, base: str) -> str:
     """Return a name that no tensor in or around a graph has: `base`, or `base` with ``__2``, ``__3``, ..."""
-    taken = _taken.get(part)
-    if taken is None:
-        taken = _taken[part] = {value.name for value in (*part.inputs, *part.initializers.values())}
-        for node in part.all_nodes():
-            taken.update(value.name for value in (*node.outputs, *node.inputs) if value is not None)
-    name, count = base, 1
-    while name in taken:
-        count += 1
-        name = f"{base}__{count}"
-    taken.add(name)
-    return name
-
-
-# A graph belongs to one edit at a time, which only ever adds names through `fresh_name`.
-_taken: WeakKeyDictionary[ir.Graph, set[str | None]] = WeakKeyDictionary()
+    return names_in(part).tensor(base)
 
 
 def add_constant(part: ir.Graph, name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> ir.Value:
@@ -113,9 +100,10 @@ def add_node(
 ) -> ir.Node:
     """Add a node to a graph, before another or at the end.
 
-    Its outputs get the names given, made unique; without names one output is named after the node.
+    Its name and those of its outputs are made unique; without names one output is named after the node.
     """
     values = [ir.Value(name=fresh_name(part, output)) for output in outputs or [name]]
+    name = names_in(part).node(name)
     node = ir.node(op, inputs, typed(op, domain, attributes or {}), domain=domain, outputs=values, name=name)  # type: ignore[arg-type]
     if before is None:
         part.append(node)
@@ -157,8 +145,9 @@ def redirect(old: ir.Value, new: ir.Value, part: ir.Graph) -> None:
     if maker is not None and maker.graph is part and not new.is_graph_output():
         taker = new
     else:
-        taker = ir.node("Identity", [new], outputs=[ir.Value()], name=f"{name}_identity").outputs[0]
-        part.append(taker.producer())  # type: ignore[arg-type]
+        identity = ir.node("Identity", [new], outputs=[ir.Value()], name=names_in(part).node(f"{name}_identity"))
+        part.append(identity)
+        taker = identity.outputs[0]
     taker.type, taker.shape = old.type, old.shape
     for place, value in enumerate(part.outputs):
         if value is old:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
-from workbench.graph.edits.surgery import drop_unused
+from workbench.graph.edits.surgery import add_constant, drop_unused
 from workbench.graph.edits.wide import WideEdit
 from workbench.graph.weights import constant_of
 
@@ -129,7 +129,7 @@ def _weight(node: ir.Node, part: ir.Graph) -> bool:
     integers = np.clip(steps, -INT8_MAX, INT8_MAX).astype(np.int8)
     old = node.inputs[0]
     name = f"{old.name if old is not None else node.name}_symmetric"
-    node.replace_input_with(0, _initializer(part, name, integers))
+    node.replace_input_with(0, add_constant(part, name, integers))
     drop_unused(part, [old])
     _set_parameters(node, part, new_scale)
     return True
@@ -147,17 +147,6 @@ def _set_parameters(node: ir.Node, part: ir.Graph, scale: Array) -> None:
     old = list(node.inputs[1:3])
     node.resize_inputs(3)
     stem = f"{node.outputs[0].name}"
-    node.replace_input_with(1, _initializer(part, f"{stem}_scale_symmetric", scale))
-    node.replace_input_with(2, _initializer(part, f"{stem}_zero_symmetric", np.zeros(scale.shape, np.int8)))
+    node.replace_input_with(1, add_constant(part, f"{stem}_scale_symmetric", scale))
+    node.replace_input_with(2, add_constant(part, f"{stem}_zero_symmetric", np.zeros(scale.shape, np.int8)))
     drop_unused(part, old)
-
-
-def _initializer(part: ir.Graph, name: str, array: Array) -> ir.Value:
-    fresh, count = name, 1
-    while fresh in part.initializers:
-        count += 1
-        fresh = f"{name}_{count}"
-    tensor = ir.Tensor(np.ascontiguousarray(array).reshape(array.shape), name=fresh)
-    value = ir.Value(name=fresh, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
-    part.initializers.add(value)
-    return value

@@ -128,7 +128,7 @@ def lower(
     _check_opset(model, resolution, types)
     thresholds = _thresholds(model, resolution, ranges)
     graph = model.thaw()
-    writer = Writer(graph, weight_storage or _storage(resolution.target))
+    writer = Writer(graph, weight_storage or _storage(resolution.target), model.tensors)
     where = {address: _slots(model, address, node, types[address]) for address, node in model.top_nodes.items()}
     if low:
         _set_types(model, graph, writer, resolution, types, where)

@@ -9,11 +9,14 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from workbench.errors import PrecisionError
-from workbench.graph import content_of
+from workbench.graph import content_of, share_names
 from workbench.precision.lowering.quantize import STORED, Quantized, quantize_weight, representable, scale_of
 from workbench.precision.operators import OWN_TYPES, TYPES, weight_axis
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.graph import Tensor
     from workbench.names import Floating
 
 __all__ = ["OPSET_FOR_SCALES", "WeightStorage", "Writer"]
@@ -33,10 +36,14 @@ class Writer:
         The graph.
     storage
         Whether quantized weights are stored as 8-bit numbers or as they were.
+    tensors
+        What is known of the graph's tensors; a file need not state their types.
     """
 
-    def __init__(self, model: ir.Model, storage: WeightStorage) -> None:
+    def __init__(self, model: ir.Model, storage: WeightStorage, tensors: Mapping[str, Tensor]) -> None:
         self._graph = model.graph
+        self._tensors = tensors
+        self._fresh = share_names(model)
         self._opset = model.opset_imports.get("", 0)
         self._storage = storage
         self._nodes = {node.name: node for node in model.graph}
@@ -46,6 +53,7 @@ class Writer:
         self._pairs: dict[tuple[ir.Value, Quantized, Floating], ir.Value] = {}
         self._weights: dict[tuple[ir.Value, int | None, Quantized, Floating], ir.Value] = {}
         self._paired: set[str] = set()
+        self._stems: set[str] = set()
         self.activations: list[str] = []
         self.weights: list[str] = []
 
@@ -59,8 +67,8 @@ class Writer:
         value.type = ir.TensorType(TYPES[floating])
         if not keep or not value.is_graph_output():
             return
-        value.name = f"{name}/{TYPES[floating].name.lower()}"
-        cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=f"{name}/Cast")
+        value.name = self._fresh.tensor(f"{name}/{TYPES[floating].name.lower()}")
+        cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=self._fresh.node(f"{name}/Cast"))
         made = cast.outputs[0]
         made.name, made.shape, made.type = name, value.shape, ir.TensorType(ir.DataType.FLOAT)
         producer = value.producer()
@@ -73,7 +81,11 @@ class Writer:
 
     def _type(self, value: ir.Value) -> Floating:
         """Return the type that a tensor has in the graph: the one it was given, else its own."""
-        return self._types.get(value) or OWN_TYPES.get(value.dtype.name if value.dtype is not None else "", "fp32")
+        if value in self._types:
+            return self._types[value]
+        known = self._tensors.get(str(value.name))
+        stated = value.dtype.name if value.dtype is not None else known.dtype if known is not None else None
+        return OWN_TYPES.get(stated or "", "fp32")
 
     # What nodes read
 
@@ -126,10 +138,11 @@ class Writer:
                 content = content_of(value).numpy()
                 self._converted[value, floating] = self._constant(name, content, TYPES[floating])
             else:
-                cast = ir.node("Cast", [value], {"to": TYPES[floating]}, name=f"{name}/Cast")
+                cast = ir.node("Cast", [value], {"to": TYPES[floating]}, name=self._fresh.node(f"{name}/Cast"))
                 self._place(value, cast)
                 made = cast.outputs[0]
-                made.name, made.shape, made.type = name, value.shape, ir.TensorType(TYPES[floating])
+                made.name = self._fresh.tensor(name)
+                made.shape, made.type = value.shape, ir.TensorType(TYPES[floating])
                 self._converted[value, floating] = made
         return self._converted[value, floating]
 
@@ -170,8 +183,8 @@ class Writer:
         self, value: ir.Value, stem: str, quantized: Quantized, scale: ir.Value, scale_back: ir.Value
     ) -> ir.Value:
         zero_point = self._constant(f"{stem}/zero_point", np.zeros((), np.int8), STORED[quantized])
-        quantize = _node("QuantizeLinear", stem, value, scale, zero_point, axis=None)
-        dequantize = _node("DequantizeLinear", stem, quantize.outputs[0], scale_back, zero_point, axis=None)
+        quantize = self._node("QuantizeLinear", stem, value, scale, zero_point, axis=None)
+        dequantize = self._node("DequantizeLinear", stem, quantize.outputs[0], scale_back, zero_point, axis=None)
         self._place(value, quantize, dequantize)
         return dequantize.outputs[0]
 
@@ -189,8 +202,9 @@ class Writer:
         # A weight that two kinds of node read along different axes is quantized once an axis.
         first = not any(other is value for other, *_ in self._weights)
         stem = str(value.name) if first else f"{value.name}/{axis}"
-        if not first and f"{stem}/scale" in self._graph.initializers:
+        if stem in self._stems:
             stem = f"{stem}/{quantized}/{floating}"
+        self._stems.add(stem)
         stored: Floating = floating if self._opset >= OPSET_FOR_SCALES else "fp32"
         q, scale = quantize_weight(content_of(value).numpy(), axis, quantized, stored)
         scales = self._constant(f"{stem}/scale", scale, TYPES[stored])
@@ -201,10 +215,10 @@ class Writer:
             # The weight is float32, and so is the scale that it is divided by: the same numbers as stored ones.
             value = self._as(value, "fp32")
             exact = scales if stored == "fp32" else self._constant(f"{stem}/scale/float", scale, ir.DataType.FLOAT)
-            quantize = _node("QuantizeLinear", stem, value, exact, zero_points, axis=axis)
+            quantize = self._node("QuantizeLinear", stem, value, exact, zero_points, axis=axis)
             self._graph.insert_before(node, quantize)
             source = quantize.outputs[0]
-        dequantize = _node("DequantizeLinear", stem, source, scales, zero_points, axis=axis)
+        dequantize = self._node("DequantizeLinear", stem, source, scales, zero_points, axis=axis)
         self._graph.insert_before(node, dequantize)
         return self._as(dequantize.outputs[0], floating) if stored != floating else dequantize.outputs[0]
 
@@ -223,7 +237,25 @@ class Writer:
             if value.is_graph_input():
                 self._graph.inputs.remove(value)
 
+    def _node(
+        self,
+        op_type: Literal["QuantizeLinear", "DequantizeLinear"],
+        stem: str,
+        source: ir.Value,
+        scale: ir.Value,
+        zero_point: ir.Value,
+        *,
+        axis: int | None,
+    ) -> ir.Node:
+        attributes = {} if axis is None else {"axis": axis}
+        name = self._fresh.node(f"{stem}/{op_type}")
+        node = ir.node(op_type, [source, scale, zero_point], attributes, name=name)
+        made = "quantized" if op_type == "QuantizeLinear" else "dequantized"
+        node.outputs[0].name = self._fresh.tensor(f"{stem}/{made}")
+        return node
+
     def _constant(self, name: str, array: npt.NDArray[Any], dtype: ir.DataType) -> ir.Value:
+        name = self._fresh.tensor(name)
         tensor = ir.Tensor(np.asarray(array).astype(dtype.numpy()), name=name)
         value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(dtype), shape=ir.Shape(array.shape))
         self._graph.initializers.add(value)
@@ -235,18 +267,3 @@ def _value(node: ir.Node, position: int) -> ir.Value:
     if value is None:
         raise PrecisionError(f"input {position} is missing", where=node.name)
     return value
-
-
-def _node(
-    op_type: Literal["QuantizeLinear", "DequantizeLinear"],
-    stem: str,
-    source: ir.Value,
-    scale: ir.Value,
-    zero_point: ir.Value,
-    *,
-    axis: int | None,
-) -> ir.Node:
-    attributes = {} if axis is None else {"axis": axis}
-    node = ir.node(op_type, [source, scale, zero_point], attributes, name=f"{stem}/{op_type}")
-    node.outputs[0].name = f"{stem}/{'quantized' if op_type == 'QuantizeLinear' else 'dequantized'}"
-    return node

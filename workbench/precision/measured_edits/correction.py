@@ -11,6 +11,11 @@ from workbench.calibration import feeds
 from workbench.graph.edits import CorrectBias
 from workbench.precision.sensitivity import all_quantized, beside
 from workbench.runtime import Session
+from workbench.runtime import Session
+from workbench.calibration import feeds
+from workbench.graph.edits import CorrectBias
+from workbench.graph import names_in
+from workbench.precision.sensitivity import all_quantized, beside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,9 +60,10 @@ def bias_shifts(
         return CorrectBias(shifts={})
     lowered = all_quantized(model, candidates, ranges)
     whole, pairs = beside(model, lowered, biased)
+    names, outputs = names_in(whole.graph), {}
     for name, original, copy in pairs:
-        difference = ir.node("Sub", [original, copy], name=f"{name}/difference")
-        difference.outputs[0].name = f"{name}/difference"
+        difference = ir.node("Sub", [original, copy], name=names.node(f"{name}/difference"))
+        outputs[name] = difference.outputs[0].name = names.tensor(f"{name}/difference")
         difference.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
         whole.graph.append(difference)
         whole.graph.outputs.append(difference.outputs[0])
@@ -67,7 +73,7 @@ def bias_shifts(
     for feed in feeds(samples, model, batch=batch):
         results = session.run(feed.arrays)
         for name in biased:
-            found = results[f"{name}/difference"]
+            found = results[outputs[name]]
             real = found[feed.real(found)]
             # Channels are axis 1 of a convolution's result and of a Gemm's.
             added = real.sum(axis=tuple(axis for axis in range(real.ndim) if axis != 1), dtype=np.float64)

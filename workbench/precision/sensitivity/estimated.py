@@ -25,9 +25,15 @@ from workbench.precision.sensitivity.graft import all_quantized, beside
 from workbench.precision.sensitivity.measured import downstream_share, exact, measured_macs
 from workbench.precision.sensitivity.result import NodeError, Sensitivity
 from workbench.runtime import Session
+from workbench.graph import names_in
+from workbench.precision.sensitivity.measured import downstream_share, measured_macs
+from workbench.precision.sensitivity import exact
+from workbench.precision.sensitivity.cut import cut
+from workbench.precision.sensitivity.graft import all_quantized, beside
+from workbench.precision.sensitivity.result import NodeError, Sensitivity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from workbench.calibration import Samples
     from workbench.graph import Model
@@ -106,35 +112,42 @@ def local_noise(
 
     The floating-point graph gets a quantized copy of every node beside the node itself, which reads the same tensors.
     """
-    session = Session(_with_copies(model, candidates, ranges))
+    copied, powers = _with_copies(model, candidates, ranges)
+    session = Session(copied)
     sums = np.zeros((len(candidates), 2))
     for feed in feeds(samples, model, batch=batch):
         results = session.run(feed.arrays)
-        sums += np.array([[results[f"{node}/{kind}"] for kind in ("noise", "signal")] for node in candidates])
+        sums += np.array([[results[name] for name in powers[node]] for node in candidates])
     return {
         node: float(noise / signal) if signal > 0 else math.inf if noise > 0 else 0.0
         for node, (noise, signal) in zip(candidates, sums, strict=True)
     }
 
 
-def _with_copies(model: Model, candidates: Sequence[str], ranges: Mapping[str, float]) -> Model:
-    """Return the model with quantized copies of nodes; its outputs are sums of squares, of noise and signal."""
+def _with_copies(
+    model: Model, candidates: Sequence[str], ranges: Mapping[str, float]
+) -> tuple[Model, dict[str, tuple[str, ...]]]:
+    """Return the model with quantized copies of nodes, and what its outputs, sums of squares, are called.
+
+    Each node has two: of its noise and of its signal.
+    """
     whole, pairs = beside(model, all_quantized(model, candidates, ranges), candidates)
-    for name, original, copy in pairs:
-        _compare(whole.graph, name, original, copy)
-    return model.replaced(whole)
+    powers = {name: tuple(_compare(whole.graph, name, original, copy)) for name, original, copy in pairs}
+    return model.replaced(whole), powers
 
 
-def _compare(graph: ir.Graph, name: str, original: ir.Value, copy: ir.Value) -> None:
-    difference = ir.node("Sub", [copy, original], name=f"{name}/difference")
-    difference.outputs[0].name = f"{name}/difference"
+def _compare(graph: ir.Graph, name: str, original: ir.Value, copy: ir.Value) -> Iterator[str]:
+    names = names_in(graph)
+    difference = ir.node("Sub", [copy, original], name=names.node(f"{name}/difference"))
+    difference.outputs[0].name = names.tensor(f"{name}/difference")
     graph.append(difference)
     for kind, value in (("noise", difference.outputs[0]), ("signal", original)):
-        square = ir.node("ReduceSumSquare", [value], {"keepdims": 0}, name=f"{name}/{kind}")
-        square.outputs[0].name = f"{name}/{kind}"
+        square = ir.node("ReduceSumSquare", [value], {"keepdims": 0}, name=names.node(f"{name}/{kind}"))
+        square.outputs[0].name = names.tensor(f"{name}/{kind}")
         square.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
         graph.append(square)
         graph.outputs.append(square.outputs[0])
+        yield str(square.outputs[0].name)
 
 
 def _own_share(candidates: Sequence[str], macs: Mapping[str, int | None]) -> float:

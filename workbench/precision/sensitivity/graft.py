@@ -8,6 +8,8 @@ import onnx_ir as ir
 
 from workbench.errors import PrecisionError
 from workbench.graph.select import nodes
+from workbench.graph import names_in, share_names
+from workbench.graph.select import nodes
 from workbench.precision.lowering import lower
 from workbench.precision.operators import residual_convolution
 from workbench.precision.plan import PrecisionPlan
@@ -66,17 +68,19 @@ def beside(
     graph = whole.graph
     graph.outputs.clear()
     pairs = []
-    for original, inputs in graft(graph, lowered, wanted):
+    grafted = graft(graph, lowered, wanted)
+    names = share_names(whole)
+    for original, inputs in grafted:
         copy = ir.Node(
             original.domain,
             original.op_type,
             inputs,
             attributes=list(original.attributes.values()),
             num_outputs=len(original.outputs),
-            name=f"{original.name}/copy",
+            name=names.node(f"{original.name}/copy"),
         )
         for position, value in enumerate(copy.outputs):
-            value.name = f"{original.name}/copy/{position}"
+            value.name = names.tensor(f"{original.name}/copy/{position}")
         graph.append(copy)
         results = original.outputs[0], copy.outputs[0]
         if model.tensor(str(original.outputs[0].name)).dtype not in {None, "FLOAT"}:
@@ -87,8 +91,9 @@ def beside(
 
 def _in_float(graph: ir.Graph, value: ir.Value) -> ir.Value:
     """Return a tensor in FLOAT, in which sums of squares do not overflow."""
-    cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=f"{value.name}/float")
-    cast.outputs[0].name = f"{value.name}/float"
+    names = names_in(graph)
+    cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=names.node(f"{value.name}/float"))
+    cast.outputs[0].name = names.tensor(f"{value.name}/float")
     graph.append(cast)
     return cast.outputs[0]
 
