@@ -8,7 +8,11 @@ from .inspect import summary as summary
 from .load import from_proto as from_proto
 from .load import load_model as load_model
 from .model import Model as Model
+from .naming import names_in as names_in
 from .naming import repair_names as repair_names
+from .naming import share_names as share_names
+from .quantization import quantized_source as quantized_source
+from .quantization import quantized_type as quantized_type
 from .save import file_bytes as file_bytes
 from .save import file_digest as file_digest
 from .save import fits_one_file as fits_one_file
@@ -16,5 +20,3 @@ from .save import save_model as save_model
 from .structure import content_of as content_of
 from .tensor import Tensor as Tensor
 from .weights import constant_of as constant_of
-from .naming import names_in as names_in
-from .naming import share_names as share_names

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.graph import batch_of_one, costs
+from workbench.precision.plan import given_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,12 +78,15 @@ def precisions(wb: Workbench) -> str:
 def macs_share(wb: Workbench, precision: Precision = "int8") -> float | None:
     """Return the share of multiply-accumulates that are in a precision, 0 to 1; ``None`` where none are known.
 
-    A dynamic axis counts as 1: a share does not depend on the batch.
+    Read back from the tuned graph: a product counts whose operands both come out of a DequantizeLinear there. A dynamic
+    axis counts as 1: a share does not depend on the batch.
     """
     table = costs(wb.model, batch_of_one(wb.model))
-    resolution = wb.plan.resolve()
+    tuned = wb.tuned.nodes
     total = sum(cost.macs or 0 for cost in table.values())
-    chosen = sum(table[node].macs or 0 for node in resolution.nodes(precision))
+    chosen = sum(
+        c.macs or 0 for name, c in table.items() if name in tuned and given_precision(tuned[name]) == precision
+    )
     return chosen / total if total else None
 
 

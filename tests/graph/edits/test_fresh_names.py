@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from holders import CASES, HOLDERS, SHAPE, arguments_at, held
-from models import model, random_feeds, run, weight
-from names_taken import SUM, added, taken
 from onnx import helper
 
+from tests.kit.holders import CASES, HOLDERS, SHAPE, arguments_at, held
+from tests.kit.models import model, random_feeds, run, weight
+from tests.kit.names_taken import SUM, added, taken
 from workbench.graph.edits.registry import edit_by_name
 
 GIVEN = ("rename_node", "rename_tensor", "insert", "extract", "strip_weights", "restore_weights", "cast_operands")

@@ -265,8 +265,10 @@ def _layers(network: Any) -> tuple[NetworkLayer, ...]:
 
 
 def _arithmetic(kind: str, names: list[str], types: list[str], before_dequantize: dict[str, str]) -> str | None:
-    # A bias is added in the accumulator's type, so only the two operands of a product count.
-    operands = names[:2] if kind in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY") else names
-    stored = {before_dequantize.get(name) for name in operands}
+    # A bias is added in the accumulator's type, so only the two operands of a product count. A kernel of floating-point
+    # constants is no input of the layer at all.
+    product = kind in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
+    operands = names[:2] if product else names
+    stored = {before_dequantize.get(name) for name in operands} if not product or len(operands) == 2 else set()
     quantized = stored.pop() if len(stored) == 1 else None
     return quantized or (types[0] if types else None)

@@ -15,13 +15,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from workbench.graph import quantized_type
 from workbench.graph.edits import is_operand_constant
 from workbench.graph.select import nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["CAUSES", "CONVERT", "PARSER_TYPES", "Cause", "Fix", "Site", "find_cause", "quantized_type", "zero_point_of"]
+__all__ = ["CAUSES", "CONVERT", "PARSER_TYPES", "Cause", "Fix", "Site", "find_cause", "zero_point_of"]
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 QUANTIZE_OPS = ("QuantizeLinear", "DequantizeLinear")
@@ -354,17 +355,6 @@ def zero_point_of(node: ir.Node) -> np.ndarray[Any, Any] | None:
         return None
     constant = node.inputs[2].const_value
     return None if constant is None else constant.numpy()
-
-
-def quantized_type(node: ir.Node) -> ir.DataType | None:
-    """Return the type on the quantized side of a Q/DQ node: zero point, else attribute, else what ONNX defines."""
-    if len(node.inputs) > 2 and node.inputs[2] is not None:
-        return _dtype(node.inputs[2])
-    if node.op_type == "DequantizeLinear":
-        return _dtype(node.inputs[0])
-    if "output_dtype" in node.attributes and node.attributes["output_dtype"].as_int():
-        return ir.DataType(node.attributes["output_dtype"].as_int())
-    return ir.DataType.UINT8
 
 
 def _dtype(value: ir.Value | None) -> ir.DataType | None:

@@ -85,10 +85,13 @@ def _fold(area: Area, model: Model) -> int:
         if results is None:
             continue
         # What several nodes make of one weight, and a weight behind an Identity, is stored once.
-        kind = (part, node.op_type, *node.inputs, str(sorted(node.attributes.items())))
+        attributes = sorted(ir.to_proto(attribute).SerializeToString() for attribute in node.attributes.values())
+        kind = (part, node.op_type, len(node.outputs), *node.inputs, *attributes)
         if node.op_type == "Identity" and node.inputs[0] is not None and node.inputs[0].is_initializer():
             made[kind] = [node.inputs[0]]
-        if node.op_type != "Constant" and kind in made:
+        # It may have been folded away in between.
+        stored = all(part.initializers.get(str(value.name)) is value for value in made.get(kind, ()))
+        if node.op_type != "Constant" and kind in made and stored:
             for output, constant in zip(node.outputs, made[kind], strict=True):
                 ir.convenience.replace_all_uses_with(output, constant)
         else:

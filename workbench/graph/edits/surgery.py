@@ -10,9 +10,8 @@ import onnx
 import onnx_ir as ir
 
 from workbench.errors import EditError
-from workbench.graph.structure import graphs_of, walk
-from workbench.graph.structure import graphs_of, walk
 from workbench.graph.naming import names_in
+from workbench.graph.structure import graphs_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from workbench.graph.edits.surgery import add_constant, drop_unused
 from workbench.graph.edits.wide import WideEdit
-from workbench.graph.weights import constant_of
+from workbench.graph.quantization import quantized_type
 
 if TYPE_CHECKING:
     from workbench.graph.edits.wide import Area
@@ -60,27 +60,11 @@ class SymmetricQDQ(WideEdit):
 
 
 def _needs(node: ir.Node) -> bool:
-    kind = _quantized_type(node)
+    kind = quantized_type(node)
     if kind not in EIGHT_BIT:
         return False
     zero_point = _constant(node, 2)
     return kind == ir.DataType.UINT8 or (zero_point is not None and bool(np.any(zero_point)))
-
-
-def _quantized_type(node: ir.Node) -> ir.DataType | None:
-    """Zero point, else attribute, else what ONNX defines: UINT8 out of QuantizeLinear."""
-    if len(node.inputs) > 2 and node.inputs[2] is not None:
-        return _type(node.inputs[2])
-    if node.op_type == "DequantizeLinear":
-        return None if node.inputs[0] is None else _type(node.inputs[0])
-    if "output_dtype" in node.attributes and node.attributes["output_dtype"].as_int():
-        return ir.DataType(node.attributes["output_dtype"].as_int())
-    return ir.DataType.UINT8
-
-
-def _type(value: ir.Value) -> ir.DataType | None:
-    content = constant_of(value)
-    return value.dtype if content is None else content.dtype
 
 
 def _constant(node: ir.Node, position: int) -> Array | None:
@@ -99,7 +83,7 @@ def _only_dequantized(value: ir.Value) -> bool:
 
 def _activation(node: ir.Node, part: ir.Graph) -> bool:
     scale, zero_point = _constant(node, 1), _constant(node, 2)
-    kind = _quantized_type(node)
+    kind = quantized_type(node)
     if scale is None or kind is None or not _only_dequantized(node.outputs[0]):
         return False
     low, high = (0, 255) if kind == ir.DataType.UINT8 else (-128, 127)

@@ -8,14 +8,10 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.calibration import feeds
-from workbench.graph.edits import CorrectBias
-from workbench.precision.sensitivity import all_quantized, beside
-from workbench.runtime import Session
-from workbench.runtime import Session
-from workbench.calibration import feeds
-from workbench.graph.edits import CorrectBias
 from workbench.graph import names_in
+from workbench.graph.edits import CorrectBias
 from workbench.precision.sensitivity import all_quantized, beside
+from workbench.runtime import Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workbench.graph import content_of, quantized_source
+from workbench.precision.operators.scalable import unscalable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -32,6 +35,9 @@ __all__ = [
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators that multiply: INT8 pays here."""
+
+OPERANDS = (0, 1)
+"""The inputs of those that are multiplied. A constant one is a weight, wherever it stands."""
 
 POOLS = ("AveragePool", "GlobalAveragePool", "MaxPool")
 """Operators that can stay in INT8 between two that multiply."""
@@ -73,17 +79,24 @@ def obstacle(
         return "only weights are to be quantized, and it has none"
     if node.op_type == "Add" and residual_shortcut(node) is None:
         return "it joins no convolution with a shortcut, so INT8 would only add conversions"
-    quantized = next((v for v in node.inputs if v is not None and _dequantized(v)), None)
+    quantized = next((v for v in node.inputs if v is not None and quantized_source(v) is not None), None)
     if quantized is not None:
         return f"its input {quantized.name!r} is quantized already, and nothing is quantized twice"
-    floating = model.tensor(str(node.inputs[0].name) if node.inputs[0] is not None else "").dtype
-    if floating not in ("FLOAT", "FLOAT16", None):
-        return f"its input is {floating.lower()}, and Q/DQ is written for float32 and float16 graphs"
     if node.op_type in ("Conv", "ConvTranspose") and not _constant(node.inputs[1]):
         return "its weights are computed, not constant"
-    if all(_constant(value) for value in node.inputs):
-        return "all its inputs are constants"
-    return None
+    operands = [value for value in node.inputs[: len(OPERANDS)] if value is not None]
+    if all(_constant(value) for value in operands):
+        return "all its operands are constants"
+    return next((reason for value in operands if (reason := _unsuitable(model, value)) is not None), None)
+
+
+def _unsuitable(model: Model, value: ir.Value) -> str | None:
+    """Return why an operand cannot be quantized, ``None`` where it can."""
+    floating = model.tensor(str(value.name)).dtype
+    if floating not in ("FLOAT", "FLOAT16", None):
+        return f"its input {value.name!r} is {floating.lower()}, and Q/DQ is written for float32 and float16 graphs"
+    reason = unscalable(content_of(value)) if _constant(value) else None
+    return None if reason is None else f"its weight {value.name!r} {reason}"
 
 
 def activations(model: Model, addresses: Iterable[str]) -> Iterator[Edge]:
@@ -100,11 +113,9 @@ def activations(model: Model, addresses: Iterable[str]) -> Iterator[Edge]:
         node = model.top_nodes[address]
         if node.op_type == "Add":
             shortcut = residual_shortcut(node)
-            positions = [] if shortcut is None else [shortcut]
-        elif node.op_type == "MatMul":
-            positions = [0, 1]
+            positions: tuple[int, ...] = () if shortcut is None else (shortcut,)
         else:
-            positions = [0]
+            positions = OPERANDS if node.op_type in WEIGHTED else (0,)
         for position in positions:
             value = node.inputs[position]
             if value is not None and value.name and not _constant(value):
@@ -121,7 +132,7 @@ def weights(model: Model, addresses: Iterable[str]) -> Iterator[Edge]:
         node = model.top_nodes[address]
         if node.op_type not in WEIGHTED:
             continue
-        for position in (0, 1) if node.op_type == "MatMul" else (1,):
+        for position in OPERANDS:
             value = node.inputs[position]
             if value is not None and value.name and _constant(value):
                 yield Edge(address, position, value.name)
@@ -130,9 +141,11 @@ def weights(model: Model, addresses: Iterable[str]) -> Iterator[Edge]:
 def weight_axis(node: ir.Node, position: int) -> int | None:
     """Return the axis of a weight that counts output channels, ``None`` for one scale for the whole weight.
 
-    One scale an output channel costs nothing at run time: it scales the accumulator. For a MatMul that is so for a
-    two-dimensional right-hand side only.
+    One scale an output channel costs nothing at run time: it scales the accumulator. That is so for a right-hand side
+    only, and for a MatMul's where it has two dimensions.
     """
+    if position != 1:
+        return None
     if node.op_type == "Conv":
         return 0
     if node.op_type == "ConvTranspose":
@@ -141,7 +154,7 @@ def weight_axis(node: ir.Node, position: int) -> int | None:
         return 0 if "transB" in node.attributes and node.attributes["transB"].as_int() else 1
     value = node.inputs[position]
     shape = None if value is None or value.const_value is None else value.const_value.shape
-    return 1 if position == 1 and shape is not None and len(shape) == 2 else None
+    return 1 if shape is not None and len(shape) == 2 else None
 
 
 def residual_shortcut(node: ir.Node) -> int | None:
@@ -195,8 +208,3 @@ def _branch_length(node: ir.Node, position: int) -> int:
 
 def _constant(value: ir.Value | None) -> bool:
     return value is not None and value.is_initializer()
-
-
-def _dequantized(value: ir.Value) -> bool:
-    producer = value.producer()
-    return producer is not None and producer.op_type in ("DequantizeLinear", "QuantizeLinear")

@@ -1,4 +1,5 @@
 from .existing import literal as literal
+from .given import given_precision as given_precision
 from .myelin import left_in_fp32 as left_in_fp32
 from .plan import BEST_PRACTICE as BEST_PRACTICE
 from .plan import PrecisionPlan as PrecisionPlan

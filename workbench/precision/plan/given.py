@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from workbench.graph import quantized_source, quantized_type
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -34,27 +36,24 @@ def given_precision(node: ir.Node) -> Precision | None:
         return "int8"
     if node.op_type in QDQ:
         return None
+    if node.op_type in WEIGHTED:
+        both = [_dequantized(value, moved=True) for value in node.inputs[:2]]
+        return both[0] if all(both) else None
     operands = [value for value in node.inputs if value is not None and not value.is_initializer()]
     found = [_dequantized(value) for value in operands]
     if not any(found):
         return None
-    if node.op_type in WEIGHTED:
-        both = [None if value is None else _dequantized(value) for value in node.inputs[:2]]
-        return both[0] if all(both) else None
     if node.op_type == "Add":
         return next(precision for precision in found if precision)
     return found[0] if all(found) else None
 
 
-def _dequantized(value: ir.Value) -> Precision | None:
-    producer = value.producer()
-    if producer is None or producer.op_type != "DequantizeLinear":
+def _dequantized(value: ir.Value | None, *, moved: bool = False) -> Precision | None:
+    """Return what a tensor was quantized to, if it comes out of a DequantizeLinear (`moved`: through moves of it)."""
+    if value is None:
         return None
-    source = producer.inputs[0]
-    dtype = None if source is None else source.dtype
-    if dtype is None and source is not None and (quantize := source.producer()) is not None:
-        zero_point = quantize.inputs[2] if len(quantize.inputs) > 2 else None
-        dtype = None if zero_point is None else zero_point.dtype
-        if zero_point is None:
-            return "int8"  # QuantizeLinear without a zero point makes UINT8
-    return None if dtype is None else PRECISIONS.get(dtype.name)
+    maker = quantized_source(value) if moved else value.producer()
+    if maker is None or maker.op_type != "DequantizeLinear":
+        return None
+    kind = quantized_type(maker)
+    return None if kind is None else PRECISIONS.get(kind.name)

@@ -20,17 +20,12 @@ import onnx_ir as ir
 from workbench.calibration import feeds, first_samples
 from workbench.errors import PrecisionError
 from workbench.evaluate import sqnr_db
+from workbench.graph import names_in
 from workbench.precision.sensitivity.cut import cut
 from workbench.precision.sensitivity.graft import all_quantized, beside
 from workbench.precision.sensitivity.measured import downstream_share, exact, measured_macs
 from workbench.precision.sensitivity.result import NodeError, Sensitivity
 from workbench.runtime import Session
-from workbench.graph import names_in
-from workbench.precision.sensitivity.measured import downstream_share, measured_macs
-from workbench.precision.sensitivity import exact
-from workbench.precision.sensitivity.cut import cut
-from workbench.precision.sensitivity.graft import all_quantized, beside
-from workbench.precision.sensitivity.result import NodeError, Sensitivity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from workbench.errors import PrecisionError
-from workbench.graph.select import nodes
 from workbench.graph import names_in, share_names
 from workbench.graph.select import nodes
 from workbench.precision.lowering import lower

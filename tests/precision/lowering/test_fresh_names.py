@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from names_taken import SUM, added, taken
-from networks import feed, network, ranges_of
 
-from workbench.runtime.session import Session
+from tests.kit.names_taken import SUM, added, taken
+from tests.kit.networks import feed, network, ranges_of
 from workbench.calibration.sources import open_samples
-from workbench.precision.measured_edits.correction import bias_shifts
 from workbench.precision.lowering import activation_tensors, lower
+from workbench.precision.measured_edits.correction import bias_shifts
 from workbench.precision.plan import PrecisionPlan
 from workbench.precision.plan.presets import preset
 from workbench.precision.sensitivity import exact
 from workbench.precision.sensitivity.estimated import local_noise
+from workbench.runtime.session import Session
 
 BLOCKS = ("conv_bn_relu", "residual_projection", "shared_weight", "sigmoid")
 
