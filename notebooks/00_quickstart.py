@@ -118,7 +118,7 @@ tuning_chart(wb.model, wb.plan.resolve(), wb.ranges, wb.statistics)
 
 # %%
 from workbench.handoff.tuning_report import before_after, text_table
-from workbench.recipe.gates import check_gates
+from workbench.recipe import check_gates
 
 comparison = wb.compare(eval_samples, labels=labels or None, batch=32)
 print(text_table(before_after(wb, comparison)))

@@ -247,7 +247,7 @@ views.precision(wb, search=found, engine=report)
 # the plan kept 99% on the other 12 for one half, and 85% for the other half.
 
 # %%
-from workbench.recipe.gates import check_gates
+from workbench.recipe import check_gates
 
 final = wb.compare(eval_data, labels=eval_classes, batch=batch, runs=0)
 table.append(row(f"search: SQNR >= {min_sqnr:g} dB", final, found.chosen.share))

@@ -13,8 +13,7 @@ from workbench.errors import BackendError, SamplesError
 from workbench.evaluate.comparison import Accuracy, Comparison, Latency, OutputDifference, compare
 from workbench.evaluate.metrics import Difference, top1_hits
 from workbench.graph.load import from_proto, load_model
-from workbench.recipe.document import Gate
-from workbench.recipe.gates import check_gates
+from workbench.recipe import Gate, check_gates
 from workbench.runtime.session import Session
 
 

@@ -10,7 +10,7 @@ import pytest
 import workbench
 from workbench.handoff.report_page import page
 from workbench.handoff.tuning_report import before_after, report, text_table
-from workbench.recipe.gates import check_gates
+from workbench.recipe import check_gates
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import workbench
 from workbench.errors import RecipeError, SelectorError
-from workbench.recipe.document import CalibrateStep, Gate, Recipe
+from workbench.recipe import Gate, Recipe
+from workbench.recipe.steps import CalibrateStep
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_paths_are_relative_to_the_recipe(tuned, tmp_path, small_cnn):
         (lambda text: text.replace("precision: int8", "precision: int9", 1), "steps"),
         (lambda text: text.replace("batch: 4", "batch: 4\n  colour: red"), "colour"),
         (lambda text: text[:20] + ": [", "not readable as YAML"),
-        (lambda text: text.replace("    x: ", "    x: 1"), "ranges of a calibrate step were changed"),
+        (lambda text: text.replace("    x: ", "    x: 1"), "its ranges were changed"),
     ],
 )
 def test_what_is_no_recipe_of_ours_is_refused(tuned, tmp_path, change, said):

@@ -11,7 +11,8 @@ from workbench.calibration.cache import CalibrationCache
 from workbench.errors import RecipeError, SamplesError
 from workbench.jobs.tuning import recalibrate
 from workbench.names import METHODS
-from workbench.recipe.document import CacheStep, ChooseStep, Recipe
+from workbench.recipe import Recipe
+from workbench.recipe.steps import CacheStep, ChooseStep
 
 
 @pytest.fixture

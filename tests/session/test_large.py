@@ -15,7 +15,7 @@ from workbench.errors import ModelError, RecipeError
 from workbench.graph.load import load_model
 from workbench.graph.save import file_bytes, file_digest, fits_one_file
 from workbench.jobs.tuning import replay_to, tune_to
-from workbench.recipe.document import Recipe
+from workbench.recipe import Recipe
 from workbench.session import open_model
 
 MODEL = ROOT / "sample_models" / "residual_cnn.onnx"

@@ -12,8 +12,8 @@ from tests.kit.networks import Net, network
 from workbench.cli.verbs import main
 from workbench.errors import PlanWarning, PrecisionError, SelectorError
 from workbench.graph.load import load_model
-from workbench.recipe.document import PrecisionStep, Recipe
-from workbench.recipe.replay import replay
+from workbench.recipe import Recipe, replay
+from workbench.recipe.steps import PrecisionStep
 from workbench.session import Workbench, open_recipe
 
 

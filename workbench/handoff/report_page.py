@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from workbench.evaluate import Comparison
-    from workbench.recipe import Verdict
+    from workbench.recipe import GateResult
     from workbench.session import Workbench
     from workbench.views.kit import Pictured
 
@@ -36,7 +36,7 @@ pre {{ background: var(--wb-panel); padding: 1rem; overflow-x: auto; font-size: 
 """
 
 
-def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[Verdict]) -> str:
+def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) -> str:
     """Return the report of a tuning as an HTML document."""
     from workbench.views.plans import tuning_chart
 
@@ -104,7 +104,7 @@ def _subtitle(wb: Workbench, comparison: Comparison) -> str:
     return f"{comparison.samples} samples. Model sha256 {wb.source.digest[:16]}. {versions}."
 
 
-def _gates(verdicts: Sequence[Verdict]) -> str:
+def _gates(verdicts: Sequence[GateResult]) -> str:
     lines = []
     for verdict in verdicts:
         mark, style = ("passed", "good") if verdict.passed else ("failed", "bad")

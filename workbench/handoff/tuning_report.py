@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from workbench.evaluate import Comparison
     from workbench.names import Precision
-    from workbench.recipe import Verdict
+    from workbench.recipe import GateResult
     from workbench.session import Workbench
 
 __all__ = ["Row", "before_after", "macs_share", "precisions", "report", "text_table"]
@@ -90,7 +90,7 @@ def macs_share(wb: Workbench, precision: Precision = "int8") -> float | None:
     return chosen / total if total else None
 
 
-def report(wb: Workbench, comparison: Comparison, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def report(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) -> dict[str, Any]:
     """Return everything that is known of a tuning as plain values, for ``report.json``.
 
     Numbers that do not exist are ``null``; infinite ones (an SQNR of equal outputs) are the text ``"inf"``.

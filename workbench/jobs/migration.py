@@ -15,7 +15,7 @@ from workbench.errors import OutputError, PrecisionError
 from workbench.graph.select import pick, select
 from workbench.precision.operators import activations
 from workbench.precision.plan import QUANTIZED, Imported, PrecisionPlan, import_trtexec, literal
-from workbench.recipe import PrecisionStep
+from workbench.recipe.steps import PrecisionStep
 from workbench.results import together
 from workbench.session import open_model
 

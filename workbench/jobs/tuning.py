@@ -13,7 +13,8 @@ from workbench.files import write_text
 from workbench.handoff import before_after, page, report, text_table
 from workbench.names import DEFAULT_METHOD, Method
 from workbench.precision.search import MOST_TRIALS
-from workbench.recipe import CalibrateStep, ChooseStep, Recipe, Verdict, check_gates, check_result, environment
+from workbench.recipe import GateResult, Recipe, check_gates, check_result, environment
+from workbench.recipe.steps import CalibrateStep, ChooseStep
 from workbench.results import results_folder
 from workbench.session import Workbench, open_model, open_recipe
 
@@ -63,7 +64,7 @@ class TuneResult:
 
     workbench: Workbench
     comparison: Comparison
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[GateResult, ...]
     files: tuple[Path, ...]
 
     @property

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os.path
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from workbench.errors import RecipeError
 from workbench.files import write_text
-from workbench.graph.edits import AnyEdit
-from workbench.names import Method, Metric
-from workbench.precision.plan import Rule
+from workbench.recipe.gates import Gate
+from workbench.recipe.parts import ModelReference, Part, relative_to
+from workbench.recipe.steps import AnyStep
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
+    from workbench.recipe.steps import Step
 
-__all__ = [
-    "SCHEMA",
-    "CacheStep",
-    "CalibrateStep",
-    "ChooseStep",
-    "FileReference",
-    "Gate",
-    "ModelReference",
-    "PlanStep",
-    "PrecisionStep",
-    "RangeStep",
-    "RangesStep",
-    "Recipe",
-    "Step",
-    "Tuned",
-]
+__all__ = ["SCHEMA", "Recipe", "Tuned"]
 
 SCHEMA = 1
 """Version of the document's form. A recipe of another version is refused, never guessed at."""
@@ -44,234 +28,13 @@ SCHEMA = 1
 StepType = TypeVar("StepType", bound=BaseModel)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelReference(_Part):
-    """Which model the recipe is for.
-
-    Parameters
-    ----------
-    file
-        Where it was; absolute in memory, relative to the recipe's folder once saved.
-    sha256
-        `Model.digest`: what it must be.
-    """
-
-    file: str
-    sha256: str
-
-
-class SamplesReference(_Part):
-    """Which samples were used, so that a person finds them again and a program knows them again."""
-
-    source: dict[str, Any]
-    count: int
-    fingerprint: str
-
-
-class FileReference(_Part):
-    """A file that something was read from.
-
-    Parameters
-    ----------
-    file
-        Where it was; absolute in memory, relative to the recipe's folder once saved.
-    sha256
-        Of its bytes.
-    """
-
-    file: str
-    sha256: str
-
-    @classmethod
-    def of(cls, path: str | os.PathLike[str]) -> FileReference:
-        """Return the reference to a file as it is now."""
-        path = Path(path)
-        return cls(file=str(path.resolve()), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-
-    def moved(self, move: Callable[[str], str]) -> FileReference:
-        """Return the reference with its path given to `move`."""
-        return self.model_copy(update={"file": move(self.file)})
-
-
-class CalibrateStep(_Part):
-    """A calibration and the ranges it found, in full precision: replaying needs no forward pass.
-
-    Parameters
-    ----------
-    method, percentile
-        How thresholds were picked from the statistics.
-    batch
-        Samples a run, where the model's batch is dynamic.
-    samples
-        What was run.
-    ranges
-        Tensor name to clipping threshold (``amax``).
-    sha256
-        Over the ranges, so that a slip of an editor is noticed.
-    overflow
-        Tensors in which values beyond 65504 were seen, which FP16 cannot hold, with the largest magnitude; ``None``
-        where the calibration did not look for any.
-    """
-
-    do: Literal["calibrate"] = "calibrate"
-    method: Method
-    percentile: float | None = None
-    batch: int
-    samples: SamplesReference
-    ranges: dict[str, float]
-    sha256: str = ""
-    overflow: dict[str, float] | None = None
-
-    @property
-    def origins(self) -> dict[str, str]:
-        """Where each range comes from."""
-        return dict.fromkeys(self.ranges, self.method)
-
-
-class ChooseStep(_Part):
-    """Ranges picked anew from statistics that were there already.
-
-    Parameters
-    ----------
-    method, percentile
-        How thresholds were picked from the statistics.
-    overrides
-        Another method, or a threshold, for some tensors.
-    statistics
-        The file of the statistics; ``None`` where they are those of the calibration before.
-    ranges, sha256
-        As for `CalibrateStep`.
-    """
-
-    do: Literal["choose_ranges"] = "choose_ranges"
-    method: Method
-    percentile: float | None = None
-    overrides: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)] | Method] = {}
-    statistics: FileReference | None = None
-    ranges: dict[str, float]
-    sha256: str = ""
-
-    @property
-    def origins(self) -> dict[str, str]:
-        """Where each range comes from."""
-        manual = {name: one if isinstance(one, str) else "manual" for name, one in self.overrides.items()}
-        return {**dict.fromkeys(self.ranges, self.method), **manual}
-
-
-class CacheStep(_Part):
-    """Ranges out of a calibration cache, those of tensors that the model has.
-
-    Parameters
-    ----------
-    cache
-        The file.
-    ranges, sha256
-        As for `CalibrateStep`.
-    """
-
-    do: Literal["use_cache"] = "use_cache"
-    cache: FileReference
-    ranges: dict[str, float]
-    sha256: str = ""
-
-    @property
-    def origins(self) -> dict[str, str]:
-        """Where each range comes from."""
-        return dict.fromkeys(self.ranges, "cache")
-
-
-RangesStep = CalibrateStep | ChooseStep | CacheStep
-"""The steps that bring ranges of many tensors."""
-
-
-class RangeStep(_Part):
-    """One tensor's clipping threshold, set by hand."""
-
-    do: Literal["set_range"] = "set_range"
-    tensor: str
-    amax: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class PrecisionStep(Rule):
-    """One more rule of the precision plan, with its options; see `workbench.precision.plan.plan.Rule`."""
-
-    do: Literal["set_precision"] = "set_precision"
-
-    @property
-    def rule(self) -> Rule:
-        """The rule alone."""
-        return Rule(**self.model_dump(exclude={"do"}))
-
-
-class PlanStep(_Part):
-    """A whole plan, as a search found it, in place of all rules before.
-
-    Parameters
-    ----------
-    move
-        What the search tried when it found it, in words.
-    edits
-        What is done to the model for this plan: biases corrected for its INT8 nodes.
-    ranges, sha256
-        As for `CalibrateStep`; those that differ from the ranges before.
-    rules
-        All rules of the plan, in order.
-    """
-
-    do: Literal["set_plan"] = "set_plan"
-    move: str = ""
-    edits: tuple[AnyEdit, ...] = ()
-    ranges: dict[str, float] = {}
-    sha256: str = ""
-    rules: tuple[Rule, ...]
-
-    @property
-    def origins(self) -> dict[str, str]:
-        """Where each range comes from."""
-        return dict.fromkeys(self.ranges, "search")
-
-
-Step = Annotated[
-    AnyEdit | CalibrateStep | ChooseStep | CacheStep | RangeStep | PrecisionStep | PlanStep, Field(discriminator="do")
-]
-
-
-class Gate(_Part):
-    """A condition that the tuned model has to meet.
-
-    Parameters
-    ----------
-    metric
-        ``top1_drop`` (percentage points), ``sqnr_db`` (of the worst output) or ``latency_ratio`` (tuned / original,
-        medians on the backend that measured them).
-    at_most, at_least
-        The bound; exactly one of them.
-    """
-
-    metric: Metric
-    at_most: float | None = None
-    at_least: float | None = None
-
-    def __str__(self) -> str:
-        bound = f"<= {self.at_most:g}" if self.at_most is not None else f">= {self.at_least:g}"
-        return f"{self.metric} {bound}"
-
-    def holds(self, value: float) -> bool:
-        """Say whether a measured value meets the bound; NaN never does."""
-        above = self.at_least is None or value >= self.at_least
-        return above and (self.at_most is None or value <= self.at_most)
-
-
-class Tuned(_Part):
+class Tuned(Part):
     """What the recipe makes: the SHA-256 of the file ``tuned.onnx``; see `workbench.graph.save.file_digest`."""
 
     sha256: str
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """The document. Immutable: adding a step gives a new one.
 
     Parameters
@@ -296,14 +59,14 @@ class Recipe(_Part):
 
     workbench: Literal[1] = 1
     model: ModelReference
-    steps: tuple[Step, ...] = ()
+    steps: tuple[AnyStep, ...] = ()
     target: str | None = None
     weight_storage: Literal["int8", "float"] | None = None
     gates: tuple[Gate, ...] = ()
     tuned: Tuned | None = None
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default_factory=dict)
 
-    def with_step(self, step: BaseModel) -> Recipe:
+    def with_step(self, step: Step) -> Recipe:
         """Return the recipe with one more step; what it made before is no longer known."""
         return self.model_copy(update={"steps": (*self.steps, step), "tuned": None})
 
@@ -329,20 +92,8 @@ class Recipe(_Part):
 
     def relocated(self, move: Callable[[str], str]) -> Recipe:
         """Return the recipe with every path in it given to `move`."""
-        steps: list[BaseModel] = []
-        for step in self.steps:
-            if isinstance(step, CalibrateStep) and "path" in step.samples.source:
-                source = {**step.samples.source, "path": move(step.samples.source["path"])}
-                samples = step.samples.model_copy(update={"source": source})
-                steps.append(step.model_copy(update={"samples": samples}))
-            elif isinstance(step, ChooseStep) and step.statistics is not None:
-                steps.append(step.model_copy(update={"statistics": step.statistics.moved(move)}))
-            elif isinstance(step, CacheStep):
-                steps.append(step.model_copy(update={"cache": step.cache.moved(move)}))
-            else:
-                steps.append(step)
         model = self.model.model_copy(update={"file": move(self.model.file)})
-        return self.model_copy(update={"model": model, "steps": tuple(steps)})
+        return self.model_copy(update={"model": model, "steps": tuple(step.moved(move) for step in self.steps)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recipe:
@@ -375,21 +126,12 @@ class Recipe(_Part):
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise RecipeError(f"{place}: {first['msg']}", where=path, fix="Mend this line.") from error
-        for step in recipe.steps:
-            if isinstance(step, RangesStep | PlanStep) and step.sha256 != ranges_hash(step.ranges):
+        for position, step in enumerate(recipe.steps):
+            problem = step.problem()
+            if problem is not None:
                 raise RecipeError(
-                    f"the ranges of a {step.do} step were changed",
+                    f"step {position} ({step.do}): {problem}",
                     where=path,
                     fix="Change a range with a set_range step, or calibrate again.",
                 )
         return recipe.relocated(lambda file: str((path.parent / file).resolve()))
-
-
-def ranges_hash(ranges: dict[str, float]) -> str:
-    """Return SHA-256 (hex) over names and thresholds in full precision."""
-    return hashlib.sha256(json.dumps(ranges, sort_keys=True).encode()).hexdigest()
-
-
-def relative_to(file: str, folder: Path) -> str:
-    """Return a path as seen from a folder, so that the two can move together to another machine."""
-    return Path(os.path.relpath(Path(file).resolve(), folder.resolve())).as_posix()

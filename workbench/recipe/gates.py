@@ -6,17 +6,45 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workbench.names import Metric
+from workbench.recipe.parts import Part
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from workbench.evaluate import Comparison
-    from workbench.recipe.document import Gate
 
-__all__ = ["Verdict", "check_gates"]
+__all__ = ["Gate", "GateResult", "check_gates"]
+
+
+class Gate(Part):
+    """A condition that the tuned model has to meet.
+
+    Parameters
+    ----------
+    metric
+        ``top1_drop`` (percentage points), ``sqnr_db`` (of the worst output) or ``latency_ratio`` (tuned / original,
+        medians on the backend that measured them).
+    at_most, at_least
+        The bound; exactly one of them.
+    """
+
+    metric: Metric
+    at_most: float | None = None
+    at_least: float | None = None
+
+    def __str__(self) -> str:
+        bound = f"<= {self.at_most:g}" if self.at_most is not None else f">= {self.at_least:g}"
+        return f"{self.metric} {bound}"
+
+    def holds(self, value: float) -> bool:
+        """Say whether a measured value meets the bound; NaN never does."""
+        above = self.at_least is None or value >= self.at_least
+        return above and (self.at_most is None or value <= self.at_most)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateResult:
     """What became of one gate.
 
     Parameters
@@ -43,15 +71,15 @@ class Verdict:
         return f"{self.gate}: {value}, {'passed' if self.passed else 'FAILED'}{why}"
 
 
-def check_gates(gates: Iterable[Gate], comparison: Comparison) -> list[Verdict]:
+def check_gates(gates: Iterable[Gate], comparison: Comparison) -> list[GateResult]:
     """Check every gate against a comparison."""
     return [_check(gate, _measured(gate.metric, comparison), comparison.nonfinite) for gate in gates]
 
 
-def _check(gate: Gate, value: float | None, nonfinite: int) -> Verdict:
+def _check(gate: Gate, value: float | None, nonfinite: int) -> GateResult:
     if gate.metric != "latency_ratio" and nonfinite:
-        return Verdict(str(gate), value, passed=False, reason=f"{nonfinite} values became NaN or infinite")
-    return Verdict(str(gate), value, value is not None and gate.holds(value))
+        return GateResult(str(gate), value, passed=False, reason=f"{nonfinite} values became NaN or infinite")
+    return GateResult(str(gate), value, value is not None and gate.holds(value))
 
 
 def _measured(metric: str, comparison: Comparison) -> float | None:

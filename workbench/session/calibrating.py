@@ -10,25 +10,17 @@ from workbench.errors import RecipeError
 from workbench.names import DEFAULT_METHOD, Method
 from workbench.precision.lowering import activation_tensors
 from workbench.precision.plan import PrecisionPlan, Resolution
-from workbench.recipe import (
-    CacheStep,
-    CalibrateStep,
-    ChooseStep,
-    FileReference,
-    RangeStep,
-    SamplesReference,
-    ranges_hash,
-)
+from workbench.recipe import FileReference, SamplesReference, ranges_hash
+from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep, RangeStep
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from pydantic import BaseModel
-
     from workbench.calibration import CacheMatch, Samples
     from workbench.graph import Model
     from workbench.recipe import State
+    from workbench.recipe.steps import Step
     from workbench.session.evaluating import PreprocessingLike
 
 __all__ = ["Calibrating", "everything"]
@@ -49,7 +41,7 @@ class Calibrating(ABC):
         """The model after the edits so far, in floating point."""
 
     @abstractmethod
-    def do(self, step: BaseModel) -> None:
+    def do(self, step: Step) -> None:
         """Do one step of a recipe and append it."""
 
     @abstractmethod

@@ -12,7 +12,8 @@ from workbench.graph.select import select as find
 from workbench.precision.plan import QUANTIZED, import_trtexec, preset
 from workbench.precision.search import MOST_TRIALS, Goal, search
 from workbench.precision.sensitivity import axis_lengths
-from workbench.recipe import PlanStep, PrecisionStep, ranges_hash
+from workbench.recipe import ranges_hash
+from workbench.recipe.steps import PlanStep, PrecisionStep
 from workbench.session.searching import Cost, costs_of, with_equalization
 
 if TYPE_CHECKING:

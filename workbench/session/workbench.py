@@ -11,18 +11,8 @@ from workbench.graph import Graph, file_digest, load_model
 from workbench.graph.edits import edit_by_name
 from workbench.precision import parse_target
 from workbench.precision.lowering import Lowered, activation_tensors, lower, needed_opset
-from workbench.recipe import (
-    CalibrateStep,
-    Gate,
-    ModelReference,
-    PlanStep,
-    Recipe,
-    State,
-    Tuned,
-    check_model,
-    environment,
-    start,
-)
+from workbench.recipe import Gate, ModelReference, Recipe, State, Tuned, check_model, environment, start
+from workbench.recipe.steps import CalibrateStep, PlanStep
 from workbench.session.calibrating import everything
 from workbench.session.changes import Change, Changes
 from workbench.session.evaluating import Evaluating, PreprocessingLike
@@ -33,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
-    from pydantic import BaseModel
 
     from workbench.calibration import Samples, Statistics
     from workbench.engine import EngineSummary, Finding
     from workbench.graph import Model
     from workbench.graph.edits import Edit, EditResult
     from workbench.precision.plan import PrecisionPlan
+    from workbench.recipe.steps import Step
 
 __all__ = ["PreprocessingLike", "Workbench", "open_model", "open_recipe"]
 
@@ -345,7 +335,7 @@ class Workbench(Evaluating):
         self._changes.tell(Change("undone", _kind(step)))
 
     @property
-    def undone(self) -> tuple[BaseModel, ...]:
+    def undone(self) -> tuple[Step, ...]:
         """The steps that `redo` would do again, the next one first."""
         return tuple(recipe.steps[-1] for recipe, _ in reversed(self._undone))
 
@@ -397,16 +387,16 @@ class Workbench(Evaluating):
             # A conversion turns attributes into constants.
             self.edit("fold_constants")
 
-    def do(self, step: BaseModel) -> None:
+    def do(self, step: Step) -> None:
         """Do one step of a recipe and append it; a whole plan takes the place of the one set right before it."""
         recipe, before = self.without_plan() if isinstance(step, PlanStep) else (self.recipe, self._state)
-        state = before.after(step)
+        state = step.apply_to(before)
         self.recipe = recipe
         self._append(step, state)
         if isinstance(step, PlanStep):
             self._before_plan = step, before
 
-    def _append(self, step: BaseModel, state: State) -> None:
+    def _append(self, step: Step, state: State) -> None:
         self.recipe = self.recipe.with_step(step)
         self._state, self._lowered = state, None
         self._undone.clear()

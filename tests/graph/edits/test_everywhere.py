@@ -16,7 +16,7 @@ from workbench.graph.edits.registry import EDITS, applicable, edit_by_name
 from workbench.graph.edits.wide import WideEdit
 from workbench.graph.select.language import pick
 from workbench.graph.weights import is_stripped
-from workbench.recipe.document import ModelReference, Recipe
+from workbench.recipe import ModelReference, Recipe
 
 
 def content(made: Any, at: str) -> list[str]:

@@ -8,7 +8,8 @@ from tests.kit.searching import calibrated, small
 from workbench.cli.verbs import main
 from workbench.errors import PrecisionError
 from workbench.evaluate.comparison import compare
-from workbench.recipe.document import PlanStep, Recipe
+from workbench.recipe import Recipe
+from workbench.recipe.steps import PlanStep
 from workbench.session import open_recipe
 
 

@@ -10,7 +10,7 @@ import pytest
 import workbench
 from workbench import views
 from workbench.errors import RecipeError, SelectorError
-from workbench.recipe.document import RangeStep
+from workbench.recipe.steps import RangeStep
 from workbench.views.calibration.api import RangeWarning, in_force
 
 

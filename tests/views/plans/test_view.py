@@ -11,7 +11,7 @@ from workbench.engine.formats import TensorFormat
 from workbench.engine.report import EngineReport, Layer, LayerTime, Tensor
 from workbench.errors import PrecisionError, SelectorError, WorkbenchError
 from workbench.precision.sensitivity.measured import exact
-from workbench.recipe.document import PrecisionStep
+from workbench.recipe.steps import PrecisionStep
 from workbench.session import open_model
 from workbench.views.graphs.view import GraphView
 from workbench.views.kit.picture import WIDGET_MIME

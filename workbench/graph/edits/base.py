@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,7 +22,7 @@ from workbench.graph.edits.surgery import constants_to_nodes
 from workbench.graph.naming import repair_names, share_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -53,6 +53,20 @@ class EditResult:
     changed: bool
     notes: tuple[str, ...] = ()
     check: Equivalence | Unchecked = OUTSIDE
+
+
+class Stage(Protocol):
+    """Where a recipe has got to, as far as an edit cares."""
+
+    @property
+    def model(self) -> Model:
+        """The model so far."""
+
+    def edited(self, result: EditResult) -> Self:
+        """Return what comes after an edit."""
+
+
+StateType = TypeVar("StateType", bound=Stage)
 
 
 class Edit(BaseModel):
@@ -166,6 +180,18 @@ class Edit(BaseModel):
         self._check(model, after)
         self.ensures(model, after)
         return EditResult(after, changed=True, notes=tuple(notes))
+
+    def apply_to(self, state: StateType) -> StateType:
+        """Return the state after this step of a recipe."""
+        return state.edited(self(state.model))
+
+    def moved(self, move: Callable[[str], str]) -> Self:
+        """Return the step with the path of every file that it needs given to `move`."""
+        return self
+
+    def problem(self) -> str | None:
+        """Say what a person broke in it by hand; ``None`` where nothing is seen."""
+        return None
 
     def _check(self, before: Model, after: Model) -> None:
         """Refuse a result that is no valid graph, unless the checker refused the original in the same words."""

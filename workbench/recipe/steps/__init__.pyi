@@ -1,0 +1,9 @@
+from .base import RangesStep as RangesStep
+from .base import Step as Step
+from .calibrate import CalibrateStep as CalibrateStep
+from .choose_ranges import ChooseStep as ChooseStep
+from .registry import AnyStep as AnyStep
+from .set_plan import PlanStep as PlanStep
+from .set_precision import PrecisionStep as PrecisionStep
+from .set_range import RangeStep as RangeStep
+from .use_cache import CacheStep as CacheStep
