@@ -418,6 +418,6 @@ class Workbench(Evaluating):
         return recipe, replace(self._before_plan[1], target=self._state.target)
 
 
-def _kind(step: BaseModel) -> str:
+def _kind(step: Step) -> str:
     """Return what a recipe calls a step of this kind."""
-    return str(type(step).model_fields["do"].default)
+    return step.do
