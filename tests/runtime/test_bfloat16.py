@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from workbench.graph.load import from_proto
 from workbench.precision.lowering.lowering import lower, needed_opset
 from workbench.precision.plan.presets import PRESETS
-from workbench.runtime.bfloat16 import has_bfloat16, in_float32
+from workbench.runtime.narrow import has_narrow, in_float32
 from workbench.runtime.session import Session
 
 
@@ -39,8 +39,8 @@ def test_every_result_is_rounded_to_bf16():
     plan = PRESETS["bf16"]
     assert needed_opset(model, plan.resolve(model)) is None
     made = lower(model, plan.resolve(model), {}).model
-    assert has_bfloat16(made)
-    assert not has_bfloat16(model)
+    assert has_narrow(made)
+    assert not has_narrow(model)
     onnx.checker.check_model(in_float32(made).proto, full_check=True)
     result = Session(made).run({"x": x})["y"]
     np.testing.assert_array_equal(result, rounded(np.maximum(rounded(rounded(x) @ rounded(weight)), 0)))

@@ -18,5 +18,6 @@ from .save import file_digest as file_digest
 from .save import fits_one_file as fits_one_file
 from .save import save_model as save_model
 from .structure import content_of as content_of
+from .structure import graphs_of as graphs_of
 from .tensor import Tensor as Tensor
 from .weights import constant_of as constant_of

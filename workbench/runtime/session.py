@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.errors import BackendError
 from workbench.graph import fits_one_file
-from workbench.runtime.bfloat16 import has_bfloat16, in_float32
+from workbench.runtime import as_written
 from workbench.runtime.bytes import output_names, serialized, without_weights
+from workbench.runtime.narrow import BF16, NARROW, has_narrow, in_float32
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from workbench.graph import Model
 
 __all__ = ["Session", "disabled_optimizers", "first_line"]
-
-BROKEN_OVER_CASTS = ["LayerNormFusion", "LayerNormFusionL1", "LayerNormFusionL2"]
-"""Optimizations that make an invalid graph of a normalization in FP32 behind a Cast from FP16 (seen in 1.32)."""
 
 Mode = Literal["numerics", "speed"]
 
@@ -34,11 +32,11 @@ class Session:
     model
         What to run.
     mode
-        ``numerics``: Q/DQ pairs are computed as written, which is the arithmetic that TensorRT's INT8 approximates; use
-        it for accuracy. Fused integer kernels may saturate on processors without VNNI and differ.
-        ``speed``: all of ONNX Runtime's optimizations; use it for timing on this processor.
-        BF16, for which it has no kernels on a processor, is computed in FP32 and rounded; see
-        `workbench.runtime.bfloat16`.
+        ``numerics``: the graph is computed as written, which is the arithmetic that TensorRT's INT8 approximates; use
+        it for accuracy. What ONNX Runtime may not do is in `workbench.runtime.as_written`; FP16 and BF16 are computed
+        in FP32 with every result rounded, see `workbench.runtime.narrow`.
+        ``speed``: all of ONNX Runtime's optimizations; use it for timing on this processor. Only BF16, for which it has
+        no kernels, is computed in FP32 and rounded.
     outputs
         Names of tensors to return; the model's outputs where left out. Tensors inside are made outputs.
     observing
@@ -60,15 +58,21 @@ class Session:
         options.log_severity_level = 4  # what is fatal is raised; the rest is noise on a user's screen
         options.intra_op_num_threads = os.cpu_count() or 1
         if mode == "numerics":
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
+            for name, value in as_written.options():
+                options.add_session_config_entry(name, value)
         self._observing = observing
         if observing:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             # What is handed out is no part of a pattern; planning one costs the second run new memory for everything.
             options.enable_mem_pattern = False
-        if has_bfloat16(model):
-            model = in_float32(model)
         self.outputs = list(outputs) if outputs is not None else output_names(model)
+        disabled = disabled_optimizers(model, mode)
+        rounded = NARROW if mode == "numerics" else {BF16}
+        self._in_bfloat16 = set()
+        if has_narrow(model, {BF16}):
+            self._in_bfloat16 = {name for name in self.outputs if model.tensor(name).dtype == "BFLOAT16"}
+        if has_narrow(model, rounded):
+            model = in_float32(model, rounded, keep=self.outputs)
         if observing or not fits_one_file(model):
             content, weights = without_weights(model, self.outputs)
             values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
@@ -81,7 +85,7 @@ class Session:
                 content,
                 options,
                 providers=["CPUExecutionProvider"],
-                disabled_optimizers=disabled_optimizers(model),
+                disabled_optimizers=disabled,
             )
         except Exception as error:  # ONNX Runtime raises many kinds, none of them public
             raise BackendError(
@@ -111,12 +115,14 @@ class Session:
         if not self.outputs:
             return {}  # ONNX Runtime would take an empty list for all of them
         try:
-            results = self._bound(arrays) if self._observing else self._session.run(self.outputs, dict(arrays))
+            fed = {name: _in_numbers(array) for name, array in arrays.items()}
+            results = self._bound(fed) if self._observing else self._session.run(self.outputs, fed)
         except Exception as error:
             raise BackendError(
                 f"ONNX Runtime fails: {first_line(error)}", fix="Check the samples' shapes and values."
             ) from error
-        return dict(zip(self.outputs, results, strict=True))
+        found = dict(zip(self.outputs, results, strict=True))
+        return found | {name: _in_bfloat16(found[name]) for name in self._in_bfloat16}
 
     def _bound(self, arrays: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """Run once, and return the tensors where ONNX Runtime left them: a tenth faster where there are many."""
@@ -146,7 +152,7 @@ class Session:
         list of float
             Wall time of each run in milliseconds. The processor's speed says nothing about a GPU's.
         """
-        feed = dict(arrays)
+        feed = {name: _in_numbers(array) for name, array in arrays.items()}
         for _ in range(warmup):
             self._session.run(self.outputs, feed)
         times = []
@@ -157,10 +163,20 @@ class Session:
         return times
 
 
-def disabled_optimizers(model: Model) -> list[str] | None:
-    """Return the optimizations that ONNX Runtime must not apply to a model; None for none."""
-    half = any("FLOAT16" in str(value.dtype) for node in model.nodes.values() for value in node.outputs)
-    return BROKEN_OVER_CASTS if half else None
+def disabled_optimizers(model: Model, mode: Mode = "speed") -> list[str]:
+    """Return the optimizations that ONNX Runtime must not apply to a model."""
+    return as_written.optimizers_off(numerics=mode == "numerics", narrow=has_narrow(model))
+
+
+def _in_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return BF16, of which ONNX Runtime's Python takes no arrays, as FP32."""
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array
+
+
+def _in_bfloat16(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    import ml_dtypes
+
+    return array.astype(ml_dtypes.bfloat16)
 
 
 def first_line(error: Exception) -> str:

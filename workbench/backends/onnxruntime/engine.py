@@ -228,7 +228,7 @@ class OnnxRuntime:
         return {name: listed[warmed_up:] for name, listed in found.items()}
 
 
-def _optimize(model: bytes, disabled: list[str] | None, name: str) -> tuple[bytes, str, float]:
+def _optimize(model: bytes, disabled: list[str], name: str) -> tuple[bytes, str, float]:
     """Return the optimized graph, the version that made it and the seconds it took. Runs inside a child process."""
     import onnxruntime
 
