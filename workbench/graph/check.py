@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 import onnx
 
@@ -16,7 +17,16 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["CARRIERS", "bring_in_order", "broken_edge", "checker_reason", "custom_ops", "is_custom"]
+__all__ = [
+    "CARRIERS",
+    "Contradiction",
+    "bring_in_order",
+    "broken_edge",
+    "checker_reason",
+    "contradiction",
+    "custom_ops",
+    "is_custom",
+]
 
 
 CARRIERS = HOLDERS | {"Constant", "ConstantOfShape"}
@@ -38,6 +48,44 @@ def checker_reason(model: Model) -> str | None:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return " ".join(lines[:2]) if lines else type(error).__name__
     return None
+
+
+class Contradiction(NamedTuple):
+    """Where type inference finds something else than the model states.
+
+    Attributes
+    ----------
+    node
+        The node's own name; empty where inference names none.
+    text
+        What it says.
+    """
+
+    node: str
+    text: str
+
+
+def contradiction(model: Model) -> Contradiction | None:
+    """Return the first contradiction that ONNX's strict type and shape inference finds, or ``None``.
+
+    ONNX's checker alone takes a graph in which a tensor is declared to be of a type or shape that its node does not
+    make; no runtime does. Weights are not read.
+    """
+    from workbench.graph.shapes import skeleton_proto
+
+    try:
+        onnx.shape_inference.infer_shapes(skeleton_proto(model), check_type=True, strict_mode=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        said = " ".join(str(error).split())
+        found = _REFUSED.search(said)
+        if found is None:
+            return Contradiction("", _TAGS.sub("", said).strip() or type(error).__name__)
+        return Contradiction(found["node"], f"{found['op']}: {_TAGS.sub('', found['text']).strip()}")
+    return None
+
+
+_REFUSED = re.compile(r"\(op_type:(?P<op>\w+), node name: (?P<node>.*?)\): (?P<text>.+?)(?= \(op_type:|$)")
+_TAGS = re.compile(r"\[\w+Error\] |Inference error\(s\): ")
 
 
 def _inner_weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

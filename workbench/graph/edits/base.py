@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench.errors import EditError
 from workbench.graph.check import bring_in_order, broken_edge, checker_reason
+from workbench.graph.check import bring_in_order, broken_edge, checker_reason, contradiction
 from workbench.graph.edits.equivalence import OUTSIDE, Equivalence, Unchecked
+from workbench.graph.edits.restate import forgotten, restated
 from workbench.graph.edits.surgery import constants_to_nodes
 from workbench.graph.naming import repair_names, share_names
 
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["Edit", "EditResult", "python_line"]
+__all__ = ["BROADCASTS", "Edit", "EditResult", "python_line"]
+
+BROADCASTS = 7
+"""The operator set since which operands broadcast without an attribute that says so."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,9 @@ class Edit(BaseModel):
 
     equivalent: ClassVar[bool] = True
     """Whether the outputs that are left are to be what they were, from the same inputs."""
+
+    oldest: ClassVar[int] = 1
+    """The first operator set in which what it writes means what it is meant to."""
 
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
@@ -154,6 +162,12 @@ class Edit(BaseModel):
         EditError
             It does not apply, or would leave an invalid graph. `model` is unchanged in any case.
         """
+        if 0 < model.opset < self.oldest:
+            raise EditError(
+                f"{self.title.lower()} writes what operator set {model.opset} does not have",
+                where=model.name,
+                fix=f"Convert it first: wb.edit('convert_opset', version={self.oldest}).",
+            )
         self.requires(model)
         graph = model.thaw()
         share_names(graph)
@@ -178,8 +192,9 @@ class Edit(BaseModel):
         repair_names(graph)
         after = model.replaced(graph)
         self._check(model, after)
+        after, told = self._consistent(model, after)
         self.ensures(model, after)
-        return EditResult(after, changed=True, notes=tuple(notes))
+        return EditResult(after, changed=True, notes=(*notes, *told))
 
     def apply_to(self, state: StateType) -> StateType:
         """Return the state after this step of a recipe."""
@@ -209,6 +224,29 @@ class Edit(BaseModel):
                 where=where or before.name,
                 fix="The model is unchanged.",
             )
+
+    def _consistent(self, before: Model, after: Model) -> tuple[Model, list[str]]:
+        """Return a result whose stated types and shapes are those that its nodes make, and what had to change for it.
+
+        Shapes that the file states inside are dropped where they are those of before the edit. Outputs may become
+        others only where the edit is not meant to keep them.
+        """
+        found = contradiction(after)
+        if found is None or contradiction(before) is not None:
+            return after, []
+        trial = forgotten(after)
+        if contradiction(trial) is None:
+            return trial, []
+        if not self.equivalent:
+            trial, told = restated(trial)
+            if contradiction(trial) is None:
+                return trial, told
+        where = next((address for address, node in after.nodes.items() if node.name == found.node), before.name)
+        raise EditError(
+            f"{self.title.lower()} would leave an invalid graph: {found.text}",
+            where=where,
+            fix="The model is unchanged.",
+        )
 
 
 def _named(reason: str, model: Model) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from workbench.errors import EditError
+from workbench.graph.edits.base import BROADCASTS
 from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused, lengths_of, redirect
 from workbench.graph.edits.wide import WideEdit
 
@@ -26,6 +27,7 @@ class SplitBias(WideEdit):
 
     do: Literal["split_bias"] = "split_bias"
     title: ClassVar[str] = "Split the bias off"
+    oldest: ClassVar[int] = BROADCASTS
 
     @classmethod
     def fits(cls, node: ir.Node) -> bool:

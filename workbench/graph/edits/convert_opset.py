@@ -10,7 +10,9 @@ import onnx_ir as ir
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.inside import called
-from workbench.graph.structure import is_external
+from workbench.graph.edits.opset_changes import revealed, rewrite
+from workbench.graph.edits.opset_refusal import FAILURES, refusal
+from workbench.graph.structure import is_external, walk
 
 if TYPE_CHECKING:
     from workbench.graph.model import Model
@@ -25,8 +27,9 @@ SMALL = 1024
 class ConvertOpset(Edit):
     """Convert the default operator set to `version`, with ONNX's own version converter.
 
-    The IR version rises with it where the new set needs that. Large weights are set aside meanwhile, so those in
-    external files are not read.
+    What that carries over wrongly is said beforehand so that it means the same; see
+    `workbench.graph.edits.opset_changes`. The IR version rises with the set where the new one needs that. Large weights
+    are set aside meanwhile, so those in external files are not read.
     """
 
     do: Literal["convert_opset"] = "convert_opset"
@@ -38,31 +41,38 @@ class ConvertOpset(Edit):
         newest = onnx.defs.onnx_opset_version()
         if not 1 <= self.version <= newest:
             raise EditError(f"there is no operator set {self.version}", where=model.name, fix=f"1 to {newest} exist.")
+        if model.opset == 0 and any(not node.domain for node in model.nodes.values()):
+            raise EditError(
+                "the model does not say which operator set it is in", where=model.name, fix="Export it again."
+            )
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         if model.opset == self.version:
             return None
-        graph.ir_version = max(graph.ir_version or 0, onnx.helper.OP_SET_ID_VERSION_MAP[("ai.onnx", self.version)])
+        # Before version 4 a weight had to be an input as well, which none is here.
+        least = onnx.helper.OP_SET_ID_VERSION_MAP["ai.onnx", self.version]
+        graph.ir_version = max(graph.ir_version or 0, least, 4)
+        if model.opset == 0:
+            graph.opset_imports[""] = self.version
+            return [f"operator set {self.version} is imported; nothing is of it yet"]
+        rewrite(graph, model, self.version)
         # The converter leaves local functions as they are: each goes through it as a model of its own.
+        stated = model.replaced(graph.clone()) if graph.functions else model
         for key, function in list(graph.functions.items()):
-            inner = self._converted(called(model, function).thaw(), model)
+            inner = self._converted(called(stated, stated.ir_model.functions[key]).thaw(), model)
             made = ir.Function(*key, graph=inner.graph, attributes=function.attributes.values())
             made.metadata_props.update(function.metadata_props)
             graph.functions[key] = made
         _take_over(graph, self._converted(graph, model))
+        revealed(graph)
         return [f"operator set {model.opset} -> {self.version}"]
 
     def _converted(self, graph: ir.Model, model: Model) -> ir.Model:
         aside = _set_aside(graph.graph)
         try:
             converted = ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(graph), self.version))
-        except (RuntimeError, ValueError, IndexError, onnx.shape_inference.InferenceError) as error:
-            lines = str(error).strip().splitlines()
-            raise EditError(
-                f"operator set {model.opset} cannot be converted to {self.version}: {lines[-1] if lines else error}",
-                where=model.name,
-                fix=f"Export the model again with operator set {self.version}.",
-            ) from error
+        except FAILURES as error:
+            raise refusal(model, self.version, error) from error
         for value in [value for value in converted.graph.inputs if value.name in aside]:
             converted.graph.inputs.remove(value)
             value.const_value = aside[str(value.name)]
@@ -92,11 +102,14 @@ def _set_aside(part: ir.Graph) -> dict[str, ir.TensorProtocol]:
 
 def _take_over(graph: ir.Model, converted: ir.Model) -> None:
     """Move the converted graph into the model being edited; what the converter forgets comes from the original."""
-    documented = {node.name: node for node in graph.graph if node.doc_string or node.metadata_props}
-    for node in converted.graph:
-        if (original := documented.get(node.name)) is not None:
-            node.doc_string = original.doc_string
-            node.metadata_props.update(original.metadata_props)
+    originals = {node.outputs[0].name: node for _, node in walk(graph) if node.outputs}
+    for _, node in walk(converted):
+        original = originals.get(node.outputs[0].name) if node.outputs else None
+        if original is None:
+            continue
+        node.name = node.name or original.name
+        node.doc_string = original.doc_string
+        node.metadata_props.update(original.metadata_props)
     converted.graph.name = graph.graph.name
     converted.graph.metadata_props.update(graph.graph.metadata_props)
     graph.opset_imports.update(converted.opset_imports)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from workbench.errors import EditError
-from workbench.graph.edits.base import Edit
+from workbench.graph.edits.base import BROADCASTS, Edit
 from workbench.graph.edits.surgery import add_constant
 from workbench.graph.naming import names_in
 
@@ -41,6 +41,7 @@ class EqualizeChannels(Edit):
 
     do: Literal["equalize_channels"] = "equalize_channels"
     title: ClassVar[str] = "Equalize channels"
+    oldest: ClassVar[int] = BROADCASTS
     exponents: dict[str, tuple[int, ...]]
 
     def requires(self, model: Model) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from workbench.errors import EditError
+from workbench.graph.edits.base import BROADCASTS
 from workbench.graph.edits.inside import tensor_at
 from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused
 from workbench.graph.edits.wide import WideEdit
@@ -29,6 +30,7 @@ class ExpandGemm(WideEdit):
 
     do: Literal["expand_gemm"] = "expand_gemm"
     title: ClassVar[str] = "Write Gemm as MatMul and Add"
+    oldest: ClassVar[int] = BROADCASTS
 
     def sweep(self, area: Area) -> list[str] | None:
         count = 0

@@ -9,7 +9,7 @@ from onnx_ir.passes.common import RemoveUnusedFunctionsPass
 
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
-from workbench.graph.edits.inside import captured, place_of, state, tensor_at
+from workbench.graph.edits.inside import captured, place_of, reads_of, state, tensor_at
 from workbench.graph.edits.surgery import constant_array, value_at
 from workbench.graph.structure import graphs_of
 
@@ -51,10 +51,13 @@ class Extract(Edit):
         if len(parts) != 1:
             return
         inside, name = set(picked), model.index.tensor
-        reads = [v for node in picked for v in node.inputs if v is not None and v.name and not v.is_initializer()]
+        reads = [v for node in picked for v in reads_of(node) if v.name and not v.is_initializer()]
         makes = [v for node in picked for v in node.outputs if v.name]
         inputs = dict.fromkeys(name(v) for v in reads if v.producer() not in inside and v.graph in parts)
         outputs = [name(v) for v in makes if v.is_graph_output() or any(u.node not in inside for u in v.uses())]
+        known = [tensor_at(model, name) for name in (*inputs, *outputs)]
+        if any(tensor.dtype is None or tensor.shape is None for tensor in known):
+            return  # a sequence, or of unknown rank: nothing that a model can be fed or give out
         if outputs and (inputs or model.ir_model.graph not in parts):
             yield cls(inputs=tuple(inputs), outputs=tuple(outputs))
 
@@ -75,7 +78,7 @@ class Extract(Edit):
             raise EditError("these outputs lie in different graphs", where=", ".join(outputs), fix="Extract from one.")
         place = place_of(graph, first)
         for name, value in (*inputs.items(), *outputs.items()):
-            _state(value, model, name, needed=name in inputs)
+            _state(value, model, name)
         kept, around = captured(place.part, list(outputs.values()), list(inputs.values()))
         for node in kept if place.prefix else ():
             if any(attribute.is_ref() for attribute in node.attributes.values()):
@@ -99,11 +102,11 @@ class Extract(Edit):
         return [f"kept {sum(len(part) for _, part in graphs_of(graph))} of {before} nodes"]
 
 
-def _state(value: ir.Value, model: Model, name: str, *, needed: bool) -> None:
+def _state(value: ir.Value, model: Model, name: str) -> None:
     tensor = tensor_at(model, name)
-    if needed and (tensor.dtype is None or tensor.shape is None):
+    if tensor.dtype is None or tensor.shape is None:
         raise EditError(
-            "its shape or element type is unknown, so it cannot become an input",
+            "its shape or element type is unknown, so it cannot become an input or output",
             where=name,
             fix=model.shape_problem or "Extract from a tensor further up.",
         )
@@ -115,7 +118,7 @@ def _brought_in(value: ir.Value, place: Place, graph: ir.Model, model: Model) ->
     made = ir.Value(name=value.name)
     constant = constant_array(value)
     if constant is None:
-        _state(made, model, f"{place_of(graph, value.graph).prefix}{value.name}", needed=True)
+        _state(made, model, f"{place_of(graph, value.graph).prefix}{value.name}")
         place.part.inputs.append(made)
     else:
         made.const_value = ir.Tensor(constant, name=value.name)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["Place", "called", "captured", "place_of", "state", "tensor_at"]
+__all__ = ["Place", "called", "captured", "graphs_in", "place_of", "reads_of", "state", "tensor_at"]
 
 
 class Place(NamedTuple):
@@ -43,25 +43,23 @@ class Place(NamedTuple):
 
 def place_of(graph: ir.Model, part: object) -> Place:
     """Return where a graph is in its model."""
-    holders = {
-        inner: node
-        for _, outer in graphs_of(graph)
-        for node in outer
-        for a in node.attributes.values()
-        for inner in _in(a)
-    }
+    holders = {inner: node for _, outer in graphs_of(graph) for node in outer for inner in graphs_in(node)}
     return next(Place(prefix, found, holders.get(found)) for prefix, found in graphs_of(graph) if found is part)
 
 
-def _in(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
-    if attribute.is_ref() or not attribute.type.name.startswith("GRAPH"):
-        return ()
-    return (attribute.as_graph(),) if attribute.type.name == "GRAPH" else tuple(attribute.as_graphs())
+def graphs_in(node: ir.Node) -> list[ir.Graph]:
+    """Return the subgraphs that a node holds."""
+    found: list[ir.Graph] = []
+    for attribute in node.attributes.values():
+        if attribute.is_ref() or not attribute.type.name.startswith("GRAPH"):
+            continue
+        found += [attribute.as_graph()] if attribute.type.name == "GRAPH" else attribute.as_graphs()
+    return found
 
 
 def captured(part: ir.Graph, outputs: list[ir.Value], inputs: list[ir.Value]) -> tuple[list[ir.Node], list[ir.Value]]:
     """Return the nodes of a graph that make `outputs` of `inputs`, and what they read from around the graph."""
-    nested = {inner for node in part.all_nodes() for a in node.attributes.values() for inner in _in(a)}
+    nested = {inner for node in part.all_nodes() for inner in graphs_in(node)}
     nodes: dict[ir.Node, None] = {}
     outer: dict[ir.Value, None] = {}
     waiting = list(outputs)
@@ -74,17 +72,17 @@ def captured(part: ir.Graph, outputs: list[ir.Value], inputs: list[ir.Value]) ->
             outer[value] = None
         elif maker is not None and maker not in nodes:
             nodes[maker] = None
-            waiting.extend(_reads(maker))
+            waiting.extend(reads_of(maker))
     return list(nodes), list(outer)
 
 
-def _reads(node: ir.Node) -> Iterator[ir.Value]:
+def reads_of(node: ir.Node) -> Iterator[ir.Value]:
+    """Yield what a node reads: its inputs, and what its subgraphs read, of themselves and from around them."""
     yield from (value for value in node.inputs if value is not None)
-    for attribute in node.attributes.values():
-        for graph in _in(attribute):
-            yield from graph.outputs
-            for inner in graph:
-                yield from _reads(inner)
+    for graph in graphs_in(node):
+        yield from graph.outputs
+        for inner in graph:
+            yield from reads_of(inner)
 
 
 def tensor_at(model: Model, address: str) -> Tensor:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
+from workbench.graph.edits.inside import tensor_at
 from workbench.graph.edits.surgery import Attributes, add_node, drop_unused, node_at, redirect, typed, value_at
 
 if TYPE_CHECKING:
@@ -84,7 +85,18 @@ def _first_reader(value: ir.Value, part: ir.Graph) -> ir.Node | None:
 
 
 class Bypass(Edit):
-    """Remove a node; who read its first result reads one of its inputs instead."""
+    """Remove a node; who read its first result reads one of its inputs instead.
+
+    It is offered where an input is of the result's element type and shape. Elsewhere, as for an ArgMax at the end, it
+    can be asked for, and the outputs are declared to be what they become, if the graph is valid with that.
+
+    Parameters
+    ----------
+    node
+        Its address.
+    input
+        Which of its inputs takes the result's place.
+    """
 
     do: Literal["bypass"] = "bypass"
     title: ClassVar[str] = "Bypass a node"
@@ -98,8 +110,9 @@ class Bypass(Edit):
         for address in addresses:
             node = model.nodes[address]
             alone = not any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
-            if alone and node.inputs and node.inputs[0] is not None and not node.inputs[0].is_initializer():
-                yield cls(node=address)
+            place = _same(node, model) if alone and node.outputs else None
+            if place is not None:
+                yield cls(node=address, input=place)
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         node = node_at(graph, self.node)
@@ -114,6 +127,20 @@ class Bypass(Edit):
         part.remove(node, safe=True)
         drop_unused(part, inputs)
         return [f"bypassed {self.node}"]
+
+
+def _same(node: ir.Node, model: Model) -> int | None:
+    """Return which input of a node, no weight, has its result's element type and shape, as far as these are known."""
+    result = tensor_at(model, model.index.tensor(node.outputs[0]))
+    if result.dtype is None or result.shape is None or None in result.shape:
+        return None
+    for place, value in enumerate(node.inputs):
+        if value is None or value.is_initializer():
+            continue
+        given = tensor_at(model, model.index.tensor(value))
+        if (given.dtype, given.shape) == (result.dtype, result.shape):
+            return place
+    return None
 
 
 class Delete(Edit):

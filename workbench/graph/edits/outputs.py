@@ -55,8 +55,10 @@ class MarkOutput(Edit):
             if place.function or (place.holder is not None and place.holder.op_type not in ("Loop", "Scan")):
                 continue  # in a branch it takes a partner, which a person has to name
             for value in node.outputs:
-                if value.name and not value.is_graph_output():
-                    yield cls(tensor=model.index.tensor(value))
+                known = tensor_at(model, model.index.tensor(value)) if value.name else None
+                if known is None or known.dtype is None or known.shape is None or value.is_graph_output():
+                    continue
+                yield cls(tensor=model.index.tensor(value))
 
     def requires(self, model: Model) -> None:
         if self.tensor in {tensor.name for tensor in model.outputs}:
@@ -78,9 +80,10 @@ class MarkOutput(Edit):
                 fix="Mark the result of a call.",
             )
         tensor = tensor_at(model, self.tensor)
-        if tensor.dtype is None:
+        if tensor.dtype is None or tensor.shape is None:
+            lacking = "element type" if tensor.dtype is None else "rank"
             raise EditError(
-                "its element type is unknown, which an output needs", where=self.tensor, fix=model.shape_problem
+                f"its {lacking} is unknown, which an output needs", where=self.tensor, fix=model.shape_problem
             )
         while place.holder is not None:
             value, tensor = self._given_out(value, tensor, place, graph, model)

@@ -122,4 +122,5 @@ def applicable(model: Model, addresses: Sequence[str]) -> list[Edit]:
     addresses
         Nodes as `Model.nodes` names them; none asks for the edits of the whole model.
     """
-    return [edit for kind in EDITS.values() for edit in kind.offers(model, addresses)]
+    fitting = [kind for kind in EDITS.values() if not 0 < model.opset < kind.oldest]
+    return [edit for kind in fitting for edit in kind.offers(model, addresses)]

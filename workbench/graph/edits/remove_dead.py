@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from onnx_ir.passes.common import RemoveUnusedNodesPass
+import onnx
 
+from workbench.graph.edits.inside import graphs_in
 from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.edits.wide import Area, WideEdit
 from workbench.graph.structure import graphs_of, walk
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 __all__ = ["RemoveDead"]
+
+TOGETHER = frozenset({"Attention", "BatchNormalization"})
+"""Operators of which one optional result can be wanted only with another, or that compute otherwise without it."""
 
 
 class RemoveDead(WideEdit):
@@ -28,18 +32,38 @@ class RemoveDead(WideEdit):
 
     def sweep(self, area: Area) -> list[str] | None:
         before = _count(area.graph)
+        # Readers come after what they read: from the end one pass finds all.
+        for _, part, node in reversed(list(area)):
+            if node.graph is not part:
+                continue  # gone with the node that held its graph
+            if self.fits(node):
+                inputs = tuple(node.inputs)
+                for inner in [inner for graph in graphs_in(node) for inner in graph.all_nodes()]:
+                    inner.resize_inputs(0)  # what they read is read no more
+                part.remove(node, safe=True)
+                drop_unused(part, inputs)
+            elif area.whole:
+                _drop_results(node, area.graph.opset_imports.get("", 1))
         if area.whole:
-            RemoveUnusedNodesPass()(area.graph)
-        else:
-            # Readers come after what they read: from the end one pass finds all.
-            for _, part, node in reversed(list(area)):
-                if self.fits(node):
-                    inputs = tuple(node.inputs)
-                    part.remove(node, safe=True)
-                    drop_unused(part, inputs)
+            for _, part in graphs_of(area.graph):
+                drop_unused(part, list(part.initializers.values()))
         after = _count(area.graph)
         nodes, weights = before[0] - after[0], before[1] - after[1]
         return [f"removed {nodes} nodes and {weights} weights that nobody needs"] if nodes or weights else None
+
+
+def _drop_results(node: ir.Node, opset: int) -> None:
+    """Leave out optional results at the end that nobody reads: some compilers refuse them."""
+    if node.domain or node.op_type in TOGETHER or not onnx.defs.has(node.op_type, opset, ""):
+        return
+    known = onnx.defs.get_schema(node.op_type, opset, "").outputs
+    kept = len(node.outputs)
+    while 0 < kept <= len(known) and known[kept - 1].option == onnx.defs.OpSchema.FormalParameterOption.Optional:
+        if (value := node.outputs[kept - 1]).uses() or value.is_graph_output():
+            break
+        kept -= 1
+    if kept < len(node.outputs):
+        node.resize_outputs(kept)
 
 
 def _count(graph: ir.Model) -> tuple[int, int]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Expand", "Fuse", "ReplacePattern"]
 
+UNOFFERED = ("silu",)
+"""Fusions into what ONNX Runtime 1.32 has no kernel for: their result can be neither checked nor calibrated."""
+
 Known = Literal["gelu", "gelu_tanh", "silu", "layer_norm"]
 
 
@@ -34,7 +37,8 @@ class Fuse(WideEdit):
 
     ``silu`` becomes ONNX's Swish, which operator set 24 brought. Where the model's set is older the edit is refused and
     names the conversion, a step of its own that the recipe then shows. TensorRT-RTX 1.7 takes Swish; TensorRT 8.6 is
-    older than that operator set, so leave SiLU spelled out for it: compilers fuse Sigmoid and Mul by themselves.
+    older than that operator set, so leave SiLU spelled out for it: compilers fuse Sigmoid and Mul by themselves. ONNX
+    Runtime 1.32 does not run it, so it is not offered, and taken only with ``check=False``.
 
     Parameters
     ----------
@@ -52,17 +56,11 @@ class Fuse(WideEdit):
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
         for name, where in _present(FUSIONS, model, addresses):
-            if model.opset >= FUSIONS[name].opset:
+            if model.opset >= FUSIONS[name].opset and name not in UNOFFERED:
                 yield cls(pattern=name, only=where)  # type: ignore[arg-type]
 
     def requires(self, model: Model) -> None:
-        needed = FUSIONS[self.pattern].opset
-        if model.opset < needed:
-            raise EditError(
-                f"operator set {model.opset} has no operator for {self.pattern}",
-                where=model.name,
-                fix=f"Convert it first: wb.edit('convert_opset', version={needed}).",
-            )
+        _is_new_enough(model, self.pattern, FUSIONS)
 
     def sweep(self, area: Area) -> list[str] | None:
         count = _rewrite(area, FUSIONS[self.pattern])
@@ -88,7 +86,11 @@ class Expand(WideEdit):
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
         for name, where in _present(EXPANSIONS, model, addresses):
-            yield cls(pattern=name, only=where)  # type: ignore[arg-type]
+            if model.opset >= EXPANSIONS[name].opset:
+                yield cls(pattern=name, only=where)  # type: ignore[arg-type]
+
+    def requires(self, model: Model) -> None:
+        _is_new_enough(model, self.pattern, EXPANSIONS)
 
     def sweep(self, area: Area) -> list[str] | None:
         count = _rewrite(area, EXPANSIONS[self.pattern])
@@ -118,6 +120,16 @@ class ReplacePattern(WideEdit):
     def sweep(self, area: Area) -> list[str] | None:
         count = _rewrite(area, Rewrite(1, (self.pattern,), self.replacement))
         return [f"replaced {count} matches"] if count else None
+
+
+def _is_new_enough(model: Model, pattern: str, table: dict[str, Rewrite]) -> None:
+    needed = table[pattern].opset
+    if model.opset < needed:
+        raise EditError(
+            f"operator set {model.opset} cannot express {pattern} so",
+            where=model.name,
+            fix=f"Convert it first: wb.edit('convert_opset', version={needed}).",
+        )
 
 
 def _present(table: dict[str, Rewrite], model: Model, addresses: Sequence[str]) -> Iterator[tuple[str, str | None]]:

@@ -1,0 +1,127 @@
+"""Another operator set: the same numbers, or a refusal that says which node stands in the way."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from models import assert_same, constant, model, run, weight
+from onnx import TensorProto, helper
+
+from workbench.errors import EditError
+from workbench.graph.edits.registry import edit_by_name
+
+IMAGE = [1, 4, 6, 6]
+
+
+def converted(made, version):
+    return edit_by_name("convert_opset", version=version)(made).model
+
+
+def between_convolutions(node, size, weights, opset):
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "first"),
+        node,
+        helper.make_node("Conv", ["r", "w"], ["y"], "last"),
+    ]
+    return model(nodes, {"x": IMAGE}, {"y": [1, 4, size, size]}, [weight("w", 4, 4, 1, 1), *weights], opset=opset)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("scale", [2.0, 1.7])
+@pytest.mark.parametrize(("op", "opset"), [("Upsample", 7), ("Upsample", 9), ("Resize", 10)])
+@pytest.mark.parametrize("version", [13, 17, 21])
+def test_what_is_resized_is_sampled_where_it_was(op, opset, scale, mode, version):
+    scales = [1.0, 1.0, scale, scale]
+    stated = {"scales": scales} if opset == 7 else {}
+    node = helper.make_node(op, ["c"] if stated else ["c", "s"], ["r"], "resize", mode=mode, **stated)
+    weights = [] if stated else [constant("s", scales, "float32")]
+    made = between_convolutions(node, int(6 * scale), weights, opset)
+    after = converted(made, version)
+    assert_same(made, after, atol=1e-6)
+    resize = after.nodes["resize"]
+    assert (resize.op_type, resize.outputs[0].name) == ("Resize", "r")
+
+
+def test_a_resize_inside_of_a_branch_is_sampled_where_it_was():
+    def branch(mode):
+        node = helper.make_node("Upsample", ["x", "s"], [mode], f"up/{mode}", mode=mode)
+        return helper.make_graph([node], mode, [], [helper.make_tensor_value_info(mode, TensorProto.FLOAT, None)])
+
+    node = helper.make_node("If", ["c"], ["y"], "if", then_branch=branch("linear"), else_branch=branch("nearest"))
+    inputs = {"x": IMAGE, "c": (TensorProto.BOOL, [])}
+    made = model([node], inputs, {"y": [1, 4, 10, 10]}, [constant("s", [1, 1, 1.7, 1.7], "float32")], opset=9)
+    after = converted(made, 17)
+    assert {"if/then/up/linear", "if/else/up/nearest"} <= set(after.nodes)
+    x = np.random.default_rng(0).normal(size=IMAGE).astype(np.float32)
+    for way in (True, False):
+        feeds = {"x": x, "c": np.array(way)}
+        np.testing.assert_allclose(run(after, feeds)[0], run(made, feeds)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("stated", [{}, {"axis": 2}, {"axis": 3}, {"axis": -1}])
+@pytest.mark.parametrize("op", ["Hardmax", "Softmax", "LogSoftmax"])
+def test_an_axis_that_meant_all_from_it_on_still_does(op, stated):
+    made = model([helper.make_node(op, ["x"], ["y"], "it", **stated)], {"x": IMAGE}, {"y": IMAGE}, opset=11)
+    after = converted(made, 17)
+    assert_same(made, after, atol=1e-6)
+
+
+def test_scale_and_bias_of_groups_become_those_of_channels():
+    node = helper.make_node("GroupNormalization", ["x", "scale", "bias"], ["y"], "norm", num_groups=2)
+    made = model([node], {"x": IMAGE}, {"y": IMAGE}, [weight("scale", 2), weight("bias", 2)], opset=18)
+    after = converted(made, 21)
+    assert_same(made, after, atol=1e-5)
+    assert [after.tensor(v.name).shape for v in after.nodes["norm"].inputs[1:]] == [(4,), (4,)]
+    fed = model([node], {"x": IMAGE, "scale": [2], "bias": [2]}, {"y": IMAGE}, opset=18)
+    with pytest.raises(EditError, match="norm: its scale and bias are one a group and no constants"):
+        converted(fed, 21)
+
+
+def test_a_scan_over_a_batch_is_refused():
+    one = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in ("s", "n", "t", "o")]
+    nodes = [helper.make_node("Add", ["s", "n"], ["t"]), helper.make_node("Identity", ["t"], ["o"])]
+    body = helper.make_graph(nodes, "body", one[:2], one[2:])
+    scan = helper.make_node("Scan", ["", "start", "x"], ["y", "z"], "scan", num_scan_inputs=1, body=body)
+    made = model([scan], {"start": [1, 2], "x": [1, 3, 2]}, {"y": [1, 2], "z": [1, 3, 2]}, opset=8)
+    with pytest.raises(EditError, match="scan: a Scan of operator set 8 runs over a batch"):
+        converted(made, 9)
+
+
+REFUSED = {
+    "came later": (helper.make_node("CumProd", ["x", "k"], ["y"], "it"), 26, 24, "has no CumProd, it came with 26"),
+    "no step": (helper.make_node("Hardmax", ["x"], ["y"], "it"), 13, 11, "Hardmax: ONNX has no way from its version"),
+    "attribute": (
+        helper.make_node("Resize", ["x", "", "s"], ["y"], "it", mode="linear", antialias=1),
+        18,
+        17,
+        "Resize: Resize antialias",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refusal_names_the_node_and_no_source_of_a_library(name):
+    node, opset, version, said = REFUSED[name]
+    weights = [constant("k", 1), constant("s", [1, 1, 0.5, 0.5], "float32")]
+    before = helper.make_node("Elu", ["x0"], ["x"], "before")
+    made = model([before, node], {"x0": IMAGE}, {"y": None}, weights, opset=opset)
+    with pytest.raises(EditError) as refused:
+        converted(made, version)
+    assert refused.value.where == "it"
+    assert said in refused.value.what
+    assert not re.search(r"\.(cc|cpp|h)\b|[Aa]ssert|\w::\w", str(refused.value))
+    assert refused.value.fix
+
+
+def test_an_early_ir_version_rises_with_weights_that_are_no_inputs():
+    nodes = [
+        helper.make_node("Constant", [], ["k"], "k", value=constant("k", [4, 2])),
+        helper.make_node("Reshape", ["x", "k"], ["y"], "reshape"),
+    ]
+    made = model(nodes, {"x": [8]}, {"y": [4, 2]}, opset=7, ir_version=3)
+    folded = edit_by_name("fold_constants")(made).model
+    assert folded.ir_model.ir_version == 4
+    assert_same(made, folded)
+    assert_same(made, converted(folded, 8))

@@ -1,0 +1,101 @@
+"""An edit is offered where its result is valid, and refused where it is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from models import assert_same, model, run, weight
+from onnx import TensorProto, helper
+
+from workbench.errors import EditError
+from workbench.graph.edits.registry import applicable, edit_by_name
+
+
+def one_node(node, inputs, outputs, weights=(), **options):
+    return model([node], inputs, outputs, weights, **options)
+
+
+OTHER_RESULT = {
+    "type": (helper.make_node("ArgMax", ["x"], ["y"], "it", axis=1, keepdims=0), (TensorProto.INT64, [2])),
+    "shape": (helper.make_node("Transpose", ["x"], ["y"], "it"), [8, 2]),
+    "rank": (helper.make_node("Flatten", ["x"], ["y"], "it", axis=0), [1, 16]),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_RESULT)
+def test_bypass_is_offered_only_where_the_result_is_the_inputs_like(name):
+    node, result = OTHER_RESULT[name]
+    made = one_node(node, {"x": [2, 8]}, {"y": result})
+    assert not [edit for edit in applicable(made, ["it"]) if edit.do == "bypass"]
+    # Asked for all the same, the output is declared to be what it becomes.
+    done = edit_by_name("bypass", node="it")(made)
+    assert "is float[2x8] now" in " ".join(done.notes)
+    onnx.checker.check_model(done.model.proto, full_check=True)
+    x = np.ones([2, 8], np.float32)
+    np.testing.assert_array_equal(run(done.model, {"x": x})[0], x)
+
+
+def test_bypass_takes_the_input_that_is_like_the_result():
+    nodes = [helper.make_node("Where", ["c", "a", "b"], ["y"], "it")]
+    made = model(nodes, {"c": (TensorProto.BOOL, [4]), "a": [4], "b": [4]}, {"y": [4]})
+    assert [edit.input for edit in applicable(made, ["it"]) if edit.do == "bypass"] == [1]
+
+
+def test_what_no_reader_takes_is_refused():
+    nodes = [helper.make_node("Shape", ["x"], ["s"], "shape"), helper.make_node("Reshape", ["x", "s"], ["y"], "reader")]
+    made = model(nodes, {"x": [2, 8]}, {"y": [2, 8]})
+    with pytest.raises(EditError, match="would leave an invalid graph"):
+        edit_by_name("bypass", node="shape")(made)
+
+
+def test_a_tensor_of_unknown_rank_is_offered_neither_as_input_nor_as_output():
+    nodes = [
+        helper.make_node("Reshape", ["x", "s"], ["r"], "reshape"),
+        helper.make_node("Relu", ["r"], ["y"], "relu"),
+    ]
+    made = model(nodes, {"x": [2, 8], "s": (TensorProto.INT64, ["n"])}, {"y": [2, 8]})
+    offered = {edit.do for edit in applicable(made, ["relu"])} | {edit.do for edit in applicable(made, ["reshape"])}
+    assert not offered & {"extract", "mark_output"}
+    with pytest.raises(EditError, match="r: its rank is unknown, which an output needs"):
+        edit_by_name("mark_output", tensor="r")(made)
+    with pytest.raises(EditError, match="r: its shape or element type is unknown"):
+        edit_by_name("extract", inputs=["x", "s"], outputs=["r"])(made)
+
+
+@pytest.mark.parametrize("name", ["split_bias", "expand_gemm", "equalize_channels"])
+def test_what_broadcasts_is_not_written_before_operators_did(name):
+    node = helper.make_node("Conv", ["x", "w", "b"], ["y"], "conv", pads=[1] * 4)
+    weights = [weight("w", 8, 8, 3, 3), weight("b", 8)]
+    made = one_node(node, {"x": [1, 8, 8, 8]}, {"y": [1, 8, 8, 8]}, weights, opset=6)
+    assert name not in {edit.do for edit in applicable(made, ["conv"])}
+    arguments = {"exponents": {"x": [1] * 8}} if name == "equalize_channels" else {}
+    with pytest.raises(EditError, match=r"operator set 6 does not have. Convert it first: .*version=7"):
+        edit_by_name(name, **arguments)(made)
+
+
+def test_results_that_go_together_stay_together():
+    names = ["q", "k", "v", "", "pk", "pv"]
+    node = helper.make_node("Attention", names, ["y", "nk", "nv"], "attention")
+    shape, past, full = [1, 2, 4, 8], [1, 2, 3, 8], [1, 2, 7, 8]
+    inputs = dict.fromkeys("qkv", shape) | dict.fromkeys(["pk", "pv"], past)
+    made = one_node(node, inputs, {"y": shape, "nk": full, "nv": full}, opset=23, ir_version=10)
+    without = edit_by_name("drop_output", output="nk")(made).model
+    assert [tensor.name for tensor in without.outputs] == ["y", "nv"]
+    assert_same(made, without, atol=1e-6, outputs=["y", "nv"])
+
+
+def test_what_a_dead_node_held_inside_is_dead_too():
+    inner = helper.make_graph(
+        [helper.make_node("Relu", ["a"], ["r"], "inner")],
+        "b",
+        [],
+        [helper.make_tensor_value_info("r", TensorProto.FLOAT, [2])],
+    )
+    nodes = [
+        helper.make_node("Neg", ["x"], ["a"], "neg"),
+        helper.make_node("If", ["c"], ["unread"], "if", then_branch=inner, else_branch=inner),
+        helper.make_node("Exp", ["x"], ["y"], "exp"),
+    ]
+    made = model(nodes, {"x": [2], "c": (TensorProto.BOOL, [])}, {"y": [2]})
+    assert list(edit_by_name("remove_dead")(made).model.nodes) == ["exp"]
