@@ -1,0 +1,62 @@
+"""The suite on the command line: ``make conformance``, or a part of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conformance.cases import backend_cases, real_cases
+from conformance.guard import Guard
+from conformance.table import count, markdown
+
+if TYPE_CHECKING:
+    from conformance.steps import Outcome
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> int:
+    """Examine the cases, print the faults and the table; 1 where there is a fault."""
+    given = _arguments()
+    cases = [] if given.real_only else backend_cases()
+    if (given.models / "MANIFEST.json").is_file() and not given.sample:
+        cases += real_cases(given.models)
+    cases = [case for case in cases if given.only in case.name]
+    if given.sample:
+        cases = random.Random(given.seed).sample(cases, min(given.sample, len(cases)))  # noqa: S311 - no secret
+    guard = Guard(seconds=given.seconds, compile_too=given.check)
+    started, found = time.monotonic(), dict[str, list["Outcome"]]()
+    for case, outcomes in guard.examine(cases, given.processes):
+        found[case.name] = outcomes
+        for outcome in outcomes:
+            if outcome.status == "fault" or given.verbose:
+                print(f"{outcome.status} {case.name} [{outcome.step}] {outcome.detail}", flush=True)
+    table = markdown(count(found))
+    print(f"\n{table}\n{time.monotonic() - started:.0f} s")
+    if given.json is not None:
+        given.json.write_text(json.dumps({n: [o.as_json() for o in outcomes] for n, outcomes in found.items()}))
+    return int(any(o.status == "fault" for outcomes in found.values() for o in outcomes))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="conformance", description=__doc__)
+    parser.add_argument("--sample", type=int, default=0, help="a seeded sample of this many backend cases")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--real-only", action="store_true", help="the real models alone")
+    parser.add_argument("--models", type=Path, default=ROOT.parent / "shared" / "models")
+    parser.add_argument("--check", action="store_true", help="ask TensorRT-RTX's compiler, too")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=120.0, help="what one model may take")
+    parser.add_argument("--json", type=Path, help="write every outcome there")
+    parser.add_argument("--verbose", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
