@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.cases import backend_cases, real_cases
-from conformance.guard import Guard
-from conformance.table import count, markdown
+from tests.conformance.cases import backend_cases, real_cases
+from tests.conformance.guard import Guard
+from tests.conformance.table import count, markdown
 
 if TYPE_CHECKING:
-    from conformance.steps import Outcome
+    from tests.conformance.steps import Outcome
 
 ROOT = Path(__file__).parents[2]
 

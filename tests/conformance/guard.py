@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conformance.steps import Outcome
+from tests.conformance.steps import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from conformance.cases import Case
+    from tests.conformance.cases import Case
 
-TESTS = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 class Guard:
@@ -77,10 +77,10 @@ class Guard:
     def _child(self) -> subprocess.Popen[bytes]:
         child: Any = getattr(self._local, "child", None)
         if child is None or child.poll() is not None:
-            paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+            paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
             child = subprocess.Popen(
-                [sys.executable, "-m", "conformance.worker"],
+                [sys.executable, "-m", "tests.conformance.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import onnx
 
-from conformance import yardstick
+from tests.conformance import yardstick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conformance.cases import Case
+    from tests.conformance.cases import Case
 
 Status = Literal["held", "refused", "fault", "skipped"]
 
@@ -165,7 +165,7 @@ class _Bench:
             yield Outcome(done.step, done.status, done.detail or "".join(far), bool(far))
 
     def lowered(self, wb: Any, name: str, far: list[str]) -> None:
-        from workbench.backends.onnxruntime import Session
+        from workbench.runtime.session import Session
 
         wb.plan.use(name)
         model = wb.tune().model

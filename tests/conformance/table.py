@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from conformance.steps import Outcome
+    from tests.conformance.steps import Outcome
 
 COLUMNS = ("held", "refused", "fault")
 ORDER = ("open", "save and reload", "prepare", "edit", "convert", "calibrate", "preset", "check", "guard")

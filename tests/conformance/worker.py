@@ -21,7 +21,7 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
-    from conformance.steps import examine
+    from tests.conformance.steps import examine
 
     for line in sys.stdin:
         order = json.loads(line)

@@ -11,7 +11,7 @@ import onnx
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from conformance.cases import Feeds
+    from tests.conformance.cases import Feeds
 
 ALLOWED = 1e-4
 """Of an output's largest value, for an edit that claims to change nothing."""

@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 import pytest
-from models import assert_same, constant, model, run, weight
 from onnx import TensorProto, helper
 
+from tests.kit.models import assert_same, constant, model, run, weight
 from workbench.errors import EditError
 from workbench.graph.edits.registry import edit_by_name
 

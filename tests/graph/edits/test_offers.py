@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from models import assert_same, model, run, weight
 from onnx import TensorProto, helper
 
+from tests.kit.models import assert_same, model, run, weight
 from workbench.errors import EditError
 from workbench.graph.edits.registry import applicable, edit_by_name
 

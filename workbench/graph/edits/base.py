@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from workbench.errors import EditError
-from workbench.graph.check import bring_in_order, broken_edge, checker_reason
 from workbench.graph.check import bring_in_order, broken_edge, checker_reason, contradiction
 from workbench.graph.edits.equivalence import OUTSIDE, Equivalence, Unchecked
 from workbench.graph.edits.restate import forgotten, restated

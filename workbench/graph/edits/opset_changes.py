@@ -14,7 +14,7 @@ import onnx_ir as ir
 from workbench.errors import EditError
 from workbench.graph.edits.inside import state, tensor_at
 from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused
-from workbench.graph.model import graphs_of
+from workbench.graph.structure import graphs_of
 
 if TYPE_CHECKING:
     from workbench.graph.model import Model

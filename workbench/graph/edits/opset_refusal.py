@@ -11,12 +11,13 @@ import onnx_ir as ir
 from workbench.errors import EditError
 from workbench.graph.edits.inside import tensor_at
 from workbench.graph.edits.surgery import constant_array
-from workbench.graph.model import Tensor, walk
+from workbench.graph.structure import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workbench.graph.model import Model
+    from workbench.graph.tensor import Tensor
 
 __all__ = ["FAILURES", "refusal"]
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from workbench.graph.check import is_custom
-from workbench.graph.model import Tensor, graphs_of
+from workbench.graph.structure import graphs_of
+from workbench.graph.tensor import Tensor
 
 if TYPE_CHECKING:
     from workbench.graph.model import Model
