@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint lab notebooks clean
+.PHONY: demo test lint lab notebooks docs screenshots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python sample_models/demo.py --out out/demo
@@ -22,6 +22,13 @@ lab: $(VENV)/.installed-lab
 
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/python notebooks/run.py --out out/notebooks
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs out/docs
+	@echo open out/docs/index.html
+
+screenshots: $(VENV)/.installed-dev
+	$(BIN)/python docs/screenshots.py
 
 clean:
 	rm -rf $(VENV) out

@@ -34,7 +34,7 @@ class WorkbenchError(Exception):
     Attributes
     ----------
     exit_code
-        The status the command line ends with; documented in the README.
+        The status the command line ends with; documented in docs/reference/exit-codes.md.
     """
 
     exit_code = 1

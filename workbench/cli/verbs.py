@@ -76,7 +76,7 @@ def _run(words: list[str], *, debug: bool) -> int:
 def cli() -> None:
     """Optimize ONNX models on the way to NVIDIA TensorRT.
 
-    Add --debug to any command for a traceback where it fails. Exit codes are in the README.
+    Add --debug to any command for a traceback where it fails. Exit codes are in docs/reference/exit-codes.md.
     """
 
 

@@ -1,0 +1,40 @@
+"""What the pages say of the code is so. The examples in them are run by `tests.kit.examples`."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tests.kit.places import ROOT
+from workbench import errors
+from workbench.cli import engines, verbs
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+RUN = {"bash", "python", "yaml"}
+SHOWN = {"text"}
+
+
+def test_the_table_of_exit_codes_is_that_of_the_code():
+    page = (ROOT / "docs/reference/exit-codes.md").read_text()
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    kinds = [getattr(errors, name) for name in errors.__all__]
+    of_errors = {kind.exit_code for kind in kinds if issubclass(kind, errors.WorkbenchError)}
+    of_verbs = {verbs.EXIT_GATE, verbs.EXIT_INTERNAL, verbs.EXIT_INTERRUPTED, engines.EXIT_REFUSED}
+    assert documented == {0, 2} | of_errors | of_verbs
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_block_of_a_page_is_run_or_says_that_it_is_only_shown(page):
+    fences = [token for token in MarkdownIt().parse(page.read_text()) if token.type == "fence"]
+    unknown = {fence.info for fence in fences if not fence.info.startswith("{")} - RUN - SHOWN
+    assert not unknown, f"give each block one of the languages {RUN | SHOWN}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_and_pictures_of_a_page_are_there(page):
+    targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text())
+    targets += re.findall(r"(?:src|srcset)=\"(?!https?:)([^\"]+)\"", page.read_text())
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing
