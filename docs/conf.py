@@ -22,7 +22,6 @@ extensions = [
 exclude_patterns = ["_build"]
 default_role = "py:obj"
 show_warning_types = True
-suppress_warnings = ["toc.empty_glob"]
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
