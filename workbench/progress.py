@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["progress"]
+__all__ = ["phases", "progress"]
 
 T = TypeVar("T")
 
 REFRESH_S = 0.2
+DELAY_S = 1.0
 
 
 def progress(items: Iterable[T], *, total: int | None, doing: str) -> Iterator[T]:
@@ -38,6 +40,65 @@ def progress(items: Iterable[T], *, total: int | None, doing: str) -> Iterator[T
     hidden = not sys.stderr.isatty()
     with tqdm(items, total=total, desc=doing, leave=False, disable=hidden, file=sys.stderr) as bar:
         yield from bar
+
+
+@contextlib.contextmanager
+def phases(doing: str) -> Iterator[Callable[[str, float], None]]:
+    """Show how far something is that reports what it is doing, and how much of that is done.
+
+    Parameters
+    ----------
+    doing
+        What is being done as a whole, for example ``"building resnet50"``.
+
+    Yields
+    ------
+    callable
+        Takes the name of a phase and what is done of it, from 0 to 1. It shows nothing within the first second.
+    """
+    if _in_notebook():
+        yield _shown_phases(doing)
+        return
+    from tqdm.std import tqdm
+
+    form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}"
+    hidden = not sys.stderr.isatty()
+    shown = time.perf_counter() + DELAY_S - REFRESH_S
+    with tqdm(
+        total=1.0, desc=doing, leave=False, disable=hidden, file=sys.stderr, bar_format=form, delay=DELAY_S
+    ) as bar:
+
+        def show(phase: str, done: float) -> None:
+            nonlocal shown
+            now = time.perf_counter()
+            if now - shown >= REFRESH_S:
+                shown = now
+                bar.n = done
+                bar.set_description(f"{doing}: {phase}")
+
+        yield show
+
+
+def _shown_phases(doing: str) -> Callable[[str, float], None]:
+    """Update one output of the cell, made once it takes long enough to be told."""
+    from IPython.display import display
+
+    start = shown = time.perf_counter()
+    handle: Any = None
+
+    def show(phase: str, done: float) -> None:
+        nonlocal shown, handle
+        now = time.perf_counter()
+        if now - start < DELAY_S or now - shown < REFRESH_S:
+            return
+        shown = now
+        said = {"text/plain": f"{doing}: {phase}, {done:.0%}, {now - start:.0f} s"}
+        if handle is None:
+            handle = display(said, raw=True, display_id=True)
+        else:
+            handle.update(said, raw=True)
+
+    return show
 
 
 def _line(items: Iterable[T], total: int | None, doing: str) -> Iterator[T]:

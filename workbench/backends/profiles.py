@@ -54,7 +54,8 @@ def _profile(dynamic: list[Any], given: Mapping[str, ShapeRange]) -> tuple[Profi
         if name in given:
             ranges[name] = _checked(tensor, given[name])
         elif tensor.is_shape_tensor:
-            ranges[name] = ShapeRange.fixed((1,) * max(1, *tensor.shape))
+            # A scalar holds one value, as a vector of one does.
+            ranges[name] = ShapeRange.fixed((1,) * max(1, *tensor.shape, 1))
         else:
             ranges[name] = default_range(
                 tuple(tensor.shape), [named.get(_name(tensor, i)) for i in range(len(tensor.shape))]
@@ -93,8 +94,9 @@ def _checked(tensor: Any, shapes: ShapeRange) -> ShapeRange:
 def default_range(shape: tuple[int, ...], known: Sequence[tuple[int, int, int] | None] | None = None) -> ShapeRange:
     """Choose shapes for an input with unknown lengths, where the user gave none.
 
-    The first axis is taken for the batch: 1 to 8, tuned for 1. Any other unknown axis gets one length: 3 for the
-    channels of a rank-4 tensor, 224 for its height and width, 128 elsewhere.
+    The first axis is taken for the batch: 1 to 8, tuned for 1. Any other unknown axis gets one length: 224 for height
+    and width of a rank-4 tensor, 3 for its channels, 128 elsewhere. Channels come second, or last where a tensor says
+    that it has 1, 3 or 4 there and nothing of those before.
 
     Parameters
     ----------
@@ -106,6 +108,7 @@ def default_range(shape: tuple[int, ...], known: Sequence[tuple[int, int, int] |
     image_rank = 4
     if not shape:
         return ShapeRange.fixed(())
+    channels = image_rank - 1 if shape[-1] in (1, 3, 4) and shape[1:-1] == (-1, -1) else 1
 
     def lengths(axis: int) -> tuple[int, int, int]:
         if shape[axis] >= 0:
@@ -116,7 +119,7 @@ def default_range(shape: tuple[int, ...], known: Sequence[tuple[int, int, int] |
         if axis == 0:
             return DEFAULT_BATCH
         if len(shape) == image_rank:
-            return (DEFAULT_CHANNELS,) * 3 if axis == 1 else (DEFAULT_IMAGE_SIDE,) * 3
+            return (DEFAULT_CHANNELS,) * 3 if axis == channels else (DEFAULT_IMAGE_SIDE,) * 3
         return (DEFAULT_LENGTH,) * 3
 
     low, opt, high = zip(*(lengths(axis) for axis in range(len(shape))), strict=True)

@@ -6,7 +6,7 @@ import pytest
 
 from workbench.backends.compiler import rtx as tensorrt_rtx
 from workbench.backends.protocol import BuildOptions
-from workbench.backends.verdict.verdict import check
+from workbench.backends.verdict.checking import check
 from workbench.child import Child
 from workbench.errors import BackendError
 from workbench.graph.load import load_model

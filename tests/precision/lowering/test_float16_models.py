@@ -8,7 +8,7 @@ import pytest
 
 from tests.kit.networks import feed, network
 from workbench.backends.compiler import rtx as tensorrt_rtx
-from workbench.backends.verdict.verdict import check
+from workbench.backends.verdict.checking import check
 from workbench.errors import PrecisionError
 from workbench.graph.load import from_proto
 from workbench.precision.lowering.lowering import lower, needed_opset

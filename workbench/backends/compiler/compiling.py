@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from workbench.backends.compiler import nvinfer
 from workbench.child import Child, ChildError, Outcome, run
 from workbench.graph import save_model
+from workbench.progress import phases
 from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from workbench.backends.protocol import BuildOptions
     from workbench.graph import Model
 
@@ -55,12 +60,30 @@ def compile_in_child(
     with scratch_folder() as folder:
         path = save_model(model, folder / "model.onnx", limit=ONE_FILE_LIMIT // 2)[0]
         try:
-            return run(
-                child, what, nvinfer.compile_model, package, str(path), options, target=target, keep_engine=keep_engine
-            )
+            with _watched(child, what) as seen:
+                return run(
+                    seen,
+                    what,
+                    nvinfer.compile_model,
+                    package,
+                    str(path),
+                    options,
+                    target=target,
+                    keep_engine=keep_engine,
+                )
         except ChildError as error:
             if error.kind != "timeout":
                 raise
             # Seen of yolox_nano on TensorRT 8.6 without cuDNN: 50 s at level 0, 495 s at level 1.
             fix = "Raise the time limit, or lower the optimization level: at 0 the builder tries the fewest kernels."
             raise ChildError(error.what, kind="timeout", log=error.log, fix=fix) from error
+
+
+@contextlib.contextmanager
+def _watched(child: Child, what: str) -> Iterator[Child]:
+    """Show how far a build is, unless the caller listens to it himself."""
+    if child.on_progress is not None:
+        yield child
+        return
+    with phases(what) as show:
+        yield replace(child, on_progress=lambda step: show(step.phase, step.done))

@@ -29,6 +29,13 @@ __all__ = [
 ]
 
 _LAYER_TAG = "[ONNX Layer: "
+PRODUCTS = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
+PRODUCT_TYPES = ("INT8", "FP8", "FP4")
+IN_INT8 = (
+    "ACTIVATION CONCATENATION ELEMENTWISE GATHER IDENTITY PADDING POOLING RESIZE SELECT SHUFFLE SLICE SQUEEZE UNSQUEEZE"
+).split()
+"""Other layers that read a dequantized tensor and have INT8 kernels, or need none."""
+
 MOVES = ("SHUFFLE", "SQUEEZE", "UNSQUEEZE")
 """Layers that change no number: the builder moves a dequantization through them."""
 
@@ -72,8 +79,9 @@ class NetworkLayer:
     inputs, outputs
         Data types of its tensors.
     arithmetic
-        The type its tensors have before dequantization where every operand comes out of a DEQUANTIZE layer, straight or
-        through layers that only move numbers, else the type of its first input: what the layer may compute in.
+        What the layer may compute in: the type its tensors have before dequantization where it has kernels for that and
+        every operand comes out of a DEQUANTIZE layer, straight or through layers that only move numbers, else the type
+        of its first input. Products have 8-bit kernels; sums, pools and what moves numbers INT8 ones.
     """
 
     name: str
@@ -265,10 +273,14 @@ def _layers(network: Any) -> tuple[NetworkLayer, ...]:
 
 
 def _arithmetic(kind: str, names: list[str], types: list[str], before_dequantize: dict[str, str]) -> str | None:
-    # A bias is added in the accumulator's type, so only the two operands of a product count. A kernel of floating-point
-    # constants is no input of the layer at all.
-    product = kind in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
-    operands = names[:2] if product else names
-    stored = {before_dequantize.get(name) for name in operands} if not product or len(operands) == 2 else set()
-    quantized = stored.pop() if len(stored) == 1 else None
-    return quantized or (types[0] if types else None)
+    first = types[0] if types else None
+    if kind not in PRODUCTS and kind not in IN_INT8:
+        return first
+    # A bias is added in the accumulator's type, so only the two operands of a product count; a kernel that is no input
+    # of the layer is a constant that it keeps in floating point.
+    operands = names[:2] if kind in PRODUCTS else names
+    stored = {before_dequantize.get(name) for name in operands}
+    if len(stored) != 1 or (kind in PRODUCTS and len(operands) < 2):
+        return first
+    quantized = stored.pop()
+    return quantized if quantized in (PRODUCT_TYPES if kind in PRODUCTS else ("INT8",)) else first

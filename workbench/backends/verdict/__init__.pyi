@@ -1,4 +1,4 @@
+from .checking import check as check
+from .checking import judge as judge
 from .mending import mend as mend
 from .verdict import Verdict as Verdict
-from .verdict import check as check
-from .verdict import judge as judge

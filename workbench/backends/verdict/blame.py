@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.backends.verdict.causes import CONVERT, PARSER_TYPES, Fix
+from workbench.backends.verdict.cause import Fix
+from workbench.backends.verdict.operators import CONVERT, MOST_AXES, NO_ATTENTION
+from workbench.backends.verdict.tensor_types import PARSER_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,7 +73,7 @@ def _builder_errors(
     said = [line.text for line in made.log if "ERROR" in line.severity]
     errors = [text for text in said if not any(words in text for words in idle)]
     for text in errors or ["the builder returned no engine and said nothing"]:
-        yield _names_in(text, own_names) or _readers_of_constant(model, text), text
+        yield _names_in(text, own_names) or _readers_of_constant(model, text) or _told_by_operator(model, text), text
 
 
 def _names_in(text: str, own_names: Mapping[str, list[str]]) -> list[str]:
@@ -80,11 +82,19 @@ def _names_in(text: str, own_names: Mapping[str, list[str]]) -> list[str]:
         r"I\w+Layer ([^:]+):|\{ForeignNode\[([^\]]+)\]|operation '([^']+)'|[Nn]ode ([^\s:,]+)", text
     ):
         name = next(group for group in found.groups() if group)
-        # An If or a Loop of the model is several layers, named after it.
-        for candidate in (name, name.removesuffix("_OutputLayer")):
+        # An If or a Loop of the model is several layers, named after it; a name that a tensor has too, as that of a
+        # node without one has, goes on as y_U0, and one of a weight as w_0.
+        for candidate in (name, name.removesuffix("_OutputLayer"), re.sub(r"_U?\d+$", "", name)):
             if candidate in own_names:
                 return own_names[candidate]
     return []
+
+
+def _told_by_operator(model: Model, text: str) -> list[str]:
+    """Find the nodes of the only operator that a builder's message can be about."""
+    if NO_ATTENTION not in text:
+        return []
+    return [address for address, node in model.nodes.items() if node.op_type == "Attention"]
 
 
 def _readers_of_constant(model: Model, text: str) -> list[str]:
@@ -102,6 +112,10 @@ def _problem(model: Model, text: str) -> Problem:
         return Problem(reason, CONVERT if model.opset else None, text)
     if "Failed to import initializer" in text or "Failed to convert ONNX date type" in text:
         return Problem(_bad_tensor(model, text), None, text)
+    wide = next((t for t in model.inputs if t.shape is not None and len(t.shape) > MOST_AXES), None)
+    if wide is not None and "Failed to convert ONNX dimensions" in text:
+        reason = f"input {wide.name!r} has {len(wide.shape or ())} axes; TensorRT has at most {MOST_AXES}"
+        return Problem(reason, Fix("Merge axes that stay together, in the model and in what is fed."), text)
     if "within workspace limit" in text:
         return Problem("no kernel fits into the workspace limit", Fix("Raise the workspace limit."), text)
     region = _NO_KERNEL.search(text)
@@ -127,7 +141,11 @@ def _problem(model: Model, text: str) -> Problem:
 def _bad_tensor(model: Model, text: str) -> str:
     found = re.search(r"Failed to import initializer: (\S+) \(in function", text)
     weight = None if found is None else model.initializers.get(found[1])
+    known = {kind.name for kind in PARSER_TYPES}
     if weight is None or weight.const_value is None:
+        fed = next((tensor for tensor in model.inputs if tensor.dtype is not None and tensor.dtype not in known), None)
+        if fed is not None:
+            return f"input {fed.name!r} is {fed.dtype}, which TensorRT does not know"
         return "a weight or an input has a type that TensorRT does not know"
     kind = weight.const_value.dtype
     if kind in PARSER_TYPES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.backends.verdict.verdict import DEFAULT_LIMITS, Verdict, check
+from workbench.backends.verdict.checking import DEFAULT_LIMITS, check
 from workbench.errors import EditError
 from workbench.graph.edits import edit_by_name
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workbench.backends.protocol import BuildOptions, ShapeRange
+    from workbench.backends.verdict.verdict import Verdict
     from workbench.child import Child
     from workbench.graph import Model
     from workbench.graph.edits import Edit

@@ -1,44 +1,24 @@
-"""The verdict of a real TensorRT compiler on a model, node by node, on a machine without a GPU.
-
-`check` runs TensorRT-RTX's own parser and builder. What it says, and what it does not:
-
-- *Accepted* means that an engine was built for the target, in the shapes of the profile; nothing was run.
-- The network is strongly typed: each tensor's type is the one the graph says. FP32 convolutions and matrix products
-  may still run as TF32 on the Ampere architecture and newer (`BuildOptions.tf32`), which no graph can express.
-- `NodeVerdict.types` is what the network has. Whether a Q/DQ pair became an INT8 kernel is decided in the engine;
-  `NodeVerdict.arithmetic` is INT8 where every operand comes straight out of a dequantization, so that it can.
-- The parser stops at some errors. Nodes behind them are *not reached*, or *suspected* where they carry a known cause.
-"""
+"""What a compiler says of a model: of each node, of the network, and of the shapes it was asked for."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from workbench.backends.compiler import compile_for
-from workbench.backends.protocol import BuildOptions, ShapeRange
-from workbench.backends.verdict.blame import Problem, blame, first_line
-from workbench.backends.verdict.causes import Cause, Fix, Site, find_cause
-from workbench.child import Child, ChildError, Outcome
+from workbench.backends.verdict.assumed import Profile, assumed, told, written
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
-
-    import onnx
     import pandas as pd
 
-    from workbench.backends.compiler import Compilation, NetworkLayer
+    from workbench.backends.compiler import NetworkLayer
     from workbench.backends.profiles import ProfileInput
-    from workbench.graph import Model
+    from workbench.backends.verdict.blame import Problem
+    from workbench.backends.verdict.cause import Fix
 
-__all__ = ["NodeVerdict", "Status", "Verdict", "check", "judge"]
+__all__ = ["NodeVerdict", "Status", "Verdict"]
 
 Status = Literal["accepted", "changed", "refused", "suspected", "undecided", "not reached", "parsed"]
-
-DEFAULT_LIMITS = Child(timeout_s=900.0, memory_bytes=16 * 2**30)
 
 
 @dataclass(frozen=True)
@@ -93,7 +73,9 @@ class Verdict:
     layers
         The layers of the strongly typed network, with their types and source nodes; as far as the parser came.
     profile
-        The shapes of dynamic inputs it was built for.
+        The shapes of dynamic inputs it was built for, those that nobody gave among them (`ProfileInput.given`).
+    tried
+        Shapes that were assumed before and refused.
     engine_bytes, parse_s, build_s, peak_bytes
         Size of the engine, wall seconds in parser and builder, peak memory of the child process.
     log
@@ -113,6 +95,7 @@ class Verdict:
     build_s: float
     peak_bytes: int
     log: tuple[str, ...]
+    tried: tuple[Profile, ...] = ()
 
     @property
     def undecided(self) -> bool:
@@ -174,6 +157,16 @@ class Verdict:
         frame: pd.DataFrame = pd.DataFrame.from_records(rows)
         return frame
 
+    def _shapes(self) -> list[str]:
+        """Say which shapes were assumed, and how to give others."""
+        if not assumed(self.profile):
+            return []
+        before = f"; refused for {'; '.join(map(told, self.tried))}" if self.tried else ""
+        if self.accepted:
+            return [f"  shapes were assumed: {told(self.profile)}{before}"]
+        hint = f"give those it is made for, like {written(self.profile)}"
+        return [f"  refused for assumed shapes: {told(self.profile)}{before.replace('refused', 'and')}; {hint}"]
+
     def __str__(self) -> str:
         word = "accepted" if self.accepted else "undecided (needs a GPU)" if self.undecided else "refused"
         counts = Counter(node.status for node in self.nodes)
@@ -182,6 +175,7 @@ class Verdict:
             + ", ".join(f"{n} {status}" for status, n in counts.items())
             + f"; parser {self.parse_s:.2f} s, builder {self.build_s:.2f} s"
         ]
+        lines += self._shapes()
         lines += [f"  {p.reason}" + (f". {p.fix.text}" if p.fix else "") for p in self.problems]
         telling = [n for n in self.nodes if n.status in ("refused", "changed", "undecided")]
         groups: dict[tuple[str, str | None, str | None], list[NodeVerdict]] = {}
@@ -195,170 +189,3 @@ class Verdict:
         if counts["suspected"]:
             lines.append(f"  {counts['suspected']} more nodes, not reached, carry a known cause")
         return "\n".join(lines)
-
-
-def check(
-    model: Model | onnx.ModelProto | str | os.PathLike[str],
-    target: str = "sm86",
-    *,
-    shapes: Mapping[str, ShapeRange | tuple[int, ...]] | None = None,
-    options: BuildOptions | None = None,
-    child: Child = DEFAULT_LIMITS,
-) -> Verdict:
-    """Ask TensorRT-RTX's parser and builder what they make of a model. Needs no GPU.
-
-    Parameters
-    ----------
-    model
-        A model, an ONNX message, or a path.
-    target
-        ``sm75`` (Turing), ``sm80``, ``sm86`` (Ampere), ``sm89`` (Ada), ``sm120``, ``sm121`` (Blackwell).
-    shapes
-        Shapes of dynamic inputs: one shape, or a `ShapeRange`. Inputs left out take the default of
-        `workbench.backends.profiles.default_range`: batch 1 to 8, 224 for height and width, 128 elsewhere.
-    options
-        Build options; `shapes` is the short form of one profile in it.
-    child
-        Limits of the child process (15 minutes and 16 GiB unless given) and its callbacks.
-
-    Returns
-    -------
-    Verdict
-        Also where the model is refused or the compiler crashed.
-
-    Raises
-    ------
-    ModelError
-        The model cannot be read.
-    BackendError
-        TensorRT-RTX is missing, the target is unknown, or shapes or options do not fit; ChildError where it was
-        cancelled.
-    """
-    from workbench.graph import Model
-
-    opened = model if isinstance(model, Model) else _open(model)
-    options = options or BuildOptions()
-    if shapes is not None:
-        from dataclasses import replace
-
-        profile = {
-            name: shape if isinstance(shape, ShapeRange) else ShapeRange.fixed(shape) for name, shape in shapes.items()
-        }
-        options = replace(options, profiles=(profile,))
-    try:
-        outcome = compile_for(opened, target, options, child=child)
-    except ChildError as error:
-        if error.kind in ("cancelled", "raised"):
-            raise
-        return _crashed(opened, target, error)
-    return judge(opened, target, outcome, compiler=f"TensorRT-RTX {outcome.value.version}")
-
-
-def _open(model: onnx.ModelProto | str | os.PathLike[str]) -> Model:
-    import onnx
-
-    from workbench.graph import from_proto, load_model
-
-    return from_proto(model) if isinstance(model, onnx.ModelProto) else load_model(Path(model))
-
-
-def judge(model: Model, target: str, outcome: Outcome[Compilation], *, compiler: str) -> Verdict:
-    """Bring what a compiler said to the nodes of the model it was given.
-
-    Parameters
-    ----------
-    model
-        The model that was compiled.
-    target
-        The compute capability it was compiled for: ``sm86``.
-    outcome
-        What parser and builder made of it.
-    compiler
-        Name and version, for the reader.
-    """
-    made, sm = outcome.value, int(target.removeprefix("sm"))
-    said, problems = blame(model, made)
-    layers_of: dict[str, list[NetworkLayer]] = {}
-    for layer in made.layers:
-        for name in layer.nodes:
-            layers_of.setdefault(name, []).append(layer)
-    nodes = []
-    for address, node in model.nodes.items():
-        site = Site(node, model.opset, sm, said.get(address, ""), bool(made.profile), address)
-        nodes.append(_node(address, site, layers_of.get(node.name or "", []), made))
-    if not made.built and not said and any(n.status == "refused" for n in nodes):
-        problems = ()  # the compiler named no node, but a known cause explains it
-    return Verdict(
-        model=model.name,
-        target=target,
-        compiler=compiler,
-        accepted=made.built,
-        nodes=tuple(nodes),
-        problems=problems,
-        layers=made.layers,
-        profile=made.profile,
-        engine_bytes=made.engine_bytes,
-        parse_s=made.parse_s,
-        build_s=made.build_s,
-        peak_bytes=outcome.peak_bytes,
-        log=outcome.log,
-    )
-
-
-def _node(address: str, site: Site, layers: list[NetworkLayer], made: Compilation) -> NodeVerdict:
-    node = site.node
-    op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-    cause = find_cause(site)
-    status = _status(site, cause, layers, made)
-    blamed = cause if status in ("refused", "changed", "undecided", "suspected") else None
-    main = max(layers, key=_weight) if layers else None
-    return NodeVerdict(
-        node=address,
-        op=op,
-        status=status,
-        reason=blamed.reason if blamed else (first_line(site.message) if status == "refused" else None),
-        cause=blamed.name if blamed else None,
-        fix=blamed.fix if blamed else None,
-        message=site.message or None,
-        layers=len(layers),
-        types=layers[-1].outputs if layers else (),
-        arithmetic=main.arithmetic if main else None,
-    )
-
-
-def _status(site: Site, cause: Cause | None, layers: list[NetworkLayer], made: Compilation) -> Status:
-    if site.message:
-        return "undecided" if cause is not None and cause.undecided else "refused"
-    if made.built:
-        return "changed" if cause is not None and cause.quiet else "accepted"
-    if cause is not None and not cause.quiet:
-        return "refused" if cause.unnamed else "suspected"
-    return "parsed" if made.parsed or layers else "not reached"
-
-
-def _weight(layer: NetworkLayer) -> int:
-    """Rank layers by how much they tell of a node: its products before the shuffles and constants around them."""
-    kinds = ("CONSTANT", "SHUFFLE", "CAST", "SHAPE", "SLICE", "SQUEEZE", "UNSQUEEZE", "CONCATENATION", "IDENTITY")
-    if layer.kind in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "QUANTIZE", "DEQUANTIZE"):
-        return 2
-    return 0 if layer.kind in kinds else 1
-
-
-def _crashed(model: Model, target: str, error: ChildError) -> Verdict:
-    nodes = tuple(NodeVerdict(address, node.op_type, "not reached") for address, node in model.nodes.items())
-    problem = Problem(error.what, None if error.fix is None else Fix(error.fix), error.where)
-    return Verdict(
-        model=model.name,
-        target=target,
-        compiler="TensorRT-RTX",
-        accepted=False,
-        nodes=nodes,
-        problems=(problem,),
-        layers=(),
-        profile=(),
-        engine_bytes=None,
-        parse_s=0.0,
-        build_s=0.0,
-        peak_bytes=0,
-        log=error.log,
-    )

@@ -11,10 +11,13 @@ from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.edits.wide import WideEdit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from workbench.graph.edits.wide import Area
 
 __all__ = ["DequantizeConstants", "is_operand_constant"]
 
+MOVES = ("Cast", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -66,8 +69,18 @@ def is_operand_constant(node: ir.Node) -> bool:
         return False
     if ir.convenience.get_const_tensor(node.inputs[0]) is None:
         return False
-    users = [use.node.op_type for use in node.outputs[0].uses()]
-    return bool(users) and not any(user in WEIGHTED for user in users)
+    users = set(_users(node.outputs[0]))
+    # What another dequantization reads are scales of blocks.
+    return bool(users) and users.isdisjoint((*WEIGHTED, "QuantizeLinear", "DequantizeLinear"))
+
+
+def _users(value: ir.Value) -> Iterator[str]:
+    """Yield the operators that compute with a tensor, behind those that only move it."""
+    for use in value.uses():
+        if use.node.op_type in MOVES:
+            yield from _users(use.node.outputs[0])
+        else:
+            yield use.node.op_type
 
 
 def _replace(node: ir.Node, part: ir.Graph) -> bool:

@@ -1,0 +1,261 @@
+"""Causes that TensorRT-RTX does not tell by itself: each is asked of the real compiler, on the smallest model."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from workbench.backends.compiler import rtx_capabilities
+from workbench.backends.profiles import ProfileInput, default_range
+from workbench.backends.protocol import ShapeRange
+from workbench.backends.verdict.assumed import alternatives, told, written
+from workbench.backends.verdict.checking import check
+from workbench.backends.verdict.mending import mend
+from workbench.graph import Tensor, from_proto
+
+pytestmark = pytest.mark.skipif(
+    not rtx_capabilities().build, reason="tensorrt_rtx is not installed: pip install trt-workbench[rtx]"
+)
+
+FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+node = helper.make_node
+
+
+def made(nodes, inputs, outputs, weights=(), *, opset=21, domains=()):
+    """A model; inputs and outputs are {name: shape} of floats, or {name: (dtype, shape)}."""
+    both = [
+        [
+            helper.make_tensor_value_info(name, *(given if isinstance(given, tuple) else (FLOAT, given)))
+            for name, given in stated.items()
+        ]
+        for stated in (inputs, outputs)
+    ]
+    graph = helper.make_graph(nodes, "made", *both, list(weights))
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=10 if opset < 23 else 12)
+
+
+def numbers(name, values, dtype=np.float32):
+    return numpy_helper.from_array(np.asarray(values, dtype), name)
+
+
+def four_bits(kind, rows=64, columns=32):
+    values = np.random.default_rng(0).integers(0, 6, rows * columns)
+    return helper.make_tensor("q", kind, [rows, columns], values)
+
+
+def block_weights(kind, scale, block, *, opset=23):
+    """A product whose weights have 4 bits and one scale a block."""
+    nodes = [
+        node("DequantizeLinear", ["q", "s"], ["d"], "dq", axis=0, block_size=block, output_dtype=FLOAT),
+        node("MatMul", ["x", "d"], ["y"], "mm"),
+    ]
+    if opset < 23:
+        del nodes[0].attribute[-1]
+    return made(nodes, {"x": [4, 64]}, {"y": [4, 32]}, [four_bits(kind), scale], opset=opset)
+
+
+def scales(block, dtype=np.float32):
+    return numbers("s", np.full((64 // block, 32), 0.25), dtype)
+
+
+def pair_of(first, second):
+    """A product of an activation quantized to one type and weights stored in another."""
+    zero = {"int8": np.int8, "fp8": ml_dtypes.float8_e4m3fn}
+    weights = [numbers("s", 0.1), numbers("z", 0, zero[first]), numbers("wz", 0, zero[second])]
+    weights.append(numbers("w", np.ones((8, 8)), zero[second]))
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
+        node("DequantizeLinear", ["q", "s", "z"], ["d"], "dq"),
+        node("DequantizeLinear", ["w", "s", "wz"], ["e"], "wdq"),
+        node("Transpose", ["e"], ["f"], "turn"),
+        node("MatMul", ["d", "f"], ["y"], "mm"),
+    ]
+    return made(nodes, {"x": [4, 8]}, {"y": [4, 8]}, weights)
+
+
+def attention(kind, shape, **attributes):
+    inputs = dict.fromkeys("qkv", (kind, shape))
+    return made([node("Attention", [*"qkv"], ["y"], "att", **attributes)], inputs, {"y": (kind, shape)}, opset=23)
+
+
+def of_domain(domain, op, kind=FLOAT):
+    return made([node(op, ["x"], ["y"], "it", domain=domain)], {"x": (kind, [4])}, {"y": (kind, [4])}, domains=[domain])
+
+
+NINE = made([node("Transpose", ["x"], ["y"], "turn")], {"x": [1, 2] * 4 + [2]}, {"y": [2, *[2, 1] * 4]})
+NINE_INSIDE = made(
+    [node("Reshape", ["x", "k"], ["t"], "wide"), node("Neg", ["t"], ["n"], "neg"), node("Reshape", ["n", "l"], ["y"])],
+    {"x": [16]},
+    {"y": [16]},
+    [numbers("k", [1, 2] * 4 + [1], np.int64), numbers("l", [16], np.int64)],
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "target", "cause", "at", "words"),
+    [
+        ("E8M0", block_weights(TensorProto.FLOAT4E2M1, scales(32, ml_dtypes.float8_e8m0fnu), 32), "sm120",
+         "data-type", "dq", "FLOAT8E8M0"),
+        ("FP4", block_weights(TensorProto.FLOAT4E2M1, scales(16), 16), "sm89", "fp4-target", "dq", "Blackwell"),
+        ("INT4", block_weights(TensorProto.INT4, scales(32), 32, opset=21), "sm75", "int4-target", "dq", "sm80"),
+        ("UINT4", block_weights(TensorProto.UINT4, scales(32), 32, opset=21), "sm86", "width", "dq", "INT4"),
+        ("FP8 with INT8", pair_of("fp8", "int8"), "sm89", "two-kinds", "mm", "INT8 and the other to FP8"),
+        ("INT8 with FP8", pair_of("int8", "fp8"), "sm89", "two-kinds", "mm", "fp8"),
+        ("nine axes", NINE, "sm86", "rank", "turn", "9 axes"),
+        ("nine axes inside", NINE_INSIDE, "sm86", "rank", "wide", "Reshape"),
+        ("Attention", attention(FLOAT, [1, 2, 16, 16]), "sm86", "attention-type", "att", "FP16"),
+        ("small heads", attention(HALF, [1, 2, 16, 8]), "sm86", "attention-shape", "att", "heads"),
+        ("extensions", of_domain("ai.onnx.contrib", "BBox"), "sm86", "extensions", "it", "onnxruntime-extensions"),
+        ("text", of_domain("ai.onnx.contrib", "Lower", TensorProto.STRING), "sm86", "extensions", "it", "outside"),
+        ("contrib", of_domain("com.microsoft", "BiasGelu"), "sm86", "custom-domain", "it", "graph optimizations"),
+        ("integer", of_domain("com.microsoft", "QLinearAdd"), "sm86", "integer-operator", "it", "QuantFormat.QDQ"),
+        ("own", of_domain("my.ops", "Own"), "sm86", "custom-domain", "it", "plugin"),
+    ],
+)  # fmt: skip
+def test_a_refusal_has_its_cause_at_its_node(name, model, target, cause, at, words):
+    verdict = check(model, target)
+    assert not verdict.accepted
+    found = {node.node: node for node in verdict.refused}
+    assert found[at].cause == cause, name
+    assert words in f"{found[at].reason} {found[at].fix.text}"
+    assert "named no node" not in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("model", "target"),
+    [
+        (block_weights(TensorProto.FLOAT4E2M1, scales(32), 32), "sm120"),  # what the fix for E8M0 says
+        (block_weights(TensorProto.INT4, scales(32), 32, opset=21), "sm80"),
+        (attention(HALF, [1, 2, 16, 16]), "sm86"),
+        (attention(FLOAT, [1, 16, 32], q_num_heads=2, kv_num_heads=2), "sm86"),
+        (pair_of("fp8", "fp8"), "sm89"),
+    ],
+)
+def test_what_the_fixes_say_is_taken(model, target):
+    assert check(model, target).accepted
+
+
+def quantized_16_bits(domain):
+    weights = [numbers("s", 0.1), numbers("z", 0, np.int16)]
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"], "q", domain=domain),
+        node("DequantizeLinear", ["q", "s", "z"], ["y"], "dq", domain=domain),
+    ]
+    return made(nodes, {"x": [4]}, {"y": [4]}, weights, domains=[domain] * bool(domain))
+
+
+@pytest.mark.parametrize("domain", ["", "com.microsoft"])
+def test_quantization_to_16_bits_says_so_in_both_domains(domain):
+    verdict = check(quantized_16_bits(domain))
+    assert [(entry.node, entry.cause) for entry in verdict.refused] == [("q", "width"), ("dq", "width")]
+    assert "INT16" in str(verdict)
+
+
+@pytest.mark.parametrize("name", ["mm", "", "x", "w", "y"])
+def test_a_cause_finds_its_node_whatever_that_is_called(name):
+    model = made([node("MatMul", ["x", "w"], ["y"], name)], {"x": [4, 8]}, {"y": [4, 8]}, [numbers("w", np.eye(8))])
+    (refused,) = check(model, "sm75").refused
+    assert refused.cause == "turing-matrix-product"
+    assert refused.node == (name or "y")
+
+
+def test_an_input_that_tensorrt_does_not_have_is_named():
+    verdict = check(of_domain("ai.onnx.contrib", "Lower", TensorProto.STRING))
+    assert "input 'x' is STRING" in str(verdict)
+
+
+def test_scales_of_blocks_are_no_operands_that_could_be_dequantized():
+    eight = helper.make_tensor("t", TensorProto.FLOAT8E4M3FN, [4, 32], np.ones(128))
+    nodes = [
+        node("DequantizeLinear", ["t", "u"], ["s"], "scale"),
+        node("DequantizeLinear", ["q", "s"], ["d"], "dq", axis=0, block_size=16),
+        node("MatMul", ["x", "d"], ["y"], "mm"),
+    ]
+    weights = [four_bits(TensorProto.FLOAT4E2M1), eight, numbers("u", 0.1)]
+    model = from_proto(made(nodes, {"x": [4, 64]}, {"y": [4, 32]}, weights, opset=23))
+    mended = mend(model, "sm89")
+    assert [entry.cause for entry in mended.verdict.refused] == ["fp4-target"]
+    assert mended.edits == ()
+
+
+def computes():
+    """What the network may compute each operator in, all of which read one dequantized tensor."""
+    more = [numbers("k", np.ones((4, 4, 1, 1))), numbers("m", np.ones((8, 8))), numbers("g", np.ones(8))]
+    quantized = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
+        node("DequantizeLinear", ["q", "s", "z"], ["d"], "dq"),
+    ]
+    nodes = {
+        "Conv": node("Conv", ["d", "k"], ["Conv"], "Conv"),
+        "MatMul": node("MatMul", ["d", "m"], ["MatMul"], "MatMul"),
+        "square": node("MatMul", ["d", "d"], ["square"], "square"),
+        "Softmax": node("Softmax", ["d"], ["Softmax"], "Softmax"),
+        "Erf": node("Erf", ["d"], ["Erf"], "Erf"),
+        "Add": node("Add", ["d", "d"], ["Add"], "Add"),
+        "pool": node("MaxPool", ["d"], ["pool"], "pool", kernel_shape=[2, 2]),
+        "norm": node("LayerNormalization", ["d", "g"], ["norm"], "norm"),
+        "mean": node("ReduceMean", ["d"], ["mean"], "mean"),
+    }
+    weights = [numbers("s", 0.1), numbers("z", 0, np.int8), *more]
+    outputs = dict.fromkeys(nodes)
+    verdict = check(made([*quantized, *nodes.values()], {"x": [1, 4, 8, 8]}, outputs, weights))
+    return {entry.node: entry.arithmetic for entry in verdict.nodes}
+
+
+def test_int8_is_said_of_what_can_compute_in_it():
+    found = computes()
+    assert {name for name, kind in found.items() if kind == "INT8"} == {"dq", "square", "Add", "pool"}
+    assert {kind for name, kind in found.items() if kind != "INT8"} == {"FLOAT"}
+
+
+def test_a_scalar_that_becomes_a_shape_has_a_profile():
+    nodes = [node("Range", ["s", "n", "d"], ["r"], "range"), node("Cast", ["r"], ["y"], "cast", to=1)]
+    weights = [numbers("s", 0, np.int64), numbers("d", 1, np.int64)]
+    verdict = check(made(nodes, {"n": (TensorProto.INT64, [])}, {"y": ["length"]}, weights))
+    assert verdict.accepted
+    assert verdict.profile[0].range == ShapeRange.fixed((1,))
+
+
+def test_channels_may_come_last():
+    assert default_range((-1, -1, -1, 3)).opt == (1, 224, 224, 3)
+    assert default_range((-1, -1, -1, 64)).opt == (1, 3, 224, 64)
+    assert default_range((-1, 3, -1, -1)).opt == (1, 3, 224, 224)
+
+
+def needs_length(length):
+    """A model that is dynamic and takes one length alone."""
+    nodes = [node("Reshape", ["x", "k"], ["t"], "reshape"), node("MatMul", ["t", "w"], ["y"], "mm")]
+    weights = [numbers("k", [1, length], np.int64), numbers("w", np.ones((length, 4)))]
+    return made(nodes, {"x": ["n", "t"]}, {"y": [1, 4]}, weights)
+
+
+def test_other_shapes_are_tried_before_a_model_is_refused_for_those_that_were_made_up():
+    verdict = check(needs_length(256))
+    assert verdict.accepted
+    assert [told(profile) for profile in verdict.tried] == ["x 1x128 to 8x128", "x 1x128"]
+    assert "shapes were assumed: x 1x256; refused for x 1x128 to 8x128" in str(verdict)
+    refused = check(needs_length(57))
+    assert not refused.accepted
+    assert "give those it is made for, like --shape x:1x128" in str(refused)
+    assert len(refused.tried) > 2
+    given = check(needs_length(57), shapes={"x": (1, 57)})
+    assert given.accepted
+    assert (given.tried, "assumed" in str(given)) == ((), False)
+
+
+def test_given_shapes_and_stated_lengths_stay_in_every_trial():
+    profile = (
+        ProfileInput("x", ShapeRange((1, 3, 224, 224), (1, 3, 224, 224), (8, 3, 224, 224)), given=False),
+        ProfileInput("y", ShapeRange.fixed((1, 128)), given=True),
+        ProfileInput("z", ShapeRange((1, 128, 128), (1, 128, 128), (8, 128, 128)), given=False),
+    )
+    inputs = [Tensor("x", ("n", 3, "h", None), "FLOAT"), Tensor("z", ("n", "t", 128), "FLOAT")]
+    trials = list(alternatives(profile, inputs))
+    assert [trial["x"].opt for trial in trials][:2] == [(1, 3, 224, 224), (1, 3, 256, 256)]
+    assert {trial["y"].opt for trial in trials} == {(1, 128)}
+    assert {trial["z"].opt[2] for trial in trials} == {128}
+    assert all(trial["x"].max[0] == 1 for trial in trials)
+    assert written(profile) == "--shape x:1x3x224x224 --shape z:1x128x128"
