@@ -136,8 +136,8 @@ def overflowing():
 def test_infinity_names_tensor_and_sample_and_leaves_what_was_gathered(batch):
     m, gathered = overflowing(), Statistics()
     x = np.zeros((12, 2), np.float32)
-    x[6, 1] = 1000
-    with pytest.raises(SamplesError, match=r"tensor '[ey]', sample 6: inf at \[\d, 1\]"):
+    x[6] = 1000
+    with pytest.raises(SamplesError, match=r"tensor '[ey]', sample 6: inf at \[\d, 0\], and its output 'y'"):
         observe(m, ["e", "y"], open_samples({"x": x}, m), batch=batch, into=gathered)
     assert gathered["e"].samples >= 4
     assert gathered["e"].maximum == 1
@@ -152,10 +152,14 @@ def test_nan_names_tensor_and_sample(batch):
         outputs={"y": (T.FLOAT, ["N", 2])},
     )
     x, gathered = np.ones((12, 2), np.float32), Statistics()
-    x[9, 0] = -1
+    x[9] = -1
     with pytest.raises(SamplesError, match=r"tensor '[ey]', sample 9: nan at \[\d, 0\]"):
         observe(m, ["e", "y"], open_samples({"x": x}, m), batch=batch, into=gathered)
     assert gathered["e"].samples >= 8
+    # Where the rest of the output holds numbers it is padding, perhaps: counted, and no reason to stop.
+    x[9] = (-1, 4)
+    seen = observe(m, ["e", "y"], open_samples({"x": x}, m), batch=batch)
+    assert (seen["e"].nans, seen["e"].maximum, seen["e"].samples) == (1, 2, 12)
 
 
 def test_models_with_a_loop():

@@ -7,6 +7,7 @@ from .methods import Target as Target
 from .methods import at as at
 from .methods import bin_noise as bin_noise
 from .methods import levels as levels
+from .methods import no_range as no_range
 from .methods import ranges as ranges
 from .observer import observe as observe
 from .overflow import find_overflow as find_overflow

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from workbench.calibration.statistics import TensorStatistics
 
-__all__ = ["TARGETS", "Range", "Target", "at", "bin_noise", "levels", "ranges"]
+__all__ = ["TARGETS", "Range", "Target", "at", "bin_noise", "levels", "no_range", "ranges"]
 
 Target = Literal["int8", "fp8"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -194,15 +194,22 @@ def _check_choice(method: str, target: str, percentile: float) -> None:
         raise SamplesError(f"a percentile of {percentile}", fix="Choose one above 0 and at most 100")
 
 
-def _check(name: str, tensor: TensorStatistics) -> None:
+def no_range(tensor: TensorStatistics) -> str | None:
+    """Say why no range follows from what was seen of a tensor, ``None`` where one does."""
     if tensor.nans or tensor.infs:
-        raise SamplesError(
-            f"{tensor.nans} NaN and {tensor.infs} infinite values were seen",
-            where=name,
-            fix="Find the sample that makes them, or leave the tensor out of quantization",
+        return f"{tensor.nans} NaN and {tensor.infs} infinite values were seen"
+    return None if tensor.values else "no value was seen"
+
+
+def _check(name: str, tensor: TensorStatistics) -> None:
+    reason = no_range(tensor)
+    if reason is not None:
+        fix = (
+            "Find the sample that makes them, or leave the tensor out"
+            if tensor.values
+            else "Give samples that reach it"
         )
-    if not tensor.values:
-        raise SamplesError("no value was seen", where=name, fix="Calibrate with samples that reach this tensor")
+        raise SamplesError(reason, where=name, fix=fix)
 
 
 def _positive(name: str, amax: float) -> float:

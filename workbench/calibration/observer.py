@@ -6,11 +6,10 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from workbench.calibration.channels import ChannelExtremes
 from workbench.calibration.checkpoint import Checkpoint
 from workbench.calibration.counting import load
+from workbench.calibration.damage import Damage
 from workbench.calibration.samples import feeds
 from workbench.calibration.statistics import Statistics, TensorStatistics
 from workbench.errors import SamplesError
@@ -67,8 +66,9 @@ def observe(
     Raises
     ------
     SamplesError
-        The samples do not fit the model, make a tensor NaN or infinite (the tensor and the sample are named), or a
-        tensor cannot be observed; a checkpoint of another calibration.
+        The samples do not fit the model, one makes the model's own outputs NaN or infinite throughout (the tensor and
+        the sample are named), or a tensor cannot be observed; a checkpoint of another calibration. NaN and infinity
+        that stay inside (behind a mask, at padded positions) are counted.
     BackendError
         ONNX Runtime refuses the model or fails.
     """
@@ -99,6 +99,7 @@ def _observe(
             statistics[name] = TensorStatistics(channels=ChannelExtremes(axes[name]) if name in axes else None)
     inputs = {tensor.name for tensor in model.inputs}
     made = [name for name in tensors if name not in inputs]
+    damage = Damage(model)
     # The loop that counts leaves the interpreter, so threads share the tensors of one batch.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         preparing = pool.submit(Session, model, outputs=made, observing=True)
@@ -107,7 +108,8 @@ def _observe(
         for feed in progress(feeds(samples, model, batch=batch), total=None, doing="calibrating"):
             if feed.first < done:
                 continue
-            _gather(session, feed, statistics, pool)
+            damage.look(feed, feed.arrays)
+            damage.look(feed, _gather(session, feed, statistics, pool))
             if kept is not None:
                 kept.save(statistics, feed.first + feed.count)
     if kept is not None:
@@ -115,30 +117,22 @@ def _observe(
     return statistics
 
 
-def _gather(session: Session, feed: Feed, statistics: Statistics, pool: ThreadPoolExecutor) -> None:
-    """Run one batch; its tensors are free again when this returns, before the next batch needs memory."""
+def _gather(session: Session, feed: Feed, statistics: Statistics, pool: ThreadPoolExecutor) -> dict[str, NDArray[Any]]:
+    """Run one batch and return those tensors that hold NaN or infinity.
+
+    All others are free again when this returns, before the next batch needs memory.
+    """
     arrays = {**{n: a for n, a in feed.arrays.items() if n in statistics}, **session.run(feed.arrays)}
     largest_first = sorted(arrays.items(), key=lambda item: -item[1].size)
-    taken = [pool.submit(_take, statistics[name], name, array, feed) for name, array in largest_first]
-    for future in taken:
-        future.result()
+    taken = {name: pool.submit(_take, statistics[name], array, feed) for name, array in largest_first}
+    return {name: arrays[name] for name in statistics if name in taken and taken[name].result()}
 
 
-def _take(tensor: TensorStatistics, name: str, array: NDArray[Any], feed: Feed) -> None:
-    mine = array[feed.real(array)]
+def _take(tensor: TensorStatistics, array: NDArray[Any], feed: Feed) -> bool:
+    """Count a tensor's values; say whether some are not finite."""
     before = tensor.nans + tensor.infs
-    tensor.update(mine, samples=feed.count)
-    if tensor.nans + tensor.infs > before:
-        bad = np.argwhere(~np.isfinite(mine))[0].tolist()
-        sample = feed.first + bad[0] if mine.ndim and len(mine) == feed.count == feed.rows else None
-        which = f"sample {sample}" if sample is not None else f"samples {feed.first} to {feed.first + feed.count - 1}"
-        if feed.count == 1:
-            which = f"sample {feed.first}"
-        raise SamplesError(
-            f"{mine[tuple(bad)]} at {bad}",
-            where=f"tensor {name!r}, {which}",
-            fix="Mend or remove the sample; if many do it, look for an overflow in the model",
-        )
+    tensor.update(array[feed.real(array)], samples=feed.count)
+    return tensor.nans + tensor.infs > before
 
 
 def _check_observable(model: Model, tensors: Sequence[str]) -> None:

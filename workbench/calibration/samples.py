@@ -128,8 +128,8 @@ def feeds(samples: Samples, model: Model, *, batch: int = 1) -> Iterator[Feed]:
     Raises
     ------
     SamplesError
-        A sample whose names, shapes or dtypes are not those of the model's inputs, or that holds NaN or
-        infinity. The message names the sample's index.
+        A sample whose names, shapes or dtypes are not those of the model's inputs. The message names the sample's
+        index. NaN and infinity are fed like any number: a mask may hold -inf, and padding NaN.
     """
     pending: list[Sample] = []
     first, size = 0, batch
@@ -221,11 +221,6 @@ def _check_array(array: Array, tensor: Tensor, index: int, reshaping: str) -> No
                 where=where,
                 fix=reshaping,
             )
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = np.argwhere(~np.isfinite(array))[0]
-        raise SamplesError(
-            f"{array[tuple(bad)]} at {[int(i) for i in bad]}", where=where, fix="Remove or mend this sample."
-        )
 
 
 def _axes(shape: tuple[int | str | None, ...]) -> str:

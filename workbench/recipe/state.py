@@ -38,6 +38,8 @@ class State:
         What it is lowered for; ``None`` for any.
     overflow
         Tensors in which calibration saw values that FP16 cannot hold; ``None`` where none looked for them.
+    unranged
+        Tensors that calibration saw, of which no range follows, with the reason.
     """
 
     model: Model
@@ -47,6 +49,7 @@ class State:
     notes: tuple[str, ...] = ()
     target: Target | None = None
     overflow: Mapping[str, float] | None = None
+    unranged: Mapping[str, str] = field(default_factory=dict)
 
     def edited(self, result: EditResult) -> State:
         """Return the state after an edit."""
@@ -54,7 +57,14 @@ class State:
 
     def with_ranges(self, ranges: Mapping[str, float], origins: Mapping[str, str]) -> State:
         """Return the state with more ranges, and with where they come from."""
-        return replace(self, ranges={**self.ranges, **ranges}, origins={**self.origins, **origins})
+        unranged = {tensor: reason for tensor, reason in self.unranged.items() if tensor not in ranges}
+        return replace(self, ranges={**self.ranges, **ranges}, origins={**self.origins, **origins}, unranged=unranged)
+
+    def without_ranges(self, unranged: Mapping[str, str]) -> State:
+        """Return the state with tensors that can have no range, and why."""
+        ranges = {tensor: amax for tensor, amax in self.ranges.items() if tensor not in unranged}
+        origins = {tensor: origin for tensor, origin in self.origins.items() if tensor not in unranged}
+        return replace(self, ranges=ranges, origins=origins, unranged={**self.unranged, **unranged})
 
     def with_overflow(self, overflow: Mapping[str, float]) -> State:
         """Return the state with more tensors that FP16 cannot hold."""
@@ -64,6 +74,7 @@ class State:
         """Return the state with another plan."""
         return replace(self, plan=plan)
 
-    def resolve(self) -> Resolution:
-        """Resolve the plan on the model as it is now."""
-        return self.plan.resolve(self.model, target=self.target, overflow=self.overflow)
+    def resolve(self, plan: PrecisionPlan | None = None) -> Resolution:
+        """Resolve the plan, or another one, on the model as it is now."""
+        plan = plan or self.plan
+        return plan.resolve(self.model, target=self.target, overflow=self.overflow, unranged=self.unranged)

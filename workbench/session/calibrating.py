@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from workbench.calibration import Statistics, load_cache, match_cache, ranges
+from workbench.calibration import Statistics, load_cache, match_cache, no_range, ranges
 from workbench.errors import RecipeError
 from workbench.names import DEFAULT_METHOD, Method
 from workbench.precision.lowering import activation_tensors
@@ -122,7 +122,7 @@ class Calibrating(ABC):
         Raises
         ------
         SamplesError
-            The samples do not fit the model or hold NaN or infinity; a checkpoint of another calibration.
+            The samples do not fit the model, or it makes nothing finite of one; a checkpoint of another calibration.
         """
         from workbench.calibration import find_overflow
 
@@ -131,7 +131,7 @@ class Calibrating(ABC):
         data = self.open_samples(samples, preprocessing=preprocessing)
         statistics = self.statistics = Statistics()
         self._observed(data, statistics, batch, channels, checkpoint)
-        found = {name: chosen.amax for name, chosen in ranges(statistics, method, percentile=percentile).items()}
+        found, unranged = _ranges(statistics, method, percentile, {})
         self.do(
             CalibrateStep(
                 method=method,
@@ -141,6 +141,7 @@ class Calibrating(ABC):
                 ranges=found,
                 sha256=ranges_hash(found),
                 overflow=find_overflow(self.model, data, batch=batch) if overflow else None,
+                unranged=unranged or None,
             )
         )
         self._samples = data, batch
@@ -291,8 +292,7 @@ class Calibrating(ABC):
         overrides: Mapping[str, float | Method],
         file: FileReference | None,
     ) -> dict[str, float]:
-        chosen = ranges(statistics, method, percentile=percentile, overrides=overrides)
-        found = {name: one.amax for name, one in chosen.items()}
+        found, unranged = _ranges(statistics, method, percentile, overrides)
         used = method == "percentile" or "percentile" in overrides.values()
         # Whoever is told of the step finds what it came from.
         self.statistics = statistics
@@ -304,6 +304,7 @@ class Calibrating(ABC):
                 statistics=file,
                 ranges=found,
                 sha256=ranges_hash(found),
+                unranged=unranged or None,
             )
         )
         return found
@@ -312,6 +313,21 @@ class Calibrating(ABC):
 def everything(model: Model) -> Resolution:
     """Everything that can be INT8 is: what a calibration should look at, whatever the plan says today."""
     return PrecisionPlan().with_rule("*", "int8").resolve(model)
+
+
+def _ranges(
+    statistics: Statistics, method: Method, percentile: float, overrides: Mapping[str, float | Method]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the threshold of every tensor that can have one, and why the others cannot."""
+    reasons = {name: reason for name, tensor in statistics.items() if (reason := no_range(tensor)) is not None}
+    # A threshold that a person gives needs nothing to follow from.
+    manual = {name: one for name, one in overrides.items() if name in reasons and not isinstance(one, str)}
+    others = {name: one for name, one in overrides.items() if name not in manual}
+    usable = {name: tensor for name, tensor in statistics.items() if name not in reasons}
+    chosen = ranges(usable, method, percentile=percentile, overrides=others)
+    found = {name: one.amax for name, one in chosen.items()} | manual
+    in_order = {name: found[name] for name in statistics if name in found}
+    return in_order, {name: reason for name, reason in reasons.items() if name not in manual}
 
 
 def _has_axis(model: Model, tensor: str, axis: int) -> bool:

@@ -131,7 +131,7 @@ class Plan:
     def resolve_with(self, *rules: Rule) -> Resolution:
         """Return what the rules would decide with more of them at the end; PrecisionError where the target cannot."""
         state = self._owner.state
-        return self.rules.with_rules(*rules).resolve(state.model, target=state.target, overflow=state.overflow)
+        return state.resolve(self.rules.with_rules(*rules))
 
     def explain(self, node: str) -> str:
         """Say which rule decided on a node, and what changed its verdict."""
@@ -249,6 +249,7 @@ class Plan:
                 most_trials=most_trials,
                 target=state.target,
                 overflow=state.overflow,
+                unranged=state.unranged,
             )
 
         before, statistics = (owner.recipe, owner.state), owner.statistics

@@ -381,7 +381,7 @@ class Workbench(Evaluating):
     def raise_opset(self, plan: PrecisionPlan) -> None:
         """Convert the operator set if a plan needs a newer one: one more step of the recipe."""
         state = self._state
-        conversion = needed_opset(self.model, plan.resolve(self.model, target=state.target, overflow=state.overflow))
+        conversion = needed_opset(self.model, state.resolve(plan))
         if conversion is not None:
             self.edit(conversion)
             # A conversion turns attributes into constants.

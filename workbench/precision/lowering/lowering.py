@@ -13,7 +13,7 @@ from workbench.graph.edits import ConvertOpset
 from workbench.precision.lowering.quantize import Quantized, quantize_weight, scale_of
 from workbench.precision.lowering.writer import OPSET_FOR_SCALES, WeightStorage, Writer
 from workbench.precision.operators import FIXED, Slots, activations, opset_for, own_type, slots, weights
-from workbench.precision.plan import QUANTIZED, left_in_fp32
+from workbench.precision.plan import NO_RANGE, QUANTIZED, left_in_fp32, literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +49,12 @@ NOBODY_LOOKED = (
 SOME_PRODUCTS = (
     "{} of {} matrix products are quantized: TensorRT 8 then computes what hangs together with them in FP32, and on an "
     "H200 a ViT built so took 1.6 to 2 times FP16's time; quantize all of them or none"
+)
+
+
+WITHOUT_RANGE = (
+    "{} in floating point: {}; if that is meant, say so (wb.plan.set('name:{}', '{}')) or give the rule a threshold "
+    "(amax), else look for the sample that does it"
 )
 
 
@@ -124,7 +130,7 @@ def lower(
     types = _types(model, resolution)
     low = {node for node, kind in types.items() if kind != "fp32" and own_type(model, model.nodes[node]) is None}
     if not written and not low:
-        return Lowered(model, (), (), _flags(resolution))
+        return Lowered(model, (), (), _flags(resolution), _without_range(resolution))
     _check_opset(model, resolution, types)
     thresholds = _thresholds(model, resolution, ranges)
     graph = model.thaw()
@@ -147,7 +153,7 @@ def lower(
     repair_names(graph)
     made_fp16 = any(types[node] == "fp16" for node in low)
     notes = [NOBODY_LOOKED] if resolution.overflow is None and made_fp16 else []
-    notes += _partly_quantized(resolution)
+    notes += [*_partly_quantized(resolution), *_without_range(resolution)]
     names = tuple(writer.activations), tuple(writer.weights)
     return Lowered(model.replaced(graph), *names, _flags(resolution), tuple(notes))
 
@@ -275,6 +281,16 @@ def _partly_quantized(resolution: Resolution) -> tuple[str, ...]:
         return ()
     products = [d.precision in QUANTIZED for d in resolution.decisions.values() if d.op_type == "MatMul"]
     return () if all(products) else (SOME_PRODUCTS.format(sum(products), len(products)),)
+
+
+def _without_range(resolution: Resolution) -> tuple[str, ...]:
+    """Name what stays floating since a tensor held NaN or infinity in calibration, or nothing at all."""
+    left = [d for d in resolution.decisions.values() if any(NO_RANGE in reason for reason in d.reasons)]
+    if not left:
+        return ()
+    first, names = left[0], ", ".join(repr(decision.node) for decision in left)
+    reason = next(reason for reason in first.reasons if NO_RANGE in reason)
+    return (WITHOUT_RANGE.format(names, reason, literal(first.node), first.floating),)
 
 
 def _slots(model: Model, address: str, node: ir.Node, floating: Floating) -> Slots:

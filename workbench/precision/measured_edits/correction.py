@@ -76,5 +76,7 @@ def bias_shifts(
             sums[name] = sums.get(name, np.zeros_like(added)) + added
             seen[name] += real.size // real.shape[1]
     means = {name: np.float32(total / seen[name]) for name, total in sums.items() if seen[name]}
+    # A sample that is NaN there tells nothing of the mean.
+    means = {name: mean for name, mean in means.items() if np.isfinite(mean).all()}
     shifts = {name: tuple(float(x) for x in mean) for name, mean in means.items()}
     return CorrectBias(shifts=shifts)

@@ -4,6 +4,7 @@ from .myelin import left_in_fp32 as left_in_fp32
 from .plan import BEST_PRACTICE as BEST_PRACTICE
 from .plan import PrecisionPlan as PrecisionPlan
 from .presets import preset as preset
+from .resolution import NO_RANGE as NO_RANGE
 from .resolution import Resolution as Resolution
 from .rule import QUANTIZED as QUANTIZED
 from .rule import Rule as Rule

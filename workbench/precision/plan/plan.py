@@ -59,7 +59,12 @@ class PrecisionPlan(BaseModel):
         return tuple(at for at, rule in enumerate(self.rules) if not select(model, rule.select, required=False))
 
     def resolve(
-        self, model: Model, *, target: Target | None = None, overflow: Mapping[str, float] | None = None
+        self,
+        model: Model,
+        *,
+        target: Target | None = None,
+        overflow: Mapping[str, float] | None = None,
+        unranged: Mapping[str, str] | None = None,
     ) -> Resolution:
         """Decide on every node of a model.
 
@@ -73,6 +78,9 @@ class PrecisionPlan(BaseModel):
             What it is lowered for; where left out, no target's limits apply.
         overflow
             Tensors in which calibration saw values that FP16 cannot hold, with the largest magnitude seen.
+        unranged
+            Tensors that calibration saw and of which no range follows, with the reason: NaN or infinity in them, or
+            no element at all.
 
         Raises
         ------
@@ -81,7 +89,7 @@ class PrecisionPlan(BaseModel):
         PrecisionError
             A rule asks for a precision that the target does not have at all.
         """
-        return resolve(self.rules, model, target=target, overflow=overflow)
+        return resolve(self.rules, model, target=target, overflow=overflow, unranged=unranged or {})
 
 
 BEST_PRACTICE = PrecisionPlan(

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from workbench.names import Floating, Precision
     from workbench.precision.targets import Target
 
-__all__ = ["Decision", "Resolution"]
+__all__ = ["NO_RANGE", "Decision", "Resolution"]
+
+NO_RANGE = "has no range"
+"""How the reason begins why what reads a tensor stays floating that was NaN, infinite or empty in calibration."""
 
 
 @dataclass(frozen=True)

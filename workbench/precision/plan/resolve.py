@@ -11,7 +11,7 @@ from workbench.graph.select import select
 from workbench.precision.operators import OWN, TYPES, activations, obstacle, own_type, residual_convolution, weights
 from workbench.precision.plan.given import given_precision
 from workbench.precision.plan.regions import Wish, settle
-from workbench.precision.plan.resolution import Decision, Resolution
+from workbench.precision.plan.resolution import NO_RANGE, Decision, Resolution
 from workbench.precision.plan.rule import QUANTIZED, Rule
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ __all__ = ["quantized_edges", "resolve"]
 
 
 def resolve(
-    rules: tuple[Rule, ...], model: Model, *, target: Target | None, overflow: Mapping[str, float] | None
+    rules: tuple[Rule, ...],
+    model: Model,
+    *,
+    target: Target | None,
+    overflow: Mapping[str, float] | None,
+    unranged: Mapping[str, str],
 ) -> Resolution:
     """Decide on every node; see `PrecisionPlan.resolve`."""
     deciding: dict[str, int] = {}
@@ -42,6 +47,8 @@ def resolve(
         address: _decide(rules, model, address, node, deciding.get(address), floating.get(address))
         for address, node in model.nodes.items()
     }
+    if unranged:
+        _leave_unranged(rules, model, decisions, unranged)
     if target is not None and not target.depthwise:
         _leave_depthwise(rules, model, decisions, target)
     _let_residuals_agree(model, decisions)
@@ -94,6 +101,20 @@ def _decide(
     return Decision(
         address, node.op_type, requested, precision, deciding, () if reason is None else (reason,), base, floating
     )
+
+
+def _leave_unranged(
+    rules: tuple[Rule, ...], model: Model, decisions: dict[str, Decision], unranged: Mapping[str, str]
+) -> None:
+    """Leave floating what would read, in 8 bits, a tensor without a range; a rule may give it one."""
+    for address, decision in decisions.items():
+        rule = None if decision.rule is None else rules[decision.rule]
+        if decision.precision not in QUANTIZED or decision.given or (rule and (rule.weight_only or rule.amax)):
+            continue
+        read = next((edge.tensor for edge in activations(model, [address]) if edge.tensor in unranged), None)
+        if read is not None:
+            reason = f"its input {read!r} {NO_RANGE}: {unranged[read]}"
+            decisions[address] = replace(decision, precision=decision.floating, reasons=(*decision.reasons, reason))
 
 
 def _leave_depthwise(rules: tuple[Rule, ...], model: Model, decisions: dict[str, Decision], target: Target) -> None:

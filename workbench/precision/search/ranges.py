@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workbench.calibration import no_range
 from workbench.calibration import ranges as ranges_of
 from workbench.graph.select import nodes
 from workbench.names import METHODS
@@ -31,7 +32,8 @@ def ways_to_choose(trials: Trials, statistics: Statistics, samples: Samples, bat
     ways: dict[str, dict[str, float]] = {CALIBRATED: trials.ranges}
     for method in METHODS:
         for percentile in PERCENTILES if method == "percentile" else (99.99,):
-            found = ranges_of(statistics, method, percentile=percentile)
+            usable = {name: tensor for name, tensor in statistics.items() if no_range(tensor) is None}
+            found = ranges_of(usable, method, percentile=percentile)
             name = f"{method} {percentile:g}" if method == "percentile" else method
             ways[name] = {**trials.ranges, **{tensor: chosen.amax for tensor, chosen in found.items()}}
     noise = {

@@ -64,6 +64,7 @@ def search(
     most_trials: int = MOST_TRIALS,
     target: Target | None = None,
     overflow: Mapping[str, float] | None = None,
+    unranged: Mapping[str, str] | None = None,
 ) -> SearchResult:
     """Find the cheapest plan that reaches a goal.
 
@@ -97,7 +98,7 @@ def search(
         Bytes of activations to keep in memory.
     most_trials
         Evaluations after which the best plan found is taken; those with corrected biases come on top.
-    target, overflow
+    target, overflow, unranged
         What plans are resolved with; see `PrecisionPlan.resolve`.
 
     Raises
@@ -107,7 +108,9 @@ def search(
     """
     began = time.perf_counter()
     with Evaluator(reference or model, samples, goal, batch=batch, memory=memory) as evaluate:
-        trials = Trials(model, goal, evaluate, costs, plan, fallback, dict(ranges), most_trials, target, overflow)
+        trials = Trials(
+            model, goal, evaluate, costs, plan, fallback, dict(ranges), most_trials, target, overflow, unranged
+        )
         best = trials.everything("everything in INT8, ranges as calibrated")
         if trials.slower:
             best = trials.without((), f"{len(trials.slower)} that INT8 makes slower in floating point")

@@ -46,7 +46,7 @@ class Trials:
         Where to start.
     most
         How many may be made.
-    target, overflow
+    target, overflow, unranged
         See `PrecisionPlan.resolve`.
 
     Raises
@@ -67,8 +67,9 @@ class Trials:
         most: int,
         target: Target | None = None,
         overflow: Mapping[str, float] | None = None,
+        unranged: Mapping[str, str] | None = None,
     ) -> None:
-        self._target, self._overflow = target, overflow
+        self._target, self._overflow, self._unranged = target, overflow, unranged
         self.model, self.goal, self.ranges = model, goal, ranges
         self._evaluate, self._costs, self._plan, self._fallback = evaluate, costs, plan, fallback
         self._most = most
@@ -127,7 +128,8 @@ class Trials:
         return PrecisionPlan(rules=(*self._plan.rules, *rules))
 
     def _resolve(self, plan: PrecisionPlan, model: Model | None = None) -> Resolution:
-        return plan.resolve(model or self.model, target=self._target, overflow=self._overflow)
+        model = model or self.model
+        return plan.resolve(model, target=self._target, overflow=self._overflow, unranged=self._unranged)
 
     def _try(self, out: frozenset[str], move: str) -> Trial:
         known = next((t for t in self.all if t.demoted == out and t.ranges == self.ranges and not t.edits), None)

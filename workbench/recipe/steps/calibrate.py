@@ -34,6 +34,8 @@ class CalibrateStep(RangesStep):
     overflow
         Tensors in which values beyond 65504 were seen, which FP16 cannot hold, with the largest magnitude; ``None``
         where the calibration did not look for any.
+    unranged
+        Tensors of which no range follows, and why; ``None`` where there are none. What reads them stays floating.
     """
 
     do: Literal["calibrate"] = "calibrate"
@@ -44,6 +46,7 @@ class CalibrateStep(RangesStep):
     ranges: dict[str, float]
     sha256: str = ""
     overflow: dict[str, float] | None = None
+    unranged: dict[str, str] | None = None
 
     @property
     def origins(self) -> dict[str, str]:
@@ -52,7 +55,7 @@ class CalibrateStep(RangesStep):
 
     def apply_to(self, state: State) -> State:
         """Return the state with the ranges, and with what FP16 could not hold."""
-        state = super().apply_to(state)
+        state = super().apply_to(state).without_ranges(self.unranged or {})
         return state if self.overflow is None else state.with_overflow(self.overflow)
 
     def moved(self, move: Callable[[str], str]) -> CalibrateStep:

@@ -13,6 +13,8 @@ from workbench.recipe.steps.base import RangesStep
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workbench.recipe.state import State
+
 __all__ = ["ChooseStep"]
 
 
@@ -27,7 +29,7 @@ class ChooseStep(RangesStep):
         Another method, or a threshold, for some tensors.
     statistics
         The file of the statistics; ``None`` where they are those of the calibration before.
-    ranges, sha256
+    ranges, sha256, unranged
         As for `CalibrateStep`.
     """
 
@@ -38,12 +40,17 @@ class ChooseStep(RangesStep):
     statistics: FileReference | None = None
     ranges: dict[str, float]
     sha256: str = ""
+    unranged: dict[str, str] | None = None
 
     @property
     def origins(self) -> dict[str, str]:
         """Where each range comes from."""
         manual = {name: one if isinstance(one, str) else "manual" for name, one in self.overrides.items()}
         return {**dict.fromkeys(self.ranges, self.method), **manual}
+
+    def apply_to(self, state: State) -> State:
+        """Return the state with the ranges, and without those that tensors cannot have."""
+        return super().apply_to(state).without_ranges(self.unranged or {})
 
     def moved(self, move: Callable[[str], str]) -> ChooseStep:
         """Return the step with the path of its file given to `move`."""

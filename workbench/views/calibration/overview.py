@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from workbench.calibration import Range, Target, ranges
+from workbench.calibration import Range, Statistics, Target, no_range, ranges
 from workbench.names import METHODS
 from workbench.views.calibration.histogram import draw_histogram, histogram_of
 from workbench.views.kit import Chart
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from workbench.calibration import Statistics, TensorStatistics
+    from workbench.calibration import TensorStatistics
     from workbench.views.kit import Theme
 
 __all__ = ["OverviewChart", "Small", "calibration_table", "overview_chart"]
@@ -147,6 +147,7 @@ def calibration_table(
     """
     import pandas as pd
 
+    statistics = Statistics({name: tensor for name, tensor in statistics.items() if no_range(tensor) is None})
     found = {m: ranges(statistics, m, target=target, percentile=percentile) for m in METHODS}
     chosen = chosen or found["mse"]
     rows = []

@@ -99,7 +99,7 @@ class PrecisionView(Pictured):
         if precision not in PRECISIONS:
             raise PrecisionError("there is no such precision", where=precision, fix=f"Use {', '.join(PRECISIONS)}.")
         plan = wb.plan.rules.with_rule(self.selector, precision)
-        return estimate(self._sources(), plan.resolve(wb.model, target=wb.state.target, overflow=wb.state.overflow))
+        return estimate(self._sources(), wb.state.resolve(plan))
 
     def table(self) -> pd.DataFrame:
         """Return the layers as a table, those that hurt most first where that is known."""
