@@ -12,7 +12,7 @@ import click
 from workbench import __version__
 from workbench.cli import engines as cli_engines
 from workbench.cli.output import own_output
-from workbench.errors import WorkbenchError
+from workbench.errors import BackendError, WorkbenchError
 from workbench.names import DEFAULT_METHOD, METHODS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = ["EXIT_GATE", "EXIT_INTERNAL", "EXIT_INTERRUPTED", "main"]
 EXIT_INTERNAL = 1
 EXIT_GATE = 12
 EXIT_INTERRUPTED = 130
+MOST_LINES = 20
 
 MODEL = click.argument("model", type=click.Path(path_type=Path))
 OUT = click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
@@ -316,7 +317,8 @@ def inspect(model: Path, as_json: bool) -> None:
 
 
 @cli.command()
-def doctor() -> None:
+@click.option("--numerics", is_flag=True, help="Try whether ONNX Runtime computes graphs as they are written.")
+def doctor(numerics: bool) -> int:
     """Say what is installed, which backends work here, and why the others do not."""
     from workbench.backends import backends
     from workbench.recipe import environment
@@ -328,6 +330,25 @@ def doctor() -> None:
     click.echo()
     for backend in backends():
         click.echo(f"{backend.name:16} {'works' if backend.works else 'does not work'}: {backend.reason}")
+    return _numerics() if numerics else 0
+
+
+def _numerics() -> int:
+    """Print what ONNX Runtime is kept from doing, and whether it then computes what is written."""
+    from workbench.runtime import SWITCHED_OFF, self_check
+
+    click.echo("\nswitched off in ONNX Runtime:")
+    for switch in SWITCHED_OFF:
+        click.echo(f"  {switch}")
+    click.echo()
+    tried = list(self_check())
+    wrong = [one for one in tried if not one.holds]
+    for one in wrong[:MOST_LINES]:
+        click.echo(f"not as written: {one}", err=True)
+    if len(wrong) > MOST_LINES:
+        click.echo(f"and {len(wrong) - MOST_LINES} more", err=True)
+    click.echo(f"{len(tried) - len(wrong)} of {len(tried)} small graphs are computed as written")
+    return BackendError.exit_code if wrong else 0
 
 
 for _verb in (cli_engines.bench, cli_engines.engine, cli_engines.check):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["SWITCHED_OFF", "Switch", "optimizers_off", "options"]
 
 Where = Literal["always", "numerics", "narrow"]
+WHERE = {"always": "always", "numerics": "for numbers", "narrow": "with FP16 or BF16"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Switch:
     seen: str
     why: str
 
+    def __str__(self) -> str:
+        return f"{self.name} ({WHERE[self.where]}; seen in {self.seen}): {self.why}"
+
     @property
     def is_option(self) -> bool:
         """Whether it is a session option rather than an optimizer."""
@@ -56,29 +60,29 @@ SWITCHED_OFF = (
     Switch(
         "session.disable_double_qdq_remover",
         "numerics",
-        "1.16 to 1.32",
+        "1.23 to 1.32",
         "makes one Q/DQ pair of two that follow each other, and rounds and clips once where the graph does twice",
     ),
     Switch(
         "ReluQuantRewrite",
         "always",
-        "1.20 to 1.32",
+        "1.23 to 1.32",
         "drops a Relu before a QuantizeLinear whose zero point is the byte 0, which for FP8 and INT4 is no lower bound",
     ),
     Switch(
         "ClipQuantRewrite",
         "always",
-        "1.20 to 1.32",
+        "1.23 to 1.32",
         "refuses a graph with a Clip before a QuantizeLinear to FP8 or to 4 bits",
     ),
     Switch(
         "LayerNormFusion",
         "narrow",
-        "1.20 to 1.32",
+        "1.32",
         "makes an invalid graph of a normalization in FP32 behind a Cast from FP16",
     ),
-    Switch("LayerNormFusionL1", "narrow", "1.23 to 1.32", "the same, by its newer name"),
-    Switch("LayerNormFusionL2", "narrow", "1.23 to 1.32", "the same, by its newer name"),
+    Switch("LayerNormFusionL1", "narrow", "1.32", "the same, by its newer name"),
+    Switch("LayerNormFusionL2", "narrow", "1.32", "the same, by its newer name"),
     Switch(
         "NchwcTransformer",
         "narrow",

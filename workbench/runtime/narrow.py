@@ -12,12 +12,13 @@ import itertools
 from functools import partial
 from typing import TYPE_CHECKING
 
+import onnx
 import onnx_ir as ir
 
 from workbench.graph import graphs_of, share_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from workbench.graph import Model
 
@@ -87,13 +88,16 @@ class _Rewriting:
     def __init__(self, model: Model, graph: ir.Model, types: Collection[ir.DataType], keep: frozenset[str]) -> None:
         self._parts = list(graphs_of(graph))
         self._keep = keep
-        self._narrow: dict[ir.Value, ir.DataType] = {}
         self._fresh = share_names(graph)
+        dtypes: dict[ir.Value | None, ir.DataType] = {}
         for prefix, part in self._parts:
             for value in (*part.inputs, *part.initializers.values(), *(v for node in part for v in node.outputs)):
                 dtype = _dtype(model, prefix, value)
-                if dtype is not None and dtype in types:
-                    self._narrow[value] = dtype
+                if dtype is None and (node := value.producer()) is not None:
+                    dtype = _by_schema(node, value, model.opset, dtypes)
+                if dtype is not None:
+                    dtypes[value] = dtype
+        self._narrow = {value: dtype for value, dtype in dtypes.items() if value is not None and dtype in types}
 
     def do(self) -> None:
         for _, part in self._parts:
@@ -195,6 +199,24 @@ def _dtype(model: Model, prefix: str, value: ir.Value) -> ir.DataType | None:
         return value.dtype if isinstance(value.type, ir.TensorType) else None
     known = model.tensor(f"{prefix}{value.name}").dtype
     return None if known is None else ir.DataType[known]
+
+
+def _by_schema(
+    node: ir.Node, value: ir.Value, opset: int, dtypes: Mapping[ir.Value | None, ir.DataType]
+) -> ir.DataType | None:
+    """Return the type of a result that shape inference leaves open: that of an input which is to have the same."""
+    if node.op_type == "DequantizeLinear":
+        return dtypes.get(node.inputs[1])
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
+    except onnx.defs.SchemaError:
+        return None
+    wanted = schema.outputs[min(value.index() or 0, len(schema.outputs) - 1)].type_str
+    for position, given in enumerate(node.inputs):
+        formal = schema.inputs[min(position, len(schema.inputs) - 1)]
+        if formal.type_str == wanted and given in dtypes:
+            return dtypes[given]
+    return None
 
 
 def _as_it_is(node: ir.Node) -> bool:
