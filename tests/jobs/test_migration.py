@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import numpy as np
 import pytest
 
 import workbench
 from workbench.calibration.cache import CalibrationCache
-from workbench.errors import OutputError, PrecisionError, RecipeError
+from workbench.errors import OutputError, PrecisionError, ReportError
 from workbench.graph.load import load_model
 from workbench.jobs.migration import migrate, migrate_to
 from workbench.runtime.session import Session
@@ -66,7 +67,7 @@ def test_a_node_without_a_range_stays_floating_and_is_named(calibrated, small_cn
 
 
 def test_a_cache_that_is_of_no_use_is_refused(calibrated, small_cnn, write):
-    with pytest.raises(RecipeError, match="no range in it"):
+    with pytest.raises(ReportError, match="no range in it"):
         migrate(small_cnn, write({"elsewhere": 1.0}))
     with pytest.raises(PrecisionError, match="nothing is left to quantize"):
         migrate(small_cnn, write(calibrated.ranges), layer_precisions="*:fp32")
@@ -152,3 +153,23 @@ def test_an_engine_that_ran_nothing_in_int8_leaves_nothing_to_quantize(shared):
         migrate(
             shared / "models" / "mnist_cntk" / "model.onnx", cache, engine=small / "mnist_cntk.int8_entropy2.graph.json"
         )
+
+
+def test_an_engine_that_tells_nothing_of_nodes_is_no_silent_yes(calibrated, small_cnn, write, tmp_path):
+    quantized = calibrated.plan.resolve().to_quantize()
+    layer = {
+        "Name": "{ForeignNode[all]}",
+        "LayerType": "Myelin",
+        "Inputs": [],
+        "Outputs": [],
+        "Metadata": "".join(f"[ONNX Layer: {node}]" for node in quantized),
+    }
+    report = tmp_path / "engine.json"
+    report.write_text(json.dumps({"Layers": [layer], "Bindings": []}))
+    told = migrate(small_cnn, write(calibrated.ranges), engine=report)
+    plain = migrate(small_cnn, write(calibrated.ranges))
+    assert told.workbench.tuned.digest == plain.workbench.tuned.digest
+    assert told.untold == tuple(plain.resolution.to_quantize())
+    assert plain.untold == ()
+    assert "engine: its report does not say what it ran" in told.text()
+    assert "engine" not in plain.text()

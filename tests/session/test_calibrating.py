@@ -8,7 +8,7 @@ import yaml
 
 import workbench
 from workbench.calibration.cache import CalibrationCache
-from workbench.errors import RecipeError, SamplesError
+from workbench.errors import RecipeError, ReportError, SamplesError
 from workbench.jobs.tuning import recalibrate
 from workbench.names import METHODS
 from workbench.recipe import Recipe
@@ -88,7 +88,7 @@ def test_statistics_of_another_model_are_refused(calibrated, opened):
     from workbench.calibration.statistics import Statistics
 
     stranger = Statistics({f"other/{name}": seen for name, seen in calibrated.statistics.items()})
-    with pytest.raises(RecipeError, match="none of the"):
+    with pytest.raises(ReportError, match="none of the"):
         opened.use_statistics(stranger)
 
 
@@ -116,7 +116,7 @@ def test_a_cache_is_a_source_of_ranges(calibrated, small_cnn, tmp_path):
 def test_a_cache_of_another_model_is_refused(opened, tmp_path):
     file = tmp_path / "calibration.cache"
     file.write_bytes(CalibrationCache.from_ranges({"elsewhere": 1.0}).to_bytes())
-    with pytest.raises(RecipeError, match="no range in it"):
+    with pytest.raises(ReportError, match="no range in it"):
         opened.use_cache(file)
     assert opened.ranges == {}
 

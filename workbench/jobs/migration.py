@@ -43,6 +43,8 @@ class Migration:
         How the cache and the model go together.
     notes
         One sentence for each flag that is no rule here.
+    untold
+        Quantized nodes of which the engine's report does not say what they ran in.
     without_range
         Node address to the tensors it reads whose range the cache lacks: the node stays in floating point, as it did
         with TensorRT.
@@ -52,6 +54,7 @@ class Migration:
     match: CacheMatch
     notes: tuple[str, ...]
     without_range: Mapping[str, tuple[str, ...]]
+    untold: tuple[str, ...] = ()
 
     @property
     def resolution(self) -> Resolution:
@@ -70,6 +73,13 @@ class Migration:
             f"left in floating point: {node!r}, the cache has no range of {', '.join(map(repr, tensors))}"
             for node, tensors in self.without_range.items()
         ]
+        if self.untold:
+            many = (
+                f"{len(self.untold)} of these nodes, {self.untold[0]!r} is the first"
+                if len(self.untold) > 1
+                else repr(self.untold[0])
+            )
+            lines.append(f"engine: its report does not say what it ran {many} in; they are quantized as without it")
         return "\n".join([*lines, *(f"left out: {note}" for note in self.notes)])
 
 
@@ -107,9 +117,7 @@ def migrate(
     Raises
     ------
     ModelError, ReportError
-        The model, the cache or the engine's JSON cannot be read, or the engine is another model's.
-    RecipeError
-        The cache is of another model altogether.
+        The model, the cache or the engine's JSON cannot be read, or the cache or the engine is another model's.
     PrecisionError
         The flags cannot be read, or nothing is left to quantize.
     """
@@ -126,8 +134,10 @@ def migrate(
         else:
             notes.append(f"{rule}: its nodes were folded into others")
     rest: Precision = "fp16" if fp16 else "fp32"
+    untold: list[str] = []
     if engine is not None:
-        _set(wb, _ran_floating(wb, engine), rest)
+        floating, untold = _told_by_engine(wb, engine)
+        _set(wb, floating, rest)
     without = _leave_floating(wb, rest)
     if not wb.plan.resolve().to_quantize():
         raise PrecisionError(
@@ -136,7 +146,8 @@ def migrate(
             fix="Take the cache that was made with this export; see what the flags and the engine leave.",
         )
     wb.tune()
-    return Migration(wb, match, tuple(notes), without)
+    quantized = wb.plan.resolve().to_quantize()
+    return Migration(wb, match, tuple(notes), without, tuple(node for node in untold if node in quantized))
 
 
 def migrate_to(
@@ -172,14 +183,16 @@ def _imported(wb: Workbench, precisions: str | None, output_types: str | None) -
     return import_trtexec(" ".join(words), wb.model) if words else Imported(PrecisionPlan(), ())
 
 
-def _ran_floating(wb: Workbench, engine: str | os.PathLike[str]) -> list[str]:
-    """Return the nodes that would be quantized and that an engine did not run so."""
+def _told_by_engine(wb: Workbench, engine: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
+    """Return, of the nodes to quantize, those that an engine did not run so, and those of which it says nothing."""
     from workbench.engine import fusion_map, load_report, realized_precision
 
     report = load_report(Path(engine))
     realized = realized_precision(report, fusion_map(report, wb.source))
     known = {node: found.precision for node, found in realized.items() if found.precision is not None}
-    return [node for node in wb.plan.resolve().to_quantize() if known.get(node, "int8") not in QUANTIZED]
+    wanted = wb.plan.resolve().to_quantize()
+    floating = [node for node in wanted if known.get(node, "int8") not in QUANTIZED]
+    return floating, [node for node in wanted if node not in known]
 
 
 def _set(wb: Workbench, nodes: Collection[str], precision: Precision) -> None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from workbench.calibration import Statistics, load_cache, match_cache, no_range, ranges
-from workbench.errors import RecipeError
+from workbench.errors import RecipeError, ReportError
 from workbench.names import DEFAULT_METHOD, Method
 from workbench.precision.lowering import activation_tensors
 from workbench.precision.plan import PrecisionPlan, Resolution
@@ -213,14 +213,12 @@ class Calibrating(ABC):
         Raises
         ------
         ReportError
-            The file cannot be read.
-        RecipeError
-            They are of no tensor of this model.
+            The file cannot be read, or they are of no tensor of this model.
         """
         loaded = statistics if isinstance(statistics, Statistics) else Statistics.load(str(statistics))
         known = Statistics({name: seen for name, seen in loaded.items() if name in self.model.tensors})
         if not known:
-            raise RecipeError(
+            raise ReportError(
                 f"none of the {len(loaded)} tensors of these statistics is in the model",
                 where=self.source.name if isinstance(statistics, Statistics) else statistics,
                 fix="Take statistics of this model; do its edits first (wb.prepare()).",
@@ -247,16 +245,14 @@ class Calibrating(ABC):
         Raises
         ------
         ReportError
-            The file is no cache.
-        RecipeError
-            It has no range of any tensor of this model.
+            The file is no cache, or has no range of any tensor of this model.
         """
         # Tensors that an edit took away are no sign of another export.
         known = self.source.tensors.keys() | self.model.tensors.keys()
         match = match_cache(load_cache(str(path)), known, self.quantizable())
         found = {name: amax for name, amax in match.matched.items() if name in self.model.tensors}
         if not found:
-            raise RecipeError(
+            raise ReportError(
                 f"no range in it is of a tensor of this model: {match}",
                 where=path,
                 fix="Take the cache that was made with this export.",
