@@ -108,7 +108,7 @@ print(f"{len(lowered.activations)} activations and {len(lowered.weights)} weight
 # %%
 from workbench.views.plans.tuning import tuning_chart
 
-tuning_chart(wb.model, wb.plan.resolve(), wb.ranges, wb.statistics)
+tuning_chart(wb.model, wb.plan.resolve(), wb.ranges, wb.ranges.statistics)
 
 # %% [markdown]
 # ## Compare

@@ -129,7 +129,7 @@ views.quantized(wb, tensor)
 wb.plan.use("int8")
 rows = []
 for method in ("minmax", "percentile", "entropy", "mse"):
-    wb.choose_ranges(method)
+    wb.ranges.choose(method)
     compared = wb.compare(field, batch=batch, preprocessing=preprocess or None, runs=0)
     rows.append({"method": method, **{f"SQNR of {o.name}, dB": o.sqnr_db for o in compared.outputs}})
     wb.undo()
@@ -144,7 +144,7 @@ measured.round(1)
 
 # %%
 best, second = measured.min(axis=1).sort_values(ascending=False).index[:2]
-wb.choose_ranges(best)
+wb.ranges.choose(best)
 view = views.distribution(wb, tensor)
 view.set(float(np.sqrt(table.frame.loc[tensor, best] * table.frame.loc[tensor, second])))
 compared = wb.compare(field, batch=batch, preprocessing=preprocess or None, runs=0)
@@ -202,4 +202,6 @@ for step in wb.recipe.steps:
 again = workbench.open_recipe(recipe)
 assert again.ranges == wb.ranges
 assert again.tune().model.to_bytes() == wb.tuned.to_bytes()
-print(f"{tensor}: {again.ranges[tensor]:.6g}, {again.origins[tensor]}; {len(again.ranges)} ranges in {recipe.name}")
+print(
+    f"{tensor}: {again.ranges[tensor]:.6g}, {again.ranges.origins[tensor]}; {len(again.ranges)} ranges in {recipe.name}"
+)

@@ -135,7 +135,7 @@ pd.DataFrame(table)
 from workbench.precision.sensitivity.estimated import quick
 
 candidates = wb.plan.resolve().nodes("int8")
-calibration, _ = wb.samples_for(None)
+calibration = wb.ranges.samples
 sensitivity = quick(wb.model, candidates, wb.ranges, calibration, batch=batch)
 print(f"{len(candidates)} nodes, {sensitivity.forwards:.1f} forward passes a sample, {sensitivity.seconds:.1f} s")
 sensitivity.table().head(8)
@@ -156,7 +156,7 @@ view = views.precision(wb, sensitivity)
 view.selected = [worst]
 tensor = view.tensor()
 print(wb.plan.explain(worst))
-distribution_chart(tensor, wb.statistics[tensor]) if tensor else print("its input was not observed")
+distribution_chart(tensor, wb.ranges.statistics[tensor]) if tensor else print("its input was not observed")
 
 # %% [markdown]
 # ## The plan, layer by layer

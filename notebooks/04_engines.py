@@ -317,8 +317,8 @@ print(f"everything above in one page: {write_text(OUT / 'report_card.html', page
 found[["engine", "title", "cost_ms", "bound", "fix", "line"]].head(20)
 
 # %% [markdown]
-# A finding is mended by a step of the recipe where there is one: `wb.apply(finding)` does the edit or sets the rule,
-# and says what to do instead where neither helps.
+# A finding is mended by a step of the recipe where there is one: `wb.engines.fix(finding)` does the edit or sets the
+# rule, and says what to do instead where neither helps.
 
 # %%
 from workbench.engine.finding import Finding
@@ -329,7 +329,7 @@ from workbench.session import Workbench
 def mend(finding: Finding) -> str:
     """Apply a finding; return the recipe line, or what to do instead."""
     try:
-        return wb.apply(finding)
+        return wb.engines.fix(finding)
     except RecipeError as error:
         return str(error)
 

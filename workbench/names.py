@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "PRECISIONS", "Floating", "Method", "Metric", "Precision"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "PRECISIONS", "BackendName", "Floating", "Method", "Metric", "Precision"]
 
 Precision = Literal["int8", "fp8", "fp16", "bf16", "fp32"]
 """What a node computes in: 8 bits through Q/DQ pairs, or a floating-point type."""
@@ -21,3 +21,6 @@ Metric = Literal["top1_drop", "sqnr_db", "latency_ratio"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 METHODS: tuple[Method, ...] = get_args(Method)
 DEFAULT_METHOD: Method = "mse"
+
+BackendName = Literal["onnxruntime", "tensorrt", "tensorrt_rtx"]
+"""What compiles, runs and times a model."""

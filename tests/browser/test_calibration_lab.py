@@ -24,7 +24,7 @@ table = views.tensor_table(wb, graph)
 def note(*_):
     seen = {"tensors": table.selected, "nodes": graph.selected, "rows": list(table.frame.index)}
     seen["last"] = wb.recipe.steps[-1].model_dump(mode="json")
-    seen |= {"steps": len(wb.recipe.steps), "range": wb.ranges["r1"], "origin": wb.origins["r1"]}
+    seen |= {"steps": len(wb.recipe.steps), "range": wb.ranges["r1"], "origin": wb.ranges.origins["r1"]}
     pathlib.Path("seen.json").write_text(json.dumps(seen))
 table.on_select(note)
 graph.on_select(note)

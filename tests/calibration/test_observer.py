@@ -236,7 +236,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from workbench.calibration.observe import observe
+from workbench.calibration.observer import observe
 from workbench.calibration.sources import open_samples
 from workbench.calibration.statistics import TensorStatistics
 from workbench.graph.load import load_model

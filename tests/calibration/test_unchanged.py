@@ -15,6 +15,7 @@ from workbench.calibration.checkpoint import Checkpoint
 from workbench.calibration.sources import open_samples
 from workbench.errors import OutputError, SamplesError
 from workbench.graph.load import load_model
+from workbench.session import history_of, opened
 
 
 def other(path):
@@ -26,7 +27,7 @@ def test_samples_that_are_replaced_while_calibrating_make_no_recipe(small_cnn, s
     path = tmp_path / "s.npz"
     shutil.copy(small_data, path)
     wb = workbench.open_model(small_cnn)
-    data = wb.open_samples(path)
+    data = opened(history_of(wb), path)
     if moment == "before":
         other(path)
     elif moment == "within":

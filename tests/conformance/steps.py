@@ -150,18 +150,18 @@ class _Bench:
             raise Broken("neither accepted nor refused for a reason")
 
     def presets(self, wb: Any) -> Iterator[Outcome]:
-        recipe, state = wb.recipe, wb.state
+        from workbench.session import history_of
+
         calibrated: list[bool] = []
         for name in PRESETS:
             if name == "int8":
-                wb.rewind(recipe, state)
                 yield attempt("calibrate", "", lambda: calibrated.append(wb.calibrate(self.case.feeds) is not None))
-                recipe, state = wb.recipe, wb.state
             if "8" in name and not calibrated:
                 continue
-            wb.rewind(recipe, state)
             far: list[str] = []
-            done = attempt(f"preset {name}", "", lambda name=name, far=far: self.lowered(wb, name, far))
+            with history_of(wb).attempt() as trial:
+                done = attempt(f"preset {name}", "", lambda name=name, far=far: self.lowered(wb, name, far))
+                trial.discard()
             yield Outcome(done.step, done.status, done.detail or "".join(far), bool(far))
 
     def lowered(self, wb: Any, name: str, far: list[str]) -> None:

@@ -104,7 +104,7 @@ def test_an_engine_of_weights_stored_as_int8_accounts_for_every_node(sources):
 def test_the_engine_of_a_real_detector_accounts_for_every_node(shared):
     wb = open_model(shared / "models" / "yolox_nano" / "model.onnx")
     wb.prepare()
-    wb.set_target("tensorrt-8.6")
+    wb.plan.set_target("tensorrt-8.6")
     for rule in (("op:Conv | op:Add", "int8"), ("name:Conv_44|Conv_47|Conv_70", "fp32")):
         wb.plan.set(*rule)
     # Ranges decide no name; a minute's calibration would say nothing more here.
@@ -130,7 +130,7 @@ def test_the_engine_of_a_real_detector_accounts_for_every_node(shared):
     steps = wb.recipe.steps
     wide = next(finding for finding in summary.findings if finding.kind == "float-output")
     with pytest.raises(RecipeError, match="changes nothing here: TensorRT gains nothing from Q/DQ around Sigmoid"):
-        wb.apply(wide)
+        wb.engines.fix(wide)
     assert wb.recipe.steps == steps
 
 

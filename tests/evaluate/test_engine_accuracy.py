@@ -13,7 +13,7 @@ from workbench.errors import BackendError, SamplesError
 from workbench.evaluate import engine_accuracy
 from workbench.evaluate.engine_accuracy import compare_engine
 from workbench.graph.load import load_model
-from workbench.session import open_model
+from workbench.session import history_of, open_model, opened
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def engine(tuned):
 
 def test_an_engine_is_as_far_away_as_the_model_it_was_built_from(tuned, engine, labels):
     said = tuned.compare(labels=labels, runs=0)
-    found = tuned.compare_engine(engine, labels=labels)
+    found = tuned.engines.compare(engine, labels=labels)
     assert found.samples == 12
     assert found.accuracy == said.accuracy
     # ONNX Runtime's kernels sum in INT32 where the comparison of models sums dequantized floats.
@@ -48,16 +48,16 @@ def test_an_engine_is_as_far_away_as_the_model_it_was_built_from(tuned, engine, 
 
 def test_a_stored_engine_is_compared_too(tuned, engine, tmp_path):
     path = write_engine(engine, tmp_path / "model.engine")
-    assert tuned.compare_engine(path).outputs == tuned.compare_engine(engine).outputs
+    assert tuned.engines.compare(path).outputs == tuned.engines.compare(engine).outputs
     path.write_bytes(b"x")
     with pytest.raises(BackendError, match="manifest"):
-        tuned.compare_engine(path)
+        tuned.engines.compare(path)
 
 
 @pytest.mark.parametrize("batch", [1, 5, 12])
 def test_lots_and_batches_do_not_change_what_is_found(small_cnn, small_data, engine, labels, batch, monkeypatch):
     model, wb = load_model(small_cnn), open_model(small_cnn)
-    samples = wb.open_samples(small_data)
+    samples = opened(history_of(wb), small_data)
     whole = compare_engine(model, OnnxRuntime(), engine, samples, labels=labels, batch=4)
     monkeypatch.setattr(engine_accuracy, "RUNS_BYTES", 1)
     again = compare_engine(model, OnnxRuntime(), engine, samples, labels=labels, batch=batch)
@@ -69,7 +69,7 @@ def test_samples_that_a_fixed_batch_repeats_count_once(small_cnn, small_data, la
     wb = open_model(small_cnn)
     wb.edit("set_batch", size=5)  # 12 samples are two batches and two samples of a third
     found = compare_engine(
-        wb.model, OnnxRuntime(), OnnxRuntime().build(wb.model), wb.open_samples(small_data), labels=labels
+        wb.model, OnnxRuntime(), OnnxRuntime().build(wb.model), opened(history_of(wb), small_data), labels=labels
     )
     assert found.samples == found.accuracy.samples == 12
     assert found.accuracy.original == found.accuracy.tuned
@@ -79,10 +79,10 @@ def test_an_engine_of_another_model_is_refused(small_cnn, small_data, engine):
     wb = open_model(small_cnn)
     wb.edit("rename_tensor", tensor="y", to="scores")
     with pytest.raises(BackendError, match="the engine has no output scores"):
-        compare_engine(wb.model, OnnxRuntime(), engine, wb.open_samples(small_data))
+        compare_engine(wb.model, OnnxRuntime(), engine, opened(history_of(wb), small_data))
     with pytest.raises(SamplesError, match="no samples"):
         compare_engine(
-            load_model(small_cnn), OnnxRuntime(), engine, wb.open_samples({"x": np.zeros((0, 3, 8, 8), "f")})
+            load_model(small_cnn), OnnxRuntime(), engine, opened(history_of(wb), {"x": np.zeros((0, 3, 8, 8), "f")})
         )
 
 

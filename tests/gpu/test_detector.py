@@ -30,7 +30,7 @@ def test_the_engine_keeps_the_detections_that_the_tuned_model_keeps(shared):
     images = np.load(shared / "calibration_caches/recorded/yolox_nano.inputs.npz")["images_u8"].astype(np.float32)
     wb = open_model(shared / "models/yolox_nano/model.onnx")
     wb.prepare()
-    wb.set_target("tensorrt-8.6" if WEAK else "tensorrt-10")
+    wb.plan.set_target("tensorrt-8.6" if WEAK else "tensorrt-10")
     wb.calibrate({"images": images})
     wb.plan.set("op:Conv | op:Add", "int8")
     wb.plan.set("name:Conv_44|Conv_47|Conv_70", "fp32")

@@ -80,7 +80,7 @@ def test_the_json_report_is_plain_and_finite(parts):
 
 def test_what_a_builder_must_be_told_is_told_everywhere(small_cnn, small_data):
     wb = workbench.open_model(small_cnn)
-    wb.set_target("tensorrt-8.6")
+    wb.plan.set_target("tensorrt-8.6")
     wb.prepare()
     wb.plan.use("int8+fp16")
     wb.calibrate(small_data, batch=4)
@@ -89,7 +89,7 @@ def test_what_a_builder_must_be_told_is_told_everywhere(small_cnn, small_data):
     assert said.endswith("--fp16 --int8")
     assert report(wb, comparison, [])["advice"] == [said]
     assert said in page(wb, comparison, [])
-    wb.set_target("rtx")
+    wb.plan.set_target("rtx")
     assert wb.advice == ()
     assert "Before you build" not in page(wb, comparison, [])
 

@@ -12,7 +12,7 @@ from workbench.errors import RecipeError, ReportError, SamplesError
 from workbench.jobs.tuning import recalibrate
 from workbench.names import METHODS
 from workbench.recipe import Recipe
-from workbench.recipe.steps import CacheStep, ChooseStep
+from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep
 
 
 @pytest.fixture
@@ -41,18 +41,18 @@ def test_another_method_without_another_pass_gives_what_a_calibration_by_it_give
         raise AssertionError("a forward pass")
 
     monkeypatch.setattr(Session, "run", refuse)
-    assert calibrated.choose_ranges(method) == other.ranges == calibrated.ranges
-    assert set(calibrated.origins.values()) == {method}
+    assert calibrated.ranges.choose(method) == other.ranges == calibrated.ranges
+    assert set(calibrated.ranges.origins.values()) == {method}
     assert calibrated.tune().model.digest == other.tune().model.digest
 
 
 def test_overrides_differ_and_are_remembered(calibrated, tmp_path):
     minmax = dict(calibrated.ranges)
-    calibrated.choose_ranges("minmax", overrides={"r1": 0.5, "r2": "percentile"}, percentile=90)
+    calibrated.ranges.choose("minmax", overrides={"r1": 0.5, "r2": "percentile"}, percentile=90)
     assert calibrated.ranges["r1"] == 0.5
     assert calibrated.ranges["r2"] < minmax["r2"]
     assert calibrated.ranges["x"] == minmax["x"]
-    assert calibrated.origins == {**dict.fromkeys(minmax, "minmax"), "r1": "manual", "r2": "percentile"}
+    assert calibrated.ranges.origins == {**dict.fromkeys(minmax, "minmax"), "r1": "manual", "r2": "percentile"}
     path = calibrated.recipe.save(tmp_path / "recipe.yaml")
     (step,) = Recipe.load(path).of_kind(ChooseStep)
     assert (step.percentile, step.overrides) == (90, {"r1": 0.5, "r2": "percentile"})
@@ -62,21 +62,21 @@ def test_overrides_differ_and_are_remembered(calibrated, tmp_path):
 def test_a_refused_choice_leaves_no_trace(calibrated):
     before = calibrated.recipe
     with pytest.raises(SamplesError, match="not observed"):
-        calibrated.choose_ranges("mse", overrides={"nowhere": 1.0})
+        calibrated.ranges.choose("mse", overrides={"nowhere": 1.0})
     assert calibrated.recipe == before
 
 
 def test_choosing_needs_statistics(opened):
     with pytest.raises(RecipeError, match="use_statistics"):
-        opened.choose_ranges("mse")
+        opened.ranges.choose("mse")
 
 
 def test_statistics_from_a_file_give_the_same_ranges(calibrated, small_cnn, tmp_path):
-    calibrated.statistics.save(tmp_path / "seen.npz")
+    calibrated.ranges.statistics.save(tmp_path / "seen.npz")
     other = workbench.open_model(small_cnn)
     other.prepare()
-    other.use_statistics(tmp_path / "seen.npz", method="entropy")
-    assert other.ranges == calibrated.choose_ranges("entropy")
+    other.ranges.use_statistics(tmp_path / "seen.npz", method="entropy")
+    assert other.ranges == calibrated.ranges.choose("entropy")
     path = other.recipe.save(tmp_path / "recipe.yaml")
     step = yaml.safe_load(path.read_text())["steps"][-1]
     assert step["statistics"]["file"] == "seen.npz"
@@ -87,9 +87,9 @@ def test_statistics_from_a_file_give_the_same_ranges(calibrated, small_cnn, tmp_
 def test_statistics_of_another_model_are_refused(calibrated, opened):
     from workbench.calibration.statistics import Statistics
 
-    stranger = Statistics({f"other/{name}": seen for name, seen in calibrated.statistics.items()})
+    stranger = Statistics({f"other/{name}": seen for name, seen in calibrated.ranges.statistics.items()})
     with pytest.raises(ReportError, match="none of the"):
-        opened.use_statistics(stranger)
+        opened.ranges.use_statistics(stranger)
 
 
 def test_a_cache_is_a_source_of_ranges(calibrated, small_cnn, tmp_path):
@@ -99,13 +99,13 @@ def test_a_cache_is_a_source_of_ranges(calibrated, small_cnn, tmp_path):
     file.write_bytes(CalibrationCache.from_ranges(entries).to_bytes())
     wb = workbench.open_model(small_cnn)
     wb.prepare()
-    match = wb.use_cache(file)
+    match = wb.ranges.use_cache(file)
     assert match.missing == ("r2",)
     assert match.unknown == ("(Unnamed Layer* 3) [Shuffle]_output",)
     assert match.stale == ("old_name",)
     wanted = {name: amax for name, amax in calibrated.ranges.items() if name != "r2"}
     assert wb.ranges == pytest.approx(wanted, rel=1e-7)
-    assert set(wb.origins.values()) == {"cache"}
+    assert set(wb.ranges.origins.values()) == {"cache"}
     path = wb.recipe.save(tmp_path / "recipe.yaml")
     file.unlink()
     again = workbench.open_recipe(path)
@@ -117,22 +117,22 @@ def test_a_cache_of_another_model_is_refused(opened, tmp_path):
     file = tmp_path / "calibration.cache"
     file.write_bytes(CalibrationCache.from_ranges({"elsewhere": 1.0}).to_bytes())
     with pytest.raises(ReportError, match="no range in it"):
-        opened.use_cache(file)
+        opened.ranges.use_cache(file)
     assert opened.ranges == {}
 
 
 @pytest.mark.parametrize("source", ["choose", "cache"])
 def test_ranges_changed_by_hand_are_noticed(calibrated, tmp_path, source):
     if source == "choose":
-        calibrated.choose_ranges("mse")
+        calibrated.ranges.choose("mse")
     else:
         file = tmp_path / "calibration.cache"
         file.write_bytes(CalibrationCache.from_ranges(calibrated.ranges).to_bytes())
-        calibrated.use_cache(file)
+        calibrated.ranges.use_cache(file)
     path = calibrated.recipe.save(tmp_path / "recipe.yaml")
     head, _, tail = path.read_text().rpartition("    x: ")
     path.write_text(head + "    x: 1" + tail)
-    with pytest.raises(RecipeError, match="step were changed"):
+    with pytest.raises(RecipeError, match="its ranges were changed"):
         Recipe.load(path)
 
 
@@ -146,8 +146,8 @@ def test_a_checkpoint_is_gone_when_calibration_is_done_and_used_when_it_was_not(
     with pytest.raises(SamplesError, match="sample 7"):
         opened.calibrate(tmp_path / "broken.npz", batch=2, checkpoint=file)
     assert file.exists()
-    assert opened.statistics["x"].samples == 6
-    assert opened.recipe.of_kind(workbench.recipe.document.CalibrateStep) == []
+    assert opened.ranges.statistics["x"].samples == 6
+    assert opened.recipe.of_kind(CalibrateStep) == []
     with pytest.raises(SamplesError, match="another calibration"):
         opened.calibrate(small_data, batch=2, checkpoint=file)
     file.unlink()
@@ -165,15 +165,15 @@ def test_channels_are_kept_along_one_axis_or_some(opened, small_data):
 
 
 def test_observing_changes_nothing(calibrated, small_data):
-    before, statistics = calibrated.recipe, calibrated.statistics
-    seen = calibrated.observe(small_data, batch=4)
+    before, statistics = calibrated.recipe, calibrated.ranges.statistics
+    seen = calibrated.ranges.observe(small_data, batch=4)
     assert calibrated.recipe is before
-    assert calibrated.statistics is statistics
+    assert calibrated.ranges.statistics is statistics
     assert {name: t.amax for name, t in seen.items()} == {name: t.amax for name, t in statistics.items()}
 
 
 def test_recalibrating_chooses_anew_too(calibrated, small_data, tmp_path):
-    calibrated.choose_ranges("percentile", percentile=90.0)
+    calibrated.ranges.choose("percentile", percentile=90.0)
     path = calibrated.recipe.save(tmp_path / "recipe.yaml")
     with np.load(small_data) as file:
         np.savez(tmp_path / "twice.npz", x=file["x"] * 2)

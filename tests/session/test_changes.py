@@ -79,26 +79,26 @@ def test_every_step_is_told_with_its_words_and_so_are_undo_and_redo():
     wb.redo()
     assert [(change.kind, change.what) for change in heard] == [
         ("appended", "fold_batch_norm"),
-        ("appended", "set_range"),
-        ("undone", "set_range"),
-        ("redone", "set_range"),
+        ("appended", "set_range x"),
+        ("undone", "set_range x"),
+        ("redone", "set_range x"),
     ]
 
 
 def test_a_target_is_told_as_a_change_of_the_plan():
     wb = workbench()
     heard = kinds(wb)
-    wb.set_target("rtx@sm89")
+    wb.plan.set_target("rtx@sm89")
     assert heard == ["plan"]
 
 
 def test_statistics_are_there_when_the_calibration_is_told():
     wb, seen = workbench(), []
-    wb.on_change(lambda change: seen.append((change.kind, wb.statistics is not None)))
+    wb.on_change(lambda change: seen.append((change.kind, wb.ranges.statistics is not None)))
     x = wb.model.inputs[0]
     statistics = wb.calibrate({x.name: np.ones((2, *x.shape[1:]), "float32")})
     assert seen == [("appended", True)]
     other = workbench()
-    other.on_change(lambda change: seen.append((change.kind, other.statistics is not None)))
-    other.use_statistics(statistics)
+    other.on_change(lambda change: seen.append((change.kind, other.ranges.statistics is not None)))
+    other.ranges.use_statistics(statistics)
     assert seen[1:] == [("appended", True)]

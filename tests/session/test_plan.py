@@ -12,7 +12,8 @@ from tests.kit.networks import Net, network
 from workbench.cli.verbs import main
 from workbench.errors import PlanWarning, PrecisionError, SelectorError
 from workbench.graph.load import load_model
-from workbench.recipe import Recipe, replay
+from workbench.recipe import Recipe
+from workbench.recipe.replay import replay
 from workbench.recipe.steps import PrecisionStep
 from workbench.session import Workbench, open_recipe
 
@@ -30,7 +31,7 @@ def samples(count=3):
 @pytest.mark.parametrize("name", ["fp16", "int8", "int8+fp16", "fp8+fp16", "bf16"])
 def test_a_recipe_replays_byte_for_byte(tmp_path, name):
     wb = workbench(tmp_path, "conv_bn_relu", "residual", head="attention")
-    wb.set_target("rtx@sm89")
+    wb.plan.set_target("rtx@sm89")
     wb.prepare()
     wb.plan.use(name)
     wb.calibrate(samples())
@@ -139,12 +140,12 @@ def test_a_residual_add_follows_its_convolution(tmp_path):
 @pytest.mark.parametrize("preset_name", ["fp8+fp16", "bf16"])
 def test_what_the_target_cannot_have_is_refused_before_it_is_a_rule(tmp_path, preset_name):
     wb = workbench(tmp_path, "conv")
-    wb.set_target("tensorrt-8.6")
+    wb.plan.set_target("tensorrt-8.6")
     with pytest.raises(PrecisionError, match=r"'Conv_0'.*tensorrt-8.6 has no (fp8|bf16)"):
         wb.plan.use(preset_name)
     with pytest.raises(PrecisionError, match=r"'Conv_0', by rule 0 \(op:Conv -> fp8\).*tensorrt-8.6 has no fp8"):
         wb.plan.set("op:Conv", "fp8")
-    wb.set_target("rtx@sm86")
+    wb.plan.set_target("rtx@sm86")
     with pytest.raises(PrecisionError, match=r"'Conv_0'.*fp8 needs sm89 or newer, and the target is rtx@sm86"):
         wb.plan.set("op:Conv", "fp8")
     assert wb.recipe.steps == ()
@@ -154,7 +155,7 @@ def test_a_target_that_comes_later_is_held_against_the_rules(tmp_path):
     wb = workbench(tmp_path, "conv")
     wb.plan.set("op:Conv", "fp8")
     wb.calibrate(samples())
-    wb.set_target("tensorrt-8.6")
+    wb.plan.set_target("tensorrt-8.6")
     with pytest.raises(PrecisionError, match=r"'Conv_0'.*tensorrt-8.6 has no fp8"):
         wb.tune()
 

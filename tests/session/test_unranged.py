@@ -9,7 +9,7 @@ from onnx import helper
 from tests.kit.models import constant, model, weight
 from workbench.errors import SamplesError
 from workbench.recipe.replay import replay
-from workbench.session import Workbench
+from workbench.session import Workbench, history_of
 
 RNG = np.random.default_rng(1)
 WORDS, WIDTH = 6, 8
@@ -47,7 +47,7 @@ def samples(rows_masked=0):
 def test_a_mask_of_minus_infinity_is_no_reason_to_stop():
     wb = Workbench(attention())
     wb.calibrate(samples())
-    assert wb.state.unranged == {}
+    assert history_of(wb).state.unranged == {}
     wb.plan.use("int8")
     assert wb.plan.resolve().nodes("int8") == ["query", "scores", "mixed", "out"]
     assert wb.compare(samples(), runs=0).worst_sqnr_db > 20
@@ -58,7 +58,7 @@ def test_what_reads_nan_at_padded_positions_stays_floating_and_the_rest_goes_on(
     wb = Workbench(attention(padded=padded))
     wb.calibrate(samples(rows_masked=2))
     bad = ["mixed", "out"] if padded else ["mixed"]
-    assert list(wb.state.unranged) == (["p", "o"] if padded else ["p"])
+    assert list(history_of(wb).state.unranged) == (["p", "o"] if padded else ["p"])
     wb.plan.use("int8")
     resolution = wb.plan.resolve()
     assert resolution.nodes("int8") == [node for node in ("query", "scores", "mixed", "out") if node not in bad]
@@ -82,10 +82,10 @@ def test_a_threshold_by_hand_is_a_range():
     wb.set_range("p", 1.0)
     wb.plan.set("name:mixed", "int8")
     assert wb.plan.resolve()["mixed"].precision == "int8"
-    wb.choose_ranges("minmax", overrides={"p": 2.0})
+    wb.ranges.choose("minmax", overrides={"p": 2.0})
     assert wb.ranges["p"] == 2.0
     assert wb.plan.resolve()["mixed"].precision == "int8"
-    wb.choose_ranges("minmax")
+    wb.ranges.choose("minmax")
     assert "p" not in wb.ranges
     assert wb.plan.resolve()["mixed"].precision == "fp32"
 

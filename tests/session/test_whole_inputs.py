@@ -12,12 +12,13 @@ from workbench.evaluate.metrics import sqnr_db
 from workbench.precision.sensitivity import exact
 from workbench.precision.sensitivity.estimated import quick
 from workbench.runtime.session import Session
+from workbench.session import history_of, samples_for
 
 WEIGHT = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
 LOUDER = np.array([0.02, 1, 1, 1, 1, 5], np.float32).reshape(6, 1, 1)
 
 
-def opened(tmp_path, shape):
+def open_frames(tmp_path, shape):
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], "product")]
     x, y = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, axes)
@@ -32,7 +33,7 @@ def opened(tmp_path, shape):
 
 @pytest.mark.parametrize("shape", [[6, 3, 6], ["N", 3, 6], ["N", "T", 6]], ids=["cameras", "dynamic", "free"])
 def test_range_error_and_sensitivity_are_of_all_rows(tmp_path, shape):
-    wb = opened(tmp_path, shape)
+    wb = open_frames(tmp_path, shape)
     data = np.random.default_rng(1).normal(size=(8, 6, 3, 6)).astype(np.float32) * LOUDER
     wb.calibrate({"x": data}, method="minmax")
     assert wb.ranges["x"] == np.abs(data).max()
@@ -44,14 +45,14 @@ def test_range_error_and_sensitivity_are_of_all_rows(tmp_path, shape):
         sum(float(np.square(a.astype(np.float64) - b).sum()) for a, b in pairs),
     )
     assert wb.compare(runs=0).worst_sqnr_db == pytest.approx(true)
-    samples, batch = wb.samples_for(None)
+    samples, batch = samples_for(history_of(wb), None)
     for measure in (exact, quick):
         (error,) = measure(wb.model, ["product"], wb.ranges, samples, batch=batch).errors
         assert error.sqnr_db == pytest.approx(true, abs=1e-3)
 
 
 def test_top1_takes_one_label_a_row(tmp_path):
-    wb = opened(tmp_path, ["N", "T", 6])
+    wb = open_frames(tmp_path, ["N", "T", 6])
     batches = [{"x": np.random.default_rng(seed).normal(size=(6, 1, 6)).astype(np.float32)} for seed in range(3)]
     wb.calibrate(batches)
     labels = np.concatenate([(b["x"] @ WEIGHT)[:, 0].argmax(1) for b in batches])

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from workbench.errors import BackendError
+
 if TYPE_CHECKING:
     from workbench.backends.protocol import Backend, Capabilities, Engine
+    from workbench.names import BackendName
 
-__all__ = ["Availability", "backend_of", "backends"]
+__all__ = ["Availability", "backend_named", "backend_of", "backends"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,24 @@ def backend_of(engine: Engine) -> Backend:
     from workbench.backends.onnxruntime import OnnxRuntime
 
     return OnnxRuntime() if engine.backend == "onnxruntime" else tensorrt.backend_of(engine)
+
+
+def backend_named(name: BackendName) -> Backend:
+    """Return a backend by its name: ``onnxruntime``, ``tensorrt``, ``tensorrt_rtx``.
+
+    Raises
+    ------
+    BackendError
+        There is none of that name.
+    """
+    from workbench.backends.onnxruntime import OnnxRuntime
+    from workbench.backends.tensorrt import INSTALL, TensorRT
+
+    if name == "onnxruntime":
+        return OnnxRuntime()
+    if name not in INSTALL:
+        raise BackendError(f"there is no backend {name!r}", fix=f"Use onnxruntime, {' or '.join(INSTALL)}.")
+    return TensorRT(name)
 
 
 def _summary(able: Capabilities) -> Availability:

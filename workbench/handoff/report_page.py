@@ -41,7 +41,7 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
     from workbench.views.plans import tuning_chart
 
     resolution = wb.plan.resolve()
-    chart = tuning_chart(wb.model, resolution, wb.ranges, wb.statistics)
+    chart = tuning_chart(wb.model, resolution, wb.ranges, wb.ranges.statistics)
     refused = [decision for decision in resolution.decisions.values() if not decision.kept]
     body = [
         f"<h1>{escape(wb.source.name)}: tuned to {escape(precisions(wb))}</h1>",

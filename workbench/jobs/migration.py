@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from workbench.errors import OutputError, PrecisionError
 from workbench.graph.select import pick, select
 from workbench.precision.operators import activations
-from workbench.precision.plan import QUANTIZED, Imported, PrecisionPlan, import_trtexec, literal
-from workbench.recipe.steps import PrecisionStep
+from workbench.precision.plan import QUANTIZED, Imported, PrecisionPlan, Rule, import_trtexec, literal
 from workbench.results import together
 from workbench.session import open_model
 
@@ -122,15 +121,15 @@ def migrate(
         The flags cannot be read, or nothing is left to quantize.
     """
     wb = open_model(model)
-    wb.set_target(target)
+    wb.plan.set_target(target)
     flags = _imported(wb, layer_precisions, layer_output_types)
     wb.prepare()
-    match = wb.use_cache(cache)
+    match = wb.ranges.use_cache(cache)
     wb.plan.use("int8+fp16" if fp16 else "int8")
     notes = list(flags.notes)
     for rule in flags.plan.rules:
         if select(wb.model, rule.select, required=False):
-            wb.do(PrecisionStep(**rule.model_dump()))
+            wb.plan.add(rule)
         else:
             notes.append(f"{rule}: its nodes were folded into others")
     rest: Precision = "fp16" if fp16 else "fp32"
@@ -198,7 +197,7 @@ def _told_by_engine(wb: Workbench, engine: str | os.PathLike[str]) -> tuple[list
 def _set(wb: Workbench, nodes: Collection[str], precision: Precision) -> None:
     if nodes:
         selector = pick("name", *(literal(node) for node in nodes))
-        wb.do(PrecisionStep(select=str(selector), precision=precision))
+        wb.plan.add(Rule(select=str(selector), precision=precision))
 
 
 def _leave_floating(wb: Workbench, rest: Precision) -> dict[str, tuple[str, ...]]:

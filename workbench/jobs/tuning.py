@@ -16,7 +16,7 @@ from workbench.precision.search import MOST_TRIALS
 from workbench.recipe import GateResult, Recipe, check_gates, check_result, environment
 from workbench.recipe.steps import CalibrateStep, ChooseStep
 from workbench.results import results_folder
-from workbench.session import Workbench, open_model, open_recipe
+from workbench.session import Workbench, history_of, open_model, open_recipe
 
 if TYPE_CHECKING:
     import os
@@ -130,7 +130,7 @@ def tune_to(
     """
     with results_folder(out, OUTPUTS) as folder:
         wb = open_model(model)
-        wb.set_target(target)
+        wb.plan.set_target(target)
         wb.prepare()
         if preset != DEFAULT_PRESET:
             wb.plan.use(preset)
@@ -183,7 +183,7 @@ def search_to(
     """
     with results_folder(out, SEARCH_OUTPUTS) as folder:
         wb = open_model(model)
-        wb.set_target(target)
+        wb.plan.set_target(target)
         wb.prepare()
         if preset is not None:
             wb.plan.use(preset)
@@ -338,10 +338,10 @@ def _recalibrated(old: Workbench, recipe: str | os.PathLike[str], samples: objec
     wb = Workbench(old.source, recipe=old.recipe.model_copy(update={"steps": (), "tuned": None}))
     for step in old.recipe.steps:
         if isinstance(step, ChooseStep) and step.statistics is None:
-            wb.choose_ranges(step.method, percentile=step.percentile or 99.99, overrides=step.overrides)
+            wb.ranges.choose(step.method, percentile=step.percentile or 99.99, overrides=step.overrides)
             continue
         if not isinstance(step, CalibrateStep):
-            wb.do(step)
+            history_of(wb).do(step)
             continue
         source = step.samples.source
         if samples is None and "path" not in source:

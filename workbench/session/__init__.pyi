@@ -1,7 +1,14 @@
 from .changes import Change as Change
+from .changes import Changes as Changes
+from .editing import tried as tried
+from .history import step_text as step_text
 from .plan import Plan as Plan
+from .ranges import Ranges as Ranges
+from .samples import PreprocessingLike as PreprocessingLike
+from .samples import opened as opened
+from .samples import samples_for as samples_for
 from .searching import Cost as Cost
-from .workbench import PreprocessingLike as PreprocessingLike
 from .workbench import Workbench as Workbench
+from .workbench import history_of as history_of
 from .workbench import open_model as open_model
 from .workbench import open_recipe as open_recipe

@@ -9,16 +9,18 @@ from workbench.graph.edits import edit_by_name, python_line
 from workbench.graph.select import compact
 from workbench.names import Precision
 from workbench.precision.plan import Rule
+from workbench.session.editing import edit
+from workbench.session.plan import Plan
 
 if TYPE_CHECKING:
     from workbench.engine import Finding, Suggestion
     from workbench.precision.plan import Resolution
-    from workbench.session.workbench import Workbench
+    from workbench.session.history import History
 
 __all__ = ["apply_fix", "fix_line"]
 
 
-def fix_line(wb: Workbench, finding: Finding) -> str:
+def fix_line(history: History, finding: Finding) -> str:
     """Return a finding's fix as one writes it in Python, without doing it.
 
     Raises
@@ -29,11 +31,11 @@ def fix_line(wb: Workbench, finding: Finding) -> str:
     suggestion = _known(finding)
     if suggestion.kind == "edit":
         return python_line(edit_by_name(suggestion.value, **dict(suggestion.arguments)))
-    select, precision = _rule(wb, finding, suggestion)
+    select, precision = _rule(history, finding, suggestion)
     return f'wb.plan.set("{select}", "{precision}")'
 
 
-def apply_fix(wb: Workbench, finding: Finding) -> str:
+def apply_fix(history: History, finding: Finding) -> str:
     """Do a finding's fix: an edit, or a rule of the precision plan. Either is a step of the recipe.
 
     Returns
@@ -48,18 +50,19 @@ def apply_fix(wb: Workbench, finding: Finding) -> str:
     EditError, PrecisionError
         The step is refused.
     """
-    line, suggestion = fix_line(wb, finding), _known(finding)
+    line, suggestion = fix_line(history, finding), _known(finding)
     if suggestion.kind == "edit":
-        if not wb.edit(suggestion.value, **dict(suggestion.arguments)).changed:
+        if not edit(history, suggestion.value, **dict(suggestion.arguments)).changed:
             raise RecipeError(f"{line} changes nothing here", where=finding.where, fix=f"{finding.fix}.")
         return line
-    select, precision = _rule(wb, finding, suggestion)
-    before, after = wb.plan.resolve(), wb.plan.resolve_with(Rule(select=select, precision=precision))
+    select, precision = _rule(history, finding, suggestion)
+    plan = Plan(history)
+    before, after = plan.resolve(), plan.resolve_with(Rule(select=select, precision=precision))
     if _precisions(before) == _precisions(after):
         node = next(node for node in suggestion.selector if node in after.decisions)
         reasons = "; ".join(after[node].reasons) or f"it has {after[node].precision} already"
         raise RecipeError(f"{line} changes nothing here: {reasons}", where=node, fix=f"See wb.plan.explain({node!r}).")
-    wb.plan.set(select, precision)
+    plan.set(select, precision)
     return line
 
 
@@ -77,14 +80,14 @@ def _known(finding: Finding) -> Suggestion:
     return finding.suggestion
 
 
-def _rule(wb: Workbench, finding: Finding, suggestion: Suggestion) -> tuple[str, Any]:
+def _rule(history: History, finding: Finding, suggestion: Suggestion) -> tuple[str, Any]:
     """Return the selector and precision of a rule; nodes that only the lowered model has are left out."""
     precision = "int8" if suggestion.kind == "quantize_input" else suggestion.value
     if precision not in get_args(Precision):
         raise RecipeError(
             f"a plan has no {precision}", where=finding.where, fix=f"It has {', '.join(get_args(Precision))}."
         )
-    known = set(wb.model.nodes)
+    known = set(history.state.model.nodes)
     nodes = known & set(suggestion.selector)
     if not nodes:
         raise RecipeError(
@@ -92,4 +95,4 @@ def _rule(wb: Workbench, finding: Finding, suggestion: Suggestion) -> tuple[str,
             where=finding.where,
             fix="Open the model that the engine was built from.",
         )
-    return " | ".join(compact(wb.model, nodes, known - nodes)), precision
+    return " | ".join(compact(history.state.model, nodes, known - nodes)), precision

@@ -9,11 +9,16 @@ from pydantic import ValidationError
 from workbench.calibration import labels_for
 from workbench.errors import PrecisionError, RecipeError
 from workbench.graph.select import select as find
+from workbench.precision import parse_target
 from workbench.precision.plan import QUANTIZED, import_trtexec, preset
 from workbench.precision.search import MOST_TRIALS, Goal, search
 from workbench.precision.sensitivity import axis_lengths
-from workbench.recipe import ranges_hash
+from workbench.recipe import Gate, ranges_hash
 from workbench.recipe.steps import PlanStep, PrecisionStep
+from workbench.session.editing import conversion_steps, edit
+from workbench.session.evaluation import reference_for
+from workbench.session.ranges import calibration
+from workbench.session.samples import samples_for
 from workbench.session.searching import Cost, costs_of, with_equalization
 
 if TYPE_CHECKING:
@@ -23,11 +28,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from workbench.graph.edits import EditResult
     from workbench.names import Precision
     from workbench.precision.plan import PrecisionPlan, Resolution, Rule
     from workbench.precision.search import SearchResult, Trial
     from workbench.precision.sensitivity import TaskMetric
-    from workbench.session.workbench import PreprocessingLike, Workbench
+    from workbench.session.history import History
+    from workbench.session.samples import PreprocessingLike
 
 __all__ = ["Plan"]
 
@@ -37,15 +44,15 @@ class Plan:
 
     Parameters
     ----------
-    owner
+    history
         Whose plan it is; changes go to its recipe.
     """
 
-    def __init__(self, owner: Workbench) -> None:
-        self._owner = owner
+    def __init__(self, history: History) -> None:
+        self._history = history
 
     def __repr__(self) -> str:
-        idle = self.rules.idle(self._owner.model)
+        idle = self.rules.idle(self._history.state.model)
         rules = "\n".join(
             f"{position}. {rule}{'  (selects nothing)' * (position in idle)}"
             for position, rule in enumerate(self.rules.rules)
@@ -55,7 +62,7 @@ class Plan:
     @property
     def rules(self) -> PrecisionPlan:
         """The rules, in order."""
-        return self._owner.state.plan
+        return self._history.state.plan
 
     def set(self, select: str, precision: Precision, **options: Any) -> None:
         """Add a rule: what `select` selects gets `precision`. Later rules win.
@@ -76,7 +83,7 @@ class Plan:
         PrecisionError
             There is no such precision or option, they do not go together, or the target cannot have this precision.
         """
-        state = self._owner.state
+        state = self._history.state
         find(state.model, select)
         try:
             step = PrecisionStep(select=select, precision=precision, **options)
@@ -90,7 +97,7 @@ class Plan:
             ) from error
         # What the target cannot have is refused here, before it is a rule, and not when the plan is lowered.
         self.resolve_with(step.rule)
-        self._owner.do(step)
+        self._history.do(step)
 
     def use(self, preset_name: str) -> None:
         """Add the rules of a preset (see `workbench.precision.plan.presets`), those that select something here.
@@ -101,10 +108,48 @@ class Plan:
             There is no such preset; it is ``original``, and the model has no quantization of its own; or the target
             cannot have one of its precisions.
         """
-        rules = preset(preset_name, self._owner.model).rules
+        rules = preset(preset_name, self._history.state.model).rules
         self.resolve_with(*rules)
+        self.add(*rules)
+
+    def add(self, *rules: Rule) -> None:
+        """Add rules that are known to be right, one step each."""
         for rule in rules:
-            self._owner.do(PrecisionStep(**rule.model_dump()))
+            self._history.do(PrecisionStep(**rule.model_dump()))
+
+    def set_target(self, target: str | None) -> None:
+        """Say what the model is tuned for: ``rtx@sm89``, ``tensorrt-8.6``, ...; ``None`` for any.
+
+        Raises
+        ------
+        PrecisionError
+            There is no such target; see `workbench.precision.targets.TARGETS`.
+        """
+        self._history.set_target(None if target is None else parse_target(target))
+
+    def correct_bias(self, samples: object = None, *, preprocessing: PreprocessingLike = None) -> EditResult:
+        """Take out of each bias what INT8, by the plan as it is, adds to the mean of its channel.
+
+        See `workbench.graph.edits.correct_bias.CorrectBias`. The last step before `tune`: it fits these ranges and
+        rules alone.
+
+        Parameters
+        ----------
+        samples, preprocessing
+            What to measure on; the calibration's samples where left out.
+
+        Raises
+        ------
+        RecipeError
+            Nothing was calibrated.
+        """
+        from workbench.precision.measured_edits import bias_shifts
+
+        calibration(self._history)
+        state = self._history.state
+        data, batch = samples_for(self._history, samples, preprocessing)
+        nodes = state.resolve().nodes("int8")
+        return edit(self._history, bias_shifts(state.model, nodes, state.ranges, data, batch=batch))
 
     def import_trtexec(self, command: str) -> tuple[str, ...]:
         """Add the rules of a trtexec command line's ``--layerPrecisions`` and ``--layerOutputTypes``.
@@ -119,18 +164,17 @@ class Plan:
         PrecisionError
             The options cannot be read, or there are none.
         """
-        imported = import_trtexec(command, self._owner.model)
-        for rule in imported.plan.rules:
-            self._owner.do(PrecisionStep(**rule.model_dump()))
+        imported = import_trtexec(command, self._history.state.model)
+        self.add(*imported.plan.rules)
         return imported.notes
 
     def resolve(self) -> Resolution:
         """Return what the rules decide for each node."""
-        return self._owner.state.resolve()
+        return self._history.state.resolve()
 
     def resolve_with(self, *rules: Rule) -> Resolution:
         """Return what the rules would decide with more of them at the end; PrecisionError where the target cannot."""
-        state = self._owner.state
+        state = self._history.state
         return state.resolve(self.rules.with_rules(*rules))
 
     def explain(self, node: str) -> str:
@@ -219,32 +263,32 @@ class Plan:
         ReportError
             A report of another model.
         """
-        owner = self._owner
-        if not owner.ranges:
+        history = self._history
+        if not history.state.ranges:
             raise RecipeError(
                 "a search needs ranges to start from, and nothing was calibrated",
-                where=f"wb.plan.search on {owner.source.name}",
-                fix="Calibrate first: wb.calibrate(samples), or take a calibration cache: wb.use_cache(file).",
+                where=f"wb.plan.search on {history.source.name}",
+                fix="Calibrate first: wb.calibrate(samples), or take a cache: wb.ranges.use_cache(file).",
             )
-        data, used = owner.samples_for(samples, preprocessing=preprocessing)
+        data, used = samples_for(history, samples, preprocessing)
         size = batch or used
-        indices = None if labels is None else labels_for(labels, data, owner.model)
+        indices = None if labels is None else labels_for(labels, data, history.state.model)
         goal = Goal(metric, at_least=at_least, at_most=at_most, labels=indices)
 
         def run() -> SearchResult:
-            model, state = owner.model, owner.state
+            state = history.state
             return search(
-                model,
+                state.model,
                 data,
                 goal,
-                ranges=owner.ranges,
-                costs=costs_of(model, cost, axis_lengths(model, data)),
-                statistics=owner.statistics,
+                ranges=state.ranges,
+                costs=costs_of(state.model, cost, axis_lengths(state.model, data)),
+                statistics=history.measured.statistics,
                 plan=rules,
                 fallback=fallback or _floating(rules),
                 sensitivity=sensitivity,
-                correct_bias=owner.samples_for(None)[0] if correct_bias else None,
-                reference=owner.reference_for(model),
+                correct_bias=samples_for(history, None)[0] if correct_bias else None,
+                reference=reference_for(history, state.model),
                 batch=size,
                 most_trials=most_trials,
                 target=state.target,
@@ -252,22 +296,17 @@ class Plan:
                 unranged=state.unranged,
             )
 
-        before, statistics = (owner.recipe, owner.state), owner.statistics
-        try:
-            owner.rewind(*owner.without_plan())
-            rules = self.rules if self.rules.rules else preset("int8", owner.model)
-            owner.raise_opset(rules)
+        with history.attempt():
+            history.drop_plan()
+            rules = self.rules if self.rules.rules else preset("int8", history.state.model)
+            for step, state in conversion_steps(history.state, rules):
+                history.append(step, state)
             result = run()
             if equalize:
-                result = with_equalization(owner, result, run)
-        except BaseException:
-            owner.rewind(*before)
-            owner.statistics = statistics
-            raise
+                result = with_equalization(history, result, run)
         self.take(result.chosen)
-        gates = [(gate.metric, gate.at_most, gate.at_least) for gate in owner.recipe.gates]
-        if isinstance(goal.metric, str) and (goal.metric, goal.at_most, goal.at_least) not in gates:
-            owner.require(goal.metric, at_most=goal.at_most, at_least=goal.at_least)
+        if isinstance(goal.metric, str):
+            history.require(Gate(metric=goal.metric, at_most=goal.at_most, at_least=goal.at_least))
         return result
 
     def take(self, trial: Trial) -> None:
@@ -281,15 +320,15 @@ class Plan:
             Out of `SearchResult.front` or `SearchResult.trials`, of a search on this model.
         """
         if not self.is_taken(trial):
-            self._owner.do(self._step(trial))
+            self._history.do(self._step(trial))
 
     def is_taken(self, trial: Trial) -> bool:
         """Say whether the recipe's last step set this very plan."""
-        steps = self._owner.recipe.steps
+        steps = self._history.recipe.steps
         return bool(steps) and isinstance(steps[-1], PlanStep) and steps[-1] == self._step(trial)
 
     def _step(self, trial: Trial) -> PlanStep:
-        before = self._owner.without_plan()[1].ranges
+        before = self._history.without_plan()[1].ranges
         ranges = {tensor: amax for tensor, amax in trial.ranges.items() if amax != before.get(tensor)}
         return PlanStep(
             move=trial.move, edits=trial.edits, ranges=ranges, sha256=ranges_hash(ranges), rules=trial.plan.rules

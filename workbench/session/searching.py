@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from workbench.engine import EngineReport
 from workbench.precision.search import engine_costs, measured_costs, modelled_costs
+from workbench.session.ranges import Ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workbench.graph import Model
     from workbench.precision.search import NodeCosts, SearchResult
-    from workbench.session.workbench import Workbench
+    from workbench.session.history import History
 
 __all__ = ["Cost", "costs_of", "with_equalization"]
 
@@ -45,7 +46,7 @@ def costs_of(model: Model, cost: Cost, sizes: Mapping[str, int]) -> NodeCosts:
     return engine_costs(model, engines, sizes) if engines else measured_costs(model, times, sizes)
 
 
-def with_equalization(wb: Workbench, plain: SearchResult, again: Callable[[], SearchResult]) -> SearchResult:
+def with_equalization(history: History, plain: SearchResult, again: Callable[[], SearchResult]) -> SearchResult:
     """Equalize channels, search again, and go on with what came out cheaper; of equally cheap plans the more accurate.
 
     The edit may add nodes, which take time too, so that more INT8 is not always the cheaper plan. It and the
@@ -53,21 +54,20 @@ def with_equalization(wb: Workbench, plain: SearchResult, again: Callable[[], Se
 
     Parameters
     ----------
-    wb
-        The workbench, without a plan.
+    history
+        The session, without a plan.
     plain
         What the search found without.
     again
         Does the same search.
     """
-    recipe, state, statistics = wb.recipe, wb.state, wb.statistics
-    if not wb.equalize().changed:
-        return replace(plain, notes=("equalization: no channels can be equalized here",))
-    found = again()
-    helps = _rank(found) < _rank(plain)
-    if not helps:
-        wb.rewind(recipe, state)
-        wb.statistics = statistics
+    with history.attempt() as attempt:
+        if not Ranges(history).equalize().changed:
+            return replace(plain, notes=("equalization: no channels can be equalized here",))
+        found = again()
+        helps = _rank(found) < _rank(plain)
+        if not helps:
+            attempt.discard()
     before, after, name = plain.chosen, found.chosen, plain.goal.name
     note = (
         f"equalization: {before.cost_ms:.4g} -> {after.cost_ms:.4g} ms, "

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.errors import RecipeError
-from workbench.evaluate import checked
-from workbench.graph import Graph, file_digest, load_model
-from workbench.graph.edits import edit_by_name
-from workbench.precision import parse_target
-from workbench.precision.lowering import Lowered, activation_tensors, lower, needed_opset
-from workbench.recipe import Gate, ModelReference, Recipe, State, Tuned, check_model, environment, start
-from workbench.recipe.steps import CalibrateStep, PlanStep
-from workbench.session.calibrating import everything
-from workbench.session.changes import Change, Changes
-from workbench.session.evaluating import Evaluating, PreprocessingLike
+from workbench.graph import Graph, load_model
+from workbench.names import DEFAULT_METHOD, BackendName, Method
+from workbench.recipe import Gate, Recipe, check_model
+from workbench.results import results_folder
+from workbench.session import editing
+from workbench.session.engines import Engines
+from workbench.session.evaluation import compare_tuned, measure_sensitivity
+from workbench.session.history import History
 from workbench.session.plan import Plan
+from workbench.session.ranges import Ranges
+from workbench.session.tuning import Tuning
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
 
-    from workbench.calibration import Samples, Statistics
-    from workbench.engine import EngineSummary, Finding
+    from workbench.backends import BuildOptions, Engine
+    from workbench.backends.verdict import Verdict
+    from workbench.calibration import Statistics
+    from workbench.evaluate import Comparison
     from workbench.graph import Model
     from workbench.graph.edits import Edit, EditResult
-    from workbench.precision.plan import PrecisionPlan
-    from workbench.recipe.steps import Step
+    from workbench.precision.lowering import Lowered
+    from workbench.precision.sensitivity import Sensitivity
+    from workbench.session.changes import Change
+    from workbench.session.editing import Check
+    from workbench.session.samples import PreprocessingLike
 
-__all__ = ["PreprocessingLike", "Workbench", "open_model", "open_recipe"]
+__all__ = ["Workbench", "history_of", "open_model", "open_recipe"]
+
+_PAGE = "workbench.handoff:page"
+"""What writes the report; by name, since it looks at sessions from above."""
 
 
 def open_model(path: str | os.PathLike[str]) -> Workbench:
@@ -66,10 +75,11 @@ def open_recipe(path: str | os.PathLike[str], *, model: str | os.PathLike[str] |
     return Workbench(source, recipe=recipe)
 
 
-class Workbench(Evaluating):
+class Workbench:
     """One model on its way: what was done to it is `recipe`, what became of it is `model`.
 
-    Everything that changes something appends a step to the recipe; nothing else is remembered but measurements.
+    Everything that changes something appends a step to the recipe; looking changes nothing. Ranges, precision plan and
+    engines have their own places: `ranges`, `plan`, `engines`.
 
     Parameters
     ----------
@@ -80,30 +90,31 @@ class Workbench(Evaluating):
     """
 
     def __init__(self, source: Model, *, recipe: Recipe | None = None) -> None:
-        self.source = source
-        file = str(source.path.resolve()) if source.path is not None else source.name
-        self.recipe = recipe or Recipe(model=ModelReference(file=file, sha256=source.digest), environment=environment())
-        self._state = start(self.recipe, source)
-        self._undone: list[tuple[Recipe, State]] = []
-        self._before_plan: tuple[PlanStep, State] | None = None
-        self._lowered: Lowered | None = None
-        self._samples: tuple[Samples, int] | None = None
-        self.statistics: Statistics | None = None
-        self._changes = Changes()
+        self._history = History(source, recipe)
+        self._tuning = Tuning(self._history)
 
     def __repr__(self) -> str:
         return f"<Workbench {self.source.name}: {len(self.recipe.steps)} steps, {len(self.model.nodes)} nodes>"
 
-    def on_change(self, listener: Callable[[Change], object]) -> Callable[[], None]:
-        """Call a function with each `Change` of this workbench from now on; what is returned stops it."""
-        return self._changes.on_change(listener)
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not name.startswith("_")]
 
     # What there is
 
     @property
-    def state(self) -> State:
-        """The model, ranges and plan after the steps so far."""
-        return self._state
+    def source(self) -> Model:
+        """The model as it was loaded."""
+        return self._history.source
+
+    @property
+    def recipe(self) -> Recipe:
+        """Everything that was done, as a document that can be saved and replayed."""
+        return self._history.recipe
+
+    @property
+    def model(self) -> Model:
+        """The model after the edits so far, in floating point."""
+        return self._history.state.model
 
     @property
     def graph(self) -> Graph:
@@ -111,30 +122,33 @@ class Workbench(Evaluating):
         return Graph(self.model)
 
     @property
-    def model(self) -> Model:
-        """The model after the edits so far, in floating point."""
-        return self._state.model
+    def ranges(self) -> Ranges:
+        """Tensor name to clipping threshold, and every way to choose them anew."""
+        return Ranges(self._history)
 
     @property
     def plan(self) -> Plan:
         """The precision plan, to look at and to change."""
-        return Plan(self)
+        return Plan(self._history)
+
+    @property
+    def engines(self) -> Engines:
+        """What compilers make of the tuned model: build, read, compare, fix."""
+        return Engines(self._history, self._tuning)
 
     @property
     def tuned(self) -> Model:
-        """The lowered model; made by `tune` where it was not made since the last change."""
-        return (self._lowered or self.tune()).model
+        """The lowered model as the plan is now; `tune` makes it the recipe's result."""
+        return self._tuning.lowered().model
 
     @property
     def advice(self) -> tuple[str, ...]:
         """What whoever builds an engine of the tuned model should know, a sentence each."""
-        return (self._lowered or self.tune()).advice
+        return self._tuning.lowered().advice
 
-    # What changes something
+    # What is done to it
 
-    def edit(
-        self, edit: str | Edit, /, *, check: bool | Mapping[str, npt.NDArray[Any]] | None = None, **arguments: Any
-    ) -> EditResult:
+    def edit(self, edit: str | Edit, /, *, check: Check = None, **arguments: Any) -> EditResult:
         """Apply a surgery step; it enters the recipe if it changed anything.
 
         An edit that claims to change nothing in what the model computes is checked: ONNX Runtime runs the models before
@@ -158,18 +172,7 @@ class Workbench(Evaluating):
         BackendError
             A check that was asked for cannot run; the model stays as it was.
         """
-        step = edit_by_name(edit, **arguments) if isinstance(edit, str) else edit
-        result = self.try_edit(step, check=check)
-        if result.changed:
-            self._append(step, self._state.edited(result))
-        return result
-
-    def try_edit(self, edit: Edit, *, check: bool | Mapping[str, npt.NDArray[Any]] | None = None) -> EditResult:
-        """Return what `edit` would give, checks included, and change nothing."""
-        result = edit(self.model)
-        if not result.changed:
-            return result
-        return replace(result, check=checked(edit, self.model, result.model, check))
+        return editing.edit(self._history, edit, check=check, **arguments)
 
     def prepare(self) -> tuple[EditResult, ...]:
         """Bring the model into the form that quantization wants; return what was done, each step with its check.
@@ -177,183 +180,39 @@ class Workbench(Evaluating):
         Folds constants, raises the operator set where Q/DQ needs it, folds BatchNormalization away, and states kernel
         shapes that only the weights say.
         """
-        results = [self.edit("fold_constants")]
-        conversion = needed_opset(self.model, everything(self.model))
-        if conversion is not None:
-            # A conversion turns attributes into constants.
-            results += [self.edit(conversion), self.edit("fold_constants")]
-        results += [self.edit("fold_batch_norm"), self.edit("state_kernel_shape")]
-        return tuple(result for result in results if result.changed)
+        return editing.prepare(self._history)
 
-    def equalize(self, samples: object = None, *, preprocessing: PreprocessingLike = None) -> EditResult:
-        """Give the channels of each activation like ranges, and calibrate again; the function stays the same.
-
-        See `workbench.graph.edits.equalize_channels.EqualizeChannels`. Worth it where one channel reaches much further
-        than others before a convolution, as before depthwise ones.
-
-        Parameters
-        ----------
-        samples, preprocessing
-            What to measure channels on; the calibration's samples where left out.
-
-        Raises
-        ------
-        RecipeError
-            Nothing was calibrated.
-        """
-        from workbench.precision.measured_edits import equalization
-
-        step, (data, batch) = self._calibration(), self.samples_for(samples, preprocessing=preprocessing)
-        tensors = activation_tensors(self.model, everything(self.model))
-        result = self.edit(equalization(self.model, tensors, data, batch=batch))
-        if result.changed:
-            self.calibrate(data, method=step.method, percentile=step.percentile or 99.99, batch=batch)
-        return result
-
-    def correct_bias(self, samples: object = None, *, preprocessing: PreprocessingLike = None) -> EditResult:
-        """Take out of each bias what INT8, by the plan as it is, adds to the mean of its channel.
-
-        See `workbench.graph.edits.correct_bias.CorrectBias`. The last step before `tune`: it fits these ranges and
-        rules alone.
-
-        Parameters
-        ----------
-        samples, preprocessing
-            What to measure on; the calibration's samples where left out.
-
-        Raises
-        ------
-        RecipeError
-            Nothing was calibrated.
-        """
-        from workbench.precision.measured_edits import bias_shifts
-
-        self._calibration()
-        data, batch = self.samples_for(samples, preprocessing=preprocessing)
-        nodes = self._state.resolve().nodes("int8")
-        return self.edit(bias_shifts(self.model, nodes, self.ranges, data, batch=batch))
-
-    def _calibration(self) -> CalibrateStep:
-        steps = self.recipe.of_kind(CalibrateStep)
-        if not steps:
-            raise RecipeError("nothing was calibrated", where=self.source.name, fix="Calibrate: wb.calibrate(samples).")
-        return steps[-1]
-
-    def set_target(self, target: str | None) -> None:
-        """Say what the model is tuned for: ``rtx@sm89``, ``tensorrt-8.6``, ...; ``None`` for any.
-
-        Raises
-        ------
-        PrecisionError
-            There is no such target; see `workbench.precision.targets.TARGETS`.
-        """
-        parsed = None if target is None else parse_target(target)
-        self.recipe = self.recipe.model_copy(update={"target": None if parsed is None else str(parsed), "tuned": None})
-        self._state, self._lowered = replace(self._state, target=parsed), None
-        self._changes.tell(Change("plan", str(parsed or "any target")))
-
-    def engine(
+    def calibrate(
         self,
-        graph: Any,
+        samples: object,
         *,
-        profile: Any = None,
-        timing: Any = None,
-        metadata: Any = (),
-        model: Model | None = None,
-        tensorrt_version: str | None = None,
-    ) -> EngineSummary:
-        """Read what a compiler made of this model, and set it against the plan; changes nothing.
-
-        Show it with `workbench.views.engine`, mend what it found with `apply`.
-
-        Parameters
-        ----------
-        graph, profile, timing, metadata, tensorrt_version
-            The engine's files; see `workbench.engine.load.load_report`.
-        model
-            What it was built from; where left out the tuned model, or the model as it is where it was not tuned.
-
-        Raises
-        ------
-        ReportError
-            A file is something else, or the engine is of another model.
-        """
-        from workbench.engine import run
-
-        built = model or (self.model if self._lowered is None else self._lowered.model)
-        decisions = self.plan.resolve().decisions.values()
-        summary = run(
-            graph,
-            profile=profile,
-            timing=timing,
-            metadata=metadata,
-            model=built,
-            requested={decision.node: decision.precision for decision in decisions if decision.rule is not None},
-            tensorrt_version=tensorrt_version,
+        method: Method = DEFAULT_METHOD,
+        percentile: float = 99.99,
+        batch: int = 1,
+        preprocessing: PreprocessingLike = None,
+        overflow: bool | None = None,
+        channels: int | Mapping[str, int] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> Statistics:
+        """Run the samples once, and pick a range for every tensor that could be quantized; see `Ranges.calibrate`."""
+        return self.ranges.calibrate(
+            samples,
+            method=method,
+            percentile=percentile,
+            batch=batch,
+            preprocessing=preprocessing,
+            overflow=overflow,
+            channels=channels,
+            checkpoint=checkpoint,
         )
-        self._changes.tell(Change("measured", summary.report.name))
-        return summary
+
+    def set_range(self, tensor: str, amax: float) -> None:
+        """Set one tensor's clipping threshold by hand."""
+        self.ranges.set(tensor, amax)
 
     def require(self, metric: str, *, at_most: float | None = None, at_least: float | None = None) -> None:
-        """Add a gate: a condition that the tuned model has to meet. See `workbench.recipe.document.Gate`."""
-        gate = Gate.model_validate({"metric": metric, "at_most": at_most, "at_least": at_least})
-        self.recipe = self.recipe.model_copy(update={"gates": (*self.recipe.gates, gate)})
-
-    def apply(self, finding: Finding) -> str:
-        """Do what mends a finding of an engine: an edit or a rule of the plan, one more step of the recipe.
-
-        Returns
-        -------
-        str
-            The step, as one writes it in Python.
-
-        Raises
-        ------
-        RecipeError
-            No step of a recipe does it; the message says what to do instead.
-        EditError, PrecisionError
-            The step is refused.
-        """
-        from workbench.session.fixes import apply_fix
-
-        return apply_fix(self, finding)
-
-    def undo(self) -> None:
-        """Take the recipe's last step back.
-
-        Raises
-        ------
-        RecipeError
-            There is none.
-        """
-        if not self.recipe.steps:
-            raise RecipeError("there is nothing to undo", where=self.source.name)
-        self._undone.append((self.recipe, self._state))
-        step = self.recipe.steps[-1]
-        self.recipe = self.recipe.model_copy(update={"steps": self.recipe.steps[:-1], "tuned": None})
-        self._state, self._lowered = start(self.recipe, self.source), None
-        self._changes.tell(Change("undone", _kind(step)))
-
-    @property
-    def undone(self) -> tuple[Step, ...]:
-        """The steps that `redo` would do again, the next one first."""
-        return tuple(recipe.steps[-1] for recipe, _ in reversed(self._undone))
-
-    def redo(self) -> None:
-        """Do the step again that was undone last.
-
-        Raises
-        ------
-        RecipeError
-            None was undone since the last change.
-        """
-        if not self._undone:
-            raise RecipeError("there is nothing to redo", where=self.source.name)
-        self.recipe, self._state = self._undone.pop()
-        self._lowered = None
-        self._changes.tell(Change("redone", _kind(self.recipe.steps[-1])))
-
-    # What comes out
+        """Add a gate: a condition that the tuned model has to meet. See `workbench.recipe.Gate`."""
+        self._history.require(Gate.model_validate({"metric": metric, "at_most": at_most, "at_least": at_least}))
 
     def tune(self) -> Lowered:
         """Lower the plan into the graph: explicit Q/DQ, ready for every backend.
@@ -368,56 +227,160 @@ class Workbench(Evaluating):
         EditError
             The operator set cannot be converted.
         """
-        if not self._state.plan.rules:
-            self.plan.use("int8")
-        self.raise_opset(self._state.plan)
-        resolution = self._state.resolve()
-        lowered = lower(self.model, resolution, self.ranges, weight_storage=self.recipe.weight_storage)
-        tuned = Tuned(sha256=file_digest(lowered.model))
-        self.recipe = self.recipe.model_copy(update={"tuned": tuned, "environment": environment()})
-        self._lowered = lowered
-        return lowered
+        return self._tuning.tune()
 
-    def raise_opset(self, plan: PrecisionPlan) -> None:
-        """Convert the operator set if a plan needs a newer one: one more step of the recipe."""
-        state = self._state
-        conversion = needed_opset(self.model, state.resolve(plan))
-        if conversion is not None:
-            self.edit(conversion)
-            # A conversion turns attributes into constants.
-            self.edit("fold_constants")
+    def undo(self) -> str:
+        """Take the recipe's last step back, and return it in words.
 
-    def do(self, step: Step) -> None:
-        """Do one step of a recipe and append it; a whole plan takes the place of the one set right before it."""
-        recipe, before = self.without_plan() if isinstance(step, PlanStep) else (self.recipe, self._state)
-        state = step.apply_to(before)
-        self.recipe = recipe
-        self._append(step, state)
-        if isinstance(step, PlanStep):
-            self._before_plan = step, before
+        Raises
+        ------
+        RecipeError
+            There is none.
+        """
+        return self._history.undo()
 
-    def _append(self, step: Step, state: State) -> None:
-        self.recipe = self.recipe.with_step(step)
-        self._state, self._lowered = state, None
-        self._undone.clear()
-        self._changes.tell(Change("appended", _kind(step)))
+    def redo(self) -> str:
+        """Do the step again that was undone last, and return it in words.
 
-    def rewind(self, recipe: Recipe, state: State) -> None:
-        """Go back to what recipe and state were before something that was tried and is not kept."""
-        self.recipe, self._state, self._lowered = recipe, state, None
-        self._changes.tell(Change("undone"))
+        Raises
+        ------
+        RecipeError
+            None was undone since the last change.
+        """
+        return self._history.redo()
 
-    def without_plan(self) -> tuple[Recipe, State]:
-        """Return recipe and state without the last step where that set a whole plan; else as they are."""
-        last = self.recipe.steps[-1] if self.recipe.steps else None
-        if not isinstance(last, PlanStep):
-            return self.recipe, self._state
-        recipe = self.recipe.model_copy(update={"steps": self.recipe.steps[:-1], "tuned": None})
-        if self._before_plan is None or self._before_plan[0] is not last:
-            self._before_plan = last, start(recipe, self.source)
-        return recipe, replace(self._before_plan[1], target=self._state.target)
+    def on_change(self, listener: Callable[[Change], object]) -> Callable[[], None]:
+        """Call a function with each `Change` of this workbench from now on; what is returned stops it."""
+        return self._history.changes.on_change(listener)
+
+    # What comes of it
+
+    def compare(
+        self,
+        samples: object = None,
+        *,
+        labels: str | os.PathLike[str] | npt.NDArray[np.int64] | None = None,
+        batch: int | None = None,
+        preprocessing: PreprocessingLike = None,
+        runs: int = 30,
+    ) -> Comparison:
+        """Run the source and the tuned model on ONNX Runtime, and say how far apart they are.
+
+        Where edits changed the model's inputs or outputs, the edited floating-point model stands in for the source.
+
+        Parameters
+        ----------
+        samples
+            What to run; the calibration's samples where left out.
+        labels
+            One class index a sample, as an array or a file: top-1 is measured.
+        batch
+            Samples a run for a model of dynamic batch; the calibration's where left out.
+        preprocessing
+            For a folder of images.
+        runs
+            Timed runs; 0 measures no latency.
+        """
+        return compare_tuned(
+            self._history, self.tuned, samples, labels=labels, batch=batch, preprocessing=preprocessing, runs=runs
+        )
+
+    def sensitivity(
+        self,
+        samples: object = None,
+        *,
+        how: Literal["quick", "exact"] = "quick",
+        preprocessing: PreprocessingLike = None,
+    ) -> Sensitivity:
+        """Measure what each node that the plan makes INT8 costs alone, the worst first.
+
+        Parameters
+        ----------
+        samples
+            What to run; the calibration's samples where left out.
+        how
+            ``quick`` estimates it from a few forward passes, ``exact`` runs the model anew for every node.
+        preprocessing
+            For a folder of images.
+
+        Raises
+        ------
+        RecipeError
+            Nothing was calibrated.
+        """
+        return measure_sensitivity(self._history, how=how, samples=samples, preprocessing=preprocessing)
+
+    def check(self, target: str = "sm86") -> Verdict:
+        """Ask a real TensorRT compiler what it makes of the tuned model, node by node; needs no GPU.
+
+        Parameters
+        ----------
+        target
+            The compute capability: ``sm75`` to ``sm121``.
+
+        Raises
+        ------
+        BackendError
+            TensorRT-RTX is not installed, or does not know the target.
+        """
+        from workbench.backends.verdict import check
+
+        return check(self.tuned, target)
+
+    def build(
+        self,
+        backend: BackendName = "onnxruntime",
+        *,
+        options: BuildOptions | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Engine:
+        """Compile the tuned model, in a child process.
+
+        Parameters
+        ----------
+        backend
+            What compiles it; `workbench doctor` says which work here.
+        options
+            How; the backend's defaults where left out.
+        path
+            Where to write the engine, with its manifest beside it; nowhere where left out.
+
+        Raises
+        ------
+        BackendError
+            The backend does not work here, or refuses the model.
+        """
+        return self.engines.build(backend, options=options, path=path)
+
+    def save(self, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+        """Tune, and write ``tuned.onnx`` and ``recipe.yaml`` into a folder, as a whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            The folder holds something else, or cannot be written.
+        """
+        self.tune()
+        with results_folder(folder, ("tuned.onnx", "tuned.onnx.data", "recipe.yaml")) as place:
+            return (*self.tuned.save(place / "tuned.onnx"), self.recipe.save(place / "recipe.yaml"))
+
+    def export_html(self, path: str | os.PathLike[str], comparison: Comparison | None = None) -> Path:
+        """Write the report as one page that needs no network.
+
+        Parameters
+        ----------
+        path
+            The ``.html`` file.
+        comparison
+            From `compare`; measured on the calibration's samples where left out.
+        """
+        from workbench.files import write_text
+        from workbench.recipe import check_gates
+
+        made = comparison or self.compare()
+        return write_text(path, resolve_name(_PAGE)(self, made, check_gates(self.recipe.gates, made)))
 
 
-def _kind(step: Step) -> str:
-    """Return what a recipe calls a step of this kind."""
-    return step.do
+def history_of(workbench: Workbench) -> History:
+    """Return what lies beneath a workbench, for views and jobs: steps, states, what was measured."""
+    return workbench._history  # noqa: SLF001 - the one door

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from workbench.backends.protocol import BuildOptions
 from workbench.errors import BackendError
 from workbench.jobs.bench.variants import GENERATED_RANGE, open_source, variant_of
-from workbench.session import open_model
+from workbench.session import history_of, open_model
 
 
 @pytest.fixture
@@ -80,9 +80,9 @@ def test_calibrated_ranges_become_scales(small_cnn, small_data):
 @pytest.mark.parametrize("weight_storage", [None, "int8"])
 def test_a_recipe_brings_its_plan_ranges_and_storage(weight_storage, small_cnn, small_data, tmp_path):
     wb = open_model(small_cnn)
-    wb.recipe = wb.recipe.model_copy(update={"weight_storage": weight_storage})
+    history_of(wb).amend(weight_storage=weight_storage)
     wb.prepare()
-    wb.set_target("tensorrt-8.6")
+    wb.plan.set_target("tensorrt-8.6")
     wb.calibrate(small_data)
     wb.plan.set("op:Conv", "int8")
     wb.tune()

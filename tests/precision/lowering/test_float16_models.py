@@ -16,7 +16,7 @@ from workbench.precision.plan.plan import BEST_PRACTICE, PrecisionPlan
 from workbench.precision.sensitivity.estimated import quick
 from workbench.precision.sensitivity.measured import exact
 from workbench.precision.targets import parse_target
-from workbench.session import Workbench
+from workbench.session import Workbench, history_of, samples_for
 
 
 def halved(model):
@@ -30,7 +30,7 @@ def halved(model):
 
 def calibrated(*blocks, head="gemm", opset=13, target=None):
     wb = Workbench(halved(network(*blocks, head=head, opset=opset)))
-    wb.set_target(target)
+    wb.plan.set_target(target)
     wb.prepare()
     # Calibration turns samples into the type that the model reads.
     wb.calibrate({"x": np.stack([feed(network("conv"), seed)["x"][0] for seed in range(4)]).astype(np.float16)})
@@ -89,7 +89,7 @@ def test_below_operator_set_19_there_are_casts_around_a_pair():
 def test_sensitivity_search_and_bias_correction_work_on_it():
     wb = calibrated("conv_bn_relu", "residual")
     nodes = wb.plan.resolve().nodes("int8") or BEST_PRACTICE.resolve(wb.model).nodes("int8")
-    samples, _ = wb.samples_for(None)
+    samples, _ = samples_for(history_of(wb), None)
     alone = exact(wb.model, nodes, wb.ranges, samples)
     estimate = quick(wb.model, nodes, wb.ranges, samples)
     assert all(abs(estimate[node].sqnr_db - alone[node].sqnr_db) < 6 for node in nodes)

@@ -136,7 +136,7 @@ def test_below_operator_set_19_fp16_around_pairs_builds_but_loses_int8():
 @pytest.mark.parametrize(("precision", "target"), [("int8+fp16", "sm86"), ("int8+fp16", "sm89"), ("fp8+fp16", "sm89")])
 def test_real_models_build(shared, name, precision, target):
     wb = open_model(shared / "models" / name / "model.onnx")
-    wb.set_target(f"rtx@{target}")
+    wb.plan.set_target(f"rtx@{target}")
     wb.prepare()
     wb.plan.use(precision)
     read = wb.model.inputs[0]

@@ -12,7 +12,7 @@ from workbench.graph.edits.equalize_channels import EqualizeChannels, equalizabl
 from workbench.graph.load import from_proto
 from workbench.precision.measured_edits.equalize import equalization
 from workbench.runtime.session import Session
-from workbench.session import Workbench
+from workbench.session import Workbench, history_of, samples_for
 
 
 def silu() -> object:
@@ -75,20 +75,20 @@ def test_what_cannot_be_equalized_is_refused():
 
 
 def sqnr(wb):
-    return compare(wb.source, wb.tune().model, wb._samples[0], batch=4, runs=0).worst_sqnr_db
+    return compare(wb.source, wb.tune().model, wb.ranges.samples, batch=4, runs=0).worst_sqnr_db
 
 
 def test_equalizing_mends_a_channel_that_outgrows_the_others(tmp_path):
     before = sqnr(calibrated(small(broken=True), tmp_path, 16, batch=4))
     wb = calibrated(small(broken=True), tmp_path, 16, batch=4)
-    assert wb.equalize().changed
+    assert wb.ranges.equalize().changed
     assert [step.do for step in wb.recipe.steps][-3:] == ["calibrate", "equalize_channels", "calibrate"]
     assert sqnr(wb) > before + 6
 
 
 def test_channels_end_up_alike_before_a_depthwise_convolution(tmp_path):
     wb = calibrated(silu(), tmp_path, 8)
-    samples, _ = wb._samples
+    samples, _ = samples_for(history_of(wb), None)
     assert set(equalization(wb.model, ["x", "b"], samples).exponents) == {"b"}
 
 
@@ -102,7 +102,7 @@ def test_biases_take_the_mean_error_back(tmp_path):
         return np.abs((before - after).mean(axis=(0, 2, 3), dtype=np.float64)).max()
 
     plain_error, quality = mean_error(), sqnr(wb)
-    assert wb.correct_bias().changed
+    assert wb.plan.correct_bias().changed
     assert mean_error() < 1e-6 < plain_error / 10
     assert sqnr(wb) >= quality - 0.5  # the other nodes' errors have hardly a mean here; it must not hurt
 

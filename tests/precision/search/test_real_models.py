@@ -32,7 +32,7 @@ from workbench.precision.lowering.lowering import lower
 from workbench.precision.plan.plan import BEST_PRACTICE
 from workbench.precision.sensitivity.measured import axis_lengths
 from workbench.runtime.session import Session
-from workbench.session import open_model
+from workbench.session import history_of, open_model, opened, samples_for
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +61,7 @@ def found_in(model, samples):
 
 
 def test_rescues_yolox_nano(yolox):
-    samples, _ = yolox._samples
+    samples, _ = samples_for(history_of(yolox), None)
     truth = found_in(yolox.source, samples)
     count = sum(map(len, truth))
     assert count == 178
@@ -73,7 +73,7 @@ def test_rescues_yolox_nano(yolox):
     plain = lower(
         yolox.model,
         BEST_PRACTICE.resolve(yolox.model),
-        {name: found.amax for name, found in ranges(yolox.statistics, "minmax").items()},
+        {name: found.amax for name, found in ranges(yolox.ranges.statistics, "minmax").items()},
     )
     assert sum(map(kept, truth, found_in(plain.model, samples))) < 40
     result = yolox.plan.search(detections_kept, at_least=0.95)
@@ -90,7 +90,7 @@ def test_yolox_nano_on_images_that_nobody_tuned_on(shared, first, held):
     wb = open_model(shared / "models/yolox_nano/model.onnx")
     wb.prepare()
     wb.calibrate({"images": recorded[mine]})
-    samples, _ = wb.samples_for(None)
+    samples, _ = samples_for(history_of(wb), None)
     truth = found_in(wb.source, samples)
 
     def detections_kept(outputs):
@@ -99,7 +99,7 @@ def test_yolox_nano_on_images_that_nobody_tuned_on(shared, first, held):
         return found / sum(map(len, truth))
 
     assert wb.plan.search(detections_kept, at_least=0.95).chosen.passed
-    others = wb.open_samples({"images": recorded[~mine]})
+    others = opened(history_of(wb), {"images": recorded[~mine]})
     unseen = found_in(wb.source, others)
     share = sum(map(kept, unseen, found_in(wb.tuned, others))) / sum(map(len, unseen))
     assert share >= held
@@ -107,7 +107,7 @@ def test_yolox_nano_on_images_that_nobody_tuned_on(shared, first, held):
 
 
 def test_why_yolox_nano_breaks(yolox):
-    samples, _ = yolox._samples
+    samples, _ = samples_for(history_of(yolox), None)
     session = Session(yolox.model, outputs=["687"])
     seen = np.concatenate(
         [session.run(feed.arrays)["687"][0].reshape(16, -1) for feed in feeds(samples, yolox.model)], 1
@@ -128,7 +128,7 @@ def within_a_point(wb, samples, labels, batch):
     result = wb.plan.search("top1_drop", at_most=1.0, samples=samples, labels=labels, batch=batch)
     found = wb.compare(samples, labels=labels, batch=batch, runs=0)
     assert found.accuracy.drop <= 1.0
-    assert share_in_int8(wb, wb.open_samples(samples)) >= 0.8
+    assert share_in_int8(wb, opened(history_of(wb), samples)) >= 0.8
     return result, found
 
 

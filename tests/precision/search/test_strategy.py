@@ -19,7 +19,7 @@ from workbench.precision.search.goal import Goal, Measured
 from workbench.precision.search.result import pareto_front
 from workbench.precision.search.strategy import search
 from workbench.precision.sensitivity.measured import candidates_of
-from workbench.session import open_recipe
+from workbench.session import history_of, open_recipe, samples_for
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def broken(tmp_path):
 
 
 def sqnr(wb):
-    return compare(wb.source, wb.tuned, wb._samples[0], batch=4, runs=0).worst_sqnr_db
+    return compare(wb.source, wb.tuned, wb.ranges.samples, batch=4, runs=0).worst_sqnr_db
 
 
 def test_finds_the_one_node_that_breaks_and_the_rest_stays_int8(broken):
@@ -80,7 +80,7 @@ def never(_outputs):
 
 
 def test_a_task_metric_decides(broken):
-    samples, _ = broken._samples
+    samples, _ = samples_for(history_of(broken), None)
     model = broken.model
     reference = []
 
@@ -105,7 +105,7 @@ def test_a_task_metric_decides(broken):
 
 
 def test_exact_sensitivity_and_the_trial_limit(broken):
-    samples, batch = broken._samples
+    samples, batch = samples_for(history_of(broken), None)
     result = search(
         broken.model,
         samples,
@@ -122,7 +122,7 @@ def test_exact_sensitivity_and_the_trial_limit(broken):
 
 
 def test_measured_latencies_decide_what_is_cheapest(broken):
-    samples, batch = broken._samples
+    samples, batch = samples_for(history_of(broken), None)
     nodes = candidates_of(broken.model, BEST_PRACTICE)
     cheap = {node: {"fp32": 1.0, "int8": 0.9} for node in nodes} | {"block/conv1": {"fp32": 9.0, "int8": 1.0}}
     costs = measured_costs(broken.model, cheap)

@@ -29,7 +29,7 @@ from workbench.precision.sensitivity.journal import Journal
 from workbench.precision.sensitivity.measured import candidates_of, exact
 from workbench.precision.sensitivity.store import ActivationStore
 from workbench.runtime.session import Session
-from workbench.session import open_model
+from workbench.session import history_of, open_model, samples_for
 
 
 def brute_force(wb, samples, candidates, batch):
@@ -60,13 +60,13 @@ def wb(tmp_path):
 
 @pytest.fixture
 def measured(wb):
-    samples, _ = wb._samples
+    samples, _ = samples_for(history_of(wb), None)
     candidates = candidates_of(wb.model, BEST_PRACTICE)
     return lambda **options: exact(wb.model, candidates, wb.ranges, samples, batch=4, **options)
 
 
 def test_a_node_alone_costs_what_a_full_run_says(wb, measured):
-    samples, _ = wb._samples
+    samples, _ = samples_for(history_of(wb), None)
     layers = weighted(wb)
     found = measured()
     assert [error.node for error in found.errors] == candidates_of(wb.model, BEST_PRACTICE)
@@ -80,7 +80,7 @@ def test_a_node_alone_costs_what_a_full_run_says(wb, measured):
 @pytest.mark.slow
 def test_53_layers_take_30_forwards_and_rank_as_by_brute_force(tmp_path):
     wb = calibrated(mobilenet(64), tmp_path, 16, batch=8)
-    samples, _ = wb._samples
+    samples, _ = samples_for(history_of(wb), None)
     layers = weighted(wb)
     assert len(layers) == 53
     found = exact(wb.model, layers, wb.ranges, samples, batch=8)
@@ -117,7 +117,8 @@ from tests.kit.searching import calibrated, mobilenet
 from workbench.precision.plan import BEST_PRACTICE
 from workbench.precision.sensitivity import candidates_of, exact
 wb = calibrated(mobilenet(32), Path({str(tmp_path)!r}), 2)
-exact(wb.model, candidates_of(wb.model, BEST_PRACTICE)[:30], wb.ranges, wb._samples[0], journal={str(journal)!r})
+candidates = candidates_of(wb.model, BEST_PRACTICE)[:30]
+exact(wb.model, candidates, wb.ranges, wb.ranges.samples, journal={str(journal)!r})
 """
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     deadline = time.monotonic() + 120
@@ -130,7 +131,7 @@ exact(wb.model, candidates_of(wb.model, BEST_PRACTICE)[:30], wb.ranges, wb._samp
 
     wb = calibrated(mobilenet(32), tmp_path, 2)
     candidates = candidates_of(wb.model, BEST_PRACTICE)[:30]
-    samples, _ = wb._samples
+    samples, _ = samples_for(history_of(wb), None)
     resumed = exact(wb.model, candidates, wb.ranges, samples, journal=journal)
     assert 3 <= resumed.resumed < 30
     assert resumed.errors == exact(wb.model, candidates, wb.ranges, samples).errors
@@ -243,7 +244,7 @@ def test_a_cut_knows_what_a_branch_reads():
 
 
 def test_what_cannot_be_int8_is_named(wb):
-    samples, _ = wb._samples
+    samples, _ = samples_for(history_of(wb), None)
     with pytest.raises(PrecisionError, match="stem/relu"):
         exact(wb.model, ["stem/relu"], wb.ranges, samples)
     with pytest.raises(PrecisionError, match="no such node"):
@@ -251,7 +252,7 @@ def test_what_cannot_be_int8_is_named(wb):
 
 
 def test_local_noise_is_that_of_the_node_on_its_floating_point_input(wb):
-    samples, _ = wb._samples
+    samples, _ = samples_for(history_of(wb), None)
     candidates = candidates_of(wb.model, BEST_PRACTICE)
     local = local_noise(wb.model, candidates, wb.ranges, samples, batch=4)
     lowered = all_quantized(wb.model, candidates, wb.ranges)
@@ -270,7 +271,7 @@ def test_local_noise_is_that_of_the_node_on_its_floating_point_input(wb):
 @pytest.mark.parametrize("count", [1, 3, 12])
 def test_an_estimate_keeps_its_budget_however_few_samples_there_are(tmp_path, count):
     wb = calibrated(small(), tmp_path, count)
-    samples, _ = wb._samples
+    samples, _ = samples_for(history_of(wb), None)
     candidates = candidates_of(wb.model, BEST_PRACTICE)
     for budget in (2.0, 3.0, 4.0):
         estimate = quick(wb.model, candidates, wb.ranges, samples, budget=budget)
@@ -296,7 +297,7 @@ def test_a_quick_estimate_ranks_the_sample_models(tmp_path, name, rank):
     wb.prepare()
     wb.calibrate({wb.model.inputs[0].name: np.load(tmp_path / "samples.npz")["image"]}, batch=8)
     nodes = candidates_of(wb.model, BEST_PRACTICE)
-    samples, _ = wb.samples_for(None)
+    samples, _ = samples_for(history_of(wb), None)
     full = exact(wb.model, nodes, wb.ranges, samples, batch=8)
     estimate = quick(wb.model, nodes, wb.ranges, samples, batch=8)
     assert estimate.forwards <= 4
@@ -306,6 +307,6 @@ def test_a_quick_estimate_ranks_the_sample_models(tmp_path, name, rank):
 
 
 def test_a_residual_add_can_be_asked_about_without_its_convolution(wb, measured):
-    samples, _ = wb.samples_for(None)
+    samples, _ = samples_for(history_of(wb), None)
     alone = exact(wb.model, ["block/add"], wb.ranges, samples, batch=4)
     assert alone["block/add"].sqnr_db == pytest.approx(measured()["block/add"].sqnr_db)

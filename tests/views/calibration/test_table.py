@@ -29,7 +29,7 @@ def shown(table):
 
 
 def test_has_a_row_for_every_observed_tensor_worst_first(table, wb):
-    assert set(shown(table)) == set(wb.statistics)
+    assert set(shown(table)) == set(wb.ranges.statistics)
     assert list(table.frame["sqnr_db"]) == sorted(table.frame["sqnr_db"])
     assert set(table.frame["origin"]) == {"mse"}
     assert list(table.frame["range"]) == [wb.ranges[name] for name in table.frame.index]

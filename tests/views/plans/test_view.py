@@ -12,7 +12,7 @@ from workbench.engine.report import EngineReport, Layer, LayerTime, Tensor
 from workbench.errors import PrecisionError, SelectorError, WorkbenchError
 from workbench.precision.sensitivity.measured import exact
 from workbench.recipe.steps import PrecisionStep
-from workbench.session import open_model
+from workbench.session import history_of, open_model, samples_for
 from workbench.views.graphs.view import GraphView
 from workbench.views.kit.picture import WIDGET_MIME
 from workbench.views.plans.data import weight_bytes
@@ -29,7 +29,7 @@ def wb(small_cnn, small_data):
 
 @pytest.fixture
 def measured(wb):
-    samples, _ = wb.samples_for(None)
+    samples, _ = samples_for(history_of(wb), None)
     return exact(wb.model, wb.plan.resolve().nodes("int8"), wb.ranges, samples, batch=4)
 
 
@@ -158,7 +158,7 @@ def test_the_estimated_error_is_the_sum_of_the_noise_powers(wb, measured):
 
 def test_what_nobody_measured_is_said(wb, measured):
     assert precision(wb).estimate().sqnr_db is None
-    wb.set_target("rtx@sm89")
+    wb.plan.set_target("rtx@sm89")
     wb.plan.set("name:stem/conv", "fp8")
     said = precision(wb, measured).estimate()
     assert said.unknown == 1
@@ -210,7 +210,7 @@ def test_the_page_asks_and_python_answers(wb, measured):
 def test_what_is_refused_is_said_on_the_page_and_changes_nothing(wb, monkeypatch):
     view, before, said = precision(wb), rules(wb), []
     monkeypatch.setattr(view.widget(), "send", said.append)
-    wb.set_target("tensorrt-8.6")
+    wb.plan.set_target("tensorrt-8.6")
     for request in (
         {"type": "find", "selector": "op:Convv"},
         {"type": "set", "precision": "int8"},
@@ -296,7 +296,7 @@ def test_a_point_tells_error_and_size_before_it_is_taken(wb, searched):
 
 
 def test_undo_takes_a_point_back_as_a_whole(wb, searched):
-    rules_before = [str(rule) for rule in wb.without_plan()[1].plan.rules]
+    rules_before = [str(rule) for rule in history_of(wb).without_plan()[1].plan.rules]
     view = precision(wb, search=searched)
     view.take(0)
     view.undo()

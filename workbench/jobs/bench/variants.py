@@ -13,6 +13,7 @@ from workbench.graph.edits import edit_by_name
 from workbench.precision import parse_target
 from workbench.precision.lowering import activation_tensors, lower, needed_opset
 from workbench.precision.plan import preset
+from workbench.session import history_of, opened
 
 if TYPE_CHECKING:
     import os
@@ -135,12 +136,12 @@ def open_source(
         wb.calibrate(samples, preprocessing=preprocessing)
     judged = None
     if evaluation is not None:
-        data = wb.open_samples(evaluation, preprocessing=preprocessing)
+        data = opened(history_of(wb), evaluation, preprocessing)
         judged = Evaluation(data, None if labels is None else labels_for(labels, data, wb.model))
     return Source(
         name=Path(path).stem,
         model=_with_batch(wb.model, batch),
-        ranges=wb.ranges or None,
+        ranges=dict(wb.ranges) or None,
         plan=wb.plan.rules if wb.plan.rules.rules else None,
         given=None if given is None else _with_batch(load_model(given), batch),
         evaluation=judged,

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from workbench.graph import Model
     from workbench.names import Floating
+    from workbench.precision.plan.resolution import Resolution
 
-__all__ = ["ORIGINAL", "PRESETS", "patch_embeddings", "preset"]
+__all__ = ["ORIGINAL", "PRESETS", "all_int8", "patch_embeddings", "preset"]
 
 ORIGINAL = "original"
 """The preset that a quantized model brings itself."""
@@ -92,3 +93,8 @@ def _cuts_patches(node: ir.Node) -> bool:
     _, channels, *kernel = (int(size) for size in weight.shape if isinstance(size, int))
     strides = node.attributes.get_ints("strides", [1] * len(kernel))
     return channels <= 4 <= min(kernel) and list(strides) == kernel and node.attributes.get_int("group", 1) == 1
+
+
+def all_int8(model: Model) -> Resolution:
+    """Resolve a plan by which everything is INT8 that can be: what a calibration should look at, whatever comes."""
+    return PrecisionPlan().with_rule("*", "int8").resolve(model)

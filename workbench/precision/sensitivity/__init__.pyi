@@ -7,6 +7,7 @@ from .graft import all_quantized as all_quantized
 from .graft import beside as beside
 from .measured import DEFAULT_MEMORY as DEFAULT_MEMORY
 from .measured import axis_lengths as axis_lengths
+from .measured import candidates_of as candidates_of
 from .measured import exact as exact
 from .result import Sensitivity as Sensitivity
 from .store import ActivationStore as ActivationStore

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from workbench.calibration import Range, Statistics, Target, at
 from workbench.errors import RecipeError, SelectorError
+from workbench.session import history_of, samples_for
 from workbench.views.calibration.drift_chart import DriftChart, drift_chart
 from workbench.views.calibration.histogram import QuantizedChart, quantized_chart
 from workbench.views.calibration.overview import OverviewChart, calibration_table, overview_chart
@@ -59,7 +60,7 @@ def distribution(wb: Workbench, tensor: str, *, target: Target = "int8") -> Thre
     seen = _seen(wb)[_known(wb, tensor)]
 
     def read() -> Range:
-        return at(seen, wb.ranges.get(tensor, seen.amax), target=target, method=wb.origins.get(tensor, "minmax"))
+        return at(seen, wb.ranges.get(tensor, seen.amax), target=target, method=wb.ranges.origins.get(tensor, "minmax"))
 
     return ThresholdView.of(tensor, seen, wb.set_range, read=read, target=target)
 
@@ -108,7 +109,7 @@ def tensor_table(wb: Workbench, graph: LiveGraph | None = None, *, target: Targe
     """
     seen = _seen(wb)
     frame = calibration_table(seen, in_force(wb, target), target=target)
-    frame.insert(0, "origin", [wb.origins.get(str(name), "") for name in frame.index])
+    frame.insert(0, "origin", [wb.ranges.origins.get(str(name), "") for name in frame.index])
     table = TensorTable(frame)
     if graph is not None:
         table.link(graph, wb.model)
@@ -175,8 +176,8 @@ def drift(
     if isinstance(samples, Statistics):
         second = samples
     else:
-        data, used = wb.samples_for(samples, preprocessing=preprocessing)
-        second = wb.observe(data, batch=batch or used)
+        data, used = samples_for(history_of(wb), samples, preprocessing)
+        second = wb.ranges.observe(data, batch=batch or used)
     chart = drift_chart(first, second, in_force(wb), labels=labels)
     found = chart.warnings
     if found:
@@ -194,20 +195,20 @@ def in_force(wb: Workbench, target: Target = "int8") -> dict[str, Range]:
         Nothing was calibrated.
     """
     return {
-        name: at(tensor, wb.ranges[name], target=target, method=wb.origins[name])
+        name: at(tensor, wb.ranges[name], target=target, method=wb.ranges.origins[name])
         for name, tensor in _seen(wb).items()
         if name in wb.ranges
     }
 
 
 def _seen(wb: Workbench) -> Statistics:
-    if wb.statistics is None:
+    if wb.ranges.statistics is None:
         raise RecipeError(
             "nothing was calibrated here, so there is nothing to show",
             where=wb.source.name,
-            fix="Calibrate first, or load statistics: wb.use_statistics(file).",
+            fix="Calibrate first, or load statistics: wb.ranges.use_statistics(file).",
         )
-    return wb.statistics
+    return wb.ranges.statistics
 
 
 def _known(wb: Workbench, tensor: str) -> str:

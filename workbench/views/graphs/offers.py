@@ -97,7 +97,9 @@ class WorkbenchBench:
 
     def after(self, offer: Offer) -> Outcome:
         """Return what the model would be, checked as it will be when the edit is done."""
-        result = self.workbench.try_edit(offer.edit)
+        from workbench.session import tried
+
+        result = tried(self.workbench.model, offer.edit)
         return Outcome(network_of(result.model), result.changed, str(result.check))
 
     def apply(self, offer: Offer) -> Outcome:

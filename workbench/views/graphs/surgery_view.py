@@ -297,9 +297,10 @@ class Surgery(GraphView):
         return state
 
     def _workbench_state(self, workbench: Workbench) -> dict[str, Any]:
+        from workbench.session import history_of
         from workbench.views.graphs.forms import known_edits
 
-        steps, undone = workbench.recipe.steps, workbench.undone
+        steps, undone = workbench.recipe.steps, history_of(workbench).undone
         return {
             "all": known_edits(),
             "form": self._form,

@@ -89,7 +89,7 @@ class PrecisionPage:
         marks: dict[str, Any] = {"selected": view.selected, "selector": "", "line": "", "preview": ""}
         if not view.selected:
             return marks
-        tensor, seen = view.tensor(), wb.statistics
+        tensor, seen = view.tensor(), wb.ranges.statistics
         marks |= {"selector": view.selector, "explain": wb.plan.explain(view.selected[0])}
         if precision is not None:
             marks["line"] = f'wb.plan.set("{view.selector}", "{precision}")'

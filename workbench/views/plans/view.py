@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import PrecisionError, WorkbenchError
 from workbench.names import PRECISIONS
 from workbench.precision.operators import activations
+from workbench.precision.plan import Rule
+from workbench.session import history_of
 from workbench.views.kit import Pictured
 from workbench.views.plans.chart import PrecisionChart
 from workbench.views.plans.data import Sources, estimate, front_points, rows, selector_of, sources
@@ -98,8 +100,8 @@ class PrecisionView(Pictured):
         wb = self.workbench
         if precision not in PRECISIONS:
             raise PrecisionError("there is no such precision", where=precision, fix=f"Use {', '.join(PRECISIONS)}.")
-        plan = wb.plan.rules.with_rule(self.selector, precision)
-        return estimate(self._sources(), wb.state.resolve(plan))
+        rule = Rule(select=self.selector, precision=precision)
+        return estimate(self._sources(), wb.plan.resolve_with(rule))
 
     def table(self) -> pd.DataFrame:
         """Return the layers as a table, those that hurt most first where that is known."""
@@ -146,7 +148,7 @@ class PrecisionView(Pictured):
     def front(self) -> tuple[FrontPoint, ...]:
         """The points of the search's Pareto front, the cheapest plan first."""
         if self.search is not None and self._front[0] is not self.search:
-            self._front = self.search, front_points(self.search, self.workbench.without_plan()[1].model)
+            self._front = self.search, front_points(self.search, history_of(self.workbench).without_plan()[1].model)
         return self._front[1]
 
     @property
@@ -222,7 +224,7 @@ class PrecisionView(Pictured):
     def tensor(self) -> str | None:
         """Return the tensor that the first selected node reads through a Q/DQ pair if it is INT8 and was observed."""
         able = [node for node in self._selected[:1] if node in self._sources().able]
-        seen = self.workbench.statistics
+        seen = self.workbench.ranges.statistics
         return next(
             (
                 edge.tensor
@@ -242,7 +244,7 @@ class PrecisionView(Pictured):
         """
         from workbench.views.calibration import distribution
 
-        tensor, seen = self.tensor(), self.workbench.statistics
+        tensor, seen = self.tensor(), self.workbench.ranges.statistics
         if tensor is None or seen is None:
             raise WorkbenchError("nothing was observed of what it reads", where=str(self.selected), fix="Calibrate.")
         return distribution(self.workbench, tensor)

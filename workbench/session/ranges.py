@@ -1,66 +1,93 @@
-"""Where a workbench gets ranges from: samples, statistics, a calibration cache, a person."""
+"""The ranges of a session: clipping thresholds by tensor, where they come from, and every way to choose them anew."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workbench.calibration import Statistics, load_cache, match_cache, no_range, ranges
 from workbench.errors import RecipeError, ReportError
 from workbench.names import DEFAULT_METHOD, Method
 from workbench.precision.lowering import activation_tensors
-from workbench.precision.plan import PrecisionPlan, Resolution
+from workbench.precision.plan import all_int8
 from workbench.recipe import FileReference, SamplesReference, ranges_hash
 from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep, RangeStep
+from workbench.session.editing import edit
+from workbench.session.history import Measured
+from workbench.session.samples import opened, samples_for
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from workbench.calibration import CacheMatch, Samples
     from workbench.graph import Model
-    from workbench.recipe import State
-    from workbench.recipe.steps import Step
-    from workbench.session.evaluating import PreprocessingLike
+    from workbench.graph.edits import EditResult
+    from workbench.session.history import History
+    from workbench.session.samples import PreprocessingLike
 
-__all__ = ["Calibrating", "everything"]
+__all__ = ["Ranges", "calibration"]
 
 
-class Calibrating(ABC):
-    """The part of a workbench that is about ranges; see `workbench.session.Workbench`."""
+class Ranges(Mapping[str, float]):
+    """Tensor name to clipping threshold (``amax``), as calibrated, chosen or set when this was asked for.
 
-    source: Model
-    statistics: Statistics | None
-    """What the last calibration saw, for pictures and other methods; not part of the recipe."""
-    _state: State
-    _samples: tuple[Samples, int] | None
+    Parameters
+    ----------
+    history
+        Whose ranges they are; changes go to its recipe.
+    """
 
-    @property
-    @abstractmethod
-    def model(self) -> Model:
-        """The model after the edits so far, in floating point."""
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._state = history.state
 
-    @abstractmethod
-    def do(self, step: Step) -> None:
-        """Do one step of a recipe and append it."""
+    def __getitem__(self, tensor: str) -> float:
+        """Return the threshold of a tensor."""
+        return self._state.ranges[tensor]
 
-    @abstractmethod
-    def open_samples(self, source: object, *, preprocessing: PreprocessingLike = None) -> Samples:
-        """Open samples for this model; see `workbench.calibration.sources.open_samples`."""
+    def __iter__(self) -> Iterator[str]:
+        """Go through the tensors that have one."""
+        return iter(self._state.ranges)
 
-    @property
-    def ranges(self) -> Mapping[str, float]:
-        """Tensor name to clipping threshold, as calibrated and overridden."""
-        return self._state.ranges
+    def __len__(self) -> int:
+        """Return how many tensors have one."""
+        return len(self._state.ranges)
+
+    def __repr__(self) -> str:
+        return repr(dict(self)) if self else "no ranges yet: wb.calibrate(samples)"
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """Tensor name to where its threshold comes from: a method's name, ``cache`` or ``manual``."""
+        """Tensor name to where its threshold comes from: a method's name, ``cache``, ``search`` or ``manual``."""
         return self._state.origins
 
-    def quantizable(self) -> list[str]:
-        """Return the tensors that some plan could quantize: those that calibration observes, in graph order."""
-        return activation_tensors(self.model, everything(self.model))
+    @property
+    def statistics(self) -> Statistics | None:
+        """What the last calibration saw, for pictures and other methods; not part of the recipe."""
+        return self._history.measured.statistics
+
+    @property
+    def samples(self) -> Samples | None:
+        """What the last calibration ran; not part of the recipe, which knows where they lie."""
+        return self._history.measured.samples
+
+    @property
+    def tensors(self) -> list[str]:
+        """The tensors that some plan could quantize: those that calibration observes, in graph order."""
+        model = self._history.state.model
+        return activation_tensors(model, all_int8(model))
+
+    def set(self, tensor: str, amax: float) -> None:
+        """Set one tensor's clipping threshold by hand.
+
+        Raises
+        ------
+        RecipeError
+            The model has no such tensor.
+        """
+        self._history.do(RangeStep(tensor=tensor, amax=amax))
 
     def observe(
         self,
@@ -73,9 +100,9 @@ class Calibrating(ABC):
     ) -> Statistics:
         """Run samples once and return what is seen of every tensor that could be quantized; changes nothing.
 
-        The parameters are those of `calibrate`.
+        The parameters are those of `Workbench.calibrate`.
         """
-        data = self.open_samples(samples, preprocessing=preprocessing)
+        data = opened(self._history, samples, preprocessing)
         return self._observed(data, Statistics(), batch, channels, checkpoint)
 
     def calibrate(
@@ -116,7 +143,7 @@ class Calibrating(ABC):
         Returns
         -------
         Statistics
-            What was seen; other methods follow from it without another pass (`choose_ranges`). Where a sample fails,
+            What was seen; other methods follow from it without another pass (`choose`). Where a sample fails,
             what was seen before it stays in `statistics`.
 
         Raises
@@ -127,12 +154,16 @@ class Calibrating(ABC):
         from workbench.calibration import find_overflow
 
         if overflow is None:
-            overflow = any(rule.precision == "fp16" for rule in self._state.plan.rules)
-        data = self.open_samples(samples, preprocessing=preprocessing)
-        statistics = self.statistics = Statistics()
+            overflow = any(rule.precision == "fp16" for rule in self._history.state.plan.rules)
+        data = opened(self._history, samples, preprocessing)
+        statistics = Statistics()
+        # Where a sample fails, what was seen before it stays.
+        self._history.measured = replace(self._history.measured, statistics=statistics)
         self._observed(data, statistics, batch, channels, checkpoint)
         found, unranged = _ranges(statistics, method, percentile, {})
-        self.do(
+        # Whoever is told of the step finds what it came from.
+        self._history.measured = Measured(statistics, data, batch)
+        self._history.do(
             CalibrateStep(
                 method=method,
                 percentile=percentile if method == "percentile" else None,
@@ -140,14 +171,13 @@ class Calibrating(ABC):
                 samples=SamplesReference(source=data.describe(), count=len(data), fingerprint=data.fingerprint),
                 ranges=found,
                 sha256=ranges_hash(found),
-                overflow=find_overflow(self.model, data, batch=batch) if overflow else None,
+                overflow=find_overflow(self._history.state.model, data, batch=batch) if overflow else None,
                 unranged=unranged or None,
             )
         )
-        self._samples = data, batch
         return statistics
 
-    def choose_ranges(
+    def choose(
         self,
         method: Method = DEFAULT_METHOD,
         *,
@@ -183,8 +213,8 @@ class Calibrating(ABC):
         if self.statistics is None:
             raise RecipeError(
                 "there are no statistics to pick ranges from",
-                where=self.source.name,
-                fix="Calibrate first, or load some: wb.use_statistics(file).",
+                where=self._history.source.name,
+                fix="Calibrate first, or load some: wb.ranges.use_statistics(file).",
             )
         return self._choose(self.statistics, method, percentile, overrides or {}, None)
 
@@ -201,9 +231,9 @@ class Calibrating(ABC):
         Parameters
         ----------
         statistics
-            They themselves, or a file that ``wb.statistics.save`` wrote.
+            They themselves, or a file that ``wb.ranges.statistics.save`` wrote.
         method, percentile, overrides
-            As for `choose_ranges`.
+            As for `choose`.
 
         Returns
         -------
@@ -216,16 +246,16 @@ class Calibrating(ABC):
             The file cannot be read, or they are of no tensor of this model.
         """
         loaded = statistics if isinstance(statistics, Statistics) else Statistics.load(str(statistics))
-        known = Statistics({name: seen for name, seen in loaded.items() if name in self.model.tensors})
+        known = Statistics({name: seen for name, seen in loaded.items() if name in self._history.state.model.tensors})
         if not known:
             raise ReportError(
                 f"none of the {len(loaded)} tensors of these statistics is in the model",
-                where=self.source.name if isinstance(statistics, Statistics) else statistics,
+                where=self._history.source.name if isinstance(statistics, Statistics) else statistics,
                 fix="Take statistics of this model; do its edits first (wb.prepare()).",
             )
         file = None if isinstance(statistics, Statistics) else FileReference.of(statistics)
         self._choose(known, method, percentile, overrides or {}, file)
-        self._samples = None
+        self._history.measured = Measured(known)
         return known
 
     def use_cache(self, path: str | os.PathLike[str]) -> CacheMatch:
@@ -248,21 +278,43 @@ class Calibrating(ABC):
             The file is no cache, or has no range of any tensor of this model.
         """
         # Tensors that an edit took away are no sign of another export.
-        known = self.source.tensors.keys() | self.model.tensors.keys()
-        match = match_cache(load_cache(str(path)), known, self.quantizable())
-        found = {name: amax for name, amax in match.matched.items() if name in self.model.tensors}
+        known = self._history.source.tensors.keys() | self._history.state.model.tensors.keys()
+        match = match_cache(load_cache(str(path)), known, self.tensors)
+        found = {name: amax for name, amax in match.matched.items() if name in self._history.state.model.tensors}
         if not found:
             raise ReportError(
                 f"no range in it is of a tensor of this model: {match}",
                 where=path,
                 fix="Take the cache that was made with this export.",
             )
-        self.do(CacheStep(cache=FileReference.of(path), ranges=found, sha256=ranges_hash(found)))
+        self._history.do(CacheStep(cache=FileReference.of(path), ranges=found, sha256=ranges_hash(found)))
         return match
 
-    def set_range(self, tensor: str, amax: float) -> None:
-        """Set one tensor's clipping threshold by hand."""
-        self.do(RangeStep(tensor=tensor, amax=amax))
+    def equalize(self, samples: object = None, *, preprocessing: PreprocessingLike = None) -> EditResult:
+        """Give the channels of each activation like ranges, and calibrate again; the function stays the same.
+
+        See `workbench.graph.edits.equalize_channels.EqualizeChannels`. Worth it where one channel reaches much further
+        than others before a convolution, as before depthwise ones.
+
+        Parameters
+        ----------
+        samples, preprocessing
+            What to measure channels on; the calibration's samples where left out.
+
+        Raises
+        ------
+        RecipeError
+            Nothing was calibrated.
+        """
+        from workbench.precision.measured_edits import equalization
+
+        step = calibration(self._history)
+        data, batch = samples_for(self._history, samples, preprocessing)
+        tensors = self.tensors
+        result = edit(self._history, equalization(self._history.state.model, tensors, data, batch=batch))
+        if result.changed:
+            self.calibrate(data, method=step.method, percentile=step.percentile or 99.99, batch=batch)
+        return result
 
     def _observed(
         self,
@@ -274,11 +326,12 @@ class Calibrating(ABC):
     ) -> Statistics:
         from workbench.calibration import observe
 
-        tensors = self.quantizable()
+        tensors = self.tensors
         if isinstance(channels, int):
-            channels = {name: channels for name in tensors if _has_axis(self.model, name, channels)}
+            channels = {name: channels for name in tensors if _has_axis(self._history.state.model, name, channels)}
         kept = None if checkpoint is None else str(checkpoint)
-        return observe(self.model, tensors, data, batch=batch, channels=channels, checkpoint=kept, into=into)
+        model = self._history.state.model
+        return observe(model, tensors, data, batch=batch, channels=channels, checkpoint=kept, into=into)
 
     def _choose(
         self,
@@ -291,8 +344,8 @@ class Calibrating(ABC):
         found, unranged = _ranges(statistics, method, percentile, overrides)
         used = method == "percentile" or "percentile" in overrides.values()
         # Whoever is told of the step finds what it came from.
-        self.statistics = statistics
-        self.do(
+        self._history.measured = replace(self._history.measured, statistics=statistics)
+        self._history.do(
             ChooseStep(
                 method=method,
                 percentile=percentile if used else None,
@@ -306,9 +359,18 @@ class Calibrating(ABC):
         return found
 
 
-def everything(model: Model) -> Resolution:
-    """Everything that can be INT8 is: what a calibration should look at, whatever the plan says today."""
-    return PrecisionPlan().with_rule("*", "int8").resolve(model)
+def calibration(history: History) -> CalibrateStep:
+    """Return the last calibration.
+
+    Raises
+    ------
+    RecipeError
+        Nothing was calibrated.
+    """
+    steps = history.recipe.of_kind(CalibrateStep)
+    if not steps:
+        raise RecipeError("nothing was calibrated", where=history.source.name, fix="Calibrate: wb.calibrate(samples).")
+    return steps[-1]
 
 
 def _ranges(

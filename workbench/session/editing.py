@@ -1,0 +1,66 @@
+"""Surgery as steps of a session, each checked before it counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from workbench.evaluate import checked
+from workbench.graph.edits import edit_by_name
+from workbench.precision.lowering import needed_opset
+from workbench.precision.plan import all_int8
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from workbench.graph import Model
+    from workbench.graph.edits import Edit, EditResult
+    from workbench.precision.plan import PrecisionPlan
+    from workbench.recipe import State
+    from workbench.session.history import History
+
+__all__ = ["Check", "conversion_steps", "edit", "prepare", "tried"]
+
+Check: TypeAlias = "bool | Mapping[str, npt.NDArray[Any]] | None"
+"""``None``: where one run is cheap; a mapping of input name to array: on these inputs."""
+
+
+def edit(history: History, step: str | Edit, *, check: Check = None, **arguments: Any) -> EditResult:
+    """Apply an edit and append it if it changed anything; see `Workbench.edit`."""
+    named = edit_by_name(step, **arguments) if isinstance(step, str) else step
+    result = tried(history.state.model, named, check=check)
+    if result.changed:
+        history.append(named, history.state.edited(result))
+    return result
+
+
+def tried(model: Model, step: Edit, *, check: Check = None) -> EditResult:
+    """Return what an edit would give, its check included, and change nothing."""
+    result = step(model)
+    return replace(result, check=checked(step, model, result.model, check)) if result.changed else result
+
+
+def prepare(history: History) -> tuple[EditResult, ...]:
+    """Bring the model into the form that quantization wants; see `Workbench.prepare`."""
+    results = [edit(history, "fold_constants")]
+    conversion = needed_opset(history.state.model, all_int8(history.state.model))
+    if conversion is not None:
+        # A conversion turns attributes into constants.
+        results += [edit(history, conversion), edit(history, "fold_constants")]
+    results += [edit(history, "fold_batch_norm"), edit(history, "state_kernel_shape")]
+    return tuple(result for result in results if result.changed)
+
+
+def conversion_steps(state: State, plan: PrecisionPlan) -> list[tuple[Edit, State]]:
+    """Return the edits, each with the state after it, by which a model gets the operator set that a plan needs."""
+    conversion = needed_opset(state.model, state.resolve(plan))
+    steps = []
+    # A conversion turns attributes into constants.
+    for step in () if conversion is None else (conversion, edit_by_name("fold_constants")):
+        result = tried(state.model, step)
+        if result.changed:
+            state = state.edited(result)
+            steps.append((step, state))
+    return steps

@@ -1,0 +1,183 @@
+"""What was done to a model, step by step: the recipe, what it came to, and the way back and forth."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import RecipeError
+from workbench.recipe import ModelReference, Recipe, environment, start
+from workbench.recipe.steps import PlanStep
+from workbench.session.changes import Change, Changes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from workbench.calibration import Samples, Statistics
+    from workbench.graph import Model
+    from workbench.precision import Target
+    from workbench.recipe import Gate, State
+    from workbench.recipe.steps import Step
+
+__all__ = ["History", "Measured", "step_text"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What calibration leaves behind beside the ranges; not part of the recipe.
+
+    Parameters
+    ----------
+    statistics
+        What the last calibration saw, for pictures and other methods.
+    samples, batch
+        What it ran, and how many a run.
+    """
+
+    statistics: Statistics | None = None
+    samples: Samples | None = None
+    batch: int = 1
+
+
+class History:
+    """The steps of one model, in order; the only place where a recipe grows or shrinks.
+
+    Parameters
+    ----------
+    source
+        The model as it was loaded.
+    recipe
+        Steps that are to be done at once; none where left out.
+    """
+
+    def __init__(self, source: Model, recipe: Recipe | None = None) -> None:
+        file = str(source.path.resolve()) if source.path is not None else source.name
+        self.source = source
+        self.recipe = recipe or Recipe(model=ModelReference(file=file, sha256=source.digest), environment=environment())
+        self.state = start(self.recipe, source)
+        self.measured = Measured()
+        self.changes = Changes()
+        self._undone: list[tuple[Recipe, State]] = []
+        self._before_plan: tuple[PlanStep, State] | None = None
+
+    def do(self, step: Step) -> None:
+        """Do one step and append it; a whole plan takes the place of the one set right before it."""
+        recipe, before = self.without_plan() if isinstance(step, PlanStep) else (self.recipe, self.state)
+        state = step.apply_to(before)
+        self.recipe = recipe
+        self.append(step, state)
+        if isinstance(step, PlanStep):
+            self._before_plan = step, before
+
+    def append(self, step: Step, state: State) -> None:
+        """Append a step whose state is known already."""
+        self.recipe, self.state = self.recipe.with_step(step), state
+        self._undone.clear()
+        self.changes.tell(Change("appended", step_text(step)))
+
+    def undo(self) -> str:
+        """Take the last step back and return it in words.
+
+        Raises
+        ------
+        RecipeError
+            There is none.
+        """
+        if not self.recipe.steps:
+            raise RecipeError("there is nothing to undo", where=self.source.name)
+        undone = step_text(self.recipe.steps[-1])
+        self._undone.append((self.recipe, self.state))
+        self.recipe = self._with_steps(self.recipe.steps[:-1])
+        self.state = start(self.recipe, self.source)
+        self.changes.tell(Change("undone", undone))
+        return undone
+
+    def redo(self) -> str:
+        """Do the step again that was undone last, and return it in words.
+
+        Raises
+        ------
+        RecipeError
+            None was undone since the last change.
+        """
+        if not self._undone:
+            raise RecipeError("there is nothing to redo", where=self.source.name)
+        self.recipe, self.state = self._undone.pop()
+        redone = step_text(self.recipe.steps[-1])
+        self.changes.tell(Change("redone", redone))
+        return redone
+
+    @property
+    def undone(self) -> tuple[Step, ...]:
+        """The steps that `redo` would do again, the next one first."""
+        return tuple(recipe.steps[-1] for recipe, _ in reversed(self._undone))
+
+    @contextmanager
+    def attempt(self) -> Iterator[Attempt]:
+        """Try steps: where an error comes, or the attempt is discarded, all is as it was before."""
+        before = self.recipe, self.state, self.measured, list(self._undone)
+
+        def back() -> None:
+            if self.recipe is not before[0] or self.state is not before[1]:
+                self.recipe, self.state, self.measured, self._undone = before
+                self.changes.tell(Change("undone", "what was tried"))
+
+        try:
+            yield Attempt(back)
+        except BaseException:
+            back()
+            raise
+
+    def without_plan(self) -> tuple[Recipe, State]:
+        """Return recipe and state without the last step where that set a whole plan; else as they are."""
+        last = self.recipe.steps[-1] if self.recipe.steps else None
+        if not isinstance(last, PlanStep):
+            return self.recipe, self.state
+        recipe = self._with_steps(self.recipe.steps[:-1])
+        if self._before_plan is None or self._before_plan[0] is not last:
+            self._before_plan = last, start(recipe, self.source)
+        return recipe, replace(self._before_plan[1], target=self.state.target)
+
+    def drop_plan(self) -> None:
+        """Go back to before the whole plan that the last step set, if it did."""
+        self.recipe, self.state = self.without_plan()
+
+    def amend(self, **parts: Any) -> None:
+        """Set parts of the recipe that are no steps: gates, what came out."""
+        self.recipe = self.recipe.model_copy(update=parts)
+
+    def require(self, gate: Gate) -> None:
+        """Add a gate, once."""
+        if gate not in self.recipe.gates:
+            self.amend(gates=(*self.recipe.gates, gate))
+
+    def set_target(self, target: Target | None) -> None:
+        """Say what the model is tuned for."""
+        self.amend(target=None if target is None else str(target), tuned=None)
+        self.state = replace(self.state, target=target)
+        self.changes.tell(Change("plan", str(target or "any target")))
+
+    def _with_steps(self, steps: tuple[Any, ...]) -> Recipe:
+        return self.recipe.model_copy(update={"steps": steps, "tuned": None})
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Something that is being tried.
+
+    Parameters
+    ----------
+    discard
+        Takes it back.
+    """
+
+    discard: Callable[[], None]
+
+
+def step_text(step: Step) -> str:
+    """Return a step in a few words: what it does, and to what."""
+    about = next(
+        (str(value) for name in ("select", "tensor", "method", "move") if (value := getattr(step, name, None))), ""
+    )
+    return f"{step.do} {about}".strip()

@@ -1,0 +1,86 @@
+"""From a plan to a tuned model: looking at it writes nothing, `tune` makes it the recipe's result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.graph import file_digest
+from workbench.precision.lowering import Lowered, lower
+from workbench.precision.plan import preset
+from workbench.recipe import Tuned, environment
+from workbench.recipe.steps import PrecisionStep
+from workbench.session.editing import conversion_steps
+
+if TYPE_CHECKING:
+    from workbench.recipe import State
+    from workbench.recipe.steps import Step
+    from workbench.session.history import History
+
+__all__ = ["Tuning"]
+
+
+class Tuning:
+    """The lowered model of a session, made once for each state of it.
+
+    Parameters
+    ----------
+    history
+        Whose plan is lowered.
+    """
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._made: _Made | None = None
+
+    def lowered(self) -> Lowered:
+        """Return what `tune` would give, and change nothing.
+
+        Raises
+        ------
+        PrecisionError
+            A tensor that is to be quantized has no range, or the target cannot have a precision.
+        EditError
+            The operator set cannot be converted.
+        """
+        return self._make().lowered
+
+    def tune(self) -> Lowered:
+        """Append the steps that the plan still lacks, and note in the recipe what comes out."""
+        made, history = self._make(), self._history
+        for step, state in made.lacking:
+            history.append(step, state)
+        self._made = _Made(self._key(), (), made.lowered)
+        history.amend(tuned=Tuned(sha256=file_digest(made.lowered.model)), environment=environment())
+        return made.lowered
+
+    def _key(self) -> tuple[Any, ...]:
+        return self._history.state, self._history.recipe.weight_storage
+
+    def _make(self) -> _Made:
+        key = self._key()
+        if self._made is None or any(a is not b for a, b in zip(self._made.key, key, strict=True)):
+            lacking = _lacking(self._history.state)
+            state = lacking[-1][1] if lacking else self._history.state
+            storage = self._history.recipe.weight_storage
+            lowered = lower(state.model, state.resolve(), state.ranges, weight_storage=storage)
+            self._made = _Made(key, tuple(lacking), lowered)
+        return self._made
+
+
+@dataclass(frozen=True)
+class _Made:
+    key: tuple[Any, ...]
+    lacking: tuple[tuple[Step, State], ...]
+    lowered: Lowered
+
+
+def _lacking(state: State) -> list[tuple[Step, State]]:
+    """Return the steps that a state needs before it can be lowered: the best practice, another operator set."""
+    steps: list[tuple[Step, State]] = []
+    if not state.plan.rules:
+        for rule in preset("int8", state.model).rules:
+            step = PrecisionStep(**rule.model_dump())
+            state = step.apply_to(state)
+            steps.append((step, state))
+    return [*steps, *conversion_steps(state, state.plan)]
