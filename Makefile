@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint lab notebooks docs screenshots clean
+.PHONY: demo test lint fuzz lab notebooks docs screenshots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python sample_models/demo.py --out out/demo
@@ -16,6 +16,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
+
+# Inputs of every kind with something wrong: make fuzz SECONDS=3600 FIRST=100000
+SECONDS ?= 600
+FIRST ?= 0
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --first $(FIRST)
 
 lab: $(VENV)/.installed-lab
 	$(BIN)/jupyter lab notebooks --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate

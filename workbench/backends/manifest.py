@@ -102,7 +102,7 @@ def read_engine(path: str | os.PathLike[str], *, trusted_backend: str | None = N
         return Engine(trusted_backend, data, {"backend": trusted_backend, "trusted": True})
     try:
         manifest = json.loads(beside.read_text("utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise BackendError(
             f"the manifest cannot be read: {error}", where=beside, fix="Build the engine again."
         ) from error
@@ -110,7 +110,9 @@ def read_engine(path: str | os.PathLike[str], *, trusted_backend: str | None = N
         raise BackendError(f"the manifest is not of the format {FORMAT}", where=beside, fix="Build the engine again.")
     if hashlib.sha256(data).hexdigest() != manifest.get("engine_sha256"):
         raise BackendError("the engine is not the one its manifest describes", where=path, fix="Build it again.")
-    return Engine(str(manifest["backend"]), data, manifest)
+    if not isinstance(manifest.get("backend"), str):
+        raise BackendError("the manifest names no backend", where=beside, fix="Build the engine again.")
+    return Engine(manifest["backend"], data, manifest)
 
 
 def check_fits(manifest: Mapping[str, Any], *, version: str, device: Device) -> None:

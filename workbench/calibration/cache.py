@@ -219,6 +219,8 @@ def _json_table(text: str, where: str) -> tuple[Dialect, str, tuple[CacheEntry, 
             dialect, algorithm = "onnxruntime-data", table["calibration_method"]["value"].removeprefix(_METHOD)
             table = table["data"]
         return dialect, algorithm, tuple(_json_entry(name, value) for name, value in table.items())
+    except RecursionError as error:
+        raise ReportError("JSON nested far too deep for a table", where=where, fix=_FIX) from error
     except json.JSONDecodeError as error:
         raise ReportError(f"no JSON ({error.msg})", where=f"{where}, line {error.lineno}", fix=_FIX) from error
     except (LookupError, TypeError, ValueError, AttributeError) as error:

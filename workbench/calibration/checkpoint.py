@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.calibration.arrays import read_arrays
 from workbench.calibration.statistics import Statistics
 from workbench.errors import OutputError, SamplesError
 from workbench.files import write_error
@@ -95,11 +95,10 @@ class Checkpoint:
             If it belongs to another model, other samples, tensors or batch.
         """
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_arrays(self.path)
             key, position = arrays["key"].tobytes(), int(arrays["position"][0])
             statistics = Statistics.from_arrays(arrays)
-        except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
         if key != self._key:
             raise SamplesError(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workbench.errors import SamplesError
+from workbench.errors import SamplesError, WorkbenchError
+from workbench.limits import check
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,15 +96,21 @@ class Preprocessing(BaseModel):
 
     def apply(self, path: Path, dtype: np.dtype[Any]) -> Array:
         """Read one image as an array of `dtype`, axes as in `layout`."""
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
+
+        Image.MAX_IMAGE_PIXELS = None  # our own limit can be raised
 
         if self.size is None:
             raise SamplesError("the image size is not known", where=path, fix="Give it: size=HEIGHTxWIDTH.")
         try:
             with Image.open(path) as image:
+                megapixels = image.width * image.height / 1e6
+                check("image_megapixels", megapixels, SamplesError, where=path)
                 mode = "L" if self.color == "GRAY" else "RGB"
                 pixels = np.asarray(image.convert(mode).resize(self.size[::-1], Image.Resampling.BILINEAR), np.float32)
-        except (UnidentifiedImageError, OSError) as error:
+        except WorkbenchError:
+            raise
+        except Exception as error:  # every format has a decoder of its own, which raises what it likes
             raise SamplesError(
                 "not a readable image", where=path, fix="Remove it from the folder, or save it again."
             ) from error

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -13,10 +13,12 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib import format as npy
 
+from workbench.calibration.arrays import npy_header, read_array
 from workbench.calibration.preprocessing import Preprocessing
 from workbench.calibration.samples import ONLY_INPUT, Array, Sample, Samples, feeds
 from workbench.calibration.unchanged import Unchanged
-from workbench.errors import SamplesError
+from workbench.errors import SamplesError, WorkbenchError
+from workbench.limits import check
 
 if TYPE_CHECKING:
     import os
@@ -106,11 +108,11 @@ def _read_labels(source: str | os.PathLike[str] | npt.ArrayLike) -> npt.NDArray[
         if not isinstance(source, (str, Path)):
             values = np.asarray(source)
         elif Path(source).suffix == ".npy":
-            values = np.load(source, allow_pickle=False)
+            values = read_array(Path(source))
         else:
             values = np.loadtxt(source, ndmin=1)
         labels = values.reshape(-1).astype(np.int64)
-    except (OSError, ValueError, EOFError, TypeError) as error:
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         raise SamplesError(
             "labels cannot be read", where=where, fix="Give an .npy of integers, or text with one number a line."
         ) from error
@@ -167,12 +169,15 @@ class _File(Samples):
         self._unchanged = Unchanged([path])
         try:
             headers = {name: npy_header(stream) for name, stream in self._streams()}
-        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        except Exception as error:  # zipfile and its decoders raise about ten kinds
             raise SamplesError(
                 f"not a readable {path.suffix} file",
                 where=path,
                 fix="Save it again with numpy.savez; no object arrays.",
             ) from error
+        for name, (shape, _, dtype) in headers.items():
+            row = math.prod(shape[1:]) * dtype.itemsize
+            check("sample_mib", row / 2**20, SamplesError, where=path, what=f"a sample of {name!r}")
         self._length = _same_length({name: shape for name, (shape, _, _) in headers.items()}, path)
 
     def __iter__(self) -> Iterator[Sample]:
@@ -180,7 +185,9 @@ class _File(Samples):
         try:
             for _ in range(self._length):
                 yield {name: next(rows) for name, rows in parts.items()}
-        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:
+        except WorkbenchError:
+            raise
+        except Exception as error:  # zipfile and its decoders raise about ten kinds
             self._unchanged.check()
             raise SamplesError("the file ends early", where=self._path, fix="Copy or save it again.") from error
         self._unchanged.check()
@@ -282,26 +289,19 @@ class _Rows(Samples):
         return {"kind": "iterable"}
 
 
-def npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the header of an .npy stream: shape, whether in Fortran order, dtype."""
-    version = npy.read_magic(stream)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
-    if dtype.hasobject:
-        raise ValueError("object arrays are not data")
-    return shape, fortran, dtype
-
-
 def _npy_rows(stream: IO[bytes]) -> Iterator[Array]:
     with stream:
         shape, fortran, dtype = npy_header(stream)
         row = shape[1:]
         if fortran:
             # The first axis is the fastest one in the file, so a sample is not in one piece.
-            whole = np.frombuffer(stream.read(), dtype).reshape(shape, order="F")
+            check(
+                "array_mib", math.prod(shape) * dtype.itemsize / 2**20, SamplesError, where="samples in Fortran order"
+            )
+            whole = np.frombuffer(stream.read(math.prod(shape) * dtype.itemsize), dtype).reshape(shape, order="F")
             yield from (np.ascontiguousarray(part) for part in whole)
             return
-        size = dtype.itemsize * int(np.prod(row, dtype=np.int64))
+        size = dtype.itemsize * math.prod(row)
         for _ in range(shape[0]):
             content = stream.read(size)
             if len(content) != size:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.calibration.arrays import read_arrays
 from workbench.calibration.channels import ChannelExtremes
 from workbench.calibration.counting import BINS, FIRST, LINES, LOWEST_TOP, OCTAVES, SIZES, UNIT_EDGES, count
 from workbench.errors import ReportError, SamplesError
@@ -345,9 +345,8 @@ class Statistics(dict[str, TensorStatistics]):
             If the file is missing, damaged, or of a format that this version does not know.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls.from_arrays({name: file[name] for name in file.files})
-        except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            return cls.from_arrays(read_arrays(path))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ReportError(
                 f"no readable statistics ({error})", where=path, fix="Name a file that Statistics.save wrote"
             ) from error

@@ -12,7 +12,8 @@ import click
 from workbench import __version__
 from workbench.cli import engines as cli_engines
 from workbench.cli.output import own_output
-from workbench.errors import BackendError, WorkbenchError
+from workbench.errors import BackendError, OutputError, WorkbenchError
+from workbench.limits import set_limits
 from workbench.names import DEFAULT_METHOD, METHODS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(words: list[str], *, debug: bool) -> int:
     code: int
     try:
+        words = _raise_limits(words)
         code = cli.main(words, prog_name="workbench", standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -64,6 +66,12 @@ def _run(words: list[str], *, debug: bool) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing is half written", err=True)
         code = EXIT_INTERRUPTED
+    except OSError as error:
+        if debug:
+            raise
+        said = OutputError(error.strerror or str(error), where=error.filename, fix="Check the path and the disk.")
+        click.echo(f"error: {said}", err=True)
+        code = said.exit_code
     except Exception as error:
         if debug:
             raise
@@ -72,12 +80,24 @@ def _run(words: list[str], *, debug: bool) -> int:
     return code
 
 
+def _raise_limits(words: list[str]) -> list[str]:
+    """Set the limits that ``--limit NAME=NUMBER`` names, wherever it stands, and return the other words."""
+    rest, left = [], iter(words)
+    for word in left:
+        if word == "--limit" or word.startswith("--limit="):
+            set_limits(word.partition("=")[2] or next(left, ""))
+        else:
+            rest.append(word)
+    return rest
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="trt-workbench")
 def cli() -> None:
     """Optimize ONNX models on the way to NVIDIA TensorRT.
 
-    Add --debug to any command for a traceback where it fails. Exit codes are in docs/reference/exit-codes.md.
+    Add --debug to any command for a traceback where it fails, and --limit NAME=NUMBER where a file asks for more than
+    the limit that an error names. Exit codes are in docs/reference/exit-codes.md.
     """
 
 

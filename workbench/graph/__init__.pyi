@@ -2,6 +2,7 @@ from .browse import Graph as Graph
 from .cost import costs as costs
 from .cost import suggested_workspace as suggested_workspace
 from .cost import total as total
+from .damage import blaming as blaming
 from .difference import diff as diff
 from .inspect import batch_of_one as batch_of_one
 from .inspect import summary as summary

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from workbench.graph.check import custom_ops
 from workbench.graph.cost import costs, memory_use, parameters_of, suggested_workspace, total, weight_bytes_of
+from workbench.graph.damage import blaming
 from workbench.graph.quirks import QUANTIZERS, find_quirks
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class Summary:
         return f"{bound}{at}; unknown for {many} {self.macs_unknown[0]}: {self.macs_note}"
 
 
+@blaming
 def summary(model: Model, sizes: Mapping[str, int] | None = None) -> Summary:
     """Look a model over.
 

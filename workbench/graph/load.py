@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from workbench.errors import ModelError
 from workbench.graph.check import CARRIERS, bring_in_order, broken_edge, custom_ops
 from workbench.graph.collector import collector_off
+from workbench.graph.damage import check_functions, check_parts, check_tensors
 from workbench.graph.external import watch_weights
 from workbench.graph.flat import FREE_WEIGHTS, flat_of, kinds_of
 from workbench.graph.message import readable
@@ -50,6 +51,11 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         folder, an unknown operator set version, or a graph that contradicts itself.
     """
     path = Path(path)
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        if not isinstance(error, FileNotFoundError):
+            raise ModelError(f"cannot be read: {error}", where=repr(str(path))[:200], fix="Check the path.") from error
     if path.is_dir():
         raise ModelError("this is a folder", where=path, fix="Name the .onnx file in it.")
     if not path.is_file():
@@ -96,6 +102,8 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
     kinds = kinds_of(proto.graph)
     nested = bool(proto.functions) or any(op in CARRIERS or domain not in ("", "ai.onnx") for domain, op in kinds)
     proto, mended = readable(proto, where, nested=nested)
+    check_functions(proto, where)
+    check_tensors(_stored_tensors(proto, nested=nested), where)
     external = _check_external(_stored_tensors(proto, nested=nested), None if path is None else path.parent, where)
     quirks = [*mended, *_repeated_value_info(proto)]
     try:
@@ -110,6 +118,7 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
             where=where,
             fix="Export it again, or repair the named part.",
         ) from error
+    check_parts(graph, where)
     if path is not None and external:
         ir.external_data.set_base_dir(graph.graph, path.parent)
         watch_weights(graph)

@@ -105,7 +105,16 @@ def to_message(model: ir.Model) -> onnx.ModelProto:
     `onnx_ir` 1.1 writes the metadata of a stored tensor twice, and leaves out the last results of a node where nobody
     reads them: ONNX Runtime refuses a call of a local function that names fewer results than the function has.
     """
-    proto = restored(ir.to_proto(model))
+    try:
+        proto = restored(ir.to_proto(model))
+    except ir.serde.SerdeError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        said = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        raise ModelError(
+            f"a part of it cannot be written: {said}", where=model.graph.name, fix="Repair the model that it came from."
+        ) from error
     for graph in _graphs(proto):
         for tensor in graph.initializer:
             _once(tensor)

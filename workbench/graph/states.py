@@ -131,7 +131,9 @@ def _carried(
     # A Loop's iteration number and condition come before its states, and the condition before what its body makes.
     ahead, made_ahead = (2, 1) if node.op_type == "Loop" else (0, 0)
     scanned = next((a.i for a in node.attribute if a.name == "num_scan_inputs"), 0) if node.op_type == "Scan" else 0
-    for at in range(len(body.input) - ahead - scanned):
+    # A damaged body may take or make fewer than it is given.
+    states = min(len(body.input) - ahead - scanned, len(body.output) - made_ahead, len(node.input) - ahead)
+    for at in range(states):
         given, made = body.input[at + ahead], body.output[at + made_ahead]
         start = types.get(node.input[at + ahead])
         yield State((*way, at), start, given, made, node.output[at] if at < len(node.output) else "", graph)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-from html import escape
 from typing import TYPE_CHECKING
 
 from workbench.handoff.tuning_report import before_after, precisions
-from workbench.views.kit import FONT, css_variables
+from workbench.views.kit import FONT, css_variables, escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

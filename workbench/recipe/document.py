@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from workbench.errors import RecipeError
 from workbench.files import write_text
+from workbench.limits import check, check_document
 from workbench.recipe.gates import Gate
 from workbench.recipe.parts import ModelReference, Part, relative_to
 from workbench.recipe.steps import AnyStep
@@ -106,12 +107,16 @@ class Recipe(Part):
         """
         path = Path(path)
         try:
+            check("document_mib", path.stat().st_size / 2**20, RecipeError, where=path)
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise RecipeError("no such file", where=path, fix="Check the path.") from error
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = str(error).splitlines()[0]
+        except RecursionError as error:
+            raise RecipeError("nested far too deep for a recipe", where=path, fix="Restore it from a copy.") from error
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:  # YAML's own types raise the others
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RecipeError(f"not readable as YAML: {reason}", where=path, fix="Restore it from a copy.") from error
+        check_document(content, RecipeError, where=path)
         if not isinstance(content, dict) or "workbench" not in content:
             raise RecipeError("not a recipe", where=path, fix="A recipe starts with 'workbench: 1'.")
         if content["workbench"] != SCHEMA:

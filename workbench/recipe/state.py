@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from workbench.graph import blaming
 from workbench.precision.plan import PrecisionPlan
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class State:
         """Return the state with another plan."""
         return replace(self, plan=plan)
 
+    @blaming
     def resolve(self, plan: PrecisionPlan | None = None) -> Resolution:
         """Resolve the plan, or another one, on the model as it is now."""
         plan = plan or self.plan

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from workbench.evaluate import checked
+from workbench.graph import blaming
 from workbench.graph.edits import edit_by_name
 from workbench.precision.lowering import needed_opset
 from workbench.precision.plan import all_int8
@@ -36,12 +37,14 @@ def edit(history: History, step: str | Edit, *, check: Check = None, **arguments
     return result
 
 
+@blaming
 def tried(model: Model, step: Edit, *, check: Check = None) -> EditResult:
     """Return what an edit would give, its check included, and change nothing."""
     result = step(model)
     return replace(result, check=checked(step, model, result.model, check)) if result.changed else result
 
 
+@blaming
 def prepare(history: History) -> tuple[EditResult, ...]:
     """Bring the model into the form that quantization wants; see `Workbench.prepare`."""
     results = [edit(history, "fold_constants")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.graph import Graph, load_model
+from workbench.graph import Graph, blaming, load_model
 from workbench.names import DEFAULT_METHOD, BackendName, Method
 from workbench.recipe import Gate, Recipe, check_model
 from workbench.results import results_folder
@@ -214,6 +214,7 @@ class Workbench:
         """Add a gate: a condition that the tuned model has to meet. See `workbench.recipe.Gate`."""
         self._history.require(Gate.model_validate({"metric": metric, "at_most": at_most, "at_least": at_least}))
 
+    @blaming
     def tune(self) -> Lowered:
         """Lower the plan into the graph: explicit Q/DQ, ready for every backend.
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ReportError
+from workbench.limits import check, check_document
 
 __all__ = ["kind_of", "read_text", "source_name", "wrong_kind"]
 
-_MAX_BYTES = 1 << 30
 
 KINDS = {
     "graph": ("an engine graph (trtexec --exportLayerInfo)", "GRAPH_JSON"),
@@ -65,8 +65,7 @@ def read_text(source: Any) -> tuple[str, Any]:
     path = Path(source)
     fix = "Give a file written by trtexec --exportLayerInfo, an engine inspector, or this workbench"
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ReportError("larger than 1 GiB, so no engine report", where=path, fix=fix)
+        check("document_mib", path.stat().st_size / 2**20, ReportError, where=path)
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise ReportError(f"cannot be read ({error.strerror})", where=path, fix="Check the path") from error
@@ -95,6 +94,9 @@ def _parsed(text: str, where: object) -> tuple[str, Any]:
         raise ReportError(what, where=where, fix="Export it again") from error
     except RecursionError as error:
         raise ReportError("JSON nested far too deep for a report", where=where, fix="Export it again") from error
+    except ValueError as error:  # a number of more digits than Python reads
+        raise ReportError(f"not valid JSON ({error})", where=where, fix="Export it again") from error
+    check_document(data, ReportError, where=where)
     return kind_of(data), data
 
 

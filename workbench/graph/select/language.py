@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from workbench.errors import SelectorError
 from workbench.graph.select.keys import KEYS, RELATIONS, WORDS, compiled, on_path, similar, tensor_names
+from workbench.limits import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -291,6 +292,7 @@ def parse(text: str) -> Selector:
     SelectorError
         The text is not a selector; the message says where.
     """
+    check("selector_characters", len(text), SelectorError, where="the selector")
     return _Reader(text).whole()
 
 
@@ -311,6 +313,7 @@ class _Reader:
                 self.tokens.append(("word", value[0], place))
                 place = value.end()
         self.at = 0
+        self.depth = 0
 
     def whole(self) -> Selector:
         selector = self._any()
@@ -331,6 +334,13 @@ class _Reader:
         return parts
 
     def _one(self) -> Selector:
+        self.depth += 1
+        check("selector_depth", self.depth, SelectorError, where="the selector")
+        selector = self._single()
+        self.depth -= 1
+        return selector
+
+    def _single(self) -> Selector:
         if self._take("not"):
             return ~self._one()
         if self._take("mark", "("):

@@ -95,7 +95,7 @@ class Journal:
         whole = content.rfind(b"\n") + 1
         try:
             lines = [json.loads(line) for line in content[:whole].splitlines()]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PrecisionError("no journal of a sensitivity", where=self.path, fix="Name another file.") from error
         if not all(isinstance(line, dict) for line in lines):
             raise PrecisionError("no journal of a sensitivity", where=self.path, fix="Name another file.")

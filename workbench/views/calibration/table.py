@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import SelectorError
-from workbench.views.kit import Chart, Pictured
+from workbench.views.kit import Chart, Pictured, answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -230,6 +230,12 @@ class TensorTable(Pictured):
             self._widget.on_msg(lambda _widget, content, _buffers: self.handle(content))
         return self._widget
 
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Send the page a message."""
+        if self._widget is not None:
+            self._widget.send(dict(message))
+
+    @answered
     def handle(self, request: Mapping[str, Any]) -> None:
         """Do what the page asks for: sort by a column, or select a row, alone or one more."""
         if request.get("type") == "sort":

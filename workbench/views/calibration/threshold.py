@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.views.calibration.histogram import STYLES, DistributionChart, distribution_chart
-from workbench.views.kit import Pictured
+from workbench.views.kit import Pictured, answered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from workbench.calibration import Range, Target, TensorStatistics
     from workbench.views.kit import ThemeName
@@ -100,6 +100,15 @@ class ThresholdView(Pictured):
             "sqnr": f"{self.chosen.sqnr_db:.1f} dB",
         }
 
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Send the page a message; the page of a threshold shows none."""
+
+    @answered
+    def handle(self, request: Mapping[str, Any]) -> None:
+        """Do what the page asks for: move the threshold."""
+        if request.get("kind") == "threshold":
+            self.set(float(request["amax"]))
+
     def widget(self) -> Any:
         """Return the live widget."""
         chart = self.chart
@@ -117,9 +126,8 @@ class ThresholdView(Pictured):
         widget = _widget_class()(data=data, info=self.info())
 
         def received(_: object, content: object, __: object) -> None:
-            if isinstance(content, dict) and content.get("kind") == "threshold":
-                self.set(float(content["amax"]))
-                widget.info = self.info()
+            self.handle(content)
+            widget.info = self.info()
 
         def follow(*_: object) -> None:
             self.refresh()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.engine import (
@@ -34,7 +33,7 @@ from workbench.views.engines.data import (
     transitions,
 )
 from workbench.views.engines.sunburst import Sunburst, sunburst_arcs
-from workbench.views.kit import FONT, LIGHT, css_variables
+from workbench.views.kit import FONT, LIGHT, css_variables, escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import WorkbenchError
 from workbench.views.graphs.overlay import Overlay
 from workbench.views.graphs.rendering import Drawn, legend, svg
-from workbench.views.kit import DARK, LIGHT
+from workbench.views.kit import DARK, LIGHT, answered
 
 if TYPE_CHECKING:
     from workbench.views.graphs.picture import GraphPicture
@@ -202,6 +202,7 @@ class LiveGraph(Drawn):
             found = self.columns[name] = found()
         return found
 
+    @answered
     def handle(self, request: Request) -> None:
         """Do what the page asks for; what is wrong with it is said there, not raised."""
         try:

@@ -14,6 +14,7 @@ from workbench.views.graphs.rendering import svg
 from workbench.views.graphs.scopes import Shown
 from workbench.views.graphs.tree import flat_tree
 from workbench.views.graphs.view import GraphView
+from workbench.views.kit import answered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -127,6 +128,7 @@ class Surgery(GraphView):
         self._renew()
         return True
 
+    @answered
     def handle(self, request: Request) -> None:
         """Do what the page asks for, on the model as it is now."""
         if self.follow() and request.get("type") in _CHANGING:

@@ -1,7 +1,12 @@
 from .chart import Chart as Chart
+from .messages import answered as answered
 from .picture import PNG_MAX_HEIGHT as PNG_MAX_HEIGHT
 from .picture import PNG_SCALE as PNG_SCALE
 from .picture import Pictured as Pictured
+from .text import escape as escape
+from .text import escape_lines as escape_lines
+from .text import escape_value as escape_value
+from .text import shown as shown
 from .themes import DARK as DARK
 from .themes import FONT as FONT
 from .themes import LIGHT as LIGHT

@@ -11,6 +11,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from workbench.views.kit.picture import PNG_MAX_HEIGHT, PNG_SCALE, Pictured
+from workbench.views.kit.text import without_forbidden
 from workbench.views.kit.themes import mpl_rc, theme
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Chart(Pictured):
         # The document's prologue has no place in a page that the picture is put into.
         text = re.sub(r"^.*?(?=<svg)", "", text, flags=re.DOTALL)
         # Columns of a legend are made of spaces, which a browser would fold into one.
-        return text.replace("<text ", '<text xml:space="preserve" ')
+        return without_forbidden(text.replace("<text ", '<text xml:space="preserve" '))
 
     def png(self, theme: ThemeName = "light") -> bytes:
         """Return the picture as a PNG, `PNG_SCALE` pixels a CSS pixel, at most `PNG_MAX_HEIGHT` high."""

@@ -175,6 +175,7 @@ def mpl_rc(name: ThemeName = "light") -> Any:
         "legend.facecolor": colours.panel,
         "legend.edgecolor": colours.line,
         "legend.labelcolor": colours.ink,
+        "text.parse_math": False,  # names may hold dollar signs
         "svg.fonttype": "none",
         "svg.hashsalt": "workbench",  # the same picture gives the same bytes
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
-from workbench.views.kit import DARK, LIGHT
+from workbench.views.kit import DARK, LIGHT, answered
 from workbench.views.plans.chart import COLOURS
 
 if TYPE_CHECKING:
@@ -98,22 +98,21 @@ class PrecisionPage:
             marks["distribution"] = self._distribution(tensor, seen[tensor], wb.ranges.get(tensor))
         return marks
 
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Send the page a message."""
+        if self._widget is not None:
+            self._widget.send(dict(message))
+
+    @answered
     def handle(self, request: Mapping[str, Any]) -> None:
         """Do what the page asks for; what is refused is said there."""
-        try:
-            self._answer(request)
-        except WorkbenchError as error:
-            if self._widget is not None:
-                self._widget.send({"type": "error", "text": str(error)})
-
-    def _answer(self, request: Mapping[str, Any]) -> None:
         view, kind = self._view, request.get("type")
         if kind not in _FIELDS or not _FIELDS[kind] <= set(request):
             raise WorkbenchError("the page asked for something unknown", where=repr(dict(request)))
         if kind == "select":
-            view.selected = [str(node) for node in request["nodes"]]
+            view.selected = [self._known(node) for node in request["nodes"]]
         elif kind == "toggle":
-            view.selected = [*(set(view.selected) ^ {str(request["node"])})]
+            view.selected = [*(set(view.selected) ^ {self._known(request["node"])})]
         elif kind == "find":
             view.select(str(request["selector"]))
         elif kind == "preview":
@@ -124,6 +123,11 @@ class PrecisionPage:
             view.take(int(request["point"]))
         else:
             view.undo()
+
+    def _known(self, node: object) -> str:
+        if node not in self._view.workbench.model.nodes:
+            raise WorkbenchError("there is no such node", where=ascii(node))
+        return str(node)
 
     def _distribution(self, tensor: str, seen: TensorStatistics, amax: float | None) -> dict[str, str]:
         """Draw what a node reads, in both themes; drawing takes longer than all else, so the last one is kept."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import PrecisionError, WorkbenchError
@@ -12,7 +11,7 @@ from workbench.names import PRECISIONS
 from workbench.precision.operators import activations
 from workbench.precision.plan import Rule
 from workbench.session import history_of
-from workbench.views.kit import Pictured
+from workbench.views.kit import Pictured, escape
 from workbench.views.plans.chart import PrecisionChart
 from workbench.views.plans.data import Sources, estimate, front_points, rows, selector_of, sources
 from workbench.views.plans.page import PrecisionPage

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from html import escape
 from typing import TYPE_CHECKING
 
 from workbench.views.graphs.rendering.png_writer import png
 from workbench.views.graphs.rendering.svg_writer import svg
-from workbench.views.kit import FONT, Pictured, css_variables
+from workbench.views.kit import FONT, Pictured, css_variables, escape
 
 if TYPE_CHECKING:
     from workbench.views.graphs.rendering.marks import Drawing

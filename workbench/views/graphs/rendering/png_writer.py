@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.views.graphs.rendering.marks import Box, Curve, Drawing, Shape, Text, Triangle, area, rounded
 from workbench.views.graphs.rendering.sheet import WIDEST, sheet
-from workbench.views.kit import PNG_MAX_HEIGHT, PNG_SCALE, theme
+from workbench.views.kit import PNG_MAX_HEIGHT, PNG_SCALE, shown, theme
 
 if TYPE_CHECKING:
     from workbench.views.graphs.layout import Point
@@ -139,7 +139,7 @@ def _write(pen: Any, text: Text, scale: float, colours: Theme) -> None:
     anchor = {"start": "ls", "middle": "ms", "end": "rs"}[text.anchor]
     halo = {"stroke_width": round(2 * scale), "stroke_fill": _colour(text.halo, colours)} if text.halo else {}
     place = (text.x * scale, text.y * scale)
-    pen.text(place, text.text, fill=_colour(text.fill, colours), font=font, anchor=anchor, **halo)
+    pen.text(place, shown(text.text), fill=_colour(text.fill, colours), font=font, anchor=anchor, **halo)
 
 
 @lru_cache(maxsize=64)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from html import escape
 from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING
 
 from workbench.views.graphs.rendering.marks import Box, Drawing, Group, Mark, Shape, Text, Triangle, rounded
 from workbench.views.graphs.rendering.sheet import HIGHEST, sheet, within
-from workbench.views.kit import FONT, css_variables, theme
+from workbench.views.kit import FONT, css_variables, escape, escape_lines, escape_value, theme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,9 +82,9 @@ class _Pen:
         return f"var(--wb-{name})" if self.variables else str(getattr(self.theme, name))
 
     def group(self, group: Group) -> str:
-        data = "".join(f' data-{key}="{escape(value)}"' for key, value in group.data.items())
+        data = "".join(f' data-{key}="{escape_value(value)}"' for key, value in group.data.items())
         kind = f' class="wb-{group.kind}"' if group.kind else ""
-        title = f"<title>{escape(group.title)}</title>" if group.title else ""
+        title = f"<title>{escape_lines(group.title)}</title>" if group.title else ""
         return f"<g{kind}{data}>{title}{''.join(map(self.mark, group.marks))}</g>"
 
     def mark(self, mark: Mark) -> str:

@@ -1,0 +1,150 @@
+"""What a file may ask for is limited, the limits are told, and each can be raised."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from onnx import TensorProto, helper
+from PIL import Image
+
+from workbench import limits
+from workbench.calibration import open_samples
+from workbench.errors import ModelError, RecipeError, SamplesError, SelectorError, WorkbenchError
+from workbench.graph import from_proto, load_model
+from workbench.graph.select.language import parse
+from workbench.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def as_they_are(monkeypatch):
+    monkeypatch.setattr(limits, "_raised", {})
+    monkeypatch.delenv(limits.VARIABLE, raising=False)
+
+
+def test_the_documentation_has_the_limits_that_hold():
+    text = (ROOT / "docs" / "reference" / "limits.md").read_text()
+    for name, (value, what) in limits.LIMITS.items():
+        assert f"| `{name}` | {value:,} | {what} |\n" in text
+
+
+def test_a_limit_is_raised_by_name_in_python_and_in_the_environment(monkeypatch):
+    monkeypatch.setenv(limits.VARIABLE, "sample_mib=7, document_depth=8")
+    assert limits.limit("sample_mib") == 7
+    limits.set_limit("sample_mib", 9)
+    assert (limits.limit("sample_mib"), limits.limit("document_depth")) == (9, 8)
+    for wrong in ("nothing=1", "sample_mib", "sample_mib=", "sample_mib=-1", "sample_mib=0", f"sample_mib={'9' * 99}"):
+        with pytest.raises(WorkbenchError):
+            limits.set_limits(wrong)
+
+
+def test_on_the_command_line_the_line_names_the_option_and_the_option_works(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("workbench: " + "[" * 60 + "]" * 60)
+
+    def run(*more):
+        command = [sys.executable, "-m", "workbench", "replay", str(recipe), "--out", str(tmp_path / "o"), *more]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    assert "this workbench reads version 1" in run().stderr
+    refused = run("--limit", "document_depth=50")
+    assert refused.returncode == RecipeError.exit_code
+    assert refused.stderr.count("\n") == 1
+    assert "raise it: --limit document_depth=" in refused.stderr
+    assert "this workbench reads version 1" in run("--limit=document_depth=70").stderr
+
+
+def nested(depth):
+    return "workbench: " + "[" * depth + "]" * depth
+
+
+def unfolding(levels):
+    lines = ["l0: &l0 [x, x]", *(f"l{i}: &l{i} [*l{i - 1}, *l{i - 1}, *l{i - 1}]" for i in range(1, levels))]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (nested(150), "lists and mappings inside of one another"),
+        (nested(5000), "nested far too deep"),
+        (unfolding(40), "values in such a document"),
+        ("a: &a [*a]", "a part of it holds itself"),
+        ("workbench: " + "9" * 5000, "digits"),
+        ("workbench: 2026-13-77", "not a recipe|not readable|schema version"),
+    ],
+)
+def test_documents_beyond_all_measure_are_one_line(tmp_path, text, said):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=said):
+        Recipe.load(path)
+
+
+def test_an_alias_in_a_document_is_no_fault():
+    document = yaml.safe_load("a: &a {x: [1, 2]}\nb: [*a, *a]\nc: *a")
+    limits.check_document(document, RecipeError, where="here")
+
+
+@pytest.mark.parametrize("text", ["(" * 60 + "*" + ")" * 60, "!" * 60 + "*", "a|" * 60_000 + "a"])
+def test_selectors_beyond_all_measure_are_one_line(text):
+    with pytest.raises(SelectorError, match="the limit is"):
+        parse(text)
+
+
+@pytest.mark.parametrize("shape", ["(12, 3, 8, 99999999999)", "(10**15, 3, 8, 8)", "(-1, 3, 8, 8)"])
+def test_samples_whose_header_claims_too_much_are_one_line(tmp_path, small_cnn, shape):
+    path = tmp_path / "s.npy"
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(64))
+    model = load_model(small_cnn)
+    with pytest.raises(SamplesError):
+        list(open_samples(path, model))
+
+
+def test_an_image_of_too_many_pixels_is_one_line_and_the_limit_can_be_lowered(tmp_path, small_cnn):
+    Image.fromarray(np.zeros((2000, 2000), np.uint8)).save(tmp_path / "a.png")
+    samples = open_samples(tmp_path, load_model(small_cnn))
+    assert len(list(samples)) == 1
+    limits.set_limit("image_megapixels", 3)
+    with pytest.raises(SamplesError, match="megapixels of an image"):
+        list(samples)
+
+
+def functions(levels, calls=2):
+    """A model of local functions each of which calls the one before twice."""
+    ids = [helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]
+    made = [helper.make_function("f", "F0", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], ids)]
+    for level in range(1, levels):
+        chain = [f"t{i}" for i in range(calls - 1)]
+        ends = zip(["a", *chain], [*chain, "b"], strict=True)
+        nodes = [helper.make_node(f"F{level - 1}", [x], [y], domain="f") for x, y in ends]
+        made.append(helper.make_function("f", f"F{level}", ["a"], ["b"], nodes, ids))
+    graph = helper.make_graph(
+        [helper.make_node(f"F{levels - 1}", ["x"], ["y"], domain="f")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+    )
+    return helper.make_model(graph, functions=made, opset_imports=ids, ir_version=8)
+
+
+def test_functions_that_unfold_beyond_all_measure_are_refused_and_a_few_are_not():
+    assert from_proto(functions(4)).nodes
+    with pytest.raises(ModelError, match="once its local functions are put in place"):
+        from_proto(functions(40))
+
+
+def test_a_function_that_calls_itself_is_refused():
+    model = functions(3)
+    model.functions[0].node[0].op_type, model.functions[0].node[0].domain = "F2", "f"
+    with pytest.raises(ModelError, match="calls itself"):
+        from_proto(model)

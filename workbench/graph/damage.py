@@ -1,0 +1,216 @@
+"""What no exporter writes and a damaged file holds: said when it is loaded, or when something fails for it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import onnx
+import onnx_ir as ir
+
+from workbench.errors import ModelError, WorkbenchError
+from workbench.graph.structure import graphs_of
+from workbench.limits import check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from workbench.graph.model import Model
+
+__all__ = ["blamed_on", "blaming", "check_functions", "check_parts", "check_tensors"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FIX = "Export or copy it again, or repair the named part."
+FIELDS = {
+    "FLOAT": "float_data",
+    "COMPLEX64": "float_data",
+    "INT64": "int64_data",
+    "DOUBLE": "double_data",
+    "COMPLEX128": "double_data",
+    "UINT32": "uint64_data",
+    "UINT64": "uint64_data",
+    "STRING": "string_data",
+}
+"""Where numbers stand if not in the raw data; ``int32_data`` for all other types (TensorProto in onnx.proto)."""
+
+
+def check_tensors(tensors: Iterable[onnx.TensorProto], where: object) -> None:
+    """Check that every stored tensor has a type, lengths, and as many numbers as those say.
+
+    Raises
+    ------
+    ModelError
+        One has not.
+    """
+    for tensor in tensors:
+        if reason := _wrong_with(tensor):
+            raise ModelError(f"the stored tensor {tensor.name!r} {reason}", where=where, fix=FIX)
+
+
+def _wrong_with(tensor: onnx.TensorProto) -> str | None:
+    try:
+        dtype = ir.DataType(tensor.data_type)
+    except ValueError:
+        return f"has the type {tensor.data_type}, which ONNX does not know"
+    if dtype == ir.DataType.UNDEFINED:
+        return "has no type"
+    if any(length < 0 for length in tensor.dims):
+        return f"has the lengths {list(tensor.dims)}"
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or not tensor.ByteSize():
+        return None
+    size = math.prod(tensor.dims)
+    if tensor.HasField("raw_data"):
+        wanted = -(-size * dtype.bitwidth // 8) if dtype != ir.DataType.STRING else -1
+        found = _raw_length(tensor, wanted)
+        return None if found == wanted else f"has {found} bytes of data, and its lengths and type want {wanted}"
+    field = FIELDS.get(dtype.name, "int32_data")
+    packed = {4: 2, 2: 4}.get(dtype.bitwidth, 1) if dtype != ir.DataType.STRING else 1
+    wanted = -(-size // packed) * (2 if dtype.name.startswith("COMPLEX") else 1)
+    found = len(getattr(tensor, field))
+    # A tensor without any number is one whose weights were taken out.
+    return None if found in (0, wanted) else f"has {found} numbers, and its lengths want {wanted}"
+
+
+def _raw_length(tensor: onnx.TensorProto, wanted: int) -> int:
+    """Return the length of the raw data; asking for the data itself would copy them."""
+    rest = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, name=tensor.name)
+    rest.doc_string = tensor.doc_string
+    if not tensor.HasField("doc_string"):
+        rest.ClearField("doc_string")
+    lengths = max(1, math.ceil(max(wanted, 0).bit_length() / 7))
+    if tensor.ByteSize() == rest.ByteSize() + 1 + lengths + wanted:
+        return wanted
+    return len(tensor.raw_data)
+
+
+def check_parts(model: ir.Model, where: object) -> None:
+    """Check that names are text, and that every attribute holds something.
+
+    Raises
+    ------
+    ModelError
+        One does not.
+    """
+    for _, graph in graphs_of(model):
+        for value in (*graph.inputs, *graph.initializers.values()):
+            _check_text(value.name, "a tensor", where)
+        for node in graph:
+            _check_text(node.name or "", "a node", where)
+            _check_text(node.op_type, "an operator", where)
+            _check_text(node.domain, "an operator's domain", where)
+            for value in node.outputs:
+                _check_text(value.name or "", "a tensor", where)
+            for attribute in node.attributes.values():
+                if attribute.type == ir.AttributeType.UNDEFINED:
+                    raise ModelError(
+                        f"attribute {attribute.name!r} of node {node.name or node.op_type!r} has no type",
+                        where=where,
+                        fix=FIX,
+                    )
+
+
+def _check_text(text: Any, what: str, where: object) -> None:
+    if not isinstance(text, str):
+        raise ModelError(f"the name of {what} is no UTF-8 text: {text!r}", where=where, fix=FIX)
+
+
+def check_functions(proto: onnx.ModelProto, where: object) -> None:
+    """Check that no local function calls itself, and that all of them in place of their calls are no endless model.
+
+    Raises
+    ------
+    ModelError
+        One does, or they would be over the limit ``function_nodes``.
+    """
+    functions = {(function.domain, function.name): function for function in proto.functions}
+    sizes: dict[tuple[str, str], int | None] = {}
+
+    def size(nodes: Iterable[onnx.NodeProto], depth: int) -> int:
+        total = 0
+        for node in nodes:
+            inner = [*(attribute.g for attribute in node.attribute if attribute.HasField("g"))]
+            inner += [graph for attribute in node.attribute for graph in attribute.graphs]
+            total += 1 + sum(size(graph.node, depth) for graph in inner)
+            key = node.domain, node.op_type
+            if key not in functions:
+                continue
+            if sizes.get(key, 0) is None or depth > len(functions):
+                raise ModelError(f"function {node.op_type!r} calls itself", where=where, fix=FIX)
+            if key not in sizes:
+                sizes[key] = None
+                sizes[key] = size(functions[key].node, depth + 1)
+            total += sizes[key] or 0
+        return total
+
+    if functions:
+        for function in functions.values():
+            size(function.node, 0)
+        check("function_nodes", size(proto.graph.node, 0), ModelError, where=where)
+
+
+def blaming(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function of a model, or a method of an object that has one, ask `blamed_on` where it fails."""
+
+    @functools.wraps(function)
+    def asked(*args: P.args, **kwargs: P.kwargs) -> T:
+        with blamed_on(_model_of(args[0])):
+            return function(*args, **kwargs)
+
+    return asked
+
+
+def _model_of(thing: Any) -> Model:
+    """Return a model, that of a state or a workbench, or that of what has a state."""
+    while not hasattr(thing, "ir_model"):
+        thing = thing.state if hasattr(thing, "state") else thing.model
+    model: Model = thing
+    return model
+
+
+@contextlib.contextmanager
+def blamed_on(model: Model) -> Iterator[None]:
+    """Where anything but an error of ours is raised, ask ONNX's checker, and say what it says against the model.
+
+    Raises
+    ------
+    ModelError
+        The model is not valid.
+    """
+    try:
+        yield
+    except WorkbenchError:
+        raise
+    except Exception as error:
+        reason = _said_against(model) or _unwritable(error)
+        if reason is None:
+            raise
+        raise ModelError(f"not valid ONNX: {reason}", where=model.path or model.name, fix=FIX) from error
+
+
+def _said_against(model: Model) -> str | None:
+    try:
+        if model.path is not None and model.path.is_file():
+            onnx.checker.check_model(str(model.path), full_check=True)
+        else:
+            onnx.checker.check_model(model.proto, full_check=True)
+    except Exception as error:  # noqa: BLE001 - whatever the checker raises is its answer
+        return _first_line(error)
+    return None
+
+
+def _unwritable(error: BaseException) -> str | None:
+    """Return why a part of a model cannot be written as a message, where that is what went wrong."""
+    if not isinstance(error, ir.serde.SerdeError):
+        return None
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"a part of it cannot be written: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:300]
