@@ -5,34 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kit.lab import MissingError, chromium, end_kernels, notebook, ready, running_lab
 from tests.kit.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import SimpleNamespace
 
-CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -48,74 +33,19 @@ def screenshots() -> Path:
 def lab(tmp_path_factory) -> Iterator[SimpleNamespace]:
     """A JupyterLab of this checkout's package in an empty folder."""
     pytest.importorskip("jupyterlab", reason="JupyterLab is not installed: pip install 'trt-workbench[lab]'")
-    folder = tmp_path_factory.mktemp("lab")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {
-        "PYTHONPATH": str(ROOT),
-        "JUPYTER_CONFIG_DIR": str(folder / "config"),
-        "JUPYTER_DATA_DIR": str(folder / "data"),
-        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
-        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
-        "IPYTHONDIR": str(folder / "ipython"),
-    }
-    # No news to ask about; and all cells stay in the page, so that a test finds what is scrolled away.
-    for plugin, chosen in (
-        ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
-        ("notebook-extension/tracker", {"windowingMode": "none"}),
-    ):
-        file = folder / "settings/@jupyterlab" / f"{plugin}.jupyterlab-settings"
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(chosen))
-    notebooks = folder / "notebooks"
-    notebooks.mkdir()
-    options = ["--no-browser", "--allow-root", f"--port={port}", "--port-retries=0", f"--notebook-dir={notebooks}"]
-    options += ["--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", "--LabApp.news_url=None"]
-    options += [
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.extension_manager=readonly",
-    ]
-    log = (folder / "lab.log").open("w")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", *options], env=os.environ | settings, stdout=log, stderr=log, cwd=folder
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(f"{url}/api/status", server, folder / "lab.log")
-        yield SimpleNamespace(url=url, folder=notebooks)
-    finally:
-        server.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(20)
-        server.kill()
-        log.close()
-
-
-def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(240):
-        if server.poll() is not None:
-            break
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own server
-            return
-        time.sleep(0.25)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+    with running_lab(tmp_path_factory.mktemp("lab")) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[SimpleNamespace]:
     """A headless Chromium."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
-    )
-    chromium = next((path for path in CHROMIUM if shutil.which(path)), None)
-    if chromium is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with contextlib.ExitStack() as stack:
+        try:
+            started = stack.enter_context(chromium())
+        except MissingError as error:
+            pytest.skip(str(error))
         yield started
-        started.close()
 
 
 @pytest.fixture
@@ -143,28 +73,12 @@ def new_page(browser) -> SimpleNamespace:
     return page
 
 
-def end_kernels(lab) -> None:
-    """End what the page's notebooks ran; it takes memory, and time to start the next one."""
-    with urllib.request.urlopen(f"{lab.url}/api/sessions") as answer:  # noqa: S310 - our own server
-        sessions = json.load(answer)
-    for session in sessions:
-        request = urllib.request.Request(f"{lab.url}/api/sessions/{session['id']}", method="DELETE")  # noqa: S310
-        urllib.request.urlopen(request).close()  # noqa: S310
-
-
 def expect(locator) -> SimpleNamespace:
     """Return Playwright's assertions about a locator, which wait: what Python changed is on the page a moment later."""
     from playwright.sync_api import expect as expecting
 
     expecting.set_options(timeout=30_000)
     return expecting(locator)
-
-
-def ready(page) -> None:
-    """Wait until a notebook is open and its kernel takes cells: the notebook says so before the page is connected."""
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
-    page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=90_000)
 
 
 class Desk:
@@ -198,17 +112,6 @@ def desk(lab, browser) -> Iterator[Desk]:
     yield Desk(lab, page)
     page.context.close()
     end_kernels(lab)
-
-
-def notebook(path: Path, *cells: str) -> None:
-    """Write a notebook of code cells without outputs."""
-    code = [
-        {"cell_type": "code", "id": f"cell{at}", "metadata": {}, "execution_count": None, "outputs": [], "source": cell}
-        for at, cell in enumerate(cells)
-    ]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    content = {"cells": code, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    path.write_text(json.dumps(content))
 
 
 def seen(lab, until=lambda _: True) -> dict:

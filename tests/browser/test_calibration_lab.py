@@ -14,7 +14,7 @@ SETUP = """
 import json, pathlib
 import workbench
 from workbench import views
-from workbench.views.graph_widget import GraphView
+from workbench.views.graphs.view import GraphView
 from IPython.display import display
 wb = workbench.open_model("model.onnx")
 wb.prepare()

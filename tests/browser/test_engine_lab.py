@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 SETUP = """
 import json, pathlib
 from workbench import views
-from workbench.backends.onnxruntime_engine import OnnxRuntime
+from workbench.backends.onnxruntime.engine import OnnxRuntime
 from workbench.backends.protocol import TimingOptions
 from workbench.engine.summary import run
 from workbench.graph.load import load_model

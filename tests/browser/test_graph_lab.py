@@ -45,7 +45,7 @@ def small_decoder(path: Path, layers: int = 6) -> None:
 SETUP = """
 import json, pathlib
 from workbench.session import open_model
-from workbench.views.graph_surgery import Surgery
+from workbench.views.graphs.surgery_view import Surgery
 wb = open_model("model.onnx")
 view = Surgery(wb)
 def note(names):
@@ -69,7 +69,7 @@ def frame(page, name):
 
 COMPARE = """
 from workbench.session import open_model
-from workbench.views.graph_diff import SideBySide
+from workbench.views.graphs.diff import SideBySide
 wb = open_model("model.onnx")
 before = wb.model
 wb.edit("fold_constants")
@@ -296,7 +296,7 @@ TABLE = """
 import json, pathlib
 import pandas as pd
 from workbench.session import open_model
-from workbench.views.graph_widget import GraphView
+from workbench.views.graphs.view import GraphView
 wb = open_model("model.onnx")
 nodes = [name for name in wb.model.nodes if "Constant" not in name]
 table = pd.DataFrame({"latency": range(1, len(nodes) + 1), "SQNR": 40.0, "kind": "a"}, nodes)

@@ -14,7 +14,7 @@ SETUP = """
 import json, pathlib, threading, time
 from workbench.session import open_model
 from workbench.precision.sensitivity import exact
-from workbench.views.precision_view import precision
+from workbench.views.plans.view import precision
 wb = open_model("model.onnx")
 wb.calibrate("samples.npz", batch=4)
 result = wb.plan.search("sqnr_db", at_least=45.0, batch=4)
