@@ -85,7 +85,7 @@ def _read(path: Path, kind: onnx.TypeProto) -> Any:
 def real_cases(folder: Path) -> list[Case]:
     """Return the real models of a folder, each fed with what lies beside it, else with seeded numbers."""
     from workbench.errors import WorkbenchError
-    from workbench.evaluate.equivalence import random_inputs
+    from workbench.evaluate.inputs import random_inputs
     from workbench.graph.load import from_proto
 
     cases = []

@@ -11,8 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench.errors import BackendError, EditError
-from workbench.evaluate import equivalence as module
-from workbench.evaluate.equivalence import equivalence, random_inputs
+from workbench.evaluate import edit_check as module
+from workbench.evaluate import equivalence as equivalence_of
+from workbench.evaluate.equivalence import equivalence
+from workbench.evaluate.inputs import random_inputs
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.equivalence import Unchecked
 from workbench.graph.edits.registry import EDITS
@@ -151,9 +153,8 @@ def test_what_has_another_name_or_form_is_still_compared(tmp_path):
         check = wb.edit(name, **arguments).check
         assert not isinstance(check, Unchecked), f"{name}: {check}"
         assert check.worst[1] == 0.0
-    assert str(wb.edit("set_batch", size=2).check) == (
-        "not checked, because input 'image_Transpose' has an axis of 4 before and of 2 after it (on random inputs)"
-    )
+    again = wb.edit("set_batch", size=2).check
+    assert str(again).endswith("exactly as before, on 4 random samples, 4 at once before and 2 after")
 
 
 def test_a_swapped_layout_is_caught(tmp_path):
@@ -167,14 +168,17 @@ def test_a_swapped_layout_is_caught(tmp_path):
         wb.edit(WrongLayout(input="x", layout="NHWC"))
 
 
-def test_a_costly_model_is_not_run_unless_asked(tmp_path, monkeypatch):
+def test_a_costly_model_is_checked_on_less_unless_asked(tmp_path, monkeypatch):
     proto = one_node("MatMul", {"x": [1, 2000, 3000], "w": [3000, 2000]}, {"y": [1, 2000, 2000]})
     wb = opened(proto, tmp_path)
     assert str(wb.edit("remove_noops").check) == (
-        "not checked, because one run takes 12 GMACs, over 10; it is checked with check=True"
+        "the output exactly as before, on random inputs, seed 0, of the part that was touched: one node, cropped; "
+        "the whole was not checked: one run takes 12 GMACs, over 10; it is checked with check=True"
     )
     small = opened(scaled(2).proto, tmp_path)
     monkeypatch.setattr(module, "MOST_NODES", 1)
+    with pytest.raises(EditError, match=r"do it wrong would move output 'y' by 0.25"):
+        small.edit(Wrong())
     assert "the model has 2 nodes, over 1" in str(small.edit("drop_output", output="z").check)
     small.undo()
     assert small.edit("drop_output", output="z", check=True).check.holds()
@@ -269,12 +273,12 @@ def test_the_model_before_is_run_once_for_a_chain_of_edits(tmp_path, monkeypatch
     wb = opened(scaled(2).proto, tmp_path)
     made = []
 
-    class Counting(module.Session):
+    class Counting(equivalence_of.Session):
         def __init__(self, model, **options):
             made.append(len(model.nodes))
             super().__init__(model, **options)
 
-    monkeypatch.setattr(module, "Session", Counting)
+    monkeypatch.setattr(equivalence_of, "Session", Counting)
     wb.edit("rename_node", node="mul", to="product")
     wb.edit("rename_node", node="neg", to="minus")
     assert len(made) == 3

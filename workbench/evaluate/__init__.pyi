@@ -2,8 +2,8 @@ from .comparison import Agreement as Agreement
 from .comparison import Comparison as Comparison
 from .comparison import Top1 as Top1
 from .comparison import compare as compare
+from .edit_check import checked as checked
 from .engine_accuracy import compare_engine as compare_engine
-from .equivalence import checked as checked
 from .metrics import Difference as Difference
 from .metrics import sqnr_db as sqnr_db
 from .metrics import top1_hits as top1_hits

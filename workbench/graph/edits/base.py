@@ -90,6 +90,9 @@ class Edit(BaseModel):
     equivalent: ClassVar[bool] = True
     """Whether the outputs that are left are to be what they were, from the same inputs."""
 
+    runnable: ClassVar[bool] = True
+    """Whether the result is to run where the model did before."""
+
     oldest: ClassVar[int] = 1
     """The first operator set in which what it writes means what it is meant to."""
 

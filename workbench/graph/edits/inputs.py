@@ -53,17 +53,18 @@ class SetBatch(Edit):
             raise EditError("a batch has at least one sample", where=self.size, fix="Give 1 or more, or a name.")
         for name in self.inputs:
             _input(model, name)
-        if not self._inputs(model):
+        if not self.of(model):
             raise EditError("no input has a first axis", where=model.name, fix="Name the inputs it is about.")
 
-    def _inputs(self, model: Model) -> list[str]:
+    def of(self, model: Model) -> list[str]:
+        """Return the inputs of a model whose first axis is the batch."""
         if self.inputs:
             return list(self.inputs)
         shaped = [tensor for tensor in model.inputs if tensor.shape]
         return [tensor.name for tensor in shaped if tensor.shape and tensor.shape[0] == (shaped[0].shape or ())[0]]
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
-        names = self._inputs(model)
+        names = self.of(model)
         old = (model.tensor(names[0]).shape or (None,))[0]
         if all((model.tensor(name).shape or (None,))[0] == self.size for name in names):
             return None
@@ -82,7 +83,7 @@ class SetBatch(Edit):
     def _state_outputs(self, graph: ir.Model, model: Model) -> None:
         """State the outputs' shapes: as inferred, else as they were with the batch replaced."""
         found = model.replaced(graph)
-        old = (model.tensor(self._inputs(model)[0]).shape or (None,))[0]
+        old = (model.tensor(self.of(model)[0]).shape or (None,))[0]
         for value in graph.graph.outputs:
             before = model.tensor(str(value.name))
             shape = found.tensor(str(value.name)).shape
@@ -94,7 +95,7 @@ class SetBatch(Edit):
     def ensures(self, before: Model, after: Model) -> None:
         from workbench.graph.shapes import bind, infer, skeleton_proto
 
-        names = self._inputs(before)
+        names = self.of(before)
         old = (before.tensor(names[0]).shape or (None,))[0]
         sizes = {self.size: TRIAL} if isinstance(self.size, str) else {}
         proto = skeleton_proto(after)
@@ -173,6 +174,9 @@ class SetInputType(Edit):
         _convert_input(graph.graph, value, "Cast", {"to": int(old)}).outputs[0].type = ir.TensorType(old)
         value.type = ir.TensorType(dtype)
         return [f"{self.input} is fed as {self.dtype}"]
+
+    def fed(self, tensor: str, array: NDArray[Any]) -> NDArray[Any]:
+        return array.astype(ir.DataType[self.dtype].numpy()) if tensor == self.input else array
 
 
 class SetInputLayout(Edit):

@@ -20,12 +20,19 @@ class Rewrite(NamedTuple):
         What takes their place.
     spans
         Constants that the replacement wants in the very shape of the last ``@n`` axes.
+    until
+        The last operator set in which ONNX Runtime runs the replacement; ``None`` where it runs it in all.
     """
 
     opset: int
     patterns: tuple[str, ...]
     replacement: str
     spans: tuple[str, ...] = ()
+    until: int | None = None
+
+    def offered(self, opset: int) -> bool:
+        """Say whether a model of an operator set can have the replacement, and run."""
+        return self.opset <= opset and (self.until is None or opset <= self.until)
 
 
 # 0.5 x (1 + erf(x / sqrt 2)): Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", in three orders of products.
@@ -65,7 +72,8 @@ NORMALIZED = """
 FUSIONS: dict[str, Rewrite] = {
     "gelu": Rewrite(20, tuple(ERF + product for product in PRODUCTS), "y = Gelu(x)"),
     "gelu_tanh": Rewrite(20, tuple(TANH + product for product in PRODUCTS), "y = Gelu{approximate=tanh}(x)"),
-    "silu": Rewrite(24, ("s = Sigmoid(x) \n y = Mul(x, s)",), "y = Swish(x)"),
+    # ONNX Runtime 1.32 has no kernel for Swish; it spells it out as ONNX defines it, in operator set 24 alone.
+    "silu": Rewrite(24, ("s = Sigmoid(x) \n y = Mul(x, s)",), "y = Swish(x)", until=24),
     "layer_norm": Rewrite(
         17,
         (NORMALIZED,),

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Expand", "Fuse", "ReplacePattern"]
 
-UNOFFERED = ("silu",)
-"""Fusions into what ONNX Runtime 1.32 has no kernel for: their result can be neither checked nor calibrated."""
-
 Known = Literal["gelu", "gelu_tanh", "silu", "layer_norm"]
 
 
@@ -38,7 +35,7 @@ class Fuse(WideEdit):
     ``silu`` becomes ONNX's Swish, which operator set 24 brought. Where the model's set is older the edit is refused and
     names the conversion, a step of its own that the recipe then shows. TensorRT-RTX 1.7 takes Swish; TensorRT 8.6 is
     older than that operator set, so leave SiLU spelled out for it: compilers fuse Sigmoid and Mul by themselves. ONNX
-    Runtime 1.32 does not run it, so it is not offered, and taken only with ``check=False``.
+    Runtime 1.32 runs it in operator set 24 alone; in later ones it is taken only with ``check=False``.
 
     Parameters
     ----------
@@ -56,7 +53,7 @@ class Fuse(WideEdit):
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
         for name, where in _present(FUSIONS, model, addresses):
-            if model.opset >= FUSIONS[name].opset and name not in UNOFFERED:
+            if FUSIONS[name].offered(model.opset):
                 yield cls(pattern=name, only=where)  # type: ignore[arg-type]
 
     def requires(self, model: Model) -> None:
@@ -86,7 +83,7 @@ class Expand(WideEdit):
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
         for name, where in _present(EXPANSIONS, model, addresses):
-            if model.opset >= EXPANSIONS[name].opset:
+            if EXPANSIONS[name].offered(model.opset):
                 yield cls(pattern=name, only=where)  # type: ignore[arg-type]
 
     def requires(self, model: Model) -> None:

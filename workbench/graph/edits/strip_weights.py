@@ -29,6 +29,7 @@ class StripWeights(WideEdit):
     do: Literal["strip_weights"] = "strip_weights"
     title: ClassVar[str] = "Strip weights"
     equivalent: ClassVar[bool] = False
+    runnable: ClassVar[bool] = False
 
     keep: int = SMALL
 
