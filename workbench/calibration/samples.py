@@ -204,6 +204,12 @@ def _check(sample: Sample, model: Model, index: int, reshaping: str) -> Sample:
 
 def _check_array(array: Array, tensor: Tensor, index: int, reshaping: str) -> None:
     where = f"sample {index}, input {tensor.name!r}"
+    if tensor.form:
+        raise SamplesError(
+            f"it is a {tensor.form}, and samples are tensors",
+            where=where,
+            fix="Cut the model behind it: wb.edit('extract', ...).",
+        )
     wanted = tensor.numpy_dtype
     if wanted is not None and array.dtype != wanted:
         raise SamplesError(

@@ -23,3 +23,4 @@ from .structure import content_of as content_of
 from .structure import graphs_of as graphs_of
 from .tensor import Tensor as Tensor
 from .weights import constant_of as constant_of
+from .weights import is_stripped as is_stripped

@@ -6,8 +6,10 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from workbench.errors import BackendError
-from workbench.graph import fits_one_file
+from workbench.graph import fits_one_file, is_stripped
 from workbench.runtime import as_written
 from workbench.runtime.bytes import output_names, serialized, without_weights
 from workbench.runtime.narrow import BF16, NARROW, has_narrow, in_float32
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from workbench.graph import Model
 
-__all__ = ["Session", "disabled_optimizers", "first_line"]
+__all__ = ["Session", "disabled_optimizers", "first_line", "in_one_array"]
 
 Mode = Literal["numerics", "speed"]
 
@@ -60,6 +62,7 @@ class Session:
         if mode == "numerics":
             for name, value in as_written.options():
                 options.add_session_config_entry(name, value)
+        _refuse_stripped(model)
         self._observing = observing
         if observing:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -105,7 +108,7 @@ class Session:
         Returns
         -------
         dict
-            Output name to array.
+            Output name to array; see `in_one_array` for outputs that are none.
 
         Raises
         ------
@@ -121,7 +124,7 @@ class Session:
             raise BackendError(
                 f"ONNX Runtime fails: {first_line(error)}", fix="Check the samples' shapes and values."
             ) from error
-        found = dict(zip(self.outputs, results, strict=True))
+        found = dict(zip(self.outputs, map(in_one_array, results), strict=True))
         return found | {name: _in_bfloat16(found[name]) for name in self._in_bfloat16}
 
     def _bound(self, arrays: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
@@ -166,6 +169,37 @@ class Session:
 def disabled_optimizers(model: Model, mode: Mode = "speed") -> list[str]:
     """Return the optimizations that ONNX Runtime must not apply to a model."""
     return as_written.optimizers_off(numerics=mode == "numerics", narrow=has_narrow(model))
+
+
+def _refuse_stripped(model: Model) -> None:
+    name = next((n for n, v in model.initializers.items() if v.const_value and is_stripped(v.const_value)), None)
+    if name is not None:
+        raise BackendError(
+            f"weight {name!r} has no content, so the model cannot run",
+            where=model.name,
+            fix="Put the weights back: wb.edit('restore_weights', source=FILE).",
+        )
+
+
+def in_one_array(value: Any) -> npt.NDArray[Any]:
+    """Return a result of ONNX Runtime as one array, so that it can be compared like a tensor.
+
+    A sequence becomes an array with one more axis in front, or a flat one of all its numbers where its parts differ in
+    shape; a map the values in the order of its keys; an optional that holds nothing an empty array.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if value is None:
+        return np.zeros(0, np.float32)
+    if isinstance(value, dict):
+        value = [value[key] for key in sorted(value)]
+    if not isinstance(value, list):
+        return np.asarray(value)
+    parts = [in_one_array(part) for part in value]
+    if not parts:
+        return np.zeros(0, np.float32)
+    alike = len({(part.shape, part.dtype) for part in parts}) == 1
+    return np.stack(parts) if alike else np.concatenate([part.ravel() for part in parts])
 
 
 def _in_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

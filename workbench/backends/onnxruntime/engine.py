@@ -26,7 +26,7 @@ from workbench.backends.profiles import default_range
 from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
 from workbench.child import Child, progress, run
 from workbench.errors import BackendError
-from workbench.runtime import disabled_optimizers, first_line
+from workbench.runtime import disabled_optimizers, first_line, in_one_array
 from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class OnnxRuntime:
         session = self._session(engine)
         names = [output.name for output in session.get_outputs()]
         try:
-            return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
+            return [dict(zip(names, map(in_one_array, session.run(names, dict(feed))), strict=True)) for feed in feeds]
         except Exception as error:
             raise BackendError(f"ONNX Runtime fails: {first_line(error)}", fix="Check the feeds.") from error
 
