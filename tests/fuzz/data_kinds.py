@@ -6,6 +6,8 @@ import numpy as np
 from fuzz import bases, mutate
 from fuzz.registry import kind, known, tolerated
 
+from workbench.calibration import Preprocessing, labels_for, open_samples
+
 
 @kind
 def samples(rng, folder, base):
@@ -64,19 +66,19 @@ def _array(rng):
     return array if rng.random() < 0.8 else np.asfortranarray(array)
 
 
-def _calibrated(base, data, **options):
+def _calibrated(base, data, preprocessing=None):
     wb = known(str(base))
-    found = tolerated(wb.open_samples, data, **options)
+    if preprocessing is not None:
+        preprocessing = tolerated(Preprocessing.parse, preprocessing)
+    found = tolerated(open_samples, data, wb.model, preprocessing=preprocessing)
     if found is not None:
-        tolerated(wb.observe, found, batch=2)
+        tolerated(wb.ranges.observe, found, batch=2)
         tolerated(lambda: found.fingerprint)
 
 
 @kind
 def labels(rng, folder, base):
     """Labels as text and .npy."""
-    from workbench.calibration.sources import labels_for, open_samples
-
     path = folder / rng.choice(("l.txt", "l.npy", "l"))
     array = np.arange(4)
     good = (
@@ -122,7 +124,7 @@ def statistics(rng, folder, base):
     path.write_bytes(_kept(rng, base / "statistics.npz"))
     wb = known(str(base))
     before = wb.recipe
-    if tolerated(wb.use_statistics, path) is not None:
+    if tolerated(wb.ranges.use_statistics, path) is not None:
         wb.undo()
     assert wb.recipe.steps == before.steps
 
@@ -144,4 +146,4 @@ def checkpoint(rng, folder, base):
     """A checkpoint of a calibration."""
     path = folder / "c"
     path.write_bytes(_kept(rng, base / "statistics.npz"))
-    tolerated(known(str(base)).observe, base / "s.npz", batch=2, checkpoint=path)
+    tolerated(known(str(base)).ranges.observe, base / "s.npz", batch=2, checkpoint=path)

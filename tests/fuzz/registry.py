@@ -43,7 +43,7 @@ def prepare(folder):
     bases.save(bases.network(), folder / "m.onnx")
     (folder / "s.npz").write_bytes(bases.npz(x=bases.samples()))
     wb = tuned(folder)
-    wb.statistics.save(folder / "statistics.npz")
+    wb.ranges.statistics.save(folder / "statistics.npz")
     wb.plan.set("op:Gemm", "fp16")
     wb.set_range("r", 2.0)
     wb.edit("rename_node", node="block/add", to="block/sum")

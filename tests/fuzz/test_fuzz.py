@@ -20,7 +20,7 @@ def test_inputs_of_every_kind_end_in_a_result_or_in_one_line(tmp_path):
 
 def test_a_fault_of_each_kind_is_found(tmp_path, monkeypatch):
     # The worker's own faults: what is raised, a crash, a hang, memory, and files elsewhere.
-    monkeypatch.setattr("fuzz.run.HANG_S", 3.0)
+    monkeypatch.setattr("fuzz.run.HANG_S", 0.5)
     monkeypatch.setattr("fuzz.run.MEMORY_BYTES", 600 * 2**20)
     fuzzer = Fuzzer(tmp_path)
     for seed in range(5):

@@ -116,7 +116,7 @@ def cache(rng, folder, base):
     else:
         path.write_bytes(mutate.content(rng, rng.choice((bases.TENSORRT_CACHE, bases.RUNTIME_CACHE, bases.TEXT_CACHE))))
     wb = known(str(base))
-    if tolerated(wb.use_cache, path) is not None:
+    if tolerated(wb.ranges.use_cache, path) is not None:
         wb.undo()
 
 

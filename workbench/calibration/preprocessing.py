@@ -11,6 +11,7 @@ from workbench.errors import SamplesError, WorkbenchError
 from workbench.limits import check
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from workbench.calibration.samples import Array
@@ -63,8 +64,19 @@ class Preprocessing(BaseModel):
                 fields[key] = value.lower().split("x")
             else:
                 fields[key] = value.split("/") if key in ("mean", "std") else value
+        return cls.of(fields)
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Preprocessing:
+        """Make it of its fields, as a recipe keeps them.
+
+        Raises
+        ------
+        SamplesError
+            A field is not known, or its value cannot be.
+        """
         try:
-            return cls(**fields)
+            return cls.model_validate(dict(fields))
         except ValidationError as error:
             first = error.errors()[0]
             raise SamplesError(

@@ -23,7 +23,7 @@ def opened(history: History, source: object, preprocessing: PreprocessingLike = 
     if isinstance(preprocessing, str):
         preprocessing = Preprocessing.parse(preprocessing)
     elif isinstance(preprocessing, Mapping):
-        preprocessing = Preprocessing.model_validate(preprocessing)
+        preprocessing = Preprocessing.of(preprocessing)
     return open_samples(source, history.state.model, preprocessing=preprocessing)
 
 
