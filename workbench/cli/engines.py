@@ -23,6 +23,9 @@ EXIT_REFUSED = 13
 VARIANTS = ("qdq", "fp16", "implicit-int8", "tf32", "fp32")
 SOURCES = ("CUBLAS", "CUBLAS_LT", "CUDNN", "EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
 PATH = click.Path(path_type=Path)
+ALLOW_SCRIPTS = click.option(
+    "--allow-scripts", is_flag=True, help="Let the recipe run the Python scripts beside it; read them first."
+)
 
 
 @click.command()
@@ -33,6 +36,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--samples", type=PATH, help="Calibrate on these; else ranges are made up, which times well.")
 @click.option("--preprocess", metavar="KEY=VALUE,...", help="For a folder of images; see tune.")
 @click.option("--recipe", type=PATH, help="Take edits, plan and ranges from this recipe of the model.")
+@ALLOW_SCRIPTS
 @click.option("--eval-samples", type=PATH, help="Compare the engines' results with the model's on these.")
 @click.option("--labels", type=PATH, help="One class index a sample of --eval-samples: .npy, or text.")
 @click.option("--quantized", type=PATH, help="The model quantized elsewhere, as one more variant (given).")
@@ -60,6 +64,7 @@ def bench(
     samples: Path | None,
     preprocess: str | None,
     recipe: Path | None,
+    allow_scripts: bool,
     eval_samples: Path | None,
     labels: Path | None,
     quantized: Path | None,
@@ -113,6 +118,7 @@ def bench(
             samples=samples,
             preprocessing=preprocess,
             recipe=recipe,
+            allow_scripts=allow_scripts,
             given=quantized,
             evaluation=eval_samples,
             labels=labels,
@@ -148,6 +154,7 @@ def bench(
     help="The ONNX model it was built from: maps layers to its nodes. With --recipe, the recipe's.",
 )
 @click.option("--recipe", type=PATH, help="The recipe it was built from: what was asked of each node, and --model.")
+@ALLOW_SCRIPTS
 @click.option("--tensorrt-version", help="The version that built it, where you know: the files do not tell.")
 @click.option("--gpu", help="For the roofline: a GPU of the list that a wrong name prints.")
 @click.option("--against", type=PATH, help="Compare with this engine of the same model.")
@@ -165,6 +172,7 @@ def engine(
     metadata: tuple[Path, ...],
     model: Path | None,
     recipe: Path | None,
+    allow_scripts: bool,
     tensorrt_version: str | None,
     gpu: str | None,
     against: Path | None,
@@ -191,7 +199,7 @@ def engine(
         raise click.UsageError("--against-profile and --against-model go with --against.")
     source, requested = None if model is None else load_model(model), None
     if recipe is not None:
-        wb = open_recipe(recipe, model=model)
+        wb = open_recipe(recipe, model=model, allow_scripts=allow_scripts)
         source = wb.tuned
         decisions = wb.plan.resolve().decisions.values()
         requested = {decision.node: decision.precision for decision in decisions if decision.rule is not None}

@@ -267,22 +267,25 @@ def search(
 @click.option("--model", type=click.Path(path_type=Path), help="Where the model is, if not where the recipe says.")
 @click.option("--recalibrate", is_flag=True, help="Measure the ranges again and say what moved.")
 @click.option("--samples", type=click.Path(path_type=Path), help="Other samples for --recalibrate.")
+@cli_engines.ALLOW_SCRIPTS
 @OUT
-def replay(recipe: Path, model: Path | None, recalibrate: bool, samples: Path | None, out: Path) -> None:
+def replay(
+    recipe: Path, model: Path | None, recalibrate: bool, samples: Path | None, allow_scripts: bool, out: Path
+) -> None:
     """Make the tuned model of RECIPE again: the same bytes, without a forward pass."""
     from workbench import jobs
 
     if samples is not None and not recalibrate:
         raise click.UsageError("--samples goes with --recalibrate; a plain replay measures nothing.")
     if recalibrate:
-        moved, files = jobs.recalibrate(out, recipe, model=model, samples=samples)
+        moved, files = jobs.recalibrate(out, recipe, model=model, samples=samples, allow_scripts=allow_scripts)
         click.echo(f"{len(moved)} ranges moved" if moved else "no range moved")
         for one in moved[:20]:
             click.echo(f"  {one.tensor}: {one.before:.6g} -> {one.after:.6g} ({one.change:+.2%})")
         if len(moved) > 20:
             click.echo(f"  and {len(moved) - 20} more")
     else:
-        files = jobs.replay_to(out, recipe, model=model)
+        files = jobs.replay_to(out, recipe, model=model, allow_scripts=allow_scripts)
         click.echo("the tuned model is, byte for byte, the recipe's")
     for path in files:
         click.echo(f"wrote {path}")

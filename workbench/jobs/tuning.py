@@ -231,7 +231,11 @@ def _finish(
 
 
 def replay_to(
-    out: str | os.PathLike[str], recipe: str | os.PathLike[str], *, model: str | os.PathLike[str] | None = None
+    out: str | os.PathLike[str],
+    recipe: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | None = None,
+    allow_scripts: bool = False,
 ) -> tuple[Path, ...]:
     """Make the tuned model of a recipe again, byte for byte, without a forward pass.
 
@@ -243,17 +247,20 @@ def replay_to(
         The recipe.
     model
         Where its model is, if not where the recipe says.
+    allow_scripts
+        Whether Python scripts of the recipe may run.
 
     Raises
     ------
     RecipeError
-        Another model, or a result that is not the recipe's; then nothing is written.
+        Another model, a script that may not run, or a result that is not the recipe's; then nothing is written.
     """
     wanted = Recipe.load(recipe)
-    wb = open_recipe(recipe, model=model)
+    wb = open_recipe(recipe, model=model, allow_scripts=allow_scripts)
     wb.tune()
     check_result(wanted, wb.recipe.tuned, environment())
-    with results_folder(out, OUTPUTS, keeps=REPORTS if _is_made_there(out, wanted) else ()) as folder:
+    names = (*OUTPUTS, *wb.recipe.scripts(out))
+    with results_folder(out, names, keeps=REPORTS if _is_made_there(out, wanted) else ()) as folder:
         return (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
 
 
@@ -295,6 +302,7 @@ def recalibrate(
     *,
     model: str | os.PathLike[str] | None = None,
     samples: object = None,
+    allow_scripts: bool = False,
 ) -> tuple[list[Moved], tuple[Path, ...]]:
     """Replay a recipe with its calibrations measured again, and say what moved.
 
@@ -308,6 +316,8 @@ def recalibrate(
         Where its model is, if not where the recipe says.
     samples
         Other samples than the recipe's.
+    allow_scripts
+        Whether Python scripts of the recipe may run.
 
     Returns
     -------
@@ -321,8 +331,8 @@ def recalibrate(
     RecipeError
         The recipe has no calibration, or its samples were not a file or folder and none are given.
     """
-    with results_folder(out, OUTPUTS) as folder:
-        old = open_recipe(recipe, model=model)
+    with results_folder(out, (*OUTPUTS, *Recipe.load(recipe).scripts(out))) as folder:
+        old = open_recipe(recipe, model=model, allow_scripts=allow_scripts)
         wb = _recalibrated(old, recipe, samples)
         wb.tune()
         names = [*old.ranges, *(name for name in wb.ranges if name not in old.ranges)]

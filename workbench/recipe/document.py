@@ -9,7 +9,8 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from workbench.errors import RecipeError
-from workbench.files import write_text
+from workbench.files import write_bytes, write_text
+from workbench.graph.edits import Surgeon
 from workbench.limits import check, check_document
 from workbench.recipe.gates import Gate
 from workbench.recipe.parts import ModelReference, Part, relative_to
@@ -81,15 +82,38 @@ class Recipe(Part):
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the document; the model's path in it becomes relative to it.
+        """Write the document, and the scripts that it runs beside it; paths in it become relative to it.
 
         Raises
         ------
         OutputError
-            The file cannot be written.
+            A file cannot be written.
+        RecipeError
+            A script is not what it was.
         """
         path = Path(path)
-        return write_text(path, self.relocated(lambda file: relative_to(file, path.parent)).to_yaml())
+        beside: list[Step] = list(self.steps)
+        for place, step in enumerate(self.steps):
+            if isinstance(step, Surgeon):
+                copy = write_bytes(path.parent / step.file_beside(path.parent), step.content())
+                beside[place] = step.moved(lambda _, copy=copy: str(copy))  # type: ignore[misc]
+        recipe = self.model_copy(update={"steps": tuple(beside)})
+        return write_text(path, recipe.relocated(lambda file: relative_to(file, path.parent)).to_yaml())
+
+    def scripts(self, folder: str | os.PathLike[str]) -> tuple[str, ...]:
+        """Return the names of the files that `save` writes to a folder beside the document."""
+        return tuple(step.file_beside(Path(folder)) for step in self.of_kind(Surgeon))
+
+    def with_scripts_allowed(self) -> Recipe:
+        """Return the recipe with leave to run the scripts in it, which must be what they were.
+
+        Raises
+        ------
+        RecipeError
+            A script is missing, or is not the one that the recipe was made with.
+        """
+        steps = (step.allowed() if isinstance(step, Surgeon) else step for step in self.steps)
+        return self.model_copy(update={"steps": tuple(steps)})
 
     def relocated(self, move: Callable[[str], str]) -> Recipe:
         """Return the recipe with every path in it given to `move`."""

@@ -6,6 +6,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.graph import Graph, blaming, load_model
+from workbench.graph.edits import Surgeon
 from workbench.names import DEFAULT_METHOD, BackendName, Method
 from workbench.recipe import Gate, Recipe, check_model
 from workbench.results import results_folder
@@ -54,7 +55,9 @@ def open_model(path: str | os.PathLike[str]) -> Workbench:
     return Workbench(load_model(path))
 
 
-def open_recipe(path: str | os.PathLike[str], *, model: str | os.PathLike[str] | None = None) -> Workbench:
+def open_recipe(
+    path: str | os.PathLike[str], *, model: str | os.PathLike[str] | None = None, allow_scripts: bool = False
+) -> Workbench:
     """Open a recipe with its model, every step done again.
 
     Parameters
@@ -63,13 +66,16 @@ def open_recipe(path: str | os.PathLike[str], *, model: str | os.PathLike[str] |
         The recipe.
     model
         Where its model is now, if not where the recipe says.
+    allow_scripts
+        Whether Python scripts of the recipe (see `Workbench.surgeon`) may run. Read them first, as any program.
 
     Raises
     ------
     RecipeError
-        The recipe cannot be read, or the model is not the one it was made for.
+        The recipe cannot be read, or the model is not the one it was made for; a script is another, or may not run.
     """
     recipe = Recipe.load(path)
+    recipe = recipe.with_scripts_allowed() if allow_scripts else recipe
     source = load_model(recipe.model.file if model is None else model)
     check_model(recipe, source)
     return Workbench(source, recipe=recipe)
@@ -173,6 +179,33 @@ class Workbench:
             A check that was asked for cannot run; the model stays as it was.
         """
         return editing.edit(self._history, edit, check=check, **arguments)
+
+    def surgeon(
+        self, function: str | Callable[..., object], /, *, check: Check = False, **arguments: Any
+    ) -> EditResult:
+        """Run a GraphSurgeon function of your own as a step; it enters the recipe if it changed anything.
+
+        The function takes an ``onnx_graphsurgeon.Graph``, and changes it or returns another. What GraphSurgeon cannot
+        hold (metadata, doc strings, types) stays with everything that the function left as it was. The recipe keeps a
+        copy of the script with its hash; whoever opens it must allow that scripts run, see `open_recipe`.
+
+        Parameters
+        ----------
+        function
+            ``"script.py:function"``, or a function. One that was typed into a notebook may use modules, and what it
+            imports from them, but no variable of the notebook.
+        check
+            Whether the numbers are compared too, as by `edit`; a function may be meant to change them.
+        **arguments
+            What the function is called with besides the graph: anything that JSON can hold.
+
+        Raises
+        ------
+        EditError
+            The script or the function cannot be had, it raised something, or it would leave an invalid graph; the model
+            stays as it was.
+        """
+        return editing.edit(self._history, Surgeon.of(function, arguments), check=check)
 
     def prepare(self) -> tuple[EditResult, ...]:
         """Bring the model into the form that quantization wants; return what was done, each step with its check.
@@ -362,7 +395,8 @@ class Workbench:
             The folder holds something else, or cannot be written.
         """
         self.tune()
-        with results_folder(folder, ("tuned.onnx", "tuned.onnx.data", "recipe.yaml")) as place:
+        names = ("tuned.onnx", "tuned.onnx.data", "recipe.yaml", *self.recipe.scripts(folder))
+        with results_folder(folder, names) as place:
             return (*self.tuned.save(place / "tuned.onnx"), self.recipe.save(place / "recipe.yaml"))
 
     def export_html(self, path: str | os.PathLike[str], comparison: Comparison | None = None) -> Path:

@@ -10,9 +10,11 @@ from .equivalence import TOLERANCE as TOLERANCE
 from .equivalence import Equivalence as Equivalence
 from .equivalence import Unchecked as Unchecked
 from .fold_constants import FoldConstants as FoldConstants
+from .graph_surgeon import Surgeon as Surgeon
 from .inputs import SetBatch as SetBatch
 from .inside import reads_of as reads_of
 from .registry import EDITS as EDITS
 from .registry import AnyEdit as AnyEdit
 from .registry import applicable as applicable
 from .registry import edit_by_name as edit_by_name
+from .scripts import surgeon as surgeon

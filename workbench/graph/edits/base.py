@@ -144,6 +144,12 @@ class Edit(BaseModel):
             It does not hold; the model stays as it was.
         """
 
+    def python_line(self) -> str:
+        """Return the edit as one writes it in Python: ``wb.edit("fold_constants")``."""
+        fields = self.model_dump(exclude={"do"}, exclude_defaults=True)
+        arguments = "".join(f", {name}={value!r}" for name, value in fields.items())
+        return f'wb.edit("{self.do}"{arguments})'
+
     def unchecked(self, model: Model) -> str | None:
         """Return why no run can tell whether the edit keeps what a model computes; ``None`` where one can."""
         return None if self.equivalent else "this edit is not meant to keep what the model computes"
@@ -259,7 +265,5 @@ def _named(reason: str, model: Model) -> str | None:
 
 
 def python_line(edit: Edit) -> str:
-    """Return an edit as one writes it in Python: ``wb.edit("fold_constants")``."""
-    fields = edit.model_dump(exclude={"do"}, exclude_defaults=True)
-    arguments = "".join(f", {name}={value!r}" for name, value in fields.items())
-    return f'wb.edit("{edit.do}"{arguments})'
+    """Return an edit as one writes it in Python."""
+    return edit.python_line()

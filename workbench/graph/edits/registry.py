@@ -18,6 +18,7 @@ from workbench.graph.edits.expand_gemm import ExpandGemm
 from workbench.graph.edits.extract import Extract
 from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
 from workbench.graph.edits.fold_constants import FoldConstants
+from workbench.graph.edits.graph_surgeon import Surgeon
 from workbench.graph.edits.inputs import SetBatch, SetInputLayout, SetInputType
 from workbench.graph.edits.node_edits import Bypass, Delete, Insert, RenameNode, RenameTensor, ReplaceNode
 from workbench.graph.edits.outputs import DropOutput, MarkOutput
@@ -71,7 +72,8 @@ AnyEdit = Annotated[
     | SymmetricQDQ
     | StateKernelShape
     | StripWeights
-    | RestoreWeights,
+    | RestoreWeights
+    | Surgeon,
     Field(discriminator="do"),
 ]
 """Any edit, told apart by its field ``do``; for pydantic models such as the recipe."""

@@ -104,6 +104,7 @@ def open_source(
     given: str | os.PathLike[str] | None = None,
     evaluation: object = None,
     labels: str | os.PathLike[str] | None = None,
+    allow_scripts: bool = False,
 ) -> Source:
     """Load a model and bring it into the form that its variants are made from.
 
@@ -121,6 +122,8 @@ def open_source(
         The same model, quantized elsewhere.
     evaluation, labels
         Samples to judge the engines' results on, and one class index a sample.
+    allow_scripts
+        Whether Python scripts of the recipe may run.
 
     Raises
     ------
@@ -129,7 +132,7 @@ def open_source(
     """
     from workbench.session import open_model, open_recipe
 
-    wb = open_model(path) if recipe is None else open_recipe(recipe, model=path)
+    wb = open_model(path) if recipe is None else open_recipe(recipe, model=path, allow_scripts=allow_scripts)
     if recipe is None:
         wb.prepare()
     if samples is not None:
