@@ -30,7 +30,7 @@ from workbench.scratch import scratch_folder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Child", "ChildError", "Outcome", "Progress", "progress", "run"]
+__all__ = ["Child", "ChildError", "Outcome", "Progress", "death", "progress", "run"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -269,7 +269,7 @@ def _outcome(child: Child, what: str, code: int, result: Path, run_: Outcome[str
         raise ChildError(f"{what} was cancelled after {run_.seconds:.1f} s", kind="cancelled", log=run_.log)
     if not result.exists():
         raise ChildError(
-            f"{what} {_death(code)} after {run_.seconds:.1f} s at {peak} of memory",
+            f"{what} {death(code)} after {run_.seconds:.1f} s at {peak} of memory",
             kind="memory" if code == -getattr(signal, "SIGKILL", 9) else "crashed",
             log=run_.log,
             where=run_.log[-1] if run_.log else None,
@@ -283,7 +283,8 @@ def _outcome(child: Child, what: str, code: int, result: Path, run_: Outcome[str
     raise ChildError(f"{what} failed: {value}", kind="raised", log=run_.log)
 
 
-def _death(code: int) -> str:
+def death(code: int) -> str:
+    """Say how a process ended that gave no answer, from its exit status."""
     if code >= 0:
         return f"ended with exit status {code} and no result"
     try:

@@ -8,3 +8,4 @@ from .metrics import Difference as Difference
 from .metrics import sqnr_db as sqnr_db
 from .metrics import top1_hits as top1_hits
 from .polygraphy import save_inputs as save_inputs
+from .reference import Reference as Reference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from workbench.calibration import feeds
 from workbench.errors import SamplesError
 from workbench.evaluate.metrics import Difference, top1_hits
+from workbench.evaluate.reference import Reference, as_type_of
 from workbench.graph import file_bytes
 from workbench.progress import progress
 from workbench.runtime import Session
@@ -150,12 +152,15 @@ class Comparison(Agreement):
         Measured in turns in one process: their ratio is worth more than either. `None` where not measured.
     original_bytes, tuned_bytes
         Size of the ONNX files.
+    note
+        What the comparison does not say, or that it is not with the source; empty where there is nothing to add.
     """
 
     original_latency: Latency | None
     tuned_latency: Latency | None
     original_bytes: int
     tuned_bytes: int
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for a report."""
@@ -163,7 +168,7 @@ class Comparison(Agreement):
 
 
 def compare(
-    original: Model,
+    original: Model | Reference,
     tuned: Model,
     samples: Samples,
     *,
@@ -178,7 +183,7 @@ def compare(
     Parameters
     ----------
     original, tuned
-        With the same inputs and outputs.
+        With the same inputs and outputs, but for what a `Reference` knows.
     samples
         What both are fed.
     labels
@@ -195,35 +200,38 @@ def compare(
     BackendError
         ONNX Runtime refuses or fails one of the models.
     """
-    found, first = _agreement(original, tuned, samples, labels, batch)
-    times = _times(original, tuned, first, runs) if runs else ([], [])
+    reference = Reference.of(original)
+    found, first = _agreement(reference, tuned, samples, labels, batch)
+    times = _times(reference, tuned, first, runs) if runs else ([], [])
     return Comparison(
         outputs=found.outputs,
         accuracy=found.accuracy,
         samples=found.samples,
         original_latency=Latency.of(times[0], first.count) if runs else None,
         tuned_latency=Latency.of(times[1], first.count) if runs else None,
-        original_bytes=file_bytes(original),
+        original_bytes=file_bytes(reference.model),
         tuned_bytes=file_bytes(tuned),
+        note=reference.note,
     )
 
 
 def _agreement(
-    original: Model, tuned: Model, samples: Samples, labels: npt.NDArray[np.int64] | None, batch: int
+    original: Reference, tuned: Model, samples: Samples, labels: npt.NDArray[np.int64] | None, batch: int
 ) -> tuple[Agreement, Feed]:
     """Run both on all samples; return how far they agree, and the first of what they were fed.
 
     The sessions end with it: those that are timed next need the memory where a model is large.
     """
-    sessions = Session(original), Session(tuned)
-    tally = Tally(original, labels)
-    first: Feed | None = None
-    for feed in progress(feeds(samples, original, batch=batch), total=None, doing="comparing"):
-        first = first or feed
-        reference, test = (session.run(feed.arrays) for session in sessions)
-        tally.add(feed, reference, test)
+    given = feeds(samples, original.form, batch=batch)
+    first = next(given, None)
     if first is None:
         raise SamplesError("no samples to compare on", fix="Give at least one.")
+    session = Session(tuned, untried=as_type_of(tuned, first.arrays))
+    before = original.session()
+    tally = Tally(original, labels)
+    for feed in progress(itertools.chain([first], given), total=None, doing="comparing"):
+        reference, test = original.run(before, feed.arrays), session.run(as_type_of(tuned, feed.arrays))
+        tally.add(feed, reference, test)
     return tally.result(), first
 
 
@@ -238,9 +246,10 @@ class Tally:
         One class index a sample: top-1 is measured on the first floating-point output.
     """
 
-    def __init__(self, original: Model, labels: npt.NDArray[np.int64] | None = None) -> None:
-        self._top1 = None if labels is None else (Top1(original, labels), Top1(original, labels))
-        self._differences = {tensor.name: Difference() for tensor in original.outputs}
+    def __init__(self, original: Model | Reference, labels: npt.NDArray[np.int64] | None = None) -> None:
+        reference = Reference.of(original)
+        self._top1 = None if labels is None else (Top1(reference.form, labels), Top1(reference.form, labels))
+        self._differences = {name: Difference() for name in reference.outputs}
         self._samples = 0
 
     def add(self, feed: Feed, reference: Mapping[str, npt.NDArray[Any]], test: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -268,14 +277,15 @@ class Tally:
         return Agreement(outputs, accuracy, self._samples)
 
 
-def _times(original: Model, tuned: Model, feed: Feed, runs: int) -> tuple[list[float], list[float]]:
-    fast = [Session(model, mode="speed") for model in (original, tuned)]
+def _times(original: Reference, tuned: Model, feed: Feed, runs: int) -> tuple[list[float], list[float]]:
+    fed = original.fed(feed.arrays), as_type_of(tuned, feed.arrays)
+    fast = original.session("speed"), Session(tuned, mode="speed", untried=fed[1])
     times: tuple[list[float], list[float]] = ([], [])
     for which in (0, 1):
-        fast[which].time(feed.arrays, runs=1, warmup=4)
+        fast[which].time(fed[which], runs=1, warmup=4)
     for _ in range(runs):
         for which in (0, 1):
-            times[which].extend(fast[which].time(feed.arrays, runs=1, warmup=0))
+            times[which].extend(fast[which].time(fed[which], runs=1, warmup=0))
     return times
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from workbench.calibration import feeds
 from workbench.errors import BackendError, SamplesError
 from workbench.evaluate.comparison import Agreement, Tally
+from workbench.evaluate.reference import Reference
 from workbench.progress import progress
-from workbench.runtime import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ RUNS_BYTES = 256 << 20
 
 
 def compare_engine(
-    original: Model,
+    original: Model | Reference,
     backend: Backend,
     engine: Engine,
     samples: Samples,
@@ -40,7 +40,8 @@ def compare_engine(
     Parameters
     ----------
     original
-        In floating point, with the inputs and outputs of the engine; runs on ONNX Runtime.
+        In floating point, with the inputs and outputs of the engine, but for what a `Reference` knows; runs on ONNX
+        Runtime.
     backend, engine
         What is compared with it.
     samples
@@ -57,17 +58,18 @@ def compare_engine(
     BackendError
         The engine cannot be run here, takes other inputs, or has not all of the model's outputs.
     """
-    session, tally = Session(original), Tally(original, labels)
-    for lot in _lots(progress(feeds(samples, original, batch=batch), total=None, doing="comparing")):
+    reference = Reference.of(original)
+    session, tally = reference.session(), Tally(reference, labels)
+    for lot in _lots(progress(feeds(samples, reference.form, batch=batch), total=None, doing="comparing")):
         for feed, found in zip(lot, backend.run_each(engine, [feed.arrays for feed in lot]), strict=True):
-            missing = sorted({tensor.name for tensor in original.outputs} - set(found))
+            missing = sorted(set(reference.outputs) - set(found))
             if missing:
                 raise BackendError(
                     f"the engine has no output {', '.join(missing)}",
-                    where=original.name,
+                    where=reference.form.name,
                     fix="Compare it with the model that it was built from.",
                 )
-            tally.add(feed, session.run(feed.arrays), found)
+            tally.add(feed, reference.run(session, feed.arrays), found)
     result = tally.result()
     if not result.samples:
         raise SamplesError("no samples to compare on", fix="Give at least one.")

@@ -19,6 +19,7 @@ from .save import file_bytes as file_bytes
 from .save import file_digest as file_digest
 from .save import fits_one_file as fits_one_file
 from .save import save_model as save_model
+from .save import stored_bytes as stored_bytes
 from .structure import content_of as content_of
 from .structure import graphs_of as graphs_of
 from .tensor import Tensor as Tensor

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from workbench.graph.structure import Structure
 
-__all__ = ["file_bytes", "file_content", "file_digest", "fits_one_file", "identity", "save_model"]
+__all__ = ["file_bytes", "file_content", "file_digest", "fits_one_file", "identity", "save_model", "stored_bytes"]
 
 PROTOBUF_LIMIT = 2**31 - 1
 
@@ -118,6 +118,16 @@ def file_content(model: Structure) -> bytes:
             fix="Save it with its weights beside it: model.save(path).",
         )
     return proto.SerializeToString(deterministic=True)
+
+
+def stored_bytes(model: Structure) -> int:
+    """Return the bytes of the files that a model was read from; what `save_model` would write where there are none."""
+    values = [value for _, part in graphs_of(model.ir_model) for value in part.initializers.values()]
+    weights = {Path(v.const_value.path) for v in values if isinstance(v.const_value, ir.ExternalTensor)}
+    try:
+        return sum(file.stat().st_size for file in (model.path, *weights)) if model.path else file_bytes(model)
+    except OSError:  # they are gone meanwhile
+        return file_bytes(model)
 
 
 def file_digest(model: Structure) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from workbench.child import ChildError
 from workbench.errors import RecipeError
 from workbench.files import write_text
 from workbench.handoff import before_after, page, report, text_table
@@ -127,6 +128,8 @@ def tune_to(
     ------
     WorkbenchError
         Whatever is wrong with the input, before anything is written.
+    ChildError
+        ONNX Runtime crashed when it was first given the tuned model; that and the recipe are written.
     """
     with results_folder(out, OUTPUTS) as folder:
         wb = open_model(model)
@@ -139,7 +142,8 @@ def tune_to(
             wb.require("top1_drop", at_most=max_drop)
         if min_sqnr is not None:
             wb.require("sqnr_db", at_least=min_sqnr)
-        return _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+        outcome = _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+    return _measured(outcome)
 
 
 def search_to(
@@ -201,9 +205,10 @@ def search_to(
             correct_bias=correct_bias,
             most_trials=most_trials,
         )
-        result = _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
-        trials = json.dumps(found.to_dict(), indent=1)
-        return replace(result, files=(*result.files, write_text(folder / "search.json", trials))), found
+        outcome = _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+        trials = write_text(folder / "search.json", json.dumps(found.to_dict(), indent=1))
+    result = _measured(outcome)
+    return replace(result, files=(*result.files, trials)), found
 
 
 def _finish(
@@ -214,20 +219,30 @@ def _finish(
     labels: str | os.PathLike[str] | None,
     preprocessing: PreprocessingLike,
     runs: int,
-) -> TuneResult:
-    """Lower, compare, check the gates and write."""
+) -> TuneResult | ChildError:
+    """Lower, compare, check the gates and write; return how the comparison died where it did."""
     wb.tune()
-    comparison = wb.compare(evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+    files = (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
+    try:
+        comparison = wb.compare(evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+    except ChildError as error:
+        return error
     verdicts = tuple(check_gates(wb.recipe.gates, comparison))
     content = json.dumps(report(wb, comparison, verdicts), indent=1)
     document = page(wb, comparison, verdicts)
-    files = (
-        *wb.tuned.save(folder / "tuned.onnx"),
-        wb.recipe.save(folder / "recipe.yaml"),
-        write_text(folder / "report.json", content),
-        write_text(folder / "report.html", document),
-    )
-    return TuneResult(wb, comparison, verdicts, files)
+    reports = (write_text(folder / "report.json", content), write_text(folder / "report.html", document))
+    return TuneResult(wb, comparison, verdicts, (*files, *reports))
+
+
+def _measured(outcome: TuneResult | ChildError) -> TuneResult:
+    if isinstance(outcome, ChildError):
+        raise ChildError(
+            f"{outcome.what}; tuned.onnx and recipe.yaml are written, and nothing was measured",
+            kind=outcome.kind,
+            where=outcome.where,
+            fix=outcome.fix,
+        )
+    return outcome
 
 
 def replay_to(

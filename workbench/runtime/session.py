@@ -12,6 +12,7 @@ from workbench.errors import BackendError
 from workbench.graph import fits_one_file, is_stripped
 from workbench.runtime import as_written
 from workbench.runtime.bytes import output_names, serialized, without_weights
+from workbench.runtime.first_run import Attempt, attempt
 from workbench.runtime.narrow import BF16, NARROW, has_narrow, in_float32
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from workbench.graph import Model
 
-__all__ = ["Session", "disabled_optimizers", "first_line", "in_one_array"]
+__all__ = ["Mode", "Session", "disabled_optimizers", "first_line", "in_one_array"]
 
 Mode = Literal["numerics", "speed"]
 
@@ -44,28 +45,35 @@ class Session:
     observing
         For looking into many tensors, none of them a sequence or text: they are handed over without a copy, and ONNX
         Runtime's threads leave the processor to others between two runs.
+    untried
+        Inputs for a graph that was never run: it is tried on them in another process first. Not for models that one
+        file cannot hold.
 
     Raises
     ------
     BackendError
-        ONNX Runtime refuses the model; the message has its reason.
+        ONNX Runtime refuses the model; the message has its reason. `workbench.child.ChildError` where it crashed.
     """
 
     def __init__(
-        self, model: Model, *, mode: Mode = "numerics", outputs: Sequence[str] | None = None, observing: bool = False
+        self,
+        model: Model,
+        *,
+        mode: Mode = "numerics",
+        outputs: Sequence[str] | None = None,
+        observing: bool = False,
+        untried: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is fatal is raised; the rest is noise on a user's screen
         options.intra_op_num_threads = os.cpu_count() or 1
-        if mode == "numerics":
-            for name, value in as_written.options():
-                options.add_session_config_entry(name, value)
         _refuse_stripped(model)
+        entries = dict(as_written.options()) if mode == "numerics" else {}
         self._observing = observing
         if observing:
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            entries["session.intra_op.allow_spinning"] = "0"
             # What is handed out is no part of a pattern; planning one costs the second run new memory for everything.
             options.enable_mem_pattern = False
         self.outputs = list(outputs) if outputs is not None else output_names(model)
@@ -83,6 +91,11 @@ class Session:
             self._weights = values  # ONNX Runtime reads them where they are
         else:
             content = serialized(model, self.outputs)
+            if untried is not None:
+                fed = {name: _in_numbers(array) for name, array in untried.items()}
+                attempt(Attempt(content, entries, disabled, self.outputs, fed), model.name)
+        for name, value in entries.items():
+            options.add_session_config_entry(name, value)
         try:
             self._session = onnxruntime.InferenceSession(
                 content,

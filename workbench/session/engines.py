@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.calibration import labels_for
 from workbench.session.changes import Change
-from workbench.session.evaluation import reference_for
+from workbench.session.evaluation import reference_of
 from workbench.session.fixes import apply_fix
 from workbench.session.samples import samples_for
 
@@ -131,7 +131,7 @@ class Engines:
         taken = engine if isinstance(engine, Engine) else read_engine(engine)
         data, used = samples_for(self._history, samples, preprocessing)
         indices = None if labels is None else labels_for(labels, data, self._history.state.model)
-        reference = reference_for(self._history, self._tuning.lowered().model)
+        reference = reference_of(self._history)
         return compare_engine(reference, backend_of(taken), taken, data, labels=indices, batch=batch or used)
 
     def save_inputs(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from workbench.calibration import labels_for
 from workbench.errors import RecipeError
-from workbench.evaluate import Comparison, compare
+from workbench.evaluate import Comparison, Reference, compare
+from workbench.graph import stored_bytes
+from workbench.graph.edits import Edit
 from workbench.precision.plan import BEST_PRACTICE
+from workbench.recipe.steps import PlanStep
 from workbench.session.samples import samples_for
 
 if TYPE_CHECKING:
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from workbench.session.history import History
     from workbench.session.samples import PreprocessingLike
 
-__all__ = ["compare_tuned", "measure_sensitivity", "reference_for"]
+__all__ = ["compare_tuned", "measure_sensitivity", "reference_of"]
 
 
 def compare_tuned(
@@ -36,7 +40,9 @@ def compare_tuned(
 ) -> Comparison:
     """Run the source and the tuned model on ONNX Runtime, and say how far apart they are.
 
-    Where edits changed the model's inputs or outputs, the edited floating-point model stands in for the source.
+    Inputs and outputs that edits gave other names, types or layouts are found again in the source. Where there is no
+    way back, as after a part was cut out, the edited floating-point model stands in for it, and the result's `note`
+    says so.
 
     Parameters
     ----------
@@ -53,12 +59,19 @@ def compare_tuned(
     """
     data, used = samples_for(history, samples, preprocessing)
     indices = None if labels is None else labels_for(labels, data, history.state.model)
-    return compare(reference_for(history, tuned), tuned, data, labels=indices, batch=batch or used, runs=runs)
+    found = compare(reference_of(history), tuned, data, labels=indices, batch=batch or used, runs=runs)
+    return replace(found, original_bytes=stored_bytes(history.source))
 
 
-def reference_for(history: History, model: Model) -> Model:
-    """Return what a version of the model is compared with: the source, if its inputs and outputs are the same."""
-    return history.source if _same_interface(history.source, model) else history.state.model
+def reference_of(history: History) -> Reference:
+    """Return what versions of the model are compared with: the source, as long as it can be fed what they are fed."""
+    edits = [
+        edit
+        for step in history.recipe.steps
+        for edit in (step.edits if isinstance(step, PlanStep) else [step])
+        if isinstance(edit, Edit)
+    ]
+    return Reference.source(history.source, history.state.model, edits)
 
 
 def measure_sensitivity(
@@ -83,9 +96,3 @@ def measure_sensitivity(
     candidates = [node for node in candidates_of(state.model, plan) if node in state.model.top_nodes]
     measure = quick if how == "quick" else exact
     return measure(state.model, candidates, state.ranges, data, batch=batch)
-
-
-def _same_interface(a: Model, b: Model) -> bool:
-    return [(t.name, t.shape, t.dtype) for t in (*a.inputs, *a.outputs)] == [
-        (t.name, t.shape, t.dtype) for t in (*b.inputs, *b.outputs)
-    ]

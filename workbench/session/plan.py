@@ -16,7 +16,7 @@ from workbench.precision.sensitivity import axis_lengths
 from workbench.recipe import Gate, ranges_hash
 from workbench.recipe.steps import PlanStep, PrecisionStep
 from workbench.session.editing import conversion_steps, edit
-from workbench.session.evaluation import reference_for
+from workbench.session.evaluation import reference_of
 from workbench.session.ranges import calibration
 from workbench.session.samples import samples_for
 from workbench.session.searching import Cost, costs_of, with_equalization
@@ -288,7 +288,7 @@ class Plan:
                 fallback=fallback or _floating(rules),
                 sensitivity=sensitivity,
                 correct_bias=samples_for(history, None)[0] if correct_bias else None,
-                reference=reference_for(history, state.model),
+                reference=reference_of(history),
                 batch=size,
                 most_trials=most_trials,
                 target=state.target,

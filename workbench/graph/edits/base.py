@@ -162,6 +162,10 @@ class Edit(BaseModel):
         """Return what was fed to an input as the model afterwards wants it."""
         return array
 
+    def unfed(self, tensor: str, array: NDArray[Any]) -> NDArray[Any]:
+        """Return what is fed to an input of the model afterwards as the model before wants it, but for its type."""
+        return array
+
     def __call__(self, model: Model) -> EditResult:
         """Apply the edit to a model.
 

@@ -223,9 +223,14 @@ class SetInputLayout(Edit):
         return [f"{self.input} is fed as {self.layout}"]
 
     def fed(self, tensor: str, array: NDArray[Any]) -> NDArray[Any]:
-        if tensor != self.input:
-            return array
-        return np.moveaxis(array, 1, -1) if self.layout == "NHWC" else np.moveaxis(array, -1, 1)
+        return self._moved(array, self.layout == "NHWC") if tensor == self.input else array
+
+    def unfed(self, tensor: str, array: NDArray[Any]) -> NDArray[Any]:
+        return self._moved(array, self.layout != "NHWC") if tensor == self.input else array
+
+    @staticmethod
+    def _moved(array: NDArray[Any], to_last: bool) -> NDArray[Any]:
+        return np.moveaxis(array, 1, -1) if to_last else np.moveaxis(array, -1, 1)
 
 
 def _convert_input(part: ir.Graph, value: ir.Value, op: str, attributes: dict[str, object]) -> ir.Node:

@@ -63,10 +63,12 @@ def bias_shifts(
         difference.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
         whole.graph.append(difference)
         whole.graph.outputs.append(difference.outputs[0])
-    session = Session(model.replaced(whole))
+    copied = model.replaced(whole)
+    session: Session | None = None
     sums: dict[str, NDArray[np.float64]] = {}
     seen = dict.fromkeys(biased, 0)
     for feed in feeds(samples, model, batch=batch):
+        session = session or Session(copied, untried=feed.arrays)
         results = session.run(feed.arrays)
         for name in biased:
             found = results[outputs[name]]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.calibration import feeds
 from workbench.errors import PrecisionError
-from workbench.evaluate import Top1
+from workbench.evaluate import Reference, Top1
 from workbench.precision.sensitivity import ActivationStore, ErrorSum
 from workbench.runtime import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import numpy.typing as npt
     from typing_extensions import Self
@@ -105,7 +107,7 @@ class Evaluator:
     Parameters
     ----------
     reference
-        The floating-point model; it runs once.
+        The floating-point model, or what stands for it; it runs once.
     samples, batch
         What to run.
     goal
@@ -114,15 +116,18 @@ class Evaluator:
         Bytes of the reference's outputs to keep in memory; the rest lies in temporary files.
     """
 
-    def __init__(self, reference: Model, samples: Samples, goal: Goal, *, batch: int, memory: int) -> None:
+    def __init__(self, reference: Model | Reference, samples: Samples, goal: Goal, *, batch: int, memory: int) -> None:
         self._samples, self._batch, self._goal = samples, batch, goal
-        self._outputs = [tensor.name for tensor in reference.outputs]
-        self._model = reference
+        against = Reference.of(reference)
+        self._outputs = list(against.outputs)
+        self._model = against.form
         self._store = ActivationStore(memory)
         self._top1 = self._count()
-        session = Session(reference)
-        for run, feed in enumerate(feeds(samples, reference, batch=batch)):
-            result = session.run(feed.arrays)
+        self._first: Mapping[str, npt.NDArray[Any]] = {}
+        session = against.session()
+        for run, feed in enumerate(feeds(samples, against.form, batch=batch)):
+            self._first = self._first or feed.arrays
+            result = against.run(session, feed.arrays)
             self._store.put(run, result)
             if self._top1 is not None:
                 self._top1.add(feed, result)
@@ -140,7 +145,7 @@ class Evaluator:
 
     def __call__(self, model: Model) -> Measured:
         """Run a model on all samples."""
-        session = Session(model)
+        session = Session(model, untried=self._first)
         total, top1 = ErrorSum(), self._count()
         outcomes: list[Outputs] = []
         for run, feed in enumerate(feeds(self._samples, self._model, batch=self._batch)):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workbench.calibration import Samples, Statistics
+    from workbench.evaluate import Reference
     from workbench.graph import Model
     from workbench.names import Precision
     from workbench.precision.search.cost import NodeCosts
@@ -58,7 +59,7 @@ def search(
     fallback: Precision = "fp32",
     sensitivity: Literal["quick", "exact"] = "quick",
     correct_bias: Samples | None = None,
-    reference: Model | None = None,
+    reference: Model | Reference | None = None,
     batch: int = 1,
     memory: int = DEFAULT_MEMORY,
     most_trials: int = MOST_TRIALS,

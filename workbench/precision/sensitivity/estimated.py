@@ -108,9 +108,10 @@ def local_noise(
     The floating-point graph gets a quantized copy of every node beside the node itself, which reads the same tensors.
     """
     copied, powers = _with_copies(model, candidates, ranges)
-    session = Session(copied)
+    session: Session | None = None
     sums = np.zeros((len(candidates), 2))
     for feed in feeds(samples, model, batch=batch):
+        session = session or Session(copied, untried=feed.arrays)
         results = session.run(feed.arrays)
         sums += np.array([[results[name] for name in powers[node]] for node in candidates])
     return {
