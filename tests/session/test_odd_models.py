@@ -37,8 +37,9 @@ def loop(path, preset):
     return wb, wb.compare([given] * 2, runs=0)
 
 
-@pytest.mark.parametrize("preset", ["int8", "fp16"])
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize(
+    ("name", "preset"), [*((name, "int8") for name in ODD), ("map_as_output", "fp16"), ("text_as_weight", "fp16")]
+)
 def test_every_odd_model_is_tuned_or_refused_in_one_line(name, preset, tmp_path):
     path = tmp_path / "m.onnx"
     onnx.save(ODD[name](), path)

@@ -11,6 +11,7 @@ from workbench.backends.compiler import rtx_capabilities
 from workbench.backends.profiles import ProfileInput, default_range
 from workbench.backends.protocol import ShapeRange
 from workbench.backends.verdict.assumed import alternatives, told, written
+from workbench.backends.verdict.blame import first_line
 from workbench.backends.verdict.checking import check
 from workbench.backends.verdict.mending import mend
 from workbench.graph import Tensor, from_proto
@@ -94,6 +95,16 @@ NINE_INSIDE = made(
 )
 
 
+FED_AXES = made(
+    [node("ReduceSum", ["x", "a"], ["y"], "sum")], {"x": [2, 4], "a": (TensorProto.INT64, [1])}, {"y": [2, 1]}
+)
+UINT8_INSIDE = made(
+    [node("Cast", ["x"], ["t"], "to", to=TensorProto.UINT8), node("Cast", ["t"], ["y"], "back", to=FLOAT)],
+    {"x": [4]},
+    {"y": [4]},
+)
+
+
 @pytest.mark.parametrize(
     ("name", "model", "target", "cause", "at", "words"),
     [
@@ -112,6 +123,8 @@ NINE_INSIDE = made(
         ("text", of_domain("ai.onnx.contrib", "Lower", TensorProto.STRING), "sm86", "extensions", "it", "outside"),
         ("contrib", of_domain("com.microsoft", "BiasGelu"), "sm86", "custom-domain", "it", "graph optimizations"),
         ("integer", of_domain("com.microsoft", "QLinearAdd"), "sm86", "integer-operator", "it", "QuantFormat.QDQ"),
+        ("axes that are fed", FED_AXES, "sm86", "computed", "sum", "fold constants"),
+        ("UINT8 between nodes", UINT8_INSIDE, "sm86", "uint8-inside", "to", "INT32"),
         ("own", of_domain("my.ops", "Own"), "sm86", "custom-domain", "it", "plugin"),
     ],
 )  # fmt: skip
@@ -165,6 +178,28 @@ def test_a_cause_finds_its_node_whatever_that_is_called(name):
 def test_an_input_that_tensorrt_does_not_have_is_named():
     verdict = check(of_domain("ai.onnx.contrib", "Lower", TensorProto.STRING))
     assert "input 'x' is STRING" in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'softcap == 0.0 && "Setting softcap is not supported." (in function check, X)',
+            "Setting softcap is not supported.",
+        ),
+        ("Assertion failed: f(axes): Axis must be constant! (in function import, X)", "Axis must be constant!"),
+        ("Assertion failed: (t == Kind::kA): This version only. (in function import, X)", "This version only"),
+        ("Invalid Node - Y\nKey and Value must agree", "Key and Value must agree"),
+    ],
+)
+def test_the_sentence_for_people_is_what_is_told_of_an_assertion(text, said):
+    assert first_line(text) == said
+
+
+def test_an_input_that_is_no_tensor_is_named():
+    model = made([node("ConcatFromSequence", ["s"], ["y"], "join", axis=0)], {}, {"y": [None, 4]})
+    model.graph.input.append(helper.make_tensor_sequence_value_info("s", FLOAT, [None, 4]))
+    assert "input 's' is a sequence of FLOAT" in str(check(model))
 
 
 def test_scales_of_blocks_are_no_operands_that_could_be_dequantized():

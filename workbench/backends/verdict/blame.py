@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Problem", "blame", "first_line"]
 
 _NO_KERNEL = re.compile(r"any implementation for node \{ForeignNode\[(.+?)\.\.\.(.+)\]\}")
+_SENTENCE = re.compile(r'&& "([^"]{12,})"|Assertion failed: .*?: (.{12,}?)\.? \(in function')
 NO_GPU = "CUDA driver version is insufficient"
 RECURRENT = ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")
 _NO_GPU_NOISE = re.compile(r"\n?\[checkMacros\.cpp::catchCudaError[^\n]*cudaError 35[^\n]*")
@@ -143,9 +144,9 @@ def _bad_tensor(model: Model, text: str) -> str:
     weight = None if found is None else model.initializers.get(found[1])
     known = {kind.name for kind in PARSER_TYPES}
     if weight is None or weight.const_value is None:
-        fed = next((tensor for tensor in model.inputs if tensor.dtype is not None and tensor.dtype not in known), None)
+        fed = next((t for t in model.inputs if t.form or (t.dtype is not None and t.dtype not in known)), None)
         if fed is not None:
-            return f"input {fed.name!r} is {fed.dtype}, which TensorRT does not know"
+            return f"input {fed.name!r} is {f'a {fed.form}' if fed.form else fed.dtype}, which TensorRT does not know"
         return "a weight or an input has a type that TensorRT does not know"
     kind = weight.const_value.dtype
     if kind in PARSER_TYPES:
@@ -154,7 +155,14 @@ def _bad_tensor(model: Model, text: str) -> str:
 
 
 def first_line(text: str) -> str:
-    """Return the first line of a message that says something, cut to fit a table."""
+    """Return the first line of a message that says something, cut to fit a table.
+
+    Of a failed assertion that is the sentence for people behind it: ``expression && "sentence"``, or
+    ``Assertion failed: expression: sentence``.
+    """
     lines = [line for line in text.strip().splitlines() if not line.startswith("Invalid Node - ")]
     line = lines[0] if lines else text
+    said = _SENTENCE.search(line)
+    if said is not None:
+        line = next(group for group in said.groups() if group)
     return line if len(line) <= 240 else line[:237] + "..."

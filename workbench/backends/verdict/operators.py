@@ -138,6 +138,21 @@ def gemm_rank(site: Site) -> Cause | None:
     )
 
 
+def computed(site: Site) -> Cause | None:
+    """Name an input that is computed, or fed, where TensorRT wants to know it when it builds."""
+    if not re.search(
+        r"must resolve to a build-time constant|is not a constant|is_weights\(\)|must be an initializer"
+        r"|is a shape tensor and must have type Int",
+        site.message,
+    ):
+        return None
+    return Cause(
+        "computed",
+        f"{site.node.op_type} reads what is computed or fed; TensorRT wants it to be known when it builds",
+        Fix("Make it a constant: fold constants (wb.prepare()), or export the model with a fixed value."),
+    )
+
+
 def shapes(site: Site) -> Cause | None:
     """Name shapes for which the layer makes no sense, most often those chosen by default for a dynamic input."""
     impossible = "processCheck" in site.message or "inherently negative length" in site.message
@@ -163,11 +178,11 @@ def unsupported_op(site: Site) -> Cause | None:
 
 
 def _has_no_plugin(site: Site) -> bool:
-    return "plugin creator version" in site.message or "Plugin not found" in site.message
+    return any(words in site.message for words in ("plugin creator version", "Plugin not found", "failed to load"))
 
 
 OPERATORS: tuple[Callable[[Site], Cause | None], ...] = (needs_gpu, old_opset, unknown_op)
 """Operators that are not there, in the order in which they are tried."""
 
-UNSUPPORTED: tuple[Callable[[Site], Cause | None], ...] = (attention, gemm_rank, rank, shapes, unsupported_op)
+UNSUPPORTED: tuple[Callable[[Site], Cause | None], ...] = (attention, gemm_rank, rank, computed, shapes, unsupported_op)
 """What is not taken of operators that are."""

@@ -100,6 +100,17 @@ def double(site: Site) -> Cause | None:
     )
 
 
+def uint8_inside(site: Site) -> Cause | None:
+    """Name UINT8 between nodes: TensorRT has it for what is fed and what comes out."""
+    if "UINT8 types for intermediate tensors" not in site.message:
+        return None
+    return Cause(
+        "uint8-inside",
+        "UINT8 between nodes; TensorRT has it for inputs and outputs alone",
+        Fix("Cast to INT32 or a floating-point type instead; of a quantization, make it symmetric INT8."),
+    )
+
+
 def mixed_types(site: Site) -> Cause | None:
     """Name operands of different types, which strong typing never converts."""
     found = re.search(r"must have same input types\. But they are of types (\w+) and (\w+)", site.message)
@@ -127,5 +138,5 @@ def operand_type(site: Site) -> Cause | None:
 TYPES: tuple[Callable[[Site], Cause | None], ...] = (fp8_kind, target, data_type)
 """Types of tensors, in the order in which they are tried."""
 
-OPERAND_TYPES: tuple[Callable[[Site], Cause | None], ...] = (mixed_types, operand_type)
+OPERAND_TYPES: tuple[Callable[[Site], Cause | None], ...] = (uint8_inside, mixed_types, operand_type)
 """Types that an operator does not take."""
