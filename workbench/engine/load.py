@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench.engine.dialects import (
+    GRAPHS,
     read_build,
     read_device,
-    read_inspector,
-    read_inspector_text,
     read_performance,
     read_profile,
     read_profile_log,
@@ -65,13 +64,10 @@ def load_report(
     where = source_name(graph)
     is_path = isinstance(graph, Path) or (isinstance(graph, str) and where == graph)
     called = name or (_plain(Path(graph).name) if is_path else "engine")
-    if kind == "text":
-        report = read_inspector_text(data, called)
-    elif kind == "graph":
-        report = read_inspector(data, called)
-    else:
+    dialect = next((one for one in GRAPHS if one.kind == kind), None)
+    if dialect is None:
         raise wrong_kind(kind, "graph", where)
-    report = replace(report, tensorrt_version=tensorrt_version)
+    report = replace(dialect.read(data, called), tensorrt_version=tensorrt_version)
     if profile is not None:
         report = with_profile(report, profile)
     if timing is not None:

@@ -1,10 +1,9 @@
-from .inspector import read_inspector as read_inspector
 from .profile import read_profile as read_profile
 from .profile import read_profile_log as read_profile_log
+from .registry import GRAPHS as GRAPHS
 from .source import read_text as read_text
 from .source import source_name as source_name
 from .source import wrong_kind as wrong_kind
-from .text import read_inspector_text as read_inspector_text
 from .timing import read_timing as read_timing
 from .trex import read_build as read_build
 from .trex import read_device as read_device

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from workbench.engine.dialects.registry import GRAPHS
 from workbench.errors import ReportError
 from workbench.limits import check, check_document
 
@@ -14,8 +15,7 @@ __all__ = ["kind_of", "read_text", "source_name", "wrong_kind"]
 
 
 KINDS = {
-    "graph": ("an engine graph (trtexec --exportLayerInfo)", "GRAPH_JSON"),
-    "text": ("an engine inspector's text", "GRAPH_JSON"),
+    **{one.kind: (one.title, "GRAPH_JSON") for one in GRAPHS},
     "profile": ("a layer profile (trtexec --exportProfile)", "--profile"),
     "profile-log": ("a profiler log", "--profile"),
     "timing": ("a timing export (trtexec --exportTimes)", "--timing"),
@@ -24,17 +24,16 @@ KINDS = {
     "build": ("a TREx build description (*.build.metadata.json)", "--metadata"),
 }
 
-_LAYER_LINE = re.compile(r"^Name: .*, LayerType: ", re.MULTILINE)
 _TIME_LINE = re.compile(r"^[^\"{}]*\d ?[um]s -> ", re.MULTILINE)
-_OBJECT_KEYS = (
-    ("graph", {"Layers", "I/O Tensors"}),
-    ("performance", {"performance_summary"}),
-    ("build", {"build_options"}),
+_OBJECT_KEYS: tuple[tuple[str, frozenset[str]], ...] = (
+    *((one.kind, one.keys) for one in GRAPHS),
+    ("performance", frozenset({"performance_summary"})),
+    ("build", frozenset({"build_options"})),
 )
-_LIST_KEYS = (
-    ("timing", {"latencyMs", "computeMs"}),
-    ("device", {"ComputeCapability", "COMPUTE_CAPABILITY_MAJOR"}),
-    ("profile", {"count", "averageMs", "timeMs"}),
+_LIST_KEYS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("timing", frozenset({"latencyMs", "computeMs"})),
+    ("device", frozenset({"ComputeCapability", "COMPUTE_CAPABILITY_MAJOR"})),
+    ("profile", frozenset({"count", "averageMs", "timeMs"})),
 )
 
 
@@ -74,8 +73,9 @@ def read_text(source: Any) -> tuple[str, Any]:
     if not text.strip():
         raise ReportError("the file is empty", where=path, fix="Export it again")
     # A log starts "[07/07/2026-06:09:15] [TRT] ..." and so like a JSON list: look for its lines first.
-    if _LAYER_LINE.search(text):
-        return "text", text
+    for one in GRAPHS:
+        if one.line is not None and one.line.search(text):
+            return one.kind, text
     if _TIME_LINE.search(text):
         return "profile-log", text
     if text.lstrip()[0] not in "{[":

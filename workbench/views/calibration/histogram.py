@@ -28,12 +28,15 @@ __all__ = [
     "quantized_chart",
 ]
 
-STYLES: dict[str, tuple[str, tuple[float, ...]]] = {
-    "minmax": (OKABE_ITO["vermillion"], (1, 1.2)),
-    "percentile": (OKABE_ITO["green"], (5, 2)),
-    "entropy": (OKABE_ITO["purple"], (6, 1.5, 1, 1.5)),
-    "mse": (OKABE_ITO["orange"], ()),
-}
+_LOOKS: tuple[tuple[str, tuple[float, ...]], ...] = (
+    (OKABE_ITO["vermillion"], (1, 1.2)),
+    (OKABE_ITO["green"], (5, 2)),
+    (OKABE_ITO["purple"], (6, 1.5, 1, 1.5)),
+    (OKABE_ITO["orange"], ()),
+    (OKABE_ITO["blue"], (2, 2)),
+    (OKABE_ITO["yellow"], (8, 1, 2, 1)),
+)
+STYLES: dict[str, tuple[str, tuple[float, ...]]] = dict(zip(METHODS, _LOOKS, strict=False))
 """Colour of each method's line and the lengths of its dashes and gaps in line widths, none for a solid line."""
 BARS = OKABE_ITO["sky"]
 
