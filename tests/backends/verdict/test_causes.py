@@ -196,6 +196,39 @@ def test_the_sentence_for_people_is_what_is_told_of_an_assertion(text, said):
     assert first_line(text) == said
 
 
+def test_an_error_of_an_importer_finds_the_nodes_of_its_operator():
+    inputs = {"x": [4], "i": (TensorProto.INT64, [2]), "u": [2]}
+    model = made([node("ScatterElements", [*"xiu"], ["y"], "scatter", reduction="mul")], inputs, {"y": [4]})
+    (refused,) = check(model).refused
+    assert refused.node == "scatter"
+    assert "Unsupported reduction type" in refused.reason
+
+
+def test_four_bits_at_the_end_of_a_model_are_named():
+    model = made([node("Cast", ["x"], ["y"], "cast", to=FLOAT)], {"x": (TensorProto.INT4, [4])}, {"y": [4]})
+    assert "'x' is an input of type INT4" in str(check(model))
+
+
+def test_an_edit_is_offered_where_it_can_be_done_and_changes_something():
+    nodes = [node("DequantizeLinear", ["q", "s", "z"], ["y"], "dq")]
+    inputs = {"q": (TensorProto.UINT8, [4]), "s": [], "z": (TensorProto.UINT8, [])}
+    verdict = check(made(nodes, inputs, {"y": [4]}))
+    assert not verdict.accepted
+    assert verdict.fixes == ()
+    assert verdict.refused[0].fix.text
+    mended = mend(
+        from_proto(
+            made(
+                [node("Gemm", ["x", "w"], ["y"], "gemm")],
+                {"x": [2, 3, 4]},
+                {"y": [2, 3, 5]},
+                [numbers("w", np.ones((4, 5)))],
+            )
+        )
+    )
+    assert mended.verdict.accepted == bool(mended.edits)
+
+
 def test_an_input_that_is_no_tensor_is_named():
     model = made([node("ConcatFromSequence", ["s"], ["y"], "join", axis=0)], {}, {"y": [None, 4]})
     model.graph.input.append(helper.make_tensor_sequence_value_info("s", FLOAT, [None, 4]))

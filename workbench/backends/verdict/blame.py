@@ -20,6 +20,7 @@ __all__ = ["Problem", "blame", "first_line"]
 
 _NO_KERNEL = re.compile(r"any implementation for node \{ForeignNode\[(.+?)\.\.\.(.+)\]\}")
 _SENTENCE = re.compile(r'&& "([^"]{12,})"|Assertion failed: .*?: (.{12,}?)\.? \(in function')
+_STRAY = re.compile(r"Tensor (\S+) has datatype (\w+) but is not (consumed|produced) by")
 NO_GPU = "CUDA driver version is insufficient"
 RECURRENT = ("LSTM", "GRU", "RNN", "If", "Loop", "Scan")
 _NO_GPU_NOISE = re.compile(r"\n?\[checkMacros\.cpp::catchCudaError[^\n]*cudaError 35[^\n]*")
@@ -60,6 +61,10 @@ def _parser_errors(
         nodes = own_names.get(issue.node, []) if issue.node else []
         if not nodes and 0 <= issue.index < len(top) and not issue.stack:
             nodes = [top[issue.index]]
+        if not nodes and issue.function.startswith("import"):
+            # An importer of one operator that forgot to say for which node it speaks.
+            operator = issue.function.removeprefix("import")
+            nodes = [address for address, node in model.nodes.items() if node.op_type == operator]
         yield nodes, text
 
 
@@ -80,7 +85,8 @@ def _builder_errors(
 def _names_in(text: str, own_names: Mapping[str, list[str]]) -> list[str]:
     """Find the node that a builder's message names: ``(IConvolutionLayer Conv_29: ...`` or ``node Conv_29``."""
     for found in re.finditer(
-        r"I\w+Layer ([^:]+):|\{ForeignNode\[([^\]]+)\]|operation '([^']+)'|[Nn]ode ([^\s:,]+)", text
+        r"I\w+Layer ([^:\s]+) has|I\w+Layer ([^:]+):|\{ForeignNode\[([^\]]+)\]|operation '([^']+)'|[Nn]ode ([^\s:,]+)",
+        text,
     ):
         name = next(group for group in found.groups() if group)
         # An If or a Loop of the model is several layers, named after it; a name that a tensor has too, as that of a
@@ -117,6 +123,11 @@ def _problem(model: Model, text: str) -> Problem:
     if wide is not None and "Failed to convert ONNX dimensions" in text:
         reason = f"input {wide.name!r} has {len(wide.shape or ())} axes; TensorRT has at most {MOST_AXES}"
         return Problem(reason, Fix("Merge axes that stay together, in the model and in what is fed."), text)
+    stray = _STRAY.search(text)
+    if stray is not None:
+        place = "an output" if stray[3] == "produced" else "an input"
+        fix = Fix("Quantize and dequantize inside of the model: such types have no other use, and none at its ends.")
+        return Problem(f"{stray[1]!r} is {place} of type {stray[2].upper()}, or is used like one", fix, text)
     if "within workspace limit" in text:
         return Problem("no kernel fits into the workspace limit", Fix("Raise the workspace limit."), text)
     region = _NO_KERNEL.search(text)

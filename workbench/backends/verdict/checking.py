@@ -23,6 +23,7 @@ from workbench.backends.verdict.assumed import Profile, alternatives, as_assumed
 from workbench.backends.verdict.blame import Problem, blame, first_line
 from workbench.backends.verdict.cause import Cause, Fix, Site
 from workbench.backends.verdict.causes import find_cause
+from workbench.backends.verdict.offers import Offers
 from workbench.backends.verdict.verdict import NodeVerdict, Status, Verdict
 from workbench.child import Child, ChildError, Outcome
 
@@ -155,13 +156,14 @@ def judge(model: Model, target: str, outcome: Outcome[Compilation], *, compiler:
         nodes.append(_node(address, site, layers_of.get(node.name or "", []), made))
     if not made.built and not said and any(n.status == "refused" for n in nodes):
         problems = ()  # the compiler named no node, but a known cause explains it
+    offers = Offers(model)
     return Verdict(
         model=model.name,
         target=target,
         compiler=compiler,
         accepted=made.built,
-        nodes=tuple(nodes),
-        problems=problems,
+        nodes=tuple(map(offers.of_node, nodes)),
+        problems=tuple(map(offers.of_whole, problems)),
         layers=made.layers,
         profile=made.profile,
         engine_bytes=made.engine_bytes,

@@ -141,7 +141,7 @@ def gemm_rank(site: Site) -> Cause | None:
 def computed(site: Site) -> Cause | None:
     """Name an input that is computed, or fed, where TensorRT wants to know it when it builds."""
     if not re.search(
-        r"must resolve to a build-time constant|is not a constant|is_weights\(\)|must be an initializer"
+        r"must resolve to a build-time constant|is not a constant|is_weights\(\)|(must be|which is not) an initializer"
         r"|is a shape tensor and must have type Int",
         site.message,
     ):

@@ -74,12 +74,11 @@ def uint8(site: Site) -> Cause | None:
     """Name UINT8 Q/DQ, which the parser reads as INT8: everything above 127 x scale is clipped."""
     if site.node.op_type not in QUANTIZE_OPS or quantized_type(site.node) != ir.DataType.UINT8:
         return None
-    return Cause(
-        "uint8",
-        "UINT8 is read as INT8 without a change of scale: values above 127 x scale are clipped",
-        Fix("Make the quantization symmetric INT8 with a scale that covers the range.", "symmetric_qdq"),
-        quiet=True,
-    )
+    fix = Fix("Make the quantization symmetric INT8 with a scale that covers the range.", "symmetric_qdq")
+    if site.message:
+        return Cause("uint8", "UINT8 quantization; TensorRT on a GPU has INT8", fix)
+    reason = "UINT8 is read as INT8 without a change of scale: values above 127 x scale are clipped"
+    return Cause("uint8", reason, fix, quiet=True)
 
 
 def two_kinds(site: Site) -> Cause | None:

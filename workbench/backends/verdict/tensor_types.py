@@ -90,7 +90,7 @@ def data_type(site: Site) -> Cause | None:
 
 def double(site: Site) -> Cause | None:
     """Name DOUBLE, which becomes FP32 without a word."""
-    if ir.DataType.DOUBLE not in site.types():
+    if site.message or ir.DataType.DOUBLE not in site.types():
         return None
     return Cause(
         "double",
