@@ -71,24 +71,24 @@ def opened(lab, page, small_cnn, small_data):
 
 def test_rows_and_nodes_select_each_other(lab, opened, screenshots) -> None:
     page = opened
-    rows = page.locator(".wb-tensors tbody tr")
+    rows = page.locator(".wb-rows tbody tr")
 
-    page.locator('.wb-tensors tr[data-name="r1"]').click()
+    page.locator('.wb-rows tr[data-id="r1"]').click()
     assert lab_tools.seen(lab, lambda s: s["tensors"] == ["r1"])["nodes"] == ["stem/relu"]
-    page.locator('.wb-tensors tr[data-name="r1"][aria-selected="true"]').wait_for()
-    page.locator('.wb-tensors tr[data-name="r2"]').click(modifiers=["Shift"])
+    page.locator('.wb-rows tr[data-id="r1"][aria-selected="true"]').wait_for()
+    page.locator('.wb-rows tr[data-id="r2"]').click(modifiers=["Control"])
     assert lab_tools.seen(lab, lambda s: s["tensors"] == ["r1", "r2"])["nodes"] == ["stem/relu", "block/relu"]
 
-    page.locator(".wb-tensors th button", has_text="range").click()
-    page.locator('.wb-tensors th[aria-sort="descending"]', has_text="range").wait_for()
-    down = rows.evaluate_all("rows => rows.map(row => row.dataset.name)")
-    page.locator(".wb-tensors th button", has_text="range").click()
-    page.locator('.wb-tensors th[aria-sort="ascending"]', has_text="range").wait_for()
-    assert rows.evaluate_all("rows => rows.map(row => row.dataset.name)") == down[::-1]
+    page.locator(".wb-rows th button", has_text="range").click()
+    page.locator('.wb-rows th[aria-sort="descending"]', has_text="range").wait_for()
+    down = rows.evaluate_all("rows => rows.map(row => row.dataset.id)")
+    page.locator(".wb-rows th button", has_text="range").click()
+    page.locator('.wb-rows th[aria-sort="ascending"]', has_text="range").wait_for()
+    assert rows.evaluate_all("rows => rows.map(row => row.dataset.id)") == down[::-1]
 
     page.locator('.wb-card[data-id="stem/relu"]').click()
     assert lab_tools.seen(lab, lambda s: s["nodes"] == ["stem/relu"])["tensors"] == ["r1"]
-    page.locator('.wb-tensors tr[data-name="r2"][aria-selected="false"]').wait_for()
+    page.locator('.wb-rows tr[data-id="r2"][aria-selected="false"]').wait_for()
     page.screenshot(path=screenshots / "calibration-1-linked.png")
 
 

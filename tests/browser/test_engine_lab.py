@@ -14,10 +14,10 @@ pytestmark = pytest.mark.slow
 SETUP = """
 import json, pathlib
 from workbench import views
-from workbench.backends.onnxruntime.engine import OnnxRuntime
-from workbench.backends.protocol import TimingOptions
-from workbench.engine.summary import run
-from workbench.graph.load import load_model
+from workbench.backends import TimingOptions
+from workbench.backends.onnxruntime import OnnxRuntime
+from workbench.engine import run
+from workbench.graph import load_model
 model = load_model("model.onnx")
 backend = OnnxRuntime()
 engine = backend.build(model)
@@ -64,13 +64,13 @@ def opened(lab, page, small_cnn, code):
     lab_tools.ready(page)
     page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
     page.keyboard.press("Shift+Enter")
-    page.locator(".wbe tbody tr").first.wait_for(timeout=90_000)
+    page.locator(".wb-rows tbody tr").first.wait_for(timeout=90_000)
     page.locator(".wb-canvas svg").first.wait_for(timeout=90_000)
     return page
 
 
 def row(page, name):
-    return page.locator(f'.wbe tr[data-id="{name}"]')
+    return page.locator(f'.wb-rows tr[data-id="{name}"]')
 
 
 def hull(page, layer):
@@ -81,7 +81,7 @@ def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, scre
     opened(lab, page, small_cnn, ONE)
     known = lab_tools.seen(lab)
     (conv,) = known["by_node"]["stem/conv"]
-    lab_tools.expect(page.locator(".wbe tbody tr")).to_have_count(len(known["names"]))
+    lab_tools.expect(page.locator(".wb-rows tbody tr")).to_have_count(len(known["names"]))
     page.locator(".wb-bar button", has_text="fit").first.click()
     hull(page, conv).wait_for()
     page.screenshot(path=screenshots / "engine-1-opened.png")
@@ -93,7 +93,7 @@ def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, scre
     assert {"stem/conv", "stem/relu"} <= set(told["nodes"])
     assert told["table"] == told["graph"] == conv
     page.locator(f'.wb-hull.wb-selected[data-id="layer:{conv}"]').wait_for()
-    page.locator(f'.wbe tr[aria-selected="true"][data-id="{conv}"]').wait_for()
+    page.locator(f'.wb-rows tr[aria-selected="true"][data-id="{conv}"]').wait_for()
     facts = page.locator(".wb-facts").first
     facts.wait_for()
     for words in ("time", " ms", "precision", "fp32", "in 0", "tactic", "source nodes", "stem/conv + stem/relu"):
@@ -112,19 +112,19 @@ def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, scre
     page.locator(f'.wb-card[data-id="{conv}"]').last.click()
     lab_tools.seen(lab, lambda s: s.get("layer") == conv and s["table"] == conv)
 
-    # Sorting is the page's own: slowest first at the start, then by place.
-    page.locator('.wbe th[data-key="place"] button').click()
-    page.locator('.wbe th[data-key="place"] button').click()
-    places = [int(text) for text in page.locator('.wbe td[data-key="place"]').all_inner_texts()]
+    # Slowest first at the start, then by place.
+    page.locator('.wb-rows th[data-key="place"] button').click()
+    page.locator('.wb-rows th[data-key="place"] button').click()
+    places = [int(text) for text in page.locator('.wb-rows td[data-key="place"]').all_inner_texts()]
     assert places == sorted(places)
-    page.locator(".wbe input").fill("head/fc")
-    page.locator(".wbe-count", has_text=f"of {len(known['names'])} rows").wait_for()
+    page.locator(".wb-rows input").fill("head/fc")
+    page.locator(".wb-rows .wb-count", has_text=f"of {len(known['names'])} rows").wait_for()
 
     page.evaluate("document.body.dataset.jpThemeLight = 'false'")
     page.wait_for_timeout(200)
-    page.locator(".wbe input").fill("")
+    page.locator(".wb-rows input").fill("")
     page.screenshot(path=screenshots / "engine-3-dark.png")
-    assert page.locator(".wbe").evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(20, 23, 28)"
+    assert page.locator(".wb-rows").evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(20, 23, 28)"
     assert page.abroad == []
     assert page.errors == []
 
@@ -137,15 +137,15 @@ def test_python_selects_a_layer_and_the_page_shows_it(lab, page, small_cnn) -> N
     page.keyboard.type("view.selected_layer = summary.fusion.by_node['block/conv'][0]")
     page.keyboard.press("Shift+Enter")
     page.locator(f'.wb-hull.wb-selected[data-id="layer:{conv}"]').wait_for()
-    page.locator(f'.wbe tr[aria-selected="true"][data-id="{conv}"]').wait_for()
+    page.locator(f'.wb-rows tr[aria-selected="true"][data-id="{conv}"]').wait_for()
     assert page.errors == []
 
 
 def test_two_engines_row_by_row(lab, page, small_cnn, screenshots) -> None:
     opened(lab, page, small_cnn, TWO)
     known = lab_tools.seen(lab)
-    lab_tools.expect(page.locator(".wbe tbody tr")).to_have_count(len(known["groups"]))
-    speeds = page.locator('.wbe td[data-key="speedup 1"]').all_inner_texts()
+    lab_tools.expect(page.locator(".wb-rows tbody tr")).to_have_count(len(known["groups"]))
+    speeds = page.locator('.wb-rows td[data-key="speedup 1"]').all_inner_texts()
     # What stands for no source node has no partner in the other engine, and no speedup.
     assert speeds.count("2.00x") == sum(all(group) for group in known["groups"]) >= 5
     at = next(n for n, (here, there) in enumerate(known["groups"]) if here and there)

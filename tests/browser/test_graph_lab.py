@@ -321,14 +321,14 @@ def test_a_row_selects_in_the_graph_and_the_graph_in_the_table(lab, desk, screen
     page.keyboard.press("Shift+Enter")
     lab_tools.seen(lab, lambda s: s["selected"] == ["/layers.4/attn/Softmax", "/layers.2/attn/Softmax"])
     page.locator('.wb-table tr[aria-selected="true"]').nth(1).wait_for()
-    assert page.locator(".wb-table tr:focus").get_attribute("data-row") == "/layers.2/attn/Softmax"
+    assert page.locator(".wb-table tr:focus").get_attribute("data-id") == "/layers.2/attn/Softmax"
     page.locator(".wb").screenshot(path=screenshots / "graph-8-rows.png")
     # The other way round: a click in the graph is a new list.
     page.locator(".wb-search").focus()
     page.keyboard.press("Escape")
     card(page, "/layers.4/Add").click()
     lab_tools.seen(lab, lambda s: s["selected"] == ["/layers.4/Add"])
-    page.locator('.wb-table tr[data-row="/layers.4/Add"][aria-selected="true"]').wait_for()
+    page.locator('.wb-table tr[data-id="/layers.4/Add"][aria-selected="true"]').wait_for()
     lab_tools.expect(page.locator(".wb-table tbody tr")).to_have_count(1)
     assert page.errors == []
 

@@ -67,7 +67,7 @@ def click_a_node(view, out: Path) -> None:
     view.locator(".wb-bar button", has_text="fit").click()
     view.locator('.wb-card[data-id="/conv1/Conv"]').click()
     assert seen(out / "seen.json", lambda s: s["view"])["view"] == ["/conv1/Conv"]
-    view.locator('.wb-table tr[data-row="/conv1/Conv"][aria-selected="true"]').wait_for()
+    view.locator('.wb-table tr[data-id="/conv1/Conv"][aria-selected="true"]').wait_for()
 
 
 def edit_what_is_found(page, surgery, out: Path, screenshots: Path) -> None:

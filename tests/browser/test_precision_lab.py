@@ -51,21 +51,21 @@ def opened(lab, page, small_cnn, small_data):
     lab_tools.ready(page)
     page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
     page.keyboard.press("Shift+Enter")
-    page.locator(".wbp-table tbody tr").first.wait_for(timeout=90_000)
+    page.locator(".wb-precision tbody tr").first.wait_for(timeout=90_000)
     return page
 
 
 def row(page, node):
-    return page.locator(f'.wbp-table tr[data-node="{node}"]')
+    return page.locator(f'.wb-precision tr[data-id="{node}"]')
 
 
 def test_rows_a_precision_and_a_point_become_rules(lab, opened, screenshots) -> None:
     page = opened
     before = lab_tools.seen(lab)
-    lab_tools.expect(page.locator(".wbp-table tbody tr")).to_have_count(5)  # the layers; not Relu and Flatten
-    page.locator(".wbp-bar label input").check()
-    lab_tools.expect(page.locator(".wbp-table tbody tr")).to_have_count(8)
-    page.locator(".wbp-bar label input").uncheck()
+    lab_tools.expect(page.locator(".wb-precision tbody tr")).to_have_count(5)  # the layers; not Relu and Flatten
+    page.locator(".wb-tools label input").check()
+    lab_tools.expect(page.locator(".wb-precision tbody tr")).to_have_count(8)
+    page.locator(".wb-tools label input").uncheck()
 
     # The one that hurts most comes first.
     page.locator('th[data-key="sqnr_db"] button').click()
@@ -76,23 +76,23 @@ def test_rows_a_precision_and_a_point_become_rules(lab, opened, screenshots) -> 
     row(page, "stem/conv").click()
     row(page, "block/conv").click(modifiers=["Control"])
     lab_tools.seen(lab, lambda s: s["selected"] == ["stem/conv", "block/conv"])
-    page.locator(".wbp-detail", has_text="2 selected").wait_for()
-    lab_tools.expect(page.locator(".wbp-selector")).to_have_value("op:Conv")
-    page.locator(".wbp-precision").select_option("fp16")
-    page.locator(".wbp-line", has_text='wb.plan.set("op:Conv", "fp16") → estimate: ').wait_for()
+    page.locator(".wb-detail", has_text="2 selected").wait_for()
+    lab_tools.expect(page.locator(".wb-selector")).to_have_value("op:Conv")
+    page.locator(".wb-choice").select_option("fp16")
+    page.locator(".wb-line", has_text='wb.plan.set("op:Conv", "fp16") → estimate: ').wait_for()
     assert lab_tools.seen(lab)["rules"] == before["rules"]
-    page.locator(".wbp").screenshot(path=screenshots / "precision-1-preview.png")
-    page.locator(".wbp-apply").click()
+    page.locator(".wb-precision").screenshot(path=screenshots / "precision-1-preview.png")
+    page.locator(".wb-set").click()
     lab_tools.seen(lab, lambda s: s["rules"] == [*before["rules"], "op:Conv -> fp16"])
-    page.locator('tr[data-node="stem/conv"] td[data-key="gets"]', has_text="fp16").wait_for()
-    page.locator(".wbp-rules li", has_text="op:Conv -> fp16").wait_for()
+    page.locator('tr[data-id="stem/conv"] td[data-key="gets"]', has_text="fp16").wait_for()
+    page.locator(".wb-rules li", has_text="op:Conv -> fp16").wait_for()
 
-    page.locator(".wbp-selector").fill("op:Gemm")
+    page.locator(".wb-selector").fill("op:Gemm")
     page.keyboard.press("Enter")
     lab_tools.seen(lab, lambda s: s["selected"] == ["head/fc"])
-    page.locator(".wbp-selector").fill("op:Gemmm")
+    page.locator(".wb-selector").fill("op:Gemmm")
     page.keyboard.press("Enter")
-    page.locator(".wbp-error", has_text="Gemm").wait_for()
+    page.locator(".wb-error", has_text="Gemm").wait_for()
 
     assert page.abroad == []
     assert page.errors == []
@@ -102,34 +102,34 @@ def test_the_slider_sets_the_plan(lab, opened, screenshots) -> None:
     page = opened
     before = lab_tools.seen(lab)
     row(page, "stem/conv").click()
-    page.locator(".wbp-detail", has_text="stem/conv (Conv)").wait_for()
-    page.locator(".wbp-precision").select_option("fp16")
-    page.locator(".wbp-line", has_text='"fp16") → estimate: ').wait_for()
-    page.locator(".wbp-apply").click()
+    page.locator(".wb-detail", has_text="stem/conv (Conv)").wait_for()
+    page.locator(".wb-choice").select_option("fp16")
+    page.locator(".wb-line", has_text='"fp16") → estimate: ').wait_for()
+    page.locator(".wb-set").click()
     lab_tools.seen(lab, lambda s: s["rules"] == [*before["rules"], "name:stem/conv -> fp16"])
 
     # By keys: each stop is the plan at once, and one step of the recipe however often it moves.
-    slider = page.locator(".wbp-front input")
-    page.locator(".wbp-taken", has_text="none of these").wait_for()
+    slider = page.locator(".wb-front input")
+    page.locator(".wb-taken", has_text="none of these").wait_for()
     slider.focus()
     page.keyboard.press("Home")
-    page.locator(".wbp-point", has_text="100.0% of the MACs in INT8").wait_for()
-    page.locator(".wbp-taken", has_text="point 1 of").wait_for()
-    page.locator('tr[data-node="stem/conv"] td[data-key="gets"]', has_text="int8").wait_for()
+    page.locator(".wb-point", has_text="100.0% of the MACs in INT8").wait_for()
+    page.locator(".wb-taken", has_text="point 1 of").wait_for()
+    page.locator('tr[data-id="stem/conv"] td[data-key="gets"]', has_text="int8").wait_for()
     steps = lab_tools.seen(lab, lambda s: s["rules"][-1] != "name:stem/conv -> fp16")["steps"]
     page.keyboard.press("End")
-    page.locator(".wbp-taken", has_text=f"point {before['front']} of {before['front']}").wait_for()
-    page.locator('tr[data-node="stem/conv"] td[data-key="gets"]', has_text="fp32").wait_for()
+    page.locator(".wb-taken", has_text=f"point {before['front']} of {before['front']}").wait_for()
+    page.locator('tr[data-id="stem/conv"] td[data-key="gets"]', has_text="fp32").wait_for()
     page.keyboard.press("ArrowLeft")
-    page.locator(".wbp-taken", has_text=f"point {before['front'] - 1} of").wait_for()
+    page.locator(".wb-taken", has_text=f"point {before['front'] - 1} of").wait_for()
     assert lab_tools.seen(lab)["steps"] == steps
     row(page, "block/conv").click()
-    page.locator(".wbp-detail svg").wait_for()
+    page.locator(".wb-detail svg").wait_for()
 
     page.evaluate("document.body.dataset.jpThemeLight = 'false'")
     page.wait_for_timeout(200)
-    page.locator(".wbp").screenshot(path=screenshots / "precision-2-dark.png")
-    assert page.locator(".wbp").evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(20, 23, 28)"
+    page.locator(".wb-precision").screenshot(path=screenshots / "precision-2-dark.png")
+    assert page.locator(".wb-precision").evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(20, 23, 28)"
     assert page.abroad == []
     assert page.errors == []
 
@@ -140,9 +140,9 @@ def test_a_range_of_rows_and_the_strip_select(lab, opened) -> None:
     lab_tools.seen(lab, lambda s: s["selected"] == ["stem/conv"])
     row(page, "block/add").click(modifiers=["Shift"])
     lab_tools.seen(lab, lambda s: s["selected"] == ["stem/conv", "block/conv", "block/add"])
-    page.locator('.wbp-strip rect[data-node="head/fc"]').click()
+    page.locator('.wb-strip rect[data-id="head/fc"]').click()
     lab_tools.seen(lab, lambda s: s["selected"] == ["head/fc"])
     steps = lab_tools.seen(lab)["steps"]
-    page.locator(".wbp-bar button", has_text="undo").click()
+    page.locator(".wb-tools button", has_text="undo").click()
     lab_tools.seen(lab, lambda s: s["steps"] == steps - 1)
     assert page.errors == []

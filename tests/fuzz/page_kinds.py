@@ -25,7 +25,7 @@ def messages(rng, _folder, base):
 GRAPH = (
     {"type": "search", "pattern": "conv", "next": False},
     {"type": "select", "pane": 0, "id": "stem/conv", "add": False},
-    {"type": "row", "name": "stem/conv", "add": True},
+    {"type": "row", "rows": ["stem/conv"], "add": True},
     {"type": "toggle", "id": "stem"},
     {"type": "focus", "on": True, "hops": 1},
     {"type": "colour", "column": "op"},
@@ -44,16 +44,17 @@ SURGERY = (
     {"type": "redo"},
 )
 PLAN = (
-    {"type": "select", "nodes": ["head/fc"]},
-    {"type": "toggle", "node": "head/fc"},
+    {"type": "select", "rows": ["head/fc"]},
+    {"type": "select", "rows": ["head/fc"], "add": True},
+    {"type": "sort", "column": "macs"},
     {"type": "find", "selector": "*"},
     {"type": "preview", "precision": "fp16"},
     {"type": "set", "precision": "fp16"},
     {"type": "take", "point": 0},
     {"type": "undo"},
 )
-TABLE = ({"type": "sort", "column": "range"}, {"type": "select", "name": "x", "add": True})
-THRESHOLD = ({"kind": "threshold", "amax": 1.5},)
+TABLE = ({"type": "sort", "column": "range"}, {"type": "select", "rows": ["x"], "add": True})
+THRESHOLD = ({"type": "threshold", "amax": 1.5},)
 
 
 @functools.cache

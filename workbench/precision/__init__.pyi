@@ -1,2 +1,11 @@
+from .estimate import Estimate as Estimate
+from .estimate import FrontPoint as FrontPoint
+from .estimate import PrecisionRow as PrecisionRow
+from .estimate import Sources as Sources
+from .estimate import estimate_of as estimate_of
+from .estimate import front_points as front_points
+from .estimate import rows as rows
+from .estimate import selector_of as selector_of
+from .estimate import sources as sources
 from .targets import Target as Target
 from .targets import parse_target as parse_target

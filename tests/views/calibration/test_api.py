@@ -33,7 +33,7 @@ def test_dragging_writes_the_recipe(wb):
     assert view.chosen == in_force(wb)["r1"]
     assert view.chosen in view.chart.ranges
     widget = view.widget()
-    message = {"method": "custom", "content": {"kind": "threshold", "amax": 0.75}}
+    message = {"method": "custom", "content": {"type": "threshold", "amax": 0.75}}
     widget._handle_msg({"content": {"data": message}, "buffers": []})
     assert wb.recipe.steps[-1] == RangeStep(tensor="r1", amax=0.75)
     assert wb.ranges["r1"] == 0.75

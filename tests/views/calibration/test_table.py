@@ -25,7 +25,7 @@ def table(wb):
 
 
 def shown(table):
-    return [row[0] for row in table.data()["rows"]]
+    return [row["id"] for row in table.scene_state()["rows"]]
 
 
 def test_has_a_row_for_every_observed_tensor_worst_first(table, wb):
@@ -42,7 +42,7 @@ def test_a_click_on_a_heading_sorts_and_a_second_turns_it_round(table):
     assert list(table.frame["range"]) == sorted(table.frame["range"], reverse=True)
     table.handle({"type": "sort", "column": "range"})
     assert shown(table) == down[::-1]
-    assert widget.data["order"] == ["range", False]
+    assert widget.marks["order"] == ["range", False]
     table.handle({"type": "sort", "column": "tensor"})
     assert shown(table) == sorted(down, reverse=True)
 
@@ -54,21 +54,21 @@ def test_an_unknown_column_is_refused(table):
 
 def test_clicks_select_and_toggle(table):
     widget = table.widget()
-    table.handle({"type": "select", "name": "r1", "add": False})
-    table.handle({"type": "select", "name": "x", "add": True})
-    assert table.selected == widget.selected == ["r1", "x"]
-    table.handle({"type": "select", "name": "r1", "add": True})
+    table.handle({"type": "select", "rows": ["r1"], "add": False})
+    table.handle({"type": "select", "rows": ["x"], "add": True})
+    assert table.selected == widget.marks["selected"] == ["r1", "x"]
+    table.handle({"type": "select", "rows": ["r1"], "add": True})
     assert table.selected == ["x"]
-    table.handle({"type": "select", "name": "x", "add": False})
+    table.handle({"type": "select", "rows": ["x"], "add": False})
     assert table.selected == []
 
 
 def test_rows_select_the_nodes_that_make_them_and_back(wb):
     graph = GraphView(wb.model)
     table = views.tensor_table(wb, graph)
-    table.handle({"type": "select", "name": "r1", "add": False})
+    table.handle({"type": "select", "rows": ["r1"], "add": False})
     assert graph.selected == ["stem/relu"]
-    table.handle({"type": "select", "name": "r2", "add": True})
+    table.handle({"type": "select", "rows": ["r2"], "add": True})
     assert graph.selected == ["stem/relu", "block/relu"]
     graph.selected = ["block/relu"]
     assert table.selected == ["r2"]
@@ -99,8 +99,8 @@ def test_dead_channels_and_missing_ones(table, small_cnn, small_data):
     assert table.frame["dead_channels"].notna().any()
     plain = workbench.open_model(small_cnn)
     plain.calibrate(small_data, batch=4)
-    rows = views.tensor_table(plain).data()
-    assert {row[-1] for row in rows["rows"]} == {""}
+    rows = views.tensor_table(plain).texts()
+    assert {row[-1] for row in rows} == {""}
 
 
 def test_pictures_stand_beside_the_widget(table):

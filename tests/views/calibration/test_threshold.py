@@ -16,21 +16,21 @@ def view():
     tensor = TensorStatistics()
     tensor.update(np.random.default_rng(0).normal(size=20_000).astype(np.float32))
     calls = []
-    view = ThresholdView.of("conv", tensor, lambda *change: calls.append(change))
+    view = ThresholdView("conv", tensor, lambda *change: calls.append(change))
     view.calls = calls
     return view
 
 
 def test_dragging_calls_back_and_answers_with_its_figures(view):
     widget = view.widget()
-    assert [m["method"] for m in widget.data["methods"]] == list(METHODS)
+    assert [m["method"] for m in widget.scene["methods"]] == list(METHODS)
     widget._handle_msg(
-        {"content": {"data": {"method": "custom", "content": {"kind": "threshold", "amax": 2.5}}}, "buffers": []}
+        {"content": {"data": {"method": "custom", "content": {"type": "threshold", "amax": 2.5}}}, "buffers": []}
     )
     assert view.calls == [("conv", 2.5)]
     assert view.chosen == at(view.tensor, 2.5)
-    assert widget.info["amax"] == 2.5
-    assert widget.info["clipped"] == view.chosen.clipped
+    assert widget.marks["amax"] == 2.5
+    assert widget.marks["clipped"] == view.chosen.clipped
     assert "manual*" in view.svg()
 
 
@@ -59,11 +59,11 @@ def test_pictures_stand_beside_the_widget(view):
 
 def test_shows_the_range_in_force_whatever_changes_it(view):
     in_force = [at(view.tensor, 1.5)]
-    follows = ThresholdView.of("conv", view.tensor, print, read=lambda: in_force[-1])
+    follows = ThresholdView("conv", view.tensor, print, read=lambda: (view.tensor, in_force[-1]))
     assert follows.chosen.amax == 1.5
     in_force.append(at(view.tensor, 1.25))
     assert follows.chart.chosen.amax == 1.25
 
 
 def test_without_a_range_in_force_it_starts_at_the_least_error(view):
-    assert ThresholdView.of("conv", view.tensor, print).chosen.method == "mse"
+    assert ThresholdView("conv", view.tensor, print).chosen.method == "mse"

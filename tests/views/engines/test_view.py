@@ -64,7 +64,7 @@ def test_a_row_says_what_is_known_and_what_is_not():
     assert [row.id for row in table.rows] == [layer.name for layer in report.layers]
     slowest = max(table.rows, key=lambda row: row.values["ms"])
     assert slowest.looks["ms"]["share"] == 1
-    assert slowest.looks["ms"]["colour"] == OKABE_ITO["green"]
+    assert slowest.looks["ms"]["colour"] == "var(--wb-int8)"
     assert sum(row.values["ms"] for row in table.rows) == pytest.approx(report.layers_ms)
     poor = views.engine(load_report({"Layers": ["a", "b"]}))
     row = poor.table.rows[0]
@@ -133,11 +133,11 @@ def test_the_page_and_python_have_one_selection():
     view = views.engine(recorded("mobilenet_v2.qdq"))
     widget = view.table.widget()
     name = view.summary.report.layers[3].name
-    widget.selected = name  # what a click in the page does
+    widget.handle({"type": "select", "rows": [name], "add": False})  # what a click in the page does
     assert view.selected_layer == name
     view.selected_layer = view.summary.report.layers[4].name
-    assert widget.selected == view.summary.report.layers[4].name
-    widget.selected = "nothing of the kind"
+    assert widget.marks["selected"] == [view.summary.report.layers[4].name]
+    widget.handle({"type": "select", "rows": ["nothing of the kind"]})
     assert view.selected_layer == view.summary.report.layers[4].name
 
 
@@ -150,5 +150,5 @@ def test_no_function_for_notebooks_has_the_name_of_a_module():
 def test_a_table_of_another_order():
     report = load_report(RECORDED / "resnet50.qdq.graph.json")
     table = LayerTable.of_layers(report, views.engine(report).table.chart)
-    assert table.scene()["order"] == {"key": "place", "down": False}
-    assert table.scene()["legend"][0][1] in {"int8", "fp32"}
+    assert table.mark_state()["order"] == ["place", False]
+    assert table.scene_state()["legend"][0][1] in {"int8", "fp32"}

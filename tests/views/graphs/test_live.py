@@ -27,6 +27,11 @@ def view() -> GraphView:
     return result
 
 
+def texts(marks) -> list[list[str]]:
+    """The rows of the table beneath the graph."""
+    return [list(row["texts"].values()) for row in marks["table"]["rows"]]
+
+
 def answers(view) -> list[dict]:
     """What the page is told from here on."""
     told: list[dict] = []
@@ -52,7 +57,7 @@ def test_python_selects_and_the_page_shows_it(view) -> None:
     view.selected = [SOFTMAX]
     marks = view.widget().marks
     assert "layers.0…5/" in marks["panes"][0]["selected"]
-    assert marks["rows"] == [[SOFTMAX, "Softmax", "7"]]
+    assert texts(marks) == [[SOFTMAX, "Softmax", "7"]]
     view.expand("layers.1/attn")
     assert SOFTMAX in view.widget().marks["panes"][0]["selected"]
     with pytest.raises(SelectorError, match="Softmax"):
@@ -170,38 +175,38 @@ def test_size_by_grows_what_matters(view) -> None:
 
 def test_a_click_on_a_row_selects_its_node_and_the_table_stays(view) -> None:
     view.handle({"type": "select", "pane": 0, "id": "layers.0…5/", "add": False})
-    listed = view.widget().marks["rows"]
-    assert len(listed) == 50
+    listed = view.widget().marks["table"]
+    assert len(listed["rows"]) == 50
     assert "50 of 72" in view.widget().marks["about"]
-    view.handle({"type": "row", "name": SOFTMAX, "add": False})
+    view.handle({"type": "row", "rows": [SOFTMAX], "add": False})
     assert view.selected == [SOFTMAX]
     marks = view.widget().marks
-    assert marks["rows"] == listed
-    assert [row[0] for row, chosen in zip(marks["rows"], marks["chosen"], strict=True) if chosen] == [SOFTMAX]
+    assert marks["table"] == listed
+    assert marks["selected"] == [SOFTMAX]
     assert marks["reveal"] == {"pane": 0, "id": SOFTMAX}
     assert f'data-id="{SOFTMAX}"' in view.widget().scene["panes"][0]["svg"]
-    view.handle({"type": "row", "name": "/layers.2/attn/Softmax", "add": True})
+    view.handle({"type": "row", "rows": ["/layers.2/attn/Softmax"], "add": True})
     assert view.selected == [SOFTMAX, "/layers.2/attn/Softmax"]
-    view.handle({"type": "row", "name": SOFTMAX, "add": True})
+    view.handle({"type": "row", "rows": [SOFTMAX], "add": True})
     assert view.selected == ["/layers.2/attn/Softmax"]
     # A click in the graph lists anew.
     view.handle({"type": "select", "pane": 0, "id": "/head/MatMul", "add": False})
-    assert [row[0] for row in view.widget().marks["rows"]] == ["/head/MatMul"]
+    assert [row[0] for row in texts(view.widget().marks)] == ["/head/MatMul"]
     told = answers(view)
-    view.handle({"type": "row", "name": "nobody", "add": False})
+    view.handle({"type": "row", "rows": ["nobody"], "add": False})
     assert told[-1]["type"] == "error"
     assert view.selected == ["/head/MatMul"]
 
 
 def test_what_a_search_finds_is_listed_and_can_be_picked(view) -> None:
     view.handle({"type": "search", "pattern": "softmax", "next": True})
-    assert [row[1] for row in view.widget().marks["rows"]] == ["Softmax"] * 6
+    assert [row[1] for row in texts(view.widget().marks)] == ["Softmax"] * 6
     assert view.widget().marks["about"] == "6 listed"
-    view.handle({"type": "row", "name": SOFTMAX, "add": False})
+    view.handle({"type": "row", "rows": [SOFTMAX], "add": False})
     assert view.selected == [SOFTMAX]
     assert view.widget().marks["about"] == "6 listed, 1 selected"
     view.handle({"type": "search", "pattern": "", "next": False})
-    assert [row[0] for row in view.widget().marks["rows"]] == [SOFTMAX]
+    assert [row[0] for row in texts(view.widget().marks)] == [SOFTMAX]
 
 
 def test_a_table_of_any_figures_colours_and_sizes(view) -> None:

@@ -10,12 +10,12 @@ import pytest
 from workbench.engine.formats import TensorFormat
 from workbench.engine.report import EngineReport, Layer, LayerTime, Tensor
 from workbench.errors import PrecisionError, SelectorError, WorkbenchError
+from workbench.precision.estimate import weight_bytes
 from workbench.precision.sensitivity.measured import exact
 from workbench.recipe.steps import PrecisionStep
 from workbench.session import history_of, open_model, samples_for
 from workbench.views.graphs.view import GraphView
 from workbench.views.kit.picture import WIDGET_MIME
-from workbench.views.plans.data import weight_bytes
 from workbench.views.plans.view import precision
 
 
@@ -188,20 +188,20 @@ def test_a_selector_is_kept_in_its_own_words(wb):
 def test_the_page_asks_and_python_answers(wb, measured):
     view, before = precision(wb, measured), rules(wb)
     widget = view.widget()
-    send(view, type="select", nodes=["block/conv"])
+    send(view, type="select", rows=["block/conv"])
     assert widget.marks["selected"] == ["block/conv"]
     assert "rule 0" in widget.marks["explain"]
     assert widget.marks["distribution"]["dark"].startswith("<svg")
-    send(view, type="toggle", node="stem/conv")
+    send(view, type="select", rows=["stem/conv"], add=True)
     assert view.selected == ["stem/conv", "block/conv"]
-    send(view, type="toggle", node="stem/conv")
+    send(view, type="select", rows=["stem/conv"], add=True)
     send(view, type="preview", precision="fp16")
     assert widget.marks["line"] == 'wb.plan.set("name:block/conv", "fp16")'
     assert widget.marks["preview"].startswith("estimate: ")
     assert rules(wb) == before
     send(view, type="set", precision="fp16")
     assert rules(wb) == [*before, "name:block/conv -> fp16"]
-    assert next(row for row in widget.scene["rows"] if row["node"] == "block/conv")["gets"] == "fp16"
+    assert next(row for row in widget.scene["rows"] if row["id"] == "block/conv")["texts"]["gets"] == "fp16"
     assert widget.marks["line"] == ""
     send(view, type="undo")
     assert rules(wb) == before
@@ -219,7 +219,7 @@ def test_what_is_refused_is_said_on_the_page_and_changes_nothing(wb, monkeypatch
         {"type": "select"},
     ):
         view.handle(request)
-    view.handle({"type": "select", "nodes": ["block/conv"]})
+    view.handle({"type": "select", "rows": ["block/conv"]})
     view.handle({"type": "set", "precision": "fp8"})
     view.handle({"type": "preview", "precision": "int7"})
     assert [message["type"] for message in said] == ["error"] * 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from workbench.calibration import Range, Statistics, Target, at
 from workbench.errors import RecipeError, SelectorError
@@ -19,6 +20,9 @@ from workbench.views.calibration.weights_chart import WeightsChart, weights_char
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
+
+    from workbench.calibration import TensorStatistics
     from workbench.session import PreprocessingLike, Workbench
     from workbench.views.graphs import LiveGraph
 
@@ -32,6 +36,10 @@ __all__ = [
     "tensor_table",
     "weights",
 ]
+
+
+_DISTRIBUTIONS: WeakKeyDictionary[Workbench, WeakValueDictionary[tuple[str, Target], ThresholdView]]
+_DISTRIBUTIONS = WeakKeyDictionary()
 
 
 class RangeWarning(UserWarning):
@@ -57,12 +65,21 @@ def distribution(wb: Workbench, tensor: str, *, target: Target = "int8") -> Thre
     SelectorError
         The tensor was not observed.
     """
-    seen = _seen(wb)[_known(wb, tensor)]
 
-    def read() -> Range:
-        return at(seen, wb.ranges.get(tensor, seen.amax), target=target, method=wb.ranges.origins.get(tensor, "minmax"))
+    def read() -> tuple[TensorStatistics, Range]:
+        seen = _seen(wb)[_known(wb, tensor)]
+        return seen, at(
+            seen, wb.ranges.get(tensor, seen.amax), target=target, method=wb.ranges.origins.get(tensor, "minmax")
+        )
 
-    return ThresholdView.of(tensor, seen, wb.set_range, read=read, target=target)
+    # Shown again, it is the same view: a cell that is run four times leaves one.
+    views = _DISTRIBUTIONS.setdefault(wb, WeakValueDictionary())
+    view = views.get((tensor, target))
+    if view is None:
+        seen, _ = read()
+        view = ThresholdView(tensor, seen, wb.set_range, read=read, target=target, session=wb)
+        views[tensor, target] = view
+    return view
 
 
 def distributions(wb: Workbench, tensors: Sequence[str] | None = None, *, limit: int = 24) -> OverviewChart:
@@ -107,10 +124,13 @@ def tensor_table(wb: Workbench, graph: LiveGraph | None = None, *, target: Targe
     RecipeError
         Nothing was calibrated.
     """
-    seen = _seen(wb)
-    frame = calibration_table(seen, in_force(wb, target), target=target)
-    frame.insert(0, "origin", [wb.ranges.origins.get(str(name), "") for name in frame.index])
-    table = TensorTable(frame)
+
+    def read() -> pd.DataFrame:
+        frame = calibration_table(_seen(wb), in_force(wb, target), target=target)
+        frame.insert(0, "origin", [wb.ranges.origins.get(str(name), "") for name in frame.index])
+        return frame
+
+    table = TensorTable(read, wb)
     if graph is not None:
         table.link(graph, wb.model)
     return table

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.errors import SelectorError
-from workbench.views.kit import Chart, Pictured, answered
+from workbench.views.kit import Chart, Column, Row, Table, linked, table_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
 
     import pandas as pd
     from matplotlib.figure import Figure
 
     from workbench.graph import Model
+    from workbench.session import Workbench
     from workbench.views.graphs import LiveGraph
     from workbench.views.kit import Theme, ThemeName
 
@@ -89,68 +87,61 @@ class TableChart(Chart):
         axes.text(0, len(self.rows) + 1, self.note, va="center", fontsize=7.5, color=colours.muted)
 
 
-class TensorTable(Pictured):
+class TensorTable(Table):
     """One row a tensor.
 
     Parameters
     ----------
     frame
-        As `calibration_table` returns it; columns that are not in `COLUMNS` are not shown.
+        As `calibration_table` returns it, or what returns it now; columns that are not in `COLUMNS` are not shown.
+    session
+        The workbench that is shown.
     """
 
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self.frame = frame
-        self._selected: list[str] = []
-        self._watchers: list[Callable[[list[str]], object]] = []
-        self._order: tuple[str, bool] = ("", False)
-        self._widget: Any = None
-        if len(frame):
+    def __init__(self, frame: pd.DataFrame | Callable[[], pd.DataFrame], session: Workbench | None = None) -> None:
+        super().__init__(*([] if session is None else [session]))
+        self._read: Callable[[], pd.DataFrame] = frame if callable(frame) else lambda: frame
+        self.frame = self._read()
+        if len(self.frame):
             self.sort("sqnr_db", descending=False)
 
     def __repr__(self) -> str:
-        return f"<TensorTable: {len(self.frame)} tensors, {len(self._selected)} selected>"
+        return f"<TensorTable: {len(self.frame)} tensors, {len(self._chosen)} selected>"
 
     @property
     def selected(self) -> list[str]:
         """Names of the selected tensors; assign to select."""
-        return list(self._selected)
+        return list(self._chosen)
 
     @selected.setter
     def selected(self, names: Iterable[str]) -> None:
         self.choose(names)
 
-    def choose(self, names: Iterable[str]) -> None:
-        """Select tensors by name; those that are not in the table are passed over."""
-        known = set(self.frame.index)
-        self._selected = [name for name in dict.fromkeys(names) if name in known]
-        if self._widget is not None:
-            self._widget.selected = self._selected
-        for watcher in self._watchers:
-            watcher(self.selected)
+    def ids(self) -> Collection[str]:
+        """Return the names of the tensors."""
+        return set(self.frame.index)
 
-    def on_select(self, watcher: Callable[[list[str]], object]) -> None:
-        """Call a function with the names whenever the selection has changed, whoever changed it."""
-        self._watchers.append(watcher)
+    def sortable(self) -> list[str]:
+        """Return what the table can be sorted by."""
+        return ["tensor", *self.frame.columns]
 
-    def sort(self, column: str, *, descending: bool = True) -> None:
-        """Sort by a column of `frame`, or by ``tensor``; what is missing comes last.
+    def arrange(self) -> None:
+        """Sort the frame, of which only the first rows are sent; what is missing comes last."""
+        self._arrange()
+        self.draw()
 
-        Raises
-        ------
-        SelectorError
-            There is no such column.
-        """
+    def renew(self) -> None:
+        """Read the frame anew; selection and order stay."""
+        self.frame = self._read()
+        self._chosen = tuple(name for name in self._chosen if name in self.frame.index)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        column, descending = self.order
         if column == "tensor":
             self.frame = self.frame.sort_index(ascending=not descending, kind="stable")
         elif column in self.frame.columns:
             self.frame = self.frame.sort_values(column, ascending=not descending, kind="stable")
-        else:
-            raise SelectorError(
-                "there is no such column", where=column, fix=f"There are tensor, {', '.join(self.frame.columns)}."
-            )
-        self._order = (column, descending)
-        if self._widget is not None:
-            self._widget.data = self.data()
 
     def link(self, graph: LiveGraph, model: Model) -> None:
         """Link with a graph view: rows select the nodes that make their tensors, nodes select their rows.
@@ -166,20 +157,6 @@ class TensorTable(Pictured):
         makes: dict[str, list[str]] = {}
         for tensor, address in made_by.items():
             makes.setdefault(address, []).append(tensor)
-        busy = False
-
-        def once(change: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-            def changed(names: list[str]) -> None:
-                nonlocal busy
-                if busy:
-                    return  # this side was changed by the other
-                busy = True
-                try:
-                    change(names)
-                finally:
-                    busy = False
-
-            return changed
 
         def to_graph(tensors: list[str]) -> None:
             nodes = list(dict.fromkeys(made_by[name] for name in tensors if name in made_by))
@@ -187,8 +164,7 @@ class TensorTable(Pictured):
             if len(nodes) == 1:
                 graph.reveal(nodes[0])
 
-        self.on_select(once(to_graph))
-        graph.on_select(once(lambda nodes: self.choose(t for n in nodes for t in makes.get(n, ()))))
+        linked(self, to_graph, graph, lambda nodes: self.choose(t for n in nodes for t in makes.get(n, ())))
 
     def svg(self, theme: ThemeName = "auto") -> str:
         """Return the first rows as an SVG document."""
@@ -200,54 +176,35 @@ class TensorTable(Pictured):
 
     def chart(self) -> TableChart:
         """Return the picture of the first rows."""
-        data = self.data()
-        rows = tuple(tuple(row) for row in data["rows"][:_ROWS_OF_PICTURE])
-        heading = dict(data["columns"]).get(self._order[0], self._order[0])
+        rows = tuple(tuple(texts) for texts in self.texts(_ROWS_OF_PICTURE))
+        columns = self.columns()
+        heading = next((one.label for one in columns if one.key == self.order[0]), self.order[0])
         note = f"sorted by {heading}" if heading else ""
         if len(self.frame) > len(rows):
             note += f"; {len(self.frame) - len(rows)} tensors more"
-        head = ("tensor", *(heading for _, heading in data["columns"][1:]))
-        return TableChart(head, rows, tuple(self._selected), note)
+        return TableChart(tuple(one.label for one in columns), rows, self._chosen, note)
 
-    def data(self) -> dict[str, Any]:
-        """Return what the widget shows: columns (key and heading), rows as texts, the order, and a note."""
-        shown = [(key, *COLUMNS[key]) for key in COLUMNS if key in self.frame.columns]
-        rows = []
-        for name, row in self.frame.head(_MOST_ROWS).iterrows():
-            rows.append([str(name), *(_text(row[key], form) for key, _, form in shown)])
+    def columns(self) -> list[Column]:
+        """Return the columns that are shown."""
+        shown = [Column(key, heading, "number") for key, (heading, _) in COLUMNS.items() if key in self.frame.columns]
+        return [Column("tensor", "tensor"), *shown]
+
+    def texts(self, most: int = _MOST_ROWS) -> list[list[str]]:
+        """Return what the first rows say, cell by cell."""
+        keys = [column.key for column in self.columns()[1:]]
+        return [
+            [str(name), *(_text(row[key], COLUMNS[key][1]) for key in keys)]
+            for name, row in self.frame.head(most).iterrows()
+        ]
+
+    def scene_state(self) -> dict[str, Any]:
+        """Return the first rows, as they are sorted."""
+        columns = self.columns()
+        keys = [column.key for column in columns]
+        rows = [Row(texts[0], texts=dict(zip(keys, texts, strict=True)), title=texts[0]) for texts in self.texts()]
         left = len(self.frame) - len(rows)
-        return {
-            "columns": [["tensor", "tensor"], *([key, heading] for key, heading, _ in shown)],
-            "rows": rows,
-            "order": list(self._order),
-            "note": f"{left} tensors more; sort to see others" if left else "",
-        }
-
-    def widget(self) -> Any:
-        """Return the live widget; it is made when it is first asked for."""
-        if self._widget is None:
-            self._widget = _widget_class()(data=self.data(), selected=self._selected)
-            self._widget.on_msg(lambda _widget, content, _buffers: self.handle(content))
-        return self._widget
-
-    def tell(self, message: Mapping[str, Any]) -> None:
-        """Send the page a message."""
-        if self._widget is not None:
-            self._widget.send(dict(message))
-
-    @answered
-    def handle(self, request: Mapping[str, Any]) -> None:
-        """Do what the page asks for: sort by a column, or select a row, alone or one more."""
-        if request.get("type") == "sort":
-            column = str(request["column"])
-            again = self._order == (column, True)
-            self.sort(column, descending=not again)
-        elif request.get("type") == "select":
-            name, old = str(request["name"]), self._selected
-            if not request.get("add"):
-                self.choose([] if old == [name] else [name])
-            else:
-                self.choose([n for n in old if n != name] if name in old else [*old, name])
+        note = f"{left} tensors more; sort to see others" if left else ""
+        return table_state(columns, rows, note=note, sorted=True)
 
 
 def _cut(text: str) -> str:
@@ -258,17 +215,3 @@ def _text(value: Any, form: str) -> str:
     import pandas as pd
 
     return "" if pd.isna(value) else format(value, form)
-
-
-@cache
-def _widget_class() -> Any:
-    import anywidget
-    import traitlets
-
-    class TensorTableWidget(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
-        _esm = Path(__file__).with_name("table.js")
-        _css = Path(__file__).with_name("table.css")
-        data = traitlets.Dict().tag(sync=True)
-        selected = traitlets.List(traitlets.Unicode()).tag(sync=True)
-
-    return TensorTableWidget

@@ -1,16 +1,7 @@
-// A histogram with a threshold that can be dragged, or moved with the arrow keys. It holds no state of its own: what
-// is shown comes from the model, and a new threshold is a request to Python, which answers with its figures.
+// A histogram with a threshold that can be dragged, or moved with the arrow keys. A new threshold is a request to
+// Python, which answers with its figures.
 
 const W = 760, H = 300, LEFT = 56, RIGHT = 12, TOP = 14, BOTTOM = 40;
-const NS = "http://www.w3.org/2000/svg";
-
-function element(name, attributes, parent, text) {
-  const node = document.createElementNS(NS, name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  if (text !== undefined) node.textContent = text;
-  parent.append(node);
-  return node;
-}
 
 function ticks(low, high, count) {
   const raw = (high - low) / count, power = 10 ** Math.floor(Math.log10(raw));
@@ -19,150 +10,139 @@ function ticks(low, high, count) {
   return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, i) => (first + i) * step);
 }
 
-function render({ model, el }) {
-  const box = document.createElement("div");
-  box.className = "wb-threshold";
-  el.append(box);
-  let lines = [], shades = [], slider, x, dragging = false, pending;
-
-  function figures(amax) {
-    const info = model.get("info");
-    const known = Math.abs(info.amax - amax) <= 1e-9 * amax;
-    const rest = known
-      ? `${(100 * info.clipped).toPrecision(3)} % clipped, ${info.unit} ${info.scale.toPrecision(4)}, SQNR ${info.sqnr}`
-      : "release to apply";
-    return `threshold ${amax.toPrecision(5)}: ${rest}`;
+class ThresholdPage extends Page {
+  build() {
+    this.figures = element("div", { class: "figures", "aria-live": "polite" });
+    this.legend = element("div", { class: "legend" });
+    this.svg = drawn("svg", { viewBox: `0 0 ${W} ${H}`, role: "group" });
+    return element("div", { class: "wb-threshold" }, this.error, this.svg, this.figures, this.legend);
   }
 
-  function place(amax) {
-    pending = amax;
-    const { edges } = model.get("data");
-    const low = edges[0], high = edges[edges.length - 1];
-    lines.forEach(({ node, sign }) => {
-      const at = x(Math.min(Math.max(sign * amax, low), high));
-      node.setAttribute("transform", `translate(${at},0)`);
-    });
-    shades.forEach(({ node, sign }) => {
-      const from = x(Math.min(Math.max(sign * amax, low), high)), to = x(sign > 0 ? high : low);
-      node.setAttribute("x", Math.min(from, to));
-      node.setAttribute("width", Math.abs(to - from));
-    });
-    slider.textContent = figures(amax);
-    lines.forEach(({ node }) => {
-      node.setAttribute("aria-valuenow", amax);
-      node.setAttribute("aria-valuetext", slider.textContent);
-    });
+  mark({ amax }) {
+    if (!this.dragging) this.place(amax);
   }
 
-  function commit() {
-    if (Math.abs(pending - model.get("info").amax) > 1e-12 * pending) model.send({ kind: "threshold", amax: pending });
+  /** Show a threshold, in force or not yet. */
+  place(amax) {
+    this.pending = amax;
+    const at = (sign) => this.x(Math.min(Math.max(sign * amax, this.low), this.high));
+    const { clipped, unit, scale, sqnr, amax: inForce } = this.marks;
+    const known = Math.abs(inForce - amax) <= 1e-9 * amax;
+    const rest = known ? `${(100 * clipped).toPrecision(3)} % clipped, ${unit} ${scale.toPrecision(4)}, SQNR ${sqnr}` : "release to apply";
+    this.figures.textContent = `threshold ${amax.toPrecision(5)}: ${rest}`;
+    for (const { sign, handle, shade } of this.sides) {
+      const from = at(sign), to = this.x(sign > 0 ? this.high : this.low);
+      shade.setAttribute("x", Math.min(from, to));
+      shade.setAttribute("width", Math.abs(to - from));
+      handle.setAttribute("transform", `translate(${from},0)`);
+      handle.setAttribute("aria-valuenow", amax);
+      handle.setAttribute("aria-valuetext", this.figures.textContent);
+    }
   }
 
-  function draw() {
-    box.replaceChildren();
-    lines = [];
-    shades = [];
-    const { name, edges, counts, methods } = model.get("data");
-    const low = edges[0], high = edges[edges.length - 1], most = Math.max(1, ...counts);
-    const reach = Math.max(high, -low);
-    x = (value) => LEFT + ((value - low) / (high - low)) * (W - LEFT - RIGHT);
-    const decades = Math.log10(most) + Math.log10(2);
+  move(amax) {
+    this.place(Math.min(Math.max(amax, this.reach / 1000), this.reach));
+  }
+
+  commit() {
+    if (Math.abs(this.pending - this.marks.amax) > 1e-12 * this.pending) this.ask({ type: "threshold", amax: this.pending });
+  }
+
+  draw({ name, edges, counts, methods }) {
+    const low = (this.low = edges[0]), high = (this.high = edges[edges.length - 1]);
+    this.reach = Math.max(high, -low);
+    this.x = (value) => LEFT + ((value - low) / (high - low)) * (W - LEFT - RIGHT);
+    const signs = [-1, 1].filter((sign) => (sign < 0 ? low < 0 : high > 0));
+    const held = this.sides?.findIndex(({ handle }) => handle.contains(document.activeElement)) ?? -1;
+    this.sides = signs.map((sign) => ({ sign, shade: drawn("rect", { class: "clipped", y: TOP, height: H - BOTTOM - TOP }), handle: this.handle(sign) }));
+    this.svg.setAttribute("aria-label", `Distribution of ${name}`);
+    this.svg.replaceChildren(
+      ...this.axes(name, edges, counts),
+      ...this.sides.map(({ shade }) => shade),
+      ...methods.flatMap((one) => signs.filter((sign) => sign * one.amax >= low && sign * one.amax <= high).map((sign) => this.method(one, sign))),
+      ...this.sides.map(({ handle }) => handle),
+    );
+    this.legend.replaceChildren(...methods.map((one) => this.choice(one)));
+    this.sides[held]?.handle.focus({ preventScroll: true });
+  }
+
+  axes(name, edges, counts) {
+    const { x, low, high } = this;
+    const most = Math.max(1, ...counts), decades = Math.log10(most) + Math.log10(2);
     const y = (count) => H - BOTTOM - (Math.max(0, Math.log10(count) + Math.log10(2)) / decades) * (H - BOTTOM - TOP);
-    const svg = element("svg", { viewBox: `0 0 ${W} ${H}`, role: "group", "aria-label": `Distribution of ${name}` }, box);
-
+    const parts = [];
     for (let power = 0; 10 ** power <= most; power += Math.ceil(decades / 6)) {
-      element("line", { class: "grid", x1: LEFT, x2: W - RIGHT, y1: y(10 ** power), y2: y(10 ** power) }, svg);
-      element("text", { x: LEFT - 6, y: y(10 ** power) + 4, "text-anchor": "end" }, svg, `1e${power}`);
+      parts.push(drawn("line", { class: "grid", x1: LEFT, x2: W - RIGHT, y1: y(10 ** power), y2: y(10 ** power) }));
+      parts.push(drawn("text", { x: LEFT - 6, y: y(10 ** power) + 4, "text-anchor": "end" }, `1e${power}`));
     }
     for (const value of ticks(low, high, 8)) {
-      element("text", { x: x(value), y: H - BOTTOM + 16, "text-anchor": "middle" }, svg, Number(value.toPrecision(6)));
+      parts.push(drawn("text", { x: x(value), y: H - BOTTOM + 16, "text-anchor": "middle" }, String(Number(value.toPrecision(6)))));
     }
-    element("text", { x: (LEFT + W - RIGHT) / 2, y: H - 6, "text-anchor": "middle" }, svg, `value of ${name}`);
     const middle = `translate(12,${(TOP + H - BOTTOM) / 2}) rotate(-90)`;
-    element("text", { transform: middle, "text-anchor": "middle" }, svg, "values seen");
     let path = `M${x(low)},${y(0.5)}`;
     counts.forEach((count, i) => (path += `L${x(edges[i])},${y(count || 0.5)}L${x(edges[i + 1])},${y(count || 0.5)}`));
-    element("path", { class: "bars", d: `${path}L${x(high)},${y(0.5)}Z` }, svg);
-
-    const signs = [-1, 1].filter((sign) => (sign < 0 ? low < 0 : high > 0));
-    for (const sign of signs) {
-      shades.push({ sign, node: element("rect", { class: "clipped", y: TOP, height: H - BOTTOM - TOP }, svg) });
-    }
-    for (const { method, amax, color, dashes } of methods) {
-      for (const sign of signs.filter((s) => s * amax >= low && s * amax <= high)) {
-        const line = element(
-          "line",
-          { x1: x(sign * amax), x2: x(sign * amax), y1: TOP, y2: H - BOTTOM, stroke: color, "stroke-dasharray": dashes },
-          svg,
-        );
-        element("title", {}, line, `${method}: ${amax.toPrecision(5)}`);
-      }
-    }
-    for (const sign of signs) {
-      const handle = element(
-        "g",
-        { class: "handle", tabindex: 0, role: "slider", "aria-label": "threshold", "aria-valuemin": 0, "aria-valuemax": reach },
-        svg,
-      );
-      element("line", { y1: TOP, y2: H - BOTTOM }, handle);
-      element("rect", { class: "grip", x: -9, y: TOP, width: 18, height: H - BOTTOM - TOP }, handle);
-      element("circle", { cy: TOP + 7, r: 6 }, handle);
-      lines.push({ sign, node: handle });
-      handle.addEventListener("pointerdown", (event) => {
-        dragging = true;
-        handle.setPointerCapture(event.pointerId);
-        event.preventDefault();
-        handle.focus();
-      });
-      handle.addEventListener("pointermove", (event) => {
-        if (!dragging) return;
-        const bounds = svg.getBoundingClientRect();
-        const at = ((event.clientX - bounds.left) / bounds.width) * W;
-        const value = low + ((at - LEFT) / (W - LEFT - RIGHT)) * (high - low);
-        place(Math.min(Math.max(sign * value, reach / 1000), reach));
-      });
-      handle.addEventListener("pointerup", () => {
-        dragging = false;
-        commit();
-      });
-      handle.addEventListener("keydown", (event) => {
-        const size = (event.shiftKey ? 0.05 : 0.005) * reach * sign;
-        const step = { ArrowRight: size, ArrowLeft: -size, ArrowUp: Math.abs(size), ArrowDown: -Math.abs(size) }[event.key];
-        if (step === undefined) return;
-        event.preventDefault();
-        place(Math.min(Math.max(pending + step, reach / 1000), reach));
-        commit();
-      });
-    }
-    const legend = document.createElement("div");
-    legend.className = "legend";
-    for (const { method, amax, sqnr, color, dashes } of methods) {
-      const button = document.createElement("button");
-      const key = element("svg", { viewBox: "0 0 24 8", width: 24, height: 8, "aria-hidden": true }, button);
-      element("line", { x1: 0, x2: 24, y1: 4, y2: 4, stroke: color, "stroke-dasharray": dashes, "stroke-width": 2 }, key);
-      button.append(` ${method} ${amax.toPrecision(4)}, ${sqnr}`);
-      button.title = `Use the threshold of ${method}`;
-      button.addEventListener("click", () => {
-        place(amax);
-        commit();
-      });
-      legend.append(button);
-    }
-    slider = document.createElement("div");
-    slider.className = "figures";
-    slider.setAttribute("aria-live", "polite");
-    box.append(slider, legend);
-    place(model.get("info").amax);
+    return [
+      ...parts,
+      drawn("text", { x: (LEFT + W - RIGHT) / 2, y: H - 6, "text-anchor": "middle" }, `value of ${name}`),
+      drawn("text", { transform: middle, "text-anchor": "middle" }, "values seen"),
+      drawn("path", { class: "bars", d: `${path}L${x(high)},${y(0.5)}Z` }),
+    ];
   }
 
-  const follow = () => !dragging && place(model.get("info").amax);
-  model.on("change:data", draw);
-  model.on("change:info", follow);
-  draw();
-  return () => {
-    model.off("change:data", draw);
-    model.off("change:info", follow);
-  };
+  method({ method, amax, color, dashes }, sign) {
+    const x = this.x(sign * amax);
+    const tip = drawn("title", {}, `${method}: ${amax.toPrecision(5)}`);
+    return drawn("line", { x1: x, x2: x, y1: TOP, y2: H - BOTTOM, stroke: color, "stroke-dasharray": dashes }, tip);
+  }
+
+  choice({ method, amax, sqnr, color, dashes }) {
+    const line = drawn("line", { x1: 0, x2: 24, y1: 4, y2: 4, stroke: color, "stroke-dasharray": dashes, "stroke-width": 2 });
+    const key = drawn("svg", { viewBox: "0 0 24 8", width: 24, height: 8, "aria-hidden": true }, line);
+    const use = () => {
+      this.place(amax);
+      this.commit();
+    };
+    const made = button("", { title: `Use the threshold of ${method}` }, use);
+    made.append(key, ` ${method} ${amax.toPrecision(4)}, ${sqnr}`);
+    return made;
+  }
+
+  handle(sign) {
+    const reach = { "aria-valuemin": 0, "aria-valuemax": this.reach };
+    const handle = drawn(
+      "g",
+      { class: "handle", tabindex: 0, role: "slider", "aria-label": "threshold", ...reach },
+      drawn("line", { y1: TOP, y2: H - BOTTOM }),
+      drawn("rect", { class: "grip", x: -9, y: TOP, width: 18, height: H - BOTTOM - TOP }),
+      drawn("circle", { cy: TOP + 7, r: 6 }),
+    );
+    handle.addEventListener("pointerdown", (event) => {
+      this.dragging = true;
+      handle.setPointerCapture(event.pointerId);
+      event.preventDefault();
+      handle.focus();
+    });
+    handle.addEventListener("pointermove", (event) => {
+      if (!this.dragging) return;
+      const bounds = this.svg.getBoundingClientRect();
+      const at = ((event.clientX - bounds.left) / bounds.width) * W;
+      this.move(sign * (this.low + ((at - LEFT) / (W - LEFT - RIGHT)) * (this.high - this.low)));
+    });
+    handle.addEventListener("pointerup", () => {
+      this.dragging = false;
+      this.commit();
+    });
+    handle.addEventListener("keydown", (event) => {
+      const size = (event.shiftKey ? 0.05 : 0.005) * this.reach * sign;
+      const step = { ArrowRight: size, ArrowLeft: -size, ArrowUp: Math.abs(size), ArrowDown: -Math.abs(size) }[event.key];
+      if (step === undefined) return;
+      event.preventDefault();
+      event.stopPropagation();
+      this.move(this.pending + step);
+      this.commit();
+    });
+    return handle;
+  }
 }
 
-export default { render };
+export default live(ThresholdPage);

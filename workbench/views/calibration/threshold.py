@@ -2,66 +2,80 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.views.calibration.histogram import STYLES, DistributionChart, distribution_chart
-from workbench.views.kit import Pictured, answered
+from workbench.views.kit import View, page, request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from workbench.calibration import Range, Target, TensorStatistics
+    from workbench.session import Workbench
     from workbench.views.kit import ThemeName
 
 __all__ = ["ThresholdView"]
 
+InForce = tuple["TensorStatistics", "Range"]
 
-@dataclass
-class ThresholdView(Pictured):
+
+class ThresholdView(View):
     """The distribution of one tensor, live where there is a kernel, and the same as a picture everywhere.
 
     Parameters
     ----------
-    name, tensor
-        The tensor and what calibration saw of it.
-    chosen
-        The range in force; it follows what is dragged.
+    name
+        The tensor.
+    tensor
+        What calibration saw of it.
     on_change
         Called with the tensor's name and the new threshold whenever a person sets one.
     read
-        Returns the range in force, where that may change elsewhere (by an undo): asked before anything is shown, and in
-        IPython after each cell that runs.
+        Returns what was seen and the range in force, asked whenever something is shown; without it the range is that of
+        least mean squared error until a person sets another.
+    target
+        The grid that SQNR and step are of.
+    session
+        The workbench that is shown.
     """
 
-    name: str
-    tensor: TensorStatistics = field(repr=False)
-    chosen: Range
-    on_change: Callable[[str, float], object] = field(repr=False)
-    read: Callable[[], Range] | None = field(default=None, repr=False)
+    _esm, _css = page(*(Path(__file__).with_name(f"threshold.{kind}") for kind in ("js", "css")))
 
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         name: str,
         tensor: TensorStatistics,
         on_change: Callable[[str, float], object],
         *,
-        read: Callable[[], Range] | None = None,
+        read: Callable[[], InForce] | None = None,
         target: Target = "int8",
-    ) -> ThresholdView:
-        """Return a view of the range in force; of that of least mean squared error where there is none to be read."""
-        chosen = distribution_chart(name, tensor, target=target).chosen if read is None else read()
-        return cls(name, tensor, chosen, on_change, read)
+        session: Workbench | None = None,
+    ) -> None:
+        super().__init__(*([] if session is None else [session]))
+        self.name, self.on_change = name, on_change
+        self._in_force = tensor, distribution_chart(name, tensor, target=target).chosen
+        self._read = read
+
+    def __repr__(self) -> str:
+        return f"<ThresholdView {self.name}: {self.chosen.amax:.5g}>"
+
+    @property
+    def tensor(self) -> TensorStatistics:
+        """What calibration saw."""
+        return self._now()[0]
+
+    @property
+    def chosen(self) -> Range:
+        """The range in force."""
+        return self._now()[1]
 
     @property
     def chart(self) -> DistributionChart:
         """The picture with the threshold in force."""
-        self.refresh()
-        chart = distribution_chart(self.name, self.tensor, target=self.chosen.target)
-        return replace(chart, chosen=self.chosen)
+        tensor, chosen = self._now()
+        return replace(distribution_chart(self.name, tensor, target=chosen.target), chosen=chosen)
 
     def svg(self, theme: ThemeName = "auto") -> str:
         """Return the picture as an SVG document."""
@@ -81,82 +95,43 @@ class ThresholdView(Pictured):
         """
         from workbench.calibration import ranges
 
-        chosen = ranges({self.name: self.tensor}, target=self.chosen.target, overrides={self.name: amax})[self.name]
+        tensor, before = self._now()
+        chosen = ranges({self.name: tensor}, target=before.target, overrides={self.name: amax})[self.name]
         self.on_change(self.name, chosen.amax)
-        self.chosen = chosen
+        self._in_force = tensor, chosen
+        self.mark()
 
-    def refresh(self) -> None:
-        """Take over the range in force."""
-        if self.read is not None:
-            self.chosen = self.read()
+    def _now(self) -> InForce:
+        if self._read is not None:
+            self._in_force = self._read()
+        return self._in_force
 
-    def info(self) -> dict[str, Any]:
-        """Return the figures of the threshold in force, as the widget shows them."""
-        return {
-            "amax": self.chosen.amax,
-            "clipped": self.chosen.clipped,
-            "scale": self.chosen.scale,
-            "unit": "step" if self.chosen.target == "int8" else "scale",
-            "sqnr": f"{self.chosen.sqnr_db:.1f} dB",
-        }
-
-    def tell(self, message: Mapping[str, Any]) -> None:
-        """Send the page a message; the page of a threshold shows none."""
-
-    @answered
-    def handle(self, request: Mapping[str, Any]) -> None:
-        """Do what the page asks for: move the threshold."""
-        if request.get("kind") == "threshold":
-            self.set(float(request["amax"]))
-
-    def widget(self) -> Any:
-        """Return the live widget."""
+    def scene_state(self) -> dict[str, Any]:
+        """Return the distribution and the methods' thresholds."""
         chart = self.chart
         methods = [
             {
-                "method": r.method,
-                "amax": r.amax,
-                "sqnr": f"{r.sqnr_db:.1f} dB",
-                "color": STYLES[r.method][0],
-                "dashes": " ".join(str(2 * n) for n in STYLES[r.method][1]) or "none",
+                "method": one.method,
+                "amax": one.amax,
+                "sqnr": f"{one.sqnr_db:.1f} dB",
+                "color": STYLES[one.method][0],
+                "dashes": " ".join(str(2 * n) for n in STYLES[one.method][1]) or "none",
             }
-            for r in chart.ranges
+            for one in chart.ranges
         ]
-        data = {"name": self.name, "edges": chart.edges.tolist(), "counts": chart.counts.tolist(), "methods": methods}
-        widget = _widget_class()(data=data, info=self.info())
+        return {"name": self.name, "edges": chart.edges.tolist(), "counts": chart.counts.tolist(), "methods": methods}
 
-        def received(_: object, content: object, __: object) -> None:
-            self.handle(content)
-            widget.info = self.info()
+    def mark_state(self) -> dict[str, Any]:
+        """Return the figures of the threshold in force."""
+        chosen = self.chosen
+        return {
+            "amax": chosen.amax,
+            "clipped": chosen.clipped,
+            "scale": chosen.scale,
+            "unit": "step" if chosen.target == "int8" else "scale",
+            "sqnr": f"{chosen.sqnr_db:.1f} dB",
+        }
 
-        def follow(*_: object) -> None:
-            self.refresh()
-            widget.info = self.info()
-
-        widget.on_msg(received)
-        if self.read is not None:
-            after_each_cell(follow)
-        return widget
-
-
-def after_each_cell(function: Callable[..., None]) -> None:
-    """Have a function called after each cell that IPython runs; elsewhere, do nothing."""
-    from IPython.core.getipython import get_ipython
-
-    shell = get_ipython()  # type: ignore[no-untyped-call, unused-ignore]
-    if shell is not None:
-        shell.events.register("post_run_cell", function)
-
-
-@cache
-def _widget_class() -> Any:
-    import anywidget
-    import traitlets
-
-    class ThresholdWidget(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
-        _esm = Path(__file__).with_name("threshold.js")
-        _css = Path(__file__).with_name("threshold.css")
-        data = traitlets.Dict().tag(sync=True)
-        info = traitlets.Dict().tag(sync=True)
-
-    return ThresholdWidget
+    @request
+    def _on_threshold(self, amax: float) -> None:
+        self.set(amax)

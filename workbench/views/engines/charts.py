@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.views.engines.data import short
-from workbench.views.kit import OKABE_ITO, Chart, ink_on, ramp
+from workbench.views.kit import OKABE_ITO, Chart, ink_on, precision_colour, ramp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from workbench.views.kit import Theme
 
 __all__ = [
-    "PRECISION_COLOURS",
     "LatencyBars",
     "LatencyOrder",
     "LatencyTreemap",
@@ -30,26 +29,10 @@ __all__ = [
     "Roofline",
     "TransitionMatrix",
     "on_fill",
-    "precision_colour",
     "precision_legend",
 ]
 
-PRECISION_COLOURS = {
-    "fp32": OKABE_ITO["vermillion"],
-    "tf32": OKABE_ITO["orange"],
-    "fp16": OKABE_ITO["sky"],
-    "bf16": OKABE_ITO["purple"],
-    "int8": OKABE_ITO["green"],
-    "fp8": OKABE_ITO["blue"],
-    "int4": OKABE_ITO["yellow"],
-    "fp4": "#8c6d1f",
-}
 _WIDTH = 9.2
-
-
-def precision_colour(name: str, colours: Theme) -> str:
-    """Return the colour of a precision: the same in every engine chart."""
-    return colours.unknown if name == "unknown" else PRECISION_COLOURS.get(name, OKABE_ITO["grey"])
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from workbench.engine import kinds_table, precisions_table
-from workbench.views.engines.charts import PRECISION_COLOURS, on_fill
+from workbench.views.engines.charts import on_fill
 from workbench.views.engines.data import short
-from workbench.views.kit import OKABE_ITO, Chart
+from workbench.views.kit import OKABE_ITO, PRECISION_COLOURS, Chart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

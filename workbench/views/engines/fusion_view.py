@@ -20,14 +20,14 @@ from workbench.views.graphs import (
     outlines,
     paint,
 )
-from workbench.views.kit import OKABE_ITO
+from workbench.views.kit import OKABE_ITO, request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.engine import EngineSummary, Verdict
     from workbench.graph import Model
-    from workbench.views.graphs import Panel, Request, Scene, Shown
+    from workbench.views.graphs import Panel, Scene, Shown
 
 __all__ = ["FusionPicture", "FusionView"]
 
@@ -252,11 +252,11 @@ class FusionView(LayerGraph):
         layers = [self.fusion_picture.of_node.get(name) for name in names]
         return next((found[0].removeprefix(_LAYER) for found in layers if found), None)
 
-    def _select(self, request: Request) -> None:
-        name = str(request["id"])
-        if name.startswith(_LAYER):
-            self.selected_layer = name.removeprefix(_LAYER)
-        elif name.startswith(_SCOPE):
-            super()._select({**request, "id": name.removeprefix(_SCOPE)})
+    @request
+    def _on_select(self, id: str | None, pane: int, add: bool) -> None:  # noqa: A002
+        if id is not None and id.startswith(_LAYER):
+            self.selected_layer = id.removeprefix(_LAYER)
+        elif id is None:
+            self.choose([])
         else:
-            super()._select(request)
+            self.choose(self.members(id.removeprefix(_SCOPE), pane, add=add))

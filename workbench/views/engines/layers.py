@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workbench.engine import kind_of_layer, layer_bytes, layer_precision
-from workbench.views.engines.charts import PRECISION_COLOURS
 from workbench.views.engines.data import PRECISION_ORDER, UNKNOWN, layer_brief
 from workbench.views.graphs import Network, Op, Overlay, split_name
-from workbench.views.kit import OKABE_ITO
+from workbench.views.kit import OKABE_ITO, PRECISION_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -49,7 +49,6 @@ class LayerGraph(GraphView):
         self.summary, self.profile = summary, profile
         self._layer: str | None = None
         self._layers = layers_by_name(summary.report, profile)
-        self._layer_watchers: list[Callable[[str | None], object]] = []
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.summary.report.name}: {self.picture.about()}>"
@@ -81,9 +80,9 @@ class LayerGraph(GraphView):
         """Select nodes by name, and the layer that does the first of them."""
         self._pick(names, self.layer_of(names))
 
-    def on_layer(self, watcher: Callable[[str | None], object]) -> None:
+    def on_layer(self, listener: Callable[[str | None], object]) -> Callable[[], None]:
         """Call a function with the layer's name whenever another one is selected, whoever selected it."""
-        self._layer_watchers.append(watcher)
+        return self.on_selection("selected_layer", listener)
 
     def facts(self) -> list[tuple[str, str]]:
         """Return all that is known of the selected layer, as names and values; empty where none is selected."""
@@ -109,8 +108,7 @@ class LayerGraph(GraphView):
         changed, self._layer = layer != self._layer, layer
         super().choose(names)
         if changed:
-            for watcher in self._layer_watchers:
-                watcher(layer)
+            self.selects("selected_layer")
 
 
 def finding_rows(findings: Sequence[Finding]) -> list[dict[str, str]]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from workbench.engine import kind_of_layer, layer_precision
-from workbench.views.engines.charts import on_fill, precision_colour, precision_legend
+from workbench.views.engines.charts import on_fill, precision_legend
 from workbench.views.engines.data import UNKNOWN, layer_brief, short
 from workbench.views.graphs import split_name, text_width
-from workbench.views.kit import Chart
+from workbench.views.kit import Chart, precision_colour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,61 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from workbench.engine import kind_of_layer, layer_precision
 from workbench.errors import ReportError
-from workbench.views.engines.charts import precision_colour
 from workbench.views.engines.comparison import speedup_colour
 from workbench.views.engines.data import UNKNOWN, layer_label
 from workbench.views.engines.layers import bytes_text, layers_by_name
-from workbench.views.kit import DARK, LIGHT, OKABE_ITO, Pictured
+from workbench.views.kit import OKABE_ITO, Column, Row, Table, css_colour, request, table_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Collection, Sequence
 
     from workbench.engine import Comparison, EngineReport
     from workbench.views.kit import Chart, ThemeName
 
-__all__ = ["Column", "LayerTable", "Row", "comparison_rows", "layer_rows"]
+__all__ = ["LayerTable", "comparison_rows", "layer_rows"]
 
-Value = str | float | int | None
 _SPEEDUPS = (
     (OKABE_ITO["blue"], "faster"),
     (OKABE_ITO["sky"], "within 3%"),
     (OKABE_ITO["vermillion"], "slower"),
 )
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: how it is called, and whether it shows words, a number, a number with a bar, or one with a colour."""
-
-    key: str
-    label: str
-    kind: Literal["text", "number", "bar", "colour"] = "text"
-    title: str = ""
-
-
-@dataclass
-class Row:
-    """A row: what it is sorted by, what it says, and its bars and colours, all by column."""
-
-    id: str
-    search: str
-    values: dict[str, Value] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    looks: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def put(self, key: str, value: Value, text: str | None = None, **look: Any) -> None:
-        """Fill a cell; None is unknown."""
-        self.values[key] = value
-        self.texts[key] = text if text is not None else UNKNOWN if value is None else str(value)
-        if look:
-            self.looks[key] = look
 
 
 def layer_rows(report: EngineReport, profile: int = 0) -> tuple[list[Column], list[Row]]:
@@ -81,7 +48,7 @@ def layer_rows(report: EngineReport, profile: int = 0) -> tuple[list[Column], li
         row.put("place", at + 1)
         row.put("layer", layer_label(layer))
         row.put("type", layer.type, f"{layer.type or UNKNOWN} ({kind_of_layer(layer)})")
-        colour = precision_colour(precision or UNKNOWN, LIGHT)
+        colour = css_colour(precision or UNKNOWN)
         row.put("precision", precision, colour=colour)
         known = layer.ms is not None
         row.put("ms", layer.ms, f"{layer.ms:.4f}" if known else None, share=(layer.ms or 0.0) / slowest, colour=colour)
@@ -119,7 +86,7 @@ def comparison_rows(comparison: Comparison) -> tuple[list[Column], list[Row]]:
             absent = not group.layers[at]
             text = "absent" if absent else None if ms is None else f"{ms:.4f}"
             row.put(f"ms {at}", None if absent else ms, text, share=(ms or 0.0) / slowest, colour=fill)
-            colour = precision_colour((precision or UNKNOWN).split("+")[0], LIGHT)
+            colour = css_colour((precision or UNKNOWN).split("+")[0])
             row.put(f"precision {at}", precision, "absent" if absent else None, colour=colour)
             if at:
                 saved = None if ms is None or first is None else first - ms
@@ -132,8 +99,8 @@ def comparison_rows(comparison: Comparison) -> tuple[list[Column], list[Row]]:
     return columns, rows
 
 
-class LayerTable(Pictured):
-    """A table with one row selected, sorted and searched in the page, and a chart where there is no page.
+class LayerTable(Table):
+    """A table with one row selected, searched in the page, and a chart where there is no page.
 
     Parameters
     ----------
@@ -156,19 +123,16 @@ class LayerTable(Pictured):
         order: tuple[str, bool] = ("place", False),
         legend: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self.columns, self.rows, self.chart = list(columns), list(rows), chart
-        self.order, self.legend = order, list(legend)
-        self._known = {row.id for row in self.rows}
-        self._selected: str | None = None
-        self._watchers: list[Callable[[str | None], object]] = []
-        self._widget: Any = None
+        super().__init__(order=order)
+        self.columns, self.rows, self.chart, self.legend = list(columns), list(rows), chart, list(legend)
+        self._ids = {row.id for row in self.rows}
 
     @classmethod
     def of_layers(cls, report: EngineReport, chart: Chart, profile: int = 0) -> LayerTable:
         """Return the table of an engine's layers, slowest first where there is a profile."""
         columns, rows = layer_rows(report, profile)
         names = dict.fromkeys(str(row.values["precision"] or UNKNOWN) for row in rows)
-        legend = [(precision_colour(name, LIGHT), name) for name in names]
+        legend = [(css_colour(name), name) for name in names]
         order = ("ms", True) if report.profiled else ("place", False)
         return cls(columns, rows, chart, order=order, legend=legend)
 
@@ -179,28 +143,31 @@ class LayerTable(Pictured):
         return cls(columns, rows, chart, order=("saved 1", True), legend=_SPEEDUPS)
 
     def __repr__(self) -> str:
-        return f"<LayerTable: {len(self.rows)} rows, {self._selected or 'none'} selected>"
+        return f"<LayerTable: {len(self.rows)} rows, {self.selected or 'none'} selected>"
 
     @property
     def selected(self) -> str | None:
         """The id of the selected row, or None; assign to select."""
-        return self._selected
+        return self._chosen[0] if self._chosen else None
 
     @selected.setter
     def selected(self, row: str | None) -> None:
-        if row is not None and row not in self._known:
+        if row is not None and row not in self._ids:
             raise ReportError(f"there is no row {row!r}", where=repr(self), fix="Select one of `rows`, by its id.")
-        if row == self._selected:
-            return
-        self._selected = row
-        if self._widget is not None:
-            self._widget.selected = row
-        for watcher in self._watchers:
-            watcher(row)
+        if row != self.selected:
+            self.choose([] if row is None else [row])
 
-    def on_select(self, watcher: Callable[[str | None], object]) -> None:
-        """Call a function with the row's id whenever another one is selected, whoever selected it."""
-        self._watchers.append(watcher)
+    def ids(self) -> Collection[str]:
+        """Return the ids of the rows."""
+        return self._ids
+
+    def sortable(self) -> list[str]:
+        """Return the keys of the columns."""
+        return [column.key for column in self.columns]
+
+    def downwards(self, column: str) -> bool:
+        """Say whether it holds numbers: the largest come first."""
+        return any(one.key == column and one.kind != "text" for one in self.columns)
 
     def svg(self, theme: ThemeName = "auto") -> str:
         """Return the chart as an SVG document."""
@@ -210,37 +177,11 @@ class LayerTable(Pictured):
         """Return the chart as a PNG."""
         return self.chart.png(theme)
 
-    def widget(self) -> Any:
-        """Return the Jupyter widget; it is made when it is first asked for."""
-        if self._widget is None:
-            self._widget = _widget_class()(scene=self.scene(), selected=self._selected)
-            self._widget.observe(self._chosen, "selected")
-        return self._widget
-
-    def scene(self) -> dict[str, Any]:
+    def scene_state(self) -> dict[str, Any]:
         """Return what the page draws."""
-        return {
-            "columns": [asdict(column) for column in self.columns],
-            "rows": [asdict(row) for row in self.rows],
-            "order": {"key": self.order[0], "down": self.order[1]},
-            "legend": [list(entry) for entry in self.legend],
-            "themes": {"light": asdict(LIGHT), "dark": asdict(DARK)},
-        }
+        return table_state(self.columns, self.rows, legend=[list(entry) for entry in self.legend])
 
-    def _chosen(self, change: Any) -> None:
-        if change["new"] is None or change["new"] in self._known:
-            self.selected = change["new"]
-
-
-@cache
-def _widget_class() -> Any:
-    import anywidget
-    import traitlets
-
-    class EngineTableWidget(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
-        _esm = Path(__file__).with_name("table.js")
-        _css = Path(__file__).with_name("table.css")
-        scene = traitlets.Dict().tag(sync=True)
-        selected = traitlets.Unicode(None, allow_none=True).tag(sync=True)
-
-    return EngineTableWidget
+    @request
+    def _on_select(self, rows: list[str], add: bool = False) -> None:  # noqa: ARG002 - one row at a time
+        if rows[-1:] and rows[-1] in self._ids:
+            self.selected = rows[-1]

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workbench.engine import compare_engines
+from workbench.session import Change, Changes
 from workbench.views.engines.charts import LatencyBars, PrecisionShare
 from workbench.views.engines.comparison import ComparisonBars, speedup_colour
 from workbench.views.engines.data import latency_bars, precision_share
@@ -13,23 +14,24 @@ from workbench.views.engines.fusion_view import FusionView
 from workbench.views.engines.picture import EngineGraph
 from workbench.views.engines.table import LayerTable
 from workbench.views.graphs import GraphView, Overlay
-from workbench.views.kit import OKABE_ITO, Pictured
+from workbench.views.kit import OKABE_ITO, Stack, tabs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from workbench.engine import Comparison, EngineSummary, Finding
     from workbench.graph import Model
-    from workbench.views.engines.selection import LayerGraph
     from workbench.views.kit import Chart, ThemeName
 
 __all__ = ["CompareView", "EngineView", "speed_columns"]
 
 
-class _Linked(Pictured):
-    """Views that are shown together; each says what it shows, and links its own selection."""
+class _Linked(Stack):
+    """A table and the graphs that share its selection; the table's chart stands for them as a still picture."""
 
     table: LayerTable
+    graphs: Mapping[str, GraphView]
+    """By what their tabs are called."""
 
     def svg(self, theme: ThemeName = "auto") -> str:
         """Return the table's chart as an SVG document."""
@@ -39,13 +41,9 @@ class _Linked(Pictured):
         """Return the table's chart as a PNG."""
         return self.table.png(theme)
 
-    def _boxed(self, graphs: Sequence[tuple[str, GraphView]]) -> Any:
-        import ipywidgets
-
-        tabs = ipywidgets.Tab([graph.widget() for _, graph in graphs])
-        for at, (title, _) in enumerate(graphs):
-            tabs.set_title(at, title)
-        return ipywidgets.VBox([self.table.widget(), tabs])
+    def boxes(self) -> list[Any]:
+        """Return the table, and the graphs behind one another."""
+        return [self.table, tabs(self.graphs)]
 
 
 class EngineView(_Linked):
@@ -74,6 +72,7 @@ class EngineView(_Linked):
         profile: int = 0,
         height: int = 460,
     ) -> None:
+        super().__init__()
         self.summary = summary
         source = model or summary.model
         self.graph = EngineGraph(summary, color=color, profile=profile, height=height)
@@ -81,20 +80,16 @@ class EngineView(_Linked):
             None if source is None else FusionView(summary, source, color=color, profile=profile, height=height)
         )
         self.table = LayerTable.of_layers(summary.report, _chart(summary), profile)
+        both = {"Source graph": self.fusion, "Engine graph": self.graph}
+        self.graphs = {title: graph for title, graph in both.items() if graph is not None}
         self._layer: str | None = None
-        self._watchers: list[Callable[[str | None], object]] = []
-        self._box: Any = None
-        self.table.on_select(self._follow)
-        for graph in self.graphs:
-            graph.on_layer(self._follow)
+        self._changes = Changes()
+        self.table.on_select(self._select)
+        for graph in self.graphs.values():
+            graph.on_layer(self._select)
 
     def __repr__(self) -> str:
         return f"<EngineView {self.summary.report.name}: {len(self.table.rows)} layers, {self._layer} selected>"
-
-    @property
-    def graphs(self) -> list[LayerGraph]:
-        """The graphs there are: the source graph, where there is a model, and the engine's."""
-        return [graph for graph in (self.fusion, self.graph) if graph is not None]
 
     @property
     def selected_layer(self) -> str | None:
@@ -105,9 +100,9 @@ class EngineView(_Linked):
     def selected_layer(self, name: str | None) -> None:
         self.table.selected = name
 
-    def on_layer(self, watcher: Callable[[str | None], object]) -> None:
+    def on_layer(self, listener: Callable[[str | None], object]) -> Callable[[], None]:
         """Call a function with the layer's name whenever another one is selected, whoever selected it."""
-        self._watchers.append(watcher)
+        return self._changes.on_change(lambda _: listener(self._layer))
 
     def facts(self) -> list[tuple[str, str]]:
         """Return all that is known of the selected layer."""
@@ -117,25 +112,17 @@ class EngineView(_Linked):
         """Return the findings about the selected layer."""
         return self.graph.findings()
 
-    def widget(self) -> Any:
-        """Return the Jupyter widgets in one box; they are made when they are first asked for."""
-        if self._box is None:
-            titles = {id(self.fusion): "Source graph", id(self.graph): "Engine graph"}
-            self._box = self._boxed([(titles[id(graph)], graph) for graph in self.graphs])
-        return self._box
-
-    def _follow(self, layer: str | None) -> None:
+    def _select(self, layer: str | None) -> None:
         if layer == self._layer:
             return
         self._layer = layer
         self.table.selected = layer
-        for graph in self.graphs:
+        for graph in self.graphs.values():
             if graph.selected_layer != layer:
                 graph.selected_layer = layer
                 if graph.selected:
                     graph.reveal(graph.selected[0])
-        for watcher in self._watchers:
-            watcher(layer)
+        self._changes.tell(Change("selection", layer or "", self))
 
 
 class CompareView(_Linked):
@@ -159,6 +146,7 @@ class CompareView(_Linked):
     """
 
     def __init__(self, summaries: Sequence[EngineSummary], model: Model | None = None, *, height: int = 460) -> None:
+        super().__init__()
         source = model or next((one.model for one in summaries if one.model is not None), None)
         models = [one.model for one in summaries]
         self.comparison = compare_engines([one.report for one in summaries], source, models=models)
@@ -177,9 +165,10 @@ class CompareView(_Linked):
         self._group_of_node = {
             node: str(place) for place, group in enumerate(self.comparison.groups) for node in group.nodes
         }
-        self._watchers: list[Callable[[int | None], object]] = []
-        self._box: Any = None
-        self.table.on_select(self._follow)
+        self.graphs = {} if self.source is None else {"Source graph": self.source}
+        self.graphs |= dict(zip(self.comparison.names, self.engines, strict=True))
+        self._changes = Changes()
+        self.table.on_select(self._select)
         for at, graph in enumerate(self.engines):
             graph.on_layer(partial(self._from_graph, at))
 
@@ -201,16 +190,9 @@ class CompareView(_Linked):
     def selected_group(self, place: int | None) -> None:
         self.table.selected = None if place is None else str(place)
 
-    def on_group(self, watcher: Callable[[int | None], object]) -> None:
+    def on_group(self, listener: Callable[[int | None], object]) -> Callable[[], None]:
         """Call a function with the group's place whenever another one is selected, whoever selected it."""
-        self._watchers.append(watcher)
-
-    def widget(self) -> Any:
-        """Return the Jupyter widgets in one box; they are made when they are first asked for."""
-        if self._box is None:
-            graphs: list[tuple[str, GraphView]] = list(zip(self.comparison.names, self.engines, strict=True))
-            self._box = self._boxed([("Source graph", self.source), *graphs] if self.source is not None else graphs)
-        return self._box
+        return self._changes.on_change(lambda _: listener(self.selected_group))
 
     def _from_source(self, nodes: list[str]) -> None:
         place = next((self._group_of_node[node] for node in nodes if node in self._group_of_node), None)
@@ -222,7 +204,7 @@ class CompareView(_Linked):
         if place is not None:
             self.table.selected = place
 
-    def _follow(self, row: str | None) -> None:
+    def _select(self, row: str | None) -> None:
         group = None if row is None else self.comparison.groups[int(row)]
         for at, graph in enumerate(self.engines):
             layers = () if group is None else group.layers[at]
@@ -236,8 +218,7 @@ class CompareView(_Linked):
             ]
             if not set(self.source.selected) & set(nodes):
                 self.source.choose(nodes)
-        for watcher in self._watchers:
-            watcher(None if row is None else int(row))
+        self._changes.tell(Change("selection", row or "", self))
 
 
 def speed_columns(comparison: Comparison) -> dict[str, Overlay]:

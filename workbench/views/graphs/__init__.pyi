@@ -5,7 +5,6 @@ from .columns import cost_columns as cost_columns
 from .hulls import outlines as outlines
 from .live import Column as Column
 from .live import LiveGraph as LiveGraph
-from .live import Request as Request
 from .network import Network as Network
 from .network import Op as Op
 from .network import network_of as network_of

@@ -2,40 +2,82 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
     from workbench.graph import Model
     from workbench.session import Workbench
     from workbench.views.graphs.diff import SideBySide
+    from workbench.views.graphs.live import Column
     from workbench.views.graphs.surgery_view import Surgery
     from workbench.views.graphs.view import GraphView
 
 __all__ = ["graph", "side_by_side", "surgery"]
 
 
-def graph(model: Workbench | Model, **options: Any) -> GraphView:
-    """Return a model's graph, live in a notebook; `options` as in `graph_widget.GraphView`."""
+def graph(
+    model: Workbench | Model,
+    columns: pd.DataFrame | Mapping[str, Column] | None = None,
+    *,
+    title: str | None = None,
+    height: int = 520,
+) -> GraphView:
+    """Show a model's graph, live in a notebook: to look at, to search, to select in, to colour by what was measured.
+
+    Parameters
+    ----------
+    model
+        A workbench, whose model is followed as it is edited, or a model.
+    columns
+        More columns to colour and size by than the model's costs: a DataFrame whose index is node names, or overlays by
+        name.
+    title
+        The line above the picture; the model's name where left out.
+    height
+        Of the drawing area, in CSS pixels.
+    """
     from workbench.views.graphs.view import GraphView
 
-    return GraphView(_model(model), **options)
+    return GraphView(model, columns, title=title, height=height)
 
 
-def surgery(wb: Workbench, **options: Any) -> Surgery:
-    """Return the graph with the edits that apply to what is selected; each one done is a step of the recipe."""
+def surgery(wb: Workbench, *, height: int = 460) -> Surgery:
+    """Show the graph with the edits that apply to what is selected; each one done is a step of the recipe.
+
+    Parameters
+    ----------
+    wb
+        The workbench.
+    height
+        Of the drawing area, in CSS pixels.
+    """
     from workbench.views.graphs.surgery_view import Surgery
 
-    return Surgery(wb, **options)
+    return Surgery(wb, height=height)
 
 
-def side_by_side(before: Workbench | Model, after: Workbench | Model, **options: Any) -> SideBySide:
-    """Return two models in one view, what differs in colour; `options` as in `graph_diff.SideBySide`."""
+def side_by_side(
+    before: Workbench | Model,
+    after: Workbench | Model,
+    *,
+    titles: tuple[str, str] = ("before", "after"),
+    height: int = 520,
+) -> SideBySide:
+    """Show two models in one view, what differs in colour.
+
+    Parameters
+    ----------
+    before, after
+        Models, or workbenches, whose models are followed as they are edited.
+    titles
+        What to call the sides.
+    height
+        Of the drawing area, in CSS pixels.
+    """
     from workbench.views.graphs.diff import SideBySide
 
-    return SideBySide(_model(before), _model(after), **options)
-
-
-def _model(of: Workbench | Model) -> Model:
-    from workbench.session import Workbench
-
-    return of.model if isinstance(of, Workbench) else of
+    return SideBySide(before, after, titles=titles, height=height)

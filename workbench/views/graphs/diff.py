@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+from workbench.session import Workbench
 from workbench.views.graphs.live import LiveGraph
 from workbench.views.graphs.network import Network, network_of
 from workbench.views.graphs.overlay import Overlay
@@ -13,7 +14,7 @@ from workbench.views.graphs.rendering import MARGIN, Drawing, Group, moved
 from workbench.views.kit import OKABE_ITO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -87,7 +88,7 @@ class SideBySide(LiveGraph):
     Parameters
     ----------
     before, after
-        The models.
+        The models; of a workbench the one that it has at the time.
     fates
         Node name to "added", "removed", "changed" or "same" for each side; compared where left out, see `changes`.
     titles
@@ -98,25 +99,40 @@ class SideBySide(LiveGraph):
 
     def __init__(
         self,
-        before: Model | Network,
-        after: Model | Network,
+        before: Workbench | Model | Network,
+        after: Workbench | Model | Network,
         fates: tuple[Mapping[str, Change], Mapping[str, Change]] | None = None,
         *,
         titles: tuple[str, str] = ("before", "after"),
         height: int = 520,
     ) -> None:
-        networks = [model if isinstance(model, Network) else network_of(model) for model in (before, after)]
-        self.fates = fates or changes(networks[0], networks[1])
-        # One legend speaks for both sides, so both sides know all words.
-        words: dict[str, Change] = {f"\0{at}": word for at, word in enumerate(self._words())}
-        overlays = [diff_overlay({**fate, **words}) for fate in self.fates]
-        left = GraphPicture(networks[0], titles[0], overlay=overlays[0])
-        panes = [left, GraphPicture(networks[1], titles[1], overlay=overlays[1], like=left)]
+        self._sides, self._given = (before, after), fates
+        networks = [_network(side) for side in self._sides]
+        left = GraphPicture(networks[0], titles[0])
+        panes = [left, GraphPicture(networks[1], titles[1], like=left)]
+        self._shown = [network.model for network in networks]
+        self._paint(panes)
         opened = dict.fromkeys(path for pane in panes for path in pane.shown.expanded)
         for pane in panes:
             here = tuple(path for path in opened if path in pane.scopes.tree.scopes)
             pane.shown = replace(pane.shown, expanded=here)
-        super().__init__(panes, height=height)
+        super().__init__(panes, height=height, sessions=[side for side in self._sides if isinstance(side, Workbench)])
+
+    def renew(self) -> None:
+        """Compare again, where a side is a workbench whose model was edited."""
+        networks = [_network(side) for side in self._sides]
+        if [network.model for network in networks] != self._shown:
+            self._shown = [network.model for network in networks]
+            for pane, network in zip(self.panes, networks, strict=True):
+                pane.renew(network)
+            self._paint(self.panes)
+
+    def _paint(self, panes: Sequence[GraphPicture]) -> None:
+        self.fates = self._given or changes(*(pane.scopes.network for pane in panes))
+        # One legend speaks for both sides, so both sides know all words.
+        words: dict[str, Change] = {f"\0{at}": word for at, word in enumerate(self._words())}
+        for pane, fate in zip(panes, self.fates, strict=True):
+            pane.overlay = diff_overlay({**fate, **words})
 
     def __repr__(self) -> str:
         return f"<SideBySide {' | '.join(f'{pane.title}: {pane.about()}' for pane in self.panes)}>"
@@ -136,6 +152,12 @@ class SideBySide(LiveGraph):
         down = height - left.height
         groups += [_moved(group, 0, down) for group in keys]
         return Drawing(shift + right.width, height, groups, " and ".join(pane.title for pane in self.panes))
+
+
+def _network(side: Workbench | Model | Network) -> Network:
+    if isinstance(side, Network):
+        return side
+    return network_of(side.model if isinstance(side, Workbench) else side)
 
 
 def _moved(group: Group, dx: float, dy: float = 0.0) -> Group:

@@ -1,32 +1,13 @@
 // The live graph: draws the scene that Python sends, and tells Python what a person wants, in small typed requests.
-// It is one module with graph_pane.js and graph_surgery.js.
+// It is one module with kit.js, pane.js and surgery.js.
 
 const HOVER_MS = 350;
 
-/** The widget: a toolbar, one or two panes, and what is known of the selection. */
-class GraphApp {
-  constructor(model, el) {
-    this.model = model;
+/** A toolbar, one or two panes, and what is known of the selection. */
+class GraphPage extends Page {
+  build() {
     this.panes = [];
-    this.build(el);
-    this.handlers = {
-      "change:scene": () => this.draw(),
-      "change:marks": () => this.update(),
-      "msg:custom": (message) => this.answer(message),
-    };
-    for (const [name, handler] of Object.entries(this.handlers)) model.on(name, handler);
-    this.watch = new MutationObserver(() => this.theme());
-    this.watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
-    this.draw();
-  }
-
-  close() {
-    for (const [name, handler] of Object.entries(this.handlers)) this.model.off(name, handler);
-    this.watch.disconnect();
-  }
-
-  build(el) {
-    const button = (text, title, action) => element("button", { type: "button", title, onclick: action }, text);
+    const act = (text, title, action) => button(text, { title }, action);
     this.search = element("input", {
       type: "search",
       class: "wb-search",
@@ -35,6 +16,8 @@ class GraphApp {
       spellcheck: "false",
       onkeydown: (event) => this.typed(event),
     });
+    this.list = new Table(this, "Nodes selected or found", (rows, add) => this.ask({ type: "row", rows, add }));
+    this.list.plain = true;
     this.count = element("span", { class: "wb-count" });
     this.colour = element("select", {
       class: "wb-colours",
@@ -48,7 +31,7 @@ class GraphApp {
       "aria-label": "Size by",
       onchange: () => this.ask({ type: "size", column: this.sizes.value }),
     });
-    this.focusButton = button("neighbours", "Show only the selection and what is near it (f)", () => this.focus());
+    this.focusButton = act("neighbours", "Show only the selection and what is near it (f)", () => this.focus());
     const bar = element(
       "div",
       { class: "wb-bar" },
@@ -58,49 +41,40 @@ class GraphApp {
       this.sizes,
       this.focusButton,
       element("span", { class: "wb-space" }),
-      button("−", "Zoom out (-)", () => this.active.zoom(1 / 1.25)),
-      button("+", "Zoom in (+)", () => this.active.zoom(1.25)),
-      button("fit", "Show the whole graph (0)", () => this.active.whole()),
+      act("−", "Zoom out (-)", () => this.active.zoom(1 / 1.25)),
+      act("+", "Zoom in (+)", () => this.active.zoom(1.25)),
+      act("fit", "Show the whole graph (0)", () => this.active.whole()),
     );
     this.stage = element("div", { class: "wb-stage" });
     this.legend = element("div", { class: "wb-legend" });
     this.side = element("div", { class: "wb-side" });
     this.tip = element("div", { class: "wb-tip", role: "tooltip", hidden: "" });
     this.live = element("div", { class: "wb-live", "aria-live": "polite" });
-    this.error = element("div", { class: "wb-error", role: "alert", hidden: "" });
-    this.root = element(
+    return element(
       "div",
-      { class: "wb", tabindex: "0", role: "application", "aria-label": "Model graph", onkeydown: (event) => this.key(event) },
+      { class: "wb-model", tabindex: "0", role: "application", "aria-label": "Model graph", onkeydown: (event) => this.key(event) },
       bar,
       this.error,
+      this.done,
       this.stage,
       this.legend,
       this.side,
       this.tip,
       this.live,
     );
-    el.append(this.root);
   }
 
-  theme() {
-    const said = document.body.dataset.jpThemeLight;
-    const dark = said === undefined ? matchMedia("(prefers-color-scheme: dark)").matches : said === "false";
-    const colours = this.model.get("scene").themes?.[dark ? "dark" : "light"] ?? {};
-    for (const [name, value] of Object.entries(colours)) this.root.style.setProperty(`--wb-${name}`, value);
-    this.root.style.colorScheme = dark ? "dark" : "light";
+  restyle() {
     for (const pane of this.panes) if (pane.svg) pane.drawMap();
   }
 
-  draw() {
-    const scene = this.model.get("scene");
-    if (!scene.panes) return;
+  draw(scene) {
     while (this.panes.length < scene.panes.length) {
       const pane = new Pane(this.panes.length, this);
       this.panes.push(pane);
       this.stage.append(pane.root);
     }
     this.active ??= this.panes[0];
-    this.theme();
     this.root.style.setProperty("--wb-height", `${scene.height}px`);
     const choices = [
       [this.colour, scene.columns, scene.column, "colour"],
@@ -113,63 +87,39 @@ class GraphApp {
     }
     this.focusButton.textContent = scene.focused ? "whole model" : "neighbours";
     this.legend.replaceChildren(parseSvg(scene.legend));
-    this.error.hidden = true;
     this.quiet = true;
     for (const pane of this.panes) pane.draw({ ...scene.panes[pane.index], fit: scene.fit });
     this.quiet = false;
-    this.update();
   }
 
-  marks(index) {
-    const marks = this.model.get("marks");
+  marksOf(index) {
+    const marks = this.marks;
     const pane = marks.panes?.[index] ?? { selected: [], found: [] };
     return index === 0 ? { ...pane, refused: marks.refused } : pane;
   }
 
-  update() {
-    const marks = this.model.get("marks");
+  mark(marks) {
     for (const pane of this.panes) {
       pane.mark();
       if (pane.svg) pane.drawMap();
     }
     this.count.textContent = marks.count ?? "";
     const kept = this.side.contains(document.activeElement) ? document.activeElement.dataset.keep : null;
-    this.side.replaceChildren(...this.facts(marks), ...this.table(marks), ...surgeryPanel(this, marks));
+    this.side.replaceChildren(...this.facts(marks), ...this.listed(marks), ...surgeryPanel(this, marks));
     // What was at hand stays at hand for the keyboard, though it is drawn anew.
     if (kept) this.side.querySelector(`[data-keep="${CSS.escape(kept)}"]`)?.focus({ preventScroll: true });
     if (marks.reveal) this.panes[marks.reveal.pane]?.reveal(marks.reveal.id);
   }
 
-  table(marks) {
-    if (!marks.rows?.length) return [];
-    const cells = (row, tag) => row.map((cell) => element(tag, {}, cell));
-    const pick = (name, event) => this.ask({ type: "row", name, add: event.shiftKey || event.ctrlKey || event.metaKey });
-    const body = marks.rows.map((row, at) =>
-      element(
-        "tr",
-        {
-          tabindex: "0",
-          "data-row": row[0],
-          "data-keep": `row ${row[0]}`,
-          "aria-selected": String(marks.chosen[at]),
-          title: "Select this node and go there",
-          onclick: (event) => pick(row[0], event),
-          onkeydown: (event) => {
-            if (event.key !== "Enter" && event.key !== " ") return;
-            event.preventDefault();
-            event.stopPropagation();
-            pick(row[0], event);
-          },
-        },
-        ...cells(row, "td"),
-      ),
-    );
-    const table = element("table", {}, element("thead", {}, element("tr", {}, ...cells(marks.head, "th"))), element("tbody", {}, ...body));
-    const title = element("div", { class: "wb-heading" }, marks.about);
-    const scrolled = this.side.querySelector(".wb-table")?.scrollTop ?? 0;
-    const section = element("section", { class: "wb-table", "aria-label": "Nodes selected or found" }, title, table);
-    queueMicrotask(() => (section.scrollTop = scrolled)); // a click on a row leaves the list where it was
-    return [section];
+  listed({ table, selected, about }) {
+    if (!table.rows.length) return [];
+    const scrolled = this.list.root.scrollTop;
+    this.list.draw(table.columns, table.rows);
+    this.list.fill();
+    this.list.mark(selected);
+    for (const line of this.list.body.children) line.dataset.keep = `row ${line.dataset.id}`;
+    queueMicrotask(() => (this.list.root.scrollTop = scrolled)); // a click on a row leaves the list where it was
+    return [element("section", { class: "wb-table" }, element("div", { class: "wb-heading" }, about), this.list.root)];
   }
 
   facts(marks) {
@@ -184,16 +134,8 @@ class GraphApp {
     return [element("section", { class: "wb-facts", "aria-label": "Layer" }, ...parts)];
   }
 
-  ask(request) {
-    this.error.hidden = true;
-    this.model.send(request);
-  }
-
   answer(message) {
-    if (message.type === "error") {
-      this.error.textContent = message.text;
-      this.error.hidden = false;
-    }
+    super.answer(message);
     if (message.type === "details" && this.hovering?.dataset.id === message.id) this.detail(message.rows);
   }
 
@@ -236,8 +178,8 @@ class GraphApp {
   }
 
   focus() {
-    const hops = this.model.get("scene").hops;
-    this.ask({ type: "focus", on: !this.model.get("scene").focused, hops });
+    const hops = this.scene.hops;
+    this.ask({ type: "focus", on: !this.scene.focused, hops });
   }
 
   typed(event) {
@@ -277,15 +219,10 @@ class GraphApp {
   }
 
   escape() {
-    if (this.model.get("scene").focused) return this.ask({ type: "focus", on: false, hops: 0 });
+    if (this.scene.focused) return this.ask({ type: "focus", on: false, hops: 0 });
     this.active.current = null;
     this.ask({ type: "select", pane: this.active.index, id: null, add: false });
   }
 }
 
-export default {
-  render({ model, el }) {
-    const app = new GraphApp(model, el);
-    return () => app.close();
-  },
-};
+export default live(GraphPage);

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import cache
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import WorkbenchError
 from workbench.views.graphs.overlay import Overlay
 from workbench.views.graphs.rendering import Drawn, legend, svg
-from workbench.views.kit import DARK, LIGHT, answered
+from workbench.views.kit import Column as TableColumn
+from workbench.views.kit import Row, View, page, request, table_state
 
 if TYPE_CHECKING:
+    from workbench.session import Workbench
     from workbench.views.graphs.picture import GraphPicture
 
 __all__ = ["EQUAL", "PLAIN", "Column", "LiveGraph"]
@@ -24,47 +25,11 @@ PLAIN = "operators"
 EQUAL = "equal sizes"
 """The column that sizes no node by anything."""
 _HERE = Path(__file__).parent
-_SCRIPTS = ("pane", "surgery", "graph")
 _MOST_ROWS = 50
-_FIELDS: dict[str, set[str]] = {
-    "toggle": {"id"},
-    "select": {"pane", "id", "add"},
-    "search": {"pattern", "next"},
-    "focus": {"on", "hops"},
-    "colour": {"column"},
-    "size": {"column"},
-    "row": {"name", "add"},
-    "details": {"pane", "id"},
-    "preview": {"index"},
-    "apply": set(),
-    "form": {"edit"},
-    "try": {"edit", "arguments"},
-    "pick": {"selector"},
-    "between": set(),
-    "undo": set(),
-    "redo": set(),
-}
-Request = Mapping[str, Any]
 Column = Overlay | Callable[[], Overlay]
 
 
-@cache
-def _widget_class() -> Any:
-    """Return the widget's class; the library for it is only needed once something is shown."""
-    import anywidget
-    import traitlets
-
-    class GraphWidget(anywidget.AnyWidget):
-        # Three files, one module: a notebook loads a widget's script as a single file.
-        _esm = "".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
-        _css = _HERE / "graph.css"
-        scene = traitlets.Dict().tag(sync=True)
-        marks = traitlets.Dict().tag(sync=True)
-
-    return GraphWidget
-
-
-class LiveGraph(Drawn):
+class LiveGraph(Drawn, View):  # type: ignore[misc]
     """One or more pictures in one widget.
 
     Parameters
@@ -75,11 +40,21 @@ class LiveGraph(Drawn):
         Columns to colour by, by name; a function is called when its column is first asked for.
     height
         Of the drawing area, in CSS pixels.
+    sessions
+        The workbenches whose models are shown, if they are to be followed.
     """
 
+    _esm, _css = page(*(_HERE / name for name in ("pane.js", "surgery.js", "graph.js", "graph.css")))
+
     def __init__(
-        self, panes: Sequence[GraphPicture], columns: Mapping[str, Column] | None = None, *, height: int = 520
+        self,
+        panes: Sequence[GraphPicture],
+        columns: Mapping[str, Column] | None = None,
+        *,
+        height: int = 520,
+        sessions: Sequence[Workbench] = (),
     ) -> None:
+        super().__init__(*sessions)
         self.panes = list(panes)
         self.columns: dict[str, Column] = dict(columns or {})
         self.height = height
@@ -88,18 +63,6 @@ class LiveGraph(Drawn):
         """Names of the nodes in the table: those found, or those selected anywhere but in the table itself."""
         self._pattern = ""
         self._at = -1
-        self._widget: Any = None
-        self._watchers: list[Callable[[list[str]], object]] = []
-        self._requests: dict[str, Callable[[Request], object]] = {
-            "toggle": self._toggle,
-            "select": self._select,
-            "search": lambda request: self.search(str(request["pattern"]), step=bool(request["next"])),
-            "focus": lambda request: self.focus(self.selected if request["on"] else [], int(request["hops"]) or 2),
-            "colour": lambda request: self.colour(str(request["column"])),
-            "size": lambda request: self.size(str(request["column"])),
-            "row": self._row,
-            "details": self._details,
-        }
 
     @property
     def selected(self) -> list[str]:
@@ -114,12 +77,7 @@ class LiveGraph(Drawn):
             pane.shown = pane.scopes.select(pane.shown, here)
         self.listed = self.selected
         self.mark()
-        for watcher in self._watchers:
-            watcher(self.selected)
-
-    def on_select(self, watcher: Callable[[list[str]], object]) -> None:
-        """Call a function with the names whenever the selection has changed, whoever changed it."""
-        self._watchers.append(watcher)
+        self.selects()
 
     def search(self, pattern: str, *, step: bool = False) -> list[str]:
         """Find nodes by a regular expression, mark and list them, and go to the first; `step` goes on to the next."""
@@ -146,7 +104,7 @@ class LiveGraph(Drawn):
                 network = pane.scopes.network
                 host = network.ops[network.host[network.index[name]]].name
                 where = where or {"pane": at, "id": host}
-        self.refresh()
+        self.draw()
         self.mark(reveal=where)
 
     def focus(self, names: Sequence[str], hops: int = 2) -> None:
@@ -154,7 +112,7 @@ class LiveGraph(Drawn):
         for pane in self.panes:
             here = [name for name in names if name in pane.scopes.network.index]
             pane.shown = pane.scopes.focus(pane.shown, here, hops)
-        self.refresh(fit=True)
+        self.draw(fit=True)
 
     def toggle(self, path: str) -> None:
         """Open a closed scope, close an open one, in every pane that has it."""
@@ -162,14 +120,14 @@ class LiveGraph(Drawn):
         shut = any(path in pane.shown.expanded for pane in known)
         for pane in known or self.panes[:1]:
             pane.shown = (pane.scopes.collapse if shut else pane.scopes.expand)(pane.shown, path)
-        self.refresh()
+        self.draw()
 
     def colour(self, column: str) -> None:
         """Colour by a column of `columns`, or by `PLAIN`."""
         overlay = None if column == PLAIN else self.column(column)
         for pane in self.panes:
             pane.overlay = overlay
-        self.refresh()
+        self.draw()
 
     def size(self, column: str) -> None:
         """Size the nodes by a column of `columns`, or none of them by `EQUAL`.
@@ -184,7 +142,7 @@ class LiveGraph(Drawn):
             raise WorkbenchError("words have no size", where=column, fix="Size by a column of numbers.")
         for pane in self.panes:
             pane.size_by = overlay
-        self.refresh()
+        self.draw()
 
     def column(self, name: str) -> Overlay:
         """Return a column by its name.
@@ -201,49 +159,6 @@ class LiveGraph(Drawn):
         if not isinstance(found, Overlay):
             found = self.columns[name] = found()
         return found
-
-    @answered
-    def handle(self, request: Request) -> None:
-        """Do what the page asks for; what is wrong with it is said there, not raised."""
-        try:
-            self._checked(request)(request)
-        except WorkbenchError as error:
-            self.said(error)
-
-    def said(self, error: WorkbenchError) -> None:
-        """Show on the page what was wrong with a request."""
-        self.tell({"type": "error", "text": str(error)})
-
-    def _checked(self, request: Request) -> Callable[[Request], object]:
-        kind = str(request.get("type"))
-        if kind not in self._requests or not _FIELDS[kind] <= set(request):
-            raise WorkbenchError("the page asked for something unknown", where=repr(dict(request)))
-        if not 0 <= int(request.get("pane", 0)) < len(self.panes):
-            raise WorkbenchError("there is no such pane", where=repr(request["pane"]))
-        return self._requests[kind]
-
-    def tell(self, message: Mapping[str, Any]) -> None:
-        """Send the page a message."""
-        if self._widget is not None:
-            self._widget.send(dict(message))
-
-    def widget(self) -> Any:
-        """Return the Jupyter widget; it is made when it is first asked for."""
-        if self._widget is None:
-            self._widget = _widget_class()(scene=self.scene_state(), marks=self.mark_state())
-            self._widget.on_msg(lambda _widget, content, _buffers: self.handle(content))
-        return self._widget
-
-    def refresh(self, *, fit: bool = False) -> None:
-        """Draw again."""
-        if self._widget is not None:
-            self._widget.scene = self.scene_state(fit=fit)
-            self.mark()
-
-    def mark(self, *, reveal: Mapping[str, Any] | None = None) -> None:
-        """Show again what is selected and found; nothing is drawn anew for it."""
-        if self._widget is not None:
-            self._widget.marks = self.mark_state(reveal=reveal)
 
     def scene_state(self, *, fit: bool = False) -> dict[str, Any]:
         """Return the drawing as the page gets it."""
@@ -268,7 +183,6 @@ class LiveGraph(Drawn):
             "hops": first.shown.hops,
             "height": self.height,
             "fit": fit,
-            "themes": {colours.name: asdict(colours) for colours in (LIGHT, DARK)},
         }
 
     def mark_state(self, *, reveal: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -279,8 +193,7 @@ class LiveGraph(Drawn):
             found = replace(pane.shown, selected=tuple(name for name in self.found if name in pane.seen.index))
             selected = sorted(pane.selected_items(panel))
             panes.append({"selected": selected, "found": sorted(pane.selected_items(panel, found))})
-        rows = [[name, op.op_type, *values] for name, op, values in self._rows()]
-        chosen, total = set(self.selected), len(self.listed)
+        chosen, total = self.selected, len(self.listed)
         about = f"{len(chosen)} selected" if chosen or not total else ""
         if self.listed != self.selected:
             about = ", ".join(filter(None, [f"{total} listed", about]))
@@ -288,9 +201,8 @@ class LiveGraph(Drawn):
         return {
             "panes": panes,
             "count": count,
-            "head": ["name", "type", *self._loaded()],
-            "rows": rows,
-            "chosen": [name in chosen for name, *_ in rows],
+            "selected": list(chosen),
+            "table": self._table(),
             "about": about + (f", the first {_MOST_ROWS} of {total} are" if total > _MOST_ROWS else ""),
             "reveal": reveal,
         }
@@ -299,41 +211,64 @@ class LiveGraph(Drawn):
         """Return the columns that are there already; a table alone makes none."""
         return {name: column for name, column in self.columns.items() if isinstance(column, Overlay)}
 
-    def _rows(self) -> list[tuple[str, Any, list[str]]]:
+    def _table(self) -> dict[str, Any]:
+        loaded = self._loaded()
         rows = []
         known = (name for name in self.listed if any(name in pane.scopes.network.index for pane in self.panes))
         for name in islice(known, _MOST_ROWS):
             network = next(pane.scopes.network for pane in self.panes if name in pane.scopes.network.index)
-            values = [overlay.of([name]) for overlay in self._loaded().values()]
-            texts = ["" if v is None else v if isinstance(v, str) else f"{v:.6g}" for v in values]
-            rows.append((name, network.ops[network.index[name]], texts))
-        return rows
+            values = {title: overlay.of([name]) for title, overlay in loaded.items()}
+            texts = {key: "" if v is None else v if isinstance(v, str) else f"{v:.6g}" for key, v in values.items()}
+            rows.append(Row(name, texts={"name": name, "type": network.ops[network.index[name]].op_type} | texts))
+        return table_state([TableColumn(title, title) for title in ("name", "type", *loaded)], rows)
 
-    def _toggle(self, request: Request) -> None:
-        self.toggle(str(request["id"]))
+    def _pane(self, at: int) -> GraphPicture:
+        if not 0 <= at < len(self.panes):
+            raise WorkbenchError("there is no such pane", where=at)
+        return self.panes[at]
 
-    def _select(self, request: Request) -> None:
-        if request["id"] is None:
-            self.choose([])
-            return
-        pane = self.panes[int(request["pane"])]
-        names = pane.scopes.members(pane.shown, str(request["id"]))
-        if request["add"]:
-            old = self.selected
-            names = [n for n in old if n not in names] if set(names) <= set(old) else [*old, *names]
-        self.choose(names)
+    # What the page may ask
 
-    def _row(self, request: Request) -> None:
+    @request
+    def _on_toggle(self, id: str, pane: int = 0) -> None:  # noqa: A002, ARG002 - all panes open together
+        self.toggle(id)
+
+    @request
+    def _on_select(self, id: str | None, pane: int, add: bool) -> None:  # noqa: A002
+        self.choose([] if id is None else self.members(id, pane, add=add))
+
+    def members(self, item: str, pane: int = 0, *, add: bool = False) -> list[str]:
+        """Return the nodes that a click on a thing selects; to `add` some takes away those that are."""
+        picture, old = self._pane(pane), self.selected if add else []
+        names = picture.scopes.members(picture.shown, item)
+        return [n for n in old if n not in names] if set(names) <= set(old) else [*old, *names]
+
+    @request
+    def _on_search(self, pattern: str, next: bool) -> None:  # noqa: A002
+        self.search(pattern, step=next)
+
+    @request
+    def _on_focus(self, on: bool, hops: int) -> None:
+        self.focus(self.selected if on else [], hops or 2)
+
+    @request
+    def _on_colour(self, column: str) -> None:
+        self.colour(column)
+
+    @request
+    def _on_size(self, column: str) -> None:
+        self.size(column)
+
+    @request
+    def _on_row(self, rows: list[str], add: bool) -> None:
         """Select what a row of the table names, and go there; the table stays as it is."""
-        name, rows, old = str(request["name"]), self.listed, self.selected
-        names = [name]
-        if request["add"]:
-            names = [other for other in old if other != name] if name in old else [*old, name]
-        self.choose(names)
-        self.listed = rows
-        self.reveal(name)
+        listed, old = self.listed, self.selected
+        kept = [name for name in old if name not in rows]
+        self.choose([*kept, *(name for name in rows if name not in old)] if add else rows)
+        self.listed = listed
+        self.reveal(rows[-1])
 
-    def _details(self, request: Request) -> None:
-        pane = self.panes[int(request["pane"])]
-        rows = [[key, value] for key, value in pane.scopes.network.describe(str(request["id"])).items()]
-        self.tell({"type": "details", "id": request["id"], "rows": rows})
+    @request
+    def _on_details(self, id: str, pane: int) -> None:  # noqa: A002
+        rows = [[key, value] for key, value in self._pane(pane).scopes.network.describe(id).items()]
+        self.tell("details", id=id, rows=rows)

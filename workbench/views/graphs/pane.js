@@ -5,21 +5,6 @@ const OPENABLE = new Set(["scope", "block", "fold"]);
 const ZOOM_MIN = 0.05;
 const ZOOM_MAX = 6;
 
-function element(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else if (value !== null && value !== undefined) node.setAttribute(key, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-function parseSvg(text) {
-  const parsed = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
-  return document.importNode(parsed, true);
-}
-
 /** One graph on a canvas that pans and zooms. */
 class Pane {
   constructor(index, host) {
@@ -160,7 +145,7 @@ class Pane {
 
   mark() {
     if (!this.svg) return;
-    const marks = this.host.marks(this.index);
+    const marks = this.host.marksOf(this.index);
     const selected = new Set(marks.selected);
     const found = new Set(marks.found);
     for (const [id, group] of this.byId) {
@@ -181,7 +166,7 @@ class Pane {
   /** Keep what an edit was refused for beside the node that it is about. */
   pin() {
     const text = this.refusal.textContent;
-    const target = text && this.find(this.host.marks(this.index).refused.id);
+    const target = text && this.find(this.host.marksOf(this.index).refused.id);
     this.refusal.hidden = !target;
     if (!target) return;
     const { x, face } = this.centre(target);

@@ -1,14 +1,9 @@
 // The surgery panel beneath a graph: what applies to the selection, a form for any edit, its preview, and the recipe.
-// It is one module with graph_pane.js, which has `element` and `parseSvg`. All it knows comes from Python with the marks.
+// It is one module with kit.js, which has `element` and `parseSvg`. All it knows comes from Python with the marks.
 
-const button = (text, attributes, action) => element("button", { type: "button", ...attributes, onclick: action }, text);
-
-/** Shortcuts of the notebook must not see what is typed into a field; Enter does what the field is for. */
-function quietly(field, enter) {
-  field.addEventListener("keydown", (event) => {
-    event.stopPropagation();
-    if (event.key === "Enter" && enter && field.tagName !== "TEXTAREA") enter();
-  });
+/** Enter does what a field is for. */
+function entered(field, enter) {
+  field.addEventListener("keydown", (event) => event.key === "Enter" && field.tagName !== "TEXTAREA" && enter());
   return field;
 }
 
@@ -23,10 +18,10 @@ function picker(app, marks) {
   });
   selector.value = app.selector ?? "";
   selector.addEventListener("input", () => (app.selector = selector.value));
-  quietly(selector, () => app.ask({ type: "pick", selector: selector.value }));
+  entered(selector, () => app.ask({ type: "pick", selector: selector.value }));
   const undo = marks.undo ? { title: `Take back ${marks.undo}` } : { disabled: "" };
   const redo = marks.redo ? { title: `Do again ${marks.redo}` } : { disabled: "" };
-  const few = marks.rows.length < 2 ? { disabled: "" } : {};
+  const few = marks.selected.length < 2 ? { disabled: "" } : {};
   return [
     element(
       "div",
@@ -66,7 +61,7 @@ function offers(app, marks) {
     more.value = marks.form?.edit ?? "";
     list.push(more);
   }
-  const title = marks.edits.length ? "Edits that apply" : marks.rows?.length ? "No edit applies by itself here" : "Select nodes to see the edits that apply";
+  const title = marks.edits.length ? "Edits that apply" : marks.table.rows.length ? "No edit applies by itself here" : "Select nodes to see the edits that apply";
   return [element("div", { class: "wb-heading" }, title), element("div", { class: "wb-edits" }, ...list)];
 }
 
@@ -83,7 +78,7 @@ function field(told, submit) {
     if (told.kind === "lines") input.rows = 4;
   }
   if (told.kind !== "flag") input.value = told.value;
-  quietly(input, submit);
+  entered(input, submit);
   const name = element("span", { class: "wb-name" }, told.required ? `${told.name} *` : told.name);
   return element("label", { title: told.help }, name, input, element("span", { class: "wb-help" }, told.help));
 }

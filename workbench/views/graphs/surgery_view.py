@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import EditError, SelectorError, WorkbenchError
-from workbench.views.graphs.columns import cost_columns
+from workbench.errors import EditError, SelectorError
 from workbench.views.graphs.diff import Change, changes, diff_overlay
 from workbench.views.graphs.offers import Bench, Offer, WorkbenchBench
 from workbench.views.graphs.picture import GraphPicture
@@ -14,20 +13,19 @@ from workbench.views.graphs.rendering import svg
 from workbench.views.graphs.scopes import Shown
 from workbench.views.graphs.tree import flat_tree
 from workbench.views.graphs.view import GraphView
-from workbench.views.kit import answered
+from workbench.views.kit import request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from workbench.errors import WorkbenchError
     from workbench.graph.edits import Edit
     from workbench.session import Workbench
-    from workbench.views.graphs.live import Request
     from workbench.views.graphs.network import Network
 
 __all__ = ["Preview", "Surgery"]
 
 _PREVIEW_NODES = 24
-_CHANGING = frozenset({"preview", "apply", "try", "undo", "redo"})
 
 
 @dataclass(frozen=True)
@@ -67,24 +65,13 @@ class Surgery(GraphView):
     def __init__(self, bench: Workbench | Bench, *, height: int = 460) -> None:
         self.bench: Bench = bench if hasattr(bench, "offers") else WorkbenchBench(bench)  # type: ignore[assignment]
         workbench = getattr(self.bench, "workbench", None)
-        super().__init__(workbench.model if workbench is not None else self.bench.network(), height=height)
-        self._workbench: Workbench | None = workbench
+        super().__init__(workbench or self.bench.network(), height=height)
         self.previewed: Preview | None = None
-        self.refused: tuple[str, str] | None = None
+        self._refusal: tuple[str, str] | None = None
         self.done = ""
         self._offers: list[Offer] | None = None
         self._tried: Edit | None = None
         self._form: dict[str, Any] | None = None
-        self._requests |= {
-            "preview": lambda request: self.preview(int(request["index"])),
-            "apply": lambda _: self.apply(),
-            "form": lambda request: self.open_form(str(request["edit"])),
-            "try": lambda request: self.fill_in(str(request["edit"]), request["arguments"]),
-            "pick": lambda request: self.select(str(request["selector"])),
-            "between": lambda _: self.between(),
-            "undo": lambda _: self.undo(),
-            "redo": lambda _: self.redo(),
-        }
 
     @property
     def offers(self) -> list[Offer]:
@@ -95,7 +82,6 @@ class Surgery(GraphView):
 
     def choose(self, names: Sequence[str]) -> None:
         """Select nodes by name."""
-        self.follow()
         form = self._form
         self._forget()
         if form is not None:
@@ -121,30 +107,18 @@ class Surgery(GraphView):
         self.choose([name for name in order if name in path | {first, last}])
         return self.selected
 
-    def follow(self) -> bool:
-        """Show the workbench's model as it is now, if it was edited elsewhere; say whether it was."""
-        if self._workbench is None or self._workbench.model is self.model:
-            return False
-        self._renew()
-        return True
+    def handle(self, content: object) -> None:
+        """Do what the page asks for; what was refused before is refused no longer."""
+        self._refusal = self._tried = None
+        super().handle(content)
 
-    @answered
-    def handle(self, request: Request) -> None:
-        """Do what the page asks for, on the model as it is now."""
-        if self.follow() and request.get("type") in _CHANGING:
-            # The page's list of edits was that of another model.
-            self.tell({"type": "error", "text": "The model was edited elsewhere; this is what it is now."})
-            return
-        self.refused, self._tried = None, None
-        super().handle(request)
-
-    def said(self, error: WorkbenchError) -> None:
+    def refused(self, error: WorkbenchError) -> None:
         """Show why an edit was refused, at the node that it is about."""
         if isinstance(error, EditError) and (name := self._blamed(error)) is not None:
-            self.refused = name, str(error)
+            self._refusal = name, str(error)
             self.reveal(name)
         else:
-            super().said(error)
+            super().refused(error)
 
     def preview(self, index: int) -> Preview:
         """Show what an edit of `offers` would do, without doing it."""
@@ -207,41 +181,23 @@ class Surgery(GraphView):
         outcome = self.bench.apply(offer)
         if not outcome.changed:
             raise EditError("this edit changes nothing here", where=offer.name, fix="The recipe is as it was.")
-        self._renew(f"{offer.line}: {outcome.check}" if outcome.check else offer.line)
+        if self._session is None:
+            self.renew()
+            self.draw()
+        self.done = f"{offer.line}: {outcome.check}" if outcome.check else offer.line
+        self.mark()
         return offer.line
 
-    def undo(self) -> None:
-        """Take the recipe's last step back."""
-        if self._workbench is not None:
-            self._workbench.undo()
-            self._renew()
-
-    def redo(self) -> None:
-        """Do the step again that was undone last."""
-        if self._workbench is not None:
-            self._workbench.redo()
-            self._renew()
-
     def _forget(self) -> None:
-        self._offers = self.previewed = self._form = self.refused = None
+        self._offers = self.previewed = self._form = self._refusal = None
         self.done = ""
 
-    def _renew(self, done: str = "") -> None:
-        self.picture.renew(self.bench.network())
-        if self._workbench is not None:
-            self.model = self._workbench.model
-            used = self._loaded()
-            self.columns |= cost_columns(self.model)
-            overlay, size = self.picture.overlay, self.picture.size_by
-            for name, old in used.items():
-                self.picture.overlay = self.column(name) if old is overlay else self.picture.overlay
-                self.picture.size_by = self.column(name) if old is size else self.picture.size_by
+    def renew(self) -> None:
+        """Show the model as it is now; what was offered and filled in was for the one before."""
+        super().renew()
+        if self._session is None:
+            self.picture.renew(self.bench.network())
         self._forget()
-        self.done = done
-        self.found = [name for name in self.found if name in self.picture.scopes.network.index]
-        self.refresh()
-        for watcher in self._watchers:
-            watcher(self.selected)
 
     def _offer(self, index: int) -> Offer:
         if not 0 <= index < len(self.offers):
@@ -274,14 +230,16 @@ class Surgery(GraphView):
 
     def mark_state(self, *, reveal: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what is marked, with the edits, their forms and their preview."""
+        from workbench.views.graphs.forms import known_edits
+
         state = super().mark_state(reveal=reveal)
         state["edits"] = [{"name": offer.name, "doc": offer.doc} for offer in self.offers]
         state["log"] = self.bench.lines()
         state["done"] = self.done
-        if self._workbench is not None:
-            state |= self._workbench_state(self._workbench)
-        if self.refused is not None:
-            name, text = self.refused
+        if isinstance(self.bench, WorkbenchBench):
+            state |= {"all": known_edits(), "form": self._form, **self.history_state()}
+        if self._refusal is not None:
+            name, text = self._refusal
             shown = replace(self.picture.shown, selected=(name,))
             items = sorted(self.picture.selected_items(self.picture.panel(), shown))
             state["refused"] = {"id": items[0] if items else "", "text": text}
@@ -298,24 +256,31 @@ class Surgery(GraphView):
             }
         return state
 
-    def _workbench_state(self, workbench: Workbench) -> dict[str, Any]:
-        from workbench.session import history_of
-        from workbench.views.graphs.forms import known_edits
+    # What the page may ask
 
-        steps, undone = workbench.recipe.steps, history_of(workbench).undone
-        return {
-            "all": known_edits(),
-            "form": self._form,
-            "undo": _told(steps[-1]) if steps else "",
-            "redo": _told(undone[0]) if undone else "",
-        }
+    @request(current=True)
+    def _on_preview(self, index: int) -> None:
+        self.preview(index)
 
+    @request(current=True)
+    def _on_apply(self) -> None:
+        self.apply()
 
-def _told(step: Any) -> str:
-    """Return a step of the recipe in a few words."""
-    from workbench.graph.edits import Edit, python_line
+    @request
+    def _on_form(self, edit: str) -> None:
+        self.open_form(edit)
 
-    return python_line(step) if isinstance(step, Edit) else str(step.do)
+    @request(current=True)
+    def _on_try(self, edit: str, arguments: dict[str, str | bool]) -> None:
+        self.fill_in(edit, arguments)
+
+    @request
+    def _on_pick(self, selector: str) -> None:
+        self.select(selector)
+
+    @request
+    def _on_between(self) -> None:
+        self.between()
 
 
 def _near(network: Network, names: Iterable[str], fates: Mapping[str, Change]) -> GraphPicture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import SelectorError, WorkbenchError
+from workbench.session import Workbench
 from workbench.views.graphs.columns import columns_of, cost_columns, overlay_of
 from workbench.views.graphs.live import EQUAL, PLAIN, Column, LiveGraph
 from workbench.views.graphs.network import Network, network_of
@@ -35,7 +36,7 @@ class GraphView(LiveGraph):
     Parameters
     ----------
     model
-        A `Model`, or a `Network` for graphs from elsewhere.
+        A workbench, whose model is followed as it is edited; a `Model`, or a `Network` for graphs from elsewhere.
     columns
         More columns to colour and size by than the model's costs: a DataFrame whose index is node names (latency, SQNR,
         whatever was measured), or overlays by name.
@@ -47,21 +48,39 @@ class GraphView(LiveGraph):
 
     def __init__(
         self,
-        model: Model | Network,
+        model: Workbench | Model | Network,
         columns: pd.DataFrame | Mapping[str, Column] | None = None,
         *,
         title: str | None = None,
         height: int = 520,
     ) -> None:
-        self.model = None if isinstance(model, Network) else model
-        network = model if isinstance(model, Network) else network_of(model)
-        picture = GraphPicture(network, title if title is not None else getattr(model, "name", ""))
+        session = model if isinstance(model, Workbench) else None
+        shown: Model | Network = model.model if isinstance(model, Workbench) else model
+        self.model = None if isinstance(shown, Network) else shown
+        network = shown if isinstance(shown, Network) else network_of(shown)
+        picture = GraphPicture(network, title if title is not None else getattr(shown, "name", ""))
         costs = {} if self.model is None else cost_columns(self.model)
         more = {} if columns is None else _columns(columns, network)
-        super().__init__([picture], costs | more, height=height)
+        super().__init__([picture], costs | more, height=height, sessions=[] if session is None else [session])
 
     def __repr__(self) -> str:
         return f"<GraphView {self.picture.title}: {self.picture.about()}>"
+
+    def renew(self) -> None:
+        """Show the workbench's model as it is now; what is open, selected and coloured by stays so where it can."""
+        if self._session is None or self._session.model is self.model:
+            return
+        self.model = self._session.model
+        self.picture.renew(network_of(self.model))
+        used = self._loaded()
+        self.columns |= cost_columns(self.model)
+        for name, old in used.items():
+            if old is self.picture.overlay:
+                self.picture.overlay = self.column(name)
+            if old is self.picture.size_by:
+                self.picture.size_by = self.column(name)
+        self.found = [name for name in self.found if name in self.picture.scopes.network.index]
+        self.selects()
 
     @property
     def picture(self) -> GraphPicture:
@@ -128,12 +147,12 @@ class GraphView(LiveGraph):
     def expand(self, path: str) -> None:
         """Open a scope."""
         self.picture.shown = self.picture.scopes.expand(self.picture.shown, path)
-        self.refresh()
+        self.draw()
 
     def collapse(self, path: str) -> None:
         """Close a scope."""
         self.picture.shown = self.picture.scopes.collapse(self.picture.shown, path)
-        self.refresh()
+        self.draw()
 
     def table(self) -> pd.DataFrame:
         """Return the selected nodes as a table: type, scope, tensors, and the columns that are in use."""

@@ -12,11 +12,14 @@ __all__ = [
     "FONT",
     "LIGHT",
     "OKABE_ITO",
+    "PRECISION_COLOURS",
     "Theme",
     "ThemeName",
+    "css_colour",
     "css_variables",
     "ink_on",
     "mpl_rc",
+    "precision_colour",
     "ramp",
     "theme",
 ]
@@ -34,6 +37,18 @@ OKABE_ITO = {
     "grey": "#999999",
 }
 """Okabe and Ito, "Color Universal Design" (2008): told apart with every common form of color blindness."""
+
+PRECISION_COLOURS = {
+    "fp32": OKABE_ITO["vermillion"],
+    "tf32": OKABE_ITO["orange"],
+    "fp16": OKABE_ITO["sky"],
+    "bf16": OKABE_ITO["purple"],
+    "int8": OKABE_ITO["green"],
+    "fp8": OKABE_ITO["blue"],
+    "int4": OKABE_ITO["yellow"],
+    "fp4": "#8c6d1f",
+}
+"""The one colour of each precision, in every picture, page and report."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', Arial, sans-serif"
 
@@ -121,14 +136,25 @@ def theme(name: ThemeName) -> Theme:
     return known[name]
 
 
+def precision_colour(name: str, colours: Theme) -> str:
+    """Return the colour of a precision, in a theme; what nobody told is ``unknown``."""
+    return colours.unknown if name == "unknown" else PRECISION_COLOURS.get(name, OKABE_ITO["grey"])
+
+
+def css_colour(name: str) -> str:
+    """Return the colour of a precision as a page with `css_variables` takes it."""
+    return f"var(--wb-{name if name in PRECISION_COLOURS else 'unknown'})"
+
+
 def css_variables(name: ThemeName = "auto", selector: str = ":root") -> str:
-    """Return CSS that sets `--wb-paper`, `--wb-ink`, ... on `selector`.
+    """Return CSS that sets `--wb-paper`, `--wb-ink`, ... and `--wb-int8`, `--wb-fp16`, ... on `selector`.
 
     "auto" follows the reader's `prefers-color-scheme`; the other two are fixed.
     """
 
     def block(colours: Theme) -> str:
         values = {key: value for key, value in asdict(colours).items() if key != "name"}
+        values |= {"bars": OKABE_ITO["sky"], **PRECISION_COLOURS}
         return selector + "{" + "".join(f"--wb-{key}:{value};" for key, value in values.items()) + "}"
 
     css = block(theme(name))

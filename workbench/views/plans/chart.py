@@ -6,25 +6,19 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.views.kit import OKABE_ITO, Chart
+from workbench.names import PRECISIONS
+from workbench.views.kit import Chart, precision_colour
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from workbench.precision import FrontPoint, PrecisionRow
     from workbench.views.kit import Theme
-    from workbench.views.plans.data import FrontPoint, PrecisionRow
 
-__all__ = ["COLOURS", "PrecisionChart"]
-
-COLOURS = {
-    "int8": OKABE_ITO["blue"],
-    "fp8": OKABE_ITO["purple"],
-    "fp16": OKABE_ITO["sky"],
-    "bf16": OKABE_ITO["green"],
-    "fp32": OKABE_ITO["grey"],
-}
-"""A colour a precision, in the widget too; what was asked for and not given is hatched."""
+__all__ = ["PrecisionChart", "draw_strip"]
 
 UNITS = {"sqnr_db": "SQNR [dB]", "top1_drop": "top-1 drop\n[points]"}
 """Metrics of a search on an axis."""
@@ -77,30 +71,20 @@ class PrecisionChart(Chart):
             self._draw_front(axes.pop(0), colours)
 
     def _draw_strip(self, axes: Axes, colours: Theme) -> None:
-        known = [row.macs for row in self.layers if row.macs > 0]
-        floor = 0.5 * min(known, default=1.0)
-        for precision, colour in COLOURS.items():
-            for kept in (True, False):
-                at = [i for i, r in enumerate(self.layers) if r.gets == precision and (r.requested == r.gets) is kept]
-                if not at:
-                    continue
-                bars = [100 * (self.layers[i].macs or floor) for i in at]
-                label = f"{precision}: {len(at)}" if kept else f"{precision}, not as asked for: {len(at)}"
-                axes.bar(at, bars, width=0.9, color=colour, label=label, hatch="" if kept else "////",
-                         edgecolor=colours.paper, linewidth=0)  # fmt: skip
+        draw_strip(axes, [(i, row.requested, row.gets, 100 * row.macs) for i, row in enumerate(self.layers)], colours)
         axes.locator_params(axis="x", integer=True)
-        axes.set_yscale("log")
         axes.set_ylabel("share of\nMACs [%]")
         axes.set_xlim(-0.7, max(len(self.layers), 1) - 0.3)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6, frameon=False, fontsize=8, borderpad=0)
         if not self._measured:
             axes.set_xlabel("layer, in the order they run")
 
     def _draw_error(self, axes: Axes, colours: Theme) -> None:
         low = sorted(self._measured, key=lambda i: self.layers[i].sqnr_db or 0.0)[:NAMED]
-        for precision, colour in COLOURS.items():
+        for precision in PRECISIONS:
             at = [i for i in self._measured if self.layers[i].gets == precision]
-            axes.plot(at, [self.layers[i].sqnr_db or 0.0 for i in at], "o", ms=4, color=colour)
+            axes.plot(
+                at, [self.layers[i].sqnr_db or 0.0 for i in at], "o", ms=4, color=precision_colour(precision, colours)
+            )
         axes.margins(y=0.15)
         bottom, top = axes.get_ylim()
         named: list[int] = []
@@ -136,7 +120,7 @@ class PrecisionChart(Chart):
         for passed, marker, label in ((True, "o", "reaches the goal"), (False, "X", "misses it")):
             at = [i for i, point in enumerate(front) if point.passed is passed]
             if at:
-                colour = OKABE_ITO["blue"] if passed else OKABE_ITO["vermillion"]
+                colour = colours.good if passed else colours.bad
                 axes.plot([shares[i] for i in at], [figures[i] for i in at], marker, color=colour, label=label)
         for i, point in enumerate(front):
             if point.chosen:
@@ -146,3 +130,31 @@ class PrecisionChart(Chart):
         axes.margins(x=0.05, y=0.2)
         axes.grid(linewidth=0.5)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, fontsize=8, borderpad=0)
+
+
+def draw_strip(axes: Axes, nodes: Sequence[tuple[int, str, str, float]], colours: Theme) -> None:
+    """Draw a bar a node, as high as its work is on a logarithmic scale, in the colour of its precision.
+
+    Parameters
+    ----------
+    axes
+        What to draw into.
+    nodes
+        Place, requested precision, the one it has, and its work; where the two differ the bar is hatched.
+    colours
+        The theme.
+    """
+    floor = 0.5 * min((work for *_, work in nodes if work > 0), default=1.0)
+    for precision in PRECISIONS:
+        for kept in (True, False):
+            bars = {
+                at: work or floor for at, asked, gets, work in nodes if gets == precision and (asked == gets) is kept
+            }
+            if bars:
+                label = f"{precision}: {len(bars)}" if kept else f"{precision}, not as asked for: {len(bars)}"
+                fill = precision_colour(precision, colours)
+                bar = axes.bar([*bars], [*bars.values()], 0.9, label=label, color=fill, edgecolor=colours.paper)
+                for patch in bar:
+                    patch.set(linewidth=0, hatch="" if kept else "////")
+    axes.set_yscale("log")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6, frameon=False, fontsize=8, borderpad=0)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.views.kit import OKABE_ITO, Chart
+from workbench.views.kit import Chart, precision_colour
+from workbench.views.plans.chart import draw_strip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from workbench.views.kit import Theme
 
 __all__ = ["NetworkNode", "NetworkTensor", "TuningChart", "tuning_chart"]
-
-INT8, FLOATING, REFUSED = OKABE_ITO["blue"], OKABE_ITO["grey"], OKABE_ITO["orange"]
 
 
 @dataclass(frozen=True)
@@ -72,21 +71,8 @@ class TuningChart(Chart):
         figure.align_ylabels()
 
     def _draw_precision(self, axes: Axes, colours: Theme) -> None:
-        known = [node.macs for node in self.nodes if node.macs]
-        floor = 0.5 * min(known, default=1)
-        kinds: tuple[tuple[str, str, Callable[[NetworkNode], bool]], ...] = (
-            ("INT8", INT8, lambda n: n.precision == "int8"),
-            ("INT8 asked for, floating point given", REFUSED, lambda n: n.precision != n.requested),
-            ("floating point", FLOATING, lambda n: n.precision != "int8" and n.precision == n.requested),
-        )
-        for label, color, belongs in kinds:
-            chosen = [node for node in self.nodes if belongs(node)]
-            if chosen:
-                heights = [node.macs or floor for node in chosen]
-                axes.bar([n.place for n in chosen], heights, width=1.0, color=color, label=f"{label}: {len(chosen)}")
-        axes.set_yscale("log")
+        draw_strip(axes, [(node.place, node.requested, node.precision, node.macs or 0) for node in self.nodes], colours)
         axes.set_ylabel("MACs")
-        axes.legend(loc="upper left", bbox_to_anchor=(0, 1.32), ncols=3, frameon=False, fontsize=8, borderpad=0)
         axes.tick_params(labelcolor=colours.muted)
 
     def _draw_ranges(self, axes: Axes, colours: Theme) -> None:
@@ -97,7 +83,7 @@ class TuningChart(Chart):
         amax = np.array([tensor.amax for tensor in self.tensors])
         axes.vlines(places, np.minimum(seen, amax), np.maximum(seen, amax), color=colours.line, linewidth=1)
         axes.plot(places, seen, "_", color=colours.muted, label="largest magnitude seen")
-        axes.plot(places, amax, "o", ms=3, color=INT8, label="range (clipping threshold)")
+        axes.plot(places, amax, "o", ms=3, color=precision_colour("int8", colours), label="range (clipping threshold)")
         axes.set_yscale("log")
         # One decade at most is common, where the default would write 2 x 10^0 and 6 x 10^0.
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -111,7 +97,7 @@ class TuningChart(Chart):
         if not shown:
             return
         places, values = [t.place for t in shown], [t.sqnr_db for t in shown]
-        axes.plot(places, values, "o", ms=3, color=INT8)
+        axes.plot(places, values, "o", ms=3, color=precision_colour("int8", colours))
         axes.set_ylabel("SQNR [dB]")
         lowest = min(shown, key=lambda t: t.sqnr_db)
         title = "expected error of each quantized tensor on its own; the lowest is "

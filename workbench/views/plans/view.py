@@ -4,37 +4,38 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.errors import PrecisionError, WorkbenchError
-from workbench.names import PRECISIONS
+from workbench.names import PRECISIONS, Precision
+from workbench.precision import Sources, estimate_of, front_points, rows, selector_of, sources
 from workbench.precision.operators import activations
 from workbench.precision.plan import Rule
 from workbench.session import history_of
-from workbench.views.kit import Pictured, escape
+from workbench.views.kit import Table, escape, linked, page, request
 from workbench.views.plans.chart import PrecisionChart
-from workbench.views.plans.data import Sources, estimate, front_points, rows, selector_of, sources
-from workbench.views.plans.page import PrecisionPage
+from workbench.views.plans.page import COLUMNS, scene_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     import pandas as pd
 
+    from workbench.calibration import TensorStatistics
     from workbench.engine import EngineReport
-    from workbench.names import Precision
+    from workbench.precision import Estimate, FrontPoint, PrecisionRow
     from workbench.precision.search import SearchResult
     from workbench.precision.sensitivity import Sensitivity
     from workbench.session import Workbench
     from workbench.views.calibration import ThresholdView
     from workbench.views.graphs import LiveGraph
     from workbench.views.kit import ThemeName
-    from workbench.views.plans.data import Estimate, FrontPoint, PrecisionRow
 
 __all__ = ["PrecisionView", "precision"]
 
 
-class PrecisionView(Pictured):
+class PrecisionView(Table):
     """A table of layers with their precision, live in a notebook and as a picture everywhere else.
 
     Select rows (Shift for a range, Ctrl for one more) or write a selector, choose a precision, see what it would cost,
@@ -54,6 +55,8 @@ class PrecisionView(Pictured):
         search was given.
     """
 
+    _esm, _css = page(*(Path(__file__).with_name(f"page.{kind}") for kind in ("js", "css")))
+
     def __init__(
         self,
         wb: Workbench,
@@ -61,16 +64,16 @@ class PrecisionView(Pictured):
         search: SearchResult | None = None,
         engine: EngineReport | None = None,
     ) -> None:
+        super().__init__(wb, order=("place", False))
         self.workbench = wb
         self.sensitivity = sensitivity or (search.sensitivity if search is not None else None)
         self.search = search
         self.engine = engine
         self._known: Sources | None = None
-        self._selected: tuple[str, ...] = ()
         self._selector: str | None = None
-        self._watchers: list[Callable[[list[str]], object]] = []
+        self._previewed: Precision | None = None
+        self._pictured: tuple[object, dict[str, str]] = (None, {})
         self._front: tuple[object, tuple[FrontPoint, ...]] = (None, ())
-        self._page = PrecisionPage(self)
 
     def __repr__(self) -> str:
         return f"<PrecisionView {self.workbench.model.name}: {self.estimate().text()}>"
@@ -84,7 +87,7 @@ class PrecisionView(Pictured):
 
     def estimate(self) -> Estimate:
         """Return what the plan as it is now is expected to cost; nothing is run."""
-        return estimate(self._sources(), self.workbench.plan.resolve())
+        return estimate_of(self._sources(), self.workbench.plan.resolve())
 
     def estimate_with(self, precision: Precision) -> Estimate:
         """Return what the plan would cost with the selected nodes in another precision; nothing is changed.
@@ -100,7 +103,7 @@ class PrecisionView(Pictured):
         if precision not in PRECISIONS:
             raise PrecisionError("there is no such precision", where=precision, fix=f"Use {', '.join(PRECISIONS)}.")
         rule = Rule(select=self.selector, precision=precision)
-        return estimate(self._sources(), wb.plan.resolve_with(rule))
+        return estimate_of(self._sources(), wb.plan.resolve_with(rule))
 
     def table(self) -> pd.DataFrame:
         """Return the layers as a table, those that hurt most first where that is known."""
@@ -167,11 +170,29 @@ class PrecisionView(Pictured):
     @property
     def selected(self) -> list[str]:
         """Addresses of the selected nodes, in graph order; assign to select."""
-        return list(self._selected)
+        return list(self._chosen)
 
     @selected.setter
     def selected(self, nodes: Iterable[str]) -> None:
-        self._select(nodes, None)
+        self.choose(nodes)
+
+    def choose(self, ids: Iterable[str], selector: str | None = None) -> None:
+        """Select nodes by their addresses, in graph order; `selector` is what a rule says them with."""
+        wanted = set(ids)
+        self._selector, self._previewed = selector, None
+        super().choose(node for node in self.workbench.model.nodes if node in wanted)
+
+    def ids(self) -> Collection[str]:
+        """Return the addresses of the nodes."""
+        return self.workbench.model.nodes
+
+    def sortable(self) -> list[str]:
+        """Return the keys of the columns."""
+        return [column.key for column in COLUMNS]
+
+    def downwards(self, column: str) -> bool:  # noqa: ARG002 - they are all alike
+        """Say that what hurts most, which is low, comes first."""
+        return False
 
     def select(self, selector: str) -> list[str]:
         """Select nodes by a selector; a rule made of them says it in these words.
@@ -183,7 +204,7 @@ class PrecisionView(Pictured):
         """
         from workbench.graph.select import select
 
-        self._select(select(self.workbench.model, selector), selector)
+        self.choose(select(self.workbench.model, selector), selector)
         return self.selected
 
     @property
@@ -195,34 +216,17 @@ class PrecisionView(Pictured):
         WorkbenchError
             Nothing is selected.
         """
-        if not self._selected:
+        if not self._chosen:
             raise WorkbenchError("nothing is selected", where="precision view", fix="Select rows, or write a selector.")
-        return self._selector or selector_of(self.workbench.model, self._selected)
-
-    def on_select(self, watcher: Callable[[list[str]], object]) -> None:
-        """Call a function with the addresses whenever the selection has changed, whoever changed it."""
-        self._watchers.append(watcher)
+        return self._selector or selector_of(self.workbench.model, self._chosen)
 
     def link(self, graph: LiveGraph) -> None:
         """Let this view and a graph view have one selection, whichever it is made in."""
-
-        def shown(nodes: Iterable[str]) -> list[str]:
-            return [node for node in nodes if node in self.workbench.model.nodes]
-
-        def from_graph(nodes: list[str]) -> None:
-            if set(shown(nodes)) != set(self._selected):
-                self.selected = nodes
-
-        def to_graph(nodes: list[str]) -> None:
-            if set(nodes) != set(shown(graph.selected)):
-                graph.choose(nodes)
-
-        graph.on_select(from_graph)
-        self.on_select(to_graph)
+        linked(self, graph.choose, graph, self.choose)
 
     def tensor(self) -> str | None:
         """Return the tensor that the first selected node reads through a Q/DQ pair if it is INT8 and was observed."""
-        able = [node for node in self._selected[:1] if node in self._sources().able]
+        able = [node for node in self._chosen[:1] if node in self._sources().able]
         seen = self.workbench.ranges.statistics
         return next(
             (
@@ -261,7 +265,6 @@ class PrecisionView(Pictured):
             There is no such precision, or the target cannot have it.
         """
         self.workbench.plan.set(self.selector, precision)
-        self.refresh()
 
     def take(self, point: int) -> None:
         """Set a plan of the search's Pareto front, by its position: one step of the recipe, see `Plan.take`.
@@ -274,47 +277,71 @@ class PrecisionView(Pictured):
         if self.search is None or not 0 <= point < len(self.search.front):
             raise WorkbenchError("there is no such plan", where=f"point {point}", fix="Give a search with a front.")
         self.workbench.plan.take(self.search.front[point])
-        self.refresh()
 
-    def undo(self) -> None:
-        """Take the recipe's last step back, whoever made it.
+    # The page
 
-        Raises
-        ------
-        RecipeError
-            There is none.
-        """
-        self.workbench.undo()
-        self.refresh()
+    def scene_state(self) -> dict[str, Any]:
+        """Return what the page draws: rows, rules, estimate and front."""
+        rules = [str(rule) for rule in self.workbench.plan.rules.rules]
+        metric = "" if self.search is None else self.search.goal.name
+        more = {"title": self.workbench.model.name, "estimate": self.estimate().text(), "rules": rules}
+        return scene_of(self.rows, self.front, metric, point=self.point, **more)
 
-    # The live side
+    def mark_state(self) -> dict[str, Any]:
+        """Return what depends on the selection: its selector, what a change would do, and the first node's story."""
+        wb = self.workbench
+        marks = super().mark_state() | {"selector": "", "line": "", "preview": "", **self.history_state()}
+        if not self._chosen:
+            return marks
+        marks |= {"selector": self.selector, "explain": wb.plan.explain(self._chosen[0])}
+        if self._previewed is not None:
+            marks["line"] = f'wb.plan.set("{self.selector}", "{self._previewed}")'
+            marks["preview"] = self.estimate_with(self._previewed).text()
+        tensor, seen = self.tensor(), wb.ranges.statistics
+        if tensor is not None and seen is not None:
+            marks["distribution"] = self._distribution(tensor, seen[tensor], wb.ranges.get(tensor))
+        return marks
 
-    def widget(self) -> Any:
-        """Return the Jupyter widget; it is made when it is first asked for."""
-        return self._page.widget()
+    def renew(self) -> None:
+        """Forget what was previewed, and what is no longer there."""
+        self._previewed = None
+        chosen = tuple(node for node in self._chosen if node in self.workbench.model.nodes)
+        if chosen != self._chosen:
+            self._chosen, self._selector = chosen, None
 
-    def refresh(self) -> None:
-        """Show the plan as it is now; needed only where it was changed elsewhere."""
-        self._page.refresh()
+    def _distribution(self, tensor: str, seen: TensorStatistics, amax: float | None) -> dict[str, str]:
+        """Draw what a node reads, in both themes; drawing takes longer than all else, so the last one is kept."""
+        from workbench.calibration import at
+        from workbench.views.calibration import distribution_chart
 
-    def handle(self, request: Mapping[str, Any]) -> None:
-        """Do what the page asks for; what is refused is said there."""
-        self._page.handle(request)
+        if self._pictured[0] != (tensor, id(seen), amax):
+            chart = distribution_chart(tensor, seen, chosen=None if amax is None else at(seen, amax))
+            self._pictured = (tensor, id(seen), amax), {"light": chart.svg("light"), "dark": chart.svg("dark")}
+        return self._pictured[1]
+
+    @request
+    def _on_find(self, selector: str) -> None:
+        self.select(selector)
+
+    @request
+    def _on_preview(self, precision: Precision | Literal[""]) -> None:
+        self.estimate_with(precision or "fp32")
+        self._previewed = precision or None
+        self.mark()
+
+    @request(current=True)
+    def _on_set(self, precision: Precision) -> None:
+        self.set(precision)
+
+    @request
+    def _on_take(self, point: int) -> None:
+        self.take(point)
 
     def _sources(self) -> Sources:
         if self._known is None or self._known.model is not self.workbench.model:
             measured = None if self.search is None else self.search.costs.measured
             self._known = sources(self.workbench.model, self.sensitivity, measured, self.engine)
-            self._selected = tuple(node for node in self._selected if node in self.workbench.model.nodes)
         return self._known
-
-    def _select(self, nodes: Iterable[str], selector: str | None) -> None:
-        wanted = set(nodes)
-        self._selected = tuple(node for node in self.workbench.model.nodes if node in wanted)
-        self._selector = selector
-        self._page.mark()
-        for watcher in self._watchers:
-            watcher(self.selected)
 
 
 def precision(

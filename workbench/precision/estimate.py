@@ -1,4 +1,4 @@
-"""What the precision view shows: one row a node, and what a plan is expected to cost before anything is run."""
+"""One row a node, and what a plan is expected to cost before anything is run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "FrontPoint",
     "PrecisionRow",
     "Sources",
-    "estimate",
+    "estimate_of",
     "front_points",
     "rows",
     "sources",
@@ -240,7 +240,7 @@ def rows(known: Sources, resolution: Resolution) -> tuple[PrecisionRow, ...]:
     return tuple(found)
 
 
-def estimate(known: Sources, resolution: Resolution) -> Estimate:
+def estimate_of(known: Sources, resolution: Resolution) -> Estimate:
     """Return what a resolved plan is expected to cost."""
     eight = resolution.nodes(*QUANTIZED)
     written = set(resolution.to_quantize())

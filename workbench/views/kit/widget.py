@@ -1,0 +1,360 @@
+"""The live side of every view: one life cycle, one way for a page to ask and to be answered, one way to listen.
+
+A view is itself the Jupyter widget, so that it can be put into any box. It costs nothing until it is shown: only then
+is its page made and sent. What is shown is computed from the session; a `Change` of the session shows it again.
+
+A page sends small typed requests, ``{"type": "sort", "column": "range"}``. Each is a method of the view named
+``_on_`` and the type, with `request` before it; the types of its parameters are the schema, which is checked here.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints, overload
+
+import anywidget
+import ipywidgets
+import traitlets
+
+from workbench.errors import WorkbenchError
+from workbench.session import Change, Changes, history_of, step_text
+from workbench.views.kit.picture import Pictured
+from workbench.views.kit.themes import css_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pydantic import BaseModel
+
+    from workbench.session import Workbench
+
+__all__ = ["Stack", "View", "linked", "page", "request", "tabs"]
+
+_HERE = Path(__file__).parent
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def page(*files: Path) -> tuple[str, str]:
+    """Return script and style of a view's page: the kit's own, then those of the files, which are plain ES modules.
+
+    A notebook loads a widget's script as a single file, so that what several views share is in each of them.
+    """
+    own = [_HERE / "kit.js", _HERE / "kit.css", *files]
+    script, style = (
+        "\n".join(file.read_text(encoding="utf-8") for file in own if file.suffix == suffix)
+        for suffix in (".js", ".css")
+    )
+    return script, f"{css_variables('light', '.wb')}{css_variables('dark', '.wb.wb-dark')}\n{style}"
+
+
+@overload
+def request(method: Method) -> Method: ...
+
+
+@overload
+def request(*, current: bool) -> Callable[[Method], Method]: ...
+
+
+def request(method: Method | None = None, *, current: bool = False) -> Method | Callable[[Method], Method]:
+    """Let the page ask for a method, which is named ``_on_`` and the type of the request.
+
+    Parameters
+    ----------
+    method
+        Its parameters are the fields of the request.
+    current
+        Refuse it where the session has changed since the page was drawn: it was meant for what was shown.
+    """
+
+    def asked(method: Method) -> Method:
+        method.asked = _Asked(method, current)  # type: ignore[attr-defined]
+        return method
+
+    return asked if method is None else asked(method)
+
+
+class _Asked:
+    """What a page may ask a method: its fields and their types, made of its signature when first asked."""
+
+    def __init__(self, method: Callable[..., Any], current: bool) -> None:
+        self.method, self.current = method, current
+
+    @cached_property
+    def schema(self) -> type[BaseModel]:
+        from pydantic import ConfigDict, create_model
+
+        types, given = get_type_hints(self.method), [*signature(self.method).parameters.values()][1:]
+        fields: Any = {one.name: (types[one.name], ... if one.default is one.empty else one.default) for one in given}
+        return create_model(self.method.__name__, __config__=ConfigDict(strict=True, extra="forbid"), **fields)
+
+    def __call__(self, view: View, fields: Mapping[str, Any]) -> None:
+        from pydantic import ValidationError
+
+        try:
+            read = self.schema(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise unknown(f"{fields}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        self.method(view, **{name: getattr(read, name) for name in self.schema.model_fields})
+
+
+def unknown(content: object) -> WorkbenchError:
+    """Return the error of a request that is none."""
+    return WorkbenchError(f"the page asked for something unknown: {content}", fix="Run the cell again.")
+
+
+class _ViewType(type(anywidget.AnyWidget), ABCMeta):  # type: ignore[misc]
+    """What both a widget and a picture are made of."""
+
+
+class _Lazy(Pictured):
+    """A widget that opens its connection to the page when it is shown, not when it is made."""
+
+    comm: Any
+
+    def open(self) -> None:
+        """Do nothing yet: ipywidgets calls this for everything that is made."""
+
+    @property
+    def model_id(self) -> str:
+        """The name by which a page knows this view; asking for it opens the connection."""
+        if self.comm is None:
+            self.fill()
+            super().open()  # type: ignore[misc]
+        return cast("str", super().model_id)  # type: ignore[misc]
+
+    @abstractmethod
+    def fill(self) -> None:
+        """Put into the widget's traits what is to be shown."""
+
+    def close(self) -> None:
+        """Take the view off the page; shown again, it comes back."""
+        super().close()  # type: ignore[misc]
+        vars(self).pop("_repr_mimebundle_", None)
+
+    def widget(self) -> Any:
+        """Return the view itself, open."""
+        _ = self.model_id
+        return self
+
+
+class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[misc]
+    """A live view: what its page draws, what is marked in it, and what it may ask for.
+
+    Parameters
+    ----------
+    *sessions
+        The workbenches that are shown, mostly one; the view follows their changes.
+    """
+
+    scene = traitlets.Dict().tag(sync=True)
+    """What is drawn."""
+    marks = traitlets.Dict().tag(sync=True)
+    """What changes more often than that: a selection, a figure."""
+
+    def __init__(self, *sessions: Workbench) -> None:
+        super().__init__()
+        self._version = 0
+        self._pages: int | None = None
+        """On how many pages it is, as they say; what is on none any longer is not drawn until it is again."""
+        self._stale = False
+        self._selections = Changes()
+        self.on_msg(self._receive)
+        self._session = sessions[0] if sessions else None
+        for session in sessions:
+            session.on_change(self._listen)
+
+    @abstractmethod
+    def scene_state(self) -> dict[str, Any]:
+        """Return what the page draws."""
+
+    def mark_state(self) -> dict[str, Any]:
+        """Return what is marked in it."""
+        return {}
+
+    def renew(self) -> None:
+        """Take over what the session is now; what is computed when it is asked for needs nothing."""
+
+    # Showing
+
+    def draw(self, **options: Any) -> None:
+        """Show all as it is now; `options` go to `scene_state`."""
+        if self.comm is not None:
+            with self.hold_sync():
+                self.fill(**options)
+
+    def mark(self, **options: Any) -> None:
+        """Show again what is marked, and draw nothing anew; `options` go to `mark_state`."""
+        if self.comm is not None:
+            self.marks = self.mark_state(**options) | {"version": self._version}
+
+    def fill(self, **options: Any) -> None:
+        """Put scene and marks into the traits that the page reads."""
+        self.scene = self.scene_state(**options)
+        self.marks = self.mark_state() | {"version": self._version}
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """Send the page a message: an ``error`` or what was ``done``, with its ``text``; or an answer of its own."""
+        self.send({"type": kind, **fields})
+
+    # Selecting
+
+    def on_select(self, listener: Callable[[Any], object]) -> Callable[[], None]:
+        """Call a function with `selected` whenever that has changed, whoever changed it; what is returned stops it."""
+        return self.on_selection("selected", listener)
+
+    def on_selection(self, what: str, listener: Callable[[Any], object]) -> Callable[[], None]:
+        """Call a function with one of the view's attributes whenever `selects` tells that it has changed."""
+        return self._selections.on_change(lambda change: change.what == what and listener(getattr(self, what)))
+
+    def selects(self, what: str = "selected") -> None:
+        """Tell those who listen to this view that something else is selected."""
+        self._selections.tell(Change("selection", what, self))
+
+    # Undoing
+
+    def undo(self) -> str:
+        """Take the recipe's last step back, whoever made it; return which it was.
+
+        Raises
+        ------
+        RecipeError
+            There is none.
+        """
+        undone = self._workbench().undo()
+        self.tell("done", text=f"Undone: {undone}")
+        return undone
+
+    def redo(self) -> str:
+        """Do the step again that was undone last; return which it was.
+
+        Raises
+        ------
+        RecipeError
+            None was undone since the last change.
+        """
+        redone = self._workbench().redo()
+        self.tell("done", text=f"Done again: {redone}")
+        return redone
+
+    def history_state(self) -> dict[str, str]:
+        """Return what `undo` and `redo` would take and do, in words; nothing where there is nothing."""
+        wb = self._workbench()
+        steps = {"undo": wb.recipe.steps[-1:], "redo": history_of(wb).undone[:1]}
+        return {way: "".join(map(step_text, some)) for way, some in steps.items()}
+
+    def _workbench(self) -> Workbench:
+        if self._session is None:
+            raise WorkbenchError("there is no recipe to undo in", where=repr(self))
+        return self._session
+
+    @request(current=True)
+    def _on_undo(self) -> None:
+        self.undo()
+
+    @request(current=True)
+    def _on_redo(self) -> None:
+        self.redo()
+
+    # Listening and answering
+
+    def _listen(self, change: Change) -> None:
+        if change.kind == "selection":
+            return
+        self._version += 1
+        with self._saying():
+            self.renew()
+            self._stale = self._pages == 0
+            if not self._stale:
+                self.draw()
+
+    @request
+    def _on_shown(self) -> None:
+        self._pages = 1 + (self._pages or 0)
+        if self._stale:
+            self._stale = False
+            self.draw()
+
+    @request
+    def _on_hidden(self) -> None:
+        self._pages = max(0, (self._pages or 0) - 1)
+
+    def _receive(self, _: object, content: object, __: object) -> None:
+        self.handle(content)
+
+    def handle(self, content: object) -> None:
+        """Do what the page asks for; whatever is wrong with it is said there, in a sentence, and never raised."""
+        with self._saying():
+            if not isinstance(content, Mapping):
+                raise unknown(content)
+            fields = dict(content)
+            kind, version = fields.pop("type", None), fields.pop("version", self._version)
+            asked = getattr(getattr(self, f"_on_{kind}", None), "asked", None)
+            if asked is None:
+                raise unknown(content)
+            if asked.current and version != self._version:
+                raise WorkbenchError("the recipe has changed meanwhile; this is what it is now", fix="Ask again.")
+            asked(self, fields)
+
+    def refused(self, error: WorkbenchError) -> None:
+        """Say on the page what is wrong with what it asked for."""
+        self.tell("error", text=str(error))
+
+    @contextmanager
+    def _saying(self) -> Iterator[None]:
+        try:
+            try:
+                yield
+            except WorkbenchError as error:
+                self.refused(error)
+        except Exception as error:
+            logging.getLogger(__name__).exception("%s failed", type(self).__name__)
+            first = (str(error).splitlines() or [""])[0]
+            self.tell("error", text=f"{type(error).__name__}: {first}. This is a fault of the workbench.")
+
+
+class Stack(_Lazy, ipywidgets.VBox, metaclass=_ViewType):  # type: ignore[misc]
+    """Views beneath each other, as one."""
+
+    def boxes(self) -> Sequence[Any]:
+        """Return the views and boxes of them, from top to bottom."""
+        raise NotImplementedError
+
+    def fill(self) -> None:
+        """Put the views in."""
+        self.children = tuple(self.boxes())
+
+
+def linked(one: View, to_other: Callable[[Any], object], other: View, to_one: Callable[[Any], object]) -> None:
+    """Let a selection in either of two views make one in the other, and no echo of it."""
+    busy = False
+
+    def once(select: Callable[[Any], object]) -> Callable[[Any], None]:
+        def selected(what: Any) -> None:
+            nonlocal busy
+            if busy:
+                return
+            busy = True
+            try:
+                select(what)
+            finally:
+                busy = False
+
+        return selected
+
+    one.on_select(once(to_other))
+    other.on_select(once(to_one))
+
+
+def tabs(views: Mapping[str, Any]) -> Any:
+    """Return views behind one another, each with its title."""
+    box = ipywidgets.Tab([*views.values()])
+    for at, title in enumerate(views):
+        box.set_title(at, title)
+    return box
