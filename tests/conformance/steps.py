@@ -105,7 +105,9 @@ class _Bench:
 
     def edited(self, wb: Any, edit: Any) -> None:
         """Apply an edit that was offered: the result is valid, runs, and where it says so computes the same."""
-        result = wb.try_edit(edit)
+        from workbench.session import tried
+
+        result = tried(wb.model, edit)
         if not result.changed:
             raise Broken("offered, and changes nothing")
         content = result.model.to_bytes()
@@ -122,9 +124,10 @@ class _Bench:
                 raise Broken(told)
 
     def converted(self, wb: Any, version: int) -> None:
-        from workbench.graph.edits.registry import edit_by_name
+        from workbench.graph.edits import edit_by_name
+        from workbench.session import tried
 
-        self.same(wb.try_edit(edit_by_name("convert_opset", version=version)).model)
+        self.same(tried(wb.model, edit_by_name("convert_opset", version=version)).model)
 
     def prepared(self, wb: Any) -> None:
         wb.prepare()
@@ -215,7 +218,7 @@ def offered(wb: Any) -> list[Any]:
     """Return the edits that are offered for the model and for a few of its nodes, each once."""
     nodes = list(wb.model.nodes)
     few = nodes[:: -(-len(nodes) // MOST_NODES)] if nodes else []
-    from workbench.graph.edits.registry import applicable
+    from workbench.graph.edits import applicable
 
     found = [*applicable(wb.model, []), *(edit for node in few for edit in applicable(wb.model, [node]))]
     return list({line(edit): edit for edit in found}.values())
