@@ -16,6 +16,7 @@ from workbench.evaluate.touched import touched
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.equivalence import Equivalence, Unchecked
 from workbench.graph.edits.registry import applicable, edit_by_name
+from workbench.session import open_model
 
 
 def looked_at(made, name, check=None, **arguments):
@@ -182,4 +183,24 @@ def test_sequences_and_what_is_empty_are_compared_too():
     from workbench.graph.load import from_proto
 
     found = looked_at(from_proto(proto), "remove_noops")
-    assert found.errors == {"y[0]": 0.0, "y[1]": 0.0, "y[2]": 0.0}
+    assert found.errors == {"y": 0.0}
+
+
+@pytest.mark.usefixtures("costly")
+def test_a_session_says_which_edits_were_not_checked_as_a_whole(tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(chain().to_bytes())
+    wb = open_model(path)
+    wb.edit("rename_tensor", tensor="t2", to="other")
+    wb.edit("bypass", node="nt1")  # moves the outputs by intent
+    assert len(wb.unchecked) == 1
+    line = "wb.edit(\"rename_tensor\", tensor='t2', to='other')"
+    assert wb.unchecked[0].startswith(f"{line}: the output exactly as before")
+    assert "the whole was not checked: the model has 6 nodes, over 3" in wb.unchecked[0]
+    assert wb.advice[0] == wb.unchecked[0]
+    wb.undo()
+    assert len(wb.unchecked) == 1
+    wb.undo()
+    assert wb.unchecked == ()
+    wb.edit("rename_tensor", tensor="t2", to="other", check=True)
+    assert wb.unchecked == ()

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.kit.models import constant, proto
+from tests.kit.models import constant, proto, run
 from tests.kit.odd_models import ODD, every_note, how_to_train, map_as_output, no_inputs, sparse_weight
 from workbench.errors import ModelError
 from workbench.graph import tables
@@ -221,3 +221,44 @@ def test_weights_alone_are_no_inputs():
     assert model.inputs == ()
     assert summary(model).memory_unknown == ""
     assert constant("k", [1]).data_type == TensorProto.INT64
+
+
+@pytest.mark.parametrize("spelled", ["import", "nodes", "both", "function"])
+def test_the_default_domain_may_be_spelled_out(spelled):
+    inner = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["b"], "neg", domain="ai.onnx" if spelled != "import" else "")],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("b", TensorProto.FLOAT, [4])],
+    )
+    domain = "" if spelled == "import" else "ai.onnx"
+    nodes = [
+        helper.make_node("If", ["c"], ["i"], "if", then_branch=inner, else_branch=inner, domain=domain),
+        helper.make_node("Relu", ["i"], ["y"], "relu", domain=domain),
+    ]
+    functions = []
+    if spelled == "function":
+        twice = [helper.make_node("Add", ["a", "a"], ["b"], domain="ai.onnx")]
+        functions = [helper.make_function("my", "Twice", ["a"], ["b"], twice, [helper.make_opsetid("ai.onnx", 17)])]
+        nodes[1] = helper.make_node("Twice", ["i"], ["y"], "twice", domain="my")
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [4]),
+            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])],
+    )
+    opsets = [helper.make_opsetid("" if spelled == "nodes" else "ai.onnx", 17), helper.make_opsetid("my", 1)]
+    proto = helper.make_model(graph, opset_imports=opsets[: 1 + bool(functions)], ir_version=8, functions=functions)
+    stored = proto.SerializeToString()
+    loaded = from_proto(proto)
+    assert proto.SerializeToString() == stored
+    assert loaded.opset == 17
+    assert "ai.onnx" not in str(loaded.proto)
+    assert loaded.tensor("y").shape == (4,)
+    assert not {quirk.kind for quirk in loaded.quirks} & {"custom-op", "no-opset-import"}
+    x = np.array([-2, -1, 1, 2], np.float32)
+    expected = -2 * x if spelled == "function" else np.maximum(-x, 0)
+    np.testing.assert_array_equal(run(loaded, {"x": x, "c": np.array(True)})[0], expected)

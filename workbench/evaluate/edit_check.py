@@ -150,7 +150,7 @@ def _on_the_touched_part(edit: Edit, before: Model, after: Model, free: int, rea
     size = f"{part.nodes} nodes" if part.nodes != 1 else "one node"
     part_of = f", {len(places)} of {every} results" if len(places) < every else ""
     where = f"{found.inputs}, of the part that was touched: {size}{part_of}{', cropped' if crops else ''}"
-    return replace(found, inputs=f"{where}; the whole was not checked: {reason}")
+    return replace(found, inputs=where, partly=reason)
 
 
 def _runs_too(edit: Edit, before: Model, after: Model, inputs: Arrays | None) -> None:

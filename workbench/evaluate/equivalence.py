@@ -16,7 +16,7 @@ from workbench.graph.edits import TOLERANCE, Edit, Equivalence
 from workbench.runtime import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
@@ -85,7 +85,7 @@ def equivalence(
         )
     wanted = list(dict.fromkeys(common.values()))
     old, new = run_both(before, after, feeds, wanted, list(common), step=step, seed=None if inputs else seed)
-    pairs = {place: pair for name, was in common.items() for place, pair in _arrays(name, old[was], new[name])}
+    pairs = {name: (old[was], new[name]) for name, was in common.items()}
     told = "the inputs given" if inputs is not None else f"random inputs, seed {seed}" + _told(before, free)
     found = compared(before, pairs, told)
     if found.holds() or math.isinf(found.worst[1]):
@@ -93,7 +93,7 @@ def equivalence(
     # A threshold in the model (a quantization step, a comparison, a sort) may turn the last digit into a jump.
     noise = {name: _nudged(array, found.allowed / 10) for name, array in feeds.items()}
     moved = Session(before, outputs=wanted).run(noise)
-    own = max(_error(*pair) for was in common.values() for _, pair in _arrays(was, old[was], moved[was]))
+    own = max(_error(old[was], moved[was]) for was in common.values())
     return replace(found, allowed=max(found.allowed, own if math.isfinite(own) else 0.0))
 
 
@@ -151,17 +151,6 @@ def run_both(
         return old, _kept_run(after, results, given, key if same else None)
     except BackendError as error:
         raise UnrunnableError(error.what, where=after.name) from error
-
-
-def _arrays(name: str, old: object, new: object) -> Iterator[tuple[str, tuple[Array, Array]]]:
-    """Yield what an output holds, array by array: a sequence holds many, a map or an empty optional is one object."""
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and old:
-        for place, (first, second) in enumerate(zip(old, new, strict=True)):
-            yield from _arrays(f"{name}[{place}]", first, second)
-    elif isinstance(old, np.ndarray) and isinstance(new, np.ndarray):
-        yield name, (old, new)
-    else:
-        yield name, (np.array([repr(old)]), np.array([repr(new)]))
 
 
 def _told(model: Model, free: int) -> str:

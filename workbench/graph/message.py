@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -20,6 +20,9 @@ __all__ = ["described", "readable", "restored", "to_message"]
 
 TENSORS = frozenset({"tensor_type", "sparse_tensor_type", None})
 SPARSE = frozenset({onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS})
+SPELLED = "ai.onnx"
+"""Another name of the default domain, which ONNX Runtime reads as the empty one."""
+
 KEY = "workbench.type"
 """Metadata of a tensor whose type is kept there meanwhile."""
 
@@ -32,7 +35,8 @@ def readable(
 ) -> tuple[onnx.ModelProto, tuple[Quirk, ...]]:
     """Return a message that says the same in words that `onnx_ir` can hold.
 
-    Maps and opaque types wait in the metadata of their tensors until `restored` puts them back; sparse weights become
+    The default domain is the empty one, also where the file spells it ``ai.onnx``; two imports of it agree. Maps and
+    opaque types wait in the metadata of their tensors until `restored` puts them back; sparse weights become
     dense; an axis of negative length becomes one of unknown length, as ONNX Runtime and TensorRT read it.
 
     Parameters
@@ -54,6 +58,7 @@ def readable(
         return proto, quirks
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
+    _unspell(copy)
     negative: list[str] = []
     foreign: list[tuple[str, str]] = []
     for value in _values(_graphs(copy), copy.functions):
@@ -196,7 +201,30 @@ def _values(
         yield from function.value_info
 
 
+def _imports(proto: onnx.ModelProto) -> list[Any]:
+    return [proto.opset_import, *(function.opset_import for function in proto.functions)]
+
+
+def _is_spelled(proto: onnx.ModelProto, *, nested: bool) -> bool:
+    imports = (entry for stated in _imports(proto) for entry in stated)
+    nodes = _nodes(proto) if nested else proto.graph.node
+    return any(entry.domain == SPELLED for entry in imports) or any(node.domain == SPELLED for node in nodes)
+
+
+def _unspell(proto: onnx.ModelProto) -> None:
+    """Write the default domain as the empty one. Changes `proto`."""
+    for stated in _imports(proto):
+        versions = {("" if entry.domain == SPELLED else entry.domain): entry.version for entry in stated}
+        del stated[:]
+        stated.extend(onnx.helper.make_opsetid(*entry) for entry in versions.items())
+    for node in _nodes(proto):
+        if node.domain == SPELLED:
+            node.domain = ""
+
+
 def _is_odd(proto: onnx.ModelProto, *, nested: bool) -> bool:
+    if _is_spelled(proto, nested=nested):
+        return True
     if nested and any(attribute.type in SPARSE for node in _nodes(proto) for attribute in node.attribute):
         return True
     graphs = list(_graphs(proto)) if nested else [proto.graph]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workbench.graph import Model
-    from workbench.graph.edits import EditResult
+    from workbench.graph.edits import EditResult, Equivalence, Unchecked
     from workbench.precision import Target
     from workbench.precision.plan import Resolution
 
@@ -41,6 +41,8 @@ class State:
         Tensors in which calibration saw values that FP16 cannot hold; ``None`` where none looked for them.
     unranged
         Tensors that calibration saw, of which no range follows, with the reason.
+    check
+        What a check of the last edit came to; ``None`` before the first.
     """
 
     model: Model
@@ -51,10 +53,11 @@ class State:
     target: Target | None = None
     overflow: Mapping[str, float] | None = None
     unranged: Mapping[str, str] = field(default_factory=dict)
+    check: Equivalence | Unchecked | None = None
 
     def edited(self, result: EditResult) -> State:
         """Return the state after an edit."""
-        return replace(self, model=result.model, notes=(*self.notes, *result.notes))
+        return replace(self, model=result.model, notes=(*self.notes, *result.notes), check=result.check)
 
     def with_ranges(self, ranges: Mapping[str, float], origins: Mapping[str, str]) -> State:
         """Return the state with more ranges, and with where they come from."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from workbench.errors import EditError
 from workbench.evaluate import checked
 from workbench.graph import blaming
-from workbench.graph.edits import edit_by_name
+from workbench.graph.edits import ConvertOpset, edit_by_name
 from workbench.precision.lowering import needed_opset
 from workbench.precision.plan import all_int8
+from workbench.runtime import newest_opset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,13 +49,24 @@ def tried(model: Model, step: Edit, *, check: Check = None) -> EditResult:
 @blaming
 def prepare(history: History) -> tuple[EditResult, ...]:
     """Bring the model into the form that quantization wants; see `Workbench.prepare`."""
-    results = [edit(history, "fold_constants")]
+    results = [*_runnable(history), edit(history, "fold_constants")]
     conversion = needed_opset(history.state.model, all_int8(history.state.model))
     if conversion is not None:
         # A conversion turns attributes into constants.
         results += [edit(history, conversion), edit(history, "fold_constants")]
     results += [edit(history, "fold_batch_norm"), edit(history, "state_kernel_shape")]
     return tuple(result for result in results if result.changed)
+
+
+def _runnable(history: History) -> list[EditResult]:
+    """Bring a model of a newer operator set than ONNX Runtime runs to one that it does, as far as there is a way."""
+    newest = newest_opset()
+    if history.state.model.opset <= newest:
+        return []
+    try:
+        return [edit(history, ConvertOpset(version=newest))]
+    except EditError:
+        return []  # it may run as it is; what was added to it would say so
 
 
 def conversion_steps(state: State, plan: PrecisionPlan) -> list[tuple[Edit, State]]:

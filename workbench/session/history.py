@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import RecipeError
+from workbench.graph.edits import Edit, Unchecked, python_line
 from workbench.recipe import ModelReference, Recipe, environment, start
 from workbench.recipe.steps import PlanStep
 from workbench.session.changes import Change, Changes
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from workbench.calibration import Samples, Statistics
     from workbench.graph import Model
+    from workbench.graph.edits import Equivalence
     from workbench.precision import Target
     from workbench.recipe import Gate, State
     from workbench.recipe.steps import Step
@@ -58,6 +60,7 @@ class History:
         self.state = start(self.recipe, source)
         self.measured = Measured()
         self.changes = Changes()
+        self.checks: list[tuple[Edit, Equivalence | Unchecked]] = []
         self._undone: list[tuple[Recipe, State]] = []
         self._before_plan: tuple[PlanStep, State] | None = None
 
@@ -73,8 +76,24 @@ class History:
     def append(self, step: Step, state: State) -> None:
         """Append a step whose state is known already."""
         self.recipe, self.state = self.recipe.with_step(step), state
+        if isinstance(step, Edit) and state.check is not None:
+            self.checks.append((step, state.check))
         self._undone.clear()
         self.changes.tell(Change("appended", step_text(step)))
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Which edits of the recipe claim to change nothing, and were not compared as a whole, a sentence each.
+
+        Edits of a recipe that was opened were checked, or not, when they were made.
+        """
+        told = []
+        for step, check in self.checks:
+            if not step.equivalent or not any(step is other for other in self.recipe.steps):
+                continue
+            if isinstance(check, Unchecked) or check.partly is not None:
+                told.append(f"{python_line(step)}: {check}")
+        return tuple(told)
 
     def undo(self) -> str:
         """Take the last step back and return it in words.

@@ -149,8 +149,13 @@ class Workbench:
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """What whoever builds an engine of the tuned model should know, a sentence each."""
-        return self._tuning.lowered().advice
+        """What whoever builds an engine of the tuned model should know, a sentence each; `unchecked` comes first."""
+        return (*self.unchecked, *self._tuning.lowered().advice)
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Which edits were not checked, or not on the whole model, and why: a sentence each."""
+        return self._history.unchecked
 
     # What is done to it
 
@@ -166,15 +171,15 @@ class Workbench:
         edit
             The edit's name (``"fold_constants"``) with its arguments, or the edit itself.
         check
-            ``None`` checks on seeded random inputs where one run is cheap and possible: see
-            `workbench.evaluate.equivalence.too_costly` for the bounds. ``True`` does in any case, a mapping of input
-            name to array on these inputs, ``False`` never.
+            ``None`` checks on seeded random inputs where one run is cheap and possible, see
+            `workbench.evaluate.edit_check.too_costly` for the bounds, and else the part of the model that was touched.
+            ``True`` checks the whole in any case, a mapping of input name to array on these inputs, ``False`` never.
 
         Raises
         ------
         EditError
-            There is no such edit, it does not apply, it would leave an invalid graph, or an output moved by more than
-            `workbench.graph.edits.TOLERANCE`; the model stays as it was.
+            There is no such edit, it does not apply, it would leave an invalid graph or one that does not run although
+            the model did, or an output moved by more than `workbench.graph.edits.TOLERANCE`; the model stays as it was.
         BackendError
             A check that was asked for cannot run; the model stays as it was.
         """
@@ -210,8 +215,8 @@ class Workbench:
     def prepare(self) -> tuple[EditResult, ...]:
         """Bring the model into the form that quantization wants; return what was done, each step with its check.
 
-        Folds constants, raises the operator set where Q/DQ needs it, folds BatchNormalization away, and states kernel
-        shapes that only the weights say.
+        Folds constants, raises the operator set where Q/DQ needs it, lowers it where ONNX Runtime does not run it yet,
+        folds BatchNormalization away, and states kernel shapes that only the weights say.
         """
         return editing.prepare(self._history)
 

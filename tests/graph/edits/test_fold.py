@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.kit.models import assert_same, constant, model, weight
 from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
 from workbench.graph.edits.fold_constants import FoldConstants
+from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import from_proto, load_model
 
 REAL = [
@@ -158,3 +159,30 @@ def test_edits_keep_documentation_and_metadata():
     after = load_from_string(FoldBatchNorm()(from_proto(made)).model.to_bytes())
     assert (after.doc_string, after.metadata_props[0].value) == ("about it", "me")
     assert (after.graph.node[0].doc_string, after.graph.node[0].metadata_props[0].value) == ("about the layer", "7")
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "to", "folds"),
+    [
+        ([-7.6, 7.4], "float32", TensorProto.INT4, False),
+        ([0.3, 500.0], "float32", TensorProto.FLOAT8E4M3FN, False),
+        ([0.3, 500.0], "float32", TensorProto.INT8, False),
+        ([float("nan")], "float32", TensorProto.INT64, False),
+        ([-7.6, 7.4], "float32", TensorProto.INT8, True),
+        ([-7.6, 6e4], "float32", TensorProto.FLOAT16, True),
+        ([3, -2], "int64", TensorProto.FLOAT, True),
+    ],
+)
+def test_a_cast_is_folded_where_every_runtime_casts_alike(values, dtype, to, folds):
+    nodes = [
+        helper.make_node("Cast", ["k"], ["c"], "cast", to=to),
+        helper.make_node("Cast", ["c"], ["f"], "back", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["x", "f"], ["y"], "mul"),
+    ]
+    made = model(
+        nodes, {"x": [len(values)]}, {"y": [len(values)]}, [constant("k", values, dtype)], opset=21, ir_version=10
+    )
+    result = edit_by_name("fold_constants")(made)
+    assert ("cast" not in result.model.nodes) == folds
+    if np.isfinite(values).all():
+        assert_same(made, result.model)

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from tests.kit.models import assert_same, model, run, weight
 from workbench.errors import EditError
 from workbench.graph.edits.registry import applicable, edit_by_name
+from workbench.graph.load import from_proto
 
 
 def one_node(node, inputs, outputs, weights=(), **options):
@@ -99,3 +100,19 @@ def test_what_a_dead_node_held_inside_is_dead_too():
     ]
     made = model(nodes, {"x": [2], "c": (TensorProto.BOOL, [])}, {"y": [2]})
     assert list(edit_by_name("remove_dead")(made).model.nodes) == ["exp"]
+
+
+def test_a_model_of_other_domains_alone_gets_the_default_one_with_its_first_node():
+    node = helper.make_node("Binarizer", ["x"], ["y"], "it", domain="ai.onnx.ml", threshold=0.5)
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])],
+    )
+    made = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("ai.onnx.ml", 1)], ir_version=3))
+    bypassed = edit_by_name("bypass", node="it")(made).model
+    assert bypassed.opset == 13
+    x = np.arange(4, dtype=np.float32)
+    np.testing.assert_array_equal(run(bypassed, {"x": x})[0], x)
+    assert edit_by_name("convert_opset", version=17)(made).model.opset == 17

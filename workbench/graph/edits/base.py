@@ -19,7 +19,7 @@ from workbench.errors import EditError
 from workbench.graph.check import bring_in_order, broken_edge, checker_reason, contradiction
 from workbench.graph.edits.equivalence import OUTSIDE, Equivalence, Unchecked
 from workbench.graph.edits.restate import forgotten, restated
-from workbench.graph.edits.surgery import constants_to_nodes
+from workbench.graph.edits.surgery import constants_to_nodes, import_default
 from workbench.graph.naming import repair_names, share_names
 
 if TYPE_CHECKING:
@@ -200,6 +200,7 @@ class Edit(BaseModel):
                 where=model.name,
                 fix="The model is unchanged.",
             ) from error
+        import_default(graph)
         constants_to_nodes(graph)
         repair_names(graph)
         after = model.replaced(graph)

@@ -33,6 +33,8 @@ class Equivalence:
         Up to which error the two count as equal.
     empty
         Outputs without a finite value to compare.
+    partly
+        Why not the model as a whole was compared, but the part that was touched; ``None`` where the whole was.
     """
 
     errors: Mapping[str, float]
@@ -40,6 +42,7 @@ class Equivalence:
     sqnr: float = math.inf
     allowed: float = TOLERANCE
     empty: tuple[str, ...] = ()
+    partly: str | None = None
 
     @property
     def worst(self) -> tuple[str, float]:
@@ -54,6 +57,7 @@ class Equivalence:
         name, error = self.worst
         count = f"{len(self.errors)} outputs" if len(self.errors) > 1 else "the output"
         told = f", on {self.inputs}" + (f"; nothing to compare in {', '.join(self.empty)}" if self.empty else "")
+        told += "" if self.partly is None else f"; the whole was not checked: {self.partly}"
         if error == 0.0:
             return f"{count} exactly as before{told}"
         most = f", the most in {name}" if len(self.errors) > 1 else ""

@@ -24,12 +24,16 @@ __all__ = [
     "constants_to_nodes",
     "drop_unused",
     "fresh_name",
+    "import_default",
     "lengths_of",
     "node_at",
     "redirect",
     "typed",
     "value_at",
 ]
+
+FIRST_IMPORT = 13
+"""The operator set that a model gets which had none: the first with Q/DQ along an axis, and every runtime has it."""
 
 Scalar = int | float | str
 Attributes = dict[str, Scalar | list[int] | list[float] | list[str]]
@@ -188,6 +192,13 @@ def constants_to_nodes(model: ir.Model) -> None:
             part.insert_before(part[0], node)
             ir.convenience.replace_all_uses_with(value, made, replace_graph_outputs=True)
             made.name = name
+
+
+def import_default(model: ir.Model) -> None:
+    """Let a model that was of other domains alone import the default one, where an edit brought in a node of it."""
+    if "" not in model.opset_imports and any(not node.domain for _, node in walk(model)):
+        model.opset_imports[""] = FIRST_IMPORT
+        model.ir_version = max(model.ir_version or 0, onnx.helper.OP_SET_ID_VERSION_MAP["ai.onnx", FIRST_IMPORT])
 
 
 def drop_unused(part: ir.Graph, values: Iterable[ir.Value | None]) -> None:
