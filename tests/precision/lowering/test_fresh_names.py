@@ -10,7 +10,7 @@ from tests.kit.networks import feed, network, ranges_of
 from workbench.calibration.sources import open_samples
 from workbench.precision.lowering import activation_tensors, lower
 from workbench.precision.measured_edits.correction import bias_shifts
-from workbench.precision.plan import PrecisionPlan
+from workbench.precision.plan.plan import PrecisionPlan
 from workbench.precision.plan.presets import preset
 from workbench.precision.sensitivity import exact
 from workbench.precision.sensitivity.estimated import local_noise

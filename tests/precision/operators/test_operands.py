@@ -12,7 +12,7 @@ from workbench.evaluate.metrics import sqnr_db
 from workbench.graph.load import from_proto
 from workbench.graph.quantization import MOVES
 from workbench.handoff.tuning_report import macs_share
-from workbench.precision.plan import BEST_PRACTICE
+from workbench.precision.plan.plan import BEST_PRACTICE
 from workbench.runtime.session import Session
 from workbench.session import Workbench
 

@@ -114,7 +114,7 @@ def test_goes_on_where_it_was_killed(tmp_path):
     program = f"""
 from pathlib import Path
 from tests.kit.searching import calibrated, mobilenet
-from workbench.precision.plan import BEST_PRACTICE
+from workbench.precision.plan.plan import BEST_PRACTICE
 from workbench.precision.sensitivity import candidates_of, exact
 wb = calibrated(mobilenet(32), Path({str(tmp_path)!r}), 2)
 candidates = candidates_of(wb.model, BEST_PRACTICE)[:30]
