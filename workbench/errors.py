@@ -8,6 +8,7 @@ __all__ = [
     "BackendError",
     "EditError",
     "ModelError",
+    "OptionError",
     "OutputError",
     "PlanWarning",
     "PrecisionError",
@@ -60,6 +61,12 @@ def _again(kind: type[WorkbenchError], args: tuple[str, ...], state: dict[str, A
 def _one_line(text: str) -> str:
     """Return a text on one line that any terminal shows: names in a file may hold anything."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split("\n")))
+
+
+class OptionError(WorkbenchError):
+    """Options that do not exist, do not fit each other or hold no usable value."""
+
+    exit_code = 2
 
 
 class ModelError(WorkbenchError):

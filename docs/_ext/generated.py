@@ -127,10 +127,11 @@ def recipe() -> str:
 
 def verbs() -> str:
     """Return the help of every verb of the command line."""
-    from workbench.cli.verbs import cli
+    from workbench.cli.program import cli
 
     parts = []
-    for name, verb in sorted(cli.commands.items()):
+    for name in cli.list_commands(Context(cli)):
+        verb = cli.get_command(Context(cli), name)
         context = Context(verb, info_name=f"workbench {name}", max_content_width=88, terminal_width=88)
         parts.append(f"## {name}\n\n```text\n{verb.get_help(context)}\n```")
     return "\n\n".join(parts)

@@ -10,8 +10,8 @@ import pytest
 
 from tests.kit.places import RECORDED
 from workbench.backends.onnxruntime.engine import OnnxRuntime
-from workbench.cli.engines import EXIT_REFUSED
-from workbench.cli.verbs import main
+from workbench.cli import main
+from workbench.cli.verbs import EXIT_REFUSED
 from workbench.errors import ReportError
 from workbench.graph.load import load_model
 from workbench.session import open_model, open_recipe

@@ -103,7 +103,7 @@ def test_a_rule_that_selects_nothing_is_told_on_replay(tuned, tmp_path):
 
 def test_replay_runs_no_forward_pass(tuned, tmp_path):
     code = (
-        "import sys; from workbench.jobs.tuning import replay_to; replay_to(sys.argv[1], sys.argv[2]); "
+        "import sys; from workbench.jobs import replay; replay(sys.argv[2], sys.argv[1]); "
         "assert 'onnxruntime' not in sys.modules"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "again"), str(tuned[1] / "recipe.yaml")]

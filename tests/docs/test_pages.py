@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from tests.kit.places import ROOT
 from workbench import errors
-from workbench.cli import engines, verbs
+from workbench.cli import program, verbs
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUN = {"bash", "python", "yaml"}
@@ -21,7 +21,7 @@ def test_the_table_of_exit_codes_is_that_of_the_code():
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
     kinds = [getattr(errors, name) for name in errors.__all__]
     of_errors = {kind.exit_code for kind in kinds if issubclass(kind, errors.WorkbenchError)}
-    of_verbs = {verbs.EXIT_GATE, verbs.EXIT_INTERNAL, verbs.EXIT_INTERRUPTED, engines.EXIT_REFUSED}
+    of_verbs = {verbs.EXIT_GATE, program.EXIT_INTERNAL, program.EXIT_INTERRUPTED, verbs.EXIT_REFUSED}
     assert documented == {0, 2} | of_errors | of_verbs
 
 

@@ -172,7 +172,7 @@ def manifest(rng, folder, _base):
 @kind
 def words(rng, folder, base):
     """Options of the command line."""
-    from workbench.cli.verbs import cli
+    from workbench.cli.program import cli
 
     model, data, out = base / "m.onnx", base / "s.npz", folder / "o"
     tune = ["tune", model, "--samples", data, "--out", out, "--runs", "0"]

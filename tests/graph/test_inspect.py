@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.kit.models import constant, model, weight
-from workbench.cli.verbs import main
+from workbench.cli import main
 from workbench.errors import ModelError
 from workbench.graph import tables
 from workbench.graph.inspect import summary

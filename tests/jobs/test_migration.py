@@ -12,7 +12,7 @@ import workbench
 from workbench.calibration.cache import CalibrationCache
 from workbench.errors import OutputError, PrecisionError, ReportError
 from workbench.graph.load import load_model
-from workbench.jobs.migration import migrate, migrate_to
+from workbench.jobs.migration import migrate
 from workbench.runtime.session import Session
 
 
@@ -35,12 +35,12 @@ def write(tmp_path):
 
 
 def test_a_whole_cache_gives_the_model_that_calibrating_gives(calibrated, small_cnn, write, tmp_path):
-    result = migrate(small_cnn, write(calibrated.ranges))
+    result = migrate(small_cnn, write(calibrated.ranges), out=tmp_path / "out.onnx")
     direct = calibrated.tune().model
     assert [n.op_type for n in result.workbench.tuned.nodes.values()] == [n.op_type for n in direct.nodes.values()]
     assert result.match.missing == ()
     assert result.without_range == {}
-    tuned, recipe = migrate_to(tmp_path / "out.onnx", result)
+    tuned, recipe = result.files
     assert recipe == tmp_path / "out.recipe.yaml"
     again = workbench.open_recipe(recipe)
     assert again.tune().model.to_bytes() == tuned.read_bytes()
@@ -76,12 +76,12 @@ def test_a_cache_that_is_of_no_use_is_refused(calibrated, small_cnn, write):
 def test_the_model_itself_is_not_overwritten(calibrated, small_cnn, write):
     before = small_cnn.read_bytes()
     with pytest.raises(OutputError, match="the model that is migrated"):
-        migrate_to(small_cnn, migrate(small_cnn, write(calibrated.ranges)))
+        migrate(small_cnn, write(calibrated.ranges), out=small_cnn)
     assert small_cnn.read_bytes() == before
 
 
 def test_the_command_line(calibrated, small_cnn, write, tmp_path, capsys):
-    from workbench.cli.verbs import main
+    from workbench.cli import main
 
     words = ["migrate", small_cnn, "--cache", write(calibrated.ranges), "--layer-precisions", "head/fc:fp32"]
     with pytest.raises(SystemExit) as stopped:

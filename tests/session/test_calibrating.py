@@ -9,7 +9,7 @@ import yaml
 import workbench
 from workbench.calibration.cache import CalibrationCache
 from workbench.errors import RecipeError, ReportError, SamplesError
-from workbench.jobs.tuning import recalibrate
+from workbench.jobs import replay
 from workbench.names import METHODS
 from workbench.recipe import Recipe
 from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep
@@ -177,6 +177,6 @@ def test_recalibrating_chooses_anew_too(calibrated, small_data, tmp_path):
     path = calibrated.recipe.save(tmp_path / "recipe.yaml")
     with np.load(small_data) as file:
         np.savez(tmp_path / "twice.npz", x=file["x"] * 2)
-    moved, _ = recalibrate(tmp_path / "out", path, samples=tmp_path / "twice.npz")
+    moved = replay(path, tmp_path / "out", recalibrate=True, samples=tmp_path / "twice.npz").moved
     (input_moved,) = [one for one in moved if one.tensor == "x"]
     assert input_moved.after == pytest.approx(2 * calibrated.ranges["x"], rel=1e-6)

@@ -14,7 +14,7 @@ from tests.kit.places import ROOT
 from workbench.errors import ModelError, RecipeError
 from workbench.graph.load import load_model
 from workbench.graph.save import file_bytes, file_digest, fits_one_file
-from workbench.jobs.tuning import replay_to, tune_to
+from workbench.jobs import replay, tune
 from workbench.recipe import Recipe
 from workbench.session import open_model
 
@@ -42,7 +42,7 @@ def weights(path):
 
 @pytest.fixture(scope="module")
 def whole(samples, tmp_path_factory):
-    return tune_to(tmp_path_factory.mktemp("whole") / "out", MODEL, samples, runs=1)
+    return tune(MODEL, samples, tmp_path_factory.mktemp("whole") / "out", runs=1)
 
 
 @pytest.mark.usefixtures("low_limit")
@@ -51,7 +51,7 @@ def test_it_is_tuned_compared_and_replayed_with_its_weights_beside_it(samples, w
     assert not fits_one_file(model)
     with pytest.raises(ModelError, match="over 2 GB"):
         model.to_bytes()
-    result = tune_to(tmp_path / "apart", MODEL, samples, runs=1)
+    result = tune(MODEL, samples, tmp_path / "apart", runs=1)
     names = ["tuned.onnx", "tuned.onnx.data", "recipe.yaml", "report.json", "report.html"]
     assert [path.name for path in result.files] == names
     assert result.comparison.outputs == whole.comparison.outputs
@@ -60,20 +60,20 @@ def test_it_is_tuned_compared_and_replayed_with_its_weights_beside_it(samples, w
     assert made.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(made[name], array)
-    again = replay_to(tmp_path / "again", tmp_path / "apart" / "recipe.yaml")
+    again = replay(tmp_path / "apart" / "recipe.yaml", tmp_path / "again").files
     for path in again:
         assert path.read_bytes() == (tmp_path / "apart" / path.name).read_bytes()
 
 
 @pytest.mark.usefixtures("low_limit")
 def test_its_identity_is_that_of_graph_and_weights_and_another_one_is_refused(samples, tmp_path):
-    result = tune_to(tmp_path / "apart", MODEL, samples, runs=1)
+    result = tune(MODEL, samples, tmp_path / "apart", runs=1)
     recipe = Recipe.load(tmp_path / "apart" / "recipe.yaml")
     assert recipe.tuned.sha256 == load_model(result.files[0]).digest == file_digest(result.workbench.tuned)
     other = recipe.model_copy(update={"tuned": recipe.tuned.model_copy(update={"sha256": "0" * 64})})
     other.save(tmp_path / "other.yaml")
     with pytest.raises(RecipeError, match="differs from the one this recipe made before"):
-        replay_to(tmp_path / "again", tmp_path / "other.yaml", model=MODEL)
+        replay(tmp_path / "other.yaml", tmp_path / "again", model=MODEL)
     assert not (tmp_path / "again").exists()
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from tests.kit.networks import Net, network
-from workbench.cli.verbs import main
+from workbench.cli import main
 from workbench.errors import PlanWarning, PrecisionError, SelectorError
 from workbench.graph.load import load_model
 from workbench.recipe import Recipe

@@ -1,1 +1,1 @@
-from .verbs import main as main
+from .program import main as main

@@ -5,6 +5,7 @@ from .cost import suggested_workspace as suggested_workspace
 from .cost import total as total
 from .damage import blaming as blaming
 from .difference import diff as diff
+from .inspect import Summary as Summary
 from .inspect import batch_of_one as batch_of_one
 from .inspect import summary as summary
 from .load import from_proto as from_proto

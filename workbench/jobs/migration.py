@@ -7,12 +7,12 @@ what ``--layerPrecisions`` and ``--layerOutputTypes`` allowed. TensorRT 11 takes
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from workbench.errors import OutputError, PrecisionError
 from workbench.graph.select import pick, select
+from workbench.jobs.options import MigrateOptions, job
 from workbench.precision.operators import activations
 from workbench.precision.plan import QUANTIZED, Imported, PrecisionPlan, Rule, import_trtexec, literal
 from workbench.results import together
@@ -21,13 +21,14 @@ from workbench.session import open_model
 if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Mapping
+    from pathlib import Path
 
     from workbench.calibration import CacheMatch
     from workbench.names import Precision
     from workbench.precision.plan import Resolution
     from workbench.session import Workbench
 
-__all__ = ["Migration", "migrate", "migrate_to"]
+__all__ = ["Migration", "migrate"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Migration:
     without_range
         Node address to the tensors it reads whose range the cache lacks: the node stays in floating point, as it did
         with TensorRT.
+    files
+        What was written.
     """
 
     workbench: Workbench
@@ -54,6 +57,7 @@ class Migration:
     notes: tuple[str, ...]
     without_range: Mapping[str, tuple[str, ...]]
     untold: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @property
     def resolution(self) -> Resolution:
@@ -82,66 +86,36 @@ class Migration:
         return "\n".join([*lines, *(f"left out: {note}" for note in self.notes)])
 
 
-def migrate(
-    model: str | os.PathLike[str],
-    cache: str | os.PathLike[str],
-    *,
-    layer_precisions: str | None = None,
-    layer_output_types: str | None = None,
-    fp16: bool = False,
-    engine: str | os.PathLike[str] | None = None,
-    target: str | None = None,
-) -> Migration:
-    """Turn a model with a calibration cache into a model with explicit Q/DQ pairs.
+@job(MigrateOptions)
+def migrate(options: MigrateOptions) -> Migration:
+    """See `MigrateOptions`."""
+    done = _migrated(options)
+    return done if options.out is None else replace(done, files=_write(options.out, done))
 
-    Quantized is what TensorRT gains most from in INT8, by the best practice: nodes that multiply, and residual Adds.
-    The flags are rules above that, and a node whose inputs have no range in the cache stays in floating point.
 
-    Parameters
-    ----------
-    model
-        The ONNX file that the cache was made with.
-    cache
-        The calibration cache, see `workbench.calibration.cache`.
-    layer_precisions, layer_output_types
-        The values of trtexec's ``--layerPrecisions`` and ``--layerOutputTypes``.
-    fp16
-        Whether the builder was allowed FP16 too: what is not INT8 becomes FP16, else FP32.
-    engine
-        The inspector's JSON of the engine that was built so: what it ran in floating point all the same, because that
-        was faster or more exact there, stays in floating point.
-    target
-        What it is lowered for; see `workbench.precision.targets.parse_target`.
-
-    Raises
-    ------
-    ModelError, ReportError
-        The model, the cache or the engine's JSON cannot be read, or the cache or the engine is another model's.
-    PrecisionError
-        The flags cannot be read, or nothing is left to quantize.
-    """
-    wb = open_model(model)
-    wb.plan.set_target(target)
-    flags = _imported(wb, layer_precisions, layer_output_types)
+def _migrated(options: MigrateOptions) -> Migration:
+    wb = open_model(options.model)
+    wb.plan.set_target(options.target)
+    flags = _imported(wb, options.layer_precisions, options.layer_output_types)
     wb.prepare()
-    match = wb.ranges.use_cache(cache)
-    wb.plan.use("int8+fp16" if fp16 else "int8")
+    match = wb.ranges.use_cache(options.cache)
+    wb.plan.use("int8+fp16" if options.fp16 else "int8")
     notes = list(flags.notes)
     for rule in flags.plan.rules:
         if select(wb.model, rule.select, required=False):
             wb.plan.add(rule)
         else:
             notes.append(f"{rule}: its nodes were folded into others")
-    rest: Precision = "fp16" if fp16 else "fp32"
+    rest: Precision = "fp16" if options.fp16 else "fp32"
     untold: list[str] = []
-    if engine is not None:
-        floating, untold = _told_by_engine(wb, engine)
+    if options.engine is not None:
+        floating, untold = _told_by_engine(wb, options.engine)
         _set(wb, floating, rest)
     without = _leave_floating(wb, rest)
     if not wb.plan.resolve().to_quantize():
         raise PrecisionError(
             f"nothing is left to quantize: {match}",
-            where=cache,
+            where=options.cache,
             fix="Take the cache that was made with this export; see what the flags and the engine leave.",
         )
     wb.tune()
@@ -149,30 +123,19 @@ def migrate(
     return Migration(wb, match, tuple(notes), without, tuple(node for node in untold if node in quantized))
 
 
-def migrate_to(
-    out: str | os.PathLike[str], migration: Migration, *, recipe: str | os.PathLike[str] | None = None
-) -> tuple[Path, ...]:
+def _write(out: Path, migration: Migration) -> tuple[Path, ...]:
     """Write the model of a migration, and its recipe beside it.
-
-    Parameters
-    ----------
-    out
-        The ONNX file to write.
-    recipe
-        Where its recipe goes; ``tuned.recipe.yaml`` beside ``tuned.onnx`` where left out.
 
     Raises
     ------
     OutputError
         `out` would overwrite the model itself, or cannot be written.
     """
-    out = Path(out)
     source = migration.workbench.source.path
     if source is not None and out.resolve() == source.resolve():
         raise OutputError("this is the model that is migrated", where=out, fix="Choose another --out.")
-    beside = out.with_suffix(".recipe.yaml") if recipe is None else Path(recipe)
     with together(out.parent):
-        return (*migration.workbench.tuned.save(out), migration.workbench.recipe.save(beside))
+        return (*migration.workbench.tuned.save(out), migration.workbench.recipe.save(out.with_suffix(".recipe.yaml")))
 
 
 def _imported(wb: Workbench, precisions: str | None, output_types: str | None) -> Imported:
@@ -186,7 +149,7 @@ def _told_by_engine(wb: Workbench, engine: str | os.PathLike[str]) -> tuple[list
     """Return, of the nodes to quantize, those that an engine did not run so, and those of which it says nothing."""
     from workbench.engine import fusion_map, load_report, realized_precision
 
-    report = load_report(Path(engine))
+    report = load_report(engine)
     realized = realized_precision(report, fusion_map(report, wb.source))
     known = {node: found.precision for node, found in realized.items() if found.precision is not None}
     wanted = wb.plan.resolve().to_quantize()

@@ -6,13 +6,14 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from workbench.child import ChildError
-from workbench.errors import RecipeError
+from workbench.errors import OptionError, RecipeError
 from workbench.files import write_text
 from workbench.handoff import before_after, page, report, text_table
-from workbench.names import DEFAULT_METHOD, Method
+from workbench.jobs.options import DEFAULT_PRESET, ReplayOptions, SearchOptions, TuneOptions, job
+from workbench.names import PRECISIONS
 from workbench.precision.search import MOST_TRIALS
 from workbench.recipe import GateResult, Recipe, check_gates, check_result, environment
 from workbench.recipe.steps import CalibrateStep, ChooseStep
@@ -24,22 +25,11 @@ if TYPE_CHECKING:
 
     from workbench.evaluate import Comparison
     from workbench.precision.search import SearchResult
-    from workbench.session import Cost, PreprocessingLike
+    from workbench.session import Cost
 
-__all__ = [
-    "DEFAULT_PRESET",
-    "OUTPUTS",
-    "SEARCH_OUTPUTS",
-    "Moved",
-    "TuneResult",
-    "recalibrate",
-    "replay_to",
-    "search_to",
-    "tune_to",
-]
+__all__ = ["OUTPUTS", "SEARCH_OUTPUTS", "Moved", "ReplayResult", "TuneResult", "replay", "search", "tune"]
 
-DEFAULT_PRESET = "int8"
-"""What a tuning does where nothing else is asked for."""
+MOST_LINES = 20
 
 REPORTS = ("report.json", "report.html")
 OUTPUTS = ("tuned.onnx", "tuned.onnx.data", "recipe.yaml", *REPORTS)
@@ -61,12 +51,15 @@ class TuneResult:
         What became of each gate.
     files
         What was written.
+    search
+        What was tried, where it was searched.
     """
 
     workbench: Workbench
     comparison: Comparison
     verdicts: tuple[GateResult, ...]
     files: tuple[Path, ...]
+    search: SearchResult | None = None
 
     @property
     def passed(self) -> bool:
@@ -78,153 +71,98 @@ class TuneResult:
         return text_table(before_after(self.workbench, self.comparison))
 
 
-def tune_to(
-    out: str | os.PathLike[str],
-    model: str | os.PathLike[str],
-    samples: object,
-    *,
-    labels: str | os.PathLike[str] | None = None,
-    max_drop: float | None = None,
-    min_sqnr: float | None = None,
-    method: Method = DEFAULT_METHOD,
-    percentile: float = 99.99,
-    batch: int = 1,
-    preprocessing: PreprocessingLike = None,
-    evaluation: object = None,
-    runs: int = 30,
-    preset: str = DEFAULT_PRESET,
-    target: str | None = None,
-) -> TuneResult:
-    """Tune a model by the best practice; write the model, its recipe and the report in two forms (`OUTPUTS`).
-
-    Parameters
-    ----------
-    out
-        The folder to write to: new, empty, or holding the results of an earlier tuning.
-    model
-        The ONNX file.
-    samples
-        What to calibrate on; see `workbench.calibration.sources.open_samples`.
-    labels
-        One class index a sample that is compared on.
-    max_drop, min_sqnr
-        Gates: percentage points of top-1 that may be lost; SQNR in dB that the worst output must reach.
-    method, percentile
-        How ranges are picked.
-    batch
-        Samples a run for a model of dynamic batch.
-    preprocessing
-        For folders of images.
-    evaluation
-        What to compare on; the calibration's samples where left out.
-    runs
-        Timed runs of each model.
-    preset
-        Where precision starts from; see `workbench.precision.plan.presets.PRESETS`.
-    target
-        What it is tuned for, for example ``rtx@sm89``; see `workbench.precision.targets.parse_target`.
-
-    Raises
-    ------
-    WorkbenchError
-        Whatever is wrong with the input, before anything is written.
-    ChildError
-        ONNX Runtime crashed when it was first given the tuned model; that and the recipe are written.
-    """
-    with results_folder(out, OUTPUTS) as folder:
-        wb = open_model(model)
-        wb.plan.set_target(target)
-        wb.prepare()
-        if preset != DEFAULT_PRESET:
-            wb.plan.use(preset)
-        wb.calibrate(samples, method=method, percentile=percentile, batch=batch, preprocessing=preprocessing)
-        if max_drop is not None:
-            wb.require("top1_drop", at_most=max_drop)
-        if min_sqnr is not None:
-            wb.require("sqnr_db", at_least=min_sqnr)
-        outcome = _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+@job(TuneOptions)
+def tune(options: TuneOptions) -> TuneResult:
+    """See `TuneOptions`."""
+    with results_folder(options.out, OUTPUTS) as folder:
+        wb = _started(options)
+        for gate in _gates(options):
+            wb.require(**gate)
+        outcome = _finish(wb, folder, options)
     return _measured(outcome)
 
 
-def search_to(
-    out: str | os.PathLike[str],
-    model: str | os.PathLike[str],
-    samples: object,
-    *,
-    labels: str | os.PathLike[str] | None = None,
-    max_drop: float | None = None,
-    min_sqnr: float | None = None,
-    method: Method = DEFAULT_METHOD,
-    batch: int = 1,
-    preprocessing: PreprocessingLike = None,
-    evaluation: object = None,
-    sensitivity: Literal["quick", "exact"] = "quick",
-    cost: Cost = None,
-    equalize: bool = False,
-    correct_bias: bool = False,
-    preset: str | None = None,
-    target: str | None = None,
-    most_trials: int = MOST_TRIALS,
-    runs: int = 30,
-) -> tuple[TuneResult, SearchResult]:
-    """Search the cheapest plan that reaches a goal; write what `tune_to` writes, and the search (`SEARCH_OUTPUTS`).
-
-    Parameters
-    ----------
-    max_drop, min_sqnr
-        The goal, exactly one: percentage points of top-1 that may be lost; SQNR in dB that the worst output must reach.
-    evaluation
-        What every trial is evaluated on; the calibration's samples where left out.
-    sensitivity, cost, equalize, correct_bias, most_trials
-        See `workbench.session.Plan.search`.
-    out, model, samples, labels, method, batch, preprocessing, preset, target, runs
-        As for `tune_to`.
-
-    Raises
-    ------
-    WorkbenchError
-        Whatever is wrong with the input, or a goal out of reach, before anything is written.
-    """
-    with results_folder(out, SEARCH_OUTPUTS) as folder:
-        wb = open_model(model)
-        wb.plan.set_target(target)
-        wb.prepare()
-        if preset is not None:
-            wb.plan.use(preset)
-        wb.calibrate(samples, method=method, batch=batch, preprocessing=preprocessing)
+@job(SearchOptions)
+def search(options: SearchOptions) -> TuneResult:
+    """See `SearchOptions`."""
+    cost = _cost_of(options) if options.cost is None else options.cost
+    with results_folder(options.out, SEARCH_OUTPUTS) as folder:
+        wb = _started(options)
+        (goal,) = _gates(options)
         found = wb.plan.search(
-            "sqnr_db" if max_drop is None else "top1_drop",
-            at_least=min_sqnr,
-            at_most=max_drop,
-            samples=evaluation,
-            labels=labels,
-            preprocessing=preprocessing,
-            sensitivity=sensitivity,
+            **goal,
+            samples=options.evaluation,
+            labels=options.labels,
+            preprocessing=options.preprocessing,
+            sensitivity="exact" if options.exact else "quick",
             cost=cost,
-            equalize=equalize,
-            correct_bias=correct_bias,
-            most_trials=most_trials,
+            equalize=options.equalize,
+            correct_bias=options.correct_bias,
+            most_trials=options.most_trials or MOST_TRIALS,
         )
-        outcome = _finish(wb, folder, evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+        outcome = _finish(wb, folder, options)
         trials = write_text(folder / "search.json", json.dumps(found.to_dict(), indent=1))
     result = _measured(outcome)
-    return replace(result, files=(*result.files, trials)), found
+    return replace(result, files=(*result.files, trials), search=found)
 
 
-def _finish(
-    wb: Workbench,
-    folder: Path,
-    evaluation: object,
-    *,
-    labels: str | os.PathLike[str] | None,
-    preprocessing: PreprocessingLike,
-    runs: int,
-) -> TuneResult | ChildError:
+def _started(options: TuneOptions) -> Workbench:
+    """Open, prepare and calibrate a model."""
+    wb = open_model(options.model)
+    wb.plan.set_target(options.target)
+    wb.prepare()
+    # The best practice is what tuning starts from where no rule is given.
+    if options.preset not in (None, DEFAULT_PRESET) or (
+        isinstance(options, SearchOptions) and options.preset is not None
+    ):
+        wb.plan.use(options.preset)
+    wb.calibrate(
+        options.samples,
+        method=options.method,
+        percentile=options.percentile,
+        batch=options.batch,
+        preprocessing=options.preprocessing,
+    )
+    return wb
+
+
+def _gates(options: TuneOptions) -> list[dict[str, Any]]:
+    gates: list[dict[str, Any]] = []
+    if options.max_drop is not None:
+        gates.append({"metric": "top1_drop", "at_most": options.max_drop})
+    if options.min_sqnr is not None:
+        gates.append({"metric": "sqnr_db", "at_least": options.min_sqnr})
+    return gates
+
+
+def _cost_of(options: SearchOptions) -> Cost:
+    """Read the engines whose times are the costs, each by the precision that stands before its file, if one does."""
+    from workbench.engine import load_report
+
+    named = [_engine(text) for text in options.engine]
+    reports = [load_report(file, profile=times) for (_, file), times in zip(named, options.profile, strict=True)]
+    regions = [precision for precision, _ in named if precision is not None]
+    if not regions:
+        return reports or None
+    if len(set(regions)) < len(reports):
+        raise OptionError("`engine`: give every one a precision of its own, or none")
+    return dict(zip(regions, reports, strict=True))
+
+
+def _engine(text: str) -> tuple[str | None, Path]:
+    """Read a file's name with the engine's precision before it: ``int8=graph.json``."""
+    precision, equals, file = text.partition("=")
+    return (precision, Path(file)) if equals and precision in PRECISIONS else (None, Path(text))
+
+
+def _finish(wb: Workbench, folder: Path, options: TuneOptions) -> TuneResult | ChildError:
     """Lower, compare, check the gates and write; return how the comparison died where it did."""
     wb.tune()
     files = (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
     try:
-        comparison = wb.compare(evaluation, labels=labels, preprocessing=preprocessing, runs=runs)
+        comparison = wb.compare(
+            options.evaluation, labels=options.labels, preprocessing=options.preprocessing, runs=options.runs
+        )
     except ChildError as error:
         return error
     verdicts = tuple(check_gates(wb.recipe.gates, comparison))
@@ -245,38 +183,44 @@ def _measured(outcome: TuneResult | ChildError) -> TuneResult:
     return outcome
 
 
-def replay_to(
-    out: str | os.PathLike[str],
-    recipe: str | os.PathLike[str],
-    *,
-    model: str | os.PathLike[str] | None = None,
-    allow_scripts: bool = False,
-) -> tuple[Path, ...]:
-    """Make the tuned model of a recipe again, byte for byte, without a forward pass.
+@dataclass(frozen=True)
+class ReplayResult:
+    """What a replay came to.
 
     Parameters
     ----------
-    out
-        The folder for ``tuned.onnx`` and ``recipe.yaml``.
-    recipe
-        The recipe.
-    model
-        Where its model is, if not where the recipe says.
-    allow_scripts
-        Whether Python scripts of the recipe may run.
-
-    Raises
-    ------
-    RecipeError
-        Another model, a script that may not run, or a result that is not the recipe's; then nothing is written.
+    files
+        What was written.
+    moved
+        Every range that is not what it was, the largest change first; ``None`` where nothing was measured again.
     """
-    wanted = Recipe.load(recipe)
-    wb = open_recipe(recipe, model=model, allow_scripts=allow_scripts)
+
+    files: tuple[Path, ...]
+    moved: tuple[Moved, ...] | None = None
+
+    def text(self) -> str:
+        """Return what came of it in a few lines."""
+        if self.moved is None:
+            return "the tuned model is, byte for byte, the recipe's"
+        lines = [f"{len(self.moved)} ranges moved" if self.moved else "no range moved"]
+        lines += [f"  {one}" for one in self.moved[:MOST_LINES]]
+        if len(self.moved) > MOST_LINES:
+            lines.append(f"  and {len(self.moved) - MOST_LINES} more")
+        return "\n".join(lines)
+
+
+@job(ReplayOptions)
+def replay(options: ReplayOptions) -> ReplayResult:
+    """See `ReplayOptions`."""
+    if options.recalibrate:
+        return _recalibrate(options)
+    wanted = Recipe.load(options.recipe)
+    wb = open_recipe(options.recipe, model=options.model, allow_scripts=options.allow_scripts)
     wb.tune()
     check_result(wanted, wb.recipe.tuned, environment())
-    names = (*OUTPUTS, *wb.recipe.scripts(out))
-    with results_folder(out, names, keeps=REPORTS if _is_made_there(out, wanted) else ()) as folder:
-        return (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
+    kept = REPORTS if _is_made_there(options.out, wanted) else ()
+    with results_folder(options.out, (*OUTPUTS, *wb.recipe.scripts(options.out)), keeps=kept) as folder:
+        return ReplayResult((*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml")))
 
 
 def _is_made_there(out: str | os.PathLike[str], recipe: Recipe) -> bool:
@@ -310,50 +254,23 @@ class Moved:
             return float("inf")
         return self.after / self.before - 1.0
 
+    def __str__(self) -> str:
+        before, after = (f"{x:.6g}" if x is not None else "none" for x in (self.before, self.after))
+        return f"{self.tensor}: {before} -> {after} ({self.change:+.2%})"
 
-def recalibrate(
-    out: str | os.PathLike[str],
-    recipe: str | os.PathLike[str],
-    *,
-    model: str | os.PathLike[str] | None = None,
-    samples: object = None,
-    allow_scripts: bool = False,
-) -> tuple[list[Moved], tuple[Path, ...]]:
-    """Replay a recipe with its calibrations measured again, and say what moved.
 
-    Parameters
-    ----------
-    out
-        The folder for the new ``tuned.onnx`` and ``recipe.yaml``.
-    recipe
-        The recipe.
-    model
-        Where its model is, if not where the recipe says.
-    samples
-        Other samples than the recipe's.
-    allow_scripts
-        Whether Python scripts of the recipe may run.
-
-    Returns
-    -------
-    moved : list of Moved
-        Every range that is not what it was, the largest change first.
-    files : tuple of Path
-        What was written.
-
-    Raises
-    ------
-    RecipeError
-        The recipe has no calibration, or its samples were not a file or folder and none are given.
-    """
-    with results_folder(out, (*OUTPUTS, *Recipe.load(recipe).scripts(out))) as folder:
-        old = open_recipe(recipe, model=model, allow_scripts=allow_scripts)
-        wb = _recalibrated(old, recipe, samples)
+def _recalibrate(options: ReplayOptions) -> ReplayResult:
+    """Replay a recipe with its calibrations measured again, and say what moved."""
+    outputs = (*OUTPUTS, *Recipe.load(options.recipe).scripts(options.out))
+    with results_folder(options.out, outputs) as folder:
+        old = open_recipe(options.recipe, model=options.model, allow_scripts=options.allow_scripts)
+        wb = _recalibrated(old, options.recipe, options.samples)
         wb.tune()
         names = [*old.ranges, *(name for name in wb.ranges if name not in old.ranges)]
         moved = [Moved(name, old.ranges.get(name), wb.ranges.get(name)) for name in names]
         changed = sorted((m for m in moved if m.before != m.after), key=lambda m: -abs(m.change))
-        return changed, (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
+        files = (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
+        return ReplayResult(files, tuple(changed))
 
 
 def _recalibrated(old: Workbench, recipe: str | os.PathLike[str], samples: object) -> Workbench:

@@ -14,7 +14,7 @@ from tests.kit.places import RECORDED, ROOT
 from workbench.backends.onnxruntime.engine import OnnxRuntime
 from workbench.backends.protocol import BuildOptions, Engine, LayerTime, Timing
 from workbench.backends.tensorrt.interleaved import Measured
-from workbench.cli.verbs import main
+from workbench.cli import main
 from workbench.engine.load import load_report
 from workbench.errors import BackendError
 from workbench.jobs.bench.rows import Row, table

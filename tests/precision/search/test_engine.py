@@ -10,7 +10,7 @@ import pytest
 
 from tests.kit.networks import network
 from tests.kit.searching import ROOT, calibrated, mobilenet, small
-from workbench.cli.verbs import main
+from workbench.cli import main
 from workbench.engine.load import load_report
 from workbench.errors import PrecisionError, ReportError
 from workbench.precision.plan.plan import BEST_PRACTICE, PrecisionPlan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.kit.searching import calibrated, small
-from workbench.cli.verbs import main
+from workbench.cli import main
 from workbench.errors import PrecisionError
 from workbench.evaluate.comparison import compare
 from workbench.recipe import Recipe

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.kit.searching import calibrated, images, mobilenet, small
-from workbench.cli.verbs import main
+from workbench.cli import main
 from workbench.errors import PrecisionError, RecipeError
 from workbench.evaluate.comparison import compare
 from workbench.graph.select.language import select

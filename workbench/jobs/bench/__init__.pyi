@@ -1,3 +1,5 @@
+from .job import BenchResult as BenchResult
+from .job import bench as bench
 from .rows import table as table
 from .run import Bench as Bench
 from .variants import Variant as Variant

@@ -1,0 +1,118 @@
+"""Commands made from the options of jobs."""
+
+from __future__ import annotations
+
+import re
+import types
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+import click
+
+from workbench.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pydantic.fields import FieldInfo
+
+    from workbench.jobs.options import Cli, Options
+
+__all__ = ["command", "option_names"]
+
+PATH = click.Path(path_type=Path)
+
+
+def command(
+    name: str, job: str, options: type[Options], show: Callable[..., int | None], extra: Sequence[click.Option] = ()
+) -> click.Command:
+    """Make a command that does a job and shows what came of it.
+
+    Parameters
+    ----------
+    name
+        What it is called.
+    job
+        Where the job is, as ``package:name``; it is imported when the command runs.
+    options
+        What it can be asked for.
+    show
+        Prints the result and returns the exit code; the values of `extra` are its keywords.
+    extra
+        Options of the command line alone, about what is printed.
+    """
+    from workbench.jobs.options import Cli
+
+    fields = {key: field for key, field in options.model_fields.items() if not Cli.of(field).hidden}
+    own = {str(one.name) for one in extra}
+
+    def run(**values: Any) -> int | None:
+        shown = {key: values.pop(key) for key in own}
+        given = {key: value for key, value in values.items() if value is not None}
+        try:
+            result = resolve_name(job)(**given)
+        except OptionError as error:
+            names = option_names(options)
+            raise click.UsageError(re.sub(r"`(\w+)`", lambda m: names.get(m[1], m[1]), str(error)) + ".") from error
+        return show(result, **shown)
+
+    parameters = [_parameter(key, field, Cli.of(field)) for key, field in fields.items()]
+    return click.Command(name, callback=run, params=[*parameters, *extra], help=_help(options))
+
+
+def option_names(options: type[Options]) -> dict[str, str]:
+    """Return how each field is called on the command line."""
+    from workbench.jobs.options import Cli
+
+    return {key: _option_name(key, Cli.of(field)) for key, field in options.model_fields.items()}
+
+
+def _option_name(key: str, cli: Cli) -> str:
+    return key.upper() if cli.argument else f"--{(cli.name or key).replace('_', '-')}"
+
+
+def _help(options: type[Options]) -> str:
+    names = option_names(options)
+    return re.sub(r"`(\w+)`", lambda m: names.get(m[1], m[1]), options.__doc__ or "")
+
+
+def _parameter(key: str, field: FieldInfo, cli: Cli) -> click.Parameter:
+    kind, several = _kind(field)
+    if cli.argument:
+        return click.Argument([key], type=kind, nargs=-1 if several else 1, required=True)
+    name = _option_name(key, cli)
+    if kind is bool:
+        return click.Option([name, key], is_flag=True, help=field.description)
+    words = several and _splits(field)
+    settings: dict[str, Any] = {"required": True} if field.is_required() else {}
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    if default not in (None, ()):
+        settings = {"default": ",".join(map(str, default)) if words else default, "show_default": True}
+    return click.Option(
+        [name, key],
+        type=click.STRING if words else kind,
+        multiple=several and not words,
+        metavar=cli.metavar,
+        help=field.description,
+        **settings,
+    )
+
+
+def _splits(field: FieldInfo) -> bool:
+    from workbench.jobs.options import Words
+
+    return Words in field.metadata
+
+
+def _kind(field: FieldInfo) -> tuple[Any, bool]:
+    """Return the type of a field's values on the command line, and whether there may be several."""
+    annotation = field.annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(part for part in get_args(annotation) if part is not type(None))
+    several = get_origin(annotation) is tuple
+    inner = get_args(annotation)[0] if several else annotation
+    if get_origin(inner) is Literal:
+        return click.Choice(get_args(inner)), several
+    kinds: dict[Any, Any] = {int: click.INT, float: click.FLOAT, str: click.STRING, bool: bool}
+    return kinds.get(inner, PATH), several

@@ -1,0 +1,98 @@
+"""The program: every error a user can mend is one line and a status of its own."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+import click
+
+from workbench import __version__
+from workbench.cli.output import own_output
+from workbench.cli.verbs import VERBS
+from workbench.errors import OutputError, WorkbenchError
+from workbench.limits import set_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["EXIT_INTERNAL", "EXIT_INTERRUPTED", "main"]
+
+EXIT_INTERNAL = 1
+EXIT_INTERRUPTED = 130
+
+
+class Verbs(click.Group):
+    """The verbs, each made when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the interface says so
+        """Return the names of all verbs."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Make a verb."""
+        return VERBS[cmd_name]() if cmd_name in VERBS else None
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="trt-workbench")
+def cli() -> None:
+    """Optimize ONNX models on the way to NVIDIA TensorRT.
+
+    Add --debug to any command for a traceback where it fails, and --limit NAME=NUMBER where a file asks for more than
+    the limit that an error names. Exit codes are in docs/reference/exit-codes.md.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every error a user can mend is one line, and a traceback only with ``--debug``."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # Wherever it stands: people add it to the end of a command that failed.
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    with own_output():
+        code = _run(words, debug=debug)
+    sys.exit(code)
+
+
+def _run(words: list[str], *, debug: bool) -> int:
+    code: int
+    try:
+        words = _raise_limits(words)
+        code = cli.main(words, prog_name="workbench", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except WorkbenchError as error:
+        if debug:
+            raise
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing is half written", err=True)
+        code = EXIT_INTERRUPTED
+    except OSError as error:
+        if debug:
+            raise
+        said = OutputError(error.strerror or str(error), where=error.filename, fix="Check the path and the disk.")
+        click.echo(f"error: {said}", err=True)
+        code = said.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(f"internal error: {error!r}. Run again with --debug and report what it prints.", err=True)
+        code = EXIT_INTERNAL
+    return code
+
+
+def _raise_limits(words: list[str]) -> list[str]:
+    """Set the limits that ``--limit NAME=NUMBER`` names, wherever it stands, and return the other words."""
+    rest, left = [], iter(words)
+    for word in left:
+        if word == "--limit" or word.startswith("--limit="):
+            set_limits(word.partition("=")[2] or next(left, ""))
+        else:
+            rest.append(word)
+    return rest

@@ -1,0 +1,14 @@
+from .base import Cli as Cli
+from .base import Options as Options
+from .base import job as job
+from .base import options_of as options_of
+from .engines import BenchOptions as BenchOptions
+from .engines import CheckOptions as CheckOptions
+from .engines import EngineOptions as EngineOptions
+from .engines import InspectOptions as InspectOptions
+from .kinds import Words as Words
+from .tuning import DEFAULT_PRESET as DEFAULT_PRESET
+from .tuning import MigrateOptions as MigrateOptions
+from .tuning import ReplayOptions as ReplayOptions
+from .tuning import SearchOptions as SearchOptions
+from .tuning import TuneOptions as TuneOptions

@@ -1,0 +1,132 @@
+"""Options of a job, said once: command line, signature and documentation are made from them."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workbench.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pydantic.fields import FieldInfo
+
+__all__ = ["Cli", "Options", "job", "options_of"]
+
+
+@dataclass(frozen=True)
+class Cli:
+    """How an option stands on the command line, where its name and type do not say it.
+
+    Parameters
+    ----------
+    argument
+        It has no name there.
+    name
+        Its name, where that is another than the field's.
+    metavar
+        What the help shows in place of a value.
+    hidden
+        It is for Python alone.
+    """
+
+    argument: bool = False
+    name: str | None = None
+    metavar: str | None = None
+    hidden: bool = False
+
+    @staticmethod
+    def of(field: FieldInfo) -> Cli:
+        """Return how a field stands on the command line."""
+        return next((one for one in field.metadata if isinstance(one, Cli)), Cli())
+
+
+class Options(BaseModel):
+    """The options of one job, in the order in which Python takes them; the docstring says what the job does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+OptionsType = TypeVar("OptionsType", bound=Options)
+Result = TypeVar("Result")
+
+
+def job(kind: type[OptionsType]) -> Callable[[Callable[[OptionsType], Result]], Callable[..., Result]]:
+    """Make a function of checked options one of plain arguments; signature and documentation are the options'."""
+
+    def decorate(function: Callable[[OptionsType], Result]) -> Callable[..., Result]:
+        signature = _signature(kind, function)
+
+        @functools.wraps(function)
+        def call(*arguments: Any, **named: Any) -> Result:
+            return function(_checked(kind, function.__name__, signature, arguments, named))
+
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__doc__ = _documented(kind)
+        call.options = kind  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def options_of(function: Callable[..., Any]) -> type[Options]:
+    """Return the options of a job."""
+    kind: type[Options] = function.options  # type: ignore[attr-defined]
+    return kind
+
+
+def _signature(kind: type[Options], function: Callable[..., Any]) -> inspect.Signature:
+    parameters = []
+    for name, field in kind.model_fields.items():
+        required = field.is_required()
+        parameters.append(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD if required else inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if required else field.get_default(call_default_factory=True),
+                annotation=field.annotation,
+            )
+        )
+    return inspect.Signature(parameters, return_annotation=inspect.signature(function).return_annotation)
+
+
+def _checked(
+    kind: type[OptionsType],
+    name: str,
+    signature: inspect.Signature,
+    arguments: tuple[Any, ...],
+    named: Mapping[str, Any],
+) -> OptionsType:
+    for word in named:
+        if word not in kind.model_fields:
+            near = difflib.get_close_matches(word, kind.model_fields, 1)
+            fix = f"Did you mean {near[0]}?" if near else f"It has {', '.join(kind.model_fields)}."
+            raise OptionError(f"{name} has no option {word}", fix=fix)
+    try:
+        given = signature.bind(*arguments, **named).arguments
+    except TypeError as error:
+        raise OptionError(f"{name}: {error}", fix=f"Use {name}{signature}.") from None
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(f"`{part}`" for part in first["loc"][:1])
+        what = first["msg"].removeprefix("Value error, ").rstrip(".")
+        if first["type"] == "literal_error":
+            what = f"{first['input']} is not one of {first['ctx']['expected']}"
+        raise OptionError(f"{place}: {what}" if place else what) from None
+
+
+def _documented(kind: type[Options]) -> str:
+    """Return what an options' class says, with the options as parameters."""
+    lines = [inspect.cleandoc(kind.__doc__ or ""), "", "Parameters", "----------"]
+    for name, field in kind.model_fields.items():
+        lines += [name, *textwrap.wrap(field.description or "", 110, initial_indent="    ", subsequent_indent="    ")]
+    return "\n".join(lines)

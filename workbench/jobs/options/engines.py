@@ -1,0 +1,163 @@
+"""What benchmarking, reading and checking engines can be asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from workbench.jobs.options.base import Cli, Options
+from workbench.jobs.options.kinds import AllowScripts, Evaluation, Model, Preprocessing, Words
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["BenchOptions", "CheckOptions", "EngineOptions", "InspectOptions"]
+
+Variant = Literal["qdq", "fp16", "implicit-int8", "tf32", "fp32", "given"]
+TacticSource = Literal["CUBLAS", "CUBLAS_LT", "CUDNN", "EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
+
+
+class BenchOptions(Options):
+    """Build models in several precisions, time the engines side by side, and record what they are made of.
+
+    Needs a GPU and TensorRT, except with the backend tensorrt_rtx and a target, which only builds. What could not be
+    had is missing from the figures, with the reason below.
+    """
+
+    models: Annotated[tuple[Path, ...], Cli(argument=True), Field(min_length=1, description="The ONNX files.")]
+    out: Annotated[Path, Field(description="The folder to write to; made where it does not exist.")]
+    variants: Annotated[
+        tuple[Variant, ...], Words, Field(min_length=1, description="Which, in the order of building.")
+    ] = ("qdq", "fp16", "implicit-int8", "tf32", "fp32")
+    batch: Annotated[int | None, Field(ge=1, description="Write this batch into the graph.")] = None
+    samples: Annotated[Any, Field(description="Calibrate on these; else ranges are made up, which times well.")] = None
+    preprocessing: Preprocessing = None
+    recipe: Annotated[Path | None, Field(description="Take edits, plan and ranges from this recipe of the model.")] = (
+        None
+    )
+    allow_scripts: AllowScripts = False
+    evaluation: Evaluation = None
+    labels: Annotated[Any, Field(description="One class index a sample that is evaluated on: an .npy, or text.")] = None
+    quantized: Annotated[
+        Path | None, Field(description="The model quantized elsewhere, as one more variant (given).")
+    ] = None
+    calibration_cache: Annotated[Path | None, Field(description="Ranges of implicit INT8; else made up.")] = None
+    layer_precisions: Annotated[
+        str | None,
+        Cli(metavar="NAME:TYPE,..."),
+        Field(description="Of TensorRT 8's builder, as trtexec; * for any text."),
+    ] = None
+    backend: Annotated[Literal["tensorrt", "tensorrt_rtx"], Field(description="What builds.")] = "tensorrt"
+    target: Annotated[
+        str | None, Field(description="For tensorrt_rtx: build only, for this GPU (sm86), on any machine.")
+    ] = None
+    tactic_sources: Annotated[
+        tuple[TacticSource, ...] | None,
+        Words,
+        Cli(metavar="A,B"),
+        Field(description="Libraries that tactics may come from; TensorRT's default where left out."),
+    ] = None
+    workspace_mib: Annotated[
+        int | None, Field(ge=1, description="Limit on scratch memory; else the GPU's whole memory.")
+    ] = None
+    optimization_level: Annotated[int | None, Field(ge=0, le=5, description="Of the builder; its default is 3.")] = None
+    timing_cache: Annotated[
+        Path | None, Field(description="Read and written by all builds; else timing.cache in the folder.")
+    ] = None
+    runs: Annotated[int, Field(ge=1, description="Timed runs of each engine.")] = 400
+    cuda_graph: Annotated[bool, Field(description="Time inferences replayed as CUDA graphs.")] = False
+    budget_s: Annotated[float | None, Field(gt=0, description="Stop building in time to measure.")] = None
+    keep_engines: Annotated[bool, Field(description="Write the engines too.")] = False
+    say: Annotated[Any, Cli(hidden=True), Field(description="Is told of each step, a sentence each.")] = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        of_one = (self.samples, self.recipe, self.quantized, self.calibration_cache, self.evaluation)
+        if len(self.models) > 1 and any(given is not None for given in of_one):
+            names = "`samples`, `recipe`, `quantized`, `calibration_cache` and `evaluation`"
+            raise ValueError(f"{names} are of one model: give one")
+        if self.labels is not None and self.evaluation is None:
+            raise ValueError("`labels` belong to `evaluation`: give those too")
+        if self.evaluation is not None and self.target is not None:
+            raise ValueError("`evaluation` needs engines that run here; a target is only built for")
+        if self.samples is not None and self.recipe is not None:
+            raise ValueError("`recipe` brings its own ranges; `samples` go without it")
+        return self
+
+
+class EngineOptions(Options):
+    """Say what an engine is made of, from its files: what trtexec --exportLayerInfo or an inspector wrote.
+
+    Needs no GPU and no TensorRT.
+    """
+
+    graph: Annotated[
+        Path, Cli(argument=True), Field(description="What trtexec --exportLayerInfo or an inspector wrote.")
+    ]
+    profile: Annotated[
+        Path | None, Field(description="Times of its layers (trtexec --exportProfile), or a profiler's log.")
+    ] = None
+    timing: Annotated[Path | None, Field(description="Times of whole inferences (trtexec --exportTimes).")] = None
+    metadata: Annotated[tuple[Path, ...], Field(description="A metadata file of TREx; may come several times.")] = ()
+    model: Annotated[
+        Path | None,
+        Field(description="The ONNX model it was built from: maps layers to its nodes. With a recipe, the recipe's."),
+    ] = None
+    recipe: Annotated[
+        Path | None, Field(description="The recipe it was built from: what was asked of each node, and the model.")
+    ] = None
+    allow_scripts: AllowScripts = False
+    tensorrt_version: Annotated[
+        str | None, Field(description="The version that built it, where you know: the files do not tell.")
+    ] = None
+    gpu: Annotated[str | None, Field(description="For the roofline: a GPU of the list that a wrong name prints.")] = (
+        None
+    )
+    against: Annotated[Path | None, Field(description="Compare with this engine of the same model.")] = None
+    against_profile: Annotated[Path | None, Field(description="Times of that engine's layers.")] = None
+    against_model: Annotated[
+        Path | None,
+        Field(description="The ONNX model of that engine: says which Q/DQ or Cast moved (with the model of this one)."),
+    ] = None
+    onnx: Annotated[Path | None, Field(description="Write the layers as an ONNX graph, for viewers of ONNX.")] = None
+    html: Annotated[Path | None, Field(description="Write the report card, one page that loads nothing.")] = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        from workbench.engine import GPU_LIMITS
+
+        if self.gpu is not None and self.gpu not in GPU_LIMITS:
+            raise ValueError(f"`gpu`: {self.gpu} is none of {', '.join(GPU_LIMITS)}")
+        if (self.against_profile, self.against_model) != (None, None) and self.against is None:
+            raise ValueError("`against_profile` and `against_model` go with `against`")
+        return self
+
+
+class CheckOptions(Options):
+    """Ask a real TensorRT compiler what it makes of a model, node by node. Needs no GPU.
+
+    Parses and builds with TensorRT-RTX. Where a target refuses the model (after the fixes, with `fix`) or cannot judge
+    it without a GPU, the result is not accepted.
+    """
+
+    model: Model
+    target: Annotated[
+        tuple[str, ...], Field(min_length=1, description="The GPUs, as sm86; may come several times.")
+    ] = ("sm86",)
+    shape: Annotated[tuple[str, ...], Cli(metavar="INPUT:1x3x224x224"), Field(description="Of a dynamic input.")] = ()
+    fix: Annotated[bool, Field(description="Apply the known fixes, for all targets (needs out).")] = False
+    out: Annotated[Path | None, Field(description="With fix: the mended model; its recipe goes beside it.")] = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.fix != (self.out is not None):
+            raise ValueError("`fix` writes the mended model to `out`; give both")
+        return self
+
+
+class InspectOptions(Options):
+    """Say what a model is: nodes, parameters, MACs, operators, inputs, outputs, and what is odd about it."""
+
+    model: Model

@@ -1,0 +1,68 @@
+"""Kinds of values that options of several jobs have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+from workbench.jobs.options.base import Cli
+from workbench.names import Method
+
+__all__ = [
+    "AllowScripts",
+    "Batch",
+    "Evaluation",
+    "File",
+    "Labels",
+    "Model",
+    "Out",
+    "Preprocessing",
+    "RangeMethod",
+    "Runs",
+    "Samples",
+    "Target",
+    "Words",
+]
+
+
+def _words(value: Any) -> Any:
+    """Take a text as the command line has it, words with commas between them."""
+    return tuple(dict.fromkeys(w.strip() for w in value.split(",") if w.strip())) if isinstance(value, str) else value
+
+
+File: TypeAlias = Path
+Words = BeforeValidator(_words)
+
+Model = Annotated[Path, Cli(argument=True), Field(description="The ONNX file.")]
+Out = Annotated[
+    Path,
+    Field(description="The folder to write to: new, empty, or holding the results of an earlier run."),
+]
+Samples = Annotated[
+    Any, Field(description="What to calibrate on: an .npz, an .npy or a folder of images; in Python any iterable too.")
+]
+Labels = Annotated[
+    Any, Field(description="One class index a sample that is compared on: an .npy or a text file, in Python an array.")
+]
+Evaluation = Annotated[Any, Cli(name="eval-samples"), Field(description="Compare on these; the labels belong to them.")]
+Preprocessing = Annotated[
+    Any,
+    Cli(name="preprocess", metavar="KEY=VALUE,..."),
+    Field(
+        description="For a folder of images: size=HxW, layout=CHW|HWC, color=RGB|BGR|GRAY, scale, mean, std (a/b/c)."
+    ),
+]
+RangeMethod = Annotated[Method, Field(description="How ranges are picked.")]
+Batch = Annotated[int, Field(ge=1, description="Samples a run, where the model's batch is dynamic.")]
+Runs = Annotated[int, Field(ge=0, description="Timed runs of each model; 0 for none.")]
+Target = Annotated[
+    str | None,
+    Cli(metavar="NAME[@smNN]"),
+    Field(
+        description="What it is for: tensorrt-8.6, tensorrt-10, tensorrt-11, rtx or onnxruntime; any where left out."
+    ),
+]
+Sensitivity = Literal["quick", "exact"]
+AllowScripts = Annotated[bool, Field(description="Let the recipe run the Python scripts beside it; read them first.")]

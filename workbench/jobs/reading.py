@@ -1,0 +1,88 @@
+"""The jobs that only look: what a model is, what an engine is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.engine import GPU_LIMITS, compare_engines, engine_onnx, load_report, run
+from workbench.files import write_bytes, write_text
+from workbench.graph import Summary, load_model, summary
+from workbench.jobs.options import EngineOptions, InspectOptions, job
+from workbench.session import open_recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workbench.engine import Comparison, EngineSummary
+
+__all__ = ["EngineResult", "inspect", "read_engine"]
+
+
+@dataclass(frozen=True)
+class EngineResult:
+    """What an engine is made of.
+
+    Parameters
+    ----------
+    summary
+        All that is known of it.
+    comparison
+        Against another engine, where one was given.
+    files
+        What was written.
+    """
+
+    summary: EngineSummary
+    comparison: Comparison | None = None
+    files: tuple[Path, ...] = ()
+
+    def text(self) -> str:
+        """Return it as text."""
+        parts = [self.summary.text()]
+        if self.comparison is not None:
+            parts.append(self.comparison.summary())
+        return "\n\n".join(parts)
+
+
+@job(EngineOptions)
+def read_engine(options: EngineOptions) -> EngineResult:
+    """See `EngineOptions`."""
+    source = None if options.model is None else load_model(options.model)
+    requested = None
+    if options.recipe is not None:
+        wb = open_recipe(options.recipe, model=options.model, allow_scripts=options.allow_scripts)
+        source = wb.tuned
+        decisions = wb.plan.resolve().decisions.values()
+        requested = {decision.node: decision.precision for decision in decisions if decision.rule is not None}
+    found = run(
+        options.graph,
+        profile=options.profile,
+        timing=options.timing,
+        metadata=options.metadata,
+        model=source,
+        requested=requested,
+        tensorrt_version=options.tensorrt_version,
+    )
+    comparison, engines = None, [found.report]
+    if options.against is not None:
+        other = load_report(options.against, profile=options.against_profile)
+        behind = None if options.against_model is None else load_model(options.against_model)
+        engines = [other, found.report]
+        comparison = compare_engines(engines, source, models=[behind, source] if behind else [])
+    files = []
+    if options.onnx is not None:
+        files.append(write_bytes(options.onnx, engine_onnx(found.report).SerializeToString(deterministic=True)))
+    if options.html is not None:
+        from workbench.views.engines import report_card
+
+        limits = None if options.gpu is None else GPU_LIMITS[options.gpu]
+        page = report_card(found, limits=limits, comparison=comparison, others=engines)
+        files.append(write_text(options.html, page))
+    return EngineResult(found, comparison, tuple(files))
+
+
+@job(InspectOptions)
+def inspect(options: InspectOptions) -> Summary:
+    """See `InspectOptions`."""
+    return summary(load_model(options.model))
