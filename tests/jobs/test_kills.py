@@ -31,7 +31,7 @@ SERVER = """
 import contextlib, importlib, json, os, sys
 import onnxruntime
 from workbench.calibration.counting import load
-from workbench.jobs import replay_to, search_to, tune_to
+from workbench.jobs import replay, search, tune
 load()
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 print("ready", flush=True)
@@ -41,7 +41,7 @@ for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
         try:
-            {"tune": tune_to, "search": search_to, "replay": replay_to}[verb](out, *arguments, **options)
+            {"tune": tune, "search": search, "replay": replay}[verb](*arguments, out=out, **options)
         except BaseException:
             os._exit(1)
         if tell is not None:
