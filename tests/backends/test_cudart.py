@@ -1,10 +1,13 @@
-"""Without a GPU, or without CUDA, the reason is said; with one, tests/gpu uses all of it."""
+"""Without a GPU, or without CUDA's bindings, the reason is said; with them, tests/gpu uses all of it."""
 
 from __future__ import annotations
+
+import sys
 
 import pytest
 
 from workbench.backends import cudart
+from workbench.backends.clocks import Clocks
 from workbench.errors import BackendError
 
 
@@ -16,23 +19,14 @@ def fresh():
 
 
 @pytest.mark.usefixtures("fresh")
-def test_a_wrong_library_is_named(monkeypatch):
-    monkeypatch.setenv("CUDART", "/no/such/libcudart.so")
-    with pytest.raises(BackendError, match=r"/no/such/libcudart\.so.*Check CUDART"):
-        cudart.cuda()
-
-
-@pytest.mark.usefixtures("fresh")
-def test_no_library_says_what_to_install(monkeypatch):
-    monkeypatch.delenv("CUDART", raising=False)
-    monkeypatch.setattr(cudart, "_candidates", lambda: iter(()))
-    with pytest.raises(BackendError, match="pip install nvidia-cuda-runtime"):
+def test_missing_bindings_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with pytest.raises(BackendError, match=r"CUDA cannot be called.*pip install cuda-bindings"):
         cudart.cuda()
 
 
 def test_the_device_or_the_reason_why_there_is_none():
-    if cudart.find_library() is None:
-        pytest.skip("no CUDA runtime library here")
+    pytest.importorskip("cuda.bindings.runtime", reason="CUDA's bindings are not installed")
     reason = None
     try:
         device = cudart.first_device()
@@ -40,7 +34,21 @@ def test_the_device_or_the_reason_why_there_is_none():
         reason = error
     if reason is not None:
         assert "cudaGetDeviceCount failed: cudaError" in reason.what
-        assert "GPU" in (reason.fix or "")
+        assert "GPU" in (reason.fix or "") or "cuda-bindings==" in (reason.fix or "")
     else:
         assert device.name
         assert device.target == f"sm{device.capability[0]}{device.capability[1]}"
+
+
+def test_clocks_or_the_reason_why_there_are_none():
+    pytest.importorskip("cuda.bindings.runtime", reason="CUDA's bindings are not installed")
+    clocks = Clocks(cudart.cuda())
+    clocks.read()
+    said = clocks.conditions()["clocks"]
+    if isinstance(said, str):
+        assert said.startswith("unknown: ")
+        assert len(said) > len("unknown: ")
+    else:
+        low, high = said["sm_clock_mhz"]
+        assert 0 < low <= high
+        assert said["readings"] == 1

@@ -39,6 +39,7 @@ def test_every_variant_is_measured_beside_the_others(small_cnn, tmp_path):
         assert report.timing.ms["median"] == pytest.approx(row.median_ms)
         manifest = json.loads((tmp_path / f"{row.stem}.manifest.json").read_text())
         assert len(manifest["timing"]["conditions"]["placement_medians_ms"]) == 10
+        assert manifest["timing"]["conditions"]["clocks"]["readings"] == 20
         assert 0 < row.median_error_ms < 0.2 * row.median_ms
         assert set(manifest["timing"]["conditions"]["beside"]) == {other.stem for other in rows if other is not row}
     assert (tmp_path / "timing.cache").stat().st_size > 0

@@ -159,6 +159,9 @@ def test_timing(engine):
     assert timing.throughput > 10
     assert timing.conditions["shapes"]["x"] == [4, 16, 24, 24]
     assert timing.conditions["context_device_bytes"] >= 0
+    clocks = timing.conditions["clocks"]
+    assert 0 < clocks["sm_clock_mhz"][0] <= clocks["sm_clock_mhz"][1]
+    assert clocks["readings"] == 2
 
 
 @pytest.mark.parametrize("options", [{"cuda_graph": True}, {"streams": 3}, {"cuda_graph": True, "streams": 2}])

@@ -1,34 +1,20 @@
-"""The few calls of the CUDA runtime that running an engine needs, through ctypes: no torch, no pycuda.
+"""The few calls of the CUDA runtime that running an engine needs, through NVIDIA's cuda-bindings: no torch, no pycuda.
 
-The library is the one that the environment variable ``CUDART`` names, else one that a Python package brought, else the
-system's. Signatures as in the CUDA Runtime API reference; those used here are the same in CUDA 11.4 to 13.
+The bindings bring the runtime themselves; a driver runs those of its own major version and older ones.
 """
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import functools
-import os
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
 
-__all__ = ["Buffer", "Cuda", "Device", "Event", "Graph", "Stream", "cuda", "find_library", "first_device"]
-
-HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
-CAPTURE_THREAD_LOCAL = 1
-MAJOR, MINOR, MULTIPROCESSORS = 75, 76, 16
-PROPERTIES_BYTES = 1 << 14  # larger than cudaDeviceProp of any version; the name is its first 256 bytes
-NO_DRIVER = (35, 100)  # cudaErrorInsufficientDriver, cudaErrorNoDevice
+__all__ = ["Buffer", "Cuda", "Device", "Event", "Graph", "Stream", "cuda", "first_device"]
 
 
 @dataclass(frozen=True)
@@ -48,22 +34,29 @@ class Device:
 
 
 class Cuda:
-    """The loaded library; every call that fails raises BackendError with CUDA's own name for the error."""
+    """The CUDA runtime; every call that fails raises BackendError with CUDA's own name for the error."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.library = ctypes.CDLL(path)
-        self.library.cudaGetErrorName.restype = ctypes.c_char_p
-        self.library.cudaGetErrorString.restype = ctypes.c_char_p
+    def __init__(self) -> None:
+        from cuda.bindings import runtime
 
-    def call(self, name: str, *arguments: Any) -> None:
-        """Call a function of the library and check its status."""
-        status = getattr(self.library, name)(*arguments)
-        if status != 0:
-            error = self.library.cudaGetErrorName(status).decode()
-            text = self.library.cudaGetErrorString(status).decode()
-            fix = "This needs an NVIDIA GPU and its driver." if status in NO_DRIVER else None
-            raise BackendError(f"{name} failed: {error} ({text})", fix=fix)
+        self.runtime: Any = runtime
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call a function of the runtime and check its status; return its one result, a tuple of more, or ``None``."""
+        status, *results = getattr(self.runtime, name)(*arguments)
+        if int(status) != 0:
+            error, text = (self.runtime.cudaGetErrorName(status)[1], self.runtime.cudaGetErrorString(status)[1])
+            raise BackendError(f"{name} failed: {error.decode()} ({text.decode()})", fix=self._fix(status))
+        return results[0] if len(results) == 1 else tuple(results) or None
+
+    def _fix(self, status: Any) -> str | None:
+        errors = self.runtime.cudaError_t
+        if status not in (errors.cudaErrorInsufficientDriver, errors.cudaErrorNoDevice):
+            return None
+        driver = self.runtime.cudaDriverGetVersion()[1]
+        if status == errors.cudaErrorNoDevice or not driver:
+            return "This needs an NVIDIA GPU and its driver."
+        return f"The driver is for CUDA {driver // 1000}: pip install 'cuda-bindings=={driver // 1000}.*'."
 
     def device(self, index: int = 0) -> Device:
         """Describe a GPU.
@@ -71,37 +64,24 @@ class Cuda:
         Raises
         ------
         BackendError
-            There is none, or its driver is too old for this library.
+            There is none, or its driver is too old for the bindings.
         """
-        count = ctypes.c_int()
-        self.call("cudaGetDeviceCount", ctypes.byref(count))
-        if index >= count.value:
-            raise BackendError(f"there is no GPU number {index}; the driver sees {count.value}")
-        properties = ctypes.create_string_buffer(PROPERTIES_BYTES)
-        self.call("cudaGetDeviceProperties", properties, ctypes.c_int(index))
+        count = self.call("cudaGetDeviceCount")
+        if index >= count:
+            raise BackendError(f"there is no GPU number {index}; the driver sees {count}")
+        properties = self.call("cudaGetDeviceProperties", index)
         return Device(
-            name=properties.raw[:256].split(b"\0", 1)[0].decode("utf-8", "replace"),
-            capability=(self._attribute(MAJOR, index), self._attribute(MINOR, index)),
-            multiprocessors=self._attribute(MULTIPROCESSORS, index),
-            driver=self._version("cudaDriverGetVersion"),
-            runtime=self._version("cudaRuntimeGetVersion"),
+            name=properties.name.split(b"\0", 1)[0].decode("utf-8", "replace"),
+            capability=(properties.major, properties.minor),
+            multiprocessors=properties.multiProcessorCount,
+            driver=self.call("cudaDriverGetVersion"),
+            runtime=self.call("cudaRuntimeGetVersion"),
         )
-
-    def _attribute(self, which: int, index: int) -> int:
-        value = ctypes.c_int()
-        self.call("cudaDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(which), ctypes.c_int(index))
-        return value.value
-
-    def _version(self, function: str) -> int:
-        value = ctypes.c_int()
-        self.call(function, ctypes.byref(value))
-        return value.value
 
     def free_bytes(self) -> int:
         """Return the free memory of the current GPU."""
-        free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        self.call("cudaMemGetInfo", ctypes.byref(free), ctypes.byref(total))
-        return free.value
+        free, _ = self.call("cudaMemGetInfo")
+        return int(free)
 
 
 class Buffer:
@@ -109,29 +89,25 @@ class Buffer:
 
     def __init__(self, api: Cuda, nbytes: int) -> None:
         self.api, self.nbytes = api, nbytes
-        pointer = ctypes.c_void_p()
-        api.call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(max(nbytes, 1)))
-        self.address = int(pointer.value or 0)
+        self.address = int(api.call("cudaMalloc", max(nbytes, 1)))
 
     def write(self, array: np.ndarray[Any, Any]) -> None:
         """Copy a contiguous array to the device."""
-        source = ctypes.c_void_p(array.ctypes.data)
-        self._copy(ctypes.c_void_p(self.address), source, array.nbytes, HOST_TO_DEVICE)
+        self._copy(self.address, array.ctypes.data, array.nbytes, "cudaMemcpyHostToDevice")
 
     def read(self, array: np.ndarray[Any, Any]) -> None:
         """Fill a contiguous array from the device."""
-        target = ctypes.c_void_p(array.ctypes.data)
-        self._copy(target, ctypes.c_void_p(self.address), array.nbytes, DEVICE_TO_HOST)
+        self._copy(array.ctypes.data, self.address, array.nbytes, "cudaMemcpyDeviceToHost")
 
-    def _copy(self, target: ctypes.c_void_p, source: ctypes.c_void_p, nbytes: int, kind: int) -> None:
+    def _copy(self, target: int, source: int, nbytes: int, kind: str) -> None:
         if nbytes > self.nbytes:
             raise BackendError(f"{nbytes} bytes do not fit a device buffer of {self.nbytes}")
-        self.api.call("cudaMemcpy", target, source, ctypes.c_size_t(nbytes), ctypes.c_int(kind))
+        self.api.call("cudaMemcpy", target, source, nbytes, getattr(self.api.runtime.cudaMemcpyKind, kind))
 
     def close(self) -> None:
         """Free the memory."""
         if self.address:
-            self.api.call("cudaFree", ctypes.c_void_p(self.address))
+            self.api.call("cudaFree", self.address)
             self.address = 0
 
 
@@ -140,14 +116,11 @@ class Stream:
 
     def __init__(self, api: Cuda) -> None:
         self.api = api
-        handle = ctypes.c_void_p()
-        non_blocking = 1
-        api.call("cudaStreamCreateWithFlags", ctypes.byref(handle), ctypes.c_uint(non_blocking))
-        self.handle = int(handle.value or 0)
+        self.handle = int(api.call("cudaStreamCreateWithFlags", api.runtime.cudaStreamNonBlocking))
 
     def synchronize(self) -> None:
         """Wait until all work on the stream is done."""
-        self.api.call("cudaStreamSynchronize", ctypes.c_void_p(self.handle))
+        self.api.call("cudaStreamSynchronize", self.handle)
 
 
 class Event:
@@ -155,18 +128,15 @@ class Event:
 
     def __init__(self, api: Cuda) -> None:
         self.api = api
-        self.handle = ctypes.c_void_p()
-        api.call("cudaEventCreate", ctypes.byref(self.handle))
+        self.handle = api.call("cudaEventCreate")
 
     def record(self, stream: Stream) -> None:
         """Record the event on a stream."""
-        self.api.call("cudaEventRecord", self.handle, ctypes.c_void_p(stream.handle))
+        self.api.call("cudaEventRecord", self.handle, stream.handle)
 
     def since(self, start: Event) -> float:
         """Return milliseconds since another event; both must have happened. Resolution about 0.5 microseconds."""
-        value = ctypes.c_float()
-        self.api.call("cudaEventElapsedTime", ctypes.byref(value), start.handle, self.handle)
-        return value.value
+        return float(self.api.call("cudaEventElapsedTime", start.handle, self.handle))
 
 
 class Graph:
@@ -174,47 +144,22 @@ class Graph:
 
     def __init__(self, api: Cuda, stream: Stream) -> None:
         self.api, self.stream = api, stream
-        self.executable = ctypes.c_void_p()
+        self.executable: Any = None
 
     def begin(self) -> None:
         """Start recording; nothing runs until `launch`."""
-        stream = ctypes.c_void_p(self.stream.handle)
-        self.api.call("cudaStreamBeginCapture", stream, ctypes.c_int(CAPTURE_THREAD_LOCAL))
+        mode = self.api.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self.api.call("cudaStreamBeginCapture", self.stream.handle, mode)
 
     def end(self) -> None:
         """End recording and make it runnable."""
-        graph = ctypes.c_void_p()
-        self.api.call("cudaStreamEndCapture", ctypes.c_void_p(self.stream.handle), ctypes.byref(graph))
-        self.api.call("cudaGraphInstantiateWithFlags", ctypes.byref(self.executable), graph, ctypes.c_ulonglong(0))
+        graph = self.api.call("cudaStreamEndCapture", self.stream.handle)
+        self.executable = self.api.call("cudaGraphInstantiateWithFlags", graph, 0)
         self.api.call("cudaGraphDestroy", graph)
 
     def launch(self) -> None:
         """Run the recorded work on its stream."""
-        self.api.call("cudaGraphLaunch", self.executable, ctypes.c_void_p(self.stream.handle))
-
-
-def find_library() -> str | None:
-    """Return the CUDA runtime library to load, or None.
-
-    ``CUDART``, else a package ``nvidia-cuda-runtime*`` of this environment, else the linker's, else one in
-    ``/usr/local/cuda*``.
-    """
-    named = os.environ.get("CUDART")
-    if named:
-        return named
-    return next(_candidates(), None)
-
-
-def _candidates() -> Iterator[str]:
-    pattern = "cudart64*.dll" if sys.platform == "win32" else "libcudart.so*"
-    for folder in map(Path, sys.path):
-        if folder.is_dir():
-            yield from map(str, sorted(folder.glob(f"nvidia/*/lib/{pattern}"), reverse=True))
-    found = ctypes.util.find_library("cudart")
-    if found:
-        yield found
-    for place in ("targets/x86_64-linux/lib", "lib64"):
-        yield from map(str, sorted(Path("/usr/local").glob(f"cuda*/{place}/{pattern}"), reverse=True))
+        self.api.call("cudaGraphLaunch", self.executable, self.stream.handle)
 
 
 @functools.cache
@@ -224,18 +169,15 @@ def cuda() -> Cuda:
     Raises
     ------
     BackendError
-        It is not here, or cannot be loaded.
+        The bindings are not installed, or cannot be loaded.
     """
-    path = find_library()
-    if path is None:
-        raise BackendError(
-            "the CUDA runtime library (libcudart) was not found",
-            fix="Install it (pip install nvidia-cuda-runtime-cu12), or name it in the environment variable CUDART.",
-        )
     try:
-        return Cuda(path)
-    except OSError as error:
-        raise BackendError(f"the CUDA runtime cannot be loaded: {error}", where=path, fix="Check CUDART.") from error
+        return Cuda()
+    except ImportError as error:
+        raise BackendError(
+            f"CUDA cannot be called: {error}",
+            fix="Install its bindings, of the driver's version: pip install cuda-bindings.",
+        ) from error
 
 
 def first_device() -> Device:

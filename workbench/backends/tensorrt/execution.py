@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from workbench.backends.clocks import Clocks
 from workbench.backends.compiler import make_logger
 from workbench.backends.cudart import Buffer, Cuda, Event, Graph, Stream, cuda
 from workbench.backends.protocol import LayerTime, Timing, TimingOptions
@@ -63,8 +64,11 @@ def time_file(package: Package, path: str, options: TimingOptions) -> Timing:
         if options.cuda_graph:
             context.capture()
     warmed_up = warm_up(contexts, options.warm_up_s)
+    clocks = Clocks(api)
     device_ms, host_ms = _latencies(api, contexts[0], options.runs)
+    clocks.read()
     span_s = _span(contexts, options.runs)
+    clocks.read()
     device = api.device()
     return Timing.of(
         device_ms,
@@ -85,6 +89,7 @@ def time_file(package: Package, path: str, options: TimingOptions) -> Timing:
             "host_median_ms": float(np.median(host_ms)),
             "engine_scratch_bytes": engine.scratch_bytes(),
             "context_device_bytes": int(taken),
+            **clocks.conditions(),
         },
     )
 

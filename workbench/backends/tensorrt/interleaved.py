@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from workbench.backends.clocks import Clocks
 from workbench.backends.cudart import Buffer, Event, cuda
 from workbench.backends.protocol import LayerTime, Timing
 from workbench.backends.tensorrt.execution import Context, EngineFile, layer_times, warm_up
@@ -120,6 +121,7 @@ class _Comparison:
     options: TimingOptions
     schedule: _Schedule
     turns: dict[str, list[_Turn]] = field(default_factory=dict)
+    clocks: dict[str, Clocks] = field(default_factory=dict)
     results: dict[str, Measured] = field(default_factory=dict)
 
     def measure(self, placement: int) -> None:
@@ -129,11 +131,13 @@ class _Comparison:
         for _ in range(self.schedule.rounds):
             for name in order:
                 self.turns.setdefault(name, []).append(_take_turn(contexts[name], self.schedule.each, placement))
+                self.clocks.setdefault(name, Clocks(cuda())).read()
             order = order[1:] + order[:1]
         if placement == self.schedule.placements - 1:
             for name, context in contexts.items():
                 beside = {"beside": [other for other in contexts if other != name]}
                 conditions = _conditions(self.package, context, self.options) | beside | {"clock": str(self.schedule)}
+                conditions |= self.clocks[name].conditions()
                 self.results[name] = _measured(self.turns[name], context, conditions)
         for context in contexts.values():
             context.close()
