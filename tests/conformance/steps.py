@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 Status = Literal["held", "refused", "fault", "skipped"]
 
 CONVERSIONS = (17, 21, 24)
-PRESETS = ("fp32", "fp16", "bf16", "int8", "int8+fp16", "fp8+fp16")
+LETTER = " to the letter"
+"""A floating-point type without islands: what stands alone in a model is left in FP32 otherwise."""
+PRESETS = ("fp32", "fp16", f"fp16{LETTER}", "bf16", f"bf16{LETTER}", "int8", "int8+fp16", "fp8+fp16")
 MOST_NODES = 4
 """Nodes of a model, spread over it, for which edits are asked one by one."""
 FAR = 10.0
@@ -170,7 +172,10 @@ class _Bench:
     def lowered(self, wb: Any, name: str, far: list[str]) -> None:
         from workbench.runtime.session import Session
 
-        wb.plan.use(name)
+        if name.endswith(LETTER):
+            wb.plan.set("*", name.removesuffix(LETTER), islands=False)
+        else:
+            wb.plan.use(name)
         model = wb.tune().model
         content = model.to_bytes()
         if self.valid and (reason := _full_check(content)) is not None:

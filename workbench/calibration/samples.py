@@ -197,12 +197,10 @@ def _check(sample: Sample, model: Model, index: int, reshaping: str) -> Sample:
         raise SamplesError(
             wrong, where=f"sample {index}", fix=f"The model's inputs are: {', '.join(str(t) for t in model.inputs)}."
         )
-    for name, array in sample.items():
-        _check_array(array, inputs[name], index, reshaping)
-    return sample
+    return {name: _checked(array, inputs[name], index, reshaping) for name, array in sample.items()}
 
 
-def _check_array(array: Array, tensor: Tensor, index: int, reshaping: str) -> None:
+def _checked(array: Array, tensor: Tensor, index: int, reshaping: str) -> Array:
     where = f"sample {index}, input {tensor.name!r}"
     if tensor.form:
         raise SamplesError(
@@ -211,7 +209,10 @@ def _check_array(array: Array, tensor: Tensor, index: int, reshaping: str) -> No
             fix="Cut the model behind it: wb.edit('extract', ...).",
         )
     wanted = tensor.numpy_dtype
-    if wanted is not None and array.dtype != wanted:
+    if tensor.dtype == "BFLOAT16" and wanted is not None and array.dtype in (np.float32, wanted):
+        # NumPy itself has no BF16, so samples hold its numbers in float32, and so do the inputs of a run.
+        array = array.astype(wanted).astype(np.float32)
+    elif wanted is not None and array.dtype != wanted:
         raise SamplesError(
             f"dtype {array.dtype}, the model wants {wanted}", where=where, fix=f"Convert it with .astype('{wanted}')."
         )
@@ -227,6 +228,7 @@ def _check_array(array: Array, tensor: Tensor, index: int, reshaping: str) -> No
                 where=where,
                 fix=reshaping,
             )
+    return array
 
 
 def _axes(shape: tuple[int | str | None, ...]) -> str:

@@ -14,6 +14,8 @@ from .model import Model as Model
 from .naming import names_in as names_in
 from .naming import repair_names as repair_names
 from .naming import share_names as share_names
+from .quantization import MOVES as MOVES
+from .quantization import QDQ as QDQ
 from .quantization import quantized_source as quantized_source
 from .quantization import quantized_type as quantized_type
 from .save import file_bytes as file_bytes

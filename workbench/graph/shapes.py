@@ -28,11 +28,11 @@ __all__ = ["Inferred", "bind", "infer", "skeleton_proto"]
 SMALL = 1024
 
 # Operators without a shape rule in ONNX whose first result is shaped like the first input: experimental ones of
-# 2017 (onnx/onnx at v1.2, docs/Operators.md), and ONNX Runtime's and QONNX's own.
+# 2017 (onnx/onnx at v1.2, docs/Operators.md), ONNX Runtime's and QONNX's own, and GroupNormalization of set 18.
 SAME_SHAPE = frozenset(
     """
-    Affine BiasGelu FastGelu Gelu ImageScaler ParametricSoftplus Quant QuickGelu RMSNorm Scale ScaledTanh
-    SimplifiedLayerNormalization
+    Affine BiasGelu FastGelu Gelu GroupNormalization ImageScaler ParametricSoftplus Quant QuickGelu RMSNorm Scale
+    ScaledTanh SimplifiedLayerNormalization
     """.split()
 )
 

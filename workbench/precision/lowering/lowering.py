@@ -11,8 +11,18 @@ from workbench.errors import PrecisionError
 from workbench.graph import repair_names
 from workbench.graph.edits import ConvertOpset
 from workbench.precision.lowering.quantize import Quantized, quantize_weight, scale_of
-from workbench.precision.lowering.writer import OPSET_FOR_SCALES, WeightStorage, Writer
-from workbench.precision.operators import FIXED, Slots, activations, opset_for, own_type, slots, weights
+from workbench.precision.lowering.writer import WeightStorage, Writer
+from workbench.precision.operators import (
+    FIXED,
+    OPSET_FOR_SCALES,
+    Slots,
+    activations,
+    operator,
+    opset_for,
+    own_type,
+    slots,
+    weights,
+)
 from workbench.precision.plan import NO_RANGE, QUANTIZED, left_in_fp32, literal
 
 if TYPE_CHECKING:
@@ -28,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OPSET_FOR_QDQ",
-    "OPSET_FOR_SCALES",
     "Lowered",
     "WeightStorage",
     "activation_tensors",
@@ -40,6 +49,9 @@ __all__ = [
 
 OPSET_FOR_QDQ = 13
 """The first operator set whose QuantizeLinear has an axis, which per-channel weights need."""
+
+NEWEST_OPSET = 24
+"""The newest operator set that a conversion is asked for."""
 
 
 NOBODY_LOOKED = (
@@ -180,6 +192,9 @@ def needed_opset(model: Model, resolution: Resolution) -> ConvertOpset | None:
     )
     if model.opset >= needed:
         return None
+    # A set between may have dropped an operator that a later one has again (GroupNormalization: 18 and 21, not 19).
+    later = (version for version in range(needed, NEWEST_OPSET + 1) if not _dropped(model, version))
+    needed = next(later, needed)
     target = resolution.target
     if target is not None and target.newest_opset is not None and needed > target.newest_opset:
         raise PrecisionError(
@@ -188,6 +203,13 @@ def needed_opset(model: Model, resolution: Resolution) -> ConvertOpset | None:
             fix="Use per-tensor INT8, or another target.",
         )
     return ConvertOpset(version=needed)
+
+
+def _dropped(model: Model, opset: int) -> bool:
+    """Say whether an operator set lacks an operator of a model, or has it as deprecated."""
+    kinds = {node.op_type for node in model.nodes.values() if node.domain in ("", "ai.onnx")}
+    found = (operator(kind, opset) for kind in kinds if operator(kind, model.opset) is not None)
+    return any(known is None or known.deprecated for known in found)
 
 
 def _bf16_opset(model: Model, address: str) -> int:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from workbench.errors import PrecisionError
 from workbench.graph import content_of, share_names
 from workbench.precision.lowering.quantize import STORED, Quantized, quantize_weight, representable, scale_of
-from workbench.precision.operators import OWN_TYPES, TYPES, weight_axis
+from workbench.precision.operators import OPSET_FOR_SCALES, OWN_TYPES, TYPES, weight_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from workbench.graph import Tensor
     from workbench.names import Floating
 
-__all__ = ["OPSET_FOR_SCALES", "WeightStorage", "Writer"]
-
-OPSET_FOR_SCALES = 19
-"""The first operator set whose Q/DQ scales may be FP16 or BF16, and whose Q/DQ know FP8."""
+__all__ = ["WeightStorage", "Writer"]
 
 WeightStorage = Literal["int8", "float"]
 

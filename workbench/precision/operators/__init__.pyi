@@ -1,4 +1,5 @@
 from .float_types import FIXED as FIXED
+from .float_types import OPSET_FOR_SCALES as OPSET_FOR_SCALES
 from .float_types import OWN as OWN
 from .float_types import OWN_TYPES as OWN_TYPES
 from .float_types import TYPES as TYPES
@@ -6,6 +7,7 @@ from .float_types import Slots as Slots
 from .float_types import opset_for as opset_for
 from .float_types import own_type as own_type
 from .float_types import slots as slots
+from .limits import limit_of as limit_of
 from .placement import POOLS as POOLS
 from .placement import WEIGHTED as WEIGHTED
 from .placement import Edge as Edge
@@ -14,3 +16,4 @@ from .placement import obstacle as obstacle
 from .placement import residual_convolution as residual_convolution
 from .placement import weight_axis as weight_axis
 from .placement import weights as weights
+from .schemas import operator as operator

@@ -1,19 +1,23 @@
-"""Which inputs and outputs of a node have the node's floating-point type, by ONNX's own operator schemas."""
+"""Which inputs and outputs of a node have its floating-point type, by ONNX's own schemas and type inference."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
-import onnx
+import numpy as np
 import onnx_ir as ir
 
+from workbench.graph import QDQ, content_of
+from workbench.precision.operators.schemas import made_of, operator
+
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from workbench.graph import Model
     from workbench.names import Floating
 
-__all__ = ["BF16_OPSET", "OWN", "OWN_TYPES", "TYPES", "Slots", "opset_for", "own_type", "slots"]
+__all__ = ["BF16_OPSET", "OPSET_FOR_SCALES", "OWN", "OWN_TYPES", "TYPES", "Slots", "opset_for", "own_type", "slots"]
 
 TYPES: dict[Floating, ir.DataType] = {
     "fp32": ir.DataType.FLOAT,
@@ -30,8 +34,15 @@ BF16_OPSET = 22
 
 OWN = "in the model itself"
 
+OPSET_FOR_SCALES = 19
+"""The first operator set whose Q/DQ scales may be FP16 or BF16, and whose Q/DQ know FP8."""
+
 READS_ANY = frozenset({"Cast", "IsInf", "IsNaN", "Shape", "Size"})
-"""Operators whose result has nothing to do with the floating-point type they read."""
+"""Operators whose result has nothing to do with the floating-point type they read, if they take all of them."""
+
+LOW = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+
+QUANTIZATION = "it is quantization of the model's own"
 
 
 @dataclass(frozen=True)
@@ -74,8 +85,8 @@ def slots(model: Model, address: str, node: ir.Node, floating: Floating) -> Slot
         attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()
     ):
         return "it holds a subgraph, whose types stay as they are"
-    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-        return "it is quantization of the model's own"
+    if node.op_type in QDQ:
+        return _stored_weight(model, node, floating)
     if node.domain not in ("", "ai.onnx") or (node.domain, node.op_type, node.overload) in model.ir_model.functions:
         return f"nothing is known of the types that {node.domain}.{node.op_type} takes"
     if any(use.node.graph is not node.graph for output in node.outputs for use in output.uses()):
@@ -92,70 +103,58 @@ def own_type(model: Model, node: ir.Node) -> Floating | None:
 
 def opset_for(node: ir.Node, opset: int, floating: Floating) -> int:
     """Return the first operator set, from `opset` on, in which an operator takes a floating-point type."""
-    for version in range(opset, BF16_OPSET):
-        variables = _variables(node.op_type, version)
-        if variables is not None and all(
-            _name(floating) in types for types in variables.values() if "tensor(float)" in types
-        ):
-            return version
-    return max(opset, BF16_OPSET)
+    versions = ((version, operator(node.op_type, version)) for version in range(opset, BF16_OPSET))
+    first = next((version for version, known in versions if known is not None and known.has(TYPES[floating])), None)
+    return max(opset, BF16_OPSET) if first is None else first
 
 
 def _by_schema(model: Model, node: ir.Node, opset: int, floating: Floating) -> Slots | str:
-    formal = _formals(node.op_type, opset)
-    variables = _variables(node.op_type, opset)
-    if formal is None or variables is None:
+    known = operator(node.op_type, opset)
+    if known is None or (known.deprecated and opset != model.opset):
         return f"operator set {opset} has no {node.op_type}"
-    names, results = formal
-    following: dict[str, list[int]] = {}
-    other: set[str] = set()
-    for position, value in enumerate(node.inputs):
-        if value is None or not value.name or not names:
-            continue
-        variable = names[min(position, len(names) - 1)]
-        dtype = model.tensor(value.name).dtype
-        if dtype is None:
-            return f"the type of its input {value.name!r} is not known"
-        if dtype == "FLOAT" and variable in variables:
-            following.setdefault(variable, []).append(position)
-        elif dtype in ("FLOAT16", "BFLOAT16", "DOUBLE"):
-            other.add(dtype.lower())
+    kinds = [None if v is None or not v.name else model.tensor(v.name).dtype for v in node.inputs]
+    given = zip(node.inputs, kinds, strict=True)
+    unknown = next((v for v, kind in given if v is not None and v.name and kind is None), None)
+    if unknown is not None:
+        return f"the type of its input {unknown.name!r} is not known, or no tensor's"
+    other = sorted({kind.lower() for kind in kinds if kind in ("FLOAT16", "BFLOAT16", "DOUBLE")})
     if other:
-        return f"it is {' and '.join(sorted(other))} {OWN}"
-    if node.op_type in READS_ANY:
+        return f"it is {' and '.join(other)} {OWN}"
+    inputs = frozenset(at for at, kind in enumerate(kinds) if kind == "FLOAT" and known.variable(at) is not None)
+    any_of = LOW if floating == "fp32" else (TYPES[floating],)
+    if node.op_type in READS_ANY and all(known.takes(at, kind) for at in inputs for kind in any_of):
         return Slots(frozenset(), frozenset(), frozenset(range(len(node.inputs))))
-    lacking = [variable for variable in following if _name(floating) not in variables[variable]]
-    if lacking:
-        return f"ONNX has no {_name(floating)[7:-1]} {node.op_type}"
-    outputs = frozenset(
-        position for position in range(len(node.outputs)) if results[min(position, len(results) - 1)] in following
-    )
-    return Slots(frozenset(p for positions in following.values() for p in positions), outputs)
+    if not all(known.takes(at, TYPES[floating]) for at in inputs):
+        return f"ONNX has no {TYPES[floating].name.lower()} {node.op_type} in operator set {opset}"
+    wide = [None if kind is None else ir.DataType[kind] for kind in kinds]
+    narrow = [TYPES[floating] if at in inputs else kind for at, kind in enumerate(wide)]
+    before, after = made_of(node, opset, wide), made_of(node, opset, narrow)
+    if isinstance(after, str) and not isinstance(before, str):
+        return f"ONNX has no {TYPES[floating].name.lower()} {node.op_type} like this: {after}"
+    if isinstance(after, str) or isinstance(before, str):
+        following = {known.variable(at) for at in inputs}
+        return Slots(inputs, frozenset(at for at in range(len(node.outputs)) if known.result(at) in following))
+    changed = [at for at, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
+    if any(after[at] != TYPES[floating] for at in changed):
+        return f"{node.op_type} makes a sequence or an optional of it, whose type stays as it is"
+    return Slots(inputs, frozenset(changed))
 
 
-def _name(floating: Floating) -> str:
-    return f"tensor({TYPES[floating].name.lower()})"
+def _stored_weight(model: Model, node: ir.Node, floating: Floating) -> Slots | str:
+    """Let a dequantized weight come out in the type of who reads it: then nothing stands between the two."""
+    constant = node.op_type == "DequantizeLinear" and node.inputs[0] is not None and node.inputs[0].is_initializer()
+    scale = node.inputs[1]
+    typed = "output_dtype" in node.attributes and bool(node.attributes["output_dtype"].as_int())
+    if not constant or scale is None or typed or model.opset < OPSET_FOR_SCALES:
+        return QUANTIZATION
+    if model.tensor(str(scale.name)).dtype != "FLOAT" or any(v.is_graph_output() for v in node.outputs):
+        return QUANTIZATION
+    if scale.is_initializer() and floating == "fp16" and not _fits_fp16(content_of(scale).numpy()):
+        return f"fp16 cannot hold its scale {scale.name!r}"
+    return Slots(frozenset({1}), frozenset({0}))
 
 
-@cache
-def _schema(op_type: str, opset: int) -> onnx.defs.OpSchema | None:
-    try:
-        return onnx.defs.get_schema(op_type, opset, "")
-    except onnx.defs.SchemaError:
-        return None
-
-
-@cache
-def _formals(op_type: str, opset: int) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    schema = _schema(op_type, opset)
-    if schema is None:
-        return None
-    return tuple(i.type_str for i in schema.inputs), tuple(o.type_str for o in schema.outputs)
-
-
-@cache
-def _variables(op_type: str, opset: int) -> dict[str, frozenset[str]] | None:
-    schema = _schema(op_type, opset)
-    if schema is None:
-        return None
-    return {c.type_param_str: frozenset(c.allowed_type_strs) for c in schema.type_constraints}
+def _fits_fp16(scale: npt.NDArray[np.float32]) -> bool:
+    magnitudes = np.abs(scale[scale != 0])
+    finite = np.finfo(np.float16)
+    return bool((magnitudes >= float(finite.tiny)).all() and (magnitudes <= float(finite.max)).all())

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.precision.operators import limit_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -30,9 +32,6 @@ LARGE_SUM = 1024
 LOST = 2.0**-9
 """Relative rounding error (RMS) of a weight in FP16 beyond which it counts as lost: well above 2^-11, the most that
 rounding does to normal numbers."""
-
-NO_KERNEL: Mapping[Floating, frozenset[str]] = {"bf16": frozenset({"ConvTranspose", "GRU"})}
-"""What TensorRT-RTX 1.7 fails to build in a floating-point type, or already to parse (GRU: it mixes in FP32 itself)."""
 
 STEEP = frozenset({"Exp", "Log", "LogSoftmax", "Pow", "Reciprocal", "Softmax", "Softplus", "Sqrt"})
 SUMMED = frozenset(
@@ -58,6 +57,8 @@ class Site:
         Tensors in which calibration saw values beyond `FP16_MAX`, with the largest magnitude.
     normalizations
         See `workbench.precision.plan.patterns.written_out_normalizations`.
+    compiler
+        The target's name, where one is known.
     """
 
     model: Model
@@ -65,6 +66,7 @@ class Site:
     floating: Floating
     overflow: Mapping[str, float]
     normalizations: Mapping[ir.Node, str] = field(default_factory=dict)
+    compiler: str | None = None
 
 
 def island(site: Site) -> str | None:
@@ -74,9 +76,7 @@ def island(site: Site) -> str | None:
 
 def not_built(site: Site) -> str | None:
     """Keep what the compiler has no kernel for. No rule can be taken so literally that it would build."""
-    if site.node.op_type not in NO_KERNEL.get(site.floating, ()):
-        return None
-    return f"TensorRT-RTX 1.7 builds no {site.floating} {site.node.op_type}"
+    return limit_of(site.node, site.floating, site.compiler)
 
 
 def helps_normalize(site: Site) -> str | None:

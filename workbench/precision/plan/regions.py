@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.precision.operators import FIXED, WEIGHTED, Slots, slots
+from workbench.precision.plan.attention import kept_whole
 from workbench.precision.plan.islands import Site, island, not_built
 from workbench.precision.plan.patterns import written_out_normalizations
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from workbench.names import Floating
 
 __all__ = ["Wish", "settle"]
+
+HEAVY = frozenset({*WEIGHTED, "Attention", "Einsum", "GRU", "LSTM", "RNN"})
+"""What multiplies gains more than a cast costs."""
+
+NOT_TENSORRT = ("onnxruntime",)
 
 LONGEST_CHAIN = 4
 """Up to so many nodes between two FP32 neighbours are taken into FP32 where that saves casts."""
@@ -47,6 +53,7 @@ def settle(
     wishes: Mapping[str, Wish],
     quantized: AbstractSet[tuple[str, int]],
     overflow: Mapping[str, float],
+    compiler: str | None = None,
 ) -> dict[str, tuple[Floating, str | None]]:
     """Decide on the floating-point type of every node.
 
@@ -58,7 +65,7 @@ def settle(
         What is asked for, by address, for every node.
     quantized
         Inputs (address, position) that read through a Q/DQ pair: the pair converts between types by itself.
-    overflow
+    overflow, compiler
         See `workbench.precision.plan.islands.Site`.
 
     Returns
@@ -73,14 +80,17 @@ def settle(
         reason = (
             None
             if wish.floating == "fp32"
-            else _obstacle(Site(model, node, wish.floating, overflow, normalizations), address, wish)
+            else _obstacle(Site(model, node, wish.floating, overflow, normalizations, compiler), address, wish)
         )
         settled[address] = ("fp32" if reason else wish.floating, reason)
+    if compiler not in NOT_TENSORRT:
+        types = {address: floating for address, (floating, _) in settled.items()}
+        settled.update({address: ("fp32", why) for address, why in kept_whole(model, types, quantized).items()})
     network = _Network(model, {address: floating for address, (floating, _) in settled.items()}, quantized)
     light = [
         address
         for address, node in model.top_nodes.items()
-        if settled[address][0] != "fp32" and node.op_type not in WEIGHTED and not wishes[address].literal
+        if settled[address][0] != "fp32" and node.op_type not in HEAVY and not wishes[address].literal
     ]
     for address in network.absorb(light):
         settled[address] = ("fp32", ABSORBED.format(wishes[address].floating))

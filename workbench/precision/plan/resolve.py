@@ -175,7 +175,8 @@ def _settle_types(model: Model, resolution: Resolution, overflow: Mapping[str, f
     for address, decision in resolution.decisions.items():
         rule = resolution.floating_rule(address)
         wishes[address] = Wish(decision.floating, literal=rule is not None and not rule.islands)
-    settled = settle(model, wishes, quantized_edges(model, resolution), overflow)
+    compiler = None if resolution.target is None else resolution.target.name
+    settled = settle(model, wishes, quantized_edges(model, resolution), overflow, compiler)
     decisions = {}
     for address, decision in resolution.decisions.items():
         floating, reason = settled[address]
