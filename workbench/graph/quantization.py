@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import onnx_ir as ir
 
 from workbench.graph.weights import constant_of
 
-__all__ = ["MOVES", "QDQ", "quantized_source", "quantized_type"]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["MOVES", "QDQ", "pair_factor", "quantized_source", "quantized_type"]
 
 QDQ = ("QuantizeLinear", "DequantizeLinear")
 
@@ -42,6 +48,34 @@ def quantized_type(node: ir.Node) -> ir.DataType | None:
     if "output_dtype" in node.attributes and node.attributes["output_dtype"].as_int():
         return ir.DataType(node.attributes["output_dtype"].as_int())
     return ir.DataType.UINT8
+
+
+def pair_factor(quantize: ir.Node, dequantize: ir.Node) -> npt.NDArray[np.float64] | None:
+    """Return what a pair multiplies by, besides rounding: the scale it makes over the scale it divides by.
+
+    The two are one constant most often, or one number in two types, and the factor is 1; some exporters fold a factor
+    of the graph into one of them.
+
+    Returns
+    -------
+    ndarray or None
+        float64, one factor or one for each channel; ``None`` where it is not known, or the zero points differ.
+    """
+    scales = [constant_of(node.inputs[1]) if node.inputs[1] is not None else None for node in (quantize, dequantize)]
+    if scales[0] is None or scales[1] is None:
+        return np.ones(()) if quantize.inputs[1] is dequantize.inputs[1] else None
+    first, second = scales[0].numpy(), scales[1].numpy()
+    if first.shape != second.shape or not np.array_equal(_zero_point(quantize), _zero_point(dequantize)):
+        return None
+    if np.array_equal(first.astype(second.dtype), second) or np.array_equal(second.astype(first.dtype), first):
+        return np.ones_like(first, dtype=np.float64)
+    return np.asarray(second.astype(np.float64) / first.astype(np.float64))
+
+
+def _zero_point(node: ir.Node) -> npt.NDArray[np.float64]:
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    content = None if value is None else constant_of(value)
+    return np.zeros(1) if content is None else content.numpy().astype(np.float64).reshape(-1)
 
 
 def _dtype(value: ir.Value | None) -> ir.DataType | None:

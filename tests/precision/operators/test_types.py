@@ -88,7 +88,7 @@ CASES = {
 }
 
 
-RANDOM = ("Bernoulli, not in TensorRT", "Random")
+RANDOM = ("Bernoulli", "Random")
 
 
 def network(name):

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import onnx_ir as ir
 
-from workbench.graph.edits.surgery import fresh_name
+from workbench.graph.edits.surgery import add_constant, add_node, fresh_name
 from workbench.graph.edits.wide import WideEdit
 from workbench.graph.naming import names_in
+from workbench.graph.quantization import pair_factor
 
 if TYPE_CHECKING:
     from workbench.graph.edits.wide import Area
 
 __all__ = ["RemoveQDQ"]
 
+Array = np.ndarray[Any, np.dtype[Any]]
+
 
 class RemoveQDQ(WideEdit):
     """Remove every QuantizeLinear/DequantizeLinear pair; weights stored as integers become float32 again.
 
     A pair is bypassed: its reader gets the tensor before it, through a Cast where the pair read one type and made
-    another. A constant behind a DequantizeLinear alone is replaced by
-    its value ``(q - zero_point) * scale``, which is not the value it had before it was quantized.
+    another, and through a Mul where its two scales differ by a factor. A constant behind a DequantizeLinear alone is
+    replaced by its value ``(q - zero_point) * scale``, which is not the value it had before it was quantized.
+
+    A pair stays whose scales are computed, or whose zero points differ.
     """
 
     do: Literal["remove_qdq"] = "remove_qdq"
@@ -34,25 +39,35 @@ class RemoveQDQ(WideEdit):
         return node.op_type == "DequantizeLinear" and not node.outputs[0].is_graph_output()
 
     def sweep(self, area: Area) -> list[str] | None:
-        removed = sum(_remove(node, part) for _, part, node in area if self.fits(node))
-        return [f"removed {removed} Q/DQ"] if removed else None
+        left = []
+        removed = 0
+        for prefix, part, node in area:
+            if self.fits(node):
+                done = _remove(node, part)
+                removed += done
+                left += [] if done else [f"{prefix}{node.name}"]
+        told = [f"left {len(left)} whose scales or zero points do not allow it: {', '.join(left)}"] if left else []
+        return [f"removed {removed} Q/DQ", *told] if removed else None
 
 
 def _remove(dequantize: ir.Node, part: ir.Graph) -> bool:
     source = dequantize.inputs[0]
     quantize = None if source is None else source.producer()
     before: ir.Value | None
-    if quantize is not None and quantize.op_type == "QuantizeLinear":
-        before = quantize.inputs[0]
-    else:
-        before = _dequantized(dequantize, part)
-    if before is None:
-        return False
     output = dequantize.outputs[0]
     if output.is_graph_output():
         return False
     if quantize is not None and quantize.op_type == "QuantizeLinear":
-        before = _cast(quantize, dequantize, before, part)
+        before = quantize.inputs[0]
+        factor = pair_factor(quantize, dequantize)
+        columns = None if factor is None or before is None else _along(factor, dequantize, before)
+        if columns is None or before is None:
+            return False
+        before = _scaled(_cast(quantize, dequantize, before, part), columns, dequantize, part)
+    else:
+        before = _dequantized(dequantize, part)
+    if before is None:
+        return False
     ir.convenience.replace_all_uses_with(output, before)
     unused = list(dequantize.inputs)
     part.remove(dequantize, safe=True)
@@ -77,6 +92,27 @@ def _cast(quantize: ir.Node, dequantize: ir.Node, value: ir.Value, part: ir.Grap
     return cast.outputs[0]
 
 
+def _along(factor: Array, dequantize: ir.Node, value: ir.Value) -> Array | None:
+    """Return factors in the shape in which they multiply a tensor; ``None`` where its rank is not known."""
+    if factor.size == 1 or (factor == factor.flat[0]).all():
+        return np.asarray(factor.flat[0])
+    if value.shape is None:
+        return None
+    axis = dequantize.attributes["axis"].as_int() if "axis" in dequantize.attributes else 1
+    return factor.reshape([-1 if at == axis % len(value.shape) else 1 for at in range(len(value.shape))])
+
+
+def _scaled(value: ir.Value, factor: Array, dequantize: ir.Node, part: ir.Graph) -> ir.Value:
+    scale = dequantize.inputs[1]
+    if (factor == 1).all() or scale is None or scale.dtype is None:
+        return value
+    name = str(dequantize.outputs[0].name)
+    by = add_constant(part, f"{name}/factor", factor.astype(scale.dtype.numpy()))
+    multiply = add_node(part, "Mul", [value, by], name=f"{name}/scaled", before=dequantize)
+    multiply.outputs[0].type = ir.TensorType(scale.dtype)
+    return multiply.outputs[0]
+
+
 def _dequantized(node: ir.Node, part: ir.Graph) -> ir.Value | None:
     """Return the constant that a DequantizeLinear of constants makes, as a weight of the graph."""
     constants = [None if v is None or v.const_value is None else v.const_value.numpy() for v in node.inputs]
@@ -84,12 +120,20 @@ def _dequantized(node: ir.Node, part: ir.Graph) -> ir.Value | None:
         return None
     q, scale = constants[0], constants[1]
     zero_point = constants[2] if len(constants) > 2 and constants[2] is not None else np.zeros((), np.int32)
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    block = node.attributes["block_size"].as_int() if "block_size" in node.attributes else 0
     shape = [1] * q.ndim
-    if scale.ndim == 1 and scale.size > 1:
-        shape[node.attributes["axis"].as_int() if "axis" in node.attributes else 1] = -1
+    if block:
+        places = np.arange(q.shape[axis]) // block
+        scale, shape = scale.take(places, axis), list(q.shape)
+        zero_point = zero_point if zero_point.ndim == 0 else zero_point.take(places, axis)
+        zero_point = np.broadcast_to(zero_point, q.shape)
+    elif scale.ndim == 1 and scale.size > 1:
+        shape[axis] = -1
     # FP8 numbers are no integers; everything of 4 or 8 bits is exact in float32.
     wide = np.int32 if np.issubdtype(q.dtype, np.integer) else np.float32
-    value = (q.astype(wide) - zero_point.astype(wide).reshape(shape)).astype(scale.dtype) * scale.reshape(shape)
+    zero = zero_point.astype(wide).reshape(shape if zero_point.size > 1 else ())
+    value = (q.astype(wide) - zero).astype(scale.dtype) * scale.reshape(shape)
     name = fresh_name(part, str(node.outputs[0].name).removesuffix("/dequantized"))
     tensor = ir.Tensor(value.astype(scale.dtype), name=name)
     constant = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(value.shape))

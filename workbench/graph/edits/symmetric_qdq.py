@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from workbench.graph.edits.surgery import add_constant, drop_unused
 from workbench.graph.edits.wide import WideEdit
-from workbench.graph.quantization import quantized_type
+from workbench.graph.quantization import pair_factor, quantized_type
 
 if TYPE_CHECKING:
     from workbench.graph.edits.wide import Area
@@ -25,7 +25,8 @@ class SymmetricQDQ(WideEdit):
     """Rewrite 8-bit Q/DQ pairs with a zero point or an unsigned type as symmetric INT8.
 
     An activation quantized with scale s and zero point z covers [(q_min - z) s, (q_max - z) s]. Its new scale is the
-    larger side of that range over 127, so nothing is clipped that was not before, at up to twice the step. A stored
+    larger side of that range over 127, so nothing is clipped that was not before, at up to twice the step; a factor
+    between the pair's two scales stays. A stored
     weight is dequantized and quantized again with its own largest magnitude over 127 (per channel where it was).
 
     A quantized tensor that something other than DequantizeLinear reads (integer operators) is left as it is.
@@ -91,8 +92,14 @@ def _activation(node: ir.Node, part: ir.Graph) -> bool:
     reach = np.maximum(np.abs(low - zero), np.abs(high - zero)) * scale.astype(np.float64)
     new_scale = (reach / INT8_MAX).astype(scale.dtype)
     quantized = node.outputs[0]
-    for user in (node, *(use.node for use in quantized.uses())):
-        _set_parameters(user, part, new_scale)
+    # What a pair multiplies by beside rounding, where its two scales differ, it goes on multiplying by.
+    readers = [(use.node, pair_factor(node, use.node), _constant(use.node, 1)) for use in quantized.uses()]
+    if any(factor is None or old is None for _, factor, old in readers):
+        return False
+    _set_parameters(node, part, new_scale)
+    for reader, factor, old in readers:
+        if factor is not None and old is not None:
+            _set_parameters(reader, part, np.asarray(new_scale.astype(np.float64) * factor).astype(old.dtype))
     node.attributes.pop("output_dtype", None)
     quantized.type = ir.TensorType(ir.DataType.INT8)
     return True
