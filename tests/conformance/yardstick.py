@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,8 @@ class Runner:
 
     def run(self, feed: Mapping[str, Any]) -> dict[str, Any]:
         """Return {output: value}."""
-        fed = {name: feed[name] for name in self.inputs if name in feed}
+        # ONNX Runtime writes the running statistics of a BatchNormalization in training mode into what it is fed.
+        fed = {name: copy.copy(feed[name]) for name in self.inputs if name in feed}
         if not any(_foreign(kind) for kind in self._types.values()):
             return dict(zip(self.outputs, self._session.run(self.outputs, fed), strict=True))
         values = {name: _value(np.asarray(array), self._types[name]) for name, array in fed.items()}

@@ -261,14 +261,14 @@ class _Rows(Samples):
             self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the samples
             for row in rows:
                 self._names.append(list(row))
-                for array in row.values():
-                    npy.write_array(self._spool, np.asarray(array), allow_pickle=False)
+                for name, array in row.items():
+                    npy.write_array(self._spool, _as_array(array, name), allow_pickle=False)
         self._length = len(self._names) if self._spool is not None else sum(1 for _ in rows)
 
     def __iter__(self) -> Iterator[Sample]:
         if self._spool is None:
             for row in self._rows:
-                yield {str(name): np.asarray(array) for name, array in row.items()}
+                yield {str(name): _as_array(array, name) for name, array in row.items()}
             return
         place = 0
         for names in self._names:
@@ -342,3 +342,14 @@ def _content_hash(samples: Samples) -> str:
             digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
             digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _as_array(given: object, name: object) -> Array:
+    try:
+        return np.asarray(given)
+    except ValueError as error:
+        raise SamplesError(
+            "it is a list of arrays of different shapes, and samples are tensors",
+            where=f"input {str(name)!r}",
+            fix="Give one array an input.",
+        ) from error

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
+    import onnx_ir as ir
 
     from workbench.graph import Model
 
@@ -77,6 +78,7 @@ class Session:
             # What is handed out is no part of a pattern; planning one costs the second run new memory for everything.
             options.enable_mem_pattern = False
         self.outputs = list(outputs) if outputs is not None else output_names(model)
+        self._writes_inputs = any(_is_training(node) for node in model.nodes.values())
         disabled = disabled_optimizers(model, mode)
         rounded = NARROW if mode == "numerics" else {BF16}
         self._in_bfloat16 = set()
@@ -132,6 +134,8 @@ class Session:
             return {}  # ONNX Runtime would take an empty list for all of them
         try:
             fed = {name: _in_numbers(array) for name, array in arrays.items()}
+            if self._writes_inputs:
+                fed = {name: array.copy() for name, array in fed.items()}
             results = self._bound(fed) if self._observing else self._session.run(self.outputs, fed)
         except Exception as error:
             raise BackendError(
@@ -213,6 +217,11 @@ def in_one_array(value: Any) -> npt.NDArray[Any]:
         return np.zeros(0, np.float32)
     alike = len({(part.shape, part.dtype) for part in parts}) == 1
     return np.stack(parts) if alike else np.concatenate([part.ravel() for part in parts])
+
+
+def _is_training(node: ir.Node) -> bool:
+    """Say whether a node keeps running statistics: ONNX Runtime 1.32 writes those into the caller's own arrays."""
+    return node.op_type == "BatchNormalization" and bool(node.attributes.get_int("training_mode", 0))
 
 
 def _in_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

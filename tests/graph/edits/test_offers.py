@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.kit.models import assert_same, model, run, weight
+from tests.kit.models import assert_same, constant, model, run, weight
 from workbench.errors import EditError
 from workbench.graph.edits.registry import applicable, edit_by_name
 from workbench.graph.load import from_proto
@@ -116,3 +116,41 @@ def test_a_model_of_other_domains_alone_gets_the_default_one_with_its_first_node
     x = np.arange(4, dtype=np.float32)
     np.testing.assert_array_equal(run(bypassed, {"x": x})[0], x)
     assert edit_by_name("convert_opset", version=17)(made).model.opset == 17
+
+
+def test_what_holds_sizes_is_not_offered_for_bypassing():
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"], "shape"),
+        helper.make_node("Div", ["s", "two"], ["h"], "half"),
+        helper.make_node("Reshape", ["x", "h"], ["y"], "reshape"),
+    ]
+    made = model(nodes, {"x": [4, 1]}, {"y": None}, [constant("two", [1, 1])])
+    assert not [edit for edit in applicable(made, ["half"]) if edit.do == "bypass"]
+
+
+def test_the_layout_of_what_is_resized_at_once_is_not_offered_to_change():
+    resize = helper.make_node("Resize", ["x", "", "", "s"], ["y"], "it", mode="nearest", axes=[2, 3])
+    made = model([resize], {"x": [1, 3, 8, 8]}, {"y": [1, 3, 4, 4]}, [constant("s", [4, 4])], opset=18)
+    assert not [edit for edit in applicable(made, ["it"]) if edit.do == "set_input_layout"]
+
+
+@pytest.mark.parametrize(("length", "offered"), [(3, True), (None, False)])
+def test_a_bodys_tensor_is_offered_as_output_where_it_is_of_one_shape(length, offered):
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["on"], ["go"], "go"),
+            helper.make_node("Relu", ["part"], ["r"], "relu"),
+            helper.make_node("ReduceSum", ["r"], ["t"], "sum", keepdims=0),
+        ],
+        "body",
+        [info("i", TensorProto.INT64, []), info("on", TensorProto.BOOL, []), info("part", TensorProto.FLOAT, [length])],
+        [
+            info("go", TensorProto.BOOL, []),
+            info("part", TensorProto.FLOAT, [length]),
+            info("t", TensorProto.FLOAT, []),
+        ],
+    )
+    loop = helper.make_node("Loop", ["n", "", "x"], ["end", "y"], "loop", body=body)
+    made = model([loop], {"n": (TensorProto.INT64, []), "x": [length]}, {"end": [length], "y": [None]})
+    assert any(edit.do == "mark_output" for edit in applicable(made, ["loop/body/relu"])) == offered

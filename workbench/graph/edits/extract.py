@@ -55,7 +55,13 @@ class Extract(Edit):
         makes = [v for node in picked for v in node.outputs if v.name]
         inputs = dict.fromkeys(name(v) for v in reads if v.producer() not in inside and v.graph in parts)
         outputs = [name(v) for v in makes if v.is_graph_output() or any(u.node not in inside for u in v.uses())]
-        known = [tensor_at(model, name) for name in (*inputs, *outputs)]
+        fed = [v for v in reads if v.producer() not in inside and v.graph in parts]
+        part = picked[0].graph
+        if not isinstance(part, ir.Graph):
+            return
+        _, around = captured(part, [v for v in makes if name(v) in outputs], fed)
+        outer = [name(v) for v in around if constant_array(v) is None]
+        known = [tensor_at(model, tensor) for tensor in (*inputs, *outputs, *outer)]
         if any(tensor.dtype is None or tensor.shape is None for tensor in known):
             return  # a sequence, or of unknown rank: nothing that a model can be fed or give out
         if outputs and (inputs or model.ir_model.graph not in parts):

@@ -201,7 +201,12 @@ class SetInputLayout(Edit):
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
         read = {str(v.name) for a in addresses for v in model.nodes[a].inputs if v is not None and v.is_graph_input()}
+        resized = {
+            str(v.name) for n in model.nodes.values() if n.op_type == "Resize" for v in n.inputs if v is not None
+        }
         for tensor in model.inputs:
+            if tensor.name in resized:
+                continue  # ONNX Runtime 1.32 moves the Transpose behind the Resize, and makes a graph it refuses
             if tensor.shape is not None and len(tensor.shape) == 4 and (tensor.name in read or not addresses):
                 yield cls(input=tensor.name, layout="NCHW" if tensor.shape[3] in (1, 3, 4) else "NHWC")
 

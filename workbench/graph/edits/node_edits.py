@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
+FLOATING = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE")
+
 __all__ = ["Bypass", "Delete", "Insert", "RenameNode", "RenameTensor", "ReplaceNode", "import_domain"]
 
 
@@ -87,7 +89,8 @@ def _first_reader(value: ir.Value, part: ir.Graph) -> ir.Node | None:
 class Bypass(Edit):
     """Remove a node; who read its first result reads one of its inputs instead.
 
-    It is offered where an input is of the result's element type and shape. Elsewhere, as for an ArgMax at the end, it
+    It is offered where an input is of the result's shape and element type, and that is floating point: integers are
+    sizes and indices, and not every one will do. Elsewhere, as for an ArgMax at the end, it
     can be asked for, and the outputs are declared to be what they become, if the graph is valid with that.
 
     Parameters
@@ -132,7 +135,7 @@ class Bypass(Edit):
 def _same(node: ir.Node, model: Model) -> int | None:
     """Return which input of a node, no weight, has its result's element type and shape, as far as these are known."""
     result = tensor_at(model, model.index.tensor(node.outputs[0]))
-    if result.dtype is None or result.shape is None or None in result.shape:
+    if result.dtype not in FLOATING or result.shape is None or None in result.shape:
         return None
     for place, value in enumerate(node.inputs):
         if value is None or value.is_initializer():

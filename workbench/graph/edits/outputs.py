@@ -58,6 +58,8 @@ class MarkOutput(Edit):
                 known = tensor_at(model, model.index.tensor(value)) if value.name else None
                 if known is None or known.dtype is None or known.shape is None or value.is_graph_output():
                     continue
+                if place.holder is not None and known.static_shape is None:
+                    continue  # it may be of another shape each time, which cannot be stacked
                 yield cls(tensor=model.index.tensor(value))
 
     def requires(self, model: Model) -> None:
