@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint fuzz lab notebooks docs screenshots clean
+.PHONY: demo test lint fuzz mutants lab notebooks docs screenshots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python sample_models/demo.py --out out/demo
@@ -22,6 +22,15 @@ SECONDS ?= 600
 FIRST ?= 0
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --first $(FIRST)
+
+# Whether tests notice a place that is changed at random: make mutants FOLDER=calibration COUNT=100 SEED=1 MINUTES=90
+FOLDER ?= recipe
+COUNT ?= 100
+SEED ?= 0
+MINUTES ?= 60
+mutants: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --editable '.[mutants]'
+	$(BIN)/python tests/mutants/run.py $(FOLDER) --count $(COUNT) --seed $(SEED) --minutes $(MINUTES)
 
 lab: $(VENV)/.installed-lab
 	$(BIN)/jupyter lab notebooks --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate

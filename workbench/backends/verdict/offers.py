@@ -41,7 +41,7 @@ class Offers:
     def _possible(self, fix: Fix | None) -> Fix | None:
         if fix is None or fix.edit is None:
             return fix
-        key = f"{fix.edit} {sorted(fix.arguments.items())}"
+        key = f"{fix.text} {fix.edit} {sorted(fix.arguments.items())}"
         if key not in self._tried:
             try:
                 changed = edit_by_name(fix.edit, **fix.arguments)(self._model).changed
