@@ -10,6 +10,7 @@ import numpy as np
 from workbench.errors import PrecisionError
 from workbench.graph import repair_names
 from workbench.graph.edits import ConvertOpset
+from workbench.precision.lowering.notes import notes_on
 from workbench.precision.lowering.quantize import Quantized, quantize_weight, scale_of
 from workbench.precision.lowering.writer import WeightStorage, Writer
 from workbench.precision.operators import (
@@ -23,7 +24,7 @@ from workbench.precision.operators import (
     slots,
     weights,
 )
-from workbench.precision.plan import NO_RANGE, QUANTIZED, left_in_fp32, literal
+from workbench.precision.plan import QUANTIZED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,22 +53,6 @@ OPSET_FOR_QDQ = 13
 
 NEWEST_OPSET = 24
 """The newest operator set that a conversion is asked for."""
-
-
-NOBODY_LOOKED = (
-    "no calibration looked for values beyond 65504, which FP16 cannot hold; calibrate with overflow=True to find them"
-)
-
-SOME_PRODUCTS = (
-    "{} of {} matrix products are quantized: TensorRT 8 then computes what hangs together with them in FP32, and on an "
-    "H200 a ViT built so took 1.6 to 2 times FP16's time; quantize all of them or none"
-)
-
-
-WITHOUT_RANGE = (
-    "{} in floating point: {}; if that is meant, say so (wb.plan.set('name:{}', '{}')) or give the rule a threshold "
-    "(amax), else look for the sample that does it"
-)
 
 
 @dataclass(frozen=True)
@@ -142,7 +127,7 @@ def lower(
     types = _types(model, resolution)
     low = {node for node, kind in types.items() if kind != "fp32" and own_type(model, model.nodes[node]) is None}
     if not written and not low:
-        return Lowered(model, (), (), _flags(resolution), _without_range(resolution))
+        return Lowered(model, (), (), _flags(resolution), notes_on(model, resolution, types))
     _check_opset(model, resolution, types)
     thresholds = _thresholds(model, resolution, ranges)
     graph = model.thaw()
@@ -163,11 +148,8 @@ def lower(
     if low:
         _read_types(model, writer, types, where, done)
     repair_names(graph)
-    made_fp16 = any(types[node] == "fp16" for node in low)
-    notes = [NOBODY_LOOKED] if resolution.overflow is None and made_fp16 else []
-    notes += [*_partly_quantized(resolution), *_without_range(resolution)]
     names = tuple(writer.activations), tuple(writer.weights)
-    return Lowered(model.replaced(graph), *names, _flags(resolution), tuple(notes))
+    return Lowered(model.replaced(graph), *names, _flags(resolution), notes_on(model, resolution, types))
 
 
 def needed_opset(model: Model, resolution: Resolution) -> ConvertOpset | None:
@@ -295,24 +277,6 @@ def _flags(resolution: Resolution) -> tuple[str, ...]:
     decisions = resolution.decisions.values()
     wanted = {d.precision for d in decisions if d.precision in QUANTIZED} | {d.floating for d in decisions}
     return tuple(sorted(wanted - {"fp32"}))
-
-
-def _partly_quantized(resolution: Resolution) -> tuple[str, ...]:
-    """Warn of matrix products of which TensorRT 8 gets some quantized."""
-    if not left_in_fp32(resolution):
-        return ()
-    products = [d.precision in QUANTIZED for d in resolution.decisions.values() if d.op_type == "MatMul"]
-    return () if all(products) else (SOME_PRODUCTS.format(sum(products), len(products)),)
-
-
-def _without_range(resolution: Resolution) -> tuple[str, ...]:
-    """Name what stays floating since a tensor held NaN or infinity in calibration, or nothing at all."""
-    left = [d for d in resolution.decisions.values() if any(NO_RANGE in reason for reason in d.reasons)]
-    if not left:
-        return ()
-    first, names = left[0], ", ".join(repr(decision.node) for decision in left)
-    reason = next(reason for reason in first.reasons if NO_RANGE in reason)
-    return (WITHOUT_RANGE.format(names, reason, literal(first.node), first.floating),)
 
 
 def _slots(model: Model, address: str, node: ir.Node, floating: Floating) -> Slots:
