@@ -47,7 +47,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workbench.engine.summary import run
+from workbench.engine.summary import load_engine
 from workbench.files import write_text
 from workbench.graph.load import load_model
 
@@ -89,7 +89,7 @@ print("no model: layers keep the names the engine states" if source is None else
 # ## The engine in a page of text
 
 # %%
-summary = run(graph, profile=profile or None, timing=timing or None, model=source)
+summary = load_engine(graph, profile=profile or None, timing=timing or None, model=source)
 print(summary.text(top=8))
 
 # %% [markdown]
@@ -278,14 +278,14 @@ if build:
             lowered, _ = variant_of(chosen, first.variant, options, package="tensorrt", weak=able.typing == "weak")
             stem = kept / first.stem
             files = {kind: f"{stem}.{kind}.json" for kind in ("profile", "timing")}
-            mine = run(f"{stem}.graph.json", **files, model=lowered)
+            mine = load_engine(f"{stem}.graph.json", **files, model=lowered)
     else:
         print(f"no TensorRT engine is built here: {able.reason}")
         backend = OnnxRuntime()
         lowered, _ = variant_of(chosen, "qdq", BuildOptions(), package="tensorrt", weak=True)
         engine = backend.build(lowered)
         options = TimingOptions(warm_up_s=0.1, runs=20)
-        mine = run(backend.inspect(engine), profile=backend.profile(engine, options), model=lowered)
+        mine = load_engine(backend.inspect(engine), profile=backend.profile(engine, options), model=lowered)
         if chosen.evaluation is not None:
             given = chosen.evaluation
             told = compare_engine(chosen.model, backend, engine, given.samples, labels=given.labels)

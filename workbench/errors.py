@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 __all__ = [
@@ -46,6 +47,14 @@ class WorkbenchError(Exception):
         self.fix = fix
         line = what if self.where is None else f"{self.where}: {what}"
         super().__init__(_one_line(line if fix is None else f"{line}. {fix}"))
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython shows this instead of a traceback; WORKBENCH_DEBUG=1 brings it back.
+        import traceback
+
+        if os.environ.get("WORKBENCH_DEBUG"):
+            return traceback.format_exception(type(self), self, self.__traceback__)
+        return [f"{type(self).__name__}: {self}"]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An exception is made again of its message alone, which fails for those that need more.

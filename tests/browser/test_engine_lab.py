@@ -16,7 +16,7 @@ import json, pathlib
 from workbench import views
 from workbench.backends import TimingOptions
 from workbench.backends.onnxruntime import OnnxRuntime
-from workbench.engine import run
+from workbench.engine import load_engine
 from workbench.graph import load_model
 model = load_model("model.onnx")
 backend = OnnxRuntime()
@@ -24,7 +24,7 @@ engine = backend.build(model)
 def note(view, **more):
     pathlib.Path("part.json").write_text(json.dumps(more))
     pathlib.Path("part.json").rename("seen.json")
-summary = run(
+summary = load_engine(
     backend.inspect(engine), profile=backend.profile(engine, TimingOptions(warm_up_s=0.0, runs=5)), model=model
 )
 """

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.kit.places import RECORDED
 from workbench.engine.compare import compare_engines
 from workbench.engine.load import load_report
-from workbench.engine.summary import run
+from workbench.engine.summary import load_engine
 from workbench.engine.tables import convolutions_table, kinds_table, memory_table, precisions_table, tactics_table
 from workbench.errors import ReportError, WorkbenchError
 from workbench.views import engine_graph
@@ -89,7 +89,7 @@ def test_a_changed_graph_is_read_or_refused(engines, file, data):
     raw = json.loads((engines / file).read_text(), strict=False)
     changed = mutated(raw, data.draw)
     try:
-        summary = run(changed)
+        summary = load_engine(changed)
         looked_at(summary)
         compare_engines([load_report(raw), summary.report])
     except WorkbenchError as error:
@@ -103,7 +103,7 @@ def test_a_changed_profile_is_read_or_refused(engines, data):
     stem = engines / "trt-8.6.0-h200" / "small" / "mnist_cntk.int8_minmax"
     changed = mutated(json.loads(stem.with_name(f"{stem.name}.profile.json").read_text()), data.draw)
     try:
-        summary = run(stem.with_name(f"{stem.name}.graph.json"), profile=changed)
+        summary = load_engine(stem.with_name(f"{stem.name}.graph.json"), profile=changed)
     except WorkbenchError as error:
         assert error.fix  # noqa: PT017
     else:
@@ -122,7 +122,7 @@ def test_a_changed_file_beside_the_graph_is_read_or_refused(engines, kind, data)
     changed = mutated(raw[:20] if kind == "timing" else raw, data.draw)
     given_as = {"timing": changed} if kind == "timing" else {"metadata": changed}
     try:
-        summary = run(stem.with_name(f"{stem.name}.graph.json"), **given_as)
+        summary = load_engine(stem.with_name(f"{stem.name}.graph.json"), **given_as)
         assert summary.text()
         summary.json()
     except WorkbenchError as error:
@@ -147,7 +147,7 @@ def test_a_changed_text_log_is_read_or_refused(engines, tmp_path, data):
     path = tmp_path / "changed.log"
     path.write_text("\n".join(lines), encoding="utf-8")
     try:
-        looked_at(run(path))
+        looked_at(load_engine(path))
     except WorkbenchError as error:
         assert error.fix  # noqa: PT017
 

@@ -14,7 +14,7 @@ from workbench.backends.protocol import BuildOptions
 from workbench.engine.compare import compare_engines
 from workbench.engine.load import load_report
 from workbench.engine.precision import realized_precision
-from workbench.engine.summary import run
+from workbench.engine.summary import load_engine
 from workbench.errors import RecipeError
 from workbench.jobs.bench.variants import open_source, variant_of
 from workbench.precision.lowering.lowering import activation_tensors, lower
@@ -93,7 +93,7 @@ def test_an_engine_of_weights_stored_as_int8_accounts_for_every_node(sources):
     """As newer compilers get them; for TensorRT 8.6 a recipe has to ask for it."""
     stored = replace(sources("resnet50")[0], weight_storage="int8")
     lowered = variant_of(stored, "qdq", BuildOptions(), package="tensorrt", weak=True)[0]
-    summary = run(RECORDED / "resnet50.qdq-int8-weights.graph.json", model=lowered)
+    summary = load_engine(RECORDED / "resnet50.qdq-int8-weights.graph.json", model=lowered)
     assert (len(summary.report.layers), len(summary.report.reformat_layers)) == (57, 1)
     assert summary.fusion.coverage == 1.0
     assert summary.fusion.unaccounted == ()
@@ -110,7 +110,7 @@ def test_the_engine_of_a_real_detector_accounts_for_every_node(shared):
     # Ranges decide no name; a minute's calibration would say nothing more here.
     resolution = wb.plan.rules.resolve(wb.model, target=parse_target("tensorrt-8.6"))
     lowered = lower(wb.model, resolution, dict.fromkeys(activation_tensors(wb.model, resolution), 4.0)).model
-    summary = run(RECORDED / "yolox_nano.qdq.graph.json", model=lowered)
+    summary = load_engine(RECORDED / "yolox_nano.qdq.graph.json", model=lowered)
     assert len(lowered.nodes) == 777
     assert summary.fusion.coverage == 1.0
     assert (summary.fusion.unaccounted, summary.fusion.foreign) == ((), ())
@@ -138,7 +138,7 @@ def test_the_engine_of_a_real_detector_accounts_for_every_node(shared):
 def test_the_qdq_engine_accounts_for_every_node_that_computes(name, counts, sources):
     lowered = sources(name)[1]
     graph, profile = files(f"{name}.qdq")
-    summary = run(graph, profile=profile, model=lowered)
+    summary = load_engine(graph, profile=profile, model=lowered)
     activation = "Relu" if name == "resnet50" else "Clip"
     wanted = {op: [n for n, node in lowered.nodes.items() if node.op_type == op] for op in ("Conv", "Add", activation)}
     assert tuple(len(nodes) for nodes in wanted.values()) == counts
@@ -151,12 +151,12 @@ def test_the_qdq_engine_accounts_for_every_node_that_computes(name, counts, sour
 @pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2"])
 def test_the_floating_engine_maps_onto_the_floating_model(name, sources):
     graph, profile = files(f"{name}.fp16")
-    summary = run(graph, profile=profile, model=sources(name)[0].model)
+    summary = load_engine(graph, profile=profile, model=sources(name)[0].model)
     assert summary.fusion.unaccounted == ()
 
 
 def test_int8_residual_blocks_are_one_layer_each(sources):
-    summary = run(*files("resnet50.qdq")[:1], model=sources("resnet50")[1])
+    summary = load_engine(*files("resnet50.qdq")[:1], model=sources("resnet50")[1])
     for stage, depth in enumerate((3, 4, 6, 3), start=1):
         for block in range(depth):
             parts = {f"layer{stage}/{block}/{part}" for part in ("conv3", "add", "relu3")}
@@ -191,7 +191,7 @@ def test_a_myelin_engine_is_read_and_said_to_hold_most_nodes():
 
 def test_what_myelin_left_in_fp32_beside_int8_is_found(sources):
     graph, profile = files("vit_small.qdq")
-    summary = run(graph, profile=profile, model=sources("vit_small")[1])
+    summary = load_engine(graph, profile=profile, model=sources("vit_small")[1])
     assert summary.fusion.coverage == 1.0
     worst = summary.findings[0]
     assert worst.title == "Myelin graph that reads FP32 in an engine of reduced precision"
@@ -199,4 +199,4 @@ def test_what_myelin_left_in_fp32_beside_int8_is_found(sources):
     realized = realized_precision(summary.report, summary.fusion)
     assert {realized[node].precision for node in worst.nodes} == {None}
     assert worst.cost_ms > 0.9 * summary.report.layers_ms
-    assert not any("Myelin" in finding.title for finding in run(*files("vit_small.fp16")[:1]).findings)
+    assert not any("Myelin" in finding.title for finding in load_engine(*files("vit_small.fp16")[:1]).findings)

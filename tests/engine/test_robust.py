@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workbench.engine.load import load_report
-from workbench.engine.summary import run
+from workbench.engine.summary import load_engine
 from workbench.engine.work import memory_timeline
 from workbench.errors import ReportError
 from workbench.views.engines.data import transitions
@@ -82,7 +82,7 @@ def test_a_file_cut_anywhere_is_refused_in_one_line(engines, tmp_path, cut):
     bindings=st.lists(st.sampled_from(["x", "y"]) | VALUES, max_size=2),
 )
 def test_any_values_in_a_graph_give_a_report(layers, bindings):
-    summary = run({"Layers": layers, "Bindings": bindings})
+    summary = load_engine({"Layers": layers, "Bindings": bindings})
     assert len(summary.report.layers) == len(layers)
     assert len(summary.report.layers_table()) == len(layers)
     assert len(json.loads(summary.json())["layers"]) == len(layers)

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from workbench.engine.summary import run
+from workbench.engine.summary import load_engine
 from workbench.errors import ReportError
 
 
 @pytest.fixture(scope="module")
 def summary(engines, resnet_onnx):
     stem = engines / "trt-8.6.0-h200" / "resnet50-b32.modelopt_int8_fp16"
-    return run(
+    return load_engine(
         stem.with_name(stem.name + ".graph.json"),
         profile=stem.with_name(stem.name + ".profile.json"),
         model=resnet_onnx,
@@ -45,20 +45,20 @@ def test_json_is_complete_and_unknown_is_null(summary, engines):
     assert sum(layer["ms"] for layer in data["layers"]) == pytest.approx(data["layers_ms"])
     assert data["realized_precision"]["fc"] == "fp16"
     assert data["findings"][0]["suggestion"]["kind"] == "build"
-    dynamic = json.loads(run(engines / "trt-8.6.0-h200" / "dynamic" / "resnet50.int8.graph.json").json())
+    dynamic = json.loads(load_engine(engines / "trt-8.6.0-h200" / "dynamic" / "resnet50.int8.graph.json").json())
     assert dynamic["layers_ms"] is None
     assert dynamic["bindings"][0]["dtype"] is None
     assert dynamic["coverage"] is None
 
 
 def test_unknown_is_never_zero_in_words(engines):
-    text = run(engines / "trt-8.6.0-h200" / "dynamic" / "resnet50.int8.graph.json").text()
+    text = load_engine(engines / "trt-8.6.0-h200" / "dynamic" / "resnet50.int8.graph.json").text()
     assert "unknown (57 tensors) between layers" in text
     assert "0.00 MiB" not in text
-    text = run(engines / "trt-10-logs" / "engine_inspector_text.log").text()
+    text = load_engine(engines / "trt-10-logs" / "engine_inspector_text.log").text()
     assert "at least 0.20 MiB (16 layers unknown)" in text
     assert "2 optimization profiles" in text
-    text = run(engines / "trt-11-documented" / "io_tensors.json").text()
+    text = load_engine(engines / "trt-11-documented" / "io_tensors.json").text()
     assert "Weights" not in text
     assert "no layers" in text
 
@@ -66,7 +66,7 @@ def test_unknown_is_never_zero_in_words(engines):
 def test_timing_and_device(engines):
     folder = engines / "trt-8.x-a100"
     stem = "examples_pytorch_resnet_A100_fp16_resnet.onnx.engine"
-    text = run(
+    text = load_engine(
         folder / f"{stem}.graph.json",
         profile=folder / f"{stem}.profile.json",
         timing=folder / f"{stem}.profile.metadata.json",
@@ -81,4 +81,4 @@ def test_timing_and_device(engines):
 def test_errors_pass_through(engines, resnet_onnx):
     folder = engines / "trt-8.6.0-h200"
     with pytest.raises(ReportError, match="does not match"):
-        run(folder / "dynamic" / "resnet50.int8.graph.json", model=resnet_onnx)
+        load_engine(folder / "dynamic" / "resnet50.int8.graph.json", model=resnet_onnx)

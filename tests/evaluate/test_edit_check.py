@@ -16,7 +16,7 @@ from workbench.evaluate.touched import touched
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.equivalence import Equivalence, Unchecked
 from workbench.graph.edits.registry import applicable, edit_by_name
-from workbench.session import open_model
+from workbench.session import history_of, open_model
 
 
 def looked_at(made, name, check=None, **arguments):
@@ -193,14 +193,14 @@ def test_a_session_says_which_edits_were_not_checked_as_a_whole(tmp_path):
     wb = open_model(path)
     wb.edit("rename_tensor", tensor="t2", to="other")
     wb.edit("bypass", node="nt1")  # moves the outputs by intent
-    assert len(wb.unchecked) == 1
+    assert len(history_of(wb).unchecked) == 1
     line = "wb.edit(\"rename_tensor\", tensor='t2', to='other')"
-    assert wb.unchecked[0].startswith(f"{line}: the output exactly as before")
-    assert "the whole was not checked: the model has 6 nodes, over 3" in wb.unchecked[0]
-    assert wb.advice[0] == wb.unchecked[0]
+    assert history_of(wb).unchecked[0].startswith(f"{line}: the output exactly as before")
+    assert "the whole was not checked: the model has 6 nodes, over 3" in history_of(wb).unchecked[0]
+    assert wb.advice[0] == history_of(wb).unchecked[0]
     wb.undo()
-    assert len(wb.unchecked) == 1
+    assert len(history_of(wb).unchecked) == 1
     wb.undo()
-    assert wb.unchecked == ()
+    assert history_of(wb).unchecked == ()
     wb.edit("rename_tensor", tensor="t2", to="other", check=True)
-    assert wb.unchecked == ()
+    assert history_of(wb).unchecked == ()

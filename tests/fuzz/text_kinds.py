@@ -124,7 +124,7 @@ def cache(rng, folder, base):
 def engine(rng, folder, base):
     """Inspector JSON, profiles, times and metadata of engines."""
     from workbench.engine.export import engine_onnx
-    from workbench.engine.summary import run
+    from workbench.engine.summary import load_engine
 
     files = {}
     for name, good in (("graph", bases.ENGINE), ("profile", bases.PROFILE), ("timing", bases.TIMING)):
@@ -136,7 +136,7 @@ def engine(rng, folder, base):
     if rng.random() < 0.5:
         del files["profile"], files["timing"]
     model = known(str(base)).model if rng.random() < 0.5 else None
-    found = tolerated(run, files.pop("graph"), model=model, **files)
+    found = tolerated(load_engine, files.pop("graph"), model=model, **files)
     if found is None:
         return
     found.text()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from workbench.display import Card, Shown
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
@@ -273,13 +274,17 @@ class Capabilities:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Engine:
+@dataclass(frozen=True, repr=False)
+class Engine(Shown):
     """A built engine: its bytes, who made it, and the manifest that says what from and for which machine."""
 
     backend: str
-    data: bytes = field(repr=False)
+    data: bytes
     manifest: Mapping[str, Any]
+
+    def _card(self) -> Card:
+        rows = tuple((name, value) for name, value in self.manifest.items() if not isinstance(value, dict | list))
+        return Card(f"an engine of {self.backend}, {len(self.data) / 1e6:.2f} MB", ("manifest", ""), rows)
 
 
 @runtime_checkable

@@ -21,6 +21,7 @@ import numpy as np
 from workbench.calibration.arrays import read_arrays
 from workbench.calibration.channels import ChannelExtremes
 from workbench.calibration.counting import BINS, FIRST, LINES, LOWEST_TOP, OCTAVES, SIZES, UNIT_EDGES, count
+from workbench.display import Card, Shown
 from workbench.errors import ReportError, SamplesError
 from workbench.files import write_bytes
 
@@ -276,11 +277,16 @@ _INTEGERS = ("values", "samples", "zeros", "nans", "infs", "tiny", "top")
 _REALS = ("minimum", "maximum", "total", "squares", "first", "reach")
 
 
-class Statistics(dict[str, TensorStatistics]):
+class Statistics(Shown, dict[str, TensorStatistics]):
     """The statistics of many tensors, by name.
 
     The file that :meth:`save` writes is a plain ``.npz`` without pickled objects; equal statistics make equal bytes.
     """
+
+    def _card(self) -> Card:
+        seen = max((tensor.samples for tensor in self.values()), default=0)
+        rows = tuple((name, one.minimum, one.maximum, one.zeros) for name, one in self.items())
+        return Card(f"{len(self)} tensors seen on {seen} samples", ("tensor", "smallest", "largest", "zeros"), rows)
 
     def merge(self, other: Statistics) -> None:
         """Take in what other statistics saw, tensor by tensor; tensors seen by one of the two are kept."""

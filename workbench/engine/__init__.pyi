@@ -7,7 +7,7 @@ from .finding import Suggestion as Suggestion
 from .fusion import FusionMap as FusionMap
 from .fusion import fusion_map as fusion_map
 from .load import load_report as load_report
-from .precision import Verdict as Verdict
+from .precision import NodePrecision as NodePrecision
 from .precision import realized_precision as realized_precision
 from .report import EngineReport as EngineReport
 from .report import Layer as Layer
@@ -15,7 +15,7 @@ from .report import Tensor as Tensor
 from .source import SourceGraph as SourceGraph
 from .source import source_graph as source_graph
 from .summary import EngineSummary as EngineSummary
-from .summary import run as run
+from .summary import load_engine as load_engine
 from .summary import summarize as summarize
 from .tables import convolutions_table as convolutions_table
 from .tables import kinds_table as kinds_table

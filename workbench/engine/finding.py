@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from workbench.engine.fusion import FusionMap
-    from workbench.engine.precision import Verdict
+    from workbench.engine.precision import NodePrecision
     from workbench.engine.report import EngineReport, Layer
 
 __all__ = ["EVERYWHERE", "GPU", "Finding", "Lint", "Scene", "Suggestion"]
@@ -93,7 +93,7 @@ class Scene:
 
     report: EngineReport
     fusion: FusionMap
-    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    verdicts: Mapping[str, NodePrecision] = field(default_factory=dict)
 
     @cached_property
     def maker(self) -> dict[tuple[str, int], Layer]:

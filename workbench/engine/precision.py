@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from workbench.engine.fusion import FusionMap
     from workbench.engine.report import EngineReport
 
-__all__ = ["RANK", "Realized", "Verdict", "compare_precision", "realized_precision", "realized_table"]
+__all__ = ["RANK", "NodePrecision", "Realized", "compare_precision", "realized_precision", "realized_table"]
 
 RANK = {"fp4": 0, "int4": 0, "fp8": 1, "int8": 1, "fp16": 2, "bf16": 2, "tf32": 3, "fp32": 4}
 _MOVES = {"noop", "reformat", "constant", "control"}
@@ -44,7 +44,7 @@ class Realized:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class NodePrecision:
     """Requested against realized, of one source node.
 
     `status` is "as requested"; "wider" (more bits than asked for: slower than hoped), "narrower" (fewer bits: less
@@ -93,7 +93,7 @@ def realized_table(report: EngineReport, fusion: FusionMap) -> pd.DataFrame:
     return table
 
 
-def compare_precision(report: EngineReport, fusion: FusionMap, requested: Mapping[str, str]) -> list[Verdict]:
+def compare_precision(report: EngineReport, fusion: FusionMap, requested: Mapping[str, str]) -> list[NodePrecision]:
     """Set what a plan asked for, node by node, against what the compiler did.
 
     Parameters
@@ -111,7 +111,7 @@ def compare_precision(report: EngineReport, fusion: FusionMap, requested: Mappin
     for node, asked in requested.items():
         wanted = _plain(asked, node)
         got = realized.get(node) or Realized(node, None, fusion.by_node.get(node, ()), "the engine does not name it")
-        verdicts.append(Verdict(node, wanted, got, _status(wanted, got)))
+        verdicts.append(NodePrecision(node, wanted, got, _status(wanted, got)))
     return verdicts
 
 

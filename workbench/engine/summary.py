@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from workbench.display import Card, Shown
 from workbench.engine.findings import Finding, find
 from workbench.engine.fusion import FusionMap, fusion_map
 from workbench.engine.load import load_report
-from workbench.engine.precision import Verdict, compare_precision, realized_precision
+from workbench.engine.precision import NodePrecision, compare_precision, realized_precision
 from workbench.engine.traits import kind_of_layer, layer_precision
 from workbench.engine.work import memory_timeline
 
@@ -21,19 +22,19 @@ if TYPE_CHECKING:
     from workbench.engine.report import EngineReport, Layer
     from workbench.graph import Model
 
-__all__ = ["EngineSummary", "run", "summarize"]
+__all__ = ["EngineSummary", "load_engine", "summarize"]
 
 _MIB = 2**20
 
 
-@dataclass(frozen=True)
-class EngineSummary:
+@dataclass(frozen=True, repr=False)
+class EngineSummary(Shown):
     """A report with what was made of it; `model` is the one it was mapped to, where it was given as a `Model`."""
 
     report: EngineReport
     fusion: FusionMap
     findings: list[Finding]
-    verdicts: list[Verdict] = field(default_factory=list)
+    verdicts: list[NodePrecision] = field(default_factory=list)
     model: Model | None = None
 
     def facts(self) -> dict[str, str]:
@@ -162,6 +163,16 @@ class EngineSummary:
         ordered = sorted(counts.items(), key=lambda item: -item[1])
         return ", ".join(f"{count} {name}" for name, count in ordered) or "no computing layer"
 
+    def _card(self) -> Card:
+        report, total = self.report, self.report.layers_ms
+        timed = sorted((layer for layer in report.layers if layer.ms), key=lambda layer: -(layer.ms or 0))
+        times = f", {total:.4f} ms" if total is not None else ""
+        headline = f"{report.name}: {len(report.layers)} layers{times}, {len(self.findings)} findings"
+        if timed:
+            slowest = tuple((layer.name, _precision(layer), layer.ms) for layer in timed)
+            return Card(headline, ("slowest layers", "precision", "ms"), slowest)
+        return Card(headline, ("", ""), tuple(self.facts().items()))
+
 
 def _precision(layer: Layer) -> str:
     return layer_precision(layer).name or "unknown"
@@ -199,7 +210,7 @@ def summarize(
     return EngineSummary(report, fusion, find(report, fusion, requested), verdicts, known)
 
 
-def run(
+def load_engine(
     graph: Any,
     *,
     profile: Any = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.calibration import feeds
+from workbench.display import Card, Shown
 from workbench.errors import SamplesError
 from workbench.evaluate.metrics import Difference, top1_hits
 from workbench.evaluate.reference import Reference, as_type_of
@@ -112,8 +113,8 @@ class Latency:
         return cls(float(np.median(times)), float(np.percentile(times, 95)), len(times), batch)
 
 
-@dataclass(frozen=True)
-class Agreement:
+@dataclass(frozen=True, repr=False)
+class Agreement(Shown):
     """How far results are from the original's.
 
     Parameters
@@ -141,8 +142,18 @@ class Agreement:
         """Values of all outputs that became NaN or infinite."""
         return sum(output.nonfinite for output in self.outputs)
 
+    def _card(self) -> Card:
+        told = f"SQNR {self.worst_sqnr_db:.1f} dB at the worst output" if self.outputs else "nothing to compare"
+        if self.accuracy is not None:
+            told += f"; top-1 {self.accuracy.original:.2%} -> {self.accuracy.tuned:.2%}"
+        rows = tuple((one.name, str(one)) for one in self.outputs)
+        return Card(f"{told}, on {self.samples} samples", ("output", "against the original"), rows, self._notes())
 
-@dataclass(frozen=True)
+    def _notes(self) -> tuple[str, ...]:
+        return ()
+
+
+@dataclass(frozen=True, repr=False)
 class Comparison(Agreement):
     """Original against tuned.
 
@@ -165,6 +176,14 @@ class Comparison(Agreement):
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for a report."""
         return asdict(self)
+
+    def _notes(self) -> tuple[str, ...]:
+        size = f"file {self.original_bytes / 1e6:.2f} -> {self.tuned_bytes / 1e6:.2f} MB"
+        before, after = self.original_latency, self.tuned_latency
+        if before is None or after is None:
+            return size, *filter(None, (self.note,))
+        times = f"{before.median_ms:.2f} -> {after.median_ms:.2f} ms on this processor, which says nothing of a GPU"
+        return size, times, *filter(None, (self.note,))
 
 
 def compare(

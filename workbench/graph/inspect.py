@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from workbench.display import Card, Shown
 from workbench.graph.check import custom_ops
 from workbench.graph.cost import costs, memory_use, parameters_of, suggested_workspace, total, weight_bytes_of
 from workbench.graph.damage import blaming
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Summary", "batch_of_one", "summary"]
 
 
-@dataclass(frozen=True)
-class Summary:
+@dataclass(frozen=True, repr=False)
+class Summary(Shown):
     """What a model is, in numbers.
 
     Parameters
@@ -137,6 +138,10 @@ class Summary:
         bound = f"at least {sure}" if self.macs else sure
         many = f"{len(self.macs_unknown)} nodes, the first" if len(self.macs_unknown) > 1 else "one node,"
         return f"{bound}{at}; unknown for {many} {self.macs_unknown[0]}: {self.macs_note}"
+
+    def _card(self) -> Card:
+        headline, *lines = self.text().splitlines()
+        return Card(headline, ("", ""), tuple(tuple(line.split(None, 1)) for line in lines if len(line.split()) > 1))
 
 
 @blaming

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.backends.verdict import check as judge
 from workbench.backends.verdict import mend
+from workbench.display import Card, Shown
 from workbench.errors import OptionError
 from workbench.jobs.options import CheckOptions, job
 from workbench.results import together
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["CheckResult", "check"]
 
 
-@dataclass(frozen=True)
-class CheckResult:
+@dataclass(frozen=True, repr=False)
+class CheckResult(Shown):
     """What a compiler said of a model, for each target.
 
     Parameters
@@ -51,6 +52,10 @@ class CheckResult:
         """Return it as plain values, without the compiler's log."""
         verdicts = [asdict(verdict) for verdict in self.verdicts]
         return [{key: value for key, value in one.items() if key not in ("layers", "log")} for one in verdicts]
+
+    def _card(self) -> Card:
+        headline, *lines = self.text().splitlines() or [""]
+        return Card(headline, notes=tuple(lines))
 
 
 @job(CheckOptions)

@@ -10,6 +10,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from workbench.display import Card, Shown
 from workbench.errors import OutputError, PrecisionError
 from workbench.graph.select import pick, select
 from workbench.jobs.options import MigrateOptions, job
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Migration", "migrate"]
 
 
-@dataclass(frozen=True)
-class Migration:
+@dataclass(frozen=True, repr=False)
+class Migration(Shown):
     """What a migration came to.
 
     Attributes
@@ -84,6 +85,10 @@ class Migration:
             )
             lines.append(f"engine: its report does not say what it ran {many} in; they are quantized as without it")
         return "\n".join([*lines, *(f"left out: {note}" for note in self.notes)])
+
+    def _card(self) -> Card:
+        headline, *lines = self.text().splitlines() or [""]
+        return Card(headline, notes=tuple(lines))
 
 
 @job(MigrateOptions)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.engine import GPU_LIMITS, compare_engines, engine_onnx, load_report, run
+from workbench.display import Card, Shown
+from workbench.engine import GPU_LIMITS, compare_engines, engine_onnx, load_engine, load_report
 from workbench.files import write_bytes, write_text
 from workbench.graph import Summary, load_model, summary
 from workbench.jobs.options import EngineOptions, InspectOptions, job
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["EngineResult", "inspect", "read_engine"]
 
 
-@dataclass(frozen=True)
-class EngineResult:
+@dataclass(frozen=True, repr=False)
+class EngineResult(Shown):
     """What an engine is made of.
 
     Parameters
@@ -44,6 +45,10 @@ class EngineResult:
             parts.append(self.comparison.summary())
         return "\n\n".join(parts)
 
+    def _card(self) -> Card:
+        headline, *lines = self.text().splitlines() or [""]
+        return Card(headline, notes=tuple(lines))
+
 
 @job(EngineOptions)
 def read_engine(options: EngineOptions) -> EngineResult:
@@ -55,7 +60,7 @@ def read_engine(options: EngineOptions) -> EngineResult:
         source = wb.tuned
         decisions = wb.plan.resolve().decisions.values()
         requested = {decision.node: decision.precision for decision in decisions if decision.rule is not None}
-    found = run(
+    found = load_engine(
         options.graph,
         profile=options.profile,
         timing=options.timing,

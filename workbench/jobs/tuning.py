@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.child import ChildError
+from workbench.display import Card, Shown
 from workbench.errors import OptionError, RecipeError
 from workbench.files import write_text
 from workbench.handoff import before_after, page, report, text_table
@@ -37,8 +38,8 @@ OUTPUTS = ("tuned.onnx", "tuned.onnx.data", "recipe.yaml", *REPORTS)
 SEARCH_OUTPUTS = (*OUTPUTS, "search.json")
 
 
-@dataclass(frozen=True)
-class TuneResult:
+@dataclass(frozen=True, repr=False)
+class TuneResult(Shown):
     """What a tuning came to.
 
     Parameters
@@ -69,6 +70,17 @@ class TuneResult:
     def table(self) -> str:
         """Return the before/after table as text."""
         return text_table(before_after(self.workbench, self.comparison))
+
+    def _card(self) -> Card:
+        gates = tuple(f"gate {verdict}" for verdict in self.verdicts)
+        rows = tuple(
+            (row.what, row.original, row.tuned, row.change) for row in before_after(self.workbench, self.comparison)
+        )
+        name = self.workbench.source.name
+        done = f"{name} is tuned" if self.passed else f"{name} is tuned, and a gate FAILED"
+        return Card(
+            done, ("", "original", "tuned", "change"), rows, (*gates, *(f"wrote {path}" for path in self.files))
+        )
 
 
 @job(TuneOptions)
@@ -183,8 +195,8 @@ def _measured(outcome: TuneResult | ChildError) -> TuneResult:
     return outcome
 
 
-@dataclass(frozen=True)
-class ReplayResult:
+@dataclass(frozen=True, repr=False)
+class ReplayResult(Shown):
     """What a replay came to.
 
     Parameters
@@ -207,6 +219,10 @@ class ReplayResult:
         if len(self.moved) > MOST_LINES:
             lines.append(f"  and {len(self.moved) - MOST_LINES} more")
         return "\n".join(lines)
+
+    def _card(self) -> Card:
+        headline, *lines = self.text().splitlines() or [""]
+        return Card(headline, notes=tuple(lines))
 
 
 @job(ReplayOptions)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from workbench.display import Card, Shown
 from workbench.errors import RecipeError
 from workbench.files import write_bytes, write_text
 from workbench.graph.edits import Surgeon
@@ -36,7 +37,7 @@ class Tuned(Part):
     sha256: str
 
 
-class Recipe(Part):
+class Recipe(Shown, Part):
     """The document. Immutable: adding a step gives a new one.
 
     Parameters
@@ -67,6 +68,11 @@ class Recipe(Part):
     gates: tuple[Gate, ...] = ()
     tuned: Tuned | None = None
     environment: dict[str, str] = Field(default_factory=dict)
+
+    def _card(self) -> Card:
+        tuned = f"makes {self.tuned.sha256[:12]}" if self.tuned else "not tuned yet"
+        rows = tuple((at, step.do, _about(step)) for at, step in enumerate(self.steps))
+        return Card(f"recipe of {Path(self.model.file).name}: {len(rows)} steps, {tuned}", ("", "step", "of"), rows)
 
     def with_step(self, step: Step) -> Recipe:
         """Return the recipe with one more step; what it made before is no longer known."""
@@ -164,3 +170,9 @@ class Recipe(Part):
                     fix="Change a range with a set_range step, or calibrate again.",
                 )
         return recipe.relocated(lambda file: str((path.parent / file).resolve()))
+
+
+def _about(step: AnyStep) -> str:
+    """Return what a step is about, in a few words."""
+    fields = ("select", "tensor", "method", "move")
+    return next((str(value) for name in fields if (value := getattr(step, name, None))), "")

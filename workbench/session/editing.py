@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from workbench.display import Card, Shown
 from workbench.errors import EditError
 from workbench.evaluate import checked
 from workbench.graph import blaming
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from workbench.recipe import State
     from workbench.session.history import History
 
-__all__ = ["Check", "conversion_steps", "edit", "prepare", "tried"]
+__all__ = ["Check", "Edits", "conversion_steps", "edit", "prepare", "tried"]
 
 Check: TypeAlias = "bool | Mapping[str, npt.NDArray[Any]] | None"
 """``None``: where one run is cheap; a mapping of input name to array: on these inputs."""
@@ -46,8 +47,18 @@ def tried(model: Model, step: Edit, *, check: Check = None) -> EditResult:
     return replace(result, check=checked(step, model, result.model, check)) if result.changed else result
 
 
+class Edits(Shown, tuple["EditResult", ...]):
+    """What several edits did, one after the other."""
+
+    __slots__ = ()
+
+    def _card(self) -> Card:
+        rows = tuple((at, str(done.check), "; ".join(done.notes)) for at, done in enumerate(self))
+        return Card(f"{len(self)} edits", ("", "check", "what was done"), rows)
+
+
 @blaming
-def prepare(history: History) -> tuple[EditResult, ...]:
+def prepare(history: History) -> Edits:
     """Bring the model into the form that quantization wants; see `Workbench.prepare`."""
     results = [*_runnable(history), edit(history, "fold_constants")]
     conversion = needed_opset(history.state.model, all_int8(history.state.model))
@@ -55,7 +66,7 @@ def prepare(history: History) -> tuple[EditResult, ...]:
         # A conversion turns attributes into constants.
         results += [edit(history, conversion), edit(history, "fold_constants")]
     results += [edit(history, "fold_batch_norm"), edit(history, "state_kernel_shape")]
-    return tuple(result for result in results if result.changed)
+    return Edits(result for result in results if result.changed)
 
 
 def _runnable(history: History) -> list[EditResult]:

@@ -86,11 +86,11 @@ class Engines:
         ReportError
             A file is something else, or the engine is of another model.
         """
-        from workbench.engine import run
+        from workbench.engine import load_engine
 
         built = model or self._built_from()
         decisions = self._history.state.resolve().decisions.values()
-        summary = run(
+        summary = load_engine(
             graph,
             profile=profile,
             timing=timing,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
+from workbench.display import Card, Shown
 from workbench.graph import Graph, blaming, load_model
 from workbench.graph.edits import Surgeon
 from workbench.names import DEFAULT_METHOD, BackendName, Method
@@ -13,7 +14,7 @@ from workbench.results import results_folder
 from workbench.session import editing
 from workbench.session.engines import Engines
 from workbench.session.evaluation import compare_tuned, measure_sensitivity
-from workbench.session.history import History
+from workbench.session.history import History, step_text
 from workbench.session.plan import Plan
 from workbench.session.ranges import Ranges
 from workbench.session.tuning import Tuning
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from workbench.precision.lowering import Lowered
     from workbench.precision.sensitivity import Sensitivity
     from workbench.session.changes import Change
-    from workbench.session.editing import Check
+    from workbench.session.editing import Check, Edits
     from workbench.session.samples import PreprocessingLike
 
 __all__ = ["Workbench", "history_of", "open_model", "open_recipe"]
@@ -81,7 +82,7 @@ def open_recipe(
     return Workbench(source, recipe=recipe)
 
 
-class Workbench:
+class Workbench(Shown):
     """One model on its way: what was done to it is `recipe`, what became of it is `model`.
 
     Everything that changes something appends a step to the recipe; looking changes nothing. Ranges, precision plan and
@@ -99,11 +100,14 @@ class Workbench:
         self._history = History(source, recipe)
         self._tuning = Tuning(self._history)
 
-    def __repr__(self) -> str:
-        return f"<Workbench {self.source.name}: {len(self.recipe.steps)} steps, {len(self.model.nodes)} nodes>"
-
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.startswith("_")]
+
+    def _card(self) -> Card:
+        steps = [step_text(step) for step in self.recipe.steps]
+        headline = f"{self.source.name}: {len(steps)} steps, {len(self.model.nodes)} nodes"
+        gates = tuple(f"gate {gate}" for gate in self.recipe.gates)
+        return Card(headline, ("", "step"), tuple(enumerate(steps)), gates)
 
     # What there is
 
@@ -150,12 +154,7 @@ class Workbench:
     @property
     def advice(self) -> tuple[str, ...]:
         """What whoever builds an engine of the tuned model should know, a sentence each; `unchecked` comes first."""
-        return (*self.unchecked, *self._tuning.lowered().advice)
-
-    @property
-    def unchecked(self) -> tuple[str, ...]:
-        """Which edits were not checked, or not on the whole model, and why: a sentence each."""
-        return self._history.unchecked
+        return (*self._history.unchecked, *self._tuning.lowered().advice)
 
     # What is done to it
 
@@ -212,7 +211,7 @@ class Workbench:
         """
         return editing.edit(self._history, Surgeon.of(function, arguments), check=check)
 
-    def prepare(self) -> tuple[EditResult, ...]:
+    def prepare(self) -> Edits:
         """Bring the model into the form that quantization wants; return what was done, each step with its check.
 
         Folds constants, raises the operator set where Q/DQ needs it, lowers it where ONNX Runtime does not run it yet,

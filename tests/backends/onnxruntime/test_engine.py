@@ -11,7 +11,7 @@ from workbench.backends.manifest import read_engine, write_engine
 from workbench.backends.onnxruntime.engine import OnnxRuntime
 from workbench.backends.protocol import Backend, BuildOptions, ShapeRange, TimingOptions
 from workbench.engine.findings import find
-from workbench.engine.summary import run
+from workbench.engine.summary import load_engine
 from workbench.errors import BackendError
 from workbench.graph.load import load_model
 from workbench.runtime.session import Session
@@ -60,7 +60,7 @@ def test_what_runs_is_what_was_built(backend, engine, model):
 
 def test_report_profile_and_timing_are_of_one_engine(backend, engine, model):
     layers = backend.profile(engine, QUICK)
-    summary = run(backend.inspect(engine), profile=layers, model=model)
+    summary = load_engine(backend.inspect(engine), profile=layers, model=model)
     report = summary.report
     assert report.dialect.startswith("ONNX Runtime")
     assert {layer.name for layer in report.layers} == set(engine.manifest["sources"])
@@ -81,7 +81,7 @@ def test_a_quantized_model_shows_its_integer_tensors(backend, small_cnn, small_d
     wb.calibrate(small_data)
     tuned = wb.tune().model
     engine = backend.build(tuned)
-    report = run(backend.inspect(engine), model=tuned).report
+    report = load_engine(backend.inspect(engine), model=tuned).report
     kinds = {tensor.dtype for layer in report.layers for tensor in layer.outputs}
     assert kinds & {"int8", "uint8"}
 
@@ -124,6 +124,6 @@ def test_real_models_are_accounted_for(backend, shared, name):
     model = load_model(path)
     engine = backend.build(model)
     report = json.loads(backend.inspect(engine))
-    summary = run(report, model=model)
+    summary = load_engine(report, model=model)
     assert summary.fusion.coverage > 0.95, summary.fusion.summary()
     assert summary.report.layers

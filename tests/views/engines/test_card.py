@@ -9,7 +9,7 @@ import pytest
 
 from workbench.engine.compare import compare_engines
 from workbench.engine.load import load_report
-from workbench.engine.summary import run
+from workbench.engine.summary import load_engine
 from workbench.engine.work import GPU_LIMITS
 from workbench.views.engines.card import report_card
 from workbench.views.kit.themes import LIGHT
@@ -56,7 +56,7 @@ def folder(shared):
 @pytest.fixture(scope="module")
 def card(folder):
     stems = [f"resnet50-b32.{name}" for name in ("fp16", "modelopt_int8_fp16")]
-    summary = run(
+    summary = load_engine(
         folder / f"{stems[1]}.graph.json", profile=folder / f"{stems[1]}.profile.json", requested={"fc": "int8"}
     )
     reports = [load_report(folder / f"{s}.graph.json", profile=folder / f"{s}.profile.json") for s in stems]
@@ -102,7 +102,7 @@ def test_pictures_follow_the_page_s_theme(card):
     ],
 )
 def test_poor_engines_have_a_page_too(folder, file):
-    page = Page(report_card(run(folder / file), theme="dark"))
+    page = Page(report_card(load_engine(folder / file), theme="dark"))
     assert page.stack == []
     text = " ".join(page.words)
     assert "no profile" in text
@@ -111,7 +111,7 @@ def test_poor_engines_have_a_page_too(folder, file):
 
 def test_names_are_escaped():
     evil = {"Layers": [{"Name": "<script>alert(1)</script>", "LayerType": "kgen"}], "Bindings": ["<b>"]}
-    card = report_card(run(evil))
+    card = report_card(load_engine(evil))
     assert "<script" not in card
     assert "<b>" not in card
     assert "&lt;script&gt;" in card

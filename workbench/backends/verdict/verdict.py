@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from workbench.backends.verdict.assumed import Profile, assumed, told, written
+from workbench.display import Card, Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,8 +59,8 @@ class NodeVerdict:
     arithmetic: str | None = None
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, repr=False)
+class Verdict(Shown):
     """What the compiler says of a model for one target.
 
     Attributes
@@ -189,3 +190,10 @@ class Verdict:
         if counts["suspected"]:
             lines.append(f"  {counts['suspected']} more nodes, not reached, carry a known cause")
         return "\n".join(lines)
+
+    def _card(self) -> Card:
+        headline, *lines = str(self).splitlines()
+        odd = [node for node in self.nodes if node.status != "accepted"]
+        rows = tuple((n.node, n.op, n.status, n.reason or "", "" if n.fix is None else n.fix.text) for n in odd)
+        notes = () if rows else tuple(lines)
+        return Card(headline, ("node", "operator", "verdict", "why", "what helps"), rows, notes)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from workbench.display import Card, Shown
 from workbench.errors import EditError
 from workbench.graph.check import bring_in_order, broken_edge, checker_reason, contradiction
 from workbench.graph.edits.equivalence import OUTSIDE, Equivalence, Unchecked
@@ -37,8 +38,8 @@ BROADCASTS = 7
 """The operator set since which operands broadcast without an attribute that says so."""
 
 
-@dataclass(frozen=True)
-class EditResult:
+@dataclass(frozen=True, repr=False)
+class EditResult(Shown):
     """What an edit did.
 
     Parameters
@@ -57,6 +58,10 @@ class EditResult:
     changed: bool
     notes: tuple[str, ...] = ()
     check: Equivalence | Unchecked = OUTSIDE
+
+    def _card(self) -> Card:
+        done = "changed" if self.changed else "nothing changed in"
+        return Card(f"{done} {self.model.name}; {self.check}", notes=self.notes)
 
 
 class Stage(Protocol):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.backends import BuildOptions, TimingOptions
+from workbench.display import Card, Shown
 from workbench.errors import OptionError
 from workbench.jobs.bench.rows import table
 from workbench.jobs.bench.run import Bench
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["BenchResult", "bench"]
 
 
-@dataclass(frozen=True)
-class BenchResult:
+@dataclass(frozen=True, repr=False)
+class BenchResult(Shown):
     """What became of each model and variant.
 
     Parameters
@@ -42,6 +43,10 @@ class BenchResult:
     def text(self) -> str:
         """Return the table."""
         return table(list(self.rows))
+
+    def _card(self) -> Card:
+        headline, *lines = self.text().splitlines() or [""]
+        return Card(headline, notes=tuple(lines))
 
 
 @job(BenchOptions)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.display import Card, Shown
 from workbench.errors import PrecisionError
 from workbench.graph import repair_names
 from workbench.graph.edits import ConvertOpset
@@ -55,8 +56,8 @@ NEWEST_OPSET = 24
 """The newest operator set that a conversion is asked for."""
 
 
-@dataclass(frozen=True)
-class Lowered:
+@dataclass(frozen=True, repr=False)
+class Lowered(Shown):
     """A lowered model and what was written into it.
 
     Parameters
@@ -86,6 +87,10 @@ class Lowered:
         options = " ".join(f"--{flag}" for flag in self.flags)
         needed = (f"its builder is weakly typed and has to be allowed this: {options}",) if options else ()
         return (*needed, *self.notes)
+
+    def _card(self) -> Card:
+        pairs = f"{len(self.activations)} tensors and {len(self.weights)} weights quantized"
+        return Card(f"{self.model.name}: {pairs}", notes=self.advice)
 
 
 def activation_tensors(model: Model, resolution: Resolution) -> list[str]:

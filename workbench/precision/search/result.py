@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from workbench.display import Card, Shown
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -57,8 +59,8 @@ class Trial:
     edits: tuple[CorrectBias, ...] = ()
 
 
-@dataclass(frozen=True)
-class SearchResult:
+@dataclass(frozen=True, repr=False)
+class SearchResult(Shown):
     """What a search found.
 
     Parameters
@@ -150,6 +152,11 @@ class SearchResult:
             *(f"{position}. {rule}" for position, rule in enumerate(chosen.plan.rules)),
         ]
         return "\n".join(lines)
+
+    def _card(self) -> Card:
+        headline, *notes = self.text().splitlines()
+        rows = tuple((one.measured.figure, f"{one.share:.1%}", one.cost_ms, one.move) for one in self.front)
+        return Card(headline, (self.goal.name, "MACs in INT8", "cost, ms", "what was tried"), rows, tuple(notes))
 
 
 def _plain(figure: float) -> float | None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from workbench.display import Card, Shown
 from workbench.errors import PrecisionError
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class NodeError:
         return float(10.0 ** (-self.sqnr_db / 10.0))
 
 
-@dataclass(frozen=True)
-class Sensitivity:
+@dataclass(frozen=True, repr=False)
+class Sensitivity(Shown):
     """What each quantizable node costs in end-to-end error.
 
     Parameters
@@ -96,3 +97,10 @@ class Sensitivity:
         table = table.dropna(axis="columns", how="all")
         ordered: pd.DataFrame = table.sort_values("sqnr_db", kind="stable", ignore_index=True)
         return ordered
+
+    def _card(self) -> Card:
+        worst = sorted(self.errors, key=lambda error: error.sqnr_db)
+        told = f"{worst[0].node} hurts most: {worst[0].sqnr_db:.1f} dB when it alone is in INT8" if worst else "no node"
+        rows = tuple((error.node, error.op_type, error.sqnr_db) for error in worst)
+        how = f"{self.kind}, {self.samples} samples, {self.forwards:.1f} forward passes a sample, {self.seconds:.1f} s"
+        return Card(told, ("node", "operator", "SQNR alone, dB"), rows, (how,))

@@ -25,7 +25,7 @@ from workbench.views.kit import OKABE_ITO, request
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.engine import EngineSummary, Verdict
+    from workbench.engine import EngineSummary, NodePrecision
     from workbench.graph import Model
     from workbench.views.graphs import Panel, Scene, Shown
 
@@ -182,7 +182,7 @@ class FusionPicture(GraphPicture):
         return f"{inside[0].label}\n{self._tag(name, inside)}"
 
 
-def _differs(verdict: Verdict) -> str:
+def _differs(verdict: NodePrecision) -> str:
     return f"{verdict.requested} asked for, {verdict.realized.precision or verdict.status} made"
 
 

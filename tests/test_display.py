@@ -1,0 +1,44 @@
+"""A result as the last line of a cell is at most a screen."""
+
+from __future__ import annotations
+
+import pytest
+
+import workbench
+from workbench.display import MOST_ROWS, Card
+from workbench.errors import EditError
+
+
+@pytest.fixture(scope="module")
+def results(small_cnn, small_data):
+    wb = workbench.open_model(small_cnn)
+    done = {"prepare": wb.prepare(), "calibrate": wb.calibrate(small_data)}
+    done["search"] = wb.plan.search("sqnr_db", at_least=15)
+    done |= {"sensitivity": wb.sensitivity(), "tune": wb.tune(), "compare": wb.compare(runs=2)}
+    done |= {"edit": wb.edit("fold_constants"), "build": wb.build(), "summary": wb.graph.summary()}
+    return done | {"workbench": wb, "recipe": wb.recipe}
+
+
+NAMES = "prepare calibrate search sensitivity tune compare edit build summary workbench recipe".split()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_result_is_at_most_one_screen(results, name):
+    text, html = repr(results[name]), results[name]._repr_html_()
+    assert 0 < len(text.splitlines()) <= MOST_ROWS + 10
+    assert len(html) < 20_000
+    assert "<strong>" in html
+
+
+def test_what_is_beyond_a_screen_is_counted():
+    card = Card("much", ("n",), tuple((n,) for n in range(100)), tuple(f"note {n}" for n in range(9)))
+    assert f"and {100 - MOST_ROWS} more" in card.text()
+    assert "and 4 more notes" in card.html()
+    assert card.html().count("<tr>") == MOST_ROWS + 1
+
+
+def test_an_error_in_a_notebook_is_its_sentence(monkeypatch):
+    error = EditError("it does not apply", where="conv", fix="Choose another")
+    assert error._render_traceback_() == ["EditError: conv: it does not apply. Choose another"]
+    monkeypatch.setenv("WORKBENCH_DEBUG", "1")
+    assert "EditError" in error._render_traceback_()[-1]

@@ -1,0 +1,84 @@
+"""What a notebook shows of a result: one sentence with the figure that matters, and at most a screen of rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+__all__ = ["Card", "Shown"]
+
+MOST_ROWS = 15
+MOST_NOTES = 5
+MOST_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class Card:
+    """A result in one screen.
+
+    Parameters
+    ----------
+    headline
+        One sentence.
+    header, rows
+        A table, its most important rows first; those beyond a screen are counted, not shown.
+    notes
+        A sentence each.
+    """
+
+    headline: str
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[Any, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Return it as lines."""
+        shown = [[_short(cell) for cell in row] for row in self.rows[:MOST_ROWS]]
+        widths = [max(map(len, column)) for column in zip(self.header, *shown, strict=True)] if self.header else []
+        table = [self.header, *shown] if shown else []
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+        ]
+        return "\n".join([self.headline, *(f"  {line}" for line in lines), *(f"  {more}" for more in self._more())])
+
+    def html(self) -> str:
+        """Return it as HTML that takes the page's own colours."""
+        line = "1px solid color-mix(in srgb,currentColor 20%,transparent)"
+        cells = f"padding:.15em .8em .15em 0;text-align:left;border-bottom:{line}"
+        parts = [f"<p style='margin:.3em 0'><strong>{escape(self.headline)}</strong></p>"]
+        if self.rows:
+            head = "".join(f"<th style='{cells}'>{escape(name)}</th>" for name in self.header)
+            body = "".join(
+                f"<tr>{''.join(f'<td style={cells!r}>{escape(_short(cell))}</td>' for cell in row)}</tr>"
+                for row in self.rows[:MOST_ROWS]
+            )
+            parts.append(f"<table style='border-collapse:collapse'><tr>{head}</tr>{body}</table>")
+        parts += [f"<p style='margin:.2em 0;opacity:.75'>{escape(more)}</p>" for more in self._more()]
+        return f"<div style='overflow-x:auto'>{''.join(parts)}</div>"
+
+    def _more(self) -> list[str]:
+        left = len(self.rows) - MOST_ROWS
+        more = [f"and {left} more"] if left > 0 else []
+        more += self.notes[:MOST_NOTES]
+        return [*more, f"and {len(self.notes) - MOST_NOTES} more notes"] if len(self.notes) > MOST_NOTES else more
+
+
+class Shown:
+    """What shows itself as a card, in a notebook and in a terminal."""
+
+    def _card(self) -> Card:
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        return self._card().html()
+
+    def __repr__(self) -> str:
+        return self._card().text()
+
+
+def _short(cell: Any) -> str:
+    if cell is None or cell != cell:  # noqa: PLR0124 - NaN is what is not equal to itself
+        return ""
+    text = f"{cell:.4g}" if isinstance(cell, float) else " ".join(str(cell).split())
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
