@@ -114,7 +114,9 @@ def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, scre
 
     # Slowest first at the start, then by place.
     page.locator('.wb-rows th[data-key="place"] button').click()
+    page.locator('.wb-rows th[data-key="place"][aria-sort="descending"]').wait_for()
     page.locator('.wb-rows th[data-key="place"] button').click()
+    page.locator('.wb-rows th[data-key="place"][aria-sort="ascending"]').wait_for()
     places = [int(text) for text in page.locator('.wb-rows td[data-key="place"]').all_inner_texts()]
     assert places == sorted(places)
     page.locator(".wb-rows input").fill("head/fc")

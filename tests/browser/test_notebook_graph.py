@@ -112,7 +112,7 @@ def test_the_notebook_is_run_clicked_at_and_edited(lab, page, screenshots) -> No
     edit_what_is_found(page, surgery, out, screenshots)
 
     # The rest of the notebook goes on from there, and the recipe that it saves begins with the click.
-    page.locator(".jp-Notebook .jp-Cell").filter(has_text="surgery.on_select(note)").first.click()
+    page.locator(".jp-Notebook .jp-Cell").filter(has_text="the probe listens").first.click()
     page.keyboard.press("Escape")
     page.keyboard.press("ArrowDown")
     run_cells(page, total - count, "replayed: the same")
