@@ -178,7 +178,7 @@ views.drift(wb, field, preprocessing=preprocess or None, labels=("calibration", 
 # %%
 from IPython.display import display
 
-from workbench.views.calibration.drift_chart import drift_table
+from workbench.calibration import drift_table
 
 for name, file in others.items():
     unlike = views.drift(wb, file, preprocessing=preprocess or None, labels=("calibration", name))

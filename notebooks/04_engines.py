@@ -146,8 +146,9 @@ view
 # ## Where the time goes
 
 # %%
+from workbench.engine import precision_share, transitions
 from workbench.views.engines.charts import LatencyBars, LatencyTreemap, MemoryTimeline, PrecisionShare, TransitionMatrix
-from workbench.views.engines.data import latency_bars, layer_cells, precision_share, transitions
+from workbench.views.engines.data import latency_bars, layer_cells
 
 report = summary.report
 LatencyTreemap(layer_cells(report, "scope", summary.fusion), "Time by scope of the source")
@@ -187,8 +188,8 @@ from workbench.engine.work import GPU_LIMITS, memory_timeline
 MemoryTimeline(memory_timeline(report))
 
 # %%
+from workbench.engine import roofline_dots
 from workbench.views.engines.charts import Roofline
-from workbench.views.engines.data import roofline_dots
 
 Roofline(roofline_dots(report), GPU_LIMITS[gpu])
 

@@ -316,9 +316,9 @@ def test_a_row_selects_in_the_graph_and_the_graph_in_the_table(lab, desk, screen
     page.locator('.wb-card.wb-selected[data-id="/layers.4/attn/Softmax"]').wait_for()
     page.locator('.wb-table tr[aria-selected="true"]', has_text="/layers.4/attn/Softmax").wait_for()
     lab_tools.expect(page.locator(".wb-table tbody tr")).to_have_count(6)
-    # With the keyboard, and a second one with Shift.
+    # With the keyboard, and a second one with Ctrl.
     page.locator(".wb-table tbody tr", has_text="/layers.2/attn/Softmax").focus()
-    page.keyboard.press("Shift+Enter")
+    page.keyboard.press("Control+Enter")
     lab_tools.seen(lab, lambda s: s["selected"] == ["/layers.4/attn/Softmax", "/layers.2/attn/Softmax"])
     page.locator('.wb-table tr[aria-selected="true"]').nth(1).wait_for()
     assert page.locator(".wb-table tr:focus").get_attribute("data-id") == "/layers.2/attn/Softmax"

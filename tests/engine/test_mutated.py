@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.kit.places import RECORDED
+from workbench.engine.breakdown import precision_share, roofline_dots, transitions
 from workbench.engine.compare import compare_engines
 from workbench.engine.load import load_report
 from workbench.engine.summary import load_engine
 from workbench.engine.tables import convolutions_table, kinds_table, memory_table, precisions_table, tactics_table
 from workbench.errors import ReportError, WorkbenchError
 from workbench.views import engine_graph
-from workbench.views.engines.data import latency_bars, layer_cells, precision_share, roofline_dots, transitions
+from workbench.views.engines.data import latency_bars, layer_cells
 from workbench.views.engines.sunburst import sunburst_arcs
 from workbench.views.engines.table import layer_rows
 

@@ -7,11 +7,11 @@ import json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from workbench.engine.breakdown import transitions
 from workbench.engine.load import load_report
 from workbench.engine.summary import load_engine
 from workbench.engine.work import memory_timeline
 from workbench.errors import ReportError
-from workbench.views.engines.data import transitions
 
 LIMITS = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 VALUES = st.recursive(

@@ -2,6 +2,10 @@ from .cache import CacheMatch as CacheMatch
 from .cache import load_cache as load_cache
 from .cache import match_cache as match_cache
 from .channels import ChannelExtremes as ChannelExtremes
+from .drift import Drift as Drift
+from .drift import cumulated as cumulated
+from .drift import drift_table as drift_table
+from .drift import drifts as drifts
 from .methods import Range as Range
 from .methods import Target as Target
 from .methods import at as at
@@ -21,3 +25,4 @@ from .sources import labels_for as labels_for
 from .sources import open_samples as open_samples
 from .statistics import Statistics as Statistics
 from .statistics import TensorStatistics as TensorStatistics
+from .table import calibration_table as calibration_table

@@ -1,3 +1,14 @@
+from .breakdown import PRECISION_ORDER as PRECISION_ORDER
+from .breakdown import UNKNOWN as UNKNOWN
+from .breakdown import Dot as Dot
+from .breakdown import Share as Share
+from .breakdown import Transitions as Transitions
+from .breakdown import layer_brief as layer_brief
+from .breakdown import layer_label as layer_label
+from .breakdown import precision_share as precision_share
+from .breakdown import roofline_dots as roofline_dots
+from .breakdown import top_layers as top_layers
+from .breakdown import transitions as transitions
 from .compare import Comparison as Comparison
 from .compare import Group as Group
 from .compare import compare_engines as compare_engines

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
+from workbench.calibration.drift import drift_table, drifts
 from workbench.calibration.methods import ranges
 from workbench.calibration.statistics import Statistics, TensorStatistics
-from workbench.views.calibration.drift_chart import drift_chart, drift_table, drifts
+from workbench.views.calibration.drift_chart import drift_chart
 
 
 def gathered(**arrays) -> Statistics:

@@ -6,8 +6,9 @@ import pytest
 from workbench.calibration.channels import ChannelExtremes
 from workbench.calibration.methods import ranges
 from workbench.calibration.statistics import Statistics, TensorStatistics
+from workbench.calibration.table import calibration_table
 from workbench.names import METHODS
-from workbench.views.calibration.overview import calibration_table, overview_chart
+from workbench.views.calibration.overview import overview_chart
 
 
 def statistics(n: int = 6) -> Statistics:

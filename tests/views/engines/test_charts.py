@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from workbench.engine.breakdown import precision_share, roofline_dots, transitions
 from workbench.engine.compare import compare_engines
 from workbench.engine.load import load_report
 from workbench.engine.work import GPU_LIMITS, memory_timeline
@@ -23,7 +24,7 @@ from workbench.views.engines.charts import (
     precision_colour,
 )
 from workbench.views.engines.comparison import ComparisonBars, TotalBars, kind_stacks
-from workbench.views.engines.data import latency_bars, layer_cells, precision_share, roofline_dots, transitions
+from workbench.views.engines.data import latency_bars, layer_cells
 from workbench.views.engines.sunburst import Sunburst, sunburst_arcs
 from workbench.views.kit.picture import png_size
 from workbench.views.kit.themes import DARK, LIGHT

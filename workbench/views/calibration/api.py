@@ -7,12 +7,12 @@ import warnings
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from workbench.calibration import Range, Statistics, Target, at
+from workbench.calibration import Range, Statistics, Target, at, calibration_table
 from workbench.errors import RecipeError, SelectorError
 from workbench.session import history_of, samples_for
 from workbench.views.calibration.drift_chart import DriftChart, drift_chart
 from workbench.views.calibration.histogram import QuantizedChart, quantized_chart
-from workbench.views.calibration.overview import OverviewChart, calibration_table, overview_chart
+from workbench.views.calibration.overview import OverviewChart, overview_chart
 from workbench.views.calibration.table import TensorTable
 from workbench.views.calibration.threshold import ThresholdView
 from workbench.views.calibration.weights_chart import WeightsChart, weights_chart

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from workbench.calibration import Range, Statistics, Target, no_range, ranges
-from workbench.names import METHODS
 from workbench.views.calibration.histogram import draw_histogram, histogram_of
 from workbench.views.kit import Chart
 
@@ -14,14 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy as np
-    import pandas as pd
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from workbench.calibration import TensorStatistics
+    from workbench.calibration import Range, Statistics
     from workbench.views.kit import Theme
 
-__all__ = ["OverviewChart", "Small", "calibration_table", "overview_chart"]
+__all__ = ["OverviewChart", "Small", "overview_chart"]
 
 COLUMNS = 4
 
@@ -103,81 +100,3 @@ def overview_chart(
     shown = names[:limit]
     smalls = tuple(Small(name, *histogram_of(statistics[name], 96), chosen[name]) for name in shown)
     return OverviewChart(smalls, len(names) - len(shown))
-
-
-def calibration_table(
-    statistics: Statistics,
-    chosen: Mapping[str, Range] | None = None,
-    *,
-    target: Target = "int8",
-    percentile: float = 99.99,
-) -> pd.DataFrame:
-    """Return one row a tensor, to be sorted and filtered.
-
-    Parameters
-    ----------
-    statistics
-        What calibration saw.
-    chosen
-        The ranges in force; those of least mean squared error where left out.
-    target, percentile
-        As for `workbench.calibration.methods.ranges`.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by tensor, in the order of the statistics:
-
-        ``range``, ``sqnr_db``, ``clipped``
-            The threshold in force, its predicted SQNR in dB and the fraction of values it clips.
-        ``minmax``, ``percentile``, ``entropy``, ``mse``
-            The threshold of each method.
-        ``disagreement``
-            The largest of these four divided by the smallest: near 1 where the choice does not matter.
-        ``outlier_ratio``
-            The largest magnitude divided by the one that `percentile` percent do not exceed.
-        ``minimum``, ``maximum``, ``mean``
-            Of the finite values.
-        ``zero_fraction``
-            Fraction of the values that are 0.
-        ``dead_channels``
-            Channels in which nothing but one value was ever seen; missing where channels were not observed.
-        ``values``
-            How many were seen.
-    """
-    import pandas as pd
-
-    statistics = Statistics({name: tensor for name, tensor in statistics.items() if no_range(tensor) is None})
-    found = {m: ranges(statistics, m, target=target, percentile=percentile) for m in METHODS}
-    chosen = chosen or found["mse"]
-    rows = []
-    for name, tensor in statistics.items():
-        by_method = {str(m): found[m][name].amax for m in METHODS}
-        thresholds = list(by_method.values())
-        rows.append(
-            {
-                "tensor": name,
-                "range": chosen[name].amax,
-                "sqnr_db": chosen[name].sqnr_db,
-                "clipped": chosen[name].clipped,
-                **by_method,
-                "disagreement": max(thresholds) / min(thresholds),
-                "outlier_ratio": by_method["minmax"] / by_method["percentile"],
-                "minimum": tensor.minimum,
-                "maximum": tensor.maximum,
-                "mean": tensor.mean,
-                "zero_fraction": tensor.zeros / tensor.values,  # noqa: PD011 - not a DataFrame
-                "dead_channels": _dead(tensor),
-                "values": tensor.values,  # noqa: PD011
-            }
-        )
-    columns = ["tensor", "range", "sqnr_db", "clipped", *METHODS, "disagreement", "outlier_ratio", "minimum", "maximum"]
-    columns += ["mean", "zero_fraction", "dead_channels", "values"]
-    table: pd.DataFrame = pd.DataFrame(rows, columns=columns).set_index("tensor").astype({"dead_channels": "Int64"})
-    return table
-
-
-def _dead(tensor: TensorStatistics) -> int | None:
-    if tensor.channels is None:
-        return None
-    return int((tensor.channels.minimum == tensor.channels.maximum).sum())

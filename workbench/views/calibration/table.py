@@ -38,7 +38,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "zero_fraction": ("zero", ".1%"),
     "dead_channels": ("dead ch.", "d"),
 }
-"""What is shown of `workbench.views.calibration.overview.calibration_table`: heading and format of each column."""
+"""What is shown of `workbench.calibration.calibration_table`: heading and format of each column."""
 
 
 @dataclass(frozen=True)

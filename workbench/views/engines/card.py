@@ -10,8 +10,12 @@ from workbench.engine import (
     kinds_table,
     memory_table,
     memory_timeline,
+    precision_share,
     realized_precision,
+    roofline_dots,
     tactics_table,
+    top_layers,
+    transitions,
 )
 from workbench.views.engines.charts import (
     LatencyBars,
@@ -24,14 +28,7 @@ from workbench.views.engines.charts import (
     TransitionMatrix,
 )
 from workbench.views.engines.comparison import ComparisonBars, TotalBars, kind_stacks
-from workbench.views.engines.data import (
-    latency_bars,
-    layer_cells,
-    precision_share,
-    roofline_dots,
-    top_layers,
-    transitions,
-)
+from workbench.views.engines.data import latency_bars, layer_cells
 from workbench.views.engines.sunburst import Sunburst, sunburst_arcs
 from workbench.views.kit import FONT, LIGHT, css_variables, escape
 

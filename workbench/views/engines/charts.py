@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from workbench.engine import GpuLimits, MemoryUse
-    from workbench.views.engines.data import Bar, Cell, Dot, Share, Transitions
+    from workbench.engine import Dot, GpuLimits, MemoryUse, Share, Transitions
+    from workbench.views.engines.data import Bar, Cell
     from workbench.views.kit import Theme
 
 __all__ = [

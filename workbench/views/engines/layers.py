@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from workbench.engine import kind_of_layer, layer_bytes, layer_precision
-from workbench.views.engines.data import PRECISION_ORDER, UNKNOWN, layer_brief
+from workbench.engine import PRECISION_ORDER, UNKNOWN, kind_of_layer, layer_brief, layer_bytes, layer_precision
 from workbench.views.graphs import Network, Op, Overlay, split_name
 from workbench.views.kit import OKABE_ITO, PRECISION_COLOURS
 

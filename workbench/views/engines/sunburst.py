@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from workbench.engine import kind_of_layer, layer_precision
+from workbench.engine import UNKNOWN, kind_of_layer, layer_brief, layer_precision
 from workbench.views.engines.charts import on_fill, precision_legend
-from workbench.views.engines.data import UNKNOWN, layer_brief, short
+from workbench.views.engines.data import short
 from workbench.views.graphs import split_name, text_width
 from workbench.views.kit import Chart, precision_colour
 

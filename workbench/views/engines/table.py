@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.engine import kind_of_layer, layer_precision
+from workbench.engine import UNKNOWN, kind_of_layer, layer_label, layer_precision
 from workbench.errors import ReportError
 from workbench.views.engines.comparison import speedup_colour
-from workbench.views.engines.data import UNKNOWN, layer_label
 from workbench.views.engines.layers import bytes_text, layers_by_name
 from workbench.views.kit import OKABE_ITO, Column, Row, Table, css_colour, request, table_state
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from workbench.engine import compare_engines
+from workbench.engine import compare_engines, precision_share
 from workbench.session import Change, Changes
 from workbench.views.engines.charts import LatencyBars, PrecisionShare
 from workbench.views.engines.comparison import ComparisonBars, speedup_colour
-from workbench.views.engines.data import latency_bars, precision_share
+from workbench.views.engines.data import latency_bars
 from workbench.views.engines.fusion_view import FusionView
 from workbench.views.engines.picture import EngineGraph
 from workbench.views.engines.table import LayerTable

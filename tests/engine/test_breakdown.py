@@ -7,19 +7,10 @@ import gzip
 import onnx
 import pytest
 
+from workbench.engine.breakdown import layer_label, precision_share, roofline_dots, top_layers, transitions
 from workbench.engine.fusion import fusion_map
 from workbench.engine.load import load_report
-from workbench.views.engines.data import (
-    latency_bars,
-    layer_cells,
-    layer_label,
-    precision_share,
-    roofline_dots,
-    short,
-    squarify,
-    top_layers,
-    transitions,
-)
+from workbench.views.engines.data import latency_bars, layer_cells, short, squarify
 
 
 @pytest.fixture(scope="module")
