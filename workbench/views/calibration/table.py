@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workbench.graph import Model
     from workbench.session import Workbench
     from workbench.views.graphs import LiveGraph
-    from workbench.views.kit import Theme, ThemeName
+    from workbench.views.kit import Pictured, Theme
 
 __all__ = ["TableChart", "TensorTable"]
 
@@ -99,7 +99,7 @@ class TensorTable(Table):
     """
 
     def __init__(self, frame: pd.DataFrame | Callable[[], pd.DataFrame], session: Workbench | None = None) -> None:
-        super().__init__(*([] if session is None else [session]))
+        super().__init__(session)
         self._read: Callable[[], pd.DataFrame] = frame if callable(frame) else lambda: frame
         self.frame = self._read()
         if len(self.frame):
@@ -166,13 +166,9 @@ class TensorTable(Table):
 
         linked(self, to_graph, graph, lambda nodes: self.choose(t for n in nodes for t in makes.get(n, ())))
 
-    def svg(self, theme: ThemeName = "auto") -> str:
-        """Return the first rows as an SVG document."""
-        return self.chart().svg(theme)
-
-    def png(self, theme: ThemeName = "light") -> bytes:
-        """Return the first rows as a PNG."""
-        return self.chart().png(theme)
+    def still(self) -> Pictured:
+        """Return the picture that stands for the view."""
+        return self.chart()
 
     def chart(self) -> TableChart:
         """Return the picture of the first rows."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from workbench.calibration import Range, Target, TensorStatistics
     from workbench.session import Workbench
-    from workbench.views.kit import ThemeName
+    from workbench.views.kit import Pictured
 
 __all__ = ["ThresholdView"]
 
@@ -53,7 +53,7 @@ class ThresholdView(View):
         target: Target = "int8",
         session: Workbench | None = None,
     ) -> None:
-        super().__init__(*([] if session is None else [session]))
+        super().__init__(session)
         self.name, self.on_change = name, on_change
         self._in_force = tensor, distribution_chart(name, tensor, target=target).chosen
         self._read = read
@@ -77,13 +77,9 @@ class ThresholdView(View):
         tensor, chosen = self._now()
         return replace(distribution_chart(self.name, tensor, target=chosen.target), chosen=chosen)
 
-    def svg(self, theme: ThemeName = "auto") -> str:
-        """Return the picture as an SVG document."""
-        return self.chart.svg(theme)
-
-    def png(self, theme: ThemeName = "light") -> bytes:
-        """Return the picture as a PNG."""
-        return self.chart.png(theme)
+    def still(self) -> Pictured:
+        """Return the picture that stands for the view."""
+        return self.chart
 
     def set(self, amax: float) -> None:
         """Take a new threshold and pass it on, as dragging does.

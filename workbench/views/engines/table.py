@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from workbench.engine import Comparison, EngineReport
-    from workbench.views.kit import Chart, ThemeName
+    from workbench.views.kit import Chart, Pictured
 
 __all__ = ["LayerTable", "comparison_rows", "layer_rows"]
 
@@ -168,13 +168,9 @@ class LayerTable(Table):
         """Say whether it holds numbers: the largest come first."""
         return any(one.key == column and one.kind != "text" for one in self.columns)
 
-    def svg(self, theme: ThemeName = "auto") -> str:
-        """Return the chart as an SVG document."""
-        return self.chart.svg(theme)
-
-    def png(self, theme: ThemeName = "light") -> bytes:
-        """Return the chart as a PNG."""
-        return self.chart.png(theme)
+    def still(self) -> Pictured:
+        """Return the picture that stands for the view."""
+        return self.chart
 
     def scene_state(self) -> dict[str, Any]:
         """Return what the page draws."""

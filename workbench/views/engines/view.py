@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from workbench.engine import Comparison, EngineSummary, Finding
     from workbench.graph import Model
-    from workbench.views.kit import Chart, ThemeName
+    from workbench.views.kit import Chart, Pictured
 
 __all__ = ["CompareView", "EngineView", "speed_columns"]
 
@@ -33,13 +33,9 @@ class _Linked(Stack):
     graphs: Mapping[str, GraphView]
     """By what their tabs are called."""
 
-    def svg(self, theme: ThemeName = "auto") -> str:
-        """Return the table's chart as an SVG document."""
-        return self.table.svg(theme)
-
-    def png(self, theme: ThemeName = "light") -> bytes:
-        """Return the table's chart as a PNG."""
-        return self.table.png(theme)
+    def still(self) -> Pictured:
+        """Return the picture that stands for the view."""
+        return self.table
 
     def boxes(self) -> list[Any]:
         """Return the table, and the graphs behind one another."""

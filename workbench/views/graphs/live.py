@@ -52,7 +52,7 @@ class LiveGraph(Drawn, View):  # type: ignore[misc]
         columns: Mapping[str, Column] | None = None,
         *,
         height: int = 520,
-        sessions: Sequence[Workbench] = (),
+        sessions: Sequence[Workbench | None] = (),
     ) -> None:
         super().__init__(*sessions)
         self.panes = list(panes)

@@ -61,7 +61,7 @@ class GraphView(LiveGraph):
         picture = GraphPicture(network, title if title is not None else getattr(shown, "name", ""))
         costs = {} if self.model is None else cost_columns(self.model)
         more = {} if columns is None else _columns(columns, network)
-        super().__init__([picture], costs | more, height=height, sessions=[] if session is None else [session])
+        super().__init__([picture], costs | more, height=height, sessions=[session])
 
     def __repr__(self) -> str:
         return f"<GraphView {self.picture.title}: {self.picture.about()}>"

@@ -77,7 +77,7 @@ class Table(View):
 
     _esm, _css = page(Path(__file__).with_name("table.js"))
 
-    def __init__(self, *sessions: Workbench, order: tuple[str, bool] = ("", False)) -> None:
+    def __init__(self, *sessions: Workbench | None, order: tuple[str, bool] = ("", False)) -> None:
         super().__init__(*sessions)
         self.order = order
         self._chosen: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from workbench.session import Workbench
+    from workbench.views.kit.themes import ThemeName
 
 __all__ = ["Stack", "View", "linked", "page", "request", "tabs"]
 
@@ -118,6 +119,18 @@ class _Lazy(Pictured):
 
     comm: Any
 
+    def still(self) -> Pictured:
+        """Return the picture that stands for the view where it cannot be live."""
+        raise NotImplementedError
+
+    def svg(self, theme: ThemeName = "auto") -> str:
+        """Return its picture as an SVG document."""
+        return self.still().svg(theme)
+
+    def png(self, theme: ThemeName = "light") -> bytes:
+        """Return its picture as a PNG."""
+        return self.still().png(theme)
+
     def open(self) -> None:
         """Do nothing yet: ipywidgets calls this for everything that is made."""
 
@@ -158,7 +171,7 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
     marks = traitlets.Dict().tag(sync=True)
     """What changes more often than that: a selection, a figure."""
 
-    def __init__(self, *sessions: Workbench) -> None:
+    def __init__(self, *sessions: Workbench | None) -> None:
         super().__init__()
         self._version = 0
         self._pages: int | None = None
@@ -166,8 +179,9 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
         self._stale = False
         self._selections = Changes()
         self.on_msg(self._receive)
-        self._session = sessions[0] if sessions else None
-        for session in sessions:
+        known = [session for session in sessions if session is not None]
+        self._session = known[0] if known else None
+        for session in known:
             session.on_change(self._listen)
 
     @abstractmethod

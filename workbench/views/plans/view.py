@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from workbench.session import Workbench
     from workbench.views.calibration import ThresholdView
     from workbench.views.graphs import LiveGraph
-    from workbench.views.kit import ThemeName
+    from workbench.views.kit import Pictured, ThemeName
 
 __all__ = ["PrecisionView", "precision"]
 
@@ -130,13 +130,9 @@ class PrecisionView(Table):
                 about += f", and does not tell it of {untold} that multiply"
         return PrecisionChart(self.workbench.model.name, about, layers, self.front, metric)
 
-    def svg(self, theme: ThemeName = "auto") -> str:
-        """Return the picture as an SVG document."""
-        return self.chart.svg(theme)
-
-    def png(self, theme: ThemeName = "light") -> bytes:
-        """Return the picture as a PNG."""
-        return self.chart.png(theme)
+    def still(self) -> Pictured:
+        """Return the picture that stands for the view."""
+        return self.chart
 
     def html(self, theme: ThemeName = "light") -> str:
         """Return the picture and the table as a piece of HTML, without any script."""
@@ -350,5 +346,17 @@ def precision(
     search: SearchResult | None = None,
     engine: EngineReport | None = None,
 ) -> PrecisionView:
-    """Show the precision of every layer of a workbench's model, to look at and to change; see `PrecisionView`."""
+    """Show the precision of every layer of a workbench's model, to look at and to change.
+
+    Parameters
+    ----------
+    wb
+        The workbench whose plan it is; what is changed here is a step of its recipe.
+    sensitivity
+        What each node alone costs; that of the search where left out.
+    search
+        A search whose Pareto front is offered, by a slider.
+    engine
+        An engine of the model: what its compiler made of each layer stands beside what the plan says.
+    """
     return PrecisionView(wb, sensitivity, search, engine)
