@@ -32,6 +32,8 @@ THEMES = {
         "preferred-dark-theme": "JupyterLab Dark",
     }
 }
+ERROR = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr'], .jp-RenderedError"
+PATIENCE_MS = 400_000
 WIDTH, HEIGHT, TALL = 1280, 1080, 1800
 """Of the window, in pixels; tall where one cell is wanted as a whole."""
 
@@ -71,7 +73,8 @@ CALIBRATED = OPEN + 'wb.calibrate("samples.npz", batch=32)\n'
 ENGINE = """\
 import workbench
 from workbench import views
-built = workbench.open_model("built.onnx").engine("graph.json", profile="profile.json", timing="timing.json")
+model = workbench.open_model("built.onnx")
+built = model.engines.read("graph.json", profile="profile.json", timing="timing.json")
 """
 SLOWEST = "view.selected_layer = max(built.report.layers, key=lambda layer: layer.ms or 0.0).name\nview"
 
@@ -102,15 +105,18 @@ def take(scene: Scene, name: str, lab: SimpleNamespace, browser: Any) -> None:
     """Take a scene in light, and then in dark: the views follow JupyterLab's theme."""
     height = HEIGHT if scene.whole else TALL
     page = browser.new_page(viewport={"width": WIDTH, "height": height}, color_scheme="light")
+    page.set_default_timeout(PATIENCE_MS)
     notebook(lab.folder / f"{name}.ipynb", scene.before, scene.shown)
     page.goto(f"{lab.url}/lab/tree/{name}.ipynb?reset", wait_until="domcontentloaded")
-    ready(page)
+    ready(page, PATIENCE_MS)
     page.keyboard.press("Control+b")  # closes the files at the left
     page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
     page.keyboard.press("Shift+Enter")
     page.keyboard.press("Shift+Enter")
     shown = page.locator(".jp-Notebook .jp-Cell").nth(1)
-    shown.locator(f".jp-Cell-outputArea {scene.wait}").first.wait_for(timeout=180_000)
+    shown.locator(f".jp-Cell-outputArea {scene.wait}, {ERROR}").first.wait_for()
+    if page.locator(ERROR).count():
+        raise SystemExit(page.locator(ERROR).first.inner_text())
     for selector, what in scene.act:
         target = page.locator(selector).first
         getattr(target, what)() if what in ("click", "hover") else target.type(what)

@@ -137,6 +137,16 @@ def verbs() -> str:
     return "\n\n".join(parts)
 
 
+def findings() -> str:
+    """Return what each script of `findings/` shows: the comment at its top."""
+    rows = []
+    for script in sorted((ROOT / "findings").glob("*.sh")):
+        comment = re.match(r"#!.*\n((?:#.*\n)+)", script.read_text())
+        about = "" if comment is None else " ".join(line.lstrip("# ") for line in comment[1].splitlines())
+        rows.append((about, f"`{script.name}`"))
+    return table(("behaviour", "script"), rows)
+
+
 def flatten(annotation: Any) -> list[Any]:
     """Return the classes in a union, however it is nested."""
     inside = [part for part in get_args(annotation) if not isinstance(part, str)]
@@ -156,4 +166,4 @@ def shown(annotation: Any) -> str:
     return re.sub(r"\b(?:typing|workbench|collections|annotated_types)\.(?:\w+\.)*", "", text)[:120]
 
 
-PARTS = {part.__name__: part for part in (house, edits, lints, targets, steps, recipe, verbs)}
+PARTS = {part.__name__: part for part in (house, edits, lints, targets, steps, recipe, verbs, findings)}

@@ -44,7 +44,7 @@ def test_code_rows_and_shell_lines_are_run(folder):
         f"{TABLE}| x | nothing to run |\n",
         f"{TABLE}| x | `1 / 0` |\n",
         f"{TABLE}| x | `workbench inspect none.onnx` |\n",
-        "```yaml\nschema: 1\nsteps: [{do: nonsense}]\n```\n",
+        "```yaml\nworkbench: 1\nsteps: [{do: nonsense}]\n```\n",
     ],
 )
 def test_what_is_wrong_is_noticed(wrong, folder):

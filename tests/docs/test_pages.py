@@ -38,3 +38,10 @@ def test_links_and_pictures_of_a_page_are_there(page):
     targets += re.findall(r"(?:src|srcset)=\"(?!https?:)([^\"]+)\"", page.read_text())
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_of_the_repository_that_a_page_names_are_there(page):
+    named = re.findall(r"`((?:workbench|tests|docs|notebooks|benchmarks|sample_models)/[\w./-]+)`", page.read_text())
+    real = [name.partition("FAMILY")[0] if "FAMILY" in name else name.partition("NAME")[0] for name in named]
+    assert [name for name in real if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()] == []

@@ -120,11 +120,11 @@ def end_kernels(lab: SimpleNamespace) -> None:
         urllib.request.urlopen(request).close()  # noqa: S310
 
 
-def ready(page: Any) -> None:
+def ready(page: Any, timeout_ms: int = 90_000) -> None:
     """Wait until a notebook is open and its kernel takes cells: the notebook says so before the page is connected."""
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=90_000)
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
-    page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=90_000)
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=timeout_ms)
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=timeout_ms)
+    page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=timeout_ms)
 
 
 def notebook(path: Path, *cells: str) -> None:

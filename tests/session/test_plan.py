@@ -249,3 +249,11 @@ def test_a_plan_for_everything_leaves_real_quantized_models_alone(shared):
 
 def count(model):
     return sum(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.nodes.values())
+
+
+def test_the_sensitivity_of_a_plan_without_int8_says_so(small_cnn, small_data):
+    wb = Workbench(load_model(small_cnn))
+    wb.calibrate(small_data, batch=4)
+    wb.plan.use("fp16")
+    with pytest.raises(PrecisionError, match="no node computes in INT8"):
+        wb.sensitivity()

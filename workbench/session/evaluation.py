@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from workbench.calibration import labels_for
-from workbench.errors import RecipeError
+from workbench.errors import PrecisionError, RecipeError
 from workbench.evaluate import Comparison, Reference, compare
 from workbench.graph import stored_bytes
 from workbench.graph.edits import Edit
@@ -94,5 +94,9 @@ def measure_sensitivity(
     data, batch = samples_for(history, samples, preprocessing)
     plan = state.plan if state.plan.rules else BEST_PRACTICE
     candidates = [node for node in candidates_of(state.model, plan) if node in state.model.top_nodes]
+    if not candidates:
+        raise PrecisionError(
+            "no node computes in INT8 by this plan", where=history.source.name, fix='Let some: wb.plan.use("int8").'
+        )
     measure = quick if how == "quick" else exact
     return measure(state.model, candidates, state.ranges, data, batch=batch)

@@ -330,7 +330,7 @@ class Workbench(Shown):
         how: Literal["quick", "exact"] = "quick",
         preprocessing: PreprocessingLike = None,
     ) -> Sensitivity:
-        """Measure what each node that the plan makes INT8 costs alone, the worst first.
+        """Measure what each node that the plan makes INT8 costs alone.
 
         Parameters
         ----------
@@ -345,6 +345,8 @@ class Workbench(Shown):
         ------
         RecipeError
             Nothing was calibrated.
+        PrecisionError
+            No node computes in INT8 by this plan.
         """
         return measure_sensitivity(self._history, how=how, samples=samples, preprocessing=preprocessing)
 
