@@ -3,7 +3,7 @@
     python tests/mutants/run.py recipe --count 100 --seed 0 --minutes 60
 
 The places are those of cosmic-ray, drawn with a seed from all of ``workbench/<folder>``, each as likely as any other;
-annotations, which nothing runs, are left out. Each mutant is tried in a copy of the checkout by the tests of
+annotations and ``if TYPE_CHECKING``, which nothing runs, are left out. Each mutant is tried in a copy of the checkout by the tests of
 ``tests/<folder>`` that run the changed lines, the quickest first, until one fails. Prints every mutant that survived as
 a diff, and the share of them; ends with 1 where it is over ``--allowed``.
 """
@@ -57,12 +57,13 @@ class Coverage(NamedTuple):
     seconds: dict[str, float]
 
     def of(self, mutation: MutationSpec) -> list[str]:
-        """Return the tests that run a place, the quickest first; those of the whole module for what runs on import."""
+        """Return the tests that run a place, the quickest first; all of the module's for what runs on import."""
         path = str(mutation.module_path)
         lines = range(mutation.start_pos[0], mutation.end_pos[0] + 1)
         found = set().union(*(self.tests.get((path, line), set()) for line in lines))
         if not found:
             found = set().union(*(tests for (module, _), tests in self.tests.items() if module == path), set())
+        found = found or set(self.seconds)
         chosen, spent = [], 0.0
         for test in sorted(found, key=lambda name: (self.seconds.get(name, 1.0), name)):
             spent += self.seconds.get(test, 1.0)
@@ -129,9 +130,10 @@ def places(checkout: Path, module: str) -> list[list[MutationSpec]]:
 
 
 def _annotated(tree: ast.AST) -> Iterable[tuple[int, int]]:
-    """Yield line and column of every place in an annotation."""
+    """Yield line and column of every place in an annotation, or in the question whether types are being checked."""
     for node in ast.walk(tree):
-        for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+        asked = node.test if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" else None
+        for part in (getattr(node, "annotation", None), getattr(node, "returns", None), asked):
             if isinstance(part, ast.AST):
                 for inner in ast.walk(part):
                     if hasattr(inner, "lineno"):
