@@ -41,7 +41,7 @@ ZERO = """svg => {
 }"""
 UNDO = "while wb.recipe.steps[-1].do == 'set_range': wb.undo()\nnote()"
 REDO = "wb.redo()\nnote()"
-AGAIN = "display(views.distribution(wb, 'r1'))"
+AGAIN = "import ipywidgets\ndisplay(ipywidgets.HBox([views.distribution(wb, 'r1')]))"
 
 
 def choose_theme(page, name: str, light: str) -> None:

@@ -256,3 +256,11 @@ def test_what_is_on_no_page_any_longer_is_drawn_when_it_is_shown_again(wb):
     assert view.scene is before
     view.handle({"type": "shown"})
     assert view.scene != before
+
+
+def test_a_session_hears_of_what_is_selected_in_its_views(wb):
+    view, heard = views.precision(wb), []
+    stop = wb.on_change(heard.append)
+    view.selected = ["block/conv"]
+    stop()
+    assert [(change.kind, change.what, change.origin) for change in heard] == [("selection", "['block/conv']", view)]

@@ -139,6 +139,13 @@ def tensor_table(wb: Workbench, graph: LiveGraph | None = None, *, target: Targe
 def weights(wb: Workbench, node: str) -> WeightsChart:
     """Show the weights of one node, channel by channel.
 
+    Parameters
+    ----------
+    wb
+        A workbench.
+    node
+        The node's address.
+
     Raises
     ------
     SelectorError
@@ -149,6 +156,15 @@ def weights(wb: Workbench, node: str) -> WeightsChart:
 
 def quantized(wb: Workbench, tensor: str, *, target: Target = "int8") -> QuantizedChart:
     """Show a tensor before and after quantization with the range in force, and where its error comes from.
+
+    Parameters
+    ----------
+    wb
+        A workbench that was calibrated.
+    tensor
+        A tensor that was observed.
+    target
+        The grid.
 
     Raises
     ------

@@ -230,6 +230,8 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
     def selects(self, what: str = "selected") -> None:
         """Tell those who listen to this view that something else is selected."""
         self._selections.tell(Change("selection", what, self))
+        if self._session is not None:
+            history_of(self._session).changes.tell(Change("selection", str(getattr(self, what)), self))
 
     # Undoing
 
