@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "PRECISIONS", "BackendName", "Floating", "Method", "Metric", "Precision"]
+__all__ = [
+    "DEFAULT_METHOD",
+    "METHODS",
+    "PRECISIONS",
+    "BackendName",
+    "Floating",
+    "Method",
+    "Metric",
+    "Precision",
+    "percent",
+]
 
 Precision = Literal["int8", "fp8", "fp16", "bf16", "fp32"]
 """What a node computes in: 8 bits through Q/DQ pairs, or a floating-point type."""
@@ -24,3 +34,8 @@ DEFAULT_METHOD: Method = "mse"
 
 BackendName = Literal["onnxruntime", "tensorrt", "tensorrt_rtx"]
 """What compiles, runs and times a model."""
+
+
+def percent(share: float | None) -> str:
+    """Return a share, 0 to 1, as people read it; what is not known is not 0."""
+    return "unknown" if share is None else f"{share:.1%}"

@@ -30,7 +30,7 @@ def _tuned(result: TuneResult) -> int:
     click.echo(f"{result.table()}\n")
     for verdict in result.verdicts:
         click.echo(f"gate {verdict}")
-    for sentence in result.workbench.advice:
+    for sentence in (*result.remarks, *result.workbench.advice):
         click.echo(f"note: {sentence}")
     _wrote(result.files)
     return 0 if result.passed else EXIT_GATE

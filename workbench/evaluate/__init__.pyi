@@ -1,5 +1,6 @@
 from .comparison import Agreement as Agreement
 from .comparison import Comparison as Comparison
+from .comparison import OutputDifference as OutputDifference
 from .comparison import Top1 as Top1
 from .comparison import compare as compare
 from .edit_check import checked as checked

@@ -1,6 +1,7 @@
 from .browse import Graph as Graph
 from .check import custom_ops as custom_ops
 from .cost import costs as costs
+from .cost import mac_shares as mac_shares
 from .cost import suggested_workspace as suggested_workspace
 from .cost import total as total
 from .damage import blaming as blaming

@@ -1,3 +1,4 @@
+from .closing import remarks as remarks
 from .report_page import page as page
 from .tuning_report import before_after as before_after
 from .tuning_report import report as report

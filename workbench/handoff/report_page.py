@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
+from workbench.handoff.closing import remarks
 from workbench.handoff.tuning_report import before_after, precisions
 from workbench.views.kit import FONT, css_variables, escape
 
@@ -58,6 +59,8 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
         "<h2>Along the network</h2>",
         picture(chart, chart.title),
     ]
+    if said := remarks(wb, comparison):
+        body += ["<h2>To be noted</h2>", *(f"<p>{escape(sentence)}</p>" for sentence in said)]
     if refused:
         body += [
             "<h2>Asked for, and not given</h2>",

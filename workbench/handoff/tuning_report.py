@@ -9,13 +9,16 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from workbench.graph import batch_of_one, costs
+from workbench.graph import batch_of_one, costs, mac_shares
+from workbench.handoff.closing import remarks
+from workbench.names import percent
 from workbench.precision.plan import given_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.evaluate import Comparison
+    from workbench.graph import Model
     from workbench.names import Precision
     from workbench.recipe import GateResult
     from workbench.session import Workbench
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Row", "before_after", "macs_share", "precisions", "report", "text_table"]
 
 SCHEMA = 1
+EIGHT_BITS: tuple[Precision, ...] = ("int8", "fp8")
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,10 @@ def before_after(wb: Workbench, comparison: Comparison) -> list[Row]:
             rows.append(Row(name, f"{a:.2f} ms", f"{b:.2f} ms", f"x{b / a:.2f}"))
     a_bytes, b_bytes = comparison.original_bytes, comparison.tuned_bytes
     rows.append(Row("file size", _size(a_bytes), _size(b_bytes), f"x{b_bytes / a_bytes:.2f}"))
-    for precision in ("int8", "fp8"):
-        share = macs_share(wb, precision)
-        if precision == "int8" or share:
-            rows.append(Row(f"MACs in {precision.upper()}", "0.0%", "unknown" if share is None else f"{share:.1%}", ""))
+    for precision in EIGHT_BITS:
+        before_share, share = _share_in(wb.source, wb.source, precision), macs_share(wb, precision)
+        if precision == "int8" or share != 0.0 or before_share != 0.0:
+            rows.append(Row(f"MACs in {precision.upper()}", percent(before_share), percent(share), ""))
     return rows
 
 
@@ -81,13 +85,17 @@ def macs_share(wb: Workbench, precision: Precision = "int8") -> float | None:
     Read back from the tuned graph: a product counts whose operands both come out of a DequantizeLinear there. A dynamic
     axis counts as 1: a share does not depend on the batch.
     """
-    table = costs(wb.model, batch_of_one(wb.model))
-    tuned = wb.tuned.nodes
-    total = sum(cost.macs or 0 for cost in table.values())
-    chosen = sum(
-        c.macs or 0 for name, c in table.items() if name in tuned and given_precision(tuned[name]) == precision
-    )
-    return chosen / total if total else None
+    return _share_in(wb.model, wb.tuned, precision)
+
+
+def _share_in(model: Model, written: Model, precision: Precision) -> float | None:
+    """Return the share of a model's multiply-accumulates that are in a precision in what was written of it."""
+    chosen = [node for node in model.nodes if node in written.nodes]
+    chosen = [node for node in chosen if given_precision(written.nodes[node]) == precision]
+    shares = mac_shares(model, costs(model, batch_of_one(model)))
+    known = [shares[node] for node in chosen]
+    # Where no node is, none of the work is, however much there may be.
+    return None if None in known else sum(share or 0.0 for share in known)
 
 
 def report(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) -> dict[str, Any]:
@@ -119,6 +127,7 @@ def report(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]
             ],
         },
         "advice": list(wb.advice),
+        "remarks": list(remarks(wb, comparison)),
         "ranges": dict(wb.ranges),
         "comparison": comparison.to_dict(),
         "gates": [asdict(verdict) for verdict in verdicts],

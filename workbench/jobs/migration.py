@@ -17,7 +17,7 @@ from workbench.jobs.options import MigrateOptions, job
 from workbench.precision.operators import activations
 from workbench.precision.plan import QUANTIZED, Imported, PrecisionPlan, Rule, import_trtexec, literal
 from workbench.results import together
-from workbench.session import open_model
+from workbench.session import history_of, open_model
 
 if TYPE_CHECKING:
     import os
@@ -84,6 +84,7 @@ class Migration(Shown):
                 else repr(self.untold[0])
             )
             lines.append(f"engine: its report does not say what it ran {many} in; they are quantized as without it")
+        lines += [f"note: {told}" for told in history_of(self.workbench).unchecked]
         return "\n".join([*lines, *(f"left out: {note}" for note in self.notes)])
 
     def _card(self) -> Card:

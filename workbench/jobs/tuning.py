@@ -12,7 +12,7 @@ from workbench.child import ChildError
 from workbench.display import Card, Shown
 from workbench.errors import OptionError, RecipeError
 from workbench.files import write_text
-from workbench.handoff import before_after, page, report, text_table
+from workbench.handoff import before_after, page, remarks, report, text_table
 from workbench.jobs.options import DEFAULT_PRESET, ReplayOptions, SearchOptions, TuneOptions, job
 from workbench.names import PRECISIONS
 from workbench.precision.search import MOST_TRIALS
@@ -66,6 +66,11 @@ class TuneResult(Shown):
     def passed(self) -> bool:
         """Whether every gate was met."""
         return all(verdict.passed for verdict in self.verdicts)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was not done or went badly, and what to do next, a sentence each."""
+        return remarks(self.workbench, self.comparison)
 
     def table(self) -> str:
         """Return the before/after table as text."""

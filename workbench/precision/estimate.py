@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workbench.names import percent
 from workbench.precision.plan import QUANTIZED, PrecisionPlan
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class PrecisionRow:
     layer
         Whether precision matters here: it multiplies, it can be INT8, or a rule asks for something else than FP32.
     macs
-        Its share of the multiply-accumulates, 0 to 1.
+        Its share of the multiply-accumulates, 0 to 1; ``None`` where it is not known.
     latency
         Its share of the measured time, 0 to 1; ``None`` where nothing was measured.
     sqnr_db
@@ -71,7 +72,7 @@ class PrecisionRow:
     op: str
     shape: str
     layer: bool
-    macs: float
+    macs: float | None
     latency: float | None
     sqnr_db: float | None
     requested: str
@@ -90,7 +91,7 @@ class Estimate:
     Parameters
     ----------
     share
-        Share of the multiply-accumulates in 8 bits, 0 to 1.
+        Share of the multiply-accumulates in 8 bits, 0 to 1; ``None`` where it is not known.
     weight_bytes, before_bytes
         Bytes of all weights under the plan, and in the model as it is.
     sqnr_db
@@ -101,7 +102,7 @@ class Estimate:
         Quantized nodes that are not in that sum: nobody measured them (an FP8 node's error is not its INT8 one).
     """
 
-    share: float
+    share: float | None
     weight_bytes: int
     before_bytes: int
     sqnr_db: float | None
@@ -110,7 +111,7 @@ class Estimate:
     def text(self) -> str:
         """Say it in one line, and that it is an estimate."""
         size = f"weights {_bytes(self.weight_bytes)} of {_bytes(self.before_bytes)}"
-        parts = [f"{self.share:.1%} of the MACs in 8 bits", size]
+        parts = [f"{percent(self.share)} of the MACs in 8 bits" if self.share is not None else "MACs unknown", size]
         if self.sqnr_db is not None:
             parts.append("no quantization error" if math.isinf(self.sqnr_db) else f"SQNR about {self.sqnr_db:.1f} dB")
         if self.unknown:
@@ -123,7 +124,7 @@ class Estimate:
 class FrontPoint:
     """A plan of a search's Pareto front, with what was measured of it."""
 
-    share: float
+    share: float | None
     figure: float
     sqnr_db: float
     cost_ms: float
@@ -138,7 +139,7 @@ class FrontPoint:
         figure = "" if name == "sqnr_db" else f"{name} {self.figure:.4g}, "
         measured = f"{figure}SQNR {self.sqnr_db:.1f} dB, measured by the search"
         size = f"weights {_bytes(self.weight_bytes)}, {self.cost_ms:.3g} ms by its costs"
-        return f"{self.share:.1%} of the MACs in INT8, {measured}: {reached}; {size}"
+        return f"{percent(self.share)} of the MACs in INT8, {measured}: {reached}; {size}"
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Sources:
     """What a row is made of besides the plan; it changes only with the model."""
 
     model: Model
-    macs: Mapping[str, float]
+    macs: Mapping[str, float | None]
     able: frozenset[str]
     latency: Mapping[str, float]
     noise: Mapping[str, float]
@@ -177,11 +178,10 @@ def sources(
     ReportError
         An engine of another model.
     """
-    from workbench.graph import batch_of_one, costs
+    from workbench.graph import batch_of_one, costs, mac_shares
     from workbench.precision.search import engine_latencies
 
     table = costs(model, batch_of_one(model))
-    whole = sum(cost.macs or 0 for cost in table.values())
     spent = {node: max(times.values()) for node, times in (measured or {}).items() if times}
     if engine is not None and engine.profiled:
         # For shares of the time it does not matter which precision a region of Myelin has, which nobody tells.
@@ -190,10 +190,12 @@ def sources(
     time = sum(spent.values())
     return Sources(
         model=model,
-        macs={node: (cost.macs or 0) / whole if whole else 0.0 for node, cost in table.items()},
+        macs=mac_shares(model, table),
         able=frozenset(PrecisionPlan().with_rule("*", "int8").resolve(model).nodes("int8")),
         latency={node: ms / time for node, ms in spent.items()} if time else {},
-        noise={} if sensitivity is None else {error.node: error.noise for error in sensitivity.errors},
+        noise={}
+        if sensitivity is None
+        else {error.node: error.noise for error in sensitivity.errors if not math.isnan(error.sqnr_db)},
         realized={} if engine is None else _realized(model, engine),
     )
 
@@ -214,7 +216,7 @@ def rows(known: Sources, resolution: Resolution) -> tuple[PrecisionRow, ...]:
         node = known.model.nodes[address]
         outputs = [value.name for value in node.outputs if value.name]
         shape = known.model.tensor(known.model.index.tensor(node.outputs[0])).shape if outputs else None
-        computes = known.macs.get(address, 0) > 0 or address in known.able
+        computes = bool(known.macs.get(address)) or address in known.able
         matters = computes or decision.requested != "fp32"
         realized = known.realized.get(address)
         noise = known.noise.get(address)
@@ -225,7 +227,7 @@ def rows(known: Sources, resolution: Resolution) -> tuple[PrecisionRow, ...]:
                 op=decision.op_type,
                 shape="" if shape is None else "x".join("?" if axis is None else str(axis) for axis in shape),
                 layer=matters,
-                macs=known.macs.get(address, 0.0),
+                macs=known.macs.get(address),
                 latency=known.latency.get(address),
                 sqnr_db=None if noise is None else _db(noise),
                 requested=decision.requested,
@@ -242,11 +244,11 @@ def rows(known: Sources, resolution: Resolution) -> tuple[PrecisionRow, ...]:
 
 def estimate_of(known: Sources, resolution: Resolution) -> Estimate:
     """Return what a resolved plan is expected to cost."""
-    eight = resolution.nodes(*QUANTIZED)
+    eight = [known.macs.get(node) for node in resolution.nodes(*QUANTIZED)]
     written = set(resolution.to_quantize())
     int8 = [node for node in written if resolution[node].precision == "int8" and node in known.noise]
     return Estimate(
-        share=sum(known.macs.get(node, 0.0) for node in eight),
+        share=None if None in eight else sum(filter(None, eight)),
         weight_bytes=weight_bytes(known.model, resolution),
         before_bytes=weight_bytes(known.model, PrecisionPlan().resolve(known.model)),
         sqnr_db=_db(sum(known.noise[node] for node in int8)) if known.noise else None,

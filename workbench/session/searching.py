@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from workbench.engine import EngineReport
+from workbench.names import percent
 from workbench.precision.search import engine_costs, measured_costs, modelled_costs
 from workbench.session.ranges import Ranges
 
@@ -72,7 +73,7 @@ def with_equalization(history: History, plain: SearchResult, again: Callable[[],
     note = (
         f"equalization: {before.cost_ms:.4g} -> {after.cost_ms:.4g} ms, "
         f"{name} {before.measured.figure:.4g} -> {after.measured.figure:.4g}, "
-        f"MACs in INT8 {before.share:.1%} -> {after.share:.1%}; {'kept' if helps else 'not kept'}"
+        f"MACs in INT8 {percent(before.share)} -> {percent(after.share)}; {'kept' if helps else 'not kept'}"
     )
     return replace(found if helps else plain, notes=(note,), seconds=plain.seconds + found.seconds)
 

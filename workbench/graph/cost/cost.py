@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from workbench.graph.model import Model
     from workbench.graph.tensor import Tensor
 
-__all__ = ["Cost", "costs", "parameters_of", "total", "weight_bytes_of"]
+__all__ = ["Cost", "costs", "mac_shares", "parameters_of", "total", "weight_bytes_of"]
 
 NEVER = "it never runs"
 UNCOUNTED = "how often it runs is not known"
@@ -285,6 +285,18 @@ def weight_bytes_of(model: Model) -> int:
 def _contents(model: Model) -> list[ir.TensorProtocol]:
     weights = dict.fromkeys(value for values in model.weights.values() for value in values)
     return [content for value in weights if (content := constant_of(value)) is not None]
+
+
+def mac_shares(model: Model, table: Mapping[str, Cost]) -> dict[str, float | None]:
+    """Return each node's share of the multiply-accumulates, 0 to 1, by address.
+
+    ``None`` where the node's are not known, and everywhere where those of an operator that multiplies are not: a share
+    of an unknown sum is unknown.
+    """
+    known = {node: cost.macs for node, cost in table.items()}
+    blind = any(count is None and has_rule(model.nodes[node]) for node, count in known.items())
+    whole = 0 if blind else sum(count or 0 for count in known.values())
+    return {node: count / whole if whole and count is not None else None for node, count in known.items()}
 
 
 def total(model: Model, table: Mapping[str, Cost]) -> tuple[int, list[str]]:

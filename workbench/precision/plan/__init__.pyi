@@ -6,6 +6,7 @@ from .plan import PrecisionPlan as PrecisionPlan
 from .presets import all_int8 as all_int8
 from .presets import preset as preset
 from .resolution import NO_RANGE as NO_RANGE
+from .resolution import Decision as Decision
 from .resolution import Resolution as Resolution
 from .rule import QUANTIZED as QUANTIZED
 from .rule import Rule as Rule

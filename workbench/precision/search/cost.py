@@ -74,10 +74,10 @@ class NodeCosts:
         precisions.update(dict.fromkeys(left_in_fp32(resolution), "fp32"))
         return sum(self.of(node, precisions[node]) for node in self.milliseconds if node in precisions)
 
-    def share(self, addresses: Iterable[str]) -> float:
-        """Return the share of the model's multiply-accumulates that some nodes have, 0 to 1."""
-        whole = sum(self.macs.values())
-        return sum(self.macs.get(node, 0) for node in addresses) / whole if whole else 0.0
+    def share(self, addresses: Iterable[str]) -> float | None:
+        """Return the share of the model's multiply-accumulates that some nodes have, 0 to 1; `None` where unknown."""
+        whole, some = sum(self.macs.values()), list(addresses)
+        return sum(self.macs.get(node, 0) for node in some) / whole if whole else None if some else 0.0
 
 
 def measured_costs(

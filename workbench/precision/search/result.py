@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from workbench.display import Card, Shown
+from workbench.names import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +54,7 @@ class Trial:
     ranges: Mapping[str, float] = field(repr=False)
     demoted: frozenset[str]
     cost_ms: float
-    share: float
+    share: float | None
     measured: Measured
     passed: bool
     edits: tuple[CorrectBias, ...] = ()
@@ -144,7 +145,7 @@ class SearchResult(Shown):
         first, chosen = self.trials[0], self.chosen
         figures = f"{chosen.measured.figure:.4g} (everything in INT8: {first.measured.figure:.4g})"
         lines = [
-            f"goal {self.goal}: {figures}, with {chosen.share:.1%} of the MACs in INT8",
+            f"goal {self.goal}: {figures}, with {percent(chosen.share)} of the MACs in INT8",
             f"{chosen.cost_ms:.4g} ms {kind}; {len(self.trials)} evaluations in {self.seconds:.0f} s",
             *(f"costs: {said}" for said in self.costs.about if self.costs.measured),
             *self.notes,
@@ -155,7 +156,7 @@ class SearchResult(Shown):
 
     def _card(self) -> Card:
         headline, *notes = self.text().splitlines()
-        rows = tuple((one.measured.figure, f"{one.share:.1%}", one.cost_ms, one.move) for one in self.front)
+        rows = tuple((one.measured.figure, percent(one.share), one.cost_ms, one.move) for one in self.front)
         return Card(headline, (self.goal.name, "MACs in INT8", "cost, ms", "what was tried"), rows, tuple(notes))
 
 

@@ -79,6 +79,13 @@ class ErrorSum:
         return min((value for value in values if not math.isnan(value)), default=math.nan)
 
     @property
+    def differing(self) -> float | None:
+        """The largest share of values that differ in an output, where all are whole numbers; else `None`."""
+        if any(one.floating for one in self.differences.values()):
+            return None
+        return max((one.differing / max(one.elements, 1) for one in self.differences.values()), default=None)
+
+    @property
     def nonfinite(self) -> int:
         """Values of all outputs that became NaN or infinite."""
         return sum(difference.nonfinite for difference in self.differences.values())

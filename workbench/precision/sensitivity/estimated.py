@@ -72,6 +72,8 @@ def quick(
         The samples do not fit the model, or there are none.
     """
     began = time.perf_counter()
+    if not candidates:
+        return Sensitivity((), "quick", 0, 0.0, 0.0)
     macs = measured_macs(model, samples)
     share = {node: downstream_share(cut(model, node), macs) for node in candidates}
     if None in macs.values() or not any(macs.values()):
@@ -87,17 +89,24 @@ def quick(
     once = 1.0 + _own_share(candidates, macs)
     some = _affordable(candidates, share, (budget - once) * len(samples) - 1.0 - once)
     local = local_noise(model, candidates, ranges, samples, batch=batch)
-    gains, spent = dict.fromkeys(candidates, 1.0), once
+    gains, spent, whole_numbers = dict.fromkeys(candidates, 1.0), once, False
     if some:
         one = first_samples(samples, 1)
         there = exact(model, some, ranges, one, batch=batch)
         here = local_noise(model, some, ranges, one, batch=batch)
         gains = _filled(candidates, {node: there[node].noise / here[node] for node in some if here[node]})
         spent += (there.forwards + once) / len(samples)
+        whole_numbers = all(math.isnan(error.sqnr_db) for error in there.errors)
     errors = [
-        NodeError(node, model.top_nodes[node].op_type, sqnr_db(1.0, local[node] * gains[node])) for node in candidates
+        _estimate(node, model.top_nodes[node].op_type, local[node] * gains[node], whole_numbers) for node in candidates
     ]
     return Sensitivity(tuple(errors), "quick", len(samples), spent, time.perf_counter() - began)
+
+
+def _estimate(node: str, op_type: str, noise: float, whole_numbers: bool) -> NodeError:
+    if whole_numbers:
+        return NodeError(node, op_type, math.nan, differing=min(noise, 1.0))
+    return NodeError(node, op_type, sqnr_db(1.0, noise))
 
 
 def local_noise(

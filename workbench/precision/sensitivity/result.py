@@ -26,11 +26,13 @@ class NodeError:
     node, op_type
         The node.
     sqnr_db
-        Of the worst output, in dB; infinite where nothing changes.
+        Of the worst output, in dB; infinite where nothing changes, NaN where all outputs are whole numbers.
     kl
         Mean Kullback-Leibler divergence of the outputs' rows in nats; NaN where outputs have no rows, or not measured.
     task
         The figure of the callback; `None` without one.
+    differing
+        Share of the values that differ in the output that does most, where all outputs are whole numbers; else `None`.
     """
 
     node: str
@@ -38,11 +40,19 @@ class NodeError:
     sqnr_db: float
     kl: float = math.nan
     task: float | None = None
+    differing: float | None = None
 
     @property
     def noise(self) -> float:
-        """Noise power over signal power, the inverse of the SQNR."""
+        """Noise power over signal power, the inverse of the SQNR; for whole numbers the share that differs."""
+        if math.isnan(self.sqnr_db):
+            return self.differing or 0.0
         return float(10.0 ** (-self.sqnr_db / 10.0))
+
+    @property
+    def told(self) -> str:
+        """The error in words: its SQNR, or the share of whole numbers that differ."""
+        return f"{self.differing or 0.0:.1%} differ" if math.isnan(self.sqnr_db) else f"{self.sqnr_db:.1f} dB"
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,7 +91,7 @@ class Sensitivity(Shown):
     def ranking(self, by: Literal["sqnr", "kl", "task"] = "sqnr") -> list[str]:
         """Return the nodes, the one that hurts most first; ties keep the graph's order."""
         keys: dict[str, Callable[[NodeError], float]] = {
-            "sqnr": lambda error: error.sqnr_db,
+            "sqnr": lambda error: -error.noise,
             "kl": lambda error: -error.kl,
             "task": lambda error: math.nan if error.task is None else error.task,
         }
@@ -91,16 +101,15 @@ class Sensitivity(Shown):
         """Return one row a node, the one that hurts most first."""
         import pandas as pd
 
-        columns = ["node", "op", "sqnr_db", "kl", "task"]
-        rows = [(e.node, e.op_type, e.sqnr_db, e.kl, e.task) for e in self.errors]
+        columns = ["node", "op", "sqnr_db", "differing", "kl", "task"]
+        errors = sorted(self.errors, key=lambda error: -error.noise)
+        rows = [(e.node, e.op_type, e.sqnr_db, e.differing, e.kl, e.task) for e in errors]
         table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
-        table = table.dropna(axis="columns", how="all")
-        ordered: pd.DataFrame = table.sort_values("sqnr_db", kind="stable", ignore_index=True)
-        return ordered
+        return table.dropna(axis="columns", how="all") if rows else table
 
     def _card(self) -> Card:
-        worst = sorted(self.errors, key=lambda error: error.sqnr_db)
-        told = f"{worst[0].node} hurts most: {worst[0].sqnr_db:.1f} dB when it alone is in INT8" if worst else "no node"
-        rows = tuple((error.node, error.op_type, error.sqnr_db) for error in worst)
+        worst = sorted(self.errors, key=lambda error: -error.noise)
+        told = f"{worst[0].node} hurts most: {worst[0].told} when it alone is in INT8" if worst else "no node"
+        rows = tuple((error.node, error.op_type, error.told) for error in worst)
         how = f"{self.kind}, {self.samples} samples, {self.forwards:.1f} forward passes a sample, {self.seconds:.1f} s"
-        return Card(told, ("node", "operator", "SQNR alone, dB"), rows, (how,))
+        return Card(told, ("node", "operator", "alone"), rows, (how,))

@@ -122,4 +122,4 @@ class _Reference:
                 outcomes.append(after)
         task = None if self._work.task is None else float(self._work.task(outcomes))
         op_type = self._model.top_nodes[part.node].op_type
-        return NodeError(part.node, op_type, total.sqnr_db, total.mean_kl, task)
+        return NodeError(part.node, op_type, total.sqnr_db, total.mean_kl, task, total.differing)

@@ -58,7 +58,7 @@ class PrecisionChart(Chart):
     @property
     def _quantized(self) -> list[FrontPoint]:
         """The front without the plan that quantizes nothing: its error, none, would flatten all others."""
-        return [point for point in self.front if point.share > 0]
+        return [point for point in self.front if point.share]
 
     def draw(self, figure: Figure, colours: Theme) -> None:
         figure.suptitle(f"{self.title}\n{self.about}", color=colours.ink, fontsize=10, x=0.01, ha="left")
@@ -71,7 +71,9 @@ class PrecisionChart(Chart):
             self._draw_front(axes.pop(0), colours)
 
     def _draw_strip(self, axes: Axes, colours: Theme) -> None:
-        draw_strip(axes, [(i, row.requested, row.gets, 100 * row.macs) for i, row in enumerate(self.layers)], colours)
+        draw_strip(
+            axes, [(i, row.requested, row.gets, 100 * (row.macs or 0.0)) for i, row in enumerate(self.layers)], colours
+        )
         axes.locator_params(axis="x", integer=True)
         axes.set_ylabel("share of\nMACs [%]")
         axes.set_xlim(-0.7, max(len(self.layers), 1) - 0.3)
@@ -114,7 +116,7 @@ class PrecisionChart(Chart):
 
     def _draw_front(self, axes: Axes, colours: Theme) -> None:
         front = self._quantized
-        shares = [100 * point.share for point in front]
+        shares = [100 * (point.share or 0.0) for point in front]
         figures = [point.figure for point in front]
         axes.plot(shares, figures, "-", color=colours.line, zorder=1)
         for passed, marker, label in ((True, "o", "reaches the goal"), (False, "X", "misses it")):

@@ -87,7 +87,7 @@ class PrecisionPage extends Page {
     const x = axis(seen.map((one) => one.share), FRONT.width), y = axis(seen.map((one) => one.figure), FRONT.height);
     const place = (one) => [x(one.share), FRONT.height - y(one.figure)];
     const dots = points.map((one, index) => {
-      if (one.share === 0) return null;
+      if (!one.share) return null;
       const [cx, cy] = place(one);
       return drawn("circle", { cx, cy, r: 5, class: one.passed ? "wb-passed" : "wb-missed", onclick: () => take(index) }, drawn("title", {}, one.text));
     });

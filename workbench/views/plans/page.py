@@ -57,7 +57,8 @@ def _row(row: PrecisionRow, columns: list[Column]) -> Row:
 
 
 def _bar(row: PrecisionRow) -> dict[str, Any]:
-    tip = f"{row.node} ({row.op}): {_text(row, 'gets')}, {_text(row, 'macs')} of the MACs"
+    work = "MACs unknown" if row.macs is None else f"{_text(row, 'macs')} of the MACs"
+    tip = f"{row.node} ({row.op}): {_text(row, 'gets')}, {work}"
     kept = row.requested == row.gets
     return {
         "id": row.node,

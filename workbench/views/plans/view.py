@@ -126,7 +126,7 @@ class PrecisionView(Table):
         about = self.estimate().text()
         if self.engine is not None:
             about += f"\n{self.engine.name} has {len(self.differing)} layers in another precision than the plan"
-            if untold := sum(row.macs > 0 and row.realized is None for row in self.rows):
+            if untold := sum(bool(row.macs) and row.realized is None for row in self.rows):
                 about += f", and does not tell it of {untold} that multiply"
         return PrecisionChart(self.workbench.model.name, about, layers, self.front, metric)
 

@@ -1,0 +1,139 @@
+"""A tuning that did nothing, or went badly, says so and names the next step."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import workbench
+from workbench.evaluate.comparison import Comparison, OutputDifference
+from workbench.handoff.closing import remarks
+from workbench.handoff.tuning_report import before_after, report
+from workbench.names import percent
+from workbench.session import history_of
+
+RNG = np.random.default_rng(0)
+W, V = RNG.normal(size=(8, 4)).astype(np.float32), RNG.normal(size=(8, 4)).astype(np.float32)
+X = RNG.normal(size=(8, 1, 8)).astype(np.float32)
+
+
+def info(name, shape=None, kind=TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def node(op, inputs, outputs, name="", **attributes):
+    return helper.make_node(op, inputs.split(), outputs.split(), name or op, **attributes)
+
+
+def opened(tmp_path, nodes, weights=()):
+    constants = [numpy_helper.from_array(array, name) for name, array in weights]
+    graph = helper.make_graph(nodes, "g", [info("x", [1, 8])], [info("y", [1, 4])], constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    onnx.save(made, tmp_path / "m.onnx")
+    wb = workbench.open_model(tmp_path / "m.onnx")
+    wb.prepare()
+    wb.calibrate([{"x": x} for x in X])
+    return wb
+
+
+def said(wb, preset):
+    wb.plan.use(preset)
+    wb.tune()
+    return remarks(wb, wb.compare(runs=0))
+
+
+def test_what_was_quantized_well_needs_no_word(tmp_path):
+    assert said(opened(tmp_path, [node("MatMul", "x w", "y")], [("w", W)]), "int8") == ()
+
+
+def test_products_inside_of_a_body_are_said_to_be_left_out(tmp_path):
+    branches = {
+        f"{which}_branch": helper.make_graph([node("MatMul", f"x {weight}", which)], which, [], [info(which)])
+        for which, weight in (("then", "w"), ("else", "v"))
+    }
+    nodes = [
+        node("ReduceMax", "x", "s", keepdims=0),
+        node("Greater", "s one", "k"),
+        node("If", "k", "y", **branches),
+    ]
+    wb = opened(tmp_path, nodes, [("w", W), ("v", V), ("one", np.float32(1))])
+    nothing, inside = said(wb, "int8")
+    assert nothing.startswith("nothing was quantized: 2 MatMul: it is inside a subgraph or function")
+    assert inside.startswith("2 nodes (2 MatMul) inside of bodies")
+
+
+def test_a_model_that_came_quantized_a_model_in_fp16_and_one_without_products(tmp_path):
+    pair = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("DequantizeLinear", "q s z", "d"),
+        node("DequantizeLinear", "w s z", "wd", "weight"),
+        node("MatMul", "d wd", "y"),
+    ]
+    weights = [("s", np.float32(0.03)), ("z", np.int8(0)), ("w", np.rint(W * 40).astype(np.int8))]
+    own = opened(tmp_path, pair, weights)
+    came, nothing = said(own, "int8")
+    assert came.startswith("1 node (1 MatMul) came quantized")
+    assert nothing.startswith("nothing more was quantized")
+    (row,) = (row for row in before_after(own, own.compare(runs=0)) if row.what == "MACs in INT8")
+    assert (row.original, row.tuned) == ("100.0%", "100.0%")
+
+    half = [node("Cast", "x", "c", to=10), node("MatMul", "c w", "m"), node("Cast", "m", "y", "back", to=1)]
+    (already,) = said(opened(tmp_path, half, [("w", W.astype(np.float16))]), "fp16")
+    assert already.startswith("the plan changed nothing: 2 nodes (1 Cast, 1 MatMul) are fp16 already")
+
+    none = [node("Relu", "x", "r"), node("TopK", "r k", "y i")]
+    assert said(opened(tmp_path, none, [("k", np.array([4]))]), "int8") == (
+        "nothing was quantized: no node of the model multiplies",
+    )
+
+
+def test_low_sqnr_names_a_next_step(tmp_path):
+    scale = np.logspace(-3, 1, 8).astype(np.float32)
+    nodes = [node("Mul", "x s", "a"), node("MatMul", "a w", "b"), node("MatMul", "b v", "y", "second")]
+    weights = [("s", scale), ("w", np.diag(1 / scale)), ("v", np.eye(8, 4, dtype=np.float32))]
+    (low,) = said(opened(tmp_path, nodes, weights), "int8")
+    assert low.startswith("little is left of output y (SQNR ")
+    assert "workbench search" in low
+    assert "--method" in low
+
+
+@pytest.mark.parametrize(
+    ("output", "started"),
+    [
+        (OutputDifference("y", -math.inf, 1.0, 0.0, 0.2, nonfinite=2, values=10), "of output y values became NaN"),
+        (
+            OutputDifference("y", math.nan, math.nan, 0.0, 0.2, nonfinite=0, values=10),
+            "little is left of output y (20.00%",
+        ),
+        (OutputDifference("y", math.nan, math.nan, 0.0, 0.01, nonfinite=0, values=10), None),
+        (OutputDifference("y", 25.0, 1.0, 0.0, 0.9, nonfinite=0, values=10), None),
+        (OutputDifference("y", math.nan, math.nan, 0.0, 0.0, nonfinite=0, values=0), None),
+    ],
+)
+def test_outputs_of_which_little_is_left(tmp_path, output, started):
+    wb = opened(tmp_path, [node("MatMul", "x w", "y")], [("w", W)])
+    wb.tune()
+    found = remarks(wb, Comparison((output,), None, 8, None, None, 1, 1))
+    assert [one.startswith(started or "") for one in found] == ([True] if started else [])
+
+
+def test_an_edit_that_was_not_checked_is_said_until_it_is_undone(tmp_path):
+    nodes = [node("Add", "one two", "three"), node("MatMul", "x w", "m"), node("Add", "m three", "y", "add")]
+    ones = np.ones(4, np.float32)
+    wb = opened(tmp_path, nodes, [("w", W), ("one", ones), ("two", ones)])
+    assert history_of(wb).unchecked == ()
+    wb.edit("rename_tensor", tensor="m", to="product", check=False)
+    assert history_of(wb).unchecked == ("rename_tensor m: not checked, because check=False was given",)
+    assert history_of(wb).unchecked[0] in report(wb, wb.compare(runs=0), [])["remarks"]
+    wb.undo()
+    assert history_of(wb).unchecked == ()
+    wb.redo()
+    assert len(history_of(wb).unchecked) == 1
+
+
+def test_an_unknown_share_is_not_zero():
+    assert (percent(None), percent(0.0), percent(0.125)) == ("unknown", "0.0%", "12.5%")
