@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import workbench
 from workbench.backends.compiler import rtx_capabilities
 from workbench.backends.profiles import ProfileInput, default_range
 from workbench.backends.protocol import ShapeRange
@@ -15,6 +19,7 @@ from workbench.backends.verdict.blame import first_line
 from workbench.backends.verdict.checking import check
 from workbench.backends.verdict.mending import mend
 from workbench.graph import Tensor, from_proto
+from workbench.graph.edits import EDITS
 
 pytestmark = pytest.mark.skipif(
     not rtx_capabilities().build, reason="tensorrt_rtx is not installed: pip install trt-workbench[rtx]"
@@ -95,6 +100,12 @@ NINE_INSIDE = made(
 )
 
 
+BOXES = made(
+    [node("NonMaxSuppression", ["b", "s", "m"], ["pick"], "")],
+    {"b": [1, 6, 4], "s": [1, 1, 6]},
+    {"pick": (TensorProto.INT64, ["n", 3])},
+    [numbers("m", [3], np.int64)],
+)
 FED_AXES = made(
     [node("ReduceSum", ["x", "a"], ["y"], "sum")], {"x": [2, 4], "a": (TensorProto.INT64, [1])}, {"y": [2, 1]}
 )
@@ -125,6 +136,7 @@ UINT8_INSIDE = made(
         ("integer", of_domain("com.microsoft", "QLinearAdd"), "sm86", "integer-operator", "it", "QuantFormat.QDQ"),
         ("axes that are fed", FED_AXES, "sm86", "computed", "sum", "fold constants"),
         ("UINT8 between nodes", UINT8_INSIDE, "sm86", "uint8-inside", "to", "INT32"),
+        ("no kernel", BOXES, "sm86", "no-kernel", "pick", "extract"),
         ("own", of_domain("my.ops", "Own"), "sm86", "custom-domain", "it", "plugin"),
     ],
 )  # fmt: skip
@@ -178,6 +190,13 @@ def test_a_cause_finds_its_node_whatever_that_is_called(name):
 def test_an_input_that_tensorrt_does_not_have_is_named():
     verdict = check(of_domain("ai.onnx.contrib", "Lower", TensorProto.STRING))
     assert "input 'x' is STRING" in str(verdict)
+
+
+def test_every_edit_that_a_message_names_is_there():
+    sources = [*Path(workbench.__file__).parent.rglob("*.py")]
+    named = {name for path in sources for name in re.findall(r"wb\.edit\('(\w+)'", path.read_text())}
+    assert len(named) > 2
+    assert named <= EDITS.keys()
 
 
 @pytest.mark.parametrize(

@@ -85,13 +85,14 @@ def _builder_errors(
 def _names_in(text: str, own_names: Mapping[str, list[str]]) -> list[str]:
     """Find the node that a builder's message names: ``(IConvolutionLayer Conv_29: ...`` or ``node Conv_29``."""
     for found in re.finditer(
-        r"I\w+Layer ([^:\s]+) has|I\w+Layer ([^:]+):|\{ForeignNode\[([^\]]+)\]|operation '([^']+)'|[Nn]ode ([^\s:,]+)",
+        r"I\w+Layer ([^:\s]+) has|I\w+Layer ([^:]+):|\{ForeignNode\[([^\]]+)\]|operation '([^']+)'|[Nn]ode ([^\s:,]+)"
+        r"|(\S+) has no runners",
         text,
     ):
         name = next(group for group in found.groups() if group)
         # An If or a Loop of the model is several layers, named after it; a name that a tensor has too, as that of a
         # node without one has, goes on as y_U0, and one of a weight as w_0.
-        for candidate in (name, name.removesuffix("_OutputLayer"), re.sub(r"_U?\d+$", "", name)):
+        for candidate in (name, name.removesuffix("_OutputLayer"), re.sub(r"_(U?\d+)?$", "", name)):
             if candidate in own_names:
                 return own_names[candidate]
     return []

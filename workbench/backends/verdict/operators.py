@@ -138,6 +138,17 @@ def gemm_rank(site: Site) -> Cause | None:
     )
 
 
+def no_kernel(site: Site) -> Cause | None:
+    """Name an operator that the parser takes and for which the builder has no kernel."""
+    if "has no runners" not in site.message:
+        return None
+    return Cause(
+        "no-kernel",
+        f"the builder has no kernel for {site.node.op_type} on sm{site.target}",
+        Fix("Cut the model before it (wb.edit('extract', ...)) and run the rest outside of the engine."),
+    )
+
+
 def computed(site: Site) -> Cause | None:
     """Name an input that is computed, or fed, where TensorRT wants to know it when it builds."""
     if not re.search(
@@ -184,5 +195,13 @@ def _has_no_plugin(site: Site) -> bool:
 OPERATORS: tuple[Callable[[Site], Cause | None], ...] = (needs_gpu, old_opset, unknown_op)
 """Operators that are not there, in the order in which they are tried."""
 
-UNSUPPORTED: tuple[Callable[[Site], Cause | None], ...] = (attention, gemm_rank, rank, computed, shapes, unsupported_op)
+UNSUPPORTED: tuple[Callable[[Site], Cause | None], ...] = (
+    attention,
+    gemm_rank,
+    rank,
+    no_kernel,
+    computed,
+    shapes,
+    unsupported_op,
+)
 """What is not taken of operators that are."""
