@@ -78,6 +78,12 @@ def dangling(graph):
     graph.nodes[0].inputs[0] = gs.Variable("from_nowhere", dtype=np.float32)
 
 
+def untyped(graph):
+    out = gs.Variable("new")
+    graph.nodes.append(gs.Node("Neg", inputs=[graph.outputs[0]], outputs=[out]))
+    graph.outputs.append(out)
+
+
 def text(graph):
     return "a graph"
 '''
@@ -254,12 +260,20 @@ def test_shapes_behind_a_change_are_corrected(tmp_path):
     assert run(result.model, {"x": np.ones((1, 3, 8, 8), np.float32)})[0].shape == (1, 4, 4, 4)
 
 
+def test_a_tensor_inside_becomes_an_output_with_its_type(script):
+    result = step(script, "keep", outputs=["r"])(rich())  # the file does not state its type
+    assert [str(tensor) for tensor in result.model.outputs] == ["r float[Nx4x8x8]"]
+    assert list(result.model.top_nodes) == ["conv", "relu"]
+    assert result.notes == ("keep: 4 nodes removed",)
+
+
 def test_what_goes_wrong_is_one_line(script):
     made = rich()
     for function, said in {
         "wrong": r"surgery\.py:\d+: wrong raised IndexError: list index out of range\. The model is unchanged",
         "cyclic": "would leave a graph with a cycle",
         "dangling": "tensor 'from_nowhere' is read, but nothing makes it",
+        "untyped": "tensor 'new' has no element type, as an input or output must. Set its dtype",
         "text": "it returned a str. Return a GraphSurgeon graph",
         "nowhere": r"there is no function 'nowhere' in it. It has nothing, again, swap",
     }.items():

@@ -150,5 +150,16 @@ class Surgeon(Edit):
 
         script = Script(self.script, self.content())
         where = f"{Path(self.script).name}:{self.function}"
-        notes = changed_by(graph, lambda twin: script.call(self.function, twin, dict(self.arguments)), where=where)
+
+        def function(twin: object) -> object:
+            return script.call(self.function, twin, dict(self.arguments))
+
+        notes = changed_by(graph, function, where=where, tensors=model.tensors)
+        for value in (*graph.graph.inputs, *graph.graph.outputs):
+            if value.type is None and value.name not in model.tensors:
+                raise EditError(
+                    f"tensor {value.name!r} has no element type, as an input or output must",
+                    where=where,
+                    fix="Set its dtype in the function.",
+                )
         return None if notes is None else [f"{self.function}: {notes[0]}", *notes[1:]]

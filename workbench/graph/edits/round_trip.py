@@ -24,7 +24,9 @@ from workbench.graph.structure import content_of, graphs_of, walk
 from workbench.graph.weights import bytes_of, is_stripped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    from workbench.graph.tensor import Tensor
 
 __all__ = ["changed_by"]
 
@@ -33,7 +35,13 @@ Aside = dict[str, "ir.Attr | None"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def changed_by(model: ir.Model, function: Callable[[gs.Graph], object], *, where: object) -> list[str] | None:
+def changed_by(
+    model: ir.Model,
+    function: Callable[[gs.Graph], object],
+    *,
+    where: object,
+    tensors: Mapping[str, Tensor] | None = None,
+) -> list[str] | None:
     """Have a function change a model by way of onnx-graphsurgeon.
 
     Parameters
@@ -44,6 +52,8 @@ def changed_by(model: ir.Model, function: Callable[[gs.Graph], object], *, where
         What changes the graph that it is given, or returns another.
     where
         What to call it in errors.
+    tensors
+        What is known of the main graph's tensors, for the function to see.
 
     Returns
     -------
@@ -57,7 +67,7 @@ def changed_by(model: ir.Model, function: Callable[[gs.Graph], object], *, where
     """
     loan = _Loan(model)
     with _asking(where, "GraphSurgeon cannot hold this model", "Cut off the part that it cannot hold first."):
-        graph = loan.lend()
+        graph = loan.lend(tensors or {})
     made = function(graph)
     if made is not None and not isinstance(made, gs.Graph):
         fix = "Return a GraphSurgeon graph, or nothing where the one given was changed."
@@ -161,11 +171,15 @@ class _Loan:
 
     # There
 
-    def lend(self) -> gs.Graph:
+    def lend(self, tensors: Mapping[str, Tensor]) -> gs.Graph:
         proto, self.before = _message(self.model)
         self.written = proto.SerializeToString(deterministic=True)
         self.unimported = {node.domain for _, node in walk(self.model)} - set(self.model.opset_imports)
         graph = gs.import_onnx(proto)
+        for name, tensor in graph.tensors().items():
+            if isinstance(tensor, gs.Variable) and tensor.dtype is None and name in tensors:
+                tensor.dtype, shape = tensors[name].numpy_dtype, tensors[name].shape
+                tensor.shape = tensor.shape if shape is None else list(shape)
         self._remember(graph, self.model.graph, "")
         for twin, function in zip(graph.functions, self.model.functions.values(), strict=True):
             key = (function.domain, function.name)
@@ -328,7 +342,7 @@ class _Loan:
             if value.is_initializer():
                 before = None if origin is None else origin.const_value
                 value.const_value = before if origin is tensor else _held(tensor).content(value.name, before)
-            elif lent is not None and _look(tensor) == lent.looked:
+            elif lent is not None and _look(tensor) == lent.looked and (origin.type or not value.is_graph_output()):
                 value.type, value.shape = origin.type, origin.shape
             if origin is not None:
                 _carry(origin, value)

@@ -75,7 +75,7 @@ class Script:
                 fix="Define it with def, not inside of another function or class.",
             )
         file = inspect.getsourcefile(function)
-        if file is not None and Path(file).is_file() and function.__module__ != "__main__":
+        if file is not None and file.endswith(".py") and Path(file).is_file() and function.__module__ != "__main__":
             return cls.read(file)
         return cls(f"{function.__name__}.py", _typed(function).encode())
 
