@@ -30,6 +30,26 @@ class Line(Chart):
         axes.set_xlabel("time [ms]")
 
 
+@dataclass(frozen=True)
+class Decades(Line):
+    low: float = 1e-3
+
+    def draw(self, figure: Figure, colours: Theme) -> None:
+        axes = figure.subplots()
+        axes.plot([self.low, 1], [self.low, 1], color=colours.accent)
+        axes.loglog()
+        axes.set_xlabel("a name with $dollars$")
+
+
+def test_powers_of_ten_are_written_and_names_are_not_read_as_mathematics():
+    many, few = Decades().svg(), Decades(low=0.4).svg()
+    assert ">10⁻²<" in many
+    assert ">4×10⁻¹<" in few
+    for svg in (many, few):
+        assert "mathdefault" not in svg
+        assert "$dollars$" in svg
+
+
 def test_svg_is_a_document_in_the_theme_asked_for():
     light, dark = Line().svg("light"), Line().svg("dark")
     assert ET.fromstring(light).tag.endswith("svg")  # noqa: S314 - our own text

@@ -36,7 +36,6 @@ def wb(made):
     steps = wb.recipe.steps
     yield wb
     ipywidgets.Widget.close_all()
-    gc.collect()
     while wb.recipe.steps != steps:
         wb.undo()
 
@@ -76,6 +75,7 @@ def test_shown_four_times_it_is_one_widget_and_leaves_nothing_behind(wb, show, n
 
 
 def test_a_cell_that_is_run_four_times_leaves_one_distribution(wb):
+    gc.collect()
     hooks = len(history_of(wb).changes)
     first = views.distribution(wb, "r1").widget()
     before = set(_instances)
@@ -87,6 +87,7 @@ def test_a_cell_that_is_run_four_times_leaves_one_distribution(wb):
 
 @pytest.mark.parametrize("name", NAMES[:-1])
 def test_what_was_never_shown_is_forgotten(wb, show, name):
+    gc.collect()
     listening, known = len(history_of(wb).changes), set(_instances)
     view = show(name)
     assert len(history_of(wb).changes) > listening

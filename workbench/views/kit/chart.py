@@ -58,10 +58,13 @@ class Chart(Pictured):
         import matplotlib as mpl
         from matplotlib.figure import Figure
 
+        from workbench.views.kit.powers import write_plainly
+
         with mpl.rc_context(mpl_rc(name)):
             # A figure made without pyplot belongs to nobody's list of open figures and needs no display.
             figure = Figure(figsize=self.size, layout="constrained")
             self.draw(figure, theme(name))
+            write_plainly(figure)
         return figure
 
     def _saved(self, kind: str, name: ThemeName, dpi: float) -> bytes:
