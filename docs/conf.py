@@ -40,6 +40,7 @@ html_static_path = ["_static"]
 html_css_files = ["workbench.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_sidebars = {"start": [], "concepts": [], "index": []}
 html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": True,

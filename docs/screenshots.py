@@ -73,8 +73,8 @@ CALIBRATED = OPEN + 'wb.calibrate("samples.npz", batch=32)\n'
 ENGINE = """\
 import workbench
 from workbench import views
-model = workbench.open_model("built.onnx")
-built = model.engines.read("graph.json", profile="profile.json", timing="timing.json")
+source = workbench.load_model("built.onnx")
+built = workbench.load_engine("graph.json", profile="profile.json", timing="timing.json", model=source)
 """
 SLOWEST = "view.selected_layer = max(built.report.layers, key=lambda layer: layer.ms or 0.0).name\nview"
 
