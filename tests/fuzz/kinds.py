@@ -1,4 +1,4 @@
-"""Every kind of input, in four modules; what is raised but a `WorkbenchError` is a fault."""
+"""Every kind of input, in five modules; what is raised but a `WorkbenchError` is a fault."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import shutil
 import time
 import warnings
 
-from fuzz import data_kinds, model_kinds, page_kinds, text_kinds
+from fuzz import data_kinds, hungry_kinds, model_kinds, page_kinds, text_kinds
 from fuzz.registry import KINDS, prepare
 
-__all__ = ["KINDS", "data_kinds", "model_kinds", "one", "page_kinds", "prepare", "text_kinds"]
+__all__ = ["KINDS", "data_kinds", "hungry_kinds", "model_kinds", "one", "page_kinds", "prepare", "text_kinds"]
 
 
 def faulty(seed, folder):

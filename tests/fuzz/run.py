@@ -28,8 +28,12 @@ MEMORY_BYTES = 2 * 2**30
 
 def worker(sandbox: Path) -> None:
     """Read lines of kind and seed; answer each with what became of it."""
+    import resource
+
     from fuzz import kinds
 
+    # What outruns the watch is refused by the system, and raised.
+    resource.setrlimit(resource.RLIMIT_AS, (4 * MEMORY_BYTES, 4 * MEMORY_BYTES))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what verbs print is not of interest
     os.dup2(1, 2)

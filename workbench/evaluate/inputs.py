@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workbench.errors import BackendError
 from workbench.graph import Tensor
+from workbench.limits import check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,6 +46,8 @@ def random_inputs(
         if tensor.shape is None or dtype is None or dtype.kind not in "fiub":
             raise BackendError("no random numbers can be made for it", where=tensor.name, fix="Give inputs.")
         shape = [axis if isinstance(axis, int) else lengths[str(axis)] for axis in tensor.shape]
+        # Random numbers are made in double precision.
+        check("input_mib", 8 * math.prod(shape) / 2**20, BackendError, where=f"input {tensor.name!r}")
         if dtype.kind in "iub":
             made[tensor.name] = generator.integers(0, 2, shape).astype(dtype)
         else:

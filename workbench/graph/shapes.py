@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 from onnx.shape_inference import InferenceError
 
+from workbench.graph.inference import infer_shapes
 from workbench.graph.message import described, restored
 from workbench.graph.states import with_states
 from workbench.graph.tensor import Tensor
@@ -270,7 +271,7 @@ def _infer(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     refusals: list[str] = []
     while True:
         try:
-            return onnx.shape_inference.infer_shapes(proto, data_prop=True), refusals
+            return infer_shapes(proto), refusals
         except (InferenceError, RuntimeError, ValueError) as error:  # noqa: PERF203 - it rarely repeats
             lines = str(error).strip().splitlines()
             refusals.append(lines[0] if lines else type(error).__name__)
@@ -282,7 +283,7 @@ def _infer(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
 
 def _infer_or_none(proto: onnx.ModelProto) -> onnx.ModelProto | None:
     try:
-        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        return infer_shapes(proto)
     except (InferenceError, RuntimeError, ValueError):
         return None
 
@@ -296,7 +297,7 @@ def _first_refused(proto: onnx.ModelProto) -> onnx.NodeProto | None:
         trial.CopyFrom(proto)
         del trial.graph.node[middle:], trial.graph.output[:]
         try:
-            onnx.shape_inference.infer_shapes(trial, data_prop=True)
+            infer_shapes(trial)
             good = middle
         except (InferenceError, RuntimeError, ValueError):
             bad = middle

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -39,7 +41,11 @@ ROUNDS_ONCE = frozenset(
 )
 # Exact for integers only: the order of additions does not matter there.
 EXACT_FOR_INTEGERS = frozenset({"CumSum", "Pow", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum", "Sum"})
+# The length of what these make is a number that they read.
+DRIVEN_BY_VALUES = frozenset({"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Tile"})
 LARGEST_GROWTH = 2**20
+LARGEST_SUM, LARGEST_TIMES = 2**28, 8
+SMALL = 1024
 PLAIN = frozenset(
     ir.DataType[name]
     for name in "BOOL INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 FLOAT16 BFLOAT16 FLOAT DOUBLE".split()
@@ -69,8 +75,11 @@ class FoldConstants(WideEdit):
     def sweep(self, area: Area) -> list[str] | None:
         folded = 0
         current = area.model
+        weights = (value.const_value for value in current.initializers.values())
+        # A chain of nodes, each of which makes little more than it reads, may still make any number of bytes.
+        left = LARGEST_SUM + LARGEST_TIMES * sum(weight.nbytes for weight in weights if weight is not None)
         while True:
-            step = _fold(area, current)
+            step, left = _fold(area, current, left)
             folded += step
             if not step:
                 break
@@ -82,24 +91,27 @@ class FoldConstants(WideEdit):
         return [f"folded {folded} nodes into constants"] if folded else None
 
 
-def _fold(area: Area, model: Model) -> int:
+def _fold(area: Area, model: Model, left: int) -> tuple[int, int]:
+    """Fold what can be folded now; return how many nodes were, and how many bytes may still be made."""
     functions = {function.graph for function in area.graph.functions.values()}
     folded = 0
     made: dict[tuple[object, ...], list[ir.Value]] = {}
     for _, part, node in area:
         if node.op_type == "Constant" and part in functions:
             continue
-        results = _results(node, part, area.graph, model)
+        results = _results(node, part, area.graph, model, left)
         if results is None:
             continue
+        if node.op_type != "Constant":
+            left -= sum(result.nbytes for result in results)
         # What several nodes make of one weight, and a weight behind an Identity, is stored once.
         attributes = sorted(ir.to_proto(attribute).SerializeToString() for attribute in node.attributes.values())
         kind = (part, node.op_type, len(node.outputs), *node.inputs, *attributes)
         if node.op_type == "Identity" and node.inputs[0] is not None and node.inputs[0].is_initializer():
             made[kind] = [node.inputs[0]]
         # It may have been folded away in between.
-        stored = all(part.initializers.get(str(value.name)) is value for value in made.get(kind, ()))
-        if node.op_type != "Constant" and kind in made and stored:
+        kept = all(part.initializers.get(str(value.name)) is value for value in made.get(kind, ()))
+        if node.op_type != "Constant" and kind in made and kept:
             for output, constant in zip(node.outputs, made[kind], strict=True):
                 ir.convenience.replace_all_uses_with(output, constant)
         else:
@@ -108,11 +120,11 @@ def _fold(area: Area, model: Model) -> int:
         part.remove(node, safe=True)
         drop_unused(part, read)
         folded += 1
-    return folded
+    return folded, left
 
 
-def _results(node: ir.Node, part: ir.Graph, whole: ir.Model, model: Model) -> list[ir.TensorProtocol] | None:
-    """Return the values of a node's outputs where they are known, else ``None``."""
+def _results(node: ir.Node, part: ir.Graph, whole: ir.Model, model: Model, left: int) -> list[ir.TensorProtocol] | None:
+    """Return the values of a node's outputs where they are known and at most `left` bytes, else ``None``."""
     if node.domain not in ("", "ai.onnx") or any(output.is_graph_output() for output in node.outputs):
         return None
     if node.op_type == "Constant":
@@ -125,8 +137,14 @@ def _results(node: ir.Node, part: ir.Graph, whole: ir.Model, model: Model) -> li
     arrays = [None if known is None else known.numpy() for known in inputs]
     if not _is_exact(node, arrays):
         return None
-    results = _evaluate(node, arrays, whole.opset_imports.get("", 1))
-    if results is None or _bytes(results) > LARGEST_GROWTH + _bytes(arrays):
+    # What is read twice is there once.
+    held = _bytes(list(dict(zip(node.inputs, arrays, strict=True)).values()))
+    opset, most = whole.opset_imports.get("", 1), min(LARGEST_GROWTH + held, left)
+    # A file of few bytes can ask for more than any memory holds, so it is asked for how much before it is computed.
+    if _stated_bytes(node, arrays, opset) > most:
+        return None
+    results = _evaluate(node, arrays, opset)
+    if results is None or _bytes(results) > most:
         return None
     return [ir.Tensor(result) for result in results]
 
@@ -207,6 +225,37 @@ def _evaluate(node: ir.Node, arrays: list[Array | None], opset: int) -> list[Arr
         return None
     # A view into something else, as Transpose gives, would be stored as it lies.
     return [np.asarray(result, order="C") for result in results]
+
+
+def _stated_bytes(node: ir.Node, arrays: list[Array | None], opset: int) -> int:
+    """Return the bytes of a node's results as ONNX's shape inference knows them; 0 where it does not."""
+    elements = math.prod(max(array.size, 1) for array in arrays if array is not None)
+    if node.op_type not in DRIVEN_BY_VALUES and elements <= LARGEST_GROWTH // 8:
+        return 0
+    proto = ir.to_proto(node)
+    inputs, weights = [], []
+    for name, array in zip(proto.input, arrays, strict=True):
+        if array is not None and array.size <= SMALL:
+            weights.append(onnx.numpy_helper.from_array(array, name))
+        elif array is not None:
+            dtype = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+            inputs.append(onnx.helper.make_tensor_value_info(name, dtype, array.shape))
+    outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in proto.output]
+    graph = onnx.helper.make_graph([proto], "size", inputs, outputs, weights)
+    holder = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    try:
+        found = onnx.shape_inference.infer_shapes(holder, data_prop=True)
+    except Exception:  # noqa: BLE001 - what cannot be inferred cannot be computed either
+        return sys.maxsize
+    total = 0
+    for value in found.graph.output:
+        dims = value.type.tensor_type.shape.dim
+        if all(dim.HasField("dim_value") for dim in dims) and value.type.tensor_type.HasField("shape"):
+            size = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type or 1).itemsize
+            total += size * math.prod(dim.dim_value for dim in dims)
+        elif node.op_type in DRIVEN_BY_VALUES:
+            return sys.maxsize
+    return total
 
 
 def _bytes(arrays: Sequence[Array | None]) -> int:
