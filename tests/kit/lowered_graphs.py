@@ -33,6 +33,7 @@ REFUSED = {
     "*-yolox_nano_qdq]": AS_IT_CAME,
     "*-ultraface_rfb320_qdq]": AS_IT_CAME,
     "*, not in TensorRT-*]": "an operator, or a form of it, that the parser has in no type",
+    "*[[]FLOAT4E2M1-*]": "the model's own FP4 weights, which sm86 has not",
     "*[[]UINT4-32-*]": "the parser reads no UINT4 constants",
     "*-dtln_1]": "the builder fails on this model in FP32 too (Myelin, two LSTMs)",
     "*-silero_vad_16k_op15]": "the builder fails on this model in FP32 too (nested If with an LSTM)",

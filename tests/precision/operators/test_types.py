@@ -80,7 +80,9 @@ CASES = {
         23,
         [
             node("Reshape", "c tokens", "t"),
-            node("Attention", "t t t", "a", q_num_heads=2, kv_num_heads=2),
+            node("Relu", "t", "k"),
+            node("Tanh", "t", "u"),
+            node("Attention", "t k u", "a", q_num_heads=2, kv_num_heads=2),
             node("Reshape", "a image"),
         ],
     ),
@@ -174,7 +176,7 @@ def test_an_operator_set_says_which_types_it_takes():
 )
 def test_what_a_compiler_refuses_is_not_asked_of_it(name, kind, target, left):
     wb = Workbench(from_proto(network(name)))
-    wb.set_target(target)
+    wb.plan.set_target(target)
     wb.plan.set("*", kind, islands=False)
     decision = wb.plan.resolve()["r"]
     assert decision.floating == ("fp32" if left else kind)
