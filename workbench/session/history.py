@@ -197,6 +197,11 @@ class Attempt:
 def step_text(step: Step) -> str:
     """Return a step in a few words: what it does, and to what."""
     about = next(
-        (str(value) for name in ("select", "tensor", "method", "move") if (value := getattr(step, name, None))), ""
+        (
+            str(value)
+            for name in ("select", "tensor", "method", "move", "function")
+            if (value := getattr(step, name, None))
+        ),
+        "",
     )
     return f"{step.do} {about}".strip()

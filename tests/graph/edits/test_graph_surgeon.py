@@ -61,6 +61,10 @@ def look(graph):
     return None if all(t.values is not None for t in graph.tensors().values() if isinstance(t, gs.Constant)) else graph
 
 
+def fold(graph):
+    graph.fold_constants().cleanup().toposort()
+
+
 def keep(graph, outputs):
     graph.outputs = [graph.tensors()[name] for name in outputs]
     graph.cleanup()
@@ -218,6 +222,27 @@ def test_a_weight_that_a_branch_reads_from_around_it_stays_there(script):
     twice = step(script, "double", name="outer")
     with pytest.raises(EditError, match="KeyError: 'outer'"):  # GraphSurgeon shows it in the branches alone
         twice(made)
+
+
+def test_graphsurgeons_own_folding_is_checked(script):
+    two = numpy_helper.from_array(np.float32(2), "two")
+    nodes = [helper.make_node("Mul", ["two", "two"], ["four"], "m"), helper.make_node("Mul", ["x", "four"], ["y"], "y")]
+    made = model(nodes, {"x": [3]}, {"y": [3]}, [two])
+    after = step(script, "fold")(made).model
+    assert list(after.nodes) == ["y"]
+    assert_same(made, after)
+
+    def branch(op):
+        inner = [helper.make_node(op, ["x"], [f"{op}1"], "a"), helper.make_node(op, [f"{op}1"], [f"{op}2"], "b")]
+        outs = [helper.make_tensor_value_info(f"{op}{n}", TensorProto.FLOAT, [3]) for n in (1, 2)]
+        return helper.make_graph(inner, op, [], outs)
+
+    choice = helper.make_node("If", ["c"], ["a", "b"], "if", then_branch=branch("Relu"), else_branch=branch("Neg"))
+    add = helper.make_node("Add", ["a", "b"], ["y"], "add")
+    made = model([choice, add], {"x": [3]}, {"y": [3]}, [numpy_helper.from_array(np.array(True), "c")])
+    # GraphSurgeon keeps the first output of the If alone.
+    with pytest.raises(EditError, match="tensor 'b' is read, but nothing makes it"):
+        step(script, "fold")(made)
 
 
 @pytest.mark.parametrize("dtype", ["BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "INT4", "UINT4", "FLOAT16", "INT8"])
@@ -378,6 +403,14 @@ def test_a_function_of_a_notebook(tmp_path, monkeypatch):
     assert workbench.open_recipe(recipe, allow_scripts=True).model.digest == wb.model.digest
     with pytest.raises(EditError, match=r"limited: it uses 'LIMIT' of the notebook"):
         workbench.surgeon(notebook["limited"])
+
+
+def test_a_script_may_mark_its_functions_and_use_its_own_helpers(tmp_path):
+    (tmp_path / "marked.py").write_text(
+        "import workbench\nNAME = 'from the script'\n\ndef named(graph):\n    graph.nodes[0].name = NAME\n\n"
+        "@workbench.surgeon\ndef rename(graph):\n    named(graph)\n"
+    )
+    assert "from the script" in step(tmp_path / "marked.py", "rename")(rich()).model.nodes
 
 
 def test_the_command_line_runs_no_script_unasked(script, tmp_path, capsys):

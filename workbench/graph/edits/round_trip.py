@@ -242,7 +242,7 @@ class _Loan:
             return None
         counts = {"added": self.added, "removed": removed, "changed": self.changed}
         done = ", ".join(f"{count} nodes {how}" for how, count in counts.items() if count)
-        return [done or "no node added, removed or changed", *self.notes]
+        return [done or "only the order, shapes, names or weights of nodes changed", *self.notes]
 
     def _match_by_name(self, graph: gs.Graph) -> None:
         """Recognize what was copied, as by a function that writes the graph and reads it again."""

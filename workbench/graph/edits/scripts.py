@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Script", "plain", "surgeon"]
 
+RUNNING = "workbench_script_"
+"""What the module of a script is called while it runs, before its hash."""
+
 
 @dataclass(frozen=True)
 class Script:
@@ -92,7 +95,7 @@ class Script:
         EditError
             It has no such function, the function does not take these arguments, or it raised something.
         """
-        name = f"workbench_script_{self.sha256[:16]}"
+        name = f"{RUNNING}{self.sha256[:16]}"
         module = types.ModuleType(name)
         module.__file__ = self.path
         shown = f"<{Path(self.path).name}>"
@@ -157,7 +160,8 @@ def surgeon(function: Callable[..., Any]) -> Callable[..., Any]:
     ...     graph.cleanup()
     >>> cut(wb, output="/backbone/Relu_output_0")  # doctest: +SKIP
     """
-    Script.of(function)
+    if not str(function.__module__).startswith(RUNNING):  # else a script marks it, which the recipe has whole
+        Script.of(function)
 
     @functools.wraps(function)
     def run(graph_or_workbench: Any, /, **arguments: Any) -> Any:
