@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from workbench import limits
@@ -148,3 +148,71 @@ def test_a_function_that_calls_itself_is_refused():
     model.functions[0].node[0].op_type, model.functions[0].node[0].domain = "F2", "f"
     with pytest.raises(ModelError, match="calls itself"):
         from_proto(model)
+
+
+def small(nodes, inputs, weights=()):
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, inputs)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in weights],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+N = helper.make_node
+HUNGRY = {
+    "a Range of 2 ** 31": small(
+        [N("Range", ["a", "b", "d"], ["r"]), N("Cast", ["r"], ["c"], to=1), N("Add", ["x", "c"], ["y"])],
+        ["N"],
+        [("a", 0), ("b", 2**31), ("d", 1)],
+    ),
+    "an axis of 2 ** 62": small([N("Neg", ["x"], ["c"]), N("Add", ["x", "c"], ["y"])], [2**62]),
+    "a length of -1": small([N("ConstantOfShape", ["n"], ["c"]), N("Add", ["x", "c"], ["y"])], ["N"], [("n", [-1])]),
+    "zeros of 2 ** 40": small(
+        [N("ConstantOfShape", ["n"], ["c"]), N("Add", ["x", "c"], ["y"])], ["N"], [("n", [2**20, 2**20])]
+    ),
+    "doubled 40 times": small(
+        [
+            N("ConstantOfShape", ["n"], ["t0"]),
+            *(N("Concat", [f"t{i}", f"t{i}"], [f"t{i + 1}"], axis=0) for i in range(40)),
+            N("Add", ["x", "t40"], ["y"]),
+        ],
+        ["N"],
+        [("n", [1024])],
+    ),
+}
+
+LOOK = """
+import resource, sys
+import workbench
+from workbench.graph import load_model, summary
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
+for path in sys.argv[1:]:
+    summary(load_model(path)).text()
+    wb = workbench.open_model(path)
+    try:
+        wb.edit("fold_constants", check=False)
+    except workbench.WorkbenchError as error:
+        print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_models_of_few_bytes_that_ask_for_all_memory_are_looked_at_in_little(tmp_path):
+    paths = []
+    for number, model in enumerate(HUNGRY.values()):
+        paths.append(str(tmp_path / f"{number}.onnx"))
+        Path(paths[-1]).write_bytes(model.SerializeToString())
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, *paths],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) < 1500  # MiB; each asks for at least twenty times as much

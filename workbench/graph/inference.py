@@ -1,4 +1,8 @@
-"""ONNX's shape inference, with the numbers that shapes are computed from followed as far as memory allows."""
+"""ONNX's shape inference, with the numbers that shapes are computed from followed as far as memory allows.
+
+Where numbers are followed (``data_prop``), onnx 1.23 makes a message of 140 bytes for each element of a tensor of one
+axis, floats included: a file of 200 bytes that states an axis of 2 ** 62, or makes a Range so long, takes all memory.
+"""
 
 from __future__ import annotations
 
@@ -8,62 +12,76 @@ from typing import TYPE_CHECKING
 import onnx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["infer_shapes"]
 
-FILLERS = frozenset({"ConstantOfShape", "Expand", "Pad", "Tile"})
+LONGEST = 2**22
+"""The most elements of one axis that are followed."""
+FARTHEST = 2**31
+"""An axis beyond this length is no axis of a tensor, whatever its rank."""
 MOST_LENGTHS = 64
 HOLDERS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-
-LONGEST = 2**20
-"""In onnx 1.23 each number that is followed takes 140 bytes: a file of 200 bytes could ask for all memory."""
+MAKERS = frozenset({"ConstantOfShape", "Range"})
+TO_THE_END = frozenset({"Clip", "Max", "Min", "Slice"})
+"""Operators that read the largest integer for "no bound"."""
 
 
 def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Infer shapes; no numbers are followed in a model with a very long Range or ConstantOfShape.
+    """Infer shapes; no numbers are followed in a model with a tensor that is too long for it.
 
     Raises
     ------
     InferenceError, RuntimeError, ValueError
         As `onnx.shape_inference.infer_shapes`.
     """
-    followed = not _fills_much(proto.graph) and not (_ranges(proto.graph) and _is_long(proto))
-    return onnx.shape_inference.infer_shapes(proto, data_prop=followed)
+    if _may_be_long(proto.graph):
+        plain = onnx.shape_inference.infer_shapes(proto)
+        if any(map(_is_long, _stated(plain.graph))):
+            return plain
+    return onnx.shape_inference.infer_shapes(proto, data_prop=True)
 
 
-def _fills_much(graph: onnx.GraphProto) -> bool:
-    """Say whether a constant length is very large, or negative where it must not be."""
-    nodes = [node for node in graph.node if node.op_type in FILLERS or node.op_type in ("Constant", *HOLDERS)]
-    lengths = {name for node in nodes if node.op_type in FILLERS for name in node.input[:2]}
-    stored = [tensor for tensor in graph.initializer if tensor.name in lengths]
-    stored += [one.t for node in nodes if lengths & {*node.output} for one in node.attribute if one.HasField("t")]
-    negative = {name for node in nodes if node.op_type == "ConstantOfShape" for name in node.input}
-    if any(_is_extreme(tensor, 0 if tensor.name in negative else -LONGEST) for tensor in stored):
+def _may_be_long(graph: onnx.GraphProto) -> bool:
+    """Say whether something in a graph states, or reads from a constant, a length that is very large or negative."""
+    if any(map(_is_long, (*graph.input, *graph.value_info, *graph.output))):
         return True
-    return any(_fills_much(inner) for node in nodes for inner in _inner(node))
+    if any(len(tensor.dims) == 1 and tensor.dims[0] > LONGEST for tensor in graph.initializer):
+        return True
+    wide = {tensor.name for tensor in graph.initializer if _is_extreme(tensor)}
+    for node in graph.node:
+        if node.op_type in MAKERS or (wide and node.op_type not in TO_THE_END and not wide.isdisjoint(node.input)):
+            return True
+        if node.op_type == "Constant" and any(_is_extreme(one.t) for one in node.attribute if one.HasField("t")):
+            wide.update(node.output)
+        if node.op_type in HOLDERS and any(map(_may_be_long, _inner(node))):
+            return True
+    return False
 
 
-def _is_extreme(tensor: onnx.TensorProto, least: int) -> bool:
+def _stated(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    yield from (*graph.input, *graph.value_info, *graph.output)
+    for node in graph.node:
+        if node.op_type in HOLDERS:
+            for inner in _inner(node):
+                yield from _stated(inner)
+
+
+def _is_long(value: onnx.ValueInfoProto) -> bool:
+    lengths = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+    most = LONGEST if len(value.type.tensor_type.shape.dim) == 1 else FARTHEST
+    return any(not 0 <= length <= most for length in lengths)
+
+
+def _is_extreme(tensor: onnx.TensorProto) -> bool:
     if tensor.data_type != onnx.TensorProto.INT64 or tensor.external_data or math.prod(tensor.dims) > MOST_LENGTHS:
         return False
     try:
-        lengths = onnx.numpy_helper.to_array(tensor)
+        lengths: Iterable[int] = onnx.numpy_helper.to_array(tensor).reshape(-1).tolist()
     except (ValueError, TypeError):
         return False
-    return bool(lengths.size) and not least <= lengths.min() <= lengths.max() <= LONGEST
-
-
-def _ranges(graph: onnx.GraphProto) -> set[str]:
-    """Return what the Range nodes of a graph, and of those inside of it, make."""
-    found: set[str] = set()
-    for node in graph.node:
-        if node.op_type == "Range":
-            found.update(node.output)
-        if node.op_type in HOLDERS:
-            for inner in _inner(node):
-                found |= _ranges(inner)
-    return found
+    # Small negative numbers are axes, and "what is left over".
+    return any(length < -MOST_LENGTHS or length > LONGEST for length in lengths)
 
 
 def _inner(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
@@ -71,16 +89,3 @@ def _inner(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
-
-
-def _is_long(proto: onnx.ModelProto) -> bool:
-    made = onnx.shape_inference.infer_shapes(proto).graph
-    return _has_long(made, _ranges(made))
-
-
-def _has_long(graph: onnx.GraphProto, ranges: set[str]) -> bool:
-    for value in (*graph.value_info, *graph.output):
-        dims = value.type.tensor_type.shape.dim
-        if value.name in ranges and any(dim.dim_value > LONGEST for dim in dims):
-            return True
-    return any(_has_long(inner, ranges) for node in graph.node for inner in _inner(node))
