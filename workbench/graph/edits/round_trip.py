@@ -11,17 +11,16 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import onnx_ir as ir
-from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter, dtype_to_onnx
+from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from workbench.errors import EditError
+from workbench.graph.edits.lent_weights import Stub, Weight, held
 from workbench.graph.structure import content_of, graphs_of, walk
-from workbench.graph.weights import bytes_of, is_stripped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +31,6 @@ __all__ = ["changed_by"]
 
 Aside = dict[str, "ir.Attr | None"]
 """All attributes of a node in order; those that travel through GraphSurgeon are ``None``."""
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def changed_by(
@@ -85,60 +83,6 @@ def _asking(where: object, what: str, fix: str) -> Iterator[None]:
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise EditError(f"{what}: {reason.strip()}", where=where, fix=fix) from error
-
-
-class _Weight(LazyValues):  # type: ignore[misc]  # onnx_graphsurgeon has no types
-    """A weight that is read when the function asks for its numbers."""
-
-    def __init__(self, content: ir.TensorProtocol) -> None:
-        self.content = content
-        self.shape = list(content.shape.numpy())
-        self.nbytes = content.nbytes
-        self.dtype = np.dtype(object) if content.dtype == ir.DataType.STRING else content.dtype.numpy()
-
-    @property
-    def tensor(self) -> onnx.TensorProto:
-        """The weight as a message, for a function that writes the graph itself."""
-        external = isinstance(self.content, ir.ExternalTensor)
-        return ir.to_proto(ir.Tensor(self.load(), name=self.content.name) if external else self.content)
-
-    def load(self) -> Array:
-        if is_stripped(self.content):
-            raise EditError("it was stripped: it has no numbers", where=self.content.name, fix="Restore the weights.")
-        return np.array(self.content.numpy())
-
-
-class _Stub(LazyValues):  # type: ignore[misc]
-    """Stands for a weight while the graph is written: GraphSurgeon's writer never sees its numbers."""
-
-    def __init__(self, constant: gs.Constant) -> None:
-        self.values = _held(constant)
-        self.shape = list(self.values.shape)
-        if isinstance(self.values, _Weight):
-            self.kind = int(self.values.content.dtype)
-        elif isinstance(self.values, LazyValues):
-            self.kind = self.values.tensor.data_type
-        elif constant._export_dtype is not None:  # noqa: SLF001 - `export_dtype` is that of the numbers then
-            self.kind = dtype_to_onnx(constant.export_dtype)
-        else:
-            # GraphSurgeon 0.6.1 takes FLOAT8E4M3FNUZ for FLOAT8E4M3FN.
-            self.kind = int(ir.DataType.from_numpy(self.values.dtype))
-
-    @property
-    def tensor(self) -> onnx.TensorProto:
-        return onnx.TensorProto(data_type=self.kind, dims=self.shape)
-
-    def content(self, name: str, before: ir.TensorProtocol | None) -> ir.TensorProtocol:
-        """Return the weight; the very one it was before where its numbers are the same."""
-        if isinstance(self.values, _Weight):
-            return self.values.content
-        if isinstance(self.values, LazyValues):
-            tensor: ir.TensorProtocol = ir.from_proto(self.values.tensor)
-        else:
-            dtype = ir.DataType(self.kind)
-            array = np.ascontiguousarray(self.values).reshape(self.values.shape)
-            tensor = ir.Tensor(array.astype(dtype.numpy(), copy=False), name=name)
-        return before if before is not None and _is_equal(before, tensor) else tensor
 
 
 @dataclass(frozen=True)
@@ -205,7 +149,7 @@ class _Loan:
             if value is None or id(tensor) in self.tensors:
                 continue
             if isinstance(tensor, gs.Constant):
-                tensor.values = _Weight(content_of(value))
+                tensor.values = Weight(content_of(value))
             at = "" if value.graph is self.model.graph else prefix
             self.tensors[id(tensor)] = self.named[at, tensor.name, "tensor"] = _Lent(value, tensor, _look(tensor))
 
@@ -218,8 +162,8 @@ class _Loan:
         asides = {id(node): self._set_aside(node) for part in (graph, *touched) for node in _nodes(part)}
         for _, part in _parts(graph):
             for tensor in () if isinstance(part, gs.Function) else part.tensors().values():
-                if isinstance(tensor, gs.Constant) and not isinstance(_held(tensor), _Stub):
-                    tensor.values = _Stub(tensor)
+                if isinstance(tensor, gs.Constant) and not isinstance(held(tensor), Stub):
+                    tensor.values = Stub(tensor)
         proto = gs.export_onnx(graph, do_type_check=False)
         self._return_weights(graph, proto.graph, [])
         made = ir.from_proto(proto)
@@ -261,7 +205,7 @@ class _Loan:
             # Written and read again, a weight of the graph around is in every subgraph that reads it.
             lent = self.named.get(("", name, kind))
             content = None if lent is None else lent.origin.const_value
-            if content is None or _Stub(twin).content(name, content) is not content:
+            if content is None or Stub(twin).content(name, content) is not content:
                 return
         if lent is not None and getattr(twin, "op", None) == getattr(lent.twin, "op", None):
             known[id(twin)] = _Lent(lent.origin, twin, lent.looked)
@@ -341,7 +285,7 @@ class _Loan:
             origin: Any = tensor if isinstance(tensor, ir.Value) else None if lent is None else lent.origin
             if value.is_initializer():
                 before = None if origin is None else origin.const_value
-                value.const_value = before if origin is tensor else _held(tensor).content(value.name, before)
+                value.const_value = before if origin is tensor else held(tensor).content(value.name, before)
             elif lent is not None and _look(tensor) == lent.looked and (origin.type or not value.is_graph_output()):
                 value.type, value.shape = origin.type, origin.shape
             if origin is not None:
@@ -392,16 +336,6 @@ def _message(model: ir.Model) -> tuple[onnx.ModelProto, list[ir.TensorProtocol |
             value.const_value = content
 
 
-def _held(constant: gs.Constant) -> Any:
-    return constant._values  # noqa: SLF001 - reading `values` would load them
-
-
-def _is_equal(one: ir.TensorProtocol, other: ir.TensorProtocol) -> bool:
-    if one.dtype != other.dtype or one.shape != other.shape or is_stripped(one) != is_stripped(other):
-        return False
-    return is_stripped(one) or bytes_of(one) == bytes_of(other)
-
-
 def _look(value: Any) -> Any:
     """Return how an attribute or a tensor looks, to be compared later."""
     if isinstance(value, gs.Variable):
@@ -414,10 +348,10 @@ def _is_as_it_was(value: Any, looked: Any, attribute: ir.Attr) -> bool:
         return False
     if not isinstance(value, gs.Constant):
         return bool(value == looked)
-    if value is looked and isinstance(_held(value), LazyValues):
+    if value is looked and isinstance(held(value), LazyValues):
         return True
     before = attribute.as_tensor()
-    return _Stub(value).content(value.name, before) is before
+    return Stub(value).content(value.name, before) is before
 
 
 def _carry(old: Any, new: Any) -> None:
