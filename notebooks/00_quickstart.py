@@ -37,6 +37,7 @@ import sys
 from pathlib import Path
 
 import workbench
+from workbench import views
 
 ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "sample_models").is_dir())
 OUT = Path(out) if Path(out).is_absolute() else ROOT / out
@@ -106,9 +107,7 @@ lowered = wb.tune()
 print(f"{len(lowered.activations)} activations and {len(lowered.weights)} weights are quantized")
 
 # %%
-from workbench.views.plans.tuning import tuning_chart
-
-tuning_chart(wb.model, wb.plan.resolve(), wb.ranges, wb.ranges.statistics)
+views.tuning(wb)
 
 # %% [markdown]
 # ## Compare
@@ -117,13 +116,10 @@ tuning_chart(wb.model, wb.plan.resolve(), wb.ranges, wb.ranges.statistics)
 # the arithmetic that TensorRT's INT8 approximates. Latency here is this processor's and says nothing about a GPU's.
 
 # %%
-from workbench.handoff.tuning_report import before_after, text_table
-from workbench.recipe import check_gates
-
 comparison = wb.compare(eval_samples, labels=labels or None, batch=32)
-print(text_table(before_after(wb, comparison)))
-for verdict in check_gates(wb.recipe.gates, comparison):
-    print(f"gate {verdict.gate}: {'passed' if verdict.passed else 'failed'}")
+for gate in wb.recipe.check_gates(comparison):
+    print(f"gate {gate}")
+comparison
 
 # %% [markdown]
 # ## Keep
@@ -132,14 +128,11 @@ for verdict in check_gates(wb.recipe.gates, comparison):
 # machine too, without a forward pass.
 
 # %%
-from workbench.files import write_bytes
-
-OUT.mkdir(parents=True, exist_ok=True)
-write_bytes(OUT / "tuned.onnx", wb.tuned.to_bytes())
-recipe = wb.recipe.save(OUT / "recipe.yaml")
+files = wb.save(OUT / "tuned")
+recipe = OUT / "tuned" / "recipe.yaml"
 print(recipe.read_text()[:1200])
 
 # %%
 again = workbench.open_recipe(recipe)
-assert again.tune().model.to_bytes() == (OUT / "tuned.onnx").read_bytes()
-print("replayed: the same", len((OUT / "tuned.onnx").read_bytes()), "bytes")
+assert again.tune().model.to_bytes() == files[0].read_bytes()
+print("replayed: the same", len(files[0].read_bytes()), "bytes")

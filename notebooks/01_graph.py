@@ -185,9 +185,7 @@ except workbench.WorkbenchError as error:
 # What differs, by node and by weight, and in colour. Both sides open, move and select together.
 
 # %%
-from workbench.graph.difference import diff
-
-difference = diff(wb.source, wb.model)
+difference = workbench.open_model(wb.source.path).graph.diff(wb.model)
 difference.frame().groupby("kind").size().rename("changes").to_frame()
 
 # %%

@@ -92,9 +92,7 @@ print(f"statistics: {(OUT / 'statistics.npz').stat().st_size / 1e6:.2f} MB")
 # a selected row selects the node that makes its tensor, a selected node its row.
 
 # %%
-from workbench.views.graphs.view import GraphView
-
-graph = GraphView(wb.model)
+graph = views.graph(wb)
 table = views.tensor_table(wb, graph)
 table
 
@@ -178,11 +176,9 @@ views.drift(wb, field, preprocessing=preprocess or None, labels=("calibration", 
 # %%
 from IPython.display import display
 
-from workbench.calibration import drift_table
-
 for name, file in others.items():
     unlike = views.drift(wb, file, preprocessing=preprocess or None, labels=("calibration", name))
-    display(unlike, drift_table(list(unlike.drifts)).drop(columns="warning").head(5))
+    display(unlike, unlike.table().drop(columns="warning").head(5))
 
 # %% [markdown]
 # ## Keep

@@ -50,8 +50,6 @@ from IPython.display import display
 
 import workbench
 from workbench import views
-from workbench.engine.load import load_report
-from workbench.evaluate.comparison import Comparison
 
 ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "sample_models").is_dir())
 OUT = Path(out) if Path(out).is_absolute() else ROOT / out
@@ -78,7 +76,7 @@ if not model:
 elif not samples:
     raise SystemExit("a model of your own needs samples: give the parameter samples")
 wb = workbench.open_model(model)
-report = load_report(engine, profile=profile or None) if engine else None
+report = workbench.load_engine(engine, profile=profile or None).report if engine else None
 
 
 def read(file: str) -> object:
@@ -108,7 +106,7 @@ wb.plan.use("int8")
 uniform = wb.compare(eval_data, labels=eval_classes, batch=batch, runs=0)
 
 
-def row(name: str, comparison: Comparison, share: float) -> dict[str, object]:
+def row(name: str, comparison: object, share: float) -> dict[str, object]:
     """Tell a plan in one line of a table; figures are those of the samples that nobody tuned on."""
     accuracy = comparison.accuracy
     return {
@@ -132,13 +130,8 @@ pd.DataFrame(table)
 # forward passes; *exact* measures it, re-running only what lies downstream of each node.
 
 # %%
-from workbench.precision.sensitivity.estimated import quick
-
-candidates = wb.plan.resolve().nodes("int8")
-calibration = wb.ranges.samples
-sensitivity = quick(wb.model, candidates, wb.ranges, calibration, batch=batch)
-print(f"{len(candidates)} nodes, {sensitivity.forwards:.1f} forward passes a sample, {sensitivity.seconds:.1f} s")
-sensitivity.table().head(8)
+sensitivity = wb.sensitivity()
+sensitivity
 
 # %% [markdown]
 # ## Why
@@ -149,14 +142,12 @@ sensitivity.table().head(8)
 # channels that differ by one to two orders of magnitude share one scale.
 
 # %%
-from workbench.views.calibration.histogram import distribution_chart
-
 worst = sensitivity.ranking()[0]
 view = views.precision(wb, sensitivity)
 view.selected = [worst]
 tensor = view.tensor()
 print(wb.plan.explain(worst))
-distribution_chart(tensor, wb.ranges.statistics[tensor]) if tensor else print("its input was not observed")
+views.distribution(wb, tensor) if tensor else print("its input was not observed")
 
 # %% [markdown]
 # ## The plan, layer by layer
@@ -247,13 +238,11 @@ views.precision(wb, search=found, engine=report)
 # the plan kept 99% on the other 12 for one half, and 85% for the other half.
 
 # %%
-from workbench.recipe import check_gates
-
 final = wb.compare(eval_data, labels=eval_classes, batch=batch, runs=0)
 table.append(row(f"search: SQNR >= {min_sqnr:g} dB", final, found.chosen.share))
 if eval_data is data:
     print("judged on the calibration's own samples: give eval_samples for a judgement on others")
-for verdict in check_gates(wb.recipe.gates, final):
+for verdict in wb.recipe.check_gates(final):
     print(f"gate {verdict.gate}: {'passed' if verdict.passed else 'failed'}")
 pd.DataFrame(table)
 
@@ -263,7 +252,7 @@ pd.DataFrame(table)
 # %%
 print(wb.plan)
 demoted = sorted(found.chosen.demoted)
-for node in demoted[:3] or candidates[:1]:
+for node in demoted[:3] or sensitivity.ranking()[:1]:
     print(wb.plan.explain(node))
 
 # %% [markdown]
@@ -278,9 +267,7 @@ from importlib.util import find_spec
 if find_spec("tensorrt_rtx") is None:
     print("TensorRT-RTX is not installed: pip install 'trt-workbench[rtx]'")
 else:
-    from workbench.backends.verdict.verdict import check
-
-    print(check(wb.tuned, target))
+    print(wb.check(target))
 
 # %% [markdown]
 # ## Keep
@@ -288,9 +275,7 @@ else:
 # The recipe holds every step, the ranges in full precision and the rules; replaying it makes the same bytes.
 
 # %%
-from workbench.files import write_bytes
-
-write_bytes(OUT / "tuned.onnx", wb.tuned.to_bytes())
-recipe = wb.recipe.save(OUT / "recipe.yaml")
-assert workbench.open_recipe(recipe).tune().model.to_bytes() == (OUT / "tuned.onnx").read_bytes()
+files = wb.save(OUT / "tuned")
+recipe = OUT / "tuned" / "recipe.yaml"
+assert workbench.open_recipe(recipe).tune().model.to_bytes() == files[0].read_bytes()
 print(f"{recipe.name}: {len(wb.recipe.steps)} steps; replayed, the same bytes")

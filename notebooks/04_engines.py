@@ -30,12 +30,12 @@ baseline_graph: str = ""  # the engine to compare with; the recorded FP16 one wh
 baseline_profile: str = ""  # times of its layers
 baseline_timing: str = ""  # times of whole inferences
 model: str = ""  # the ONNX model that `graph` was built from; made where everything is empty
-gpu: str = "H200 SXM"  # for the roofline; see workbench.engine.work.GPU_LIMITS
+gpu: str = "H200 SXM"  # for the roofline; a wrong name prints the list
 out: str = "out/engines"  # where the results go
 build: bool = True  # build engines on this machine: TensorRT where it works, ONNX Runtime otherwise
 bench_model: str = ""  # what to build; the residual sample model where empty
 bench_batch: int = 8  # with this batch
-bench_variants: str = "qdq,fp16"  # see workbench.jobs.bench.variants.VARIANTS
+bench_variants: str = "qdq,fp16"  # see workbench bench --help
 bench_samples: str = ""  # calibrates it; drawn where everything about it is empty
 bench_eval_samples: str = ""  # what the engines compute is compared on these
 bench_labels: str = ""  # one class index for each of them
@@ -47,9 +47,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workbench.engine.summary import load_engine
-from workbench.files import write_text
-from workbench.graph.load import load_model
+import numpy as np
+import pandas as pd
+
+import workbench
+from workbench import views
 
 ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "sample_models").is_dir())
 OUT = Path(out) if Path(out).is_absolute() else ROOT / out
@@ -71,16 +73,18 @@ if not graph:
 # %%
 plain = None  # the same network without Q/DQ, which the FP16 baseline was built from
 if model:
-    source = load_model(model)
+    source = workbench.load_model(model)
 elif Path(graph).parent == RECORDED:
-    from workbench.backends.protocol import BuildOptions
-    from workbench.jobs.bench.variants import open_source, variant_of
-
     name = Path(graph).name.split(".")[0]
     subprocess.run([sys.executable, ROOT / "benchmarks" / "models.py", OUT / "models", name], check=True)
-    made = open_source(OUT / "models" / f"{name}.onnx", batch=32)
-    plain = made.model
-    source, _ = variant_of(made, "qdq", BuildOptions(), package="tensorrt", weak=True)
+    wb = workbench.open_model(OUT / "models" / f"{name}.onnx")
+    wb.prepare()
+    wb.edit("set_batch", size=32, check=False)
+    wb.plan.set_target("tensorrt-8.6")
+    (image,) = wb.model.inputs
+    wb.calibrate([{image.name: np.random.default_rng(0).normal(size=image.static_shape).astype("float32")}])
+    wb.tune()
+    plain, source = wb.model, wb.tuned
 else:
     source = None
 print("no model: layers keep the names the engine states" if source is None else f"{len(source.nodes)} source nodes")
@@ -89,7 +93,7 @@ print("no model: layers keep the names the engine states" if source is None else
 # ## The engine in a page of text
 
 # %%
-summary = load_engine(graph, profile=profile or None, timing=timing or None, model=source)
+summary = workbench.load_engine(graph, profile=profile or None, timing=timing or None, model=source)
 print(summary.text(top=8))
 
 # %% [markdown]
@@ -99,8 +103,6 @@ print(summary.text(top=8))
 # the convolution that ends the block took the Add and the Relu with it. `fusion.table()` has every node.
 
 # %%
-import pandas as pd
-
 fusion = summary.fusion
 print(fusion.summary())
 scope = "layer2/1/" if Path(graph).parent == RECORDED else ""
@@ -119,8 +121,6 @@ pd.DataFrame(
 # on an outline selects the layer: what is known of it stands below, and Python sees it as `view.selected_layer`.
 
 # %%
-from workbench import views
-
 on_graph = None
 if source is not None:
     on_graph = views.fusion(summary)
@@ -146,26 +146,18 @@ view
 # ## Where the time goes
 
 # %%
-from workbench.engine import precision_share, transitions
-from workbench.views.engines.charts import LatencyBars, LatencyTreemap, MemoryTimeline, PrecisionShare, TransitionMatrix
-from workbench.views.engines.data import latency_bars, layer_cells
-
 report = summary.report
-LatencyTreemap(layer_cells(report, "scope", summary.fusion), "Time by scope of the source")
+views.engine_chart(summary, "treemap")
 
 # %%
-from workbench.views.engines.sunburst import Sunburst, sunburst_arcs
-
-Sunburst(sunburst_arcs(report, "scope", summary.fusion), "Time by scope, and the layers in each")
+views.engine_chart(summary, "sunburst")
 
 # %% [markdown]
-# Every convolution with what it computes, how fast, and by which kernel; `workbench.engine.tables` has more of such.
+# Every convolution with what it computes, how fast, and by which kernel.
 
 # %%
-from workbench.engine.tables import convolutions_table
-
 shown = ["nodes", "ms", "precision", "kernel", "in_channels", "out_channels", "ops_per_byte", "tops", "tensor_cores"]
-convolutions_table(report).sort_values("ms", ascending=False)[shown].head(10)
+summary.convolutions().sort_values("ms", ascending=False)[shown].head(10)
 
 # %% [markdown]
 # ## Precision, realized
@@ -174,24 +166,19 @@ convolutions_table(report).sort_values("ms", ascending=False)[shown].head(10)
 # off the diagonal are what a misplaced Q/DQ costs.
 
 # %%
-PrecisionShare(precision_share(report))
+views.engine_chart(summary, "precision")
 
 # %%
-TransitionMatrix(transitions(report))
+views.engine_chart(summary, "transitions")
 
 # %% [markdown]
 # ## Memory and limits
 
 # %%
-from workbench.engine.work import GPU_LIMITS, memory_timeline
-
-MemoryTimeline(memory_timeline(report))
+views.engine_chart(summary, "memory")
 
 # %%
-from workbench.engine import roofline_dots
-from workbench.views.engines.charts import Roofline
-
-Roofline(roofline_dots(report), GPU_LIMITS[gpu])
+views.engine_chart(summary, "roofline", gpu=gpu)
 
 # %% [markdown]
 # ## INT8 against FP16
@@ -201,27 +188,22 @@ Roofline(roofline_dots(report), GPU_LIMITS[gpu])
 # Q/DQ or Cast that one ONNX file has there and the other has not is named.
 
 # %%
-from workbench.engine.compare import compare_engines
-from workbench.engine.load import load_report
-from workbench.views.engines.comparison import TotalBars
-
 comparison = None
 if baseline_graph:
-    baseline = load_report(baseline_graph, profile=baseline_profile or None, timing=baseline_timing or None)
-    comparison = compare_engines([baseline, report], source, models=[plain, source])
-    for one in (baseline, report):
+    times = {"profile": baseline_profile or None, "timing": baseline_timing or None}
+    baseline = workbench.load_engine(baseline_graph, **times, model=plain)
+    comparison = workbench.compare_engines([baseline.report, report], source, models=[plain, source])
+    for one in (baseline.report, report):
         if one.timing is not None:
             print(f"{one.name}: median {one.timing.ms['median']:.4f} ms over {one.timing.iterations} whole inferences")
     print(comparison.summary())
-TotalBars(comparison) if comparison is not None else "no baseline was given"
+views.engine_chart(comparison, "totals") if comparison is not None else "no baseline was given"
 
 # %% [markdown]
 # Group by group: a row selects its layers in both engines' graphs.
 
 # %%
-from workbench.engine.summary import summarize
-
-views.compare(summarize(baseline, plain), summary) if comparison is not None else "no baseline was given"
+views.compare(baseline, summary) if comparison is not None else "no baseline was given"
 
 # %% [markdown]
 # ## An engine of this machine
@@ -231,16 +213,8 @@ views.compare(summarize(baseline, plain), summary) if comparison is not None els
 # about a GPU's. Either way the engine itself runs the evaluation samples: SQNR and top-1 against the floating-point
 # model say whether what was tuned is what runs.
 
+
 # %%
-from workbench.backends.onnxruntime.engine import OnnxRuntime
-from workbench.backends.protocol import BuildOptions, TimingOptions
-from workbench.backends.tensorrt.backend import capabilities
-from workbench.evaluate.engine_accuracy import compare_engine
-from workbench.jobs.bench.rows import table as bench_table
-from workbench.jobs.bench.run import Bench
-from workbench.jobs.bench.variants import open_source, variant_of
-
-
 def drawn(split: str, count: int) -> Path:
     """Draw glyphs with the repository's own script: the same count gives the same images everywhere."""
     folder = OUT / "data" / split
@@ -250,55 +224,45 @@ def drawn(split: str, count: int) -> Path:
     return folder
 
 
-def words(text: str) -> tuple[str, ...]:
-    """Split a parameter that lists names."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
 if build and not (bench_model or bench_samples or bench_eval_samples):
     bench_samples, test = str(drawn("calibration", 64) / "samples.npz"), drawn("test", 400)
     bench_eval_samples, bench_labels = str(test / "samples.npz"), str(test / "labels.npy")
 
-able, mine = capabilities(), None
+mine = None
 if build:
-    chosen = open_source(
-        bench_model or ROOT / "sample_models" / "residual_cnn.onnx",
-        batch=bench_batch,
-        samples=bench_samples or None,
-        evaluation=bench_eval_samples or None,
-        labels=bench_labels or None,
-    )
-    if able.run:
-        options = BuildOptions(tactic_sources=words(bench_tactic_sources) or None)
-        kept = OUT / "bench"
-        bench = Bench([chosen], kept, words(bench_variants), options=options, budget_s=bench_budget_s, say=print)
-        rows = bench.run()
-        print(bench_table(rows))
-        first = next((row for row in rows if row.status == "measured"), None)
+    tuned = workbench.open_model(bench_model or ROOT / "sample_models" / "residual_cnn.onnx")
+    tuned.prepare()
+    tuned.calibrate(bench_samples)
+    tuned.tune()
+    try:
+        rows = workbench.bench(
+            [bench_model or ROOT / "sample_models" / "residual_cnn.onnx"],
+            OUT / "bench",
+            batch=bench_batch,
+            variants=bench_variants,
+            samples=bench_samples,
+            evaluation=bench_eval_samples,
+            labels=bench_labels or None,
+            tactic_sources=bench_tactic_sources or None,
+            budget_s=bench_budget_s,
+            say=print,
+        )
+        print(rows.text())
+        first = next((row for row in rows.rows if row.status == "measured"), None)
         if first is not None:
-            lowered, _ = variant_of(chosen, first.variant, options, package="tensorrt", weak=able.typing == "weak")
-            stem = kept / first.stem
+            stem = OUT / "bench" / first.stem
             files = {kind: f"{stem}.{kind}.json" for kind in ("profile", "timing")}
-            mine = load_engine(f"{stem}.graph.json", **files, model=lowered)
-    else:
-        print(f"no TensorRT engine is built here: {able.reason}")
-        backend = OnnxRuntime()
-        lowered, _ = variant_of(chosen, "qdq", BuildOptions(), package="tensorrt", weak=True)
-        engine = backend.build(lowered)
-        options = TimingOptions(warm_up_s=0.1, runs=20)
-        mine = load_engine(backend.inspect(engine), profile=backend.profile(engine, options), model=lowered)
-        if chosen.evaluation is not None:
-            given = chosen.evaluation
-            told = compare_engine(chosen.model, backend, engine, given.samples, labels=given.labels)
-            print(f"its results: SQNR {told.worst_sqnr_db:.1f} dB over {told.samples} samples")
-            if told.accuracy is not None:
-                exact = told.accuracy
-                print(f"top-1 {100 * exact.tuned:.2f}%, of the floating-point model {100 * exact.original:.2f}%")
+            mine = workbench.load_engine(f"{stem}.graph.json", **files)
+    except workbench.WorkbenchError as error:
+        print(f"no TensorRT engine is built here: {error}")
+        engine = tuned.build("onnxruntime")
+        mine = tuned.engines.inspect(engine)
+        print(tuned.engines.compare(engine, bench_eval_samples, labels=bench_labels or None))
     if mine is not None:
         print(mine.fusion.summary())
 
 # %%
-LatencyBars(latency_bars(mine.report, 10), "This machine's slowest layers") if mine is not None else "nothing was built"
+views.engine_chart(mine, "latency") if mine is not None else "nothing was built"
 
 # %% [markdown]
 # ## Findings
@@ -306,36 +270,29 @@ LatencyBars(latency_bars(mine.report, 10), "This machine's slowest layers") if m
 # What costs time in both engines, the dearest first. Costs overlap and are not to be added up.
 
 # %%
-from workbench.engine.findings import find, findings_table
-from workbench.views.engines.card import report_card
-
-found = findings_table(summary.findings).assign(engine=report.name)
+found = summary.findings_table().assign(engine=report.name)
 if comparison is not None:
-    found = pd.concat([found, findings_table(find(baseline)).assign(engine=baseline.name)], ignore_index=True)
-others = [baseline, report] if comparison is not None else None
-page = report_card(summary, limits=GPU_LIMITS[gpu], comparison=comparison, others=others)
-print(f"everything above in one page: {write_text(OUT / 'report_card.html', page)}")
+    found = pd.concat([found, baseline.findings_table().assign(engine=baseline.report.name)], ignore_index=True)
+others = [baseline.report, report] if comparison is not None else None
+card = OUT / "report_card.html"
+card.write_text(views.report_card(summary, gpu=gpu, comparison=comparison, others=others), encoding="utf-8")
+print(f"everything above in one page: {card}")
 found[["engine", "title", "cost_ms", "bound", "fix", "line"]].head(20)
 
 # %% [markdown]
 # A finding is mended by a step of the recipe where there is one: `wb.engines.fix(finding)` does the edit or sets the
 # rule, and says what to do instead where neither helps.
 
+
 # %%
-from workbench.engine.finding import Finding
-from workbench.errors import RecipeError
-from workbench.session import Workbench
-
-
-def mend(finding: Finding) -> str:
+def mend(finding: object) -> str:
     """Apply a finding; return the recipe line, or what to do instead."""
     try:
         return wb.engines.fix(finding)
-    except RecipeError as error:
+    except workbench.WorkbenchError as error:
         return str(error)
 
 
 if plain is not None:
-    wb = Workbench(plain)
     for finding in summary.findings:
         print(f"{finding.title}: {mend(finding)}")

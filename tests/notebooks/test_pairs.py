@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,9 @@ def test_the_parameters_are_tagged_and_typed(source):
 
 def test_no_notebook_is_without_its_source():
     assert {path.stem for path in FOLDER.glob("*.ipynb")} == {path.stem for path in SOURCES}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_notebook_needs_no_more_than_the_public_face(source):
+    imported = re.findall(r"^\s*(?:from|import) (workbench[\w.]*)", source.read_text(), re.MULTILINE)
+    assert set(imported) == {"workbench"}

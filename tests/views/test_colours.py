@@ -17,7 +17,7 @@ from workbench.views.engines.charts import LatencyBars
 from workbench.views.engines.data import Bar
 from workbench.views.kit.themes import LIGHT, PRECISION_COLOURS, css_variables, precision_colour
 from workbench.views.plans.chart import PrecisionChart
-from workbench.views.plans.tuning import tuning_chart
+from workbench.views.plans.network_chart import tuning_chart
 
 VIEWS = ROOT / "workbench/views"
 

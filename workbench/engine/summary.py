@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from workbench.display import Card, Shown
-from workbench.engine.findings import Finding, find
+from workbench.engine.findings import Finding, find, findings_table
 from workbench.engine.fusion import FusionMap, fusion_map
 from workbench.engine.load import load_report
 from workbench.engine.precision import NodePrecision, compare_precision, realized_precision
+from workbench.engine.tables import convolutions_table
 from workbench.engine.traits import kind_of_layer, layer_precision
 from workbench.engine.work import memory_timeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import pandas as pd
 
     from workbench.engine.report import EngineReport, Layer
     from workbench.graph import Model
@@ -69,6 +72,14 @@ class EngineSummary(Shown):
         if "Precision" in report.build:
             facts["Built with"] = str(report.build["Precision"])
         return facts
+
+    def findings_table(self) -> pd.DataFrame:
+        """Return one row a finding, the dearest first; see `workbench.engine.findings_table`."""
+        return findings_table(self.findings)
+
+    def convolutions(self) -> pd.DataFrame:
+        """Return one row a convolution: what it computes, how fast, and by which kernel."""
+        return convolutions_table(self.report)
 
     def text(self, top: int = 10) -> str:
         """Return facts, the slowest layers, findings and the fusion map's coverage, for a terminal."""

@@ -13,7 +13,7 @@ from workbench.errors import RecipeError
 from workbench.files import write_bytes, write_text
 from workbench.graph.edits import Surgeon
 from workbench.limits import check, check_document
-from workbench.recipe.gates import Gate
+from workbench.recipe.gates import Gate, GateResult, check_gates
 from workbench.recipe.parts import ModelReference, Part, relative_to
 from workbench.recipe.steps import AnyStep
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from workbench.evaluate import Comparison
     from workbench.recipe.steps import Step
 
 __all__ = ["SCHEMA", "Recipe", "Tuned"]
@@ -81,6 +82,10 @@ class Recipe(Shown, Part):
     def of_kind(self, kind: type[StepType]) -> list[StepType]:
         """Return the steps of one kind, in order."""
         return [step for step in self.steps if isinstance(step, kind)]
+
+    def check_gates(self, comparison: Comparison) -> tuple[GateResult, ...]:
+        """Say of each gate whether what was measured meets it."""
+        return tuple(check_gates(self.gates, comparison))
 
     def to_yaml(self) -> str:
         """Return the document as text."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from workbench.backends import BuildOptions, Engine
+    from workbench.backends import BuildOptions, Engine, TimingOptions
     from workbench.engine import EngineSummary, Finding
     from workbench.evaluate import Agreement
     from workbench.graph import Model
@@ -59,6 +59,20 @@ class Engines:
             write_engine(engine, path)
         self._history.changes.tell(Change("measured", f"engine of {model.name}"))
         return engine
+
+    def inspect(self, engine: Engine, *, timing: TimingOptions | None = None) -> EngineSummary:
+        """Ask an engine of the tuned model itself what it is made of, and time its layers on this machine.
+
+        Raises
+        ------
+        BackendError
+            It cannot run here.
+        """
+        from workbench.backends import TimingOptions, backend_of
+
+        backend = backend_of(engine)
+        times = backend.profile(engine, timing or TimingOptions(warm_up_s=0.1, runs=20))
+        return self.read(backend.inspect(engine), profile=times, model=self._tuning.lowered().model)
 
     def read(
         self,

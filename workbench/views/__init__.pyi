@@ -6,9 +6,12 @@ from .calibration import tensor_table as tensor_table
 from .calibration import weights as weights
 from .engines import compare as compare
 from .engines import engine as engine
+from .engines import engine_chart as engine_chart
 from .engines import engine_graph as engine_graph
 from .engines import fusion as fusion
+from .engines import report_card as report_card
 from .graphs import graph as graph
 from .graphs import side_by_side as side_by_side
 from .graphs import surgery as surgery
 from .plans import precision as precision
+from .plans import tuning as tuning

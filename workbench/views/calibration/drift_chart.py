@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.calibration import cumulated, drifts
+from workbench.calibration import cumulated, drift_table, drifts
 from workbench.views.calibration.histogram import histogram_of
 from workbench.views.kit import OKABE_ITO, Chart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -44,6 +45,10 @@ class DriftChart(Chart):
     drifts: tuple[Drift, ...]
     labels: tuple[str, str]
     worst: tuple[str, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float] | None = field(repr=False)
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a tensor, worst first."""
+        return drift_table(list(self.drifts))
 
     @property
     def warnings(self) -> list[str]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from workbench.errors import ReportError
 
 if TYPE_CHECKING:
-    from workbench.engine import EngineReport, EngineSummary
+    from collections.abc import Callable
+
+    from workbench.engine import Comparison, EngineReport, EngineSummary
     from workbench.graph import Model
     from workbench.session import Workbench
     from workbench.views.engines.fusion_view import FusionView
     from workbench.views.engines.picture import EngineGraph
     from workbench.views.engines.view import CompareView, EngineView
+    from workbench.views.kit import Chart
 
-__all__ = ["compare", "engine", "engine_graph", "fusion"]
+__all__ = ["compare", "engine", "engine_chart", "engine_graph", "fusion"]
 
 
 def engine(
@@ -124,3 +129,70 @@ def _model(of: Workbench | Model | None) -> Model | None:
     from workbench.session import Workbench
 
     return of.tuned if isinstance(of, Workbench) else of
+
+
+def engine_chart(
+    engine: EngineSummary | EngineReport | Comparison,
+    what: Literal[
+        "latency", "treemap", "sunburst", "precision", "transitions", "memory", "roofline", "totals"
+    ] = "latency",
+    *,
+    gpu: str = "H200 SXM",
+    top: int = 10,
+) -> Chart:
+    """Draw one chart of an engine.
+
+    Parameters
+    ----------
+    engine
+        A report, a summary of one, or for ``totals`` a comparison of several.
+    what
+        ``latency``: the slowest layers. ``treemap``, ``sunburst``: time by scope of the source. ``precision``: how much
+        runs in which. ``transitions``: edges by the precision on either side. ``memory``: activations that live while
+        each layer runs. ``roofline``: against what a GPU can do. ``totals``: engines side by side.
+    gpu
+        For the roofline; `workbench.engine.GPU_LIMITS` has the names.
+    top
+        Layers in the latency chart.
+
+    Raises
+    ------
+    ReportError
+        There is no such chart, or no such GPU.
+    """
+    from workbench.engine import (
+        GPU_LIMITS,
+        Comparison,
+        EngineSummary,
+        memory_timeline,
+        precision_share,
+        roofline_dots,
+        transitions,
+    )
+    from workbench.views.engines import charts, data
+    from workbench.views.engines.comparison import TotalBars
+    from workbench.views.engines.sunburst import Sunburst, sunburst_arcs
+
+    if isinstance(engine, Comparison):
+        if what != "totals":
+            raise ReportError(f"a comparison has no chart {what!r}", fix="Ask for totals, or give one engine.")
+        return TotalBars(engine)
+    report = engine.report if isinstance(engine, EngineSummary) else engine
+    fusion = engine.fusion if isinstance(engine, EngineSummary) else None
+    if gpu not in GPU_LIMITS:
+        raise ReportError(f"no limits are known of {gpu!r}", fix=f"Use one of {', '.join(GPU_LIMITS)}.")
+    by_scope: Literal["scope", "type"] = "scope" if fusion is not None else "type"
+    drawn: dict[str, Callable[[], Chart]] = {
+        "latency": lambda: charts.LatencyBars(data.latency_bars(report, top), "Slowest layers"),
+        "treemap": lambda: charts.LatencyTreemap(data.layer_cells(report, by_scope, fusion), f"Time by {by_scope}"),
+        "sunburst": lambda: Sunburst(
+            sunburst_arcs(report, by_scope, fusion), f"Time by {by_scope}, and the layers in each"
+        ),
+        "precision": lambda: charts.PrecisionShare(precision_share(report)),
+        "transitions": lambda: charts.TransitionMatrix(transitions(report)),
+        "memory": lambda: charts.MemoryTimeline(memory_timeline(report)),
+        "roofline": lambda: charts.Roofline(roofline_dots(report), GPU_LIMITS[gpu]),
+    }
+    if what not in drawn:
+        raise ReportError(f"one engine has no chart {what!r}", fix=f"It has {', '.join(drawn)}.")
+    return drawn[what]()

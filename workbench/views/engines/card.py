@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.engine import (
+    GPU_LIMITS,
     convolutions_table,
     kinds_table,
     memory_table,
@@ -64,6 +65,7 @@ def report_card(
     summary: EngineSummary,
     *,
     limits: GpuLimits | None = None,
+    gpu: str | None = None,
     comparison: Comparison | None = None,
     others: Sequence[EngineReport] | None = None,
     theme: Literal["auto", "light", "dark"] = "auto",
@@ -77,6 +79,8 @@ def report_card(
         From `workbench.engine.summary`.
     limits
         The GPU's peak rates; without them there is no roofline.
+    gpu
+        The GPU by its name in `workbench.engine.GPU_LIMITS`, in place of its rates.
     comparison
         With other engines, from `compare_engines`.
     others
@@ -86,6 +90,8 @@ def report_card(
     top
         Rows in the lists of slowest layers and of findings; further ones are folded away.
     """
+    if gpu is not None:
+        limits = GPU_LIMITS[gpu]
     report = summary.report
     sections: dict[str, Iterable[str]] = {
         "Findings": [_findings(summary, top)],

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from workbench.calibration import Statistics
     from workbench.graph import Model
     from workbench.precision.plan import Resolution
+    from workbench.session import Workbench
     from workbench.views.kit import Theme
 
-__all__ = ["NetworkNode", "NetworkTensor", "TuningChart", "tuning_chart"]
+__all__ = ["NetworkNode", "NetworkTensor", "TuningChart", "tuning", "tuning_chart"]
 
 
 @dataclass(frozen=True)
@@ -144,3 +145,8 @@ def tuning_chart(
         )
     title = f"{model.name}: {len(resolution.nodes('int8'))} of {len(nodes)} nodes in INT8"
     return TuningChart(title, nodes, tuple(tensors.values()))
+
+
+def tuning(wb: Workbench) -> TuningChart:
+    """Show what a tuning did along the network: precision of each node, range and expected error of each tensor."""
+    return tuning_chart(wb.model, wb.plan.resolve(), wb.ranges, wb.ranges.statistics)
