@@ -22,6 +22,7 @@ def test_another_model_is_refused_by_its_file_or_its_name(small_cnn):
     with pytest.raises(RecipeError, match="not the recipe's model") as caught:
         check_model(other, model)
     assert caught.value.where == str(small_cnn)
+    assert caught.value.what.endswith(f"its sha256 is {model.digest[:12]}..., not {'0' * 12}...")
     with pytest.raises(RecipeError) as caught:
         check_model(other, from_proto(model.proto))
     assert caught.value.where == "small_cnn"

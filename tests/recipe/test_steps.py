@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from workbench.errors import RecipeError
 from workbench.graph import load_model
@@ -131,3 +133,12 @@ def test_the_hash_sees_names_and_every_bit():
     assert ranges_hash({"a": 1.0, "b": 2.0}) == ranges_hash({"b": 2.0, "a": 1.0})
     assert ranges_hash({"a": 0.1 + 0.2}) != ranges_hash({"a": 0.3})
     assert ranges_hash({"a": 1.0}) != ranges_hash({"b": 1.0})
+
+
+def test_what_a_recipe_is_made_of_does_not_change(state):
+    with pytest.raises(FrozenInstanceError):
+        state.notes = ("changed",)
+    for part in (*STEPS, FILE, samples()):
+        name = next(iter(type(part).model_fields))
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(part, name, getattr(part, name))
