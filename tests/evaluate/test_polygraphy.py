@@ -24,7 +24,7 @@ def test_polygraphy_runs_the_tuned_model_on_them(tuned, tmp_path):
     from polygraphy.comparator import RunResults
     from polygraphy.json import load_json
 
-    inputs = tuned.save_inputs(tmp_path / "inputs.json", runs=2)
+    inputs = tuned.engines.save_inputs(tmp_path / "inputs.json", runs=2)
     assert [feed["x"].shape for feed in load_json(str(inputs))] == [(4, 3, 8, 8)] * 2
     model, outputs = tmp_path / "tuned.onnx", tmp_path / "outputs.json"
     model.write_bytes(tuned.tuned.to_bytes())
@@ -43,4 +43,4 @@ def test_polygraphy_runs_the_tuned_model_on_them(tuned, tmp_path):
 
 def test_no_samples_are_refused(tuned, tmp_path):
     with pytest.raises(SamplesError):
-        tuned.save_inputs(tmp_path / "inputs.json", {"x": np.zeros((0, 3, 8, 8), np.float32)})
+        tuned.engines.save_inputs(tmp_path / "inputs.json", {"x": np.zeros((0, 3, 8, 8), np.float32)})

@@ -49,7 +49,7 @@ def dtypes(model, op_type, position):
 @pytest.mark.parametrize("storage", ["int8", "float"])
 def test_it_is_quantized_in_its_own_type(storage):
     wb = calibrated("conv_bn_relu", "residual", "upsample")
-    wb.recipe = wb.recipe.model_copy(update={"weight_storage": storage})
+    history_of(wb).amend(weight_storage=storage)
     made = wb.tune()
     assert wb.model.opset == 19  # FP16 scales
     assert made.activations
