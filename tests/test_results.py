@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -29,6 +30,11 @@ def fill(folder, which, error=None):
         write_text(folder / name, "new")
     if error is not None:
         raise error
+
+
+def overfill(folder):
+    write_text(folder / "a", "newer")
+    write_bytes(folder / "b", bytes(1_000_000))
 
 
 def in_another_process(code, *arguments):
@@ -206,3 +212,19 @@ def test_a_device_stays_one(tmp_path):
         write_bytes("/dev/full", b"no room")
     with pytest.raises(OutputError, match="this is a folder"):
         write_bytes(tmp_path, b"no file")
+
+
+def test_a_disk_that_is_full_in_the_middle_changes_nothing(tmp_path):
+    mount = shutil.which("mount")
+    tiny = [mount or "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
+    if mount is None or subprocess.run(tiny, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a tiny disk needs root")
+    try:
+        with results_folder(tmp_path, NAMES) as folder:
+            fill(folder, NAMES)
+        with pytest.raises(OutputError, match="the disk is full"), results_folder(tmp_path, NAMES) as folder:
+            overfill(folder)
+        assert names(tmp_path) == list(NAMES)
+        assert (tmp_path / "a").read_text() == "new"
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)  # noqa: S607

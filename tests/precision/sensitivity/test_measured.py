@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy.stats import entropy, spearmanr
 
 from tests.kit.searching import ROOT, calibrated, mobilenet, small
 from workbench.calibration.samples import feeds
-from workbench.errors import PrecisionError
+from workbench.errors import BackendError, OutputError, PrecisionError
 from workbench.graph.load import from_proto
 from workbench.graph.select.language import nodes
 from workbench.precision.lowering.lowering import lower
@@ -25,7 +26,7 @@ from workbench.precision.sensitivity.cut import cut, extract
 from workbench.precision.sensitivity.errors import ErrorSum, divergence
 from workbench.precision.sensitivity.estimated import local_noise, quick
 from workbench.precision.sensitivity.graft import all_quantized, quantized_alone
-from workbench.precision.sensitivity.journal import Journal
+from workbench.precision.sensitivity.journal import Journal, open_journal
 from workbench.precision.sensitivity.measured import candidates_of, exact
 from workbench.precision.sensitivity.store import ActivationStore
 from workbench.runtime.session import Session
@@ -179,6 +180,21 @@ def test_the_task_sees_all_outputs_in_order(measured):
 def test_threads_find_the_same(measured):
     with ThreadPoolExecutor(2) as pool:
         assert measured(executor=pool, parts=3, task=top_score).errors == measured(task=top_score).errors
+
+
+def test_a_worker_that_dies_is_one_line(measured):
+    spawned = multiprocessing.get_context("spawn")  # a fork would have this process's threads, and ONNX Runtime's
+    with ProcessPoolExecutor(1, mp_context=spawned) as pool:
+        pool.submit(os.kill, pool.submit(os.getpid).result(), signal.SIGKILL)
+        with pytest.raises(BackendError, match="a worker of the pool died") as raised:
+            measured(executor=pool, parts=2)
+    assert "With a journal a new run goes on from here" in str(raised.value)
+
+
+def test_two_processes_on_one_journal_one_is_refused(tmp_path, measured):
+    path = tmp_path / "journal.jsonl"
+    with open_journal(path, {"a": 1}), pytest.raises(OutputError, match="another measurement is writing"):
+        measured(journal=path)
 
 
 @pytest.mark.slow

@@ -1,0 +1,55 @@
+"""Whatever names hold, pictures and pages stay valid; whatever a page sends, a widget answers."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from workbench.errors import WorkbenchError
+from workbench.views.kit import answered, escape, escape_lines, escape_value, shown
+
+
+@pytest.mark.parametrize("code", [*range(0x20), 0x7F, 0x85, 0x9F, 0x2028, 0xD800, 0xFDD0, 0xFFFE, 0x1F600])
+def test_any_character_is_shown_on_one_line_and_is_valid(code):
+    text = f"a{chr(code)}b"
+    assert len(shown(text).splitlines()) == 1
+    for made in (escape(text), escape_lines(text), escape_value(text)):
+        ET.fromstring(f'<svg title="{made}">{made}</svg>')  # noqa: S314 - made a line above
+        made.encode()
+
+
+def test_what_is_shown_of_control_characters():
+    assert shown("a\nb\tc\x1b[31m\ud800") == "a␊b␉c␛[31m\ufffd"
+    assert escape('<b>&"') == "&lt;b&gt;&amp;&quot;"
+    value = escape_value("x\ny")
+    assert ET.fromstring(f'<a b="{value}"/>').get("b") == "x\ny"  # noqa: S314 - our own text
+
+
+class Page:
+    def __init__(self):
+        self.told = []
+
+    def tell(self, message):
+        self.told.append(message["text"])
+
+    @answered
+    def handle(self, request):
+        if request["type"] == "refused":
+            raise WorkbenchError("no", where="here")
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"type": "fine"}, []),
+        ({"type": "refused"}, ["here: no"]),
+        ({}, ["the page sent something that cannot be done: KeyError: 'type'"]),
+        (None, ["the page sent no request"]),
+        ([1], ["the page sent no request"]),
+    ],
+)
+def test_a_request_is_answered_and_nothing_is_raised(request_, said):
+    page = Page()
+    page.handle(request_)
+    assert page.told == said
