@@ -207,6 +207,17 @@ def test_the_page_asks_and_python_answers(wb, measured):
     assert rules(wb) == before
 
 
+def test_the_table_has_the_layers_or_everything(wb):
+    view = precision(wb)
+    view.widget()
+    layers = [row.node for row in view.rows if row.layer]
+    assert [row["id"] for row in view.scene["rows"]] == layers
+    send(view, type="all", on=True)
+    assert [row["id"] for row in view.scene["rows"]] == [row.node for row in view.rows]
+    send(view, type="all", on=False)
+    assert [row["id"] for row in view.scene["rows"]] == [bar["id"] for bar in view.scene["strip"]] == layers
+
+
 def test_what_is_refused_is_said_on_the_page_and_changes_nothing(wb, monkeypatch):
     view, before, said = precision(wb), rules(wb), []
     monkeypatch.setattr(view.widget(), "send", said.append)

@@ -3,7 +3,6 @@
 
 const STRIP = { width: 1000, height: 64, base: 60 };
 const FRONT = { width: 420, height: 120, pad: 12 };
-const PRECISIONS = ["int8", "fp8", "fp16", "bf16", "fp32"];
 
 class PrecisionPage extends Page {
   build() {
@@ -18,12 +17,11 @@ class PrecisionPage extends Page {
     });
     this.precision = element(
       "select", { class: "wb-choice", "aria-label": "Precision for the selection", onchange: () => this.ask({ type: "preview", precision: this.precision.value }) },
-      element("option", { value: "" }, "precision …"), ...PRECISIONS.map((name) => element("option", { value: name }, name)),
     );
     this.apply = button("apply", { class: "wb-set", title: "Add one rule to the recipe" }, () => this.ask({ type: "set", precision: this.precision.value }));
     this.undo = button("undo", {}, () => this.ask({ type: "undo" }));
     this.redo = button("redo", {}, () => this.ask({ type: "redo" }));
-    this.all = element("input", { type: "checkbox", onchange: () => this.mark(this.marks) });
+    this.all = element("input", { type: "checkbox", onchange: () => this.ask({ type: "all", on: this.all.checked }) });
     const find = button("select", { title: "Select what the selector means (Enter)" }, () => this.find());
     const bar = element("div", { class: "wb-tools" }, this.selector, find, this.precision, this.apply, this.undo, this.redo, element("label", {}, this.all, " all nodes"));
     this.line = element("div", { class: "wb-line", hidden: "" });
@@ -45,13 +43,14 @@ class PrecisionPage extends Page {
     this.title.textContent = scene.title;
     this.estimate.textContent = scene.estimate;
     this.rules.replaceChildren(...scene.rules.map((rule) => element("li", {}, element("code", {}, rule))));
-    this.layers = new Set(scene.strip.map((bar) => bar.id));
-    this.drawStrip(scene.strip);
+    this.all.checked = scene.all;
+    this.precision.replaceChildren(element("option", { value: "" }, "precision …"), ...scene.precisions.map((name) => element("option", { value: name }, name)));
+    this.drawStrip(scene);
     this.drawFront(scene);
     this.table.draw(scene.columns, scene.rows);
   }
 
-  drawStrip(bars) {
+  drawStrip({ strip: bars, precisions }) {
     const known = bars.map((bar) => bar.share).filter((share) => share > 0);
     const low = Math.log(0.5 * Math.min(...known, 1)), span = Math.log(Math.max(...known, 1e-9)) - low || 1;
     const wide = STRIP.width / Math.max(bars.length, 1);
@@ -65,7 +64,7 @@ class PrecisionPage extends Page {
         return bar;
       }),
     );
-    const chips = PRECISIONS.map((name) => [bars.filter((bar) => bar.precision === name), name]).filter(([same]) => same.length);
+    const chips = precisions.map((name) => [bars.filter((bar) => bar.precision === name), name]).filter(([same]) => same.length);
     const pale = bars.some((bar) => !bar.kept) ? "; pale: not what was asked for" : "";
     this.legend.replaceChildren(
       ...chips.map(([same, name]) => element("span", {}, swatch(same[0].colour), `${name}: ${same.length}`)),
@@ -124,14 +123,14 @@ class PrecisionPage extends Page {
   }
 
   mark(marks) {
-    this.table.fill(marks.order, (row) => this.layers.has(row.id) || this.all.checked);
+    this.table.fill(marks.order);
     this.table.mark(marks.selected);
     const chosen = new Set(marks.selected);
     for (const bar of this.strip.children) bar.classList.toggle("wb-chosen", chosen.has(bar.dataset.id));
     if (marks.selector) this.selector.value = marks.selector;
     this.line.hidden = !marks.line;
     this.line.replaceChildren(element("code", {}, marks.line), ` → ${marks.preview}`);
-    if (!marks.line) this.precision.value = "";
+    this.precision.value = marks.precision;
     this.apply.disabled = !marks.line;
     for (const [control, step, does] of [[this.undo, marks.undo, "Take back"], [this.redo, marks.redo, "Do again"]]) {
       control.disabled = !step;

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from workbench.names import PRECISIONS
 from workbench.views.kit import Column, Row, css_colour, table_state
 
 if TYPE_CHECKING:
@@ -32,13 +33,17 @@ _MAYBE = frozenset({"latency", "sqnr_db", "realized"})
 """Columns that are there only where something is known."""
 
 
-def scene_of(rows: Sequence[PrecisionRow], front: Sequence[FrontPoint], metric: str, **more: Any) -> dict[str, Any]:
-    """Return the table, the strip of the layers and the search's front; `more` goes along."""
+def scene_of(
+    rows: Sequence[PrecisionRow], front: Sequence[FrontPoint], metric: str, *, everything: bool, **more: Any
+) -> dict[str, Any]:
+    """Return the table of the layers, or of `everything`, their strip and the search's front; `more` goes along."""
     known = {key for key in _MAYBE for row in rows if getattr(row, key) is not None}
     columns = [column for column in COLUMNS if column.key not in _MAYBE or column.key in known]
     return table_state(
         columns,
-        [_row(row, columns) for row in rows],
+        [_row(row, columns) for row in rows if row.layer or everything],
+        all=everything,
+        precisions=list(PRECISIONS),
         strip=[_bar(row) for row in rows if row.layer],
         front=[_plain(asdict(point)) | {"text": point.text(metric)} for point in front],
         metric=metric,

@@ -70,6 +70,8 @@ class PrecisionView(Table):
         self.search = search
         self.engine = engine
         self._known: Sources | None = None
+        self.everything = False
+        """Whether the table has every node, or the layers: where precision matters."""
         self._selector: str | None = None
         self._previewed: Precision | None = None
         self._pictured: tuple[object, dict[str, str]] = (None, {})
@@ -281,12 +283,13 @@ class PrecisionView(Table):
         rules = [str(rule) for rule in self.workbench.plan.rules.rules]
         metric = "" if self.search is None else self.search.goal.name
         more = {"title": self.workbench.model.name, "estimate": self.estimate().text(), "rules": rules}
-        return scene_of(self.rows, self.front, metric, point=self.point, **more)
+        return scene_of(self.rows, self.front, metric, everything=self.everything, point=self.point, **more)
 
     def mark_state(self) -> dict[str, Any]:
         """Return what depends on the selection: its selector, what a change would do, and the first node's story."""
         wb = self.workbench
-        marks = super().mark_state() | {"selector": "", "line": "", "preview": "", **self.history_state()}
+        marks = super().mark_state() | {"selector": "", "line": "", "preview": "", "precision": self._previewed or ""}
+        marks |= self.history_state()
         if not self._chosen:
             return marks
         marks |= {"selector": self.selector, "explain": wb.plan.explain(self._chosen[0])}
@@ -318,6 +321,11 @@ class PrecisionView(Table):
     @request
     def _on_find(self, selector: str) -> None:
         self.select(selector)
+
+    @request
+    def _on_all(self, on: bool) -> None:
+        self.everything = on
+        self.draw()
 
     @request
     def _on_preview(self, precision: Precision | Literal[""]) -> None:
