@@ -148,5 +148,11 @@ def tuning_chart(
 
 
 def tuning(wb: Workbench) -> TuningChart:
-    """Show what a tuning did along the network: precision of each node, range and expected error of each tensor."""
+    """Show what a tuning did along the network: precision of each node, range and expected error of each tensor.
+
+    Parameters
+    ----------
+    wb
+        The workbench; without statistics only precision is shown.
+    """
     return tuning_chart(wb.model, wb.plan.resolve(), wb.ranges, wb.ranges.statistics)
