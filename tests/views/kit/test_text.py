@@ -1,4 +1,4 @@
-"""Whatever names hold, pictures and pages stay valid; whatever a page sends, a widget answers."""
+"""Whatever names hold, pictures and pages stay valid."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from workbench.errors import WorkbenchError
-from workbench.views.kit import answered, escape, escape_lines, escape_value, shown
+from workbench.views.kit import escape, escape_lines, escape_value, shown
 
 
 @pytest.mark.parametrize("code", [*range(0x20), 0x7F, 0x85, 0x9F, 0x2028, 0xD800, 0xFDD0, 0xFFFE, 0x1F600])
@@ -24,32 +23,3 @@ def test_what_is_shown_of_control_characters():
     assert escape('<b>&"') == "&lt;b&gt;&amp;&quot;"
     value = escape_value("x\ny")
     assert ET.fromstring(f'<a b="{value}"/>').get("b") == "x\ny"  # noqa: S314 - our own text
-
-
-class Page:
-    def __init__(self):
-        self.told = []
-
-    def tell(self, message):
-        self.told.append(message["text"])
-
-    @answered
-    def handle(self, request):
-        if request["type"] == "refused":
-            raise WorkbenchError("no", where="here")
-
-
-@pytest.mark.parametrize(
-    ("request_", "said"),
-    [
-        ({"type": "fine"}, []),
-        ({"type": "refused"}, ["here: no"]),
-        ({}, ["the page sent something that cannot be done: KeyError: 'type'"]),
-        (None, ["the page sent no request"]),
-        ([1], ["the page sent no request"]),
-    ],
-)
-def test_a_request_is_answered_and_nothing_is_raised(request_, said):
-    page = Page()
-    page.handle(request_)
-    assert page.told == said
