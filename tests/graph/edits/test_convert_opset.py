@@ -90,6 +90,12 @@ def test_a_scan_over_a_batch_is_refused():
 
 
 REFUSED = {
+    "an operator that ONNX never had": (
+        helper.make_node("RequantShift", ["x", "k"], ["y"], "it"),
+        10,
+        13,
+        "no operator set of ONNX has RequantShift",
+    ),
     "came later": (helper.make_node("CumProd", ["x", "k"], ["y"], "it"), 26, 24, "has no CumProd, it came with 26"),
     "no step": (helper.make_node("Hardmax", ["x"], ["y"], "it"), 13, 11, "Hardmax: ONNX has no way from its version"),
     "attribute": (

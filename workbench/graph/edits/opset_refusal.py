@@ -44,7 +44,14 @@ def refusal(model: Model, version: int, error: Exception) -> EditError:
         if node.domain not in ("", "ai.onnx"):
             continue
         if not onnx.defs.has(node.op_type, version, ""):
-            came = min(schema.since_version for schema in _history(node.op_type))
+            history = _history(node.op_type)
+            if not history:
+                return EditError(
+                    f"{whole}: no operator set of ONNX has {node.op_type}",
+                    where=address,
+                    fix="Give it the domain that it comes from, or replace this node first.",
+                )
+            came = min(schema.since_version for schema in history)
             what = f"it came with {came}" if came > version else "it went with a later one"
             return EditError(
                 f"{whole}: that has no {node.op_type}, {what}",
