@@ -15,9 +15,12 @@ from workbench import views
 def messages(rng, _folder, base):
     """Messages of a page to its widget; afterwards it still draws and answers."""
     view, valid = rng.choice(_pages(str(base)))
+    told = []
+    view.tell = lambda kind, **fields: told.append(f"{kind}: {fields.get('text')}")
     for _ in range(5):
-        request = mutate.document(rng, rng.choice(valid)) if rng.random() < 0.9 else mutate.strange(rng)
-        view.handle(request)
+        asked = mutate.document(rng, rng.choice(valid)) if rng.random() < 0.9 else mutate.strange(rng)
+        view.handle(asked)
+        assert not any("a fault of the workbench" in said for said in told), (asked, told)
     view.handle(valid[0])
     valid_svg(view.svg())
 
