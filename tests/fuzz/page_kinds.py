@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path
 
 from fuzz import mutate
@@ -19,8 +20,12 @@ def messages(rng, _folder, base):
     view.tell = lambda kind, **fields: told.append(f"{kind}: {fields.get('text')}")
     for _ in range(5):
         asked = mutate.document(rng, rng.choice(valid)) if rng.random() < 0.9 else mutate.strange(rng)
-        view.handle(asked)
-        assert not any("a fault of the workbench" in said for said in told), (asked, told)
+        try:
+            sent = json.loads(json.dumps(asked))
+        except (ValueError, RecursionError):  # nothing that a page can send
+            continue
+        view.handle(sent)
+        assert not any("a fault of the workbench" in said for said in told), told[-1][:300]
     view.handle(valid[0])
     valid_svg(view.svg())
 

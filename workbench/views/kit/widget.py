@@ -101,13 +101,23 @@ class _Asked:
             read = self.schema(**fields)
         except ValidationError as error:
             first = error.errors()[0]
-            raise unknown(f"{fields}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+            raise unknown(f"{_short(fields)}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         self.method(view, **{name: getattr(read, name) for name in self.schema.model_fields})
 
 
 def unknown(content: object) -> WorkbenchError:
     """Return the error of a request that is none."""
-    return WorkbenchError(f"the page asked for something unknown: {content}", fix="Run the cell again.")
+    said = content if isinstance(content, str) else _short(content)
+    return WorkbenchError(f"the page asked for something unknown: {said}", fix="Run the cell again.")
+
+
+def _short(content: object) -> str:
+    """Return what a page sent, as far as it is worth reading; it may be nested beyond what can be written."""
+    from reprlib import Repr
+
+    writer = Repr()
+    writer.maxstring = writer.maxother = 200
+    return writer.repr(content)
 
 
 class _ViewType(type(anywidget.AnyWidget), ABCMeta):  # type: ignore[misc]
