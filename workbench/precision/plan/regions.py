@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Wish", "settle"]
 
-HEAVY = frozenset({*WEIGHTED, "Attention", "Einsum", "GRU", "LSTM", "RNN"})
+HEAVY = frozenset({*WEIGHTED, "Attention", "Einsum"})
 """What multiplies gains more than a cast costs."""
 
 NOT_TENSORRT = ("onnxruntime",)
