@@ -7,9 +7,12 @@ comment names: ``# exit code 12``. What needs a GPU says so, and must be refused
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import io
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -27,9 +30,7 @@ from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParse
 import workbench
 from tests.kit.places import RECORDED, ROOT
 from workbench import cli
-from workbench.backends import BuildOptions, tensorrt
 from workbench.errors import BackendError
-from workbench.jobs.bench.variants import open_source, variant_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,10 +67,17 @@ def run_row(example: Example) -> None:
             exec(compile(piece, f"{example.path}:{example.line}", "exec"), example.namespace)  # noqa: S102
 
 
+def has_gpu() -> bool:
+    """Say whether TensorRT runs here."""
+    from workbench.backends import tensorrt
+
+    return tensorrt.capabilities().run
+
+
 @contextlib.contextmanager
 def refused_without_gpu(needed: bool) -> Iterator[None]:
     """Expect a `BackendError` of what needs a GPU where there is none."""
-    if not needed or tensorrt.capabilities().run:
+    if not needed or has_gpu():
         yield
         return
     with pytest.raises(BackendError):
@@ -98,7 +106,7 @@ def run_line(line: str) -> None:
         return
     expected = re.search(EXIT_CODE, f"#{comment}")
     allowed = {int(expected[1]) if expected else 0}
-    if NEEDS_GPU in comment and not tensorrt.capabilities().run:
+    if NEEDS_GPU in comment and not has_gpu():
         allowed = {BackendError.exit_code}
     code, said = run_verb(line) if words[0] == "workbench" else run_program(line)
     assert code in allowed, f"{line} ended with exit code {code}:\n{said[-3000:]}"
@@ -106,9 +114,6 @@ def run_line(line: str) -> None:
 
 def run_verb(line: str) -> tuple[int, str]:
     """Run a verb in this process, which is faster than a Python of its own."""
-    import io
-    import shlex
-
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
         try:
@@ -136,8 +141,9 @@ def read_yaml(example: Example) -> None:
 
 @cache
 def files() -> Path:
-    """Return a folder with what every page may use; see docs/conventions in the page about contributing."""
+    """Return a folder with what every page may use; see CONTRIBUTING.md."""
     folder = Path(tempfile.mkdtemp(prefix="workbench-docs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shutil.copy(ROOT / "sample_models/residual_cnn.onnx", folder / "model.onnx")
     for split, count, stem in (("calibration", 64, ""), ("test", 200, "test_")):
         out = folder / split
@@ -166,6 +172,9 @@ def write_cache(folder: Path) -> None:
 
 def write_built(folder: Path) -> None:
     """Write the models of which the recorded engines were built: plain.onnx in FP16, built.onnx in INT8."""
+    from workbench.backends import BuildOptions
+    from workbench.jobs.bench.variants import open_source, variant_of
+
     subprocess.run([sys.executable, ROOT / "benchmarks/models.py", folder, "mobilenet_v2"], check=True)
     source = open_source(folder / "mobilenet_v2.onnx", batch=32)
     source.model.save(folder / "plain.onnx")
