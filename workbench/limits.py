@@ -20,7 +20,10 @@ VARIABLE = "WORKBENCH_LIMITS"
 
 LIMITS: Mapping[str, tuple[int, str]] = {
     "sample_mib": (4096, "MiB of one sample of one input"),
-    "array_mib": (16384, "MiB of an array that has to be read as a whole: labels, statistics, column-major samples"),
+    "array_mib": (
+        16384,
+        "MiB of an array that is needed as a whole: labels, statistics, column-major samples, a batch",
+    ),
     "image_megapixels": (200, "megapixels of an image, before it is scaled"),
     "input_mib": (1024, "MiB of an input that is made up from a model's stated shape"),
     "function_nodes": (1_000_000, "nodes of a model once its local functions are put in place of their calls"),

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import SamplesError
+from workbench.limits import check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -270,5 +271,8 @@ def _stack(pending: list[Sample], first: int, model: Model, size: int) -> Feed:
     padding = size - len(pending) if fixed else 0
     for tensor in model.inputs:
         rows = [sample[tensor.name] for sample in pending]
+        # A model may state any batch.
+        whole = rows[0].nbytes * (len(rows) + padding)
+        check("array_mib", whole / 2**20, SamplesError, where=f"input {tensor.name!r}, a batch of {size}")
         arrays[tensor.name] = np.stack(rows + [rows[-1]] * padding) if tensor.name in stacked else rows[0]
     return Feed(arrays, first, len(pending), padding)

@@ -47,7 +47,12 @@ def random_inputs(
             raise BackendError("no random numbers can be made for it", where=tensor.name, fix="Give inputs.")
         shape = [axis if isinstance(axis, int) else lengths[str(axis)] for axis in tensor.shape]
         # Random numbers are made in double precision.
-        check("input_mib", 8 * math.prod(shape) / 2**20, BackendError, where=f"input {tensor.name!r}")
+        check(
+            "input_mib",
+            8 * math.prod(max(length, 1) for length in shape) / 2**20,
+            BackendError,
+            where=f"input {tensor.name!r}",
+        )
         if dtype.kind in "iub":
             made[tensor.name] = generator.integers(0, 2, shape).astype(dtype)
         else:

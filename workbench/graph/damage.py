@@ -56,6 +56,8 @@ def _wrong_with(tensor: onnx.TensorProto) -> str | None:
         dtype = ir.DataType(tensor.data_type)
     except ValueError:
         return f"has the type {tensor.data_type}, which ONNX does not know"
+    if not isinstance(tensor.name, str) or not isinstance(tensor.doc_string, str):
+        return "has a name or a description that is no UTF-8 text"
     if dtype == ir.DataType.UNDEFINED:
         return "has no type"
     if any(length < 0 for length in tensor.dims):

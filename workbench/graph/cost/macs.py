@@ -105,7 +105,7 @@ def _recurrent(gates: int) -> Rule:
 
     def rule(call: Call) -> int | None:
         x, w, r = call.inputs[:3]
-        if x is None or w is None or r is None or w[1] != gates * r[2]:
+        if x is None or w is None or r is None or min(len(x), len(w), len(r)) < 3 or w[1] != gates * r[2]:
             return None
         return x[0] * x[1] * (math.prod(w) + math.prod(r))
 
