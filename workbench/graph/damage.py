@@ -56,7 +56,8 @@ def _wrong_with(tensor: onnx.TensorProto) -> str | None:
         dtype = ir.DataType(tensor.data_type)
     except ValueError:
         return f"has the type {tensor.data_type}, which ONNX does not know"
-    if not isinstance(tensor.name, str) or not isinstance(tensor.doc_string, str):
+    texts: tuple[Any, ...] = tensor.name, tensor.doc_string  # bytes where they are damaged
+    if not all(isinstance(text, str) for text in texts):
         return "has a name or a description that is no UTF-8 text"
     if dtype == ir.DataType.UNDEFINED:
         return "has no type"
