@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint fuzz mutants lab notebooks docs screenshots clean
+.PHONY: demo test lint fuzz mutants conformance lab notebooks docs screenshots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python sample_models/demo.py --out out/demo
@@ -31,6 +31,11 @@ MINUTES ?= 60
 mutants: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --editable '.[mutants]'
 	$(BIN)/python tests/mutants/run.py $(FOLDER) --count $(COUNT) --seed $(SEED) --minutes $(MINUTES)
+
+# Everything, done to ONNX's backend cases and the real models of ../shared: make conformance WITH="--check --docs"
+WITH ?=
+conformance: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.conformance $(WITH)
 
 lab: $(VENV)/.installed-lab
 	$(BIN)/jupyter lab notebooks --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.conformance.steps import Outcome
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "conformance.md"
+START, END = "<!-- counts -->", "<!-- end of counts -->"
 
 
 def main() -> int:
@@ -38,9 +40,17 @@ def main() -> int:
                 print(f"{outcome.status} {case.name} [{outcome.step}] {outcome.detail}", flush=True)
     table = markdown(count(found))
     print(f"\n{table}\n{time.monotonic() - started:.0f} s")
+    if given.docs:
+        _into_the_docs(table)
     if given.json is not None:
         given.json.write_text(json.dumps({n: [o.as_json() for o in outcomes] for n, outcomes in found.items()}))
     return int(any(o.status == "fault" for outcomes in found.values() for o in outcomes))
+
+
+def _into_the_docs(table: str) -> None:
+    text = PAGE.read_text()
+    start, end = text.index(START) + len(START), text.index(END)
+    PAGE.write_text(f"{text[:start]}\n\n{table}\n\n{text[end:]}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -54,6 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=120.0, help="what one model may take")
     parser.add_argument("--json", type=Path, help="write every outcome there")
+    parser.add_argument("--docs", action="store_true", help="write the table into docs/conformance.md")
     parser.add_argument("--verbose", action="store_true")
     return parser.parse_args()
 
