@@ -174,7 +174,10 @@ class Recipe(Shown, Part):
                     where=path,
                     fix="Change a range with a set_range step, or calibrate again.",
                 )
-        return recipe.relocated(lambda file: str((path.parent / file).resolve()))
+        try:
+            return recipe.relocated(lambda file: str((path.parent / file).resolve()))
+        except (TypeError, ValueError, OSError) as error:  # a path that is none, or that no file can have
+            raise RecipeError(f"a path in it cannot be: {error}", where=path, fix="Mend the path.") from error
 
 
 def _about(step: AnyStep) -> str:
