@@ -266,7 +266,8 @@ class LiveGraph(Drawn, View):  # type: ignore[misc]
         kept = [name for name in old if name not in rows]
         self.choose([*kept, *(name for name in rows if name not in old)] if add else rows)
         self.listed = listed
-        self.reveal(rows[-1])
+        if rows:
+            self.reveal(rows[-1])
 
     @request
     def _on_details(self, id: str, pane: int) -> None:  # noqa: A002
