@@ -13,7 +13,7 @@ from workbench import views
 
 def looked_at(path, rng):
     """Do what looking at a model does: read it, say what it is, draw it, change it a little."""
-    from workbench.graph.inspect import summary
+    from workbench.graph.inspection.inspect import summary
     from workbench.graph.load import load_model
 
     model = tolerated(load_model, path)

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from tests.kit.models import constant, model, weight
 from workbench.graph.cost.cost import costs, total
-from workbench.graph.tables import nodes, ops
+from workbench.graph.inspection.tables import nodes, ops
 
 VALUE = helper.make_tensor_value_info
 ONCE = 2 * 4 * 4

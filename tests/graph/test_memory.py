@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from workbench.backends.compiler.workspace import with_workspace
 from workbench.backends.protocol import BuildOptions, ShapeRange
 from workbench.graph.cost.memory import SMALLEST_WORKSPACE, memory_use, suggested_workspace
-from workbench.graph.inspect import summary
+from workbench.graph.inspection.inspect import summary
 from workbench.graph.load import from_proto, load_model
 
 

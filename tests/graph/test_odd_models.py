@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.kit.models import constant, proto, run
 from tests.kit.odd_models import ODD, every_note, how_to_train, map_as_output, no_inputs, sparse_weight
 from workbench.errors import ModelError
-from workbench.graph import tables
-from workbench.graph.difference import diff
 from workbench.graph.edits.registry import edit_by_name
-from workbench.graph.inspect import summary
+from workbench.graph.inspection import tables
+from workbench.graph.inspection.difference import diff
+from workbench.graph.inspection.inspect import summary
 from workbench.graph.load import from_proto, load_model
 from workbench.graph.message import LARGEST_DENSE
 

@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 
 from tests.kit.models import assert_same, constant, model, random_feeds, run, weight
 from workbench.errors import EditError
-from workbench.graph.difference import diff
 from workbench.graph.edits.base import python_line
 from workbench.graph.edits.registry import applicable, edit_by_name
+from workbench.graph.inspection.difference import diff
 from workbench.graph.load import load_model
 
 

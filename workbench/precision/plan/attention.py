@@ -30,7 +30,7 @@ WHOLE = (
 def kept_whole(model: Model, types: Mapping[str, Floating], quantized: AbstractSet[tuple[str, int]]) -> dict[str, str]:
     """Find nodes that are to stay in FP32 so that an Attention is built, with the reason.
 
-    Seen of 3-D and 4-D Attention with heads of 8 numbers, sm86 and sm120: in FP32 throughout, in FP16 throughout and in
+    Seen of 3-D and 4-D Attention with heads of 8 numbers, sm86: in FP32 throughout, in FP16 throughout and in
     FP32 behind INT8 products it is built; in FP16 behind INT8 products, or where a Cast stands between, it is not.
 
     Parameters

@@ -34,7 +34,7 @@ _COLOURS = {
 def changes(before: Network, after: Network) -> tuple[dict[str, Change], dict[str, Change]]:
     """Return what became of every node of one model, and where every node of the other came from.
 
-    Of models it is what `workbench.graph.difference` finds: a node is "changed" that has another name, other attributes
+    Of models it is what `workbench.graph.diff` finds: a node is "changed" that has another name, other attributes
     or tensors, or reads a weight of other values. Of graphs from elsewhere only types and tensors are compared.
     """
     old, new = ({op.name: op for op in network.ops} for network in (before, after))

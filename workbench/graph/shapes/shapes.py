@@ -12,9 +12,9 @@ import onnx
 import onnx_ir as ir
 from onnx.shape_inference import InferenceError
 
-from workbench.graph.inference import infer_shapes
 from workbench.graph.message import described, restored
-from workbench.graph.states import with_states
+from workbench.graph.shapes.inference import infer_shapes
+from workbench.graph.shapes.states import with_states
 from workbench.graph.tensor import Tensor
 from workbench.graph.weights import is_stripped
 
@@ -171,7 +171,7 @@ def infer(model: Structure, sizes: Mapping[str, int] | None = None) -> Inferred:
 
     Runs `onnx.shape_inference` with data propagation. What it refuses (an operator it does not know, a node that
     contradicts the file) is set aside and the rest inferred without it. What a loop hands from one iteration to the
-    next keeps its shape where the body is seen to keep it (see `workbench.graph.states`). Tensors inside local
+    next keeps its shape where the body is seen to keep it (see `workbench.graph.shapes.states`). Tensors inside local
     functions stay unknown, for they may differ from call to call.
 
     Parameters

@@ -11,7 +11,7 @@ from workbench.display import Card, Shown
 from workbench.graph.check import custom_ops
 from workbench.graph.cost import costs, memory_use, parameters_of, suggested_workspace, total, weight_bytes_of
 from workbench.graph.damage import blaming
-from workbench.graph.quirks import QUANTIZERS, find_quirks
+from workbench.graph.inspection.quirks import QUANTIZERS, find_quirks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

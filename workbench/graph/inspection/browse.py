@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from workbench.graph.difference import GraphDiff
     from workbench.graph.edits import Edit
-    from workbench.graph.inspect import Summary
+    from workbench.graph.inspection.difference import GraphDiff
+    from workbench.graph.inspection.inspect import Summary
     from workbench.graph.model import Model
     from workbench.graph.select import Selector
 
@@ -34,39 +34,39 @@ class Graph:
         return self.summary().text()
 
     def summary(self, sizes: Mapping[str, int] | None = None) -> Summary:
-        """Return the model in one page; see `workbench.graph.inspect.summary`."""
-        from workbench.graph.inspect import summary
+        """Return the model in one page; see `workbench.graph.inspection.inspect.summary`."""
+        from workbench.graph.inspection.inspect import summary
 
         return summary(self.model, sizes)
 
     def nodes(self, selector: Selector | str = "*", sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
-        """Return one row a node that `selector` names; see `workbench.graph.tables.nodes`.
+        """Return one row a node that `selector` names; see `workbench.graph.inspection.tables.nodes`.
 
         Raises
         ------
         SelectorError
             Nothing matches.
         """
-        from workbench.graph import tables
+        from workbench.graph.inspection import tables
 
         table = tables.nodes(self.model, sizes)
         return table.loc[self.select(selector)] if len(table) else table
 
     def tensors(self) -> pd.DataFrame:
-        """Return one row a tensor; see `workbench.graph.tables.tensors`."""
-        from workbench.graph import tables
+        """Return one row a tensor; see `workbench.graph.inspection.tables.tensors`."""
+        from workbench.graph.inspection import tables
 
         return tables.tensors(self.model)
 
     def initializers(self, *, values: bool = False) -> pd.DataFrame:
-        """Return one row a weight; see `workbench.graph.tables.initializers`."""
-        from workbench.graph import tables
+        """Return one row a weight; see `workbench.graph.inspection.tables.initializers`."""
+        from workbench.graph.inspection import tables
 
         return tables.initializers(self.model, values=values)
 
     def ops(self, sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
-        """Return one row an operator; see `workbench.graph.tables.ops`."""
-        from workbench.graph import tables
+        """Return one row an operator; see `workbench.graph.inspection.tables.ops`."""
+        from workbench.graph.inspection import tables
 
         return tables.ops(self.model, sizes)
 
@@ -83,8 +83,8 @@ class Graph:
         return select(self.model, selector)
 
     def diff(self, other: Model) -> GraphDiff:
-        """Return what differs between this model and another; see `workbench.graph.difference.diff`."""
-        from workbench.graph.difference import diff
+        """Return what differs between this model and another; see `workbench.graph.inspection.difference.diff`."""
+        from workbench.graph.inspection.difference import diff
 
         return diff(self.model, other)
 

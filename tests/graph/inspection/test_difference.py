@@ -9,8 +9,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from tests.kit.models import constant, proto, weight
-from workbench.graph.difference import diff
 from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
+from workbench.graph.inspection.difference import diff
 from workbench.graph.load import from_proto, load_model
 
 

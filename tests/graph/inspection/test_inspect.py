@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 from tests.kit.models import constant, model, weight
 from workbench.cli import main
 from workbench.errors import ModelError
-from workbench.graph import tables
-from workbench.graph.inspect import summary
+from workbench.graph.inspection import tables
+from workbench.graph.inspection.inspect import summary
 from workbench.graph.load import _repair, load_model
 from workbench.graph.model import Model
 

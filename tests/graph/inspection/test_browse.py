@@ -7,7 +7,7 @@ from onnx import helper
 
 from tests.kit.models import model, weight
 from workbench.errors import SelectorError
-from workbench.graph.browse import Graph
+from workbench.graph.inspection.browse import Graph
 
 
 def test_questions_about_a_graph():
