@@ -49,7 +49,22 @@ class Engines:
         options: BuildOptions | None = None,
         path: str | os.PathLike[str] | None = None,
     ) -> Engine:
-        """Compile the tuned model, in a child process; see `Workbench.build`."""
+        """Compile the tuned model, in a child process.
+
+        Parameters
+        ----------
+        backend
+            What compiles it; `workbench doctor` says which work here.
+        options
+            How; the backend's defaults where left out.
+        path
+            Where to write the engine, with its manifest beside it; nowhere where left out.
+
+        Raises
+        ------
+        BackendError
+            The backend does not work here, or refuses the model.
+        """
         from workbench.backends import BuildOptions, backend_named, write_engine
         from workbench.child import Child
 

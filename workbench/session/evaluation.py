@@ -20,17 +20,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from workbench.graph import Model
     from workbench.precision.sensitivity import Sensitivity
     from workbench.session.history import History
     from workbench.session.samples import PreprocessingLike
+    from workbench.session.tuning import Tuning
 
 __all__ = ["compare_tuned", "measure_sensitivity", "reference_of"]
 
 
 def compare_tuned(
-    history: History,
-    tuned: Model,
+    tuning: Tuning,
     samples: object = None,
     *,
     labels: str | os.PathLike[str] | npt.NDArray[np.int64] | None = None,
@@ -57,6 +56,7 @@ def compare_tuned(
     runs
         Timed runs; 0 measures no latency.
     """
+    history, tuned = tuning.history, tuning.lowered().model
     data, used = samples_for(history, samples, preprocessing)
     indices = None if labels is None else labels_for(labels, data, history.state.model)
     found = compare(reference_of(history), tuned, data, labels=indices, batch=batch or used, runs=runs)
@@ -76,12 +76,29 @@ def reference_of(history: History) -> Reference:
 
 def measure_sensitivity(
     history: History,
+    samples: object = None,
     *,
     how: Literal["quick", "exact"] = "quick",
-    samples: object = None,
     preprocessing: PreprocessingLike = None,
 ) -> Sensitivity:
-    """Measure what each node that the plan makes INT8 costs alone; see `Workbench.sensitivity`."""
+    """Measure what each node that the plan makes INT8 costs alone.
+
+    Parameters
+    ----------
+    samples
+        What to run; the calibration's samples where left out.
+    how
+        ``quick`` estimates it from a few forward passes, ``exact`` runs the model anew for every node.
+    preprocessing
+        For a folder of images.
+
+    Raises
+    ------
+    RecipeError
+        Nothing was calibrated.
+    PrecisionError
+        No node computes in INT8 by this plan.
+    """
     from workbench.precision.sensitivity import candidates_of, exact, quick
 
     state = history.state

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workbench.graph import file_digest
+from workbench.graph import blaming, file_digest
 from workbench.precision.lowering import Lowered, lower
 from workbench.precision.plan import preset
 from workbench.recipe import Tuned, environment
@@ -30,8 +30,13 @@ class Tuning:
     """
 
     def __init__(self, history: History) -> None:
-        self._history = history
+        self.history = history
         self._made: _Made | None = None
+
+    @property
+    def state(self) -> State:
+        """Where the history has got to."""
+        return self.history.state
 
     def lowered(self) -> Lowered:
         """Return what `tune` would give, and change nothing.
@@ -45,9 +50,21 @@ class Tuning:
         """
         return self._make().lowered
 
+    @blaming
     def tune(self) -> Lowered:
-        """Append the steps that the plan still lacks, and note in the recipe what comes out."""
-        made, history = self._make(), self._history
+        """Lower the plan into the graph: explicit Q/DQ, ready for every backend.
+
+        Where no rule was added the best practice is: INT8 for what multiplies and for residual Adds. Where the plan
+        needs a newer operator set (FP8, INT8 over FP16, BF16), the conversion is one more step of the recipe.
+
+        Raises
+        ------
+        PrecisionError
+            A tensor that is to be quantized has no range, or the target cannot have a precision.
+        EditError
+            The operator set cannot be converted.
+        """
+        made, history = self._make(), self.history
         for step, state in made.lacking:
             history.append(step, state)
         self._made = _Made(self._key(), (), made.lowered)
@@ -55,14 +72,14 @@ class Tuning:
         return made.lowered
 
     def _key(self) -> tuple[Any, ...]:
-        return self._history.state, self._history.recipe.weight_storage
+        return self.history.state, self.history.recipe.weight_storage
 
     def _make(self) -> _Made:
         key = self._key()
         if self._made is None or any(a is not b for a, b in zip(self._made.key, key, strict=True)):
-            lacking = _lacking(self._history.state)
-            state = lacking[-1][1] if lacking else self._history.state
-            storage = self._history.recipe.weight_storage
+            lacking = _lacking(self.history.state)
+            state = lacking[-1][1] if lacking else self.history.state
+            storage = self.history.recipe.weight_storage
             lowered = lower(state.model, state.resolve(), state.ranges, weight_storage=storage)
             self._made = _Made(key, tuple(lacking), lowered)
         return self._made
