@@ -123,8 +123,13 @@ def test_ctrl_c_while_landing_waits_for_its_end(tmp_path, monkeypatch):
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt), results_folder(tmp_path, NAMES) as folder:
-        fill(folder, NAMES)
+    # Where the tests run in the background, Python found the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), results_folder(tmp_path, NAMES) as folder:
+            fill(folder, NAMES)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert names(tmp_path) == list(NAMES)
 
 
