@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -140,32 +141,37 @@ def build_all(folder: Path, workers: int) -> tuple[list[str], bool]:
         ], False
     results: dict[str, list] = {}
     jobs = [[str(path) for path in graphs[start::workers]] for start in range(workers)]
-    running = [(paths, _start(paths)) for paths in jobs if paths]
+    running = [(paths, *_start(paths)) for paths in jobs if paths]
     while running:
-        paths, process = running.pop(0)
+        paths, process, output = running.pop(0)
         try:
-            output, _ = process.communicate(timeout=LIMIT_S + 10.0 * len(paths))
+            process.wait(timeout=LIMIT_S + 10.0 * len(paths))
         except subprocess.TimeoutExpired:
             process.kill()
-            output, _ = process.communicate()
-        done = [json.loads(line) for line in output.splitlines() if line.startswith('{"lowered"')]
+            process.wait()
+        output.seek(0)
+        done = [json.loads(line) for line in output if line.startswith('{"lowered"')]
+        output.close()
         results.update((one["lowered"], one["verdicts"]) for one in done)
         left = [path for path in paths if path not in results]
         if left:  # it died at the first of them
             results[left[0]] = [["any", f"the compiler died with exit status {process.returncode}"]]
-            running += [(left[1:], _start(left[1:]))] if left[1:] else []
+            running += [(left[1:], *_start(left[1:]))] if left[1:] else []
     return _told(results)
 
 
-def _start(paths: list[str]) -> subprocess.Popen:
-    return subprocess.Popen(
+def _start(paths: list[str]) -> tuple[subprocess.Popen, IO[str]]:
+    # A file: whoever is not waited for yet would stop at a full pipe.
+    output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when it was read
+    process = subprocess.Popen(
         [sys.executable, __file__],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.DEVNULL,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LOWERED_PATHS": json.dumps(paths)},
     )
+    return process, output
 
 
 def _told(results: dict[str, list]) -> tuple[list[str], bool]:

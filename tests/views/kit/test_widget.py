@@ -66,9 +66,11 @@ def parts(view) -> list[View]:
 @pytest.mark.parametrize("name", NAMES)
 def test_shown_four_times_it_is_one_widget_and_leaves_nothing_behind(wb, show, name):
     view = show(name)
+    gc.collect()  # what earlier tests left would go away in the midst
     before, listening = set(_instances), len(history_of(wb).changes)
     shown = [model_id(view) for _ in range(4)]
     assert len(set(shown)) == 1
+    gc.collect()
     assert len(history_of(wb).changes) == listening
     made = [_instances[one] for one in set(_instances) - before]
     assert sum(isinstance(one, View) for one in made) == len(parts(view))
