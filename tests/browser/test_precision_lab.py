@@ -69,8 +69,13 @@ def test_rows_a_precision_and_a_point_become_rules(lab, opened, screenshots) -> 
 
     # The one that hurts most comes first.
     page.locator('th[data-key="sqnr_db"] button').click()
-    figures = [float(text.split()[0]) for text in page.locator('td[data-key="sqnr_db"]').all_inner_texts()]
-    assert figures == sorted(figures)
+    page.wait_for_function(
+        """() => {
+            const cells = [...document.querySelectorAll('td[data-key="sqnr_db"]')];
+            const figures = cells.map((cell) => parseFloat(cell.innerText));
+            return figures.length === 5 && figures.every((figure, at) => !at || figures[at - 1] <= figure);
+        }"""
+    )
     page.locator('th[data-key="place"] button').click()
 
     row(page, "stem/conv").click()

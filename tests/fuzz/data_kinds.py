@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from fuzz import bases, mutate
-from fuzz.registry import kind, known, tolerated
 
+from tests.fuzz import bases, mutate
+from tests.fuzz.registry import kind, known, tolerated
 from workbench.calibration import Preprocessing, labels_for, open_samples
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from fuzz import bases
-from fuzz.registry import kind, tolerated
 from onnx import TensorProto, helper, numpy_helper
 
 import workbench
+from tests.fuzz import bases
+from tests.fuzz.registry import kind, tolerated
 from workbench.graph import load_model, summary
 
 LENGTHS = (0, 1, 3, 2**10, 2**20, 2**31 - 1, 2**31, 10**9, 10**12, 2**62, 2**63 - 1, -1, -(2**40))

@@ -8,8 +8,8 @@ import shutil
 import time
 import warnings
 
-from fuzz import data_kinds, hungry_kinds, model_kinds, page_kinds, text_kinds
-from fuzz.registry import KINDS, prepare
+from tests.fuzz import data_kinds, hungry_kinds, model_kinds, page_kinds, text_kinds
+from tests.fuzz.registry import KINDS, prepare
 
 __all__ = ["KINDS", "data_kinds", "hungry_kinds", "model_kinds", "one", "page_kinds", "prepare", "text_kinds"]
 

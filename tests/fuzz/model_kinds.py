@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-from fuzz import bases, mutate
-from fuzz.registry import kind, tolerated, valid_svg
-
 import workbench
+from tests.fuzz import bases, mutate
+from tests.fuzz.registry import kind, tolerated, valid_svg
 from workbench import views
 
 

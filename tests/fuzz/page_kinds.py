@@ -6,9 +6,8 @@ import functools
 import json
 from pathlib import Path
 
-from fuzz import mutate
-from fuzz.registry import kind, tuned, valid_svg
-
+from tests.fuzz import mutate
+from tests.fuzz.registry import kind, tuned, valid_svg
 from workbench import views
 
 

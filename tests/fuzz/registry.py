@@ -6,9 +6,8 @@ import functools
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from fuzz import bases
-
 import workbench
+from tests.fuzz import bases
 from workbench.errors import WorkbenchError
 
 KINDS = {}

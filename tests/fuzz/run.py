@@ -30,7 +30,7 @@ def worker(sandbox: Path) -> None:
     """Read lines of kind and seed; answer each with what became of it."""
     import resource
 
-    from fuzz import kinds
+    from tests.fuzz import kinds
 
     # What outruns the watch is refused by the system, and raised.
     resource.setrlimit(resource.RLIMIT_AS, (4 * MEMORY_BYTES, 4 * MEMORY_BYTES))
@@ -202,7 +202,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         if asked.seed is not None:
-            from fuzz import kinds
+            from tests.fuzz import kinds
 
             base = Path(folder, "base")
             base.mkdir()
@@ -217,5 +217,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    sys.path.insert(0, str(ROOT))
     sys.exit(main())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from fuzz.run import Fuzzer, kind_names
+
+from tests.fuzz.run import Fuzzer, kind_names
 
 SECONDS = 25.0
 
@@ -20,8 +21,8 @@ def test_inputs_of_every_kind_end_in_a_result_or_in_one_line(tmp_path):
 
 def test_a_fault_of_each_kind_is_found(tmp_path, monkeypatch):
     # The worker's own faults: what is raised, a crash, a hang, memory, and files elsewhere.
-    monkeypatch.setattr("fuzz.run.HANG_S", 0.5)
-    monkeypatch.setattr("fuzz.run.MEMORY_BYTES", 600 * 2**20)
+    monkeypatch.setattr("tests.fuzz.run.HANG_S", 0.5)
+    monkeypatch.setattr("tests.fuzz.run.MEMORY_BYTES", 600 * 2**20)
     fuzzer = Fuzzer(tmp_path)
     for seed in range(5):
         fuzzer.one("faulty", seed)

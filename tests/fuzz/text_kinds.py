@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 import yaml
-from fuzz import bases, mutate
-from fuzz.registry import kind, known, one_line, tolerated, valid_svg
 
 import workbench
+from tests.fuzz import bases, mutate
+from tests.fuzz.registry import kind, known, one_line, tolerated, valid_svg
 from workbench import views
 from workbench.errors import WorkbenchError
 

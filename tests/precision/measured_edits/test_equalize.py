@@ -119,4 +119,4 @@ def test_a_bias_is_made_where_there_is_none():
 
 def test_nothing_is_equalized_before_a_calibration():
     with pytest.raises(RecipeError, match="nothing was calibrated"):
-        Workbench(small()).equalize()
+        Workbench(small()).ranges.equalize()
