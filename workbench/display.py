@@ -32,6 +32,12 @@ class Card:
     rows: tuple[tuple[Any, ...], ...] = ()
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of_text(cls, text: str) -> Card:
+        """Return a text as a card: its first line is the headline."""
+        headline, *lines = text.splitlines() or [""]
+        return cls(headline, notes=tuple(lines))
+
     def text(self) -> str:
         """Return it as lines."""
         shown = [[_short(cell) for cell in row] for row in self.rows[:MOST_ROWS]]

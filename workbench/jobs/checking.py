@@ -54,8 +54,7 @@ class CheckResult(Shown):
         return [{key: value for key, value in one.items() if key not in ("layers", "log")} for one in verdicts]
 
     def _card(self) -> Card:
-        headline, *lines = self.text().splitlines() or [""]
-        return Card(headline, notes=tuple(lines))
+        return Card.of_text(self.text())
 
 
 @job(CheckOptions)

@@ -88,8 +88,7 @@ class Migration(Shown):
         return "\n".join([*lines, *(f"left out: {note}" for note in self.notes)])
 
     def _card(self) -> Card:
-        headline, *lines = self.text().splitlines() or [""]
-        return Card(headline, notes=tuple(lines))
+        return Card.of_text(self.text())
 
 
 @job(MigrateOptions)

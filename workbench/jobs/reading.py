@@ -46,8 +46,7 @@ class EngineResult(Shown):
         return "\n\n".join(parts)
 
     def _card(self) -> Card:
-        headline, *lines = self.text().splitlines() or [""]
-        return Card(headline, notes=tuple(lines))
+        return Card.of_text(self.text())
 
 
 @job(EngineOptions)

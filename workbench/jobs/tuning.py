@@ -226,8 +226,7 @@ class ReplayResult(Shown):
         return "\n".join(lines)
 
     def _card(self) -> Card:
-        headline, *lines = self.text().splitlines() or [""]
-        return Card(headline, notes=tuple(lines))
+        return Card.of_text(self.text())
 
 
 @job(ReplayOptions)

@@ -15,7 +15,7 @@ from workbench.graph.edits import Surgeon
 from workbench.limits import check, check_document
 from workbench.recipe.gates import Gate, GateResult, check_gates
 from workbench.recipe.parts import ModelReference, Part, relative_to
-from workbench.recipe.steps import AnyStep
+from workbench.recipe.steps import AnyStep, about
 
 if TYPE_CHECKING:
     import os
@@ -72,7 +72,7 @@ class Recipe(Shown, Part):
 
     def _card(self) -> Card:
         tuned = f"makes {self.tuned.sha256[:12]}" if self.tuned else "not tuned yet"
-        rows = tuple((at, step.do, _about(step)) for at, step in enumerate(self.steps))
+        rows = tuple((at, step.do, about(step)) for at, step in enumerate(self.steps))
         return Card(f"recipe of {Path(self.model.file).name}: {len(rows)} steps, {tuned}", ("", "step", "of"), rows)
 
     def with_step(self, step: Step) -> Recipe:
@@ -178,9 +178,3 @@ class Recipe(Shown, Part):
             return recipe.relocated(lambda file: str((path.parent / file).resolve()))
         except (TypeError, ValueError, OSError) as error:  # a path that is none, or that no file can have
             raise RecipeError(f"a path in it cannot be: {error}", where=path, fix="Mend the path.") from error
-
-
-def _about(step: AnyStep) -> str:
-    """Return what a step is about, in a few words."""
-    fields = ("select", "tensor", "method", "move")
-    return next((str(value) for name in fields if (value := getattr(step, name, None))), "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import RecipeError
 from workbench.graph.edits import Edit, Unchecked, python_line
 from workbench.recipe import ModelReference, Recipe, environment, start
-from workbench.recipe.steps import PlanStep
+from workbench.recipe.steps import PlanStep, about
 from workbench.session.changes import Change, Changes
 
 if TYPE_CHECKING:
@@ -196,12 +196,4 @@ class Attempt:
 
 def step_text(step: Step) -> str:
     """Return a step in a few words: what it does, and to what."""
-    about = next(
-        (
-            str(value)
-            for name in ("select", "tensor", "method", "move", "function")
-            if (value := getattr(step, name, None))
-        ),
-        "",
-    )
-    return f"{step.do} {about}".strip()
+    return f"{step.do} {about(step)}".strip()

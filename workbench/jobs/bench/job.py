@@ -45,8 +45,7 @@ class BenchResult(Shown):
         return table(list(self.rows))
 
     def _card(self) -> Card:
-        headline, *lines = self.text().splitlines() or [""]
-        return Card(headline, notes=tuple(lines))
+        return Card.of_text(self.text())
 
 
 @job(BenchOptions)

@@ -1,5 +1,6 @@
 from .base import RangesStep as RangesStep
 from .base import Step as Step
+from .base import about as about
 from .calibrate import CalibrateStep as CalibrateStep
 from .choose_ranges import ChooseStep as ChooseStep
 from .registry import AnyStep as AnyStep

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from workbench.recipe.state import State
 
-__all__ = ["RangesStep", "Step", "StepBase"]
+__all__ = ["RangesStep", "Step", "StepBase", "about"]
 
 
 class Step(Protocol):
@@ -65,3 +65,9 @@ class RangesStep(StepBase):
     def problem(self) -> str | None:
         """Say whether somebody changed the ranges."""
         return None if self.sha256 == ranges_hash(self.ranges) else "its ranges were changed"
+
+
+def about(step: Step) -> str:
+    """Return what a step is about, in a few words."""
+    fields = ("select", "tensor", "method", "move")
+    return next((str(value) for name in fields if (value := getattr(step, name, None))), "")
