@@ -1,4 +1,4 @@
-"""What leaves the workbench: the report."""
+"""What leaves the workbench: the report, and what serves the tuned model."""
 
 import lazy_loader
 

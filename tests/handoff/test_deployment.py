@@ -1,0 +1,99 @@
+"""What a tuning left in its folder, read for whoever serves it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+import workbench
+from workbench.errors import ModelError, RecipeError
+from workbench.handoff import Port, open_deployment
+from workbench.recipe import ModelReference, Recipe, Tuned
+
+
+def test_a_result_of_tune_is_described(tuned_cnn):
+    found = open_deployment(tuned_cnn)
+    assert found.name == "small_cnn"
+    assert found.inputs == (Port("x", "FP32", (-1, 3, 8, 8)),)
+    assert found.outputs == (Port("y", "FP32", (-1, 5)),)
+    assert found.batches
+    assert found.preprocessing is None
+    assert found.files == (tuned_cnn / "tuned.onnx",)
+
+
+def test_clients_can_be_given_another_name(tuned_cnn):
+    assert open_deployment(tuned_cnn, name="faces-2.1").name == "faces-2.1"
+    with pytest.raises(RecipeError, match="Call it for example a_b"):
+        open_deployment(tuned_cnn, name="a/b")
+
+
+@pytest.mark.parametrize(("missing", "told"), [("tuned.onnx", "no tuned.onnx"), ("recipe.yaml", "no recipe.yaml")])
+def test_a_folder_that_no_tuning_wrote(tuned_cnn, tmp_path, missing, told):
+    folder = shutil.copytree(tuned_cnn, tmp_path / "folder")
+    (folder / missing).unlink()
+    with pytest.raises(RecipeError, match=f"not what a tuning writes: there is {told}"):
+        open_deployment(folder)
+    with pytest.raises(RecipeError, match="no such folder"):
+        open_deployment(tmp_path / "nowhere")
+
+
+def test_a_model_that_its_recipe_did_not_make(tuned_cnn, small_cnn, tmp_path):
+    folder = shutil.copytree(tuned_cnn, tmp_path / "folder")
+    shutil.copy(small_cnn, folder / "tuned.onnx")
+    with pytest.raises(RecipeError, match="not the model that its recipe makes"):
+        open_deployment(folder)
+
+
+def saved(folder, inputs, outputs, nodes):
+    """Save a model as a tuning that changed nothing would."""
+    graph = helper.make_graph(nodes, "g", inputs, outputs)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    onnx.save(proto, folder / "tuned.onnx")
+    made = hashlib.sha256((folder / "tuned.onnx").read_bytes()).hexdigest()
+    source = ModelReference(file=str(folder / "source.onnx"), sha256=made)
+    Recipe(model=source, tuned=Tuned(sha256=made)).save(folder / "recipe.yaml")
+    return folder
+
+
+def value(name, kind, shape):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def test_an_element_type_that_no_request_carries(tmp_path):
+    kind = TensorProto.FLOAT8E4M3FN
+    node = helper.make_node("Cast", ["x"], ["y"], "cast", to=TensorProto.FLOAT)
+    folder = saved(tmp_path, [value("x", kind, ["N"])], [value("y", TensorProto.FLOAT, ["N"])], [node])
+    with pytest.raises(ModelError, match=r"input .x.: it is FLOAT8E4M3FN, which KServe's protocol cannot carry"):
+        open_deployment(folder)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "batches"),
+    [(["N", 4], ["N", 4], True), ([2, 4], [2, 4], False), (["N", "N"], ["N", "N"], False), (["N", 4], [1, 4], False)],
+)
+def test_a_batch_axis_is_the_first_of_all_and_of_nothing_else(tmp_path, x, y, batches):
+    op = "ReduceMax" if y[0] == 1 else "Relu"
+    node = helper.make_node(op, ["x", "axes"] if op == "ReduceMax" else ["x"], ["y"], "node")
+    axes = helper.make_node(
+        "Constant", [], ["axes"], "axes", value=helper.make_tensor("a", TensorProto.INT64, [1], [0])
+    )
+    nodes = [axes, node] if op == "ReduceMax" else [node]
+    folder = saved(tmp_path, [value("x", TensorProto.FLOAT, x)], [value("y", TensorProto.FLOAT, y)], nodes)
+    assert open_deployment(folder).batches == batches
+
+
+def test_how_images_became_inputs_is_in_the_recipe(small_cnn, tmp_path):
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        Image.fromarray(rng.integers(0, 255, (9, 9, 3), np.uint8)).save(tmp_path / f"images/{i}.png")
+    workbench.tune(small_cnn, tmp_path / "images", tmp_path / "out", runs=0, preprocessing="color=BGR,scale=1")
+    found = open_deployment(tmp_path / "out").preprocessing
+    assert found is not None
+    assert (found.color, found.scale, found.size) == ("BGR", 1.0, (8, 8))
