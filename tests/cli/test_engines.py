@@ -11,9 +11,9 @@ import pytest
 from tests.kit.places import RECORDED
 from workbench.backends.onnxruntime.engine import OnnxRuntime
 from workbench.cli import main
-from workbench.cli.verbs import EXIT_REFUSED
 from workbench.errors import ReportError
 from workbench.graph.load import load_model
+from workbench.jobs.verbs import EXIT_REFUSED
 from workbench.session import open_model, open_recipe
 
 GRAPH, PROFILE = RECORDED / "resnet50.qdq.graph.json", RECORDED / "resnet50.qdq.profile.json"

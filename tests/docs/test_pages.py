@@ -9,7 +9,8 @@ from markdown_it import MarkdownIt
 
 from tests.kit.places import ROOT
 from workbench import errors
-from workbench.cli import program, verbs
+from workbench.cli import program
+from workbench.jobs import verbs
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUN = {"bash", "python", "yaml"}

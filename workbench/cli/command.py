@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import types
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import click
@@ -13,10 +12,9 @@ import click
 from workbench.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from pydantic.fields import FieldInfo
 
+    from workbench.jobs import Verb
     from workbench.jobs.options import Cli, Options
 
 __all__ = ["command", "option_names"]
@@ -24,41 +22,36 @@ __all__ = ["command", "option_names"]
 PATH = click.Path(path_type=Path)
 
 
-def command(
-    name: str, job: str, options: type[Options], show: Callable[..., int | None], extra: Sequence[click.Option] = ()
-) -> click.Command:
-    """Make a command that does a job and shows what came of it.
-
-    Parameters
-    ----------
-    name
-        What it is called.
-    job
-        Where the job is, as ``package:name``; it is imported when the command runs.
-    options
-        What it can be asked for.
-    show
-        Prints the result and returns the exit code; the values of `extra` are its keywords.
-    extra
-        Options of the command line alone, about what is printed.
-    """
+def command(verb: Verb) -> click.Command:
+    """Make the command of a verb. Its job is only loaded when it runs: a command that is typed answers at once."""
     from workbench.jobs.options import Cli
 
+    options = verb.options
     fields = {key: field for key, field in options.model_fields.items() if not Cli.of(field).hidden}
-    own = {str(one.name) for one in extra}
 
-    def run(**values: Any) -> int | None:
-        shown = {key: values.pop(key) for key in own}
-        given = {key: value for key, value in values.items() if value is not None}
+    def run(*, as_json: bool = False, **values: Any) -> int:
         try:
-            result = resolve_name(job)(**given)
+            result = verb.job(**{key: value for key, value in values.items() if value is not None})
         except OptionError as error:
             names = option_names(options)
             raise click.UsageError(re.sub(r"`(\w+)`", lambda m: names.get(m[1], m[1]), str(error)) + ".") from error
-        return show(result, **shown)
+        return _show(result, as_json=as_json)
 
     parameters = [_parameter(key, field, Cli.of(field)) for key, field in fields.items()]
-    return click.Command(name, callback=run, params=[*parameters, *extra], help=_help(options))
+    if verb.json:
+        parameters.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."))
+    return click.Command(verb.name, callback=run, params=parameters, help=_help(options))
+
+
+def _show(result: Any, *, as_json: bool) -> int:
+    """Print what a job returned, and return the status to end with; JSON has standard output for itself."""
+    click.echo(result.to_json() if as_json else result.text())
+    for remark in getattr(result, "remarks", ()):
+        click.echo(f"note: {remark}", err=as_json)
+    for path in getattr(result, "files", ()):
+        click.echo(f"wrote {path}", err=as_json)
+    code: int = getattr(result, "exit_code", 0)
+    return code
 
 
 def option_names(options: type[Options]) -> dict[str, str]:

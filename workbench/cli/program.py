@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from workbench import __version__
+from workbench.cli.command import command
+from workbench.cli.doctor import doctor
 from workbench.cli.output import own_output
-from workbench.cli.verbs import VERBS
 from workbench.errors import OutputError, WorkbenchError
+from workbench.jobs import VERBS
 from workbench.limits import set_limits
 
 if TYPE_CHECKING:
@@ -28,11 +30,13 @@ class Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the interface says so
         """Return the names of all verbs."""
-        return list(VERBS)
+        return [*(verb.name for verb in VERBS), "doctor"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Make a verb."""
-        return VERBS[cmd_name]() if cmd_name in VERBS else None
+        if cmd_name == "doctor":
+            return doctor
+        return next((command(verb) for verb in VERBS if verb.name == cmd_name), None)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -11,3 +11,5 @@ from .tuning import TuneResult as TuneResult
 from .tuning import replay as replay
 from .tuning import search as search
 from .tuning import tune as tune
+from .verbs import VERBS as VERBS
+from .verbs import Verb as Verb

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from workbench.backends.verdict import mend
 from workbench.display import Card, Shown
 from workbench.errors import OptionError
 from workbench.jobs.options import CheckOptions, job
+from workbench.jobs.verbs import EXIT_REFUSED
 from workbench.results import together
 from workbench.session import open_model
 
@@ -29,20 +31,25 @@ class CheckResult(Shown):
     ----------
     verdicts
         One a target, in the order asked.
-    notes
+    remarks
         What was done to help, a sentence each.
     files
         What was written.
     """
 
     verdicts: tuple[Verdict, ...]
-    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
 
     @property
     def accepted(self) -> bool:
         """Whether every target takes the model."""
         return all(verdict.accepted for verdict in self.verdicts)
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with."""
+        return 0 if self.accepted else EXIT_REFUSED
 
     def text(self) -> str:
         """Return what was said, node by node."""
@@ -53,6 +60,10 @@ class CheckResult(Shown):
         verdicts = [asdict(verdict) for verdict in self.verdicts]
         return [{key: value for key, value in one.items() if key not in ("layers", "log")} for one in verdicts]
 
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=1)
+
     def _card(self) -> Card:
         return Card.of_text(self.text())
 
@@ -62,19 +73,19 @@ def check(options: CheckOptions) -> CheckResult:
     """See `CheckOptions`."""
     wb = open_model(options.model)
     shapes = dict(_shape(text) for text in options.shape)
-    notes = []
+    remarks = []
     for target in options.target if options.fix else ():
         mended = mend(wb.model, target, shapes=shapes)
         for edit in mended.edits:
             wb.edit(edit)
-        notes += [f"{target}: {note}" for note in mended.notes]
+        remarks += [f"{target}: {note}" for note in mended.notes]
     verdicts = tuple(judge(wb.model, target, shapes=shapes) for target in options.target)
     files: tuple[Path, ...] = ()
     if options.out is not None:
         with together(options.out.parent):
             recipe = options.out.with_suffix(".recipe.yaml")
             files = (*wb.model.save(options.out), wb.recipe.save(recipe))
-    return CheckResult(verdicts, tuple(notes), files)
+    return CheckResult(verdicts, tuple(remarks), files)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

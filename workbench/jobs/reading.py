@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from workbench.display import Card, Shown
 from workbench.engine import GPU_LIMITS, compare_engines, engine_onnx, load_engine, load_report
+from workbench.errors import OptionError
 from workbench.files import write_bytes, write_text
 from workbench.graph import Summary, load_model, summary
 from workbench.jobs.options import EngineOptions, InspectOptions, job
@@ -44,6 +45,18 @@ class EngineResult(Shown):
         if self.comparison is not None:
             parts.append(self.comparison.summary())
         return "\n\n".join(parts)
+
+    def to_json(self) -> str:
+        """Return the summary as JSON.
+
+        Raises
+        ------
+        OptionError
+            There is a comparison, which has no JSON.
+        """
+        if self.comparison is not None:
+            raise OptionError("--json is about one engine; the comparison is text, or in `html`")
+        return self.summary.json()
 
     def _card(self) -> Card:
         return Card.of_text(self.text())

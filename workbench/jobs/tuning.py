@@ -14,6 +14,7 @@ from workbench.errors import OptionError, RecipeError
 from workbench.files import write_text
 from workbench.handoff import before_after, page, remarks, report, text_table
 from workbench.jobs.options import DEFAULT_PRESET, ReplayOptions, SearchOptions, TuneOptions, job
+from workbench.jobs.verbs import EXIT_GATE
 from workbench.names import PRECISIONS
 from workbench.precision.search import MOST_TRIALS
 from workbench.recipe import GateResult, Recipe, check_gates, check_result, environment
@@ -70,7 +71,18 @@ class TuneResult(Shown):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What was not done or went badly, and what to do next, a sentence each."""
-        return remarks(self.workbench, self.comparison)
+        return (*remarks(self.workbench, self.comparison), *self.workbench.advice)
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with."""
+        return 0 if self.passed else EXIT_GATE
+
+    def text(self) -> str:
+        """Return what was tried, the before/after table and the gates."""
+        tried = () if self.search is None else (f"{self.search.text()}\n",)
+        gates = "".join(f"gate {verdict}\n" for verdict in self.verdicts)
+        return "\n".join((*tried, f"{self.table()}\n", gates)).rstrip("\n")
 
     def table(self) -> str:
         """Return the before/after table as text."""

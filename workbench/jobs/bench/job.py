@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from workbench.backends import BuildOptions, TimingOptions
 from workbench.display import Card, Shown
-from workbench.errors import OptionError
+from workbench.errors import BackendError, OptionError
 from workbench.jobs.bench.rows import table
 from workbench.jobs.bench.run import Bench
 from workbench.jobs.bench.variants import open_source
@@ -39,6 +39,11 @@ class BenchResult(Shown):
     def whole(self) -> bool:
         """Whether nothing is missing."""
         return all(row.status == ("built" if self.built_only else "measured") for row in self.rows)
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with."""
+        return 0 if self.whole else BackendError.exit_code
 
     def text(self) -> str:
         """Return the table."""

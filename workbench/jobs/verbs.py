@@ -1,0 +1,71 @@
+"""The verbs of the command line, in the order of its help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workbench.jobs.options import Options
+
+__all__ = ["EXIT_GATE", "EXIT_REFUSED", "VERBS", "Verb"]
+
+EXIT_GATE = 12
+"""What the command line ends with where a gate failed."""
+EXIT_REFUSED = 13
+"""What it ends with where a compiler does not take a model."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A job that the command line offers.
+
+    What the job returns has ``text()``; it may have ``files``, which were written, ``remarks``, a sentence each, and
+    an ``exit_code``.
+
+    Parameters
+    ----------
+    name
+        What is typed.
+    place
+        Module and function of the job, in this package: ``tuning:tune``.
+    takes
+        Its options in `workbench.jobs.options`, which load faster than the job; the job's own where left out.
+    json
+        Whether what it returns has ``to_json()``, for ``--json``.
+    """
+
+    name: str
+    place: str
+    takes: str | None = None
+    json: bool = False
+
+    @property
+    def job(self) -> Callable[..., Any]:
+        """The function; loads its module."""
+        function: Callable[..., Any] = resolve_name(f"{__package__}.{self.place}")
+        return function
+
+    @property
+    def options(self) -> type[Options]:
+        """What it can be asked for."""
+        from workbench.jobs import options
+
+        kind: type[Options] = options.options_of(self.job) if self.takes is None else getattr(options, self.takes)
+        return kind
+
+
+VERBS = (
+    Verb("tune", "tuning:tune", "TuneOptions"),
+    Verb("search", "tuning:search", "SearchOptions"),
+    Verb("replay", "tuning:replay", "ReplayOptions"),
+    Verb("migrate", "migration:migrate", "MigrateOptions"),
+    Verb("inspect", "reading:inspect", "InspectOptions", json=True),
+    Verb("check", "checking:check", "CheckOptions", json=True),
+    Verb("engine", "reading:read_engine", "EngineOptions", json=True),
+    Verb("bench", "bench:bench", "BenchOptions"),
+)
+"""A new verb is a module with its options and its job, and a line here."""
