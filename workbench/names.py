@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import difflib
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "DEFAULT_METHOD",
@@ -11,8 +15,8 @@ __all__ = [
     "BackendName",
     "Floating",
     "Method",
-    "Metric",
     "Precision",
+    "near",
     "percent",
 ]
 
@@ -25,9 +29,6 @@ Floating = Literal["fp16", "bf16", "fp32"]
 Method = Literal["minmax", "percentile", "entropy", "mse"]
 """How a clipping threshold is picked from what calibration saw of a tensor."""
 
-Metric = Literal["top1_drop", "sqnr_db", "latency_ratio"]
-"""What a gate can be on: percentage points, dB of the worst output, tuned / original."""
-
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 METHODS: tuple[Method, ...] = get_args(Method)
 DEFAULT_METHOD: Method = "mse"
@@ -39,3 +40,10 @@ BackendName = Literal["onnxruntime", "tensorrt", "tensorrt_rtx"]
 def percent(share: float | None) -> str:
     """Return a share, 0 to 1, as people read it; what is not known is not 0."""
     return "unknown" if share is None else f"{share:.1%}"
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Say which name a misspelt one may have been, or which there are."""
+    names = list(known)
+    found = difflib.get_close_matches(word, names, 1)
+    return f"did you mean {found[0]}?" if found else f"there are {', '.join(names)}"

@@ -115,6 +115,17 @@ def steps() -> str:
     )
 
 
+def gates() -> str:
+    """Return what a gate can be on."""
+    from workbench.recipe import METRICS
+
+    units = {"comparison": "a comparison", "timing": "a timed engine", "engine": "an engine", "model": "the model"}
+    return table(
+        ("metric", "what it is", "unit", "measured on"),
+        ((f"`{name}`", one.about, one.unit, units[one.source]) for name, one in METRICS.items()),
+    )
+
+
 def recipe() -> str:
     """Return the fields of a recipe."""
     from workbench.recipe import Recipe
@@ -166,4 +177,4 @@ def shown(annotation: Any) -> str:
     return re.sub(r"\b(?:typing|workbench|collections|annotated_types)\.(?:\w+\.)*", "", text)[:120]
 
 
-PARTS = {part.__name__: part for part in (house, edits, lints, targets, steps, recipe, verbs, findings)}
+PARTS = {part.__name__: part for part in (house, edits, lints, targets, steps, gates, recipe, verbs, findings)}

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from workbench.evaluate.comparison import Accuracy, Comparison, Latency, OutputDifference
-from workbench.recipe.gates import Gate, check_gates
+from workbench.recipe.gates import METRICS, Evidence, Gate, check_gates
 
 OUTPUT = OutputDifference("y", sqnr_db=31.5, cosine=0.99, max_error=0.1, differing=0.2, nonfinite=0, values=8)
 OTHER = replace(OUTPUT, name="z", sqnr_db=25.0)
 MEASURED = Comparison(
     outputs=(OUTPUT, OTHER),
-    accuracy=Accuracy(original=0.75, tuned=0.5, samples=8),
+    accuracy=Accuracy(original=0.75, tuned=0.5, samples=8, lost=3, won=1),
     samples=8,
     original_latency=Latency(4.0, 5.0, 10, 1),
     tuned_latency=Latency(2.0, 9.0, 10, 1),
@@ -40,20 +40,118 @@ def test_each_metric_is_its_own_number_and_the_bound_itself_passes(metric, value
 
 
 @pytest.mark.parametrize(
-    ("metric", "lacking"),
+    ("metric", "lacking", "why"),
     [
-        ("top1_drop", {"accuracy": None}),
-        ("latency_ratio", {"original_latency": None}),
-        ("latency_ratio", {"tuned_latency": None}),
-        ("latency_ratio", {"original_latency": None, "tuned_latency": None}),
-        ("sqnr_db", {"outputs": (replace(OUTPUT, sqnr_db=math.nan),)}),
-        ("sqnr_db", {"outputs": ()}),
+        ("top1_drop", {"accuracy": None}, "no labels"),
+        ("top1_drop_relative", {"accuracy": None}, "no labels"),
+        ("latency_ratio", {"original_latency": None}, "no latency was measured: give runs"),
+        ("latency_ratio", {"tuned_latency": None}, "no latency was measured: give runs"),
+        ("sqnr_db", {"outputs": (replace(OUTPUT, sqnr_db=math.nan),)}, "there is nothing floating-point to compare"),
+        ("cosine", {"outputs": ()}, "there is nothing floating-point to compare"),
+        ("p95_ms", {}, "no engine was timed: give a backend, or times of whole inferences"),
+        ("layers", {}, "no engine was looked at: give a backend, or an inspector's file"),
+        ("int8_macs", {}, "the model does not tell"),
     ],
 )
-def test_what_was_not_measured_does_not_pass(metric, lacking):
+def test_what_was_not_measured_does_not_pass_and_says_why(metric, lacking, why):
     result = check(replace(MEASURED, **lacking), metric=metric, at_most=1e9)
     assert (result.value, result.passed) == (None, False)
-    assert str(result) == f"{metric} <= 1e+09: not measured, FAILED"
+    assert str(result) == f"{metric} <= 1e+09: not measured, FAILED ({why})"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_fails_with_a_reason_where_nothing_was_measured(metric):
+    (result,) = check_gates([Gate(metric=metric, at_most=1e9)], Evidence())
+    assert not result.passed
+    assert result.reason
+
+
+def test_every_metric_reads_its_own_evidence():
+    from tests.kit.places import ROOT
+    from workbench.engine import load_engine
+
+    data = ROOT / "tests/data/engines"
+    engine = load_engine(data / "resnet50.qdq.graph.json", profile=data / "resnet50.qdq.profile.json")
+    evidence = Evidence(
+        MEASURED,
+        {"p50": 1.0, "p90": 2.0, "p95": 3.0, "p99": 4.0},
+        throughput=500.0,
+        engine=replace(engine, verdicts=[verdict("int8", "fp32"), verdict("fp16", "fp16"), verdict("int8", None)]),
+        engine_bytes=3 * 2**20,
+        device_bytes=5 * 2**20,
+        file_bytes=7 * 2**20,
+        int8_share=0.9,
+        conditions="a GPU",
+    )
+    found = {one.gate.split()[0]: one for one in check_gates([Gate(metric=m, at_least=-1) for m in METRICS], evidence)}
+    layers, reformats = len(engine.report.layers), len(engine.report.reformat_layers)
+    assert {name: one.value for name, one in found.items()} == {
+        "top1_drop": 25.0,
+        "top1_drop_relative": pytest.approx(100 / 3),
+        "sqnr_db": 25.0,
+        "cosine": 0.99,
+        "nonfinite": 0,
+        "latency_ratio": 0.5,
+        "p50_ms": 1.0,
+        "p90_ms": 2.0,
+        "p95_ms": 3.0,
+        "p99_ms": 4.0,
+        "throughput": 500.0,
+        "engine_mib": 3.0,
+        "device_mib": 5.0,
+        "file_mib": 7.0,
+        "int8_macs": 0.9,
+        "silent_fp32": 1,
+        "layers": layers,
+        "reformats": reformats,
+    }
+    assert found["p95_ms"].conditions == "a GPU"
+    assert found["sqnr_db"].conditions == ""
+
+
+def verdict(requested, realized):
+    from workbench.engine.precision import NodePrecision, Realized
+
+    return NodePrecision("n", requested, Realized("n", realized, ("l",), ""), "as requested")
+
+
+def test_a_gate_can_be_on_one_output_and_names_the_near_one():
+    assert check(metric="sqnr_db", at_least=30, output="y").passed
+    assert not check(metric="sqnr_db", at_least=30, output="z").passed
+    assert "there is no output yy; did you mean y?" in str(check(metric="sqnr_db", at_least=30, output="yy"))
+
+
+def test_few_samples_cannot_pass_by_luck():
+    # Agresti and Min's interval by hand: (3.5 - 1.5) / 10 and 1.96 * sqrt(5 - 0.4) / 10.
+    low, high = MEASURED.accuracy.interval(0.95)
+    assert (low, high) == (pytest.approx(20 - 42.0363, abs=1e-3), pytest.approx(20 + 42.0363, abs=1e-3))
+    assert check(metric="top1_drop", at_most=25).passed
+    result = check(metric="top1_drop", at_most=25, confidence=0.95)
+    assert str(result) == "top1_drop@0.95 <= 25: 62 points, FAILED by 37 points"
+    same = replace(MEASURED, accuracy=Accuracy(1.0, 1.0, 8, lost=0, won=0))
+    assert 10 < check(same, metric="top1_drop", at_most=0.0, confidence=0.95).value < 30
+    uncounted = replace(MEASURED, accuracy=Accuracy(0.75, 0.5, 8))
+    assert "none were counted" in str(check(uncounted, metric="top1_drop", at_most=1, confidence=0.95))
+
+
+@pytest.mark.parametrize("text", ["sqnr_db >= 20", "sqnr_db[y] >= 20", "top1_drop@0.95 <= 1.5", "p95_ms <= 100"])
+def test_a_gate_is_read_as_it_is_printed(text):
+    assert str(Gate.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sqnr_bd >= 20", "there is no metric 'sqnr_bd'; did you mean sqnr_db?"),
+        ("sqnr_db", "is not like"),
+        ("sqnr_db >= many", "valid number"),
+        ("p95_ms[y] <= 1", "p95_ms is not of one output"),
+        ("p95_ms@0.9 <= 1", "p95_ms has no confidence interval"),
+    ],
+)
+def test_what_is_no_gate_is_refused(text, said):
+    with pytest.raises(ValueError, match=said.replace("?", r"\?")):
+        Gate.parse(text)
 
 
 def test_values_that_became_nan_fail_what_is_about_numbers_and_not_the_time():
@@ -67,10 +165,25 @@ def test_values_that_became_nan_fail_what_is_about_numbers_and_not_the_time():
 
 def test_a_gate_says_its_bound_and_what_became_of_it():
     assert str(Gate(metric="sqnr_db", at_least=20)) == "sqnr_db >= 20"
-    assert str(check(metric="sqnr_db", at_least=25.5)) == "sqnr_db >= 25.5: 25, FAILED"
-    assert str(check(metric="top1_drop", at_most=25.0)) == "top1_drop <= 25: 25, passed"
+    assert str(check(metric="sqnr_db", at_least=25.5)) == "sqnr_db >= 25.5: 25 dB, FAILED by 0.5 dB"
+    assert str(check(metric="top1_drop", at_most=25.0)) == "top1_drop <= 25: 25 points, passed"
 
 
 def test_nan_meets_no_bound():
     assert not Gate(metric="sqnr_db", at_least=-math.inf).holds(math.nan)
     assert not Gate(metric="sqnr_db", at_most=math.inf).holds(math.nan)
+
+
+def test_a_session_takes_a_gate_in_parts_or_as_text_and_refuses_what_is_none(small_cnn):
+    import workbench
+    from workbench.errors import OptionError
+
+    wb = workbench.open_model(small_cnn)
+    wb.require("cosine", at_least=0.9, output="y")
+    wb.require("cosine[y] >= 0.9")
+    wb.require("p99_ms <= 10")
+    assert [str(gate) for gate in wb.recipe.gates] == ["cosine[y] >= 0.9", "p99_ms <= 10"]
+    for gate, parts in (("cosin", {"at_least": 1}), ("cosine", {}), ("cosine", {"at_least": 1, "at_most": 2})):
+        with pytest.raises(OptionError):
+            wb.require(gate, **parts)
+    assert len(wb.recipe.gates) == 2

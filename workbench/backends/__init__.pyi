@@ -5,6 +5,7 @@ from .protocol import BuildOptions as BuildOptions
 from .protocol import Engine as Engine
 from .protocol import LayerType as LayerType
 from .protocol import ShapeRange as ShapeRange
+from .protocol import Timing as Timing
 from .protocol import TimingOptions as TimingOptions
 from .registry import backend_named as backend_named
 from .registry import backend_of as backend_of

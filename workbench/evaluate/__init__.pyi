@@ -1,3 +1,4 @@
+from .comparison import Accuracy as Accuracy
 from .comparison import Agreement as Agreement
 from .comparison import Comparison as Comparison
 from .comparison import OutputDifference as OutputDifference

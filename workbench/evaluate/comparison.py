@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,16 +87,43 @@ class OutputDifference:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 of both models on labelled samples, as shares 0 to 1."""
+    """Top-1 of both models on labelled samples, as shares 0 to 1.
+
+    Parameters
+    ----------
+    original, tuned
+        Shares of hits.
+    samples
+        How many had a label.
+    lost, won
+        Samples that only the original, and only the tuned model, has right; `None` where they were not counted.
+    """
 
     original: float
     tuned: float
     samples: int
+    lost: int | None = None
+    won: int | None = None
 
     @property
     def drop(self) -> float:
         """What was lost, in percentage points; negative where the tuned model is better."""
         return 100.0 * (self.original - self.tuned)
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
+        """Return the confidence interval of the drop, in percentage points; `None` where pairs were not counted.
+
+        Both models see the same samples, so only those count on which they differ: the adjusted Wald interval of
+        Agresti and Min, *Simple improved confidence intervals for comparing matched proportions* (2005), which has a
+        width also where no sample differs.
+        """
+        if self.lost is None or self.won is None:
+            return None
+        lost, won, count = self.lost + 0.5, self.won + 0.5, self.samples + 2
+        middle = (lost - won) / count
+        spread = math.sqrt(lost + won - (lost - won) ** 2 / count) / count
+        reach = NormalDist().inv_cdf(0.5 + confidence / 2) * spread
+        return 100.0 * max(middle - reach, -1.0), 100.0 * min(middle + reach, 1.0)
 
 
 @dataclass(frozen=True)
@@ -269,7 +297,7 @@ class Tally:
         reference = Reference.of(original)
         self._top1 = None if labels is None else (Top1(reference.form, labels), Top1(reference.form, labels))
         self._differences = {name: Difference() for name in reference.outputs}
-        self._samples = 0
+        self._samples = self._lost = self._won = 0
 
     def add(self, feed: Feed, reference: Mapping[str, npt.NDArray[Any]], test: Mapping[str, npt.NDArray[Any]]) -> None:
         """Add one run: what the original made of a feed, and what is compared with it, output name to array.
@@ -282,8 +310,10 @@ class Tally:
         for name, difference in self._differences.items():
             real = feed.real(reference[name])
             difference.update(reference[name][real], test[name][real])
-        for top1, result in zip(self._top1 or (), (reference, test), strict=False):
-            top1.add(feed, result)
+        if self._top1 is not None:
+            before, after = (one.add(feed, result) for one, result in zip(self._top1, (reference, test), strict=True))
+            self._lost += int((before & ~after).sum())
+            self._won += int((after & ~before).sum())
         self._samples += feed.count
 
     def result(self) -> Agreement:
@@ -291,7 +321,7 @@ class Tally:
         accuracy = None
         if self._top1 is not None:
             original, test = self._top1
-            accuracy = Accuracy(original.share, test.share, original.seen)
+            accuracy = Accuracy(original.share, test.share, original.seen, self._lost, self._won)
         outputs = tuple(_summary(name, difference) for name, difference in self._differences.items())
         return Agreement(outputs, accuracy, self._samples)
 
@@ -325,8 +355,8 @@ class Top1:
         self._hits = 0
         self.seen = 0
 
-    def add(self, feed: Feed, result: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Add what one run gave.
+    def add(self, feed: Feed, result: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
+        """Add what one run gave, and return which of its samples are hits.
 
         Raises
         ------
@@ -341,8 +371,10 @@ class Top1:
                 where=self._model.name,
                 fix="Give one label a row: each of these samples is a whole input of several rows.",
             )
-        self._hits += top1_hits(scores, labels)
+        hits = top1_hits(scores, labels)
+        self._hits += int(hits.sum())
         self.seen += len(scores)
+        return hits
 
     @property
     def share(self) -> float:

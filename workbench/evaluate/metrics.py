@@ -111,8 +111,8 @@ class Difference:
         return self.product / norms if norms and self.floating else math.nan
 
 
-def top1_hits(scores: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> int:
-    """Count the samples whose largest score is that of their label.
+def top1_hits(scores: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return, for each sample, whether its largest score is that of its label.
 
     Parameters
     ----------
@@ -123,4 +123,5 @@ def top1_hits(scores: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> int:
     """
     rows = scores.reshape(len(labels), -1)
     known = ~np.isnan(rows).any(axis=1)  # argmax takes NaN for the largest
-    return int((known & (rows.argmax(axis=1) == labels)).sum())
+    hits: npt.NDArray[np.bool_] = known & (rows.argmax(axis=1) == labels)
+    return hits

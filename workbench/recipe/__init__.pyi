@@ -1,5 +1,7 @@
 from .document import Recipe as Recipe
 from .document import Tuned as Tuned
+from .gates import METRICS as METRICS
+from .gates import Evidence as Evidence
 from .gates import Gate as Gate
 from .gates import GateResult as GateResult
 from .gates import check_gates as check_gates

@@ -152,9 +152,35 @@ class Workbench(Shown):
     calibrate = handed(Ranges.calibrate, "ranges")
     set_range = handed(Ranges.set, "ranges")
 
-    def require(self, metric: str, *, at_most: float | None = None, at_least: float | None = None) -> None:
-        """Add a gate: a condition that the tuned model has to meet. See `workbench.recipe.Gate`."""
-        self._history.require(Gate.model_validate({"metric": metric, "at_most": at_most, "at_least": at_least}))
+    def require(
+        self,
+        metric: str,
+        *,
+        at_most: float | None = None,
+        at_least: float | None = None,
+        output: str | None = None,
+        confidence: float | None = None,
+    ) -> None:
+        """Add a gate: a condition that the tuned model has to meet. See `workbench.recipe.Gate`.
+
+        Parameters
+        ----------
+        metric
+            What it is on, or the whole gate as text: ``"sqnr_db >= 20"``.
+        at_most, at_least
+            The bound; one of them.
+        output
+            The output that it is about; the worst one where left out.
+        confidence
+            Of a drop of accuracy: the end of its confidence interval counts.
+
+        Raises
+        ------
+        OptionError
+            There is no such metric, or the bound is none.
+        """
+        parts = {"at_most": at_most, "at_least": at_least, "output": output, "confidence": confidence}
+        self._history.require(Gate.read(metric, **parts))
 
     tune = handed(Tuning.tune, "_tuning")
     undo = handed(History.undo, "_history")

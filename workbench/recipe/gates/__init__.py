@@ -1,0 +1,5 @@
+"""Gates: conditions that a tuned model has to meet, checked against what was measured."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
