@@ -7,5 +7,6 @@ from .estimate import front_points as front_points
 from .estimate import rows as rows
 from .estimate import selector_of as selector_of
 from .estimate import sources as sources
+from .targets import TARGETS as TARGETS
 from .targets import Target as Target
 from .targets import parse_target as parse_target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from workbench.errors import PrecisionError
 
@@ -23,7 +23,7 @@ class Target:
     Parameters
     ----------
     name
-        ``tensorrt-8.6``, ``tensorrt-10``, ``tensorrt-11``, ``rtx`` or ``onnxruntime``.
+        What people call it.
     since
         The precisions it can have, each with the first compute capability (times ten: 89 is sm89) that has it in
         hardware; 0 where any will do.
@@ -45,6 +45,9 @@ class Target:
         TensorRT 10 and later document weights that were quantized before, and TensorRT-RTX builds them.
     newest_opset
         The newest operator set it reads; ``None`` where every one that is needed here is read.
+    parser
+        Whose limits of `workbench.precision.operators.limits` it has: those of the parser that TensorRT has had since
+        10 and shares with TensorRT-RTX, or its own.
     capability
         The GPU's compute capability, times ten; ``None`` where it is not known.
     """
@@ -56,6 +59,7 @@ class Target:
     depthwise: bool = True
     int8_weights: bool = True
     newest_opset: int | None = None
+    parser: Literal["tensorrt", "own"] = "tensorrt"
     capability: int | None = None
 
     def __str__(self) -> str:
@@ -84,11 +88,12 @@ TARGETS: Mapping[str, Target] = {
             strongly_typed=False,
             int8_weights=False,
             newest_opset=17,
+            parser="own",
         ),
         Target("tensorrt-10", _MODERN),
         Target("tensorrt-11", _MODERN),
         Target("rtx", _MODERN, fp8_per_channel=True, depthwise=False),
-        Target("onnxruntime", {"fp32": 0, "fp16": 0, "int8": 0, "fp8": 0}, fp8_per_channel=True),
+        Target("onnxruntime", {"fp32": 0, "fp16": 0, "int8": 0, "fp8": 0}, fp8_per_channel=True, parser="own"),
     )
 }
 """The targets by name."""

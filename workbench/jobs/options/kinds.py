@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from workbench.jobs.options.base import Cli
 from workbench.names import Method
+from workbench.precision import TARGETS
 
 __all__ = [
     "AllowScripts",
@@ -60,9 +61,7 @@ Runs = Annotated[int, Field(ge=0, description="Timed runs of each model; 0 for n
 Target = Annotated[
     str | None,
     Cli(metavar="NAME[@smNN]"),
-    Field(
-        description="What it is for: tensorrt-8.6, tensorrt-10, tensorrt-11, rtx or onnxruntime; any where left out."
-    ),
+    Field(description=f"What it is for: {', '.join(TARGETS)}; any where left out."),
 ]
 Sensitivity = Literal["quick", "exact"]
 AllowScripts = Annotated[bool, Field(description="Let the recipe run the Python scripts beside it; read them first.")]

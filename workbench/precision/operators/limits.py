@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workbench.precision.targets import TARGETS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LIMITS", "Limit", "limit_of"]
 
-TENSORRT = ("tensorrt-10", "tensorrt-11", "rtx")
+TENSORRT = tuple(name for name, target in TARGETS.items() if target.parser == "tensorrt")
 EVERYWHERE = (*TENSORRT, "onnxruntime")
 
 
