@@ -108,8 +108,8 @@ def _steps(model: Model, node: ir.Node, tensors: Mapping[str, Tensor]) -> int | 
 def _shape(model: Model, value: ir.Value, tensors: Mapping[str, Tensor]) -> tuple[int | str | None, ...] | None:
     if (content := constant_of(value)) is not None:
         return tuple(content.shape.numpy())
-    known = tensors.get(model.index.tensor(value))
-    return None if known is None else known.shape
+    tensor = tensors.get(model.index.tensor(value))
+    return None if tensor is None else tensor.shape
 
 
 def called_proto(model: Model, function: ir.Function, node: ir.Node, tensors: Mapping[str, Tensor]) -> onnx.ModelProto:
@@ -126,17 +126,19 @@ def called_proto(model: Model, function: ir.Function, node: ir.Node, tensors: Ma
     proto.functions.extend(ir.to_proto(other) for other in model.ir_model.functions.values())
     graph = proto.graph
     graph.name = function.name
-    given = {attribute.name: attribute for attribute in body.attribute_proto}
-    given |= {name: ir.to_proto(attribute) for name, attribute in node.attributes.items()}
-    graph.node.extend(_with_attributes(part, given) for part in body.node)
+    attributes = {attribute.name: attribute for attribute in body.attribute_proto}
+    attributes |= {name: ir.to_proto(attribute) for name, attribute in node.attributes.items()}
+    graph.node.extend(_with_attributes(part, attributes) for part in body.node)
     for formal, actual in zip(function.inputs, (*node.inputs, *[None] * len(function.inputs)), strict=False):
         content = None if actual is None else constant_of(actual)
         if content is not None and content.size <= SMALL and not isinstance(content, ir.ExternalTensor):
             graph.initializer.append(ir.to_proto(content))
             graph.initializer[-1].name = str(formal.name)
             continue
-        known = None if actual is None else tensors.get(model.index.tensor(actual))
-        dtype, shape = (0, None) if known is None or known.dtype is None else (ir.DataType[known.dtype], known.shape)
+        tensor = None if actual is None else tensors.get(model.index.tensor(actual))
+        dtype, shape = (
+            (0, None) if tensor is None or tensor.dtype is None else (ir.DataType[tensor.dtype], tensor.shape)
+        )
         if content is not None:
             dtype, shape = content.dtype, tuple(content.shape.numpy())
         graph.input.append(onnx.helper.make_tensor_value_info(str(formal.name), int(dtype), shape))
@@ -144,7 +146,7 @@ def called_proto(model: Model, function: ir.Function, node: ir.Node, tensors: Ma
     return proto
 
 
-def _with_attributes(node: onnx.NodeProto, given: Mapping[str, onnx.AttributeProto]) -> onnx.NodeProto:
+def _with_attributes(node: onnx.NodeProto, attributes: Mapping[str, onnx.AttributeProto]) -> onnx.NodeProto:
     """Return a node of a function with the values of the call in place of references to them."""
     bound = onnx.NodeProto()
     bound.CopyFrom(node)
@@ -153,10 +155,10 @@ def _with_attributes(node: onnx.NodeProto, given: Mapping[str, onnx.AttributePro
         if not attribute.ref_attr_name:
             bound.attribute.append(attribute)
             for graph in (bound.attribute[-1].g, *bound.attribute[-1].graphs):
-                parts = [_with_attributes(part, given) for part in graph.node]
+                parts = [_with_attributes(part, attributes) for part in graph.node]
                 del graph.node[:]
                 graph.node.extend(parts)
-        elif (value := given.get(attribute.ref_attr_name)) is not None:
+        elif (value := attributes.get(attribute.ref_attr_name)) is not None:
             bound.attribute.append(value)
             bound.attribute[-1].name = attribute.name
     return bound

@@ -76,11 +76,11 @@ def contradiction(model: Model) -> Contradiction | None:
     try:
         onnx.shape_inference.infer_shapes(skeleton_proto(model), check_type=True, strict_mode=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        said = " ".join(str(error).split())
-        found = _REFUSED.search(said)
-        if found is None:
-            return Contradiction("", _TAGS.sub("", said).strip() or type(error).__name__)
-        return Contradiction(found["node"], f"{found['op']}: {_TAGS.sub('', found['text']).strip()}")
+        sentence = " ".join(str(error).split())
+        refusal = _REFUSED.search(sentence)
+        if refusal is None:
+            return Contradiction("", _TAGS.sub("", sentence).strip() or type(error).__name__)
+        return Contradiction(refusal["node"], f"{refusal['op']}: {_TAGS.sub('', refusal['text']).strip()}")
     return None
 
 
@@ -166,8 +166,8 @@ def is_custom(node: ir.Node, model: ir.Model) -> bool:
 
 def custom_ops(model: ir.Model) -> dict[str, list[str]]:
     """Return the addresses of the nodes with custom operators, by ``domain.operator``."""
-    found: dict[str, list[str]] = {}
+    domains: dict[str, list[str]] = {}
     for address, node in walk(model):
         if is_custom(node, model):
-            found.setdefault(".".join(filter(None, (node.domain, node.op_type))), []).append(address)
-    return found
+            domains.setdefault(".".join(filter(None, (node.domain, node.op_type))), []).append(address)
+    return domains

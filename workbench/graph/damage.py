@@ -67,26 +67,28 @@ def _wrong_with(tensor: onnx.TensorProto) -> str | None:
         return None
     size = math.prod(tensor.dims)
     if tensor.HasField("raw_data"):
-        wanted = -(-size * dtype.bitwidth // 8) if dtype != ir.DataType.STRING else -1
-        found = _raw_length(tensor, wanted)
-        return None if found in (0, wanted) else f"has {found} bytes of data, and its lengths and type want {wanted}"
+        expected = -(-size * dtype.bitwidth // 8) if dtype != ir.DataType.STRING else -1
+        actual = _raw_length(tensor, expected)
+        return (
+            None if actual in (0, expected) else f"has {actual} bytes of data, and its lengths and type want {expected}"
+        )
     field = FIELDS.get(dtype.name, "int32_data")
     packed = {4: 2, 2: 4}.get(dtype.bitwidth, 1) if dtype != ir.DataType.STRING else 1
-    wanted = -(-size // packed) * (2 if dtype.name.startswith("COMPLEX") else 1)
-    found = len(getattr(tensor, field))
+    expected = -(-size // packed) * (2 if dtype.name.startswith("COMPLEX") else 1)
+    actual = len(getattr(tensor, field))
     # A tensor without any number is one whose weights were taken out.
-    return None if found in (0, wanted) else f"has {found} numbers, and its lengths want {wanted}"
+    return None if actual in (0, expected) else f"has {actual} numbers, and its lengths want {expected}"
 
 
-def _raw_length(tensor: onnx.TensorProto, wanted: int) -> int:
+def _raw_length(tensor: onnx.TensorProto, expected: int) -> int:
     """Return the length of the raw data; asking for the data itself would copy them."""
     rest = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, name=tensor.name)
     rest.doc_string = tensor.doc_string
     if not tensor.HasField("doc_string"):
         rest.ClearField("doc_string")
-    lengths = max(1, math.ceil(max(wanted, 0).bit_length() / 7))
-    if tensor.ByteSize() == rest.ByteSize() + 1 + lengths + wanted:
-        return wanted
+    lengths = max(1, math.ceil(max(expected, 0).bit_length() / 7))
+    if tensor.ByteSize() == rest.ByteSize() + 1 + lengths + expected:
+        return expected
     return len(tensor.raw_data)
 
 

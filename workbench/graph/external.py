@@ -118,10 +118,10 @@ class StoredWeight(ir.ExternalTensor):
 
     def _look(self) -> Stamp | None:
         try:
-            found = os.stat(self.path)  # noqa: PTH116 - for thousands of weights, and a string already
+            status = os.stat(self.path)  # noqa: PTH116 - for thousands of weights, and a string already
         except OSError:
             return None
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def _check(self) -> None:
         if self._stamp is None or self._look() != self._stamp:

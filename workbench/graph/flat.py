@@ -67,36 +67,36 @@ def flat_of(proto: onnx.ModelProto, graph: ir.Graph, kinds: Collection[tuple[str
         return None
     if any(value.name in weights for value in graph.inputs):
         return None
-    given = {*graph.inputs, *weights.values()}
-    predecessors = _predecessors(graph, given)
+    sources = {*graph.inputs, *weights.values()}
+    predecessors = _predecessors(graph, sources)
     if "" in predecessors or len(predecessors) != len(graph):
         return None
-    if any(value.producer() is None and value not in given for value in graph.outputs):
+    if any(value.producer() is None and value not in sources for value in graph.outputs):
         return None
     if proto.graph.value_info:
-        known = {value.name for value in given} | {value.name for node in graph for value in node.outputs}
-        if not all(value.name in known for value in proto.graph.value_info):
+        named = {value.name for value in sources} | {value.name for node in graph for value in node.outputs}
+        if not all(value.name in named for value in proto.graph.value_info):
             return None
     return Flat(proto, kinds, dict(zip(predecessors, graph, strict=True)), predecessors)
 
 
-def _predecessors(graph: ir.Graph, given: Container[ir.Value]) -> dict[str, tuple[str, ...]]:
+def _predecessors(graph: ir.Graph, sources: Container[ir.Value]) -> dict[str, tuple[str, ...]]:
     """Return the nodes that each one reads, up to the first that reads what is not there yet."""
-    found: dict[str, tuple[str, ...]] = {}
+    predecessors: dict[str, tuple[str, ...]] = {}
     for node in graph:
-        made: dict[str, None] = {}
+        makers: dict[str, None] = {}
         for value in node.inputs:
             if value is None:
                 continue
             maker = value.producer()
             if maker is not None:
-                made[maker.name or ""] = None
-            elif value not in given:
-                return found
-        if not made.keys() <= found.keys():
-            return found
-        found[node.name or ""] = tuple(made)
-    return found
+                makers[maker.name or ""] = None
+            elif value not in sources:
+                return predecessors
+        if not makers.keys() <= predecessors.keys():
+            return predecessors
+        predecessors[node.name or ""] = tuple(makers)
+    return predecessors
 
 
 def _all_known(proto: onnx.ModelProto, kinds: Collection[tuple[str, str]]) -> bool:

@@ -78,11 +78,11 @@ def build_index(nodes: Mapping[str, ir.Node], graphs: Sequence[tuple[str, ir.Gra
 
 def _predecessors(address: Mapping[ir.Node, str]) -> dict[str, tuple[str, ...]]:
     owner = {graph: node for node in address for a in node.attributes.values() for graph in _subgraphs(a)}
-    found = {}
+    predecessors = {}
     for node, name in address.items():
         sources = (address[maker] for maker in _sources(node, owner) if maker in address and maker is not node)
-        found[name] = tuple(dict.fromkeys(sources))
-    return found
+        predecessors[name] = tuple(dict.fromkeys(sources))
+    return predecessors
 
 
 def _makers(node: ir.Node) -> list[ir.Node]:
@@ -134,11 +134,11 @@ def _depths(predecessors: Mapping[str, tuple[str, ...]], successors: Mapping[str
 
 
 def _reach(start: Iterable[str], edges: Mapping[str, tuple[str, ...]]) -> set[str]:
-    found: set[str] = set()
+    reached: set[str] = set()
     front = list(start)
     while front:
         for name in edges[front.pop()]:
-            if name not in found:
-                found.add(name)
+            if name not in reached:
+                reached.add(name)
                 front.append(name)
-    return found
+    return reached

@@ -73,10 +73,10 @@ def readable(
                 if dim.dim_value < 0:
                     dim.ClearField("dim_value")
     sparse = list(_make_dense(copy, where))
-    return copy, (*quirks, *_said(negative, foreign, sparse))
+    return copy, (*quirks, *_quirks(negative, foreign, sparse))
 
 
-def _said(negative: list[str], foreign: list[tuple[str, str]], sparse: list[str]) -> Iterator[Quirk]:
+def _quirks(negative: list[str], foreign: list[tuple[str, str]], sparse: list[str]) -> Iterator[Quirk]:
     if negative:
         more = f", and {len(negative) - 1} tensors more" if len(negative) > 1 else ""
         text = f"tensor {negative[0]!r} has an axis of negative length{more}; it is read as one of unknown length"
@@ -116,9 +116,11 @@ def to_message(model: ir.Model) -> onnx.ModelProto:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        said = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        sentence = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         raise ModelError(
-            f"a part of it cannot be written: {said}", where=model.graph.name, fix="Repair the model that it came from."
+            f"a part of it cannot be written: {sentence}",
+            where=model.graph.name,
+            fix="Repair the model that it came from.",
         ) from error
     for graph in _graphs(proto):
         for tensor in graph.initializer:
@@ -131,8 +133,8 @@ def to_message(model: ir.Model) -> onnx.ModelProto:
             if attribute.type == onnx.AttributeProto.TENSOR:
                 _once(attribute.t)
         if results:
-            wanted = results.get((node.domain, node.op_type, node.overload), 0)
-            node.output.extend([""] * (wanted - len(node.output)))
+            count = results.get((node.domain, node.op_type, node.overload), 0)
+            node.output.extend([""] * (count - len(node.output)))
     return proto
 
 
@@ -163,8 +165,8 @@ def described(kind: onnx.TypeProto) -> str:
         return f"sequence of {inner}" if form == "sequence_type" else f"optional {inner}"
     if form in ("tensor_type", "sparse_tensor_type"):
         element = getattr(kind, form).elem_type
-        known = onnx.TensorProto.DataType.Name(element) if element in onnx.TensorProto.DataType.values() else "?"
-        return f"sparse {known}" if form == "sparse_tensor_type" else known
+        name = onnx.TensorProto.DataType.Name(element) if element in onnx.TensorProto.DataType.values() else "?"
+        return f"sparse {name}" if form == "sparse_tensor_type" else name
     return "value of an opaque type" if form == "opaque_type" else ""
 
 
@@ -286,11 +288,11 @@ def _dense(sparse: onnx.SparseTensorProto, name: str, where: object) -> onnx.Ten
             )
             dense = np.zeros(math.prod(shape), values.dtype)
             dense[places] = values
-            made, reason = onnx.numpy_helper.from_array(dense.reshape(shape), name), ""
+            tensor_proto, reason = onnx.numpy_helper.from_array(dense.reshape(shape), name), ""
     except (ValueError, IndexError, TypeError, KeyError) as error:
         reason = str(error)
     if reason:
         raise ModelError(f"the sparse weight {name!r} cannot be read: {reason}", where=where, fix="Store it dense.")
-    made.doc_string = sparse.values.doc_string
-    made.metadata_props.extend(sparse.values.metadata_props)
-    return made
+    tensor_proto.doc_string = sparse.values.doc_string
+    tensor_proto.metadata_props.extend(sparse.values.metadata_props)
+    return tensor_proto

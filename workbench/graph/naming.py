@@ -69,7 +69,7 @@ def _unlike(base: str, taken: set[str]) -> str:
 
 
 # A graph is changed by one edit or lowering at a time, which adds names through these alone.
-_known: WeakKeyDictionary[ir.Graph, Names] = WeakKeyDictionary()
+_names_of: WeakKeyDictionary[ir.Graph, Names] = WeakKeyDictionary()
 
 
 def share_names(model: ir.Model) -> Names:
@@ -77,15 +77,15 @@ def share_names(model: ir.Model) -> Names:
     graphs = [graph for _, graph in graphs_of(model)]
     names = Names(graphs)
     for graph in graphs:
-        _known[graph] = names
+        _names_of[graph] = names
     return names
 
 
 def names_in(part: ir.Graph) -> Names:
     """Return where a graph takes fresh names from: shared with the graphs around it, if `share_names` was called."""
-    if part not in _known:
-        _known[part] = Names([part])
-    return _known[part]
+    if part not in _names_of:
+        _names_of[part] = Names([part])
+    return _names_of[part]
 
 
 def repair_names(model: ir.Model) -> list[Quirk]:
@@ -113,8 +113,8 @@ def repair_names(model: ir.Model) -> list[Quirk]:
                 count += 1
                 name = f"{base}__{count}"
             kind = "duplicate-name" if node.name else "empty-name"
-            said = f"the name {node.name!r} was taken" if node.name else f"a {node.op_type} had no name"
-            quirks.append(Quirk(kind, f"{prefix}{name}", f"{said}; it is now called {name!r}"))
+            reason = f"the name {node.name!r} was taken" if node.name else f"a {node.op_type} had no name"
+            quirks.append(Quirk(kind, f"{prefix}{name}", f"{reason}; it is now called {name!r}"))
             node.name = name
             seen.add(name)
     return quirks

@@ -96,8 +96,8 @@ def costs(model: Model, sizes: Mapping[str, int] | None = None) -> dict[str, Cos
     if static and any(has_rule(node) or any(True for _ in subgraphs(node)) for node in lacking):
         # Shapes and iterations that are computed inside the graph are known once what they are computed from is.
         folded = _folded(model, sizes or {})
-        known = {name: tensor for name, tensor in folded.tensors.items() if tensor.static_shape is not None}
-        table = _Costing(model, ChainMap(known, dict(tensors)), folded).table()
+        static_tensors = {name: tensor for name, tensor in folded.tensors.items() if tensor.static_shape is not None}
+        table = _Costing(model, ChainMap(static_tensors, dict(tensors)), folded).table()
     return table
 
 
@@ -149,7 +149,7 @@ class _Costing:
 
     def graph(self, graph: ir.Graph, prefix: str, runs: int | None, why: str) -> int | None:
         """Cost the nodes of a graph that runs so often; return their MACs together."""
-        found = []
+        works = []
         for node in graph:
             address = f"{prefix}{node.name}"
             one = _cost(self.model, address, node, self.tensors)
@@ -161,24 +161,26 @@ class _Costing:
                 inside, note = self.holder(node, address, runs, why)
                 one = replace(one, macs=0, inside=inside, note=note)
             cost = self.costs[address] = _times(one, runs, why)
-            found.append(cost.work)
-        return _sum(found)
+            works.append(cost.work)
+        return _sum(works)
 
     def holder(self, node: ir.Node, address: str, runs: int | None, why: str) -> tuple[int | None, str]:
         """Cost what is inside of a node with subgraphs."""
         often = repetitions(self.folded, self.folded.nodes.get(address, node), self.tensors)
         inner, reason = (None, often) if isinstance(often, str) else (often, why)
         times = None if inner is None or runs is None else inner * runs
-        found = {branch: self.graph(graph, f"{address}/{branch}/", times, reason) for branch, graph in subgraphs(node)}
+        macs_of = {
+            branch: self.graph(graph, f"{address}/{branch}/", times, reason) for branch, graph in subgraphs(node)
+        }
         if times is None:
             return None, reason or UNCOUNTED
-        lacking = [branch for branch, macs in found.items() if macs is None]
+        lacking = [branch for branch, macs in macs_of.items() if macs is None]
         if lacking:
             return None, f"something in {' and '.join(lacking)} is unknown"
         if node.op_type == "If":
-            costlier = max(found, key=lambda branch: found[branch] or 0)
-            return found[costlier], f"of its branches the costlier counts: {costlier}" if found[costlier] else ""
-        return _sum(found.values()), f"{often} iterations" if often != 1 else "1 iteration"
+            costlier = max(macs_of, key=lambda branch: macs_of[branch] or 0)
+            return macs_of[costlier], f"of its branches the costlier counts: {costlier}" if macs_of[costlier] else ""
+        return _sum(macs_of.values()), f"{often} iterations" if often != 1 else "1 iteration"
 
     def call(self, node: ir.Node, function: ir.Function, runs: int | None) -> tuple[int | None, str]:
         """Cost a call of a local function, with the shapes of this call."""
@@ -186,8 +188,8 @@ class _Costing:
         key = proto.SerializeToString(deterministic=True)
         if key not in self.seen:
             body = from_proto(proto)
-            found = costs(body)
-            self.seen[key] = found, *total(body, found)
+            table = costs(body)
+            self.seen[key] = table, *total(body, table)
         table, macs, unknown = self.seen[key]
         own = f"function({function.domain}:{function.name})/"
         for name, cost in table.items():
@@ -221,12 +223,12 @@ def _together(first: Cost, runs: list[Cost]) -> Cost:
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
     """Return the sum, unknown where one of them is."""
-    known = 0
+    total = 0
     for number in numbers:
         if number is None:
             return None
-        known += number
-    return known
+        total += number
+    return total
 
 
 def _cost(model: Model, address: str, node: ir.Node, tensors: Mapping[str, Tensor]) -> Cost:
@@ -265,8 +267,8 @@ def _shape(model: Model, value: ir.Value | None, tensors: Mapping[str, Tensor]) 
         return None
     if (content := constant_of(value)) is not None:
         return tuple(content.shape.numpy())
-    known = tensors.get(model.index.tensor(value))
-    return None if known is None else known.static_shape
+    tensor = tensors.get(model.index.tensor(value))
+    return None if tensor is None else tensor.static_shape
 
 
 def parameters_of(model: Model) -> int:
@@ -293,10 +295,10 @@ def mac_shares(model: Model, table: Mapping[str, Cost]) -> dict[str, float | Non
     ``None`` where the node's are not known, and everywhere where those of an operator that multiplies are not: a share
     of an unknown sum is unknown.
     """
-    known = {node: cost.macs for node, cost in table.items()}
-    blind = any(count is None and has_rule(model.nodes[node]) for node, count in known.items())
-    whole = 0 if blind else sum(count or 0 for count in known.values())
-    return {node: count / whole if whole and count is not None else None for node, count in known.items()}
+    counts = {node: cost.macs for node, cost in table.items()}
+    blind = any(count is None and has_rule(model.nodes[node]) for node, count in counts.items())
+    whole = 0 if blind else sum(count or 0 for count in counts.values())
+    return {node: count / whole if whole and count is not None else None for node, count in counts.items()}
 
 
 def total(model: Model, table: Mapping[str, Cost]) -> tuple[int, list[str]]:
@@ -318,8 +320,8 @@ def _least(graph: ir.Graph, prefix: str, table: Mapping[str, Cost], unknown: lis
             macs += cost.work
             continue
         inner: list[str] = []
-        found = [_least(body, f"{address}/{branch}/", table, inner) for branch, body in subgraphs(node)]
-        least = (max if node.op_type == "If" else sum)(found) if found else 0
+        branches = [_least(body, f"{address}/{branch}/", table, inner) for branch, body in subgraphs(node)]
+        least = (max if node.op_type == "If" else sum)(branches) if branches else 0
         unknown.extend(inner if least or node.op_type == "If" else [address])
         macs += least
     return macs

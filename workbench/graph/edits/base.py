@@ -191,9 +191,9 @@ class Edit(BaseModel):
         try:
             notes = self.apply(graph, model)
         except ValueError as error:  # how onnx_ir refuses a move
-            said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise EditError(
-                f"{self.title.lower()} cannot be done: {said}", where=model.name, fix="The model is unchanged."
+                f"{self.title.lower()} cannot be done: {reason}", where=model.name, fix="The model is unchanged."
             ) from error
         if notes is None:
             return EditResult(model, changed=False, check=Unchecked("nothing changed"))
@@ -210,9 +210,9 @@ class Edit(BaseModel):
         repair_names(graph)
         after = model.replaced(graph)
         self._check(model, after)
-        after, told = self._consistent(model, after)
+        after, changes = self._consistent(model, after)
         self.ensures(model, after)
-        return EditResult(after, changed=True, notes=(*notes, *told))
+        return EditResult(after, changed=True, notes=(*notes, *changes))
 
     def apply_to(self, state: StateType) -> StateType:
         """Return the state after this step of a recipe."""
@@ -236,9 +236,9 @@ class Edit(BaseModel):
         if reason is not None and reason != checker_reason(before):
             where = reader or _named(reason, after)
             # What the checker calls the context is the node, which is named already.
-            told = reason.partition(" ==> Context")[0] if where else reason
+            sentence = reason.partition(" ==> Context")[0] if where else reason
             raise EditError(
-                f"{self.title.lower()} would leave an invalid graph: {told}",
+                f"{self.title.lower()} would leave an invalid graph: {sentence}",
                 where=where or before.name,
                 fix="The model is unchanged.",
             )
@@ -249,19 +249,19 @@ class Edit(BaseModel):
         Shapes that the file states inside are dropped where they are those of before the edit. Outputs may become
         others only where the edit is not meant to keep them.
         """
-        found = contradiction(after)
-        if found is None or contradiction(before) is not None:
+        conflict = contradiction(after)
+        if conflict is None or contradiction(before) is not None:
             return after, []
         trial = forgotten(after)
         if contradiction(trial) is None:
             return trial, []
         if not self.equivalent:
-            trial, told = restated(trial)
+            trial, changes = restated(trial)
             if contradiction(trial) is None:
-                return trial, told
-        where = next((address for address, node in after.nodes.items() if node.name == found.node), before.name)
+                return trial, changes
+        where = next((address for address, node in after.nodes.items() if node.name == conflict.node), before.name)
         raise EditError(
-            f"{self.title.lower()} would leave an invalid graph: {found.text}",
+            f"{self.title.lower()} would leave an invalid graph: {conflict.text}",
             where=where,
             fix="The model is unchanged.",
         )
@@ -269,8 +269,8 @@ class Edit(BaseModel):
 
 def _named(reason: str, model: Model) -> str | None:
     """Return the node that ONNX's checker names, by its address."""
-    found = re.search(r"node\. Name: (.+?) OpType: ", reason)
-    name = found[1] if found else None
+    match = re.search(r"node\. Name: (.+?) OpType: ", reason)
+    name = match[1] if match else None
     return next((address for address, node in model.nodes.items() if node.name == name), None) if name else None
 
 

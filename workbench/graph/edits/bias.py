@@ -49,17 +49,17 @@ def _split(node: ir.Node, part: ir.Graph) -> bool:
     following = next((use.node for use in result.uses() if use.node.graph is part), None)
     column = add_constant(part, f"{node.name}_bias", numbers.reshape(-1, *[1] * (rank - 2)))
     add = add_node(part, "Add", [result, column], name=f"{node.name}_add", before=following)
-    name, made = result.name, add.outputs[0]
+    name, total = result.name, add.outputs[0]
     for user, place in tuple(result.uses()):
         if user is not add:
-            user.replace_input_with(place, made)
-    made.type, made.shape = result.type, result.shape
+            user.replace_input_with(place, total)
+    total.type, total.shape = result.type, result.shape
     if result.is_graph_output():
         for place, value in enumerate(part.outputs):
             if value is result:
-                part.outputs[place] = made
+                part.outputs[place] = total
     # Whoever knows the result by its name finds it behind the bias, as before.
-    result.name, made.name = made.name, name
+    result.name, total.name = total.name, name
     node.resize_inputs(2)
     drop_unused(part, [bias])
     return True
@@ -81,8 +81,8 @@ class MergeBias(WideEdit):
     def sweep(self, area: Area) -> list[str] | None:
         merged = 0
         for _, part, node in area:
-            if (found := _bias_of(node)) is not None:
-                _merge(node, *found, part)
+            if (bias := _bias_of(node)) is not None:
+                _merge(node, *bias, part)
                 merged += 1
         return [f"merged {merged} Adds into the convolutions before them"] if merged else None
 

@@ -50,14 +50,14 @@ class CastOperands(Edit):
         notes = []
         for positions in _together(node, model.opset):
             types = {position: _type(model, self.node, position) for position in positions}
-            found = {kind for kind in types.values() if kind in WIDTH}
-            if len(found) < 2:
+            kinds = {kind for kind in types.values() if kind in WIDTH}
+            if len(kinds) < 2:
                 continue
-            wanted = _wanted(model, self.node, found)
+            common = _common_type(model, self.node, kinds)
             for position, kind in types.items():
-                if kind in WIDTH and kind != wanted:
-                    _cast(part, node, position, wanted)
-                    notes.append(f"operand {position} of {self.node}: {kind.name} -> {wanted.name}")
+                if kind in WIDTH and kind != common:
+                    _cast(part, node, position, common)
+                    notes.append(f"operand {position} of {self.node}: {kind.name} -> {common.name}")
         return notes or None
 
 
@@ -84,22 +84,22 @@ def _type(model: Model, address: str, position: int) -> ir.DataType | None:
     return None if dtype is None else ir.DataType[dtype]
 
 
-def _wanted(model: Model, address: str, found: set[ir.DataType]) -> ir.DataType:
+def _common_type(model: Model, address: str, kinds: set[ir.DataType]) -> ir.DataType:
     declared = {value.name: value.dtype for value in model.ir_model.graph.outputs}
-    made = model.nodes[address].outputs[0]
-    result = declared.get(made.name) or made.dtype
-    return result if result in found else max(found, key=lambda kind: (WIDTH[kind], kind.name))
+    output = model.nodes[address].outputs[0]
+    result = declared.get(output.name) or output.dtype
+    return result if result in kinds else max(kinds, key=lambda kind: (WIDTH[kind], kind.name))
 
 
-def _cast(part: ir.Graph, node: ir.Node, position: int, wanted: ir.DataType) -> None:
+def _cast(part: ir.Graph, node: ir.Node, position: int, kind: ir.DataType) -> None:
     value = node.inputs[position]
     if value is None:
         return
     constant = constant_array(value)
-    name = f"{value.name}/{wanted.name.lower()}"
+    name = f"{value.name}/{kind.name.lower()}"
     if constant is not None:
-        node.replace_input_with(position, add_constant(part, name, constant.astype(wanted.numpy())))
+        node.replace_input_with(position, add_constant(part, name, constant.astype(kind.numpy())))
         drop_unused(part, [value])
         return
-    cast = add_node(part, "Cast", [value], name=name, attributes={"to": int(wanted)}, before=node)
+    cast = add_node(part, "Cast", [value], name=name, attributes={"to": int(kind)}, before=node)
     node.replace_input_with(position, cast.outputs[0])

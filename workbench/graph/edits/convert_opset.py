@@ -60,9 +60,9 @@ class ConvertOpset(Edit):
         stated = model.replaced(graph.clone()) if graph.functions else model
         for key, function in list(graph.functions.items()):
             inner = self._converted(called(stated, stated.ir_model.functions[key]).thaw(), model)
-            made = ir.Function(*key, graph=inner.graph, attributes=function.attributes.values())
-            made.metadata_props.update(function.metadata_props)
-            graph.functions[key] = made
+            converted = ir.Function(*key, graph=inner.graph, attributes=function.attributes.values())
+            converted.metadata_props.update(function.metadata_props)
+            graph.functions[key] = converted
         _take_over(graph, self._converted(graph, model))
         revealed(graph)
         return [f"operator set {model.opset} -> {self.version}"]

@@ -51,8 +51,8 @@ class CorrectBias(Edit):
         nodes = {node.name: node for node in graph.graph}
         changed = {name: shift for name, shift in self.shifts.items() if any(shift)}
         for name, shift in changed.items():
-            made = model.tensor(str(nodes[name].outputs[0].name)).dtype
-            _shift(graph.graph, nodes[name], np.array(shift, np.float16 if made == "FLOAT16" else np.float32))
+            dtype = model.tensor(str(nodes[name].outputs[0].name)).dtype
+            _shift(graph.graph, nodes[name], np.array(shift, np.float16 if dtype == "FLOAT16" else np.float32))
         return [f"corrected the biases of {len(changed)} nodes"] if changed else None
 
 

@@ -56,14 +56,14 @@ class Equivalence:
     def __str__(self) -> str:
         name, error = self.worst
         count = f"{len(self.errors)} outputs" if len(self.errors) > 1 else "the output"
-        told = f", on {self.inputs}" + (f"; nothing to compare in {', '.join(self.empty)}" if self.empty else "")
-        told += "" if self.partly is None else f"; the whole was not checked: {self.partly}"
+        details = f", on {self.inputs}" + (f"; nothing to compare in {', '.join(self.empty)}" if self.empty else "")
+        details += "" if self.partly is None else f"; the whole was not checked: {self.partly}"
         if error == 0.0:
-            return f"{count} exactly as before{told}"
+            return f"{count} exactly as before{details}"
         most = f", the most in {name}" if len(self.errors) > 1 else ""
         ratio = f" (SQNR {self.sqnr:.0f} dB)" if math.isfinite(self.sqnr) else ""
         own = f", {self.allowed:.2g} allowed" if self.allowed != TOLERANCE else ""
-        return f"{count} within {error:.2g} of the largest value{ratio}{most}{own}{told}"
+        return f"{count} within {error:.2g} of the largest value{ratio}{most}{own}{details}"
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ class ExpandGemm(WideEdit):
             if node.op_type != "Gemm":
                 continue
             address, first = f"{prefix}{node.name}", node.inputs[0]
-            known = None if first is None else tensor_at(area.model, f"{prefix}{first.name}").shape
-            if not area.whole or (known is not None and len(known) != 2):
+            shape = None if first is None else tensor_at(area.model, f"{prefix}{first.name}").shape
+            if not area.whole or (shape is not None and len(shape) != 2):
                 _expand(part, node, address)
                 count += 1
         return [f"wrote {count} Gemm as MatMul and Add"] if count else None
@@ -65,16 +65,16 @@ def _expand(part: ir.Graph, node: ir.Node, address: str) -> None:
         if beta != 1.0 and addend is not None:
             c = add_constant(part, f"{c.name}/scaled", (addend * np.asarray(beta, addend.dtype)).astype(addend.dtype))
         product = add_node(part, "Add", [product.outputs[0], c], name=f"{node.name}/sum", before=node)
-    made = product.outputs[0]
-    made.type, made.shape = result.type, None
+    output = product.outputs[0]
+    output.type, output.shape = result.type, None
     for user, place in tuple(result.uses()):
-        user.replace_input_with(place, made)
+        user.replace_input_with(place, output)
     for place, value in enumerate(part.outputs):
         if value is result:
-            part.outputs[place] = made
+            part.outputs[place] = output
     sources = list(node.inputs)
     part.remove(node, safe=True)
     # Whoever knows the result by its name finds it as before, and so does who knows the node.
-    result.name, made.name = None, result.name
+    result.name, output.name = None, result.name
     product.name = node.name
     drop_unused(part, sources)

@@ -61,8 +61,8 @@ class Extract(Edit):
             return
         _, around = captured(part, [v for v in makes if name(v) in outputs], fed)
         outer = [name(v) for v in around if constant_array(v) is None]
-        known = [tensor_at(model, tensor) for tensor in (*inputs, *outputs, *outer)]
-        if any(tensor.dtype is None or tensor.shape is None for tensor in known):
+        tensors = [tensor_at(model, tensor) for tensor in (*inputs, *outputs, *outer)]
+        if any(tensor.dtype is None or tensor.shape is None for tensor in tensors):
             return  # a sequence, or of unknown rank: nothing that a model can be fed or give out
         if outputs and (inputs or model.ir_model.graph not in parts):
             yield cls(inputs=tuple(inputs), outputs=tuple(outputs))
@@ -121,22 +121,22 @@ def _state(value: ir.Value, model: Model, name: str) -> None:
 
 def _brought_in(value: ir.Value, place: Place, graph: ir.Model, model: Model) -> ir.Value | None:
     """Put a constant, or an input, of the part in the place of what it reads from around it; return the input."""
-    made = ir.Value(name=value.name)
+    inner = ir.Value(name=value.name)
     constant = constant_array(value)
     if constant is None:
-        _state(made, model, f"{place_of(graph, value.graph).prefix}{value.name}")
-        place.part.inputs.append(made)
+        _state(inner, model, f"{place_of(graph, value.graph).prefix}{value.name}")
+        place.part.inputs.append(inner)
     else:
-        made.const_value = ir.Tensor(constant, name=value.name)
-        made.type, made.shape = ir.TensorType(made.const_value.dtype), ir.Shape(constant.shape)
-        place.part.initializers.add(made)
+        inner.const_value = ir.Tensor(constant, name=value.name)
+        inner.type, inner.shape = ir.TensorType(inner.const_value.dtype), ir.Shape(constant.shape)
+        place.part.initializers.add(inner)
     for user, at in tuple(value.uses()):
         if any(user is node for node in place.part.all_nodes()):
-            user.replace_input_with(at, made)
-    return made if constant is None else None
+            user.replace_input_with(at, inner)
+    return inner if constant is None else None
 
 
 def _function_opsets(graph: ir.Model, place: Place) -> dict[str, int]:
     name = place.prefix.partition("/")[0]
-    found = (f.opset_imports for f in graph.functions.values() if name == f"function({f.domain}:{f.name})")
-    return dict(next(found, {}))
+    opsets = (f.opset_imports for f in graph.functions.values() if name == f"function({f.domain}:{f.name})")
+    return dict(next(opsets, {}))

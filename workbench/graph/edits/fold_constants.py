@@ -69,8 +69,8 @@ class FoldConstants(WideEdit):
     def fits(cls, node: ir.Node) -> bool:
         if node.op_type == "Constant":
             return not node.outputs[0].is_graph_output()
-        known = all(value is None or _known(value) is not None for value in node.inputs)
-        return node.op_type in MOVES | ROUNDS_ONCE | EXACT_FOR_INTEGERS and bool(node.inputs) and known
+        constant = all(value is None or _content(value) is not None for value in node.inputs)
+        return node.op_type in MOVES | ROUNDS_ONCE | EXACT_FOR_INTEGERS and bool(node.inputs) and constant
 
     def sweep(self, area: Area) -> list[str] | None:
         folded = 0
@@ -95,7 +95,7 @@ def _fold(area: Area, model: Model, left: int) -> tuple[int, int]:
     """Fold what can be folded now; return how many nodes were, and how many bytes may still be made."""
     functions = {function.graph for function in area.graph.functions.values()}
     folded = 0
-    made: dict[tuple[object, ...], list[ir.Value]] = {}
+    constants: dict[tuple[object, ...], list[ir.Value]] = {}
     for _, part, node in area:
         if node.op_type == "Constant" and part in functions:
             continue
@@ -108,14 +108,16 @@ def _fold(area: Area, model: Model, left: int) -> tuple[int, int]:
         attributes = sorted(ir.to_proto(attribute).SerializeToString() for attribute in node.attributes.values())
         kind = (part, node.op_type, len(node.outputs), *node.inputs, *attributes)
         if node.op_type == "Identity" and node.inputs[0] is not None and node.inputs[0].is_initializer():
-            made[kind] = [node.inputs[0]]
+            constants[kind] = [node.inputs[0]]
         # It may have been folded away in between.
-        kept = all(part.initializers.get(str(value.name)) is value for value in made.get(kind, ()))
-        if node.op_type != "Constant" and kind in made and kept:
-            for output, constant in zip(node.outputs, made[kind], strict=True):
+        kept = all(part.initializers.get(str(value.name)) is value for value in constants.get(kind, ()))
+        if node.op_type != "Constant" and kind in constants and kept:
+            for output, constant in zip(node.outputs, constants[kind], strict=True):
                 ir.convenience.replace_all_uses_with(output, constant)
         else:
-            made[kind] = [_replace(part, output, result) for output, result in zip(node.outputs, results, strict=True)]
+            constants[kind] = [
+                _replace(part, output, result) for output, result in zip(node.outputs, results, strict=True)
+            ]
         read = tuple(node.inputs)
         part.remove(node, safe=True)
         drop_unused(part, read)
@@ -131,10 +133,10 @@ def _results(node: ir.Node, part: ir.Graph, whole: ir.Model, model: Model, left:
         return _constant(node)
     if node.op_type == "Shape" and part is whole.graph and (shape := _shape(node, model)) is not None:
         return [ir.Tensor(shape)]
-    inputs = [None if value is None else _known(value) for value in node.inputs]
-    if any(value is not None and known is None for value, known in zip(node.inputs, inputs, strict=True)):
+    inputs = [None if value is None else _content(value) for value in node.inputs]
+    if any(value is not None and content is None for value, content in zip(node.inputs, inputs, strict=True)):
         return None
-    arrays = [None if known is None else known.numpy() for known in inputs]
+    arrays = [None if content is None else content.numpy() for content in inputs]
     if not _is_exact(node, arrays):
         return None
     # What is read twice is there once.
@@ -163,13 +165,13 @@ def _constant(node: ir.Node) -> list[ir.TensorProtocol] | None:
     return None
 
 
-def _known(value: ir.Value) -> ir.TensorProtocol | None:
+def _content(value: ir.Value) -> ir.TensorProtocol | None:
     maker = value.producer()
-    known = constant_of(value)
-    if known is None and maker is not None and maker.op_type == "Constant" and maker.domain in ("", "ai.onnx"):
-        known = next(iter(_constant(maker) or ()), None)
+    content = constant_of(value)
+    if content is None and maker is not None and maker.op_type == "Constant" and maker.domain in ("", "ai.onnx"):
+        content = next(iter(_constant(maker) or ()), None)
     # Strings and sparse tensors stay where they are.
-    return None if known is None or known.dtype == ir.DataType.STRING or is_stripped(known) else known
+    return None if content is None or content.dtype == ir.DataType.STRING or is_stripped(content) else content
 
 
 def _shape(node: ir.Node, model: Model) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None:
@@ -196,10 +198,10 @@ def _casts_alike(node: ir.Node, array: Array | None) -> bool:
     To and from types of less than two bytes' floats they round, saturate and pack each in its own way (onnx 1.23
     truncates FLOAT to INT4, ONNX Runtime 1.32 rounds it), and what is out of an integer's range is nobody's to say.
     """
-    wanted = ir.DataType(node.attributes.get_int("to", 0))
-    if array is None or wanted not in PLAIN or ir.DataType.from_numpy(array.dtype) not in PLAIN:
+    target = ir.DataType(node.attributes.get_int("to", 0))
+    if array is None or target not in PLAIN or ir.DataType.from_numpy(array.dtype) not in PLAIN:
         return False
-    kind = np.dtype(wanted.numpy())
+    kind = np.dtype(target.numpy())
     if array.dtype.kind != "f" or kind.kind not in "iu" or not array.size:
         return True
     limits = np.iinfo(kind)
@@ -244,11 +246,11 @@ def _stated_bytes(node: ir.Node, arrays: list[Array | None], opset: int) -> int:
     graph = onnx.helper.make_graph([proto], "size", inputs, outputs, weights)
     holder = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
     try:
-        found = onnx.shape_inference.infer_shapes(holder, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(holder, data_prop=True)
     except Exception:  # noqa: BLE001 - what cannot be inferred cannot be computed either
         return sys.maxsize
     total = 0
-    for value in found.graph.output:
+    for value in inferred.graph.output:
         dims = value.type.tensor_type.shape.dim
         if all(dim.HasField("dim_value") for dim in dims) and value.type.tensor_type.HasField("shape"):
             size = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type or 1).itemsize

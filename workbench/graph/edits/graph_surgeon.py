@@ -66,14 +66,14 @@ class Surgeon(Edit):
             The script cannot be read, a recipe could not keep the function, or an argument is nothing for JSON.
         """
         if isinstance(function, str):
-            path, found, name = function.rpartition(":")
-            if not found or not name.isidentifier():
+            path, colon, name = function.rpartition(":")
+            if not colon or not name.isidentifier():
                 raise EditError("no function is named", where=function, fix='Write "script.py:function".')
             script = Script.read(path)
         else:
             script, name = Script.of(function), function.__name__
-        given = {key: plain(value, key) for key, value in arguments.items()}
-        step = cls(script=script.path, sha256=script.sha256, function=name, arguments=given)
+        plain_arguments = {key: plain(value, key) for key, value in arguments.items()}
+        step = cls(script=script.path, sha256=script.sha256, function=name, arguments=plain_arguments)
         step._code = script.code
         return step
 

@@ -82,11 +82,11 @@ class SetBatch(Edit):
 
     def _state_outputs(self, graph: ir.Model, model: Model) -> None:
         """State the outputs' shapes: as inferred, else as they were with the batch replaced."""
-        found = model.replaced(graph)
+        replaced = model.replaced(graph)
         old = (model.tensor(self.of(model)[0]).shape or (None,))[0]
         for value in graph.graph.outputs:
             before = model.tensor(str(value.name))
-            shape = found.tensor(str(value.name)).shape
+            shape = replaced.tensor(str(value.name)).shape
             if shape is None and before.shape is not None:
                 shape = (self.size if before.shape[:1] == (old,) else before.shape[0], *before.shape[1:])
             if shape is not None:
@@ -108,11 +108,11 @@ class SetBatch(Edit):
                 where=before.name,
                 fix="Its graph holds the batch in a constant; the model is unchanged.",
             ) from error
-        found = infer(after, sizes).tensors
-        wanted = TRIAL if sizes else self.size
+        tensors = infer(after, sizes).tensors
+        batch = TRIAL if sizes else self.size
         for output in before.outputs:
-            shape = found[output.name].shape
-            if output.shape and output.shape[0] == old and shape and isinstance(shape[0], int) and shape[0] != wanted:
+            shape = tensors[output.name].shape
+            if output.shape and output.shape[0] == old and shape and isinstance(shape[0], int) and shape[0] != batch:
                 raise EditError(
                     f"output {output.name!r} does not follow the batch; it stays {shape[0]}",
                     where=before.name,
@@ -127,9 +127,9 @@ def _free_reshapes(part: ir.Graph, old: int | str | None, prefix: str, model: Mo
         if node.op_type != "Reshape" or len(node.inputs) < 2 or not isinstance(old, int):
             continue
         target, data = constant_array(node.inputs[1]), node.inputs[0]
-        known = None if data is None else model.tensor(f"{prefix}{data.name}").shape
+        read = None if data is None else model.tensor(f"{prefix}{data.name}").shape
         keeps_zero = "allowzero" in node.attributes and node.attributes["allowzero"].as_int()
-        if target is None or target.size == 0 or target[0] != old or not known or known[0] != old or keeps_zero:
+        if target is None or target.size == 0 or target[0] != old or not read or read[0] != old or keeps_zero:
             continue
         shape, before = target.copy(), node.inputs[1]
         shape[0] = 0
@@ -222,8 +222,8 @@ class SetInputLayout(Edit):
         last = len(shape) - 1
         to_first, to_last = [0, last, *range(1, last)], [0, *range(2, last + 1), 1]
         back, fed = (to_first, to_last) if self.layout == "NHWC" else (to_last, to_first)
-        made = _convert_input(graph.graph, value, "Transpose", {"perm": back}).outputs[0]
-        made.type, made.shape = value.type, value.shape
+        output = _convert_input(graph.graph, value, "Transpose", {"perm": back}).outputs[0]
+        output.type, output.shape = value.type, value.shape
         value.shape = ir.Shape([shape[axis] for axis in fed])
         return [f"{self.input} is fed as {self.layout}"]
 

@@ -44,17 +44,17 @@ class Place(NamedTuple):
 def place_of(graph: ir.Model, part: object) -> Place:
     """Return where a graph is in its model."""
     holders = {inner: node for _, outer in graphs_of(graph) for node in outer for inner in graphs_in(node)}
-    return next(Place(prefix, found, holders.get(found)) for prefix, found in graphs_of(graph) if found is part)
+    return next(Place(prefix, inner, holders.get(inner)) for prefix, inner in graphs_of(graph) if inner is part)
 
 
 def graphs_in(node: ir.Node) -> list[ir.Graph]:
     """Return the subgraphs that a node holds."""
-    found: list[ir.Graph] = []
+    graphs: list[ir.Graph] = []
     for attribute in node.attributes.values():
         if attribute.is_ref() or not attribute.type.name.startswith("GRAPH"):
             continue
-        found += [attribute.as_graph()] if attribute.type.name == "GRAPH" else attribute.as_graphs()
-    return found
+        graphs += [attribute.as_graph()] if attribute.type.name == "GRAPH" else attribute.as_graphs()
+    return graphs
 
 
 def captured(part: ir.Graph, outputs: list[ir.Value], inputs: list[ir.Value]) -> tuple[list[ir.Node], list[ir.Value]]:
@@ -90,8 +90,8 @@ def tensor_at(model: Model, address: str) -> Tensor:
     for function in model.ir_model.functions.values():
         prefix = f"function({function.domain}:{function.name})/"
         if address.startswith(prefix):
-            known = called(model, function).tensor(address.removeprefix(prefix))
-            return Tensor(address, known.shape, known.dtype)
+            tensor = called(model, function).tensor(address.removeprefix(prefix))
+            return Tensor(address, tensor.shape, tensor.dtype)
     return model.tensor(address)
 
 
@@ -103,10 +103,10 @@ def called(model: Model, function: ir.Function) -> Model:
     calls = [node for node in model.nodes.values() if node.op_identifier() == function.identifier()]
     graph = function.graph.clone()
     for at, value in enumerate(graph.inputs):
-        given = [call.inputs[at] for call in calls if at < len(call.inputs)]
-        known = {(t.shape, t.dtype) for v in given if v is not None for t in [model.tensor(model.index.tensor(v))]}
-        if len(known) == 1 and len(given) == len(calls):
-            shape, dtype = next(iter(known))
+        operands = [call.inputs[at] for call in calls if at < len(call.inputs)]
+        types = {(t.shape, t.dtype) for v in operands if v is not None for t in [model.tensor(model.index.tensor(v))]}
+        if len(types) == 1 and len(operands) == len(calls):
+            shape, dtype = next(iter(types))
             value.shape = None if shape is None else ir.Shape(shape)
             value.type = None if dtype is None else ir.TensorType(ir.DataType[dtype])
     graph.opset_imports.update(function.opset_imports)

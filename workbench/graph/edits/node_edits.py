@@ -140,8 +140,8 @@ def _same(node: ir.Node, model: Model) -> int | None:
     for place, value in enumerate(node.inputs):
         if value is None or value.is_initializer():
             continue
-        given = tensor_at(model, model.index.tensor(value))
-        if (given.dtype, given.shape) == (result.dtype, result.shape):
+        tensor = tensor_at(model, model.index.tensor(value))
+        if (tensor.dtype, tensor.shape) == (result.dtype, result.shape):
             return place
     return None
 

@@ -102,16 +102,16 @@ def _flatten_around(node: ir.Node, part: ir.Graph) -> None:
     node.attributes.add(ir.AttrInt64("axis", 1))
     following = part.node(part.index(node) + 1) if part.index(node) + 1 < len(part) else None
     back = add_node(part, "Reshape", [result, shape.outputs[0]], name=f"{node.name}/back", before=following)
-    made, name = back.outputs[0], result.name
+    output, name = back.outputs[0], result.name
     for user, place in tuple(result.uses()):
         if user is not back:
-            user.replace_input_with(place, made)
-    made.type, made.shape = result.type, result.shape
+            user.replace_input_with(place, output)
+    output.type, output.shape = result.type, result.shape
     for place, value in enumerate(part.outputs):
         if value is result:
-            part.outputs[place] = made
+            part.outputs[place] = output
     result.shape = None
-    result.name, made.name = made.name, name
+    result.name, output.name = output.name, name
 
 
 def _one_a_channel(node: ir.Node, part: ir.Graph, model: Model, prefix: str) -> None:

@@ -113,9 +113,9 @@ def _info(tensor: Tensor, name: str) -> onnx.ValueInfoProto:
 def _words(error: Exception) -> str:
     """Return what the converter says without the place in its source where it says so."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[-1] if lines else type(error).__name__
-    found = re.search(r"failed: (.+)", said)
-    text = (found[1] if found else said).strip(" .")
+    last = lines[-1] if lines else type(error).__name__
+    failure = re.search(r"failed: (.+)", last)
+    text = (failure[1] if failure else last).strip(" .")
     lacking = re.search(r"No Adapter (From|To) Version \$?(\d+) for (\w+)", text)
     if lacking is not None:
         return f"ONNX has no way {lacking[1].lower()} its version of set {lacking[2]}"

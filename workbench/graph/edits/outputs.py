@@ -55,10 +55,10 @@ class MarkOutput(Edit):
             if place.function or (place.holder is not None and place.holder.op_type not in ("Loop", "Scan")):
                 continue  # in a branch it takes a partner, which a person has to name
             for value in node.outputs:
-                known = tensor_at(model, model.index.tensor(value)) if value.name else None
-                if known is None or known.dtype is None or known.shape is None or value.is_graph_output():
+                stated = tensor_at(model, model.index.tensor(value)) if value.name else None
+                if stated is None or stated.dtype is None or stated.shape is None or value.is_graph_output():
                     continue
-                if place.holder is not None and known.static_shape is None:
+                if place.holder is not None and stated.static_shape is None:
                     continue  # it may be of another shape each time, which cannot be stacked
                 yield cls(tensor=model.index.tensor(value))
 
@@ -106,9 +106,9 @@ class MarkOutput(Edit):
         if holder.op_type == "If":
             for attribute in holder.attributes.values():
                 if (branch := attribute.as_graph()) is not place.part:
-                    other, known = self._partner(value, tensor, place_of(graph, branch), model)
-                    _append(branch, other, known)
-                    shape = _common(shape, known.shape)
+                    other, stated = self._partner(value, tensor, place_of(graph, branch), model)
+                    _append(branch, other, stated)
+                    shape = _common(shape, stated.shape)
         else:
             shape = None if shape is None else (None, *shape)
             for name in ("scan_output_axes", "scan_output_directions"):
@@ -118,27 +118,27 @@ class MarkOutput(Edit):
         holder.resize_outputs(len(holder.outputs) + 1)
         result = holder.outputs[-1]
         result.name = fresh_name(outer.part, f"{holder.name}/{value.name}")
-        known = Tensor(str(result.name), shape, tensor.dtype)
-        state(result, known)
-        return result, known
+        stated = Tensor(str(result.name), shape, tensor.dtype)
+        state(result, stated)
+        return result, stated
 
     def _partner(self, value: ir.Value, tensor: Tensor, branch: Place, model: Model) -> tuple[ir.Value, Tensor]:
         maker = value.producer()
-        made = {v.name: v for node in branch.part for v in node.outputs if v.name}
+        outputs = {v.name: v for node in branch.part for v in node.outputs if v.name}
         same = next((node for node in branch.part if maker is not None and node.name == maker.name), None)
         if self.otherwise is not None and self.otherwise.startswith(branch.prefix):
-            found = made.get(self.otherwise.removeprefix(branch.prefix))
+            partner = outputs.get(self.otherwise.removeprefix(branch.prefix))
         else:
-            found = made.get(str(value.name)) or (same.outputs[0] if same is not None else None)
-        known = None if found is None else tensor_at(model, f"{branch.prefix}{found.name}")
-        if found is None or known is None or not _alike(tensor, known):
+            partner = outputs.get(str(value.name)) or (same.outputs[0] if same is not None else None)
+        stated = None if partner is None else tensor_at(model, f"{branch.prefix}{partner.name}")
+        if partner is None or stated is None or not _alike(tensor, stated):
             raise EditError(
                 f"the other branch makes no {tensor.dtype} tensor to give out in its place"
-                + ("" if known is None else f": {known} is not like it"),
+                + ("" if stated is None else f": {stated} is not like it"),
                 where=self.tensor,
                 fix=f"Name one that is: otherwise='{branch.prefix}...'.",
             )
-        return found, known
+        return partner, stated
 
 
 def _append(part: ir.Graph, value: ir.Value, tensor: Tensor) -> None:

@@ -102,11 +102,11 @@ def read_pattern(text: str) -> Pattern:
 
 
 def _read_line(line: str) -> tuple[PatternNode, ...]:
-    found = _LINE.match(line)
-    nodes = [_NODE.match(part) for part in found["nodes"].split("|")] if found else [None]
-    if found is None or None in nodes:
+    match = _LINE.match(line)
+    nodes = [_NODE.match(part) for part in match["nodes"].split("|")] if match else [None]
+    if match is None or None in nodes:
         raise EditError("this is no node of a pattern", where=line.strip(), fix="Write lines such as y = Mul(x, 0.5).")
-    outputs = tuple(name.strip() for name in found["outs"].split(","))
+    outputs = tuple(name.strip() for name in match["outs"].split(","))
     return tuple(
         PatternNode(
             op=node["op"],
@@ -155,23 +155,23 @@ def _is_closed(match: Match) -> bool:
 
 
 def _match_node(node: ir.Node, line: int, pattern: Pattern, match: Match) -> Iterator[Match]:
-    for wanted in pattern[line]:
-        if (node.domain, node.op_type) != (wanted.domain, wanted.op):
+    for option in pattern[line]:
+        if (node.domain, node.op_type) != (option.domain, option.op):
             continue
         inputs = list(node.inputs)
         trial = match.copy()
-        if not all(_match_attribute(node, key, value, inputs, trial) for key, value in wanted.attributes):
+        if not all(_match_attribute(node, key, value, inputs, trial) for key, value in option.attributes):
             continue
-        while len(inputs) > len(wanted.args) and inputs[-1] is None:
+        while len(inputs) > len(option.args) and inputs[-1] is None:
             inputs.pop()
-        if len(inputs) != len(wanted.args):
+        if len(inputs) != len(option.args):
             continue
         trial.nodes.append(node)
-        for name, value in zip(wanted.outputs, node.outputs, strict=False):
+        for name, value in zip(option.outputs, node.outputs, strict=False):
             trial.values[name] = value
-        orders = [inputs, inputs[::-1]] if wanted.op in COMMUTATIVE and len(inputs) == 2 else [inputs]
+        orders = [inputs, inputs[::-1]] if option.op in COMMUTATIVE and len(inputs) == 2 else [inputs]
         for order in orders:
-            yield from _match_inputs(order, wanted.args, pattern, trial)
+            yield from _match_inputs(order, option.args, pattern, trial)
 
 
 def _match_inputs(
@@ -209,31 +209,31 @@ def _match_value(value: ir.Value | None, arg: str, pattern: Pattern, match: Matc
             yield trial
 
 
-def _match_attribute(node: ir.Node, key: str, wanted: str, inputs: list[ir.Value | None], match: Match) -> bool:
-    found = _attribute(node, key)
-    if found is None and key == "axes" and len(inputs) > 1 and (array := constant_array(inputs[1])) is not None:
-        found = array.reshape(-1).tolist()
+def _match_attribute(node: ir.Node, key: str, expected: str, inputs: list[ir.Value | None], match: Match) -> bool:
+    actual = _attribute(node, key)
+    if actual is None and key == "axes" and len(inputs) > 1 and (array := constant_array(inputs[1])) is not None:
+        actual = array.reshape(-1).tolist()
         del inputs[1]
-    if wanted.startswith("last@"):
+    if expected.startswith("last@"):
         rank = match.rank(inputs[0]) if inputs[0] is not None else None
-        count = _last(key, found, rank)
-        return count is not None and match.values.setdefault(wanted[4:], count) == count
-    if wanted.startswith("@"):
-        if found is None or isinstance(found, list):
+        count = _last(key, actual, rank)
+        return count is not None and match.values.setdefault(expected[4:], count) == count
+    if expected.startswith("@"):
+        if actual is None or isinstance(actual, list):
             return False
-        match.values[wanted] = found
+        match.values[expected] = actual
         return True
-    if isinstance(found, (list, tuple)):
-        return len(found) == 1 and str(found[0]) == wanted
-    number = _number(wanted)
-    if number is not None and isinstance(found, (int, float)):
-        return _close(float(found), number)
-    return found is not None and str(found) == wanted
+    if isinstance(actual, (list, tuple)):
+        return len(actual) == 1 and str(actual[0]) == expected
+    number = _number(expected)
+    if number is not None and isinstance(actual, (int, float)):
+        return _close(float(actual), number)
+    return actual is not None and str(actual) == expected
 
 
-def _last(key: str, found: object, rank: int | None) -> int | None:
+def _last(key: str, stated: object, rank: int | None) -> int | None:
     """Return how many of the last axes these are; ``None`` where they are others, or it cannot be known."""
-    axes = [found] if isinstance(found, int) else found
+    axes = [stated] if isinstance(stated, int) else stated
     if not isinstance(axes, (list, tuple)) or not axes or (rank is None and max(axes) >= 0):
         return None
     back: list[int] = sorted(axis if axis < 0 else axis - (rank or 0) for axis in axes)
@@ -265,13 +265,13 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _is_number(value: ir.Value, wanted: float) -> bool:
+def _is_number(value: ir.Value, expected: float) -> bool:
     array = constant_array(value)
-    return array is not None and array.size == 1 and _close(float(array.reshape(-1)[0]), wanted)
+    return array is not None and array.size == 1 and _close(float(array.reshape(-1)[0]), expected)
 
 
-def _close(found: float, wanted: float) -> bool:
-    return abs(found - wanted) <= TOLERANCE * max(abs(wanted), 1e-6)
+def _close(actual: float, expected: float) -> bool:
+    return abs(actual - expected) <= TOLERANCE * max(abs(expected), 1e-6)
 
 
 def apply_replacement(
@@ -279,15 +279,15 @@ def apply_replacement(
 ) -> None:
     """Put a replacement where a match was; the result and the node that makes it keep their names."""
     root = match.nodes[0]
-    made: dict[str, ir.Value | float | int | str] = dict(match.values)
+    bindings: dict[str, ir.Value | float | int | str] = dict(match.values)
     for name in {output for line in replacement for output in line[0].outputs}:
-        made.pop(name, None)
+        bindings.pop(name, None)
     new: ir.Node | None = None
     for place, (line, *_) in enumerate(replacement):
         last = place == len(replacement) - 1
         name = str(root.name) if last else f"{root.name}_{line.op}_{place}"
-        attributes = {key: _written(key, value, made) for key, value in line.attributes}
-        inputs = [_operand(arg, made, part, name, dtype) for arg in line.args]
+        attributes = {key: _written(key, value, bindings) for key, value in line.attributes}
+        inputs = [_operand(arg, bindings, part, name, dtype) for arg in line.args]
         if "axes" in attributes and opset >= 18 and line.op.startswith("Reduce"):
             inputs.append(add_constant(part, f"{name}_axes", np.asarray(attributes.pop("axes"), np.int64)))
         new = add_node(
@@ -300,7 +300,7 @@ def apply_replacement(
             outputs=[f"{name}_{output}" for output in line.outputs],
             before=root,
         )
-        made.update(zip(line.outputs, new.outputs, strict=True))
+        bindings.update(zip(line.outputs, new.outputs, strict=True))
     if new is None:
         return
     read = [value for node in match.nodes for value in node.inputs]
@@ -313,25 +313,25 @@ def apply_replacement(
     drop_unused(part, read)
 
 
-def _written(key: str, text: str, made: Mapping[str, ir.Value | float | int | str]) -> object:
+def _written(key: str, text: str, bindings: Mapping[str, ir.Value | float | int | str]) -> object:
     if not text.startswith("last@"):
-        value = _bound(text, made)
+        value = _bound(text, bindings)
         return [value] if key == "axes" else value
-    count = made[text[4:]]
+    count = bindings[text[4:]]
     if not isinstance(count, int):
         raise EditError("the replacement counts axes that the pattern does not", where=text)
     return -count if key == "axis" else list(range(-count, 0))
 
 
-def _bound(text: str, made: Mapping[str, ir.Value | float | int | str]) -> float | int | str:
-    found = made.get(text)
-    if isinstance(found, ir.Value):
-        array = constant_array(found)
+def _bound(text: str, bindings: Mapping[str, ir.Value | float | int | str]) -> float | int | str:
+    content = bindings.get(text)
+    if isinstance(content, ir.Value):
+        array = constant_array(content)
         if array is None or array.size != 1:
             raise EditError("only a constant of one element can become an attribute", where=text)
         return float(array.reshape(-1)[0])
-    if found is not None:
-        return found
+    if content is not None:
+        return content
     number = _number(text)
     if number is None:
         return text
@@ -339,13 +339,17 @@ def _bound(text: str, made: Mapping[str, ir.Value | float | int | str]) -> float
 
 
 def _operand(
-    arg: str, made: Mapping[str, ir.Value | float | int | str], part: ir.Graph, name: str, dtype: np.dtype[np.generic]
+    arg: str,
+    bindings: Mapping[str, ir.Value | float | int | str],
+    part: ir.Graph,
+    name: str,
+    dtype: np.dtype[np.generic],
 ) -> ir.Value:
-    found = made.get(arg, _number(arg))
-    if isinstance(found, ir.Value):
-        return found
-    if found is None or isinstance(found, str):
+    content = bindings.get(arg, _number(arg))
+    if isinstance(content, ir.Value):
+        return content
+    if content is None or isinstance(content, str):
         raise EditError(
             "the replacement reads what the pattern does not bind", where=arg, fix="Bind it in the pattern."
         )
-    return add_constant(part, f"{name}_constant", np.asarray(found, dtype))
+    return add_constant(part, f"{name}_constant", np.asarray(content, dtype))

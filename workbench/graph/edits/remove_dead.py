@@ -56,9 +56,9 @@ def _drop_results(node: ir.Node, opset: int) -> None:
     """Leave out optional results at the end that nobody reads: some compilers refuse them."""
     if node.domain or node.op_type in TOGETHER or not onnx.defs.has(node.op_type, opset, ""):
         return
-    known = onnx.defs.get_schema(node.op_type, opset, "").outputs
+    formals = onnx.defs.get_schema(node.op_type, opset, "").outputs
     kept = len(node.outputs)
-    while 0 < kept <= len(known) and known[kept - 1].option == onnx.defs.OpSchema.FormalParameterOption.Optional:
+    while 0 < kept <= len(formals) and formals[kept - 1].option == onnx.defs.OpSchema.FormalParameterOption.Optional:
         if (value := node.outputs[kept - 1]).uses() or value.is_graph_output():
             break
         kept -= 1

@@ -46,8 +46,8 @@ class RemoveQDQ(WideEdit):
                 done = _remove(node, part)
                 removed += done
                 left += [] if done else [f"{prefix}{node.name}"]
-        told = [f"left {len(left)} whose scales or zero points do not allow it: {', '.join(left)}"] if left else []
-        return [f"removed {removed} Q/DQ", *told] if removed else None
+        notes = [f"left {len(left)} whose scales or zero points do not allow it: {', '.join(left)}"] if left else []
+        return [f"removed {removed} Q/DQ", *notes] if removed else None
 
 
 def _remove(dequantize: ir.Node, part: ir.Graph) -> bool:
@@ -82,12 +82,12 @@ def _remove(dequantize: ir.Node, part: ir.Graph) -> bool:
 
 def _cast(quantize: ir.Node, dequantize: ir.Node, value: ir.Value, part: ir.Graph) -> ir.Value:
     """Return what a pair read in the type that it made: the types of its two scales."""
-    read, made = (scale.dtype if scale is not None else None for scale in (quantize.inputs[1], dequantize.inputs[1]))
-    if read == made or made is None:
+    read, written = (scale.dtype if scale is not None else None for scale in (quantize.inputs[1], dequantize.inputs[1]))
+    if read == written or written is None:
         return value
     name = str(dequantize.outputs[0].name)
-    cast = ir.node("Cast", [value], {"to": made}, name=names_in(part).node(f"{name}/Cast"))
-    cast.outputs[0].name, cast.outputs[0].type = fresh_name(part, f"{name}/cast"), ir.TensorType(made)
+    cast = ir.node("Cast", [value], {"to": written}, name=names_in(part).node(f"{name}/Cast"))
+    cast.outputs[0].name, cast.outputs[0].type = fresh_name(part, f"{name}/cast"), ir.TensorType(written)
     part.insert_before(dequantize, cast)
     return cast.outputs[0]
 

@@ -38,16 +38,16 @@ def restated(model: Model) -> tuple[Model, list[str]]:
     before = [(value.type, value.shape, _stated(value)) for value in graph.graph.outputs]
     for value in graph.graph.outputs:
         value.shape = value.type = None
-    found = model.replaced(graph)
-    graph, told = found.thaw(), []
+    inferred = model.replaced(graph)
+    graph, changes = inferred.thaw(), []
     for value, (kind, shape, was) in zip(graph.graph.outputs, before, strict=True):
-        now = found.tensor(str(value.name))
+        now = inferred.tensor(str(value.name))
         if now.dtype is None or now.shape is None or (now.dtype, now.shape) == (was.dtype, was.shape):
             value.type, value.shape = kind, shape
         else:
             value.type, value.shape = ir.TensorType(ir.DataType[now.dtype]), ir.Shape(now.shape)
-            told.append(f"output {was} is {str(now).removeprefix(now.name).strip()} now")
-    return model.replaced(graph), told
+            changes.append(f"output {was} is {str(now).removeprefix(now.name).strip()} now")
+    return model.replaced(graph), changes
 
 
 def _stated(value: ir.Value) -> Tensor:

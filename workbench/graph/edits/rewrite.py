@@ -134,14 +134,14 @@ def _present(table: dict[str, Rewrite], model: Model, addresses: Sequence[str]) 
     picked = {model.nodes[address] for address in addresses}
     area = Area(model.ir_model, model)
     for name, rewrite in table.items():
-        found = [
+        taken = [
             f"{prefix}{node.name}"
             for prefix, _, match in _matches(area, rewrite)
             if not picked or not picked.isdisjoint(match.nodes)
             for node in match.nodes
         ]
-        if found:
-            yield name, str(nodes(*found)) if picked else None
+        if taken:
+            yield name, str(nodes(*taken)) if picked else None
 
 
 def _matches(area: Area, rewrite: Rewrite) -> Iterator[tuple[str, ir.Graph, Match]]:
@@ -184,8 +184,8 @@ def _dtype(match: Match, result: Tensor) -> np.dtype[np.generic] | None:
     if result.numpy_dtype is not None:
         return result.numpy_dtype
     dtypes = (value.dtype for node in match.nodes for value in node.inputs if value is not None)
-    found = next((dtype for dtype in dtypes if dtype is not None), None)
-    return None if found is None else found.numpy()
+    first = next((dtype for dtype in dtypes if dtype is not None), None)
+    return None if first is None else first.numpy()
 
 
 def _span(match: Match, names: Sequence[str], result: Tensor, part: ir.Graph) -> bool:

@@ -66,12 +66,12 @@ def changed_by(
     loan = _Loan(model)
     with _asking(where, "GraphSurgeon cannot hold this model", "Cut off the part that it cannot hold first."):
         graph = loan.lend(tensors or {})
-    made = function(graph)
-    if made is not None and not isinstance(made, gs.Graph):
+    result = function(graph)
+    if result is not None and not isinstance(result, gs.Graph):
         fix = "Return a GraphSurgeon graph, or nothing where the one given was changed."
-        raise EditError(f"it returned a {type(made).__name__}", where=where, fix=fix)
+        raise EditError(f"it returned a {type(result).__name__}", where=where, fix=fix)
     with _asking(where, "GraphSurgeon cannot write what it made", "Correct the function; the model is unchanged."):
-        return loan.take_back(graph if made is None else made)
+        return loan.take_back(graph if result is None else result)
 
 
 @contextlib.contextmanager
@@ -166,10 +166,10 @@ class _Loan:
                     tensor.values = Stub(tensor)
         proto = gs.export_onnx(graph, do_type_check=False)
         self._return_weights(graph, proto.graph, [])
-        made = ir.from_proto(proto)
-        self._restore(graph, made.graph, asides)
+        written = ir.from_proto(proto)
+        self._restore(graph, written.graph, asides)
         functions: list[ir.Function] = []
-        for twin, function in zip(graph.functions, made.functions.values(), strict=True):
+        for twin, function in zip(graph.functions, written.functions.values(), strict=True):
             if id(twin) in untouched:
                 functions.append(self.functions[twin.unique_id][0])
                 self.kept += sum(1 for _ in _nodes(twin))
@@ -178,7 +178,7 @@ class _Loan:
                 if twin.unique_id in self.functions:
                     function.overload = self.functions[twin.unique_id][0].overload
                 functions.append(function)
-        self._settle(graph, made.graph, functions)
+        self._settle(graph, written.graph, functions)
         removed = len({id(lent.origin) for lent in self.nodes.values()}) - self.kept
         proto, after = _message(self.model)
         same_weights = len(after) == len(self.before) and all(a is b for a, b in zip(after, self.before, strict=True))
@@ -197,8 +197,8 @@ class _Loan:
             for name, tensor in part.tensors().items():
                 self._match("tensor", self.tensors, prefix, name, tensor)
 
-    def _match(self, kind: str, known: dict[int, _Lent], prefix: str, name: str, twin: Any) -> None:
-        if id(twin) in known:
+    def _match(self, kind: str, lent_twins: dict[int, _Lent], prefix: str, name: str, twin: Any) -> None:
+        if id(twin) in lent_twins:
             return
         lent = self.named.get((prefix, name, kind))
         if lent is None and isinstance(twin, gs.Constant):
@@ -208,7 +208,7 @@ class _Loan:
             if content is None or Stub(twin).content(name, content) is not content:
                 return
         if lent is not None and getattr(twin, "op", None) == getattr(lent.twin, "op", None):
-            known[id(twin)] = _Lent(lent.origin, twin, lent.looked)
+            lent_twins[id(twin)] = _Lent(lent.origin, twin, lent.looked)
 
     def _is_untouched(self, twin: gs.Function) -> bool:
         lent = self.functions.get(twin.unique_id)

@@ -104,9 +104,9 @@ class Script:
         sys.modules[name] = module  # dataclasses and pickle look there
         try:
             exec(compile(self.code, shown, "exec"), module.__dict__)  # noqa: S102 - the user's own code, and allowed
-            found = self._find(module, function)
-            self._fits(found, first, arguments)
-            return found(first, **arguments)
+            target = self._find(module, function)
+            self._fits(target, first, arguments)
+            return target(first, **arguments)
         except WorkbenchError:
             raise
         except Exception as error:
@@ -122,13 +122,13 @@ class Script:
             sys.modules.pop(name, None)
 
     def _find(self, module: types.ModuleType, name: str) -> Callable[..., object]:
-        found = vars(module).get(name)
-        if not callable(found):
+        target = vars(module).get(name)
+        if not callable(target):
             own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
             raise EditError(
                 f"there is no function {name!r} in it", where=self.path, fix=f"It has {', '.join(own) or 'none'}."
             )
-        function: Callable[..., object] = inspect.unwrap(found)
+        function: Callable[..., object] = inspect.unwrap(target)
         return function
 
     def _fits(self, function: Callable[..., object], first: object, arguments: dict[str, Any]) -> None:

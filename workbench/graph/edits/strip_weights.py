@@ -67,27 +67,27 @@ class RestoreWeights(WideEdit):
         from workbench.graph.load import load_model
 
         source = load_model(self.source)
-        known = {f"{prefix}{value.name}": value for prefix, _, value in Area(source.ir_model, source).weights()}
+        weights = {f"{prefix}{value.name}": value for prefix, _, value in Area(source.ir_model, source).weights()}
         restored = 0
         for prefix, _, value in area.weights():
             name = f"{prefix}{value.name}"
             content = value.const_value
             if content is None or not is_stripped(content):
                 continue
-            found = known[name].const_value if name in known else None
-            if found is None or is_stripped(found) or (found.dtype, found.shape) != (content.dtype, content.shape):
+            weight = weights[name].const_value if name in weights else None
+            if weight is None or is_stripped(weight) or (weight.dtype, weight.shape) != (content.dtype, content.shape):
                 raise EditError(
                     "it has no weight of this name, shape and element type",
                     where=f"{self.source}, {name}",
                     fix="Name the file that the weights were stripped from.",
                 )
             digest = value.metadata_props.pop(KEY, None)
-            if digest is not None and hashlib.sha256(bytes_of(found)).hexdigest() != digest:
+            if digest is not None and hashlib.sha256(bytes_of(weight)).hexdigest() != digest:
                 raise EditError(
                     "it holds other numbers than the ones that were stripped",
                     where=f"{self.source}, {name}",
                     fix="Name the file that the weights were stripped from.",
                 )
-            value.const_value = found
+            value.const_value = weight
             restored += 1
         return [f"restored {restored} weights"] if restored else None

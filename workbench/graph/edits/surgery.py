@@ -64,8 +64,8 @@ def value_at(model: ir.Model, tensor: str) -> ir.Value:
     """
     values: dict[str, ir.Value] = {}
     for prefix, graph in graphs_of(model):
-        known = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
-        values.update((f"{prefix}{value.name}", value) for value in known if value.name)
+        present = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
+        values.update((f"{prefix}{value.name}", value) for value in present if value.name)
     if tensor not in values:
         raise EditError("there is no such tensor", where=tensor, fix=_near(tensor, values))
     return values[tensor]
@@ -118,20 +118,20 @@ def add_node(
 def typed(op: str, domain: str, attributes: Mapping[str, object]) -> dict[str, object]:
     """Make floats of the whole numbers among attributes that ONNX knows as floats: a recipe may say ``alpha: 1``."""
     try:
-        known = onnx.defs.get_schema(op, domain).attributes
+        formals = onnx.defs.get_schema(op, domain).attributes
     except onnx.defs.SchemaError:
         return dict(attributes)
     kinds = onnx.defs.OpSchema.AttrType
-    made: dict[str, object] = {}
+    result: dict[str, object] = {}
     for name, value in attributes.items():
-        kind = known[name].type if name in known else None
+        kind = formals[name].type if name in formals else None
         if kind == kinds.FLOAT and isinstance(value, int):
-            made[name] = float(value)
+            result[name] = float(value)
         elif kind == kinds.FLOATS and isinstance(value, list):
-            made[name] = [float(number) for number in value]
+            result[name] = [float(number) for number in value]
         else:
-            made[name] = value
-    return made
+            result[name] = value
+    return result
 
 
 def redirect(old: ir.Value, new: ir.Value, part: ir.Graph) -> None:
@@ -187,11 +187,11 @@ def constants_to_nodes(model: ir.Model) -> None:
         part = function.graph
         for name, value in tuple(part.initializers.items()):
             part.initializers.pop(name)
-            made = ir.Value(name=name, type=value.type, shape=value.shape)
-            node = ir.node("Constant", [], {"value": value.const_value}, outputs=[made], name=name)
+            output = ir.Value(name=name, type=value.type, shape=value.shape)
+            node = ir.node("Constant", [], {"value": value.const_value}, outputs=[output], name=name)
             part.insert_before(part[0], node)
-            ir.convenience.replace_all_uses_with(value, made, replace_graph_outputs=True)
-            made.name = name
+            ir.convenience.replace_all_uses_with(value, output, replace_graph_outputs=True)
+            output.name = name
 
 
 def import_default(model: ir.Model) -> None:

@@ -44,8 +44,8 @@ class Area:
         self.model = model
         self._nodes: set[ir.Node] | None = None
         if only is not None:
-            wanted = set(select(model, only))
-            self._nodes = {node for address, node in walk(graph) if address in wanted}
+            addresses = set(select(model, only))
+            self._nodes = {node for address, node in walk(graph) if address in addresses}
 
     @property
     def whole(self) -> bool:
@@ -70,8 +70,8 @@ class Area:
                     yield prefix, part, value
 
 
-def _text(given: object) -> object:
-    return str(given) if isinstance(given, Selector) else given
+def _text(selector: object) -> object:
+    return str(selector) if isinstance(selector, Selector) else selector
 
 
 class WideEdit(Edit):
@@ -90,9 +90,9 @@ class WideEdit(Edit):
 
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
-        found = [address for address in addresses or model.nodes if cls.fits(model.nodes[address])]
-        if found:
-            yield cls.model_validate({"only": str(nodes(*found))} if addresses else {})
+        fitting = [address for address in addresses or model.nodes if cls.fits(model.nodes[address])]
+        if fitting:
+            yield cls.model_validate({"only": str(nodes(*fitting))} if addresses else {})
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         return self.sweep(Area(graph, model, self.only))

@@ -125,8 +125,8 @@ def diff(before: Model, after: Model) -> GraphDiff:
     )
 
 
-def _missing(model: Model, other: Model, known: set[str]) -> Iterator[tuple[str, ir.Node]]:
-    yield from ((name, node) for name, node in model.nodes.items() if name not in other.nodes and name not in known)
+def _missing(model: Model, other: Model, present: set[str]) -> Iterator[tuple[str, ir.Node]]:
+    yield from ((name, node) for name, node in model.nodes.items() if name not in other.nodes and name not in present)
 
 
 def _renamed(before: Model, after: Model) -> dict[str, str]:
@@ -135,7 +135,7 @@ def _renamed(before: Model, after: Model) -> dict[str, str]:
 
     gone = {key(before, node): name for name, node in _missing(before, after, set())}
     come = ((key(after, node), name) for name, node in _missing(after, before, set()))
-    return {gone[made]: name for made, name in come if made in gone and len(made) > 2}
+    return {gone[identity]: name for identity, name in come if identity in gone and len(identity) > 2}
 
 
 def _interface(before: Model, after: Model) -> Iterator[Change]:

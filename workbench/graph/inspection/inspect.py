@@ -120,8 +120,8 @@ class Summary(Shown):
         for quirk in self.quirks:
             kinds.setdefault(quirk.kind, []).append(quirk)
         for first, *more in kinds.values():
-            said = f" (and {len(more)} more like it)" if more else ""
-            lines.append(f"  quirk       {first.where}: {first.text}{said}")
+            rest = f" (and {len(more)} more like it)" if more else ""
+            lines.append(f"  quirk       {first.where}: {first.text}{rest}")
         return "\n".join(lines)
 
     def _memory_line(self) -> str:

@@ -104,9 +104,11 @@ def _weights(model: Model) -> Iterator[Quirk]:
 
 
 def _quantization(model: Model) -> Iterator[Quirk]:
-    found = [address for address, node in model.nodes.items() if node.op_type in QUANTIZERS]
-    if found:
-        yield Quirk("quantized", found[0], f"already quantized: {len(found)} QuantizeLinear/DequantizeLinear nodes")
+    quantizers = [address for address, node in model.nodes.items() if node.op_type in QUANTIZERS]
+    if quantizers:
+        yield Quirk(
+            "quantized", quantizers[0], f"already quantized: {len(quantizers)} QuantizeLinear/DequantizeLinear nodes"
+        )
 
 
 def _checker(model: Model) -> Iterator[Quirk]:

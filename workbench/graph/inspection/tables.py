@@ -155,7 +155,7 @@ def ops(model: Model, sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
 
     frame = nodes(model, sizes)
     groups = frame.groupby("op")
-    found = pd.DataFrame(
+    table = pd.DataFrame(
         {
             "nodes": groups.size(),
             "parameters": groups["parameters"].sum(),
@@ -164,7 +164,7 @@ def ops(model: Model, sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
             "weight_bytes": groups["weight_bytes"].sum(),
         }
     )
-    ordered: pd.DataFrame = found.sort_values("nodes", ascending=False, kind="stable")
+    ordered: pd.DataFrame = table.sort_values("nodes", ascending=False, kind="stable")
     return ordered
 
 

@@ -64,8 +64,8 @@ def _by_scope(model: Model, value: str) -> set[str]:
 
 
 def _by_dtype(model: Model, value: str) -> set[str]:
-    wanted = DTYPES.get(value.lower(), value.upper())
-    return _where(model, lambda _, node: wanted in _dtypes(model, node))
+    dtype = DTYPES.get(value.lower(), value.upper())
+    return _where(model, lambda _, node: dtype in _dtypes(model, node))
 
 
 def _by_having(model: Model, value: str) -> set[str]:

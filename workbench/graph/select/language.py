@@ -63,8 +63,8 @@ class Selector(ABC):
 
     def match(self, model: Model) -> list[str]:
         """Return the addresses of the nodes that match, in graph order; empty where none does."""
-        found = self.among(model)
-        return [address for address in model.nodes if address in found]
+        addresses = self.among(model)
+        return [address for address in model.nodes if address in addresses]
 
     def __and__(self, other: Selector) -> Selector:
         return And(_flat(And, self, other))
@@ -87,19 +87,19 @@ def select(model: Model, selector: Selector | str, *, required: bool = True) -> 
     SelectorError
         The text cannot be read; or nothing matches and `required` is true: the message suggests near names.
     """
-    wanted = parse(selector) if isinstance(selector, str) else selector
-    found = wanted.match(model)
-    if found or not required:
-        return found
-    empty = wanted.blame(model)
+    parsed = parse(selector) if isinstance(selector, str) else selector
+    addresses = parsed.match(model)
+    if addresses or not required:
+        return addresses
+    empty = parsed.blame(model)
     if empty is None:
         raise SelectorError(
-            "no node fulfils all of it at once", where=str(wanted), fix="Each part alone matches; drop one of them."
+            "no node fulfils all of it at once", where=str(parsed), fix="Each part alone matches; drop one of them."
         )
     near = empty.near(model)
     raise SelectorError(
-        "matches nothing" if empty == wanted else f"matches nothing, for {str(empty)!r} does not",
-        where=str(wanted),
+        "matches nothing" if empty == parsed else f"matches nothing, for {str(empty)!r} does not",
+        where=str(parsed),
         fix=f"Did you mean {' or '.join(near)}?" if near else f"Look at the names in {model.name}.",
     )
 
@@ -149,8 +149,8 @@ class Between(Selector):
         return on_path(model, self.start, self.end)
 
     def near(self, model: Model) -> list[str]:
-        known = set(tensor_names(model))
-        return [_quoted(word) for name in (self.start, self.end) if name not in known for word in similar(name, known)]
+        names = set(tensor_names(model))
+        return [_quoted(word) for name in (self.start, self.end) if name not in names for word in similar(name, names)]
 
     def __str__(self) -> str:
         return f"between({_quoted(self.start)}, {_quoted(self.end)})"
@@ -304,12 +304,12 @@ class _Reader:
         self.tokens: list[tuple[str, str, int]] = []
         place = 0
         while text[place:].strip():
-            found = _TOKEN.match(text, place)
-            if found is None or found.lastgroup is None:
+            match = _TOKEN.match(text, place)
+            if match is None or match.lastgroup is None:
                 raise self._error("a quote that is not closed", place)
-            self.tokens.append((found.lastgroup, found[found.lastgroup], found.start(found.lastgroup)))
-            place = found.end()
-            if found.lastgroup == "key" and (value := re.compile(r"[^\s&|(),\"']+").match(text, place)):
+            self.tokens.append((match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
+            place = match.end()
+            if match.lastgroup == "key" and (value := re.compile(r"[^\s&|(),\"']+").match(text, place)):
                 self.tokens.append(("word", value[0], place))
                 place = value.end()
         self.at = 0
@@ -400,11 +400,11 @@ class _Reader:
         return self.tokens[place] if place < len(self.tokens) else ("end", "", len(self.text))
 
     def _take(self, kind: str, text: str | None = None) -> str | None:
-        found = self._next()
-        if found[0] != kind or (text is not None and found[1] != text):
+        token = self._next()
+        if token[0] != kind or (text is not None and token[1] != text):
             return None
         self.at += 1
-        return found[1]
+        return token[1]
 
     def _error(self, what: str, place: int, *, fix: str | None = None) -> SelectorError:
         return SelectorError(f"at column {place + 1}: {what}", where=self.text or "an empty selector", fix=fix)

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"\d+")
 _WILD = re.compile(r"([*?\\])")
 
 
-def compact(model: Model, wanted: Collection[str], others: Collection[str]) -> list[str]:
+def compact(model: Model, targets: Collection[str], others: Collection[str]) -> list[str]:
     """Return selectors, in their text form, that together select all of some nodes and none of others.
 
     A whole operator, a whole scope, an operator within a scope, or names that differ in a number are named as such,
@@ -36,9 +36,9 @@ def compact(model: Model, wanted: Collection[str], others: Collection[str]) -> l
     others
         Nodes that must not be selected.
     """
-    left, forbidden = set(wanted), set(others)
-    found: list[str] = []
-    ideas = [(idea, set(select(model, idea, required=False))) for idea in _ideas(model, wanted)]
+    left, forbidden = set(targets), set(others)
+    selectors: list[str] = []
+    ideas = [(idea, set(select(model, idea, required=False))) for idea in _ideas(model, targets)]
     # Exceptions are worth it only where they are the few.
     ideas = [(idea, matched) for idea, matched in ideas if 3 * len(matched & forbidden) <= len(matched & left)]
 
@@ -51,22 +51,22 @@ def compact(model: Model, wanted: Collection[str], others: Collection[str]) -> l
         if saved(matched) < 1:
             break
         excepted = [address for address in model.nodes if address in matched & forbidden]
-        found.append(str(idea & ~nodes(*excepted) if excepted else idea))
+        selectors.append(str(idea & ~nodes(*excepted) if excepted else idea))
         left -= matched
     if left:
-        found.append(str(nodes(*(address for address in model.nodes if address in left))))
-    return found
+        selectors.append(str(nodes(*(address for address in model.nodes if address in left))))
+    return selectors
 
 
-def _ideas(model: Model, wanted: Collection[str]) -> Iterator[Selector]:
-    operators = dict.fromkeys(model.nodes[address].op_type for address in model.nodes if address in set(wanted))
+def _ideas(model: Model, targets: Collection[str]) -> Iterator[Selector]:
+    operators = dict.fromkeys(model.nodes[address].op_type for address in model.nodes if address in set(targets))
     scopes: dict[str, None] = {}
-    for address in wanted:
+    for address in targets:
         scope = scope_of(address)
         while scope:
             scopes[scope] = None
             scope = scope_of(scope)
-    for pattern in dict.fromkeys(_NUMBER.sub("*", _WILD.sub(r"\\\1", address)) for address in wanted):
+    for pattern in dict.fromkeys(_NUMBER.sub("*", _WILD.sub(r"\\\1", address)) for address in targets):
         yield pick("name", pattern)
     for operator in operators:
         yield pick("op", operator)

@@ -81,17 +81,17 @@ class _Tensors(Mapping[str, Tensor]):
         self._made: dict[str, Tensor] = {}
 
     def __getitem__(self, name: str) -> Tensor:
-        made = self._made.get(name)
-        if made is None:
+        tensor = self._made.get(name)
+        if tensor is None:
             stated = self._stated[name]
             weight = self._weights.get(name)
             content = None if weight is None else weight.const_value
             if content is not None:
-                made = Tensor(name, tuple(content.shape.numpy()), content.dtype.name)
+                tensor = Tensor(name, tuple(content.shape.numpy()), content.dtype.name)
             else:
-                made = Tensor(name, None, None) if stated is None else _tensor(name, stated)
-            self._made[name] = made
-        return made
+                tensor = Tensor(name, None, None) if stated is None else _tensor(name, stated)
+            self._made[name] = tensor
+        return tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._stated)
@@ -185,24 +185,24 @@ def infer(model: Structure, sizes: Mapping[str, int] | None = None) -> Inferred:
     if sizes:
         bind(proto, sizes)
     _stand_in(proto, _kinds(proto.graph) if model.flat is None else model.flat.kinds)
-    found, refusals = _infer(proto)
+    inferred, refusals = _infer(proto)
     if model.flat is None:
-        found = with_states(proto, found, _infer_or_none)
-    stated: dict[str, onnx.ValueInfoProto | None] = dict(_collect(found.graph, "", nested=len(model.graphs) > 1))
+        inferred = with_states(proto, inferred, _infer_or_none)
+    stated: dict[str, onnx.ValueInfoProto | None] = dict(_collect(inferred.graph, "", nested=len(model.graphs) > 1))
     stated.update(dict.fromkeys(name for name in _names(model) if name not in stated))
     return Inferred(model, stated, refusals)
 
 
 def _names(model: Structure) -> Iterable[str]:
     """Return the names of all tensors, as `Model.tensors` spells them, but for inputs of subgraphs."""
-    made = (
+    results = (
         f"{prefix}{output.name}"
         for prefix, graph in model.graphs
         for node in graph
         for output in node.outputs
         if output.name
     )
-    return itertools.chain(model.initializers, made)
+    return itertools.chain(model.initializers, results)
 
 
 def bind(proto: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
@@ -254,9 +254,9 @@ def _has_rule(domain: str, op: str, opsets: Mapping[str, int]) -> bool:
 
 def _crop_as_slice(node: onnx.NodeProto) -> None:
     """Crop cuts `border` = (left, top, right, bottom) off an NCHW image, or takes `scale` = (height, width) of it."""
-    given = {attribute.name: list(attribute.ints) for attribute in node.attribute}
-    left, top, right, bottom = (given.get("border") or [0, 0, 0, 0])[:4]
-    if scale := given.get("scale"):
+    attributes = {attribute.name: list(attribute.ints) for attribute in node.attribute}
+    left, top, right, bottom = (attributes.get("border") or [0, 0, 0, 0])[:4]
+    if scale := attributes.get("scale"):
         ends = [top + scale[0], left + scale[1]]
     else:
         ends = [-bottom or 2**31, -right or 2**31]
@@ -305,11 +305,11 @@ def _first_refused(proto: onnx.ModelProto) -> onnx.NodeProto | None:
     return None if culprit is None or culprit.domain == NOWHERE else culprit
 
 
-def _problem(model: Structure, found: Mapping[str, Tensor], refusals: list[str]) -> str | None:
-    unknown = [name for name, tensor in found.items() if tensor.shape is None and not tensor.form]
+def _problem(model: Structure, tensors: Mapping[str, Tensor], refusals: list[str]) -> str | None:
+    unknown = [name for name, tensor in tensors.items() if tensor.shape is None and not tensor.form]
     if not unknown:
         return refusals[0] if refusals else None
-    missing = f"{len(unknown)} of {len(found)} tensors have no known shape"
+    missing = f"{len(unknown)} of {len(tensors)} tensors have no known shape"
     if refusals:
         return f"{missing}; ONNX's inference says: {refusals[0]}"
     name = model.index.tensor
@@ -322,12 +322,12 @@ def _problem(model: Structure, found: Mapping[str, Tensor], refusals: list[str])
         if lost.isdisjoint(results) or any(v is not None and name(v) in lost for v in node.inputs):
             continue
         inside = address.startswith("function(")
-        why = "shapes in a function may differ from call to call" if inside else _reason(node, found, model)
+        why = "shapes in a function may differ from call to call" if inside else _reason(node, tensors, model)
         return f"{missing}, the first behind {address!r}: {why}"
     return missing
 
 
-def _reason(node: ir.Node, found: Mapping[str, Tensor], model: Structure) -> str:
+def _reason(node: ir.Node, tensors: Mapping[str, Tensor], model: Structure) -> str:
     """Say why the shapes of a node's results are unknown, though those of its inputs are known."""
     proto = ir.to_proto(node)
     if not _has_rule(node.domain, node.op_type, model.ir_model.opset_imports):
@@ -337,11 +337,11 @@ def _reason(node: ir.Node, found: Mapping[str, Tensor], model: Structure) -> str
     for value in node.inputs:
         if value is None:
             continue
-        known = found.get(model.index.tensor(value))
-        if known is None or known.dtype is None:
-            kind = f"a {known.form}" if known is not None and known.form else "of an unknown type"
+        tensor = tensors.get(model.index.tensor(value))
+        if tensor is None or tensor.dtype is None:
+            kind = f"a {tensor.form}" if tensor is not None and tensor.form else "of an unknown type"
             return f"{node.op_type} reads {value.name!r}, {kind}"
-        types[str(value.name)] = onnx.helper.make_tensor_type_proto(ir.DataType[known.dtype].value, known.shape)
+        types[str(value.name)] = onnx.helper.make_tensor_type_proto(ir.DataType[tensor.dtype].value, tensor.shape)
     try:
         onnx.shape_inference.infer_node_outputs(schema, proto, types)
     except (InferenceError, RuntimeError, ValueError, onnx.checker.ValidationError) as error:

@@ -29,7 +29,7 @@ class State(NamedTuple):
         Where it is: the places of the nodes and names of the attributes on the way, and its own number.
     start
         Its type before the first iteration, ``None`` where unknown.
-    given, made
+    body_input, body_output
         It as the body gets it and as the body leaves it.
     result
         Its name after the last iteration; empty where nobody asks.
@@ -39,8 +39,8 @@ class State(NamedTuple):
 
     key: Key
     start: onnx.TypeProto | None
-    given: onnx.ValueInfoProto
-    made: onnx.ValueInfoProto
+    body_input: onnx.ValueInfoProto
+    body_output: onnx.ValueInfoProto
     result: str
     graph: onnx.GraphProto
 
@@ -62,26 +62,26 @@ def with_states(
     refuted: set[Key] = set()
     while True:
         guesses: dict[Key, onnx.TypeProto] = {}
-        found = inferred
+        current = inferred
         while more := {
             state.key: state.start
-            for state in _states(found.graph, ChainMap())
-            if state.start is not None and _shaped(state.start) and not _shaped(state.given.type)
+            for state in _states(current.graph, ChainMap())
+            if state.start is not None and _shaped(state.start) and not _shaped(state.body_input.type)
             if state.key not in refuted and state.key not in guesses
         }:
             guesses |= more
             result = infer(_assuming(proto, guesses))
             if result is None:
                 return inferred
-            found = result
+            current = result
         # All at once, for one may rest on another.
         wrong = {
             state.key
-            for state in _states(found.graph, ChainMap())
-            if state.key in guesses and state.made.type != guesses[state.key]
+            for state in _states(current.graph, ChainMap())
+            if state.key in guesses and state.body_output.type != guesses[state.key]
         }
         if not wrong:
-            return found
+            return current
         refuted |= wrong
 
 
@@ -92,7 +92,7 @@ def _assuming(proto: onnx.ModelProto, guesses: Mapping[Key, onnx.TypeProto]) -> 
     for state in list(_states(trial.graph, ChainMap())):
         if state.key not in guesses:
             continue
-        state.given.type.CopyFrom(guesses[state.key])
+        state.body_input.type.CopyFrom(guesses[state.key])
         stated = next((value for value in state.graph.output if value.name == state.result), None)
         if stated is not None:
             stated.type.CopyFrom(guesses[state.key])
@@ -134,6 +134,6 @@ def _carried(
     # A damaged body may take or make fewer than it is given.
     states = min(len(body.input) - ahead - scanned, len(body.output) - made_ahead, len(node.input) - ahead)
     for at in range(states):
-        given, made = body.input[at + ahead], body.output[at + made_ahead]
+        body_input, body_output = body.input[at + ahead], body.output[at + made_ahead]
         start = types.get(node.input[at + ahead])
-        yield State((*way, at), start, given, made, node.output[at] if at < len(node.output) else "", graph)
+        yield State((*way, at), start, body_input, body_output, node.output[at] if at < len(node.output) else "", graph)
