@@ -114,14 +114,14 @@ def top_layers(report: EngineReport, top: int = 10) -> pd.DataFrame:
 
 def precision_share(report: EngineReport) -> list[Share]:
     """Return layers and time by computing precision, free layers (NoOp) and constants left out."""
-    found: dict[str, list[Layer]] = {}
+    layers_of: dict[str, list[Layer]] = {}
     for layer in report.layers:
         if kind_of_layer(layer) not in {"noop", "constant", "control"}:
-            found.setdefault(_precision(layer), []).append(layer)
+            layers_of.setdefault(_precision(layer), []).append(layer)
     shares = []
-    for name in _sorted(found):
-        times = [layer.ms for layer in found[name] if layer.ms is not None]
-        shares.append(Share(name, len(found[name]), sum(times) if times else None))
+    for name in _sorted(layers_of):
+        times = [layer.ms for layer in layers_of[name] if layer.ms is not None]
+        shares.append(Share(name, len(layers_of[name]), sum(times) if times else None))
     return shares
 
 

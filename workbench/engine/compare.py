@@ -108,9 +108,9 @@ class Comparison:
             gains.sort(key=lambda pair: -abs(pair[1]))
             for group, gain in gains[:top]:
                 if gain:
-                    said = "saves" if gain > 0 else "loses"
+                    verb = "saves" if gain > 0 else "loses"
                     precision = f" ({group.precision[0]} -> {group.precision[i]})"
-                    lines.append(f"{name} {said} {abs(gain):.4f} ms in {group.name}{precision}")
+                    lines.append(f"{name} {verb} {abs(gain):.4f} ms in {group.name}{precision}")
             changed = [group for group in self.groups if group.change[i] not in {"", "same layers"}]
             lines.append(f"{name}: {len(changed)} groups are fused differently")
             lines.extend(f"  {group.name}: {group.change[i]}" for group in changed[:top])
@@ -166,8 +166,8 @@ def compare_engines(
     for i, report in enumerate(reports):
         for layer in report.layers:
             if layer.profile == profile:
-                found = members.setdefault(links.find(("layer", i, layer.name)), [[] for _ in reports])
-                found[i].append(layer)
+                sides = members.setdefault(links.find(("layer", i, layer.name)), [[] for _ in reports])
+                sides[i].append(layer)
     causes = [_causes(report, fusion) for report, fusion in zip(reports, fusions, strict=True)]
     groups = [_group(layers, fusions, causes, moves, names) for layers in members.values()]
     return Comparison(tuple(names), tuple(groups), tuple(report.layers_ms for report in reports))
@@ -191,10 +191,10 @@ def _group(
         reason = reason if len(parts[i]) > len(parts[0]) else None
         if change != "same layers" and moves[i]:
             homes = [_homes(members[at], fusions[at]) for at in (0, i)]
-            found = reason_for(nodes, moves[i], *homes)
-            told = [move.words(names[0], names[i]) for move in found[:_MOST_REASONS]]
-            more = f" (and {len(found) - _MOST_REASONS} more)" if len(found) > _MOST_REASONS else ""
-            reason = "; ".join(told) + more if told else reason
+            reasons = reason_for(nodes, moves[i], *homes)
+            sentences = [move.words(names[0], names[i]) for move in reasons[:_MOST_REASONS]]
+            more = f" (and {len(reasons) - _MOST_REASONS} more)" if len(reasons) > _MOST_REASONS else ""
+            reason = "; ".join(sentences) + more if sentences else reason
         changes.append(f"{change}, because {reason}" if reason else change)
     return Group(
         nodes=tuple(nodes) or (next(layer.name for layers in members for layer in layers),),
@@ -238,13 +238,15 @@ def _change(before: list[str], after: list[str], first: str, here: str) -> str:
 
 def _causes(report: EngineReport, fusion: FusionMap) -> dict[str, str]:
     """Say of layers what broke their fusion, from the findings."""
-    found: dict[str, str] = {}
+    causes: dict[str, str] = {}
     for finding in find(report, fusion):
         if finding.kind == "unfused":
-            found.setdefault(finding.layers[0], finding.evidence)
+            causes.setdefault(finding.layers[0], finding.evidence)
         elif finding.kind == "lone-qdq":
-            found.setdefault(finding.layers[0], f"{finding.layers[0]} stands alone {finding.title.split('alone ')[-1]}")
-    return found
+            causes.setdefault(
+                finding.layers[0], f"{finding.layers[0]} stands alone {finding.title.split('alone ')[-1]}"
+            )
+    return causes
 
 
 def _time(layers: list[Layer]) -> float | None:
@@ -256,8 +258,8 @@ def _time(layers: list[Layer]) -> float | None:
 
 def _precision(layers: list[Layer]) -> str | None:
     working = [layer for layer in layers if kind_of_layer(layer) not in _MOVES] or layers
-    known = {name for layer in working if (name := layer_precision(layer).name) is not None}
-    return "+".join(sorted(known)) or None
+    precisions = {name for layer in working if (name := layer_precision(layer).name) is not None}
+    return "+".join(sorted(precisions)) or None
 
 
 def _check_shared(names: list[str], fusions: list[FusionMap]) -> None:

@@ -57,14 +57,14 @@ def engine_onnx(report: EngineReport, profile: int = 0) -> onnx.ModelProto:
         tensors |= {tensor.name: tensor for tensor in layer.inputs if tensor.name not in tensors}
         nodes.append(_node(layer, outputs))
     read = {name for node in nodes for name in node.input}
-    made = {name for node in nodes for name in node.output}
+    produced = {name for node in nodes for name in node.output}
     named = {binding.name for binding in report.bindings if binding.mode == "output"}
     graph = helper.make_graph(
         nodes,
         report.name,
-        [_value(name, tensors[name]) for name in tensors if name in read - made],
-        [_value(name, tensors[name]) for name in tensors if name in made and (name in named or name not in read)],
-        value_info=[_value(name, tensors[name]) for name in tensors if name in read & made - named],
+        [_value(name, tensors[name]) for name in tensors if name in read - produced],
+        [_value(name, tensors[name]) for name in tensors if name in produced and (name in named or name not in read)],
+        value_info=[_value(name, tensors[name]) for name in tensors if name in read & produced - named],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid(DOMAIN, 1)], producer_name="workbench")
     model.doc_string = f"Layers of an engine, read from {report.dialect}; not a model that can be run."
@@ -72,7 +72,7 @@ def engine_onnx(report: EngineReport, profile: int = 0) -> onnx.ModelProto:
 
 
 def _node(layer: Layer, outputs: list[str]) -> onnx.NodeProto:
-    told = {
+    attributes = {
         "kind": kind_of_layer(layer),
         "precision": layer_precision(layer).name,
         "inputs": ", ".join(tensor.format.short for tensor in layer.inputs),
@@ -83,11 +83,11 @@ def _node(layer: Layer, outputs: list[str]) -> onnx.NodeProto:
         "source_nodes": " + ".join(layer.sources),
     }
     # What is not told is not an attribute.
-    known = {name: value for name, value in told.items() if value not in {None, ""}}
+    attributes = {name: value for name, value in attributes.items() if value not in {None, ""}}
     op_type = re.sub(r"\W+", "_", layer.type or "unknown").strip("_") or "unknown"
     inputs = [tensor.name for tensor in layer.inputs]
     node = helper.make_node(op_type, inputs, outputs, name=layer.name, domain=DOMAIN)
-    node.attribute.extend(helper.make_attribute(name, value) for name, value in known.items())
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
     return node
 
 

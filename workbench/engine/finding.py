@@ -44,11 +44,11 @@ class Suggestion:
     @property
     def line(self) -> str:
         """The fix as one line, where it can be as one writes it in Python."""
-        told = "".join(f", {name}={value!r}" for name, value in self.arguments)
+        arguments = "".join(f", {name}={value!r}" for name, value in self.arguments)
         if self.kind == "edit":
-            return f'wb.edit("{self.value}"{told})'
+            return f'wb.edit("{self.value}"{arguments})'
         if self.kind == "build":
-            return f"BuildOptions({told[2:]})" if self.arguments else self.value
+            return f"BuildOptions({arguments[2:]})" if self.arguments else self.value
         few = "|".join(self.selector[:3]) + ("|..." if self.selector[3:] else "")
         return f'wb.plan.set("name:{few}", "{"int8" if self.kind == "quantize_input" else self.value}")'
 
@@ -103,11 +103,11 @@ class Scene:
     @cached_property
     def users(self) -> dict[tuple[str, int], list[Layer]]:
         """Tensor name and optimization profile to the layers that read it."""
-        found: dict[tuple[str, int], list[Layer]] = {}
+        users: dict[tuple[str, int], list[Layer]] = {}
         for layer in self.report.layers:
             for name in dict.fromkeys(tensor.name for tensor in layer.inputs):
-                found.setdefault((name, layer.profile), []).append(layer)
-        return found
+                users.setdefault((name, layer.profile), []).append(layer)
+        return users
 
     @cached_property
     def ends(self) -> frozenset[str]:
@@ -129,7 +129,7 @@ class Scene:
         )
 
     def _through(self, layer: Layer, step: Callable[[Layer], Sequence[Layer | None]]) -> list[Layer]:
-        found: list[Layer] = []
+        reached: list[Layer] = []
         todo, passed = [layer], {id(layer)}
         while todo:
             for near in step(todo.pop(0)):
@@ -139,8 +139,8 @@ class Scene:
                     passed.add(id(near))
                     todo.append(near)
                 else:
-                    found.append(near)
-        return found
+                    reached.append(near)
+        return reached
 
     def first(self, layer: Layer) -> bool:
         """Whether it reads the engine's input, with at most reformats and Q/DQ in between."""

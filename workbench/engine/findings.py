@@ -38,8 +38,8 @@ def find(
     fusion = fusion or fusion_map(report)
     verdicts = {v.node: v for v in compare_precision(report, fusion, requested)} if requested else {}
     scene = Scene(report, fusion, verdicts)
-    found = [finding for lint in LINTS if report.backend in lint.backends for finding in lint.check(scene)]
-    return sorted(found, key=lambda finding: (finding.cost_ms is None, -(finding.cost_ms or 0)))
+    findings = [finding for lint in LINTS if report.backend in lint.backends for finding in lint.check(scene)]
+    return sorted(findings, key=lambda finding: (finding.cost_ms is None, -(finding.cost_ms or 0)))
 
 
 def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:

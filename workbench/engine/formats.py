@@ -96,8 +96,8 @@ def parse_dtype(text: str | None) -> str | None:
     """Return the data type a text names ("Half", "kFLOAT", "FP8 E4M3", ...), or None where it names none known."""
     for word in re.findall(r"[A-Za-z]+\d*", (text or "").replace("_", " ")):
         plain = word[1:] if re.match(r"k[A-Z]", word) else word
-        if (found := _DTYPE_WORDS.get(plain.lower())) is not None:
-            return found
+        if (dtype := _DTYPE_WORDS.get(plain.lower())) is not None:
+            return dtype
         # FP8 and FP4 come with their exponent and mantissa: FP8E4M3, Float4E2M1.
         if narrow := re.match(r"(?:fp|float)([48])(?=e|$)", plain.lower()):
             return f"fp{narrow[1]}"
@@ -127,8 +127,8 @@ def parse_format(text: str | None, dtype_text: str | None = None) -> TensorForma
     dtype = parse_dtype(dtype_text) if dtype_text else parse_dtype(words)
     shown = words if not dtype_text else f"{words} {dtype_text}".strip()
     for pattern, layout in _LAYOUTS:
-        if found := pattern.search(words):
-            return TensorFormat(shown, dtype, layout, _NUMBERS.get(found[1].lower()) or int(found[1] or 1))
+        if match := pattern.search(words):
+            return TensorFormat(shown, dtype, layout, _NUMBERS.get(match[1].lower()) or int(match[1] or 1))
     alone = dtype is not None and re.fullmatch(r"(?:k?[A-Za-z]+\d*(?:[ _]?E\d+M\d+)?)?", words) is not None
     return TensorFormat(shown, dtype, "unstated" if alone else None)
 

@@ -82,11 +82,11 @@ class FusionMap:
     @cached_property
     def by_node(self) -> dict[str, tuple[str, ...]]:
         """Source node to the layers that do its work, in execution order."""
-        found: dict[str, list[str]] = {}
+        layers_of: dict[str, list[str]] = {}
         for group in self.groups:
             for node in (*group.nodes, *group.absorbed):
-                found.setdefault(node, []).append(group.layer)
-        return {node: tuple(layers) for node, layers in found.items()}
+                layers_of.setdefault(node, []).append(group.layer)
+        return {node: tuple(layers) for node, layers in layers_of.items()}
 
     @property
     def coverage(self) -> float | None:
@@ -171,15 +171,15 @@ def fusion_map(report: EngineReport, model: onnx.ModelProto | Model | None = Non
     in_layers = {node for group in groups for node in (*group.nodes, *group.absorbed)}
     vanished = why_vanished(graph, in_layers)
     unaccounted = tuple(n.name for n in graph.nodes if n.name not in in_layers and n.name not in vanished)
-    found = FusionMap(tuple(groups), graph, vanished, unaccounted, tuple(foreign))
-    if graph.nodes and (found.coverage or 0) < _MATCH:
+    fusion = FusionMap(tuple(groups), graph, vanished, unaccounted, tuple(foreign))
+    if graph.nodes and (fusion.coverage or 0) < _MATCH:
         raise ReportError(
             f"the model does not match the engine: {len(unaccounted)} of its {len(graph.nodes)} nodes are in no layer, "
             f"such as {unaccounted[0]!r}",
             where=report.name,
             fix="Give the very model the engine was built from",
         )
-    return found
+    return fusion
 
 
 def _stated(layer: Layer) -> LayerNodes:
@@ -255,24 +255,24 @@ def _with_absorbed(
 
 def _aliases(report: EngineReport, graph: SourceGraph) -> dict[str, str]:
     """Name the tensors on either side of a reformat by the one that the model knows."""
-    known: dict[str, str] = {}
+    aliases: dict[str, str] = {}
     for layer in report.layers:
         if layer.reformats is None or len(layer.inputs) != 1 or len(layer.outputs) != 1:
             continue
         before, after = layer.inputs[0].name, layer.outputs[0].name
         if after not in graph.tensors:
-            known[after] = known.get(before, before)
+            aliases[after] = aliases.get(before, before)
         elif before not in graph.tensors:
-            known[before] = after
-    return known
+            aliases[before] = after
+    return aliases
 
 
 def _check_match(report: EngineReport, groups: list[LayerNodes], foreign: dict[str, None]) -> None:
-    found = {node for group in groups for node in group.nodes}
-    stated = len(found) + len(foreign)
-    if stated and len(found) / stated < _MATCH:
+    nodes = {node for group in groups for node in group.nodes}
+    stated = len(nodes) + len(foreign)
+    if stated and len(nodes) / stated < _MATCH:
         raise ReportError(
-            f"the model does not match the engine: only {len(found)} of {stated} node names of the engine are in it; "
+            f"the model does not match the engine: only {len(nodes)} of {stated} node names of the engine are in it; "
             f"{next(iter(foreign))!r} is not",
             where=report.name,
             fix="Give the very model the engine was built from",

@@ -160,8 +160,8 @@ def _rows(profile: Any) -> Any:
 
 
 def _check_belongs(report: EngineReport, by_name: dict[str, list[LayerTime]], where: str, notes: list[str]) -> None:
-    known = {layer.name for layer in report.layers}
-    strange = [name for name in by_name if name not in known]
+    names = {layer.name for layer in report.layers}
+    strange = [name for name in by_name if name not in names]
     if not strange:
         return
     total = sum(time.average_ms for times in by_name.values() for time in times)
@@ -170,7 +170,7 @@ def _check_belongs(report: EngineReport, by_name: dict[str, list[LayerTime]], wh
     if share <= _STRANGE_SHARE:
         notes.append(f"{len(strange)} layers of the profile are not in the engine ({share:.1%} of the time)")
         return
-    missing = [name for name in known if name not in by_name]
+    missing = [name for name in names if name not in by_name]
     here = f"; this engine has {min(missing)!r} instead" if missing else ""
     raise ReportError(
         f"a profile of another engine: {len(strange)} of its {len(by_name)} layers, with {share:.0%} of its time, "
@@ -182,8 +182,8 @@ def _check_belongs(report: EngineReport, by_name: dict[str, list[LayerTime]], wh
 
 def _sum(times: list[LayerTime]) -> LayerTime:
     medians = [time.median_ms for time in times]
-    known = [value for value in medians if value is not None]
-    return LayerTime(sum(time.average_ms for time in times), sum(known) if len(known) == len(medians) else None)
+    measured = [value for value in medians if value is not None]
+    return LayerTime(sum(time.average_ms for time in times), sum(measured) if len(measured) == len(medians) else None)
 
 
 def _plain(file: str) -> str:

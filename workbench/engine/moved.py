@@ -52,7 +52,7 @@ def working_edges(graph: SourceGraph) -> dict[Edge, str]:
 
     Weights are left out: what is on them goes with their reader's own inputs.
     """
-    found: dict[Edge, str] = {}
+    edges: dict[Edge, str] = {}
     for node in graph.nodes:
         if node.op_type in _SEEN_THROUGH:
             continue
@@ -60,8 +60,8 @@ def working_edges(graph: SourceGraph) -> dict[Edge, str]:
             start, through = _start(name, graph)
             if start not in graph.constant_tensors:
                 maker = graph.producer.get(start)
-                found[Edge(start if maker is None else maker.name, node.name)] = " ".join(through)
-    return found
+                edges[Edge(start if maker is None else maker.name, node.name)] = " ".join(through)
+    return edges
 
 
 def _start(name: str, graph: SourceGraph) -> tuple[str, list[str]]:

@@ -38,8 +38,8 @@ def metadata_nodes(metadata: str) -> tuple[str, ...]:
 
 def profile_of(text: str) -> int | None:
     """Return the number N of the ` [profile N]` in a name, or None: TensorRT marks no name of profile 0."""
-    found = _PROFILE.search(text)
-    return int(found[1]) if found else None
+    match = _PROFILE.search(text)
+    return int(match[1]) if match else None
 
 
 def without_profile(name: str) -> str:
@@ -49,8 +49,8 @@ def without_profile(name: str) -> str:
 
 def myelin_group(name: str) -> str | None:
     """Return the number of the Myelin graph a layer belongs to ("5" of `__myl_Cast_myl5_7`), or None."""
-    found = _MYELIN.search(name)
-    return found[1] if found else None
+    match = _MYELIN.search(name)
+    return match[1] if match else None
 
 
 def reformat_target(name: str) -> str | None:
@@ -58,26 +58,26 @@ def reformat_target(name: str) -> str | None:
 
     A layer (`Input Tensor N to X`), or an input or output of the engine (`Network Input X`).
     """
-    found = _REFORMAT.fullmatch(name)
-    return found[1] if found else None
+    match = _REFORMAT.fullmatch(name)
+    return match[1] if match else None
 
 
 def foreign_range(part: str) -> tuple[str, str] | None:
     """Return first and last node of a `{ForeignNode[first...last]}`, or None."""
-    found = _FOREIGN.fullmatch(part.strip())
-    return (found[1], found[2]) if found else None
+    match = _FOREIGN.fullmatch(part.strip())
+    return (match[1], match[2]) if match else None
 
 
 def is_view_of(part: str) -> str | None:
     """Return the node for which TensorRT added a reshape of its own (`reshape_after_fc` -> `fc`), or None."""
-    found = _VIEW.fullmatch(part)
-    return found[1] if found else None
+    match = _VIEW.fullmatch(part)
+    return match[1] if match else None
 
 
 def original_of(part: str) -> str | None:
     """Return the node that TensorRT copied (`x/QuantizeLinear_clone_1` of each input of a Concat), or None."""
-    found = _CLONE.fullmatch(part)
-    return found[1] if found else None
+    match = _CLONE.fullmatch(part)
+    return match[1] if match else None
 
 
 def name_parts(name: str) -> tuple[str, ...]:
@@ -111,11 +111,11 @@ def _top_level(text: str, separators: tuple[str, ...]) -> list[str]:
     parts, start, depth, at = [], 0, 0, 0
     while at < len(text):
         depth += (text[at] in "([{") - (text[at] in ")]}")
-        found = next((s for s in separators if depth <= 0 and text.startswith(s, at)), None)
-        if found is None:
+        separator = next((s for s in separators if depth <= 0 and text.startswith(s, at)), None)
+        if separator is None:
             at += 1
             continue
         parts.append(text[start:at].strip())
-        at += len(found)
+        at += len(separator)
         start = at
     return [*parts, text[start:].strip()]

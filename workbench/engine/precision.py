@@ -69,16 +69,16 @@ def realized_precision(report: EngineReport, fusion: FusionMap) -> dict[str, Rea
     for group in fusion.groups:
         for node in group.nodes:
             by_node.setdefault(node, []).append(group.layer)
-    found: dict[str, Realized] = {}
+    realized: dict[str, Realized] = {}
     for node, names in by_node.items():
         # `fc` may be in its own layer and in a free reshape after it: the one that computes decides.
         working = [name for name in names if kind_of_layer(layers[name]) not in _MOVES] or names
-        told = [layer_precision(layers[name]) for name in working]
-        known = sorted({precision.name for precision in told if precision.name is not None})
-        found[node] = Realized(node, "+".join(known) or None, tuple(working), told[0].evidence)
+        precisions = [layer_precision(layers[name]) for name in working]
+        distinct = sorted({precision.name for precision in precisions if precision.name is not None})
+        realized[node] = Realized(node, "+".join(distinct) or None, tuple(working), precisions[0].evidence)
     for node, reason in fusion.vanished.items():
-        found.setdefault(node, Realized(node, None, (), reason))
-    return found
+        realized.setdefault(node, Realized(node, None, (), reason))
+    return realized
 
 
 def realized_table(report: EngineReport, fusion: FusionMap) -> pd.DataFrame:
@@ -109,9 +109,9 @@ def compare_precision(report: EngineReport, fusion: FusionMap, requested: Mappin
     realized = realized_precision(report, fusion)
     verdicts = []
     for node, asked in requested.items():
-        wanted = _plain(asked, node)
+        precision = _plain(asked, node)
         got = realized.get(node) or Realized(node, None, fusion.by_node.get(node, ()), "the engine does not name it")
-        verdicts.append(NodePrecision(node, wanted, got, _status(wanted, got)))
+        verdicts.append(NodePrecision(node, precision, got, _status(precision, got)))
     return verdicts
 
 
@@ -124,16 +124,16 @@ def _plain(text: str, node: str) -> str:
 
 
 def _status(
-    wanted: str, got: Realized
+    requested: str, got: Realized
 ) -> Literal["as requested", "wider", "narrower", "different", "unknown", "vanished"]:
     if got.precision is None:
         return "unknown" if got.layers else "vanished"
     parts = got.precision.split("+")
-    if parts == [wanted]:
+    if parts == [requested]:
         return "as requested"
     if any(part not in RANK for part in parts):
         return "different"
     widest, narrowest = max(RANK[part] for part in parts), min(RANK[part] for part in parts)
-    if widest > RANK[wanted]:
+    if widest > RANK[requested]:
         return "wider"
-    return "narrower" if narrowest < RANK[wanted] else "different"
+    return "narrower" if narrowest < RANK[requested] else "different"

@@ -46,13 +46,13 @@ class SourceGraph:
         A node is found as `node_of_<its first output>` too: so TensorRT calls it where the file it read has no name
         for it, whatever name it was given since.
         """
-        found: dict[str, SourceNode] = {}
+        nodes: dict[str, SourceNode] = {}
         for node in self.nodes:
-            found.setdefault(node.name, node)
+            nodes.setdefault(node.name, node)
         for node in self.nodes:
             if node.outputs:
-                found.setdefault(f"node_of_{node.outputs[0]}", node)
-        return found
+                nodes.setdefault(f"node_of_{node.outputs[0]}", node)
+        return nodes
 
     @cached_property
     def duplicates(self) -> tuple[str, ...]:
@@ -68,11 +68,11 @@ class SourceGraph:
     @cached_property
     def consumers(self) -> dict[str, list[SourceNode]]:
         """Tensor to the nodes that read it."""
-        found: dict[str, list[SourceNode]] = {}
+        consumers: dict[str, list[SourceNode]] = {}
         for node in self.nodes:
             for name in dict.fromkeys(node.inputs):
-                found.setdefault(name, []).append(node)
-        return found
+                consumers.setdefault(name, []).append(node)
+        return consumers
 
     @cached_property
     def tensors(self) -> frozenset[str]:
@@ -82,24 +82,24 @@ class SourceGraph:
     @cached_property
     def constant_tensors(self) -> frozenset[str]:
         """Tensors that depend on no input: constants, and what is computed of constants alone."""
-        known = set(self.constants)
+        constants = set(self.constants)
         for node in self.nodes:
-            if node.op_type == "Constant" or (node.inputs and all(name in known for name in node.inputs)):
-                known.update(node.outputs)
-        return frozenset(known)
+            if node.op_type == "Constant" or (node.inputs and all(name in constants for name in node.inputs)):
+                constants.update(node.outputs)
+        return frozenset(constants)
 
     @cached_property
     def shape_tensors(self) -> frozenset[str]:
         """Tensors computed from shapes and constants alone."""
-        known = set(self.constant_tensors)
-        found: set[str] = set()
+        computed = set(self.constant_tensors)
+        shapes: set[str] = set()
         for node in self.nodes:
             if node.op_type in {"Shape", "Size"} or (
-                any(name in found for name in node.inputs) and all(name in known for name in node.inputs)
+                any(name in shapes for name in node.inputs) and all(name in computed for name in node.inputs)
             ):
-                known.update(node.outputs)
-                found.update(node.outputs)
-        return frozenset(found)
+                computed.update(node.outputs)
+                shapes.update(node.outputs)
+        return frozenset(shapes)
 
     @cached_property
     def needed(self) -> frozenset[str]:
@@ -136,13 +136,13 @@ class SourceGraph:
         ends = self.by_name[last]
         above, _ = self.upstream(ends.outputs, stop=frozenset())
         reached: set[str] = set(self.by_name[first].outputs)
-        found = [self.by_name[first]]
+        path = [self.by_name[first]]
         names = {node.name for node in above}
         for node in self.nodes:
             if node.name in names and any(name in reached for name in node.inputs):
                 reached.update(node.outputs)
-                found.append(node)
-        return found if ends in found else []
+                path.append(node)
+        return path if ends in path else []
 
 
 def source_graph(model: onnx.ModelProto | Model) -> SourceGraph:

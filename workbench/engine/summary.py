@@ -217,8 +217,8 @@ def summarize(
     """
     fusion = fusion_map(report, model)
     verdicts = compare_precision(report, fusion, requested) if requested else []
-    known = None if model is None or isinstance(model, onnx.ModelProto) else model
-    return EngineSummary(report, fusion, find(report, fusion, requested), verdicts, known)
+    loaded = None if model is None or isinstance(model, onnx.ModelProto) else model
+    return EngineSummary(report, fusion, find(report, fusion, requested), verdicts, loaded)
 
 
 def load_engine(

@@ -42,13 +42,13 @@ def _convolution(layer: Layer) -> dict[str, Any]:
     shape, ops, size = conv_shape(layer), layer_ops(layer), layer_bytes(layer)
     seconds = None if not layer.ms else layer.ms / 1e3
     conv = kind_of_layer(layer) == "conv"
-    activation = _told(layer, "Activation")
+    activation = _attribute(layer, "Activation")
     return {
         "layer": layer.name,
         "nodes": " + ".join(layer.sources),
         "ms": layer.ms,
         "precision": layer_precision(layer).name,
-        **{name: _sizes(_told(layer, name.capitalize())) for name in ("kernel", "stride", "dilation")},
+        **{name: _sizes(_attribute(layer, name.capitalize())) for name in ("kernel", "stride", "dilation")},
         "groups": shape.groups if conv else None,
         "in_channels": shape.in_channels if conv else None,
         "out_channels": shape.out_channels,
@@ -65,10 +65,10 @@ def _convolution(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _told(layer: Layer, key: str) -> Any:
+def _attribute(layer: Layer, key: str) -> Any:
     """Return an attribute; a layer of several operations spells it with its part in front."""
-    told = (layer.attributes.get(prefix + key) for prefix in ("", "Conv", "PointWiseConv"))
-    return next((value for value in told if value is not None), None)
+    values = (layer.attributes.get(prefix + key) for prefix in ("", "Conv", "PointWiseConv"))
+    return next((value for value in values if value is not None), None)
 
 
 def _sizes(raw: Any) -> str | None:
@@ -93,9 +93,9 @@ def kinds_table(report: EngineReport) -> pd.DataFrame:
     moves = {"reformat", "qdq", "cast", "shuffle", "slice", "noop"}
 
     def more(layers: list[Layer]) -> dict[str, Any]:
-        known = [layer.weight_bytes for layer in layers]
+        sizes = [layer.weight_bytes for layer in layers]
         return {
-            "weight_bytes": None if None in known else sum(size or 0 for size in known),
+            "weight_bytes": None if None in sizes else sum(size or 0 for size in sizes),
             "moves_only": kind_of_layer(layers[0]) in moves,
         }
 

@@ -92,8 +92,8 @@ def kind_of_layer(layer: Layer) -> str:
     if kind == "reformat":
         return "qdq" if layer.origin == "QDQ" else "reformat"
     ops = myelin_ops(layer)
-    for name, known in _MYELIN_KINDS:
-        if ops and ops <= known:
+    for name, kernels in _MYELIN_KINDS:
+        if ops and ops <= kernels:
             return name
     if "ForeignNode[" in layer.name:
         return "myelin"
@@ -103,8 +103,8 @@ def kind_of_layer(layer: Layer) -> str:
 
 def myelin_ops(layer: Layer) -> frozenset[str]:
     """Return the operations in the name of a Myelin kernel, as it spells them; empty for other layers."""
-    found = re.match(r"__myl_([A-Za-z]+?)_", layer.base_name)
-    return frozenset(re.findall(r"[A-Z][a-z]*", found[1])) if found else frozenset()
+    match = re.match(r"__myl_([A-Za-z]+?)_", layer.base_name)
+    return frozenset(re.findall(r"[A-Z][a-z]*", match[1])) if match else frozenset()
 
 
 def layer_precision(layer: Layer) -> Precision:
@@ -130,9 +130,9 @@ def layer_precision(layer: Layer) -> Precision:
         weights = next((w.dtype for w in layer.weights if w.role.endswith("Weights")), None)
         return Precision(weights, f"its weights are {weights}") if weights else Precision(None, "not told")
     for where, tensors in (("input", layer.inputs), ("output", layer.outputs)):
-        known = next((tensor for tensor in tensors if tensor.dtype is not None), None)
-        if known is not None:
-            return Precision(known.dtype, f"its {where} is {known.format.short}")
+        tensor = next((tensor for tensor in tensors if tensor.dtype is not None), None)
+        if tensor is not None:
+            return Precision(tensor.dtype, f"its {where} is {tensor.format.short}")
     return Precision(None, "not told")
 
 
@@ -155,10 +155,10 @@ def tensor_cores(layer: Layer) -> bool | None:
 
 def conv_shape(layer: Layer) -> ConvShape:
     """Return channels and groups of a convolution; of a depthwise-separable pair those of the pointwise one."""
-    told = layer.attributes
+    attributes = layer.attributes
 
     def first(key: str) -> int | None:
-        values = (told.get(prefix + key) for prefix in ("", "Conv", "PointWiseConv"))
+        values = (attributes.get(prefix + key) for prefix in ("", "Conv", "PointWiseConv"))
         return next((value for value in values if isinstance(value, int) and 0 <= value < 2**31), None)
 
     dims = layer.inputs[0].dims if layer.inputs else None

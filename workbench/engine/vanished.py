@@ -52,20 +52,20 @@ def _reason(node: SourceNode, graph: SourceGraph) -> str | None:
     return None
 
 
-def _beside(node: SourceNode, graph: SourceGraph, known: set[str]) -> str | None:
+def _beside(node: SourceNode, graph: SourceGraph, present: set[str]) -> str | None:
     before = [graph.producer[name] for name in node.inputs if name in graph.producer]
     after = [user for name in node.outputs for user in graph.consumers.get(name, [])]
     if node.op_type in _QDQ:
-        settled = sorted((near for near in (*before, *after) if near.name in known), key=lambda n: n.op_type in _QDQ)
+        settled = sorted((near for near in (*before, *after) if near.name in present), key=lambda n: n.op_type in _QDQ)
         return f"no layer of its own: fused with {settled[0].name}" if settled else None
     if node.op_type == "BatchNormalization":
-        scaled = next((near for near in before if near.op_type in _INTO_WEIGHTS and near.name in known), None)
+        scaled = next((near for near in before if near.op_type in _INTO_WEIGHTS and near.name in present), None)
         return None if scaled is None else f"folded into the weights of {scaled.name}"
     if node.op_type == "Add" and any(name in graph.constant_tensors for name in node.inputs):
-        summed = next((near for near in before if near.op_type in _INTO_WEIGHTS and near.name in known), None)
+        summed = next((near for near in before if near.op_type in _INTO_WEIGHTS and near.name in present), None)
         return None if summed is None else f"folded into the bias of {summed.name}"
-    if node.op_type == "Concat" and before and all(near.name in known for near in before):
+    if node.op_type == "Concat" and before and all(near.name in present for near in before):
         return "no copy: its inputs are written side by side into one buffer"
-    if node.op_type in _VIEWS and any(near.name in known for near in (*before, *after)):
+    if node.op_type in _VIEWS and any(near.name in present for near in (*before, *after)):
         return f"a view: {node.op_type} moves no data"
     return None

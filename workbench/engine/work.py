@@ -95,19 +95,19 @@ def layer_ops(layer: Layer) -> int | None:
     return total if 0 < total < _MOST_OPS else None
 
 
-def _conv(told: Mapping[str, Any], prefix: str, shape: list[int]) -> tuple[int, list[int]] | None:
-    kernel = told[prefix + "Kernel"]
-    maps, groups = told.get(prefix + "OutMaps"), told.get(prefix + "Groups", 1)
+def _conv(attributes: Mapping[str, Any], prefix: str, shape: list[int]) -> tuple[int, list[int]] | None:
+    kernel = attributes[prefix + "Kernel"]
+    maps, groups = attributes.get(prefix + "OutMaps"), attributes.get(prefix + "Groups", 1)
     spatial = shape[2:]
     if not isinstance(maps, int) or not isinstance(groups, int) or len(spatial) != len(kernel) or groups < 1:
         return None
 
     def each(key: str, least: int) -> list[int]:
-        value = told.get(prefix + key)
+        value = attributes.get(prefix + key)
         if isinstance(value, list) and len(value) == len(kernel):
-            known = [size for size in value if isinstance(size, int) and size >= least]
-            if len(known) == len(kernel):
-                return known
+            sizes = [size for size in value if isinstance(size, int) and size >= least]
+            if len(sizes) == len(kernel):
+                return sizes
         return [least] * len(kernel)
 
     if len(shape) < 2 or not all(isinstance(size, int) and size > 0 for size in kernel):

@@ -101,12 +101,12 @@ def _layer(raw: dict[str, Any], index: int, notes: list[str]) -> Layer:
     )
 
 
-def _weights(role: str, told: dict[str, Any]) -> Weights:
+def _weights(role: str, raw: dict[str, Any]) -> Weights:
     """Read a constant; one that does not say how many numbers it has is of unknown size, not of none."""
-    count = told.get("Count")
+    count = raw.get("Count")
     if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MOST_ELEMENTS:
         return Weights(role, None, 0)
-    return Weights(role, parse_dtype(str(told.get("Type"))), count)
+    return Weights(role, parse_dtype(str(raw.get("Type"))), count)
 
 
 def _tensors(raw: Any) -> tuple[Tensor, ...]:
@@ -139,13 +139,13 @@ def _spread_profiles(layers: list[Layer]) -> list[Layer]:
 
 def _complete(bindings: list[Binding], layers: list[Layer]) -> tuple[Binding, ...]:
     """Tell inputs from outputs, with shape and format, where only the names of bindings are listed."""
-    made = {tensor.name: tensor for layer in layers for tensor in layer.outputs}
+    outputs = {tensor.name: tensor for layer in layers for tensor in layer.outputs}
     used = {tensor.name: tensor for layer in reversed(layers) for tensor in layer.inputs}
     complete = []
     for binding in bindings:
-        tensor = made.get(binding.name) or used.get(binding.name)
+        tensor = outputs.get(binding.name) or used.get(binding.name)
         if binding.mode is None and tensor is not None:
-            mode = "output" if binding.name in made else "input"
+            mode = "output" if binding.name in outputs else "input"
             complete.append(Binding(binding.name, mode, tensor.dims, tensor.format))
         else:
             complete.append(binding)

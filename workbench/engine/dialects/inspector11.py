@@ -27,8 +27,10 @@ def read_io_tensors(raw: Any, where: str) -> tuple[list[Binding], tuple[Optimiza
     shapes: dict[int, dict[str, tuple[tuple[int, ...] | None, ...]]] = {}
     for entry in raw:
         name = str(entry.get("Name", ""))
-        told = entry.get("ProfileInfo")
-        per_profile = [info for info in told if isinstance(info, dict)] if isinstance(told, list) else []
+        raw_profiles = entry.get("ProfileInfo")
+        per_profile = (
+            [info for info in raw_profiles if isinstance(info, dict)] if isinstance(raw_profiles, list) else []
+        )
         form = next((str(info["Format"]) for info in per_profile if info.get("Format")), None)
         mode = str(entry["IOMode"]).lower() if entry.get("IOMode") else None
         dtype = entry.get("DataType") or entry.get("Datatype")

@@ -116,9 +116,9 @@ def kind_of(data: Any) -> str:
     return next((kind for kind, telling in table if keys & telling), "unknown")
 
 
-def wrong_kind(kind: str, wanted: str, source: Any) -> ReportError:
+def wrong_kind(kind: str, expected: str, source: Any) -> ReportError:
     """Return the error for a file that is something else than was asked for."""
-    wanted_is = KINDS[wanted][0]
+    wanted_is = KINDS[expected][0]
     if kind in KINDS:
         is_a, option = KINDS[kind]
         fix = f"Pass it as {option}, and {wanted_is} here"

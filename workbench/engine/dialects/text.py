@@ -66,7 +66,7 @@ def _value(key: str, text: str) -> Any:
 
 def _braced(text: str) -> list[str]:
     """Return the insides of the outermost `{ ... }`."""
-    found, depth, start = [], 0, 0
+    insides, depth, start = [], 0, 0
     for at, letter in enumerate(text):
         if letter == "{":
             depth += 1
@@ -74,5 +74,5 @@ def _braced(text: str) -> list[str]:
         elif letter == "}":
             depth -= 1
             if depth == 0:
-                found.append(text[start:at])
-    return found
+                insides.append(text[start:at])
+    return insides

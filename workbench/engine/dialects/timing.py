@@ -38,8 +38,8 @@ def read_timing(rows: Sequence[Any], where: str) -> Timing:
 def _column(rows: Sequence[Any], key: str) -> list[float] | None:
     """Return one number a row, ``None`` where a row has none."""
     numbers = [measured(row.get(key)) if isinstance(row, dict) else None for row in rows]
-    found = [number for number in numbers if number is not None]
-    return found if found and len(found) == len(numbers) else None
+    values = [number for number in numbers if number is not None]
+    return values if values and len(values) == len(numbers) else None
 
 
 def timing_of(times_ms: Sequence[float], throughput: float | None = None) -> Timing:

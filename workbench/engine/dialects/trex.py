@@ -54,5 +54,5 @@ def read_device(data: list[Any]) -> dict[str, Any]:
 
 
 def _options(data: dict[str, Any], key: str) -> dict[str, Any]:
-    told = data.get(key)
-    return dict(told) if isinstance(told, dict) else {}
+    options = data.get(key)
+    return dict(options) if isinstance(options, dict) else {}

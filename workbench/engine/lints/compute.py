@@ -92,7 +92,7 @@ def wider_than_asked(scene: Scene) -> Iterator[Finding]:
         if verdict.status == "wider":
             seen.setdefault((verdict.realized.layers, verdict.requested), []).append(node)
     for (layers, asked), nodes in seen.items():
-        known = [time for name in layers if (time := times.get(name)) is not None]
+        measured = [time for name in layers if (time := times.get(name)) is not None]
         wide = _wide_makers(scene, layers, asked)
         got = scene.verdicts[nodes[0]].realized
         yield Finding(
@@ -102,7 +102,7 @@ def wider_than_asked(scene: Scene) -> Iterator[Finding]:
             fix=f"See whether every input of {', '.join(nodes[:3])} is in {asked}: one wide input keeps the layer wide",
             layers=layers,
             nodes=tuple(nodes),
-            cost_ms=sum(known) if known else None,
+            cost_ms=sum(measured) if measured else None,
             # They were asked for already: what helps is to ask it of what feeds them.
             suggestion=Suggestion("precision", wide, asked) if wide else None,
         )
@@ -110,14 +110,14 @@ def wider_than_asked(scene: Scene) -> Iterator[Finding]:
 
 def _wide_makers(scene: Scene, layers: tuple[str, ...], asked: str) -> tuple[str, ...]:
     """Return the source nodes that hand some layers more bits than were asked for."""
-    found = []
+    makers = []
     for layer in (layer for layer in scene.report.layers if layer.name in layers):
         for tensor in layer.inputs:
             maker = scene.maker.get((tensor.name, layer.profile))
-            made = None if maker is None else layer_precision(maker).name
-            if maker is not None and min(RANK.get(made or "", 0), RANK.get(tensor.dtype or "", 0)) > RANK[asked]:
-                found.append(maker)
-    return tuple(node for node in scene.nodes(*found) if scene.verdicts.get(node) is None)
+            precision = None if maker is None else layer_precision(maker).name
+            if maker is not None and min(RANK.get(precision or "", 0), RANK.get(tensor.dtype or "", 0)) > RANK[asked]:
+                makers.append(maker)
+    return tuple(node for node in scene.nodes(*makers) if scene.verdicts.get(node) is None)
 
 
 def no_tensor_cores(scene: Scene) -> Iterator[Finding]:

@@ -157,9 +157,9 @@ def _one_type(scene: Scene, layer: Layer, before: list[Layer], after: list[Layer
         return None
     if not before and after:
         onnx_name = {"fp32": "FLOAT", "fp16": "FLOAT16", "bf16": "BFLOAT16"}.get(types[1] or "")
-        told = (("input", layer.inputs[0].name), ("dtype", onnx_name))
-        known = onnx_name is not None and layer.inputs[0].name in scene.ends
-        return Suggestion("edit", (), "set_input_type", told) if known else None
+        arguments = (("input", layer.inputs[0].name), ("dtype", onnx_name))
+        possible = onnx_name is not None and layer.inputs[0].name in scene.ends
+        return Suggestion("edit", (), "set_input_type", arguments) if possible else None
     narrow = min(types, key=lambda name: _BITS.get(name or "", 0))
     wide = [near for near in (*before, *after) if layer_precision(near).name not in {narrow, None}]
     return _precision(scene.nodes(*wide), narrow)
