@@ -10,7 +10,7 @@ from workbench.backends.onnxruntime.engine import OnnxRuntime
 from workbench.backends.protocol import Engine
 from workbench.backends.registry import backend_of
 from workbench.errors import BackendError, SamplesError
-from workbench.evaluate import engine_accuracy
+from workbench.evaluate import engine_runs
 from workbench.evaluate.engine_accuracy import compare_engine
 from workbench.graph.load import load_model
 from workbench.session import history_of, open_model, opened
@@ -59,7 +59,7 @@ def test_lots_and_batches_do_not_change_what_is_found(small_cnn, small_data, eng
     model, wb = load_model(small_cnn), open_model(small_cnn)
     samples = opened(history_of(wb), small_data)
     whole = compare_engine(model, OnnxRuntime(), engine, samples, labels=labels, batch=4)
-    monkeypatch.setattr(engine_accuracy, "RUNS_BYTES", 1)
+    monkeypatch.setattr(engine_runs, "RUNS_BYTES", 1)
     again = compare_engine(model, OnnxRuntime(), engine, samples, labels=labels, batch=batch)
     assert again.accuracy == whole.accuracy
     assert again.worst_sqnr_db == pytest.approx(whole.worst_sqnr_db, abs=0.01)

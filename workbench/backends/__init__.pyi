@@ -1,5 +1,11 @@
 from .manifest import read_engine as read_engine
 from .manifest import write_engine as write_engine
+from .needs import Need as Need
+from .needs import Runtime as Runtime
+from .needs import check_fits as check_fits
+from .needs import installed as installed
+from .needs import need_of as need_of
+from .profiles import default_range as default_range
 from .protocol import Backend as Backend
 from .protocol import BuildOptions as BuildOptions
 from .protocol import Engine as Engine

@@ -1,4 +1,4 @@
-"""What an engine was made from, with what, and for which machine; an engine that does not fit is refused.
+"""What an engine was made from, with what, and for which machine.
 
 An engine is native code and data that TensorRT does not check for malice, so one without a manifest, or one that is not
 the file its manifest names, is never deserialized unless the user says that its source is trusted.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.backends.needs import this_platform
 from workbench.backends.protocol import BuildOptions, Engine
 from workbench.errors import BackendError
 from workbench.files import write_bytes
@@ -20,22 +20,36 @@ from workbench.results import together
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from workbench.backends.compiler import Compilation
     from workbench.backends.cudart import Device
-    from workbench.graph import Model
+    from workbench.graph import Model, Tensor
 
-__all__ = ["check_fits", "make_manifest", "manifest_path", "read_engine", "write_engine"]
+__all__ = ["make_manifest", "manifest_path", "read_engine", "tensors_of", "write_engine"]
 
 FORMAT = "workbench-engine/1"
-AMPERE = (8, 0)
 
 
 def make_manifest(
-    backend: str, model: Model, made: Compilation, options: BuildOptions, device: Device | None
+    backend: str,
+    model: Model,
+    made: Compilation,
+    options: BuildOptions,
+    device: Device | None,
+    target: str | None = None,
 ) -> dict[str, Any]:
-    """Describe a fresh engine; JSON types only."""
+    """Describe a fresh engine; JSON types only.
+
+    Parameters
+    ----------
+    backend, model, made, options
+        What built it, of what, and how.
+    device
+        The GPU that it was built on; ``None`` where it was built for another one.
+    target
+        The GPU that it was built for then, as ``sm86``.
+    """
     return {
         "format": FORMAT,
         "backend": backend,
@@ -44,13 +58,21 @@ def make_manifest(
         "engine_bytes": made.engine_bytes,
         "model": model.name,
         "model_sha256": model.digest,
+        "inputs": tensors_of(model.inputs),
+        "outputs": tensors_of(model.outputs),
         "options": json.loads(json.dumps(asdict(options))),
         "profile": [{"input": p.name, **asdict(p.range), "given": p.given} for p in made.profile],
         "device": None if device is None else asdict(device),
-        "platform": _platform(),
+        "target": target,
+        "platform": this_platform(),
         "parse_s": made.parse_s,
         "build_s": made.build_s,
     }
+
+
+def tensors_of(tensors: Iterable[Tensor]) -> list[dict[str, Any]]:
+    """Return inputs or outputs as a manifest has them: an axis without a known length has its name, or null."""
+    return [{"name": t.name, "dtype": t.dtype, "shape": None if t.shape is None else list(t.shape)} for t in tensors]
 
 
 def manifest_path(path: Path) -> Path:
@@ -97,7 +119,8 @@ def read_engine(path: str | os.PathLike[str], *, trusted_backend: str | None = N
             raise BackendError(
                 "an engine without a manifest: its source is unknown, and loading one runs what is in it",
                 where=path,
-                fix="Build it again with the workbench, or name its backend in trusted_backend if you made it.",
+                fix="Build it again with the workbench; if you know who made it, say what it is of: --trust tensorrt, "
+                "trusted_backend='tensorrt'.",
             )
         return Engine(trusted_backend, data, {"backend": trusted_backend, "trusted": True})
     try:
@@ -112,59 +135,8 @@ def read_engine(path: str | os.PathLike[str], *, trusted_backend: str | None = N
         raise BackendError("the engine is not the one its manifest describes", where=path, fix="Build it again.")
     if not isinstance(manifest.get("backend"), str):
         raise BackendError("the manifest names no backend", where=beside, fix="Build the engine again.")
+    if not all(isinstance(manifest.get(part) or {}, dict) for part in ("options", "device")):
+        raise BackendError("the manifest is damaged", where=beside, fix="Build the engine again.")
+    # Only whoever loads a file can say that he trusts it.
+    manifest.pop("trusted", None)
     return Engine(manifest["backend"], data, manifest)
-
-
-def check_fits(manifest: Mapping[str, Any], *, version: str, device: Device) -> None:
-    """Check that an engine can run here.
-
-    TensorRT's rules: the same version, unless built version-compatible, then the same major version and no older one;
-    the same compute capability, unless built hardware-compatible, then Ampere or newer; the same operating system and
-    processor in any case.
-
-    Raises
-    ------
-    BackendError
-        It cannot, with the reason.
-    """
-    if manifest.get("trusted"):
-        return
-    options = manifest.get("options", {})
-    where = f"engine of {manifest.get('model')}"
-    built = str(manifest.get("version"))
-    compatible = (
-        options.get("version_compatible") and _major(built) == _major(version) and _parts(built) <= _parts(version)
-    )
-    if built != version and not compatible:
-        raise BackendError(
-            f"built with {manifest.get('backend')} {built}; this is {version}",
-            where=where,
-            fix="Build it again here, or build it with version_compatible.",
-        )
-    made_for = manifest.get("device") or {}
-    capability = tuple(made_for.get("capability", ()))
-    portable = options.get("hardware_compatible") and device.capability >= AMPERE
-    if capability != device.capability and not portable:
-        shown = ".".join(map(str, capability)) or "unknown"
-        raise BackendError(
-            f"built for {made_for.get('name')} (compute capability {shown}); this is {device.name} "
-            f"({device.capability[0]}.{device.capability[1]})",
-            where=where,
-            fix="Build it again here, or build it with hardware_compatible.",
-        )
-    if manifest.get("platform") != _platform():
-        raise BackendError(
-            f"built on {manifest.get('platform')}; this is {_platform()}", where=where, fix="Build it again here."
-        )
-
-
-def _platform() -> str:
-    return f"{platform.system().lower()}-{platform.machine().lower()}"
-
-
-def _parts(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
-
-
-def _major(version: str) -> int:
-    return next(iter(_parts(version)), 0)

@@ -83,13 +83,19 @@ class BuildOptions:
     timing_cache
         Path of a timing cache, read where it exists and written after the build.
     version_compatible
-        The engine also loads in newer TensorRT versions of the same major version.
+        The engine also loads in newer versions of TensorRT; see `workbench.backends.needs`. It may be slower.
+    exclude_lean_runtime
+        A version-compatible engine is written without the lean runtime of its version, which then has to be where it
+        runs. TensorRT 8.6.0 from PyPI, and TensorRT-RTX, can only build it so: they do not bring that runtime.
     hardware_compatible
-        The engine also runs on other GPUs of the Ampere architecture and newer.
+        The engine also runs on other GPUs of the Ampere architecture and newer. It may be slower.
     tactic_sources
         Libraries that tactics may come from; None leaves the default.
-    refit, strip
-        The weights can be changed in the engine; the engine is written without its weights.
+    refit
+        The weights can be changed in the engine.
+    strip
+        The engine is written without its weights, which have to be put back before it runs. Where `refit` is not asked
+        for, they can only be put back as they were, which costs no speed.
     tf32
         FP32 convolutions and matrix products may use the tensor cores' TF32 (10-bit mantissa, 8-bit exponent), as
         TensorRT does by default on the Ampere architecture and newer. ONNX has no name for TF32, so it is asked here.
@@ -111,6 +117,7 @@ class BuildOptions:
     optimization_level: int | None = None
     timing_cache: str | None = None
     version_compatible: bool = False
+    exclude_lean_runtime: bool = False
     hardware_compatible: bool = False
     tactic_sources: tuple[TacticSource, ...] | None = None
     refit: bool = False
@@ -124,6 +131,11 @@ class BuildOptions:
     def __post_init__(self) -> None:
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
             raise BackendError(f"builder optimization level {self.optimization_level}", fix="Choose 0 to 5.")
+        if self.exclude_lean_runtime and not self.version_compatible:
+            raise BackendError(
+                "only a version-compatible engine has a lean runtime to leave out",
+                fix="Ask for version_compatible too, or leave exclude_lean_runtime out.",
+            )
         if isinstance(self.workspace_bytes, int) and self.workspace_bytes <= 0:
             raise BackendError(f"a workspace limit of {self.workspace_bytes} bytes", fix="Give a positive number.")
         if self.dynamic_range is not None and (self.dynamic_range <= 0 or self.calibration_cache is not None):
@@ -303,6 +315,9 @@ class Backend(Protocol):
 
     def load(self, data: bytes, manifest: Mapping[str, Any]) -> Engine:
         """Take a stored engine, refused where it does not fit this machine."""
+
+    def inputs(self, engine: Engine) -> list[dict[str, Any]]:
+        """Return name, element type and shape of each input, as manifests have them."""
 
     def run(self, engine: Engine, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         """Run once: input name to array, output name to array."""

@@ -30,8 +30,11 @@ def command(verb: Verb) -> click.Command:
     fields = {key: field for key, field in options.model_fields.items() if not Cli.of(field).hidden}
 
     def run(*, as_json: bool = False, **values: Any) -> int:
+        given = {key: value for key, value in values.items() if value is not None}
+        if "say" in options.model_fields:
+            given["say"] = lambda sentence: click.echo(sentence, err=True)
         try:
-            result = verb.job(**{key: value for key, value in values.items() if value is not None})
+            result = verb.job(**given)
         except OptionError as error:
             names = option_names(options)
             raise click.UsageError(re.sub(r"`(\w+)`", lambda m: names.get(m[1], m[1]), str(error)) + ".") from error
@@ -93,9 +96,9 @@ def _parameter(key: str, field: FieldInfo, cli: Cli) -> click.Parameter:
 
 
 def _splits(field: FieldInfo) -> bool:
-    from workbench.jobs.options import Words
+    from workbench.jobs.options import Numbers, Words
 
-    return Words in field.metadata
+    return Words in field.metadata or Numbers in field.metadata
 
 
 def _kind(field: FieldInfo) -> tuple[Any, bool]:

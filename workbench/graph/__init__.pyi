@@ -4,6 +4,7 @@ from .cost import mac_shares as mac_shares
 from .cost import suggested_workspace as suggested_workspace
 from .cost import total as total
 from .damage import blaming as blaming
+from .form import model_of_inputs as model_of_inputs
 from .inspection import Graph as Graph
 from .inspection import Summary as Summary
 from .inspection import batch_of_one as batch_of_one

@@ -1,6 +1,10 @@
 from .bench import BenchResult as BenchResult
 from .checking import CheckResult as CheckResult
 from .checking import check as check
+from .engines import EngineBuild as EngineBuild
+from .engines import EngineRun as EngineRun
+from .engines import build_engine as build_engine
+from .engines import run_engine as run_engine
 from .migration import Migration as Migration
 from .migration import migrate as migrate
 from .reading import EngineResult as EngineResult

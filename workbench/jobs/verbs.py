@@ -66,6 +66,8 @@ VERBS = (
     Verb("inspect", "reading:inspect", "InspectOptions", json=True),
     Verb("check", "checking:check", "CheckOptions", json=True),
     Verb("engine", "reading:read_engine", "EngineOptions", json=True),
+    Verb("build", "engines:build_engine", "BuildEngineOptions"),
+    Verb("run", "engines:run_engine", "RunEngineOptions"),
     Verb("bench", "bench:bench", "BenchOptions"),
 )
 """A new verb is a module with its options and its job, and a line here."""

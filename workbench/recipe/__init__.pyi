@@ -1,3 +1,4 @@
+from .build import Build as Build
 from .document import Recipe as Recipe
 from .document import Tuned as Tuned
 from .gates import METRICS as METRICS

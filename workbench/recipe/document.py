@@ -13,6 +13,7 @@ from workbench.errors import RecipeError
 from workbench.files import write_bytes, write_text
 from workbench.graph.edits import Surgeon
 from workbench.limits import check, check_document
+from workbench.recipe.build import Build
 from workbench.recipe.gates import Gate, GateResult, check_gates
 from workbench.recipe.parts import ModelReference, Part, relative_to
 from workbench.recipe.steps import AnyStep, about
@@ -53,6 +54,8 @@ class Recipe(Shown, Part):
         What it is lowered for, as `workbench.precision.targets.parse_target` reads it; ``None`` for any.
     weight_storage
         How the lowering stores quantized weights; ``None`` for what the target takes.
+    build
+        Where engines of it are to load; ``None`` where nothing is asked for.
     gates
         Conditions on the result.
     tuned
@@ -66,6 +69,7 @@ class Recipe(Shown, Part):
     steps: tuple[AnyStep, ...] = ()
     target: str | None = None
     weight_storage: Literal["int8", "float"] | None = None
+    build: Build | None = None
     gates: tuple[Gate, ...] = ()
     tuned: Tuned | None = None
     environment: dict[str, str] = Field(default_factory=dict)

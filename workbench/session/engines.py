@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workbench.calibration import labels_for
+from workbench.errors import RecipeError
 from workbench.session.changes import Change
 from workbench.session.evaluation import reference_of
 from workbench.session.fixes import apply_fix
@@ -42,6 +43,44 @@ class Engines:
         self._history = history
         self._tuning = tuning
 
+    def set(
+        self,
+        *,
+        version_compatible: bool = False,
+        exclude_lean_runtime: bool = False,
+        hardware_compatible: bool = False,
+        refit: bool = False,
+        strip: bool = False,
+    ) -> None:
+        """Say where engines are to load; the recipe keeps it, and `build` takes it where it is given no options.
+
+        Parameters
+        ----------
+        version_compatible, exclude_lean_runtime, hardware_compatible, refit, strip
+            See `workbench.backends.protocol.BuildOptions`.
+
+        Raises
+        ------
+        RecipeError
+            They do not fit each other.
+        """
+        from pydantic import ValidationError
+
+        from workbench.recipe import Build
+
+        try:
+            asked = Build(
+                version_compatible=version_compatible,
+                exclude_lean_runtime=exclude_lean_runtime,
+                hardware_compatible=hardware_compatible,
+                refit=refit,
+                strip=strip,
+            )
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise RecipeError(said, where=self._history.source.name, fix="Ask for both.") from error
+        self._history.amend(build=asked if asked.asked else None)
+
     def build(
         self,
         backend: BackendName = "onnxruntime",
@@ -56,7 +95,7 @@ class Engines:
         backend
             What compiles it; `workbench doctor` says which work here.
         options
-            How; the backend's defaults where left out.
+            How; where left out the backend's defaults, with what `set` asked for.
         path
             Where to write the engine, with its manifest beside it; nowhere where left out.
 
@@ -69,7 +108,10 @@ class Engines:
         from workbench.child import Child
 
         model = self._tuning.lowered().model
-        engine = backend_named(backend).build(model, options or BuildOptions(), child=Child())
+        asked = self._history.recipe.build
+        if options is None:
+            options = BuildOptions() if asked is None else asked.added_to(BuildOptions())
+        engine = backend_named(backend).build(model, options, child=Child())
         if path is not None:
             write_engine(engine, path)
         self._history.changes.tell(Change("measured", f"engine of {model.name}"))

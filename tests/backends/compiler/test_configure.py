@@ -56,3 +56,18 @@ def test_a_file_that_is_no_timing_cache_is_refused_and_kept(model, tmp_path):
     with pytest.raises(BackendError, match=r"timing\.cache: tensorrt_rtx .* cannot read this timing cache"):
         check(model, options=BuildOptions(timing_cache=str(cache)))
     assert cache.read_bytes() == b"not a timing cache"
+
+
+def test_an_engine_that_travels_lacks_what_the_package_does_not_bring(model):
+    with pytest.raises(BackendError, match=r"does not bring the lean runtime .*exclude_lean_runtime"):
+        check(model, options=BuildOptions(version_compatible=True))
+    assert check(model, options=BuildOptions(version_compatible=True, exclude_lean_runtime=True)).accepted
+    with pytest.raises(BackendError, match="only a version-compatible engine has a lean runtime"):
+        BuildOptions(exclude_lean_runtime=True)
+
+
+@pytest.mark.skipif(tensorrt_rtx.rtx_capabilities().run, reason="there is a GPU")
+@pytest.mark.parametrize("options", [{"refit": True}, {"strip": True}])
+def test_weights_that_are_put_in_later_need_a_gpu(model, options):
+    with pytest.raises(BackendError, match=r"only where a GPU is.*leave out refit and strip"):
+        check(model, options=BuildOptions(**options))

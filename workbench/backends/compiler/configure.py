@@ -13,7 +13,7 @@ from workbench.files import write_bytes
 if TYPE_CHECKING:
     from workbench.backends.protocol import BuildOptions
 
-__all__ = ["configure", "configure_network", "member", "write_timing_cache"]
+__all__ = ["check_options_took", "configure", "configure_network", "member", "write_timing_cache"]
 
 
 def configure(trt: Any, builder: Any, options: BuildOptions, target: str | None) -> Any:
@@ -61,7 +61,11 @@ def configure_network(trt: Any, network: Any, config: Any, options: BuildOptions
 def _set_flags(trt: Any, config: Any, options: BuildOptions) -> None:
     flags = {
         "VERSION_COMPATIBLE": options.version_compatible,
+        "EXCLUDE_LEAN_RUNTIME": options.exclude_lean_runtime,
         "REFIT": options.refit,
+        # An engine with REFIT may compute something else (a known issue of 11.3), and be slower; one that only takes
+        # its own weights back does neither.
+        "REFIT_IDENTICAL": options.strip and not options.refit,
         "STRIP_PLAN": options.strip,
         "TF32": options.tf32,
     }
@@ -75,6 +79,35 @@ def _set_flags(trt: Any, config: Any, options: BuildOptions) -> None:
             config.set_flag(member(trt.BuilderFlag, name, "builder flag"))
         elif hasattr(trt.BuilderFlag, name):
             config.clear_flag(getattr(trt.BuilderFlag, name))
+
+
+def check_options_took(trt: Any, options: BuildOptions, said: str) -> None:
+    """Say what an option lacks here, where a build failed for the want of it.
+
+    Parameters
+    ----------
+    trt
+        The package.
+    options
+        The build's.
+    said
+        What the library printed.
+
+    Raises
+    ------
+    BackendError
+        The package does not bring the lean runtime; a refittable engine needs a GPU to be built.
+    """
+    if options.version_compatible and "libnvinfer_lean" in said:
+        raise BackendError(
+            f"{trt.__name__} {trt.__version__} does not bring the lean runtime that a version-compatible engine holds",
+            fix="Leave it out of the engine (exclude_lean_runtime), and have it where the engine runs.",
+        )
+    if (options.refit or options.strip) and "CUDA_SUCCESS" in said:
+        raise BackendError(
+            f"{trt.__name__} {trt.__version__} builds an engine with weights to be put in later only where a GPU is",
+            fix="Build it on a machine with a GPU, or leave out refit and strip.",
+        )
 
 
 def _progress(trt: Any, config: Any) -> Any:

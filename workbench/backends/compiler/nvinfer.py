@@ -11,7 +11,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.backends.compiler.configure import configure, configure_network, write_timing_cache
+from workbench.backends.compiler.configure import (
+    check_options_took,
+    configure,
+    configure_network,
+    write_timing_cache,
+)
 from workbench.backends.profiles import ProfileInput, add_profiles, choose_profiles
 from workbench.errors import BackendError
 
@@ -185,6 +190,8 @@ def compile_model(
         engine = builder.build_serialized_network(network, config)
         build_s = time.perf_counter() - start
         keep.clear()
+        if engine is None:
+            check_options_took(trt, options, "\n".join(line.text for line in log))
         if engine is not None and options.timing_cache is not None:
             write_timing_cache(config, options.timing_cache)
     return Compilation(

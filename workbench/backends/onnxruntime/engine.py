@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.backends.manifest import FORMAT
+from workbench.backends.manifest import FORMAT, tensors_of
+from workbench.backends.needs import this_platform
 from workbench.backends.onnxruntime.layers import layers_of
 from workbench.backends.onnxruntime.map import name_nodes, source_nodes
 from workbench.backends.profiles import default_range
@@ -99,8 +100,10 @@ class OnnxRuntime:
             "model_sha256": model.digest,
             "options": json.loads(json.dumps(asdict(options))),
             "shapes": _shapes(optimized, options),
+            "inputs": tensors_of(model.inputs),
+            "outputs": tensors_of(model.outputs),
             "device": {"name": _processor(), "threads": _threads()},
-            "platform": _platform(),
+            "platform": this_platform(),
             "build_s": seconds,
             "sources": source_nodes(optimized, model),
         }
@@ -116,7 +119,9 @@ class OnnxRuntime:
         """
         import onnxruntime
 
-        here = (onnxruntime.__version__, _processor(), _platform())
+        if manifest.get("trusted"):
+            return Engine(self.name, data, manifest)
+        here = (onnxruntime.__version__, _processor(), this_platform())
         device = manifest.get("device") or {}
         there = (manifest.get("version"), device.get("name"), manifest.get("platform"))
         for mine, its in zip(here, there, strict=True):
@@ -140,6 +145,21 @@ class OnnxRuntime:
             return [dict(zip(names, map(in_one_array, session.run(names, dict(feed))), strict=True)) for feed in feeds]
         except Exception as error:
             raise BackendError(f"ONNX Runtime fails: {first_line(error)}", fix="Check the feeds.") from error
+
+    def inputs(self, engine: Engine) -> list[dict[str, Any]]:
+        """Return the inputs of an engine as its manifest has them; without a manifest its graph is read."""
+        import onnx
+
+        if "inputs" in engine.manifest:
+            return list(engine.manifest["inputs"])
+        return [
+            {
+                "name": value.name,
+                "dtype": onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type),
+                "shape": [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim],
+            }
+            for value in _inputs(_parse(engine.data))
+        ]
 
     def time(self, engine: Engine, options: TimingOptions | None = None) -> Timing:
         """Measure latency on this processor with the host's clock; the inputs are random numbers."""
@@ -316,10 +336,6 @@ def _warm_up(session: Any, feeds: Mapping[str, Array], seconds: float) -> int:
 
 def _threads() -> int:
     return os.cpu_count() or 1
-
-
-def _platform() -> str:
-    return f"{platform.system().lower()}-{platform.machine().lower()}"
 
 
 def _processor() -> str:

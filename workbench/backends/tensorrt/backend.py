@@ -8,12 +8,12 @@ workbench has only run the API they share with TensorRT-RTX 1.7.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.backends.compiler import compile_in_child, with_workspace
+from workbench.backends.compiler import compile_for, compile_in_child, with_workspace
+from workbench.backends.needs import Runtime, check_fits, installed
 from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
 from workbench.child import Child, run
 from workbench.errors import BackendError
@@ -63,17 +63,45 @@ class BuildError(BackendError):
 
 
 class TensorRT:
-    """The backend for one of the two packages; follows `workbench.backends.protocol.Backend`."""
+    """The backend for one of the two packages; follows `workbench.backends.protocol.Backend`.
 
-    def __init__(self, package: Package = "tensorrt") -> None:
+    Parameters
+    ----------
+    package
+        Whose engines.
+    lean
+        Run them on the lean runtime, which is smaller, builds nothing, and takes version-compatible engines only.
+    """
+
+    def __init__(self, package: Package = "tensorrt", *, lean: bool = False) -> None:
         self.name: Package = package
+        self.lean = lean
+
+    def runtime(self) -> Runtime:
+        """Return what loads engines here; nothing is loaded yet.
+
+        Raises
+        ------
+        BackendError
+            It is not installed.
+        """
+        kind = "lean" if self.lean else "rtx" if self.name == "tensorrt_rtx" else "full"
+        found = next((one for one in installed() if one.kind == kind), None)
+        if found is None:
+            how = "pip install tensorrt-lean" if self.lean else INSTALL[self.name]
+            missing = "the lean runtime of TensorRT" if self.lean else f"the package {self.name}"
+            raise BackendError(f"{missing} is missing", fix=how)
+        if not found.version:  # copied, not installed: only the library itself knows
+            version = run(RUN_LIMITS, f"importing {found.module}", _imported_version, found.module).value
+            found = replace(found, version=version)
+        return found
 
     def capabilities(self) -> Capabilities:
         """Say whether the package and a GPU are here, and what is missing."""
-        if importlib.util.find_spec(self.name) is None:
-            reason = f"the package {self.name} is missing: {INSTALL[self.name]}"
-            return Capabilities(self.name, None, build=False, run=False, reason=reason)
-        found = _version(self.name)
+        try:
+            found = self.runtime().version
+        except BackendError as error:
+            return Capabilities(self.name, None, build=False, run=False, reason=f"{error.what}: {error.fix}")
         major = int(found.split(".")[0]) if found and found.split(".")[0].isdigit() else FIRST_STRONG
         weak = self.name == "tensorrt" and major < FIRST_STRONG
         typing: Literal["strong", "weak"] = "weak" if weak else "strong"
@@ -81,10 +109,30 @@ class TensorRT:
             device = _device()
         except BackendError as error:
             return Capabilities(self.name, found, build=False, run=False, typing=typing, reason=str(error))
-        return Capabilities(self.name, found, build=True, run=True, targets=(device.target,), typing=typing)
+        reason = "the lean runtime builds nothing" if self.lean else None
+        targets = (device.target,)
+        return Capabilities(
+            self.name, found, build=not self.lean, run=True, targets=targets, typing=typing, reason=reason
+        )
 
-    def build(self, model: Model, options: BuildOptions | None = None, *, child: Child = BUILD_LIMITS) -> Engine:
+    def build(
+        self,
+        model: Model,
+        options: BuildOptions | None = None,
+        *,
+        child: Child = BUILD_LIMITS,
+        target: str | None = None,
+    ) -> Engine:
         """Compile a model for the GPU of this machine, in a child process.
+
+        Parameters
+        ----------
+        model, options
+            What is built, and how.
+        child
+            Limits and callbacks of the child process.
+        target
+            For ``tensorrt_rtx``: the GPU to build for, as ``sm86``, on any machine.
 
         Raises
         ------
@@ -97,19 +145,24 @@ class TensorRT:
         from workbench.backends.manifest import make_manifest
 
         options = with_workspace(options or BuildOptions(), model)
-        device = self._ready()
-        what = f"the {self.name} build of {model.name}"
-        outcome = compile_in_child(self.name, model, options, child=child, what=what)
+        if target is not None and self.name != "tensorrt_rtx":
+            raise BackendError(f"{self.name} builds for the GPU of its machine", fix="Leave the target out.")
+        device = self._ready() if target is None else None
+        if target is None:
+            what = f"the {self.name} build of {model.name}"
+            outcome = compile_in_child(self.name, model, options, child=child, what=what)
+        else:
+            outcome = compile_for(model, target, options, child=child, keep_engine=True)
         made = outcome.value
         if made.engine is None:
-            raise _refusal(self.name, model, device, outcome)
-        return Engine(self.name, made.engine, make_manifest(self.name, model, made, options, device))
+            raise _refusal(self.name, model, device.target if device else str(target), outcome)
+        return Engine(self.name, made.engine, make_manifest(self.name, model, made, options, device, target))
 
     def load(self, data: bytes, manifest: Mapping[str, Any]) -> Engine:
         """Take a stored engine; BackendError where it was made for another version, GPU or system."""
-        from workbench.backends.manifest import check_fits
-
-        check_fits(manifest, version=_version(self.name) or "", device=self._ready())
+        # What the manifest alone tells comes first: it is the same wherever it is read.
+        check_fits(manifest, runtime=self.runtime())
+        check_fits(manifest, runtime=self.runtime(), device=_device())
         return Engine(self.name, data, manifest)
 
     def run(self, engine: Engine, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
@@ -135,7 +188,7 @@ class TensorRT:
 
         with self._stored(engine) as path:
             given = [dict(feed) for feed in feeds]
-            return run(child, f"running {_title(engine)}", run_file, self.name, path, given).value
+            return run(child, f"running {_title(engine)}", run_file, self.runtime().module, path, given).value
 
     def time(self, engine: Engine, options: TimingOptions | None = None, *, child: Child = RUN_LIMITS) -> Timing:
         """Measure latency with CUDA events and throughput over all streams, in a child process.
@@ -147,7 +200,7 @@ class TensorRT:
 
         with self._stored(engine) as path:
             chosen = options or TimingOptions()
-            return run(child, f"timing {_title(engine)}", time_file, self.name, path, chosen).value
+            return run(child, f"timing {_title(engine)}", time_file, self.runtime().module, path, chosen).value
 
     def profile(
         self, engine: Engine, options: TimingOptions | None = None, *, child: Child = RUN_LIMITS
@@ -157,14 +210,26 @@ class TensorRT:
 
         with self._stored(engine) as path:
             chosen = options or TimingOptions(runs=30)
-            return run(child, f"profiling {_title(engine)}", profile_file, self.name, path, chosen).value
+            return run(child, f"profiling {_title(engine)}", profile_file, self.runtime().module, path, chosen).value
 
     def inspect(self, engine: Engine, *, profile_index: int = 0, child: Child = RUN_LIMITS) -> str:
         """Return the engine inspector's JSON text, as `workbench.engine` reads it."""
         from workbench.backends.tensorrt.execution import inspect_file
 
         with self._stored(engine) as path:
-            return run(child, f"inspecting {_title(engine)}", inspect_file, self.name, path, profile_index).value
+            return run(
+                child, f"inspecting {_title(engine)}", inspect_file, self.runtime().module, path, profile_index
+            ).value
+
+    def inputs(self, engine: Engine) -> list[dict[str, Any]]:
+        """Return the inputs of an engine as its manifest has them; one without a manifest is asked itself."""
+        from workbench.backends.tensorrt.execution import inputs_of_file
+
+        if "inputs" in engine.manifest:
+            return list(engine.manifest["inputs"])
+        with self._stored(engine) as path:
+            what = f"reading {_title(engine)}"
+            return run(RUN_LIMITS, what, inputs_of_file, self.runtime().module, path).value
 
     def _ready(self) -> Device:
         able = self.capabilities()
@@ -228,10 +293,10 @@ def backend_of(engine: Engine) -> TensorRT:
     )
 
 
-def _refusal(package: str, model: Model, device: Device, outcome: Outcome[Compilation]) -> BuildError:
+def _refusal(package: str, model: Model, target: str, outcome: Outcome[Compilation]) -> BuildError:
     from workbench.backends.verdict import judge
 
-    verdict = judge(model, device.target, outcome, compiler=f"{package} {outcome.value.version}")
+    verdict = judge(model, target, outcome, compiler=f"{package} {outcome.value.version}")
     first = next(iter(verdict.refused), None)
     if first is not None:
         fix = None if first.fix is None else first.fix.text
@@ -244,13 +309,6 @@ def _refusal(package: str, model: Model, device: Device, outcome: Outcome[Compil
 
 def _title(engine: Engine) -> str:
     return f"the engine of {engine.manifest.get('model', 'an unknown model')}"
-
-
-def _version(package: Package) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # copied, not installed: only the library itself knows
-        return run(RUN_LIMITS, f"importing {package}", _imported_version, package).value
 
 
 def _imported_version(package: str) -> str:

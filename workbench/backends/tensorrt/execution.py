@@ -9,7 +9,7 @@ import importlib
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,17 +22,26 @@ from workbench.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Context", "EngineFile", "inspect_file", "layer_times", "profile_file", "run_file", "time_file", "warm_up"]
+__all__ = [
+    "Context",
+    "EngineFile",
+    "inputs_of_file",
+    "inspect_file",
+    "layer_times",
+    "profile_file",
+    "run_file",
+    "time_file",
+    "warm_up",
+]
 
-Package = Literal["tensorrt", "tensorrt_rtx"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def run_file(
-    package: Package, path: str, feeds: Sequence[Mapping[str, Array]], profile_index: int = 0
+    module: str, path: str, feeds: Sequence[Mapping[str, Array]], profile_index: int = 0
 ) -> list[dict[str, Array]]:
     """Run an engine once for each of `feeds`; see `workbench.backends.tensorrt.backend.TensorRT.run_each`."""
-    engine = EngineFile(package, path)
+    engine = EngineFile(module, path)
     context: Context | None = None
     results = []
     for feed in feeds:
@@ -50,9 +59,9 @@ def run_file(
     return results
 
 
-def time_file(package: Package, path: str, options: TimingOptions) -> Timing:
+def time_file(module: str, path: str, options: TimingOptions) -> Timing:
     """Time an engine; see `workbench.backends.tensorrt.backend.time_engine`."""
-    engine = EngineFile(package, path)
+    engine = EngineFile(module, path)
     api = engine.api
     free = api.free_bytes()
     contexts = [Context(engine, options.shapes or {}, options.profile_index) for _ in range(options.streams)]
@@ -75,7 +84,7 @@ def time_file(package: Package, path: str, options: TimingOptions) -> Timing:
         span_s=span_s,
         warm_up_runs=warmed_up,
         conditions={
-            "backend": package,
+            "backend": module,
             "version": str(engine.trt.__version__),
             "device": device.name,
             "capability": device.target,
@@ -94,9 +103,9 @@ def time_file(package: Package, path: str, options: TimingOptions) -> Timing:
     )
 
 
-def profile_file(package: Package, path: str, options: TimingOptions) -> tuple[LayerTime, ...]:
+def profile_file(module: str, path: str, options: TimingOptions) -> tuple[LayerTime, ...]:
     """Time each layer; see `workbench.backends.tensorrt.backend.profile_engine`."""
-    engine = EngineFile(package, path)
+    engine = EngineFile(module, path)
     context = Context(engine, options.shapes or {}, options.profile_index)
     context.fill()
     warm_up([context], options.warm_up_s)
@@ -133,18 +142,31 @@ def layer_times(context: Context, runs: int) -> tuple[LayerTime, ...]:
     return tuple(layers)
 
 
-def inspect_file(package: Package, path: str, profile_index: int = 0) -> str:
+def inspect_file(module: str, path: str, profile_index: int = 0) -> str:
     """Return the inspector's JSON; see `workbench.backends.tensorrt.backend.inspect_engine`."""
-    return Context(EngineFile(package, path), {}, profile_index, allocate=False).inspect()
+    return Context(EngineFile(module, path), {}, profile_index, allocate=False).inspect()
+
+
+def inputs_of_file(module: str, path: str) -> list[dict[str, Any]]:
+    """Return the inputs of an engine as a manifest has them."""
+    import onnx
+
+    engine = EngineFile(module, path)
+    inputs = []
+    for name in filter(engine.is_input, engine.names()):
+        kind = onnx.TensorProto.DataType.Name(onnx.helper.np_dtype_to_tensor_dtype(engine.dtype(name)))
+        shape = [None if n < 0 else int(n) for n in engine.engine.get_tensor_shape(name)]
+        inputs.append({"name": name, "dtype": kind, "shape": shape})
+    return inputs
 
 
 class EngineFile:
     """A stored engine, deserialized."""
 
-    def __init__(self, package: Package, path: str) -> None:
+    def __init__(self, module: str, path: str) -> None:
         self.api = cuda()
         self.api.device()
-        self.trt: Any = importlib.import_module(package)
+        self.trt: Any = importlib.import_module(module)
         self.logger, self.log = make_logger(self.trt)
         self.runtime = self.trt.Runtime(self.logger)
         # A version-compatible engine brings its own runtime code. Its manifest says that it was built here.
@@ -153,7 +175,7 @@ class EngineFile:
         if self.engine is None:
             said = next((line.text for line in reversed(self.log) if "ERROR" in line.severity), None)
             raise BackendError(
-                f"{package} {self.trt.__version__} refused the engine: {said or 'it said nothing'}",
+                f"{module} {self.trt.__version__} refused the engine: {said or 'it said nothing'}",
                 fix="Build it on this machine, with this version.",
             )
 

@@ -12,6 +12,7 @@ from workbench.jobs.bench.rows import table
 from workbench.jobs.bench.run import Bench
 from workbench.jobs.bench.variants import open_source
 from workbench.jobs.options import BenchOptions, job
+from workbench.recipe import Build
 
 if TYPE_CHECKING:
     from workbench.backends import LayerType
@@ -67,10 +68,13 @@ def bench(options: BenchOptions) -> BenchResult:
         calibration_cache=None if options.calibration_cache is None else str(options.calibration_cache),
         layer_precisions=None if options.layer_precisions is None else _layer_precisions(options.layer_precisions),
     )
+    asked = Build(**{name: getattr(options, name) for name in Build.model_fields})
+    build = asked.added_to(build)
     sources = [
         open_source(
             path,
-            batch=options.batch,
+            batch=batch,
+            named=f"{path.stem}-b{batch}" if len(options.batch) > 1 else None,
             samples=options.samples,
             preprocessing=options.preprocessing,
             recipe=options.recipe,
@@ -80,6 +84,7 @@ def bench(options: BenchOptions) -> BenchResult:
             labels=options.labels,
         )
         for path in options.models
+        for batch in options.batch or (None,)
     ]
     runner = Bench(
         sources,

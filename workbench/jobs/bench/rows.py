@@ -39,6 +39,8 @@ class Row:
         Wall seconds in the builder, with the timing cache as the variants before left it.
     engine_bytes, sha256
         Size of the engine, and the hash of the model it was built from.
+    batch
+        The length of the inputs' first axis; None where the graph leaves it free.
     sqnr_db
         The lowest SQNR of any output, in dB, against the floating-point model on ONNX Runtime; infinite where they are
         equal.
@@ -59,6 +61,7 @@ class Row:
     build_s: float | None = None
     engine_bytes: int | None = None
     sha256: str | None = None
+    batch: int | None = None
     sqnr_db: float | None = None
     top1: float | None = None
     top1_original: float | None = None

@@ -134,7 +134,7 @@ class Bench:
     # Building
 
     def _build(self, source: Source, variant: Variant, *, weak: bool) -> Row:
-        row = Row(source.name, variant, "skipped", "there was no time left")
+        row = Row(source.name, variant, "skipped", "there was no time left", batch=source.batch)
         limit = self._time_to_build(source)
         if limit < SHORTEST_BUILD_S:
             self.say(f"{row.stem}: no time left")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from workbench.graph import Model
     from workbench.precision.lowering import WeightStorage
     from workbench.precision.plan import PrecisionPlan
+    from workbench.recipe import Build
     from workbench.session import PreprocessingLike
 
 __all__ = ["VARIANTS", "Evaluation", "Source", "Variant", "open_source", "variant_of"]
@@ -76,6 +77,8 @@ class Source:
         What results are judged on; None where speed alone is asked for.
     weight_storage
         A recipe's; None lets the target decide. See `workbench.precision.lowering.lowering.lower`.
+    build
+        What a recipe asks of engines.
     """
 
     name: str
@@ -85,6 +88,13 @@ class Source:
     given: Model | None = None
     evaluation: Evaluation | None = None
     weight_storage: WeightStorage | None = None
+    build: Build | None = None
+
+    @property
+    def batch(self) -> int | None:
+        """The length of the first input's first axis; None where it is free, or there is none."""
+        shape = next((tensor.shape for tensor in self.model.inputs), None)
+        return shape[0] if shape and isinstance(shape[0], int) else None
 
     @property
     def ranges_from(self) -> str:
@@ -98,6 +108,7 @@ def open_source(
     path: str | os.PathLike[str],
     *,
     batch: int | None = None,
+    named: str | None = None,
     samples: object = None,
     preprocessing: PreprocessingLike = None,
     recipe: str | os.PathLike[str] | None = None,
@@ -114,10 +125,12 @@ def open_source(
         The ONNX file.
     batch
         The length of the inputs' first axis, written into the graph; None leaves it as it is.
+    named
+        What its files are called; like the file where left out.
     samples, preprocessing
         What to calibrate on; see `workbench.calibration.sources.open_samples`.
     recipe
-        Takes edits, plan, ranges and the storage of weights from this recipe of the same model.
+        Takes edits, plan, ranges, the storage of weights and what is asked of engines from this recipe of the same model.
     given
         The same model, quantized elsewhere.
     evaluation, labels
@@ -142,13 +155,14 @@ def open_source(
         data = opened(history_of(wb), evaluation, preprocessing)
         judged = Evaluation(data, None if labels is None else labels_for(labels, data, wb.model))
     return Source(
-        name=Path(path).stem,
+        name=named or Path(path).stem,
         model=_with_batch(wb.model, batch),
         ranges=dict(wb.ranges) or None,
         plan=wb.plan.rules if wb.plan.rules.rules else None,
         given=None if given is None else _with_batch(load_model(given), batch),
         evaluation=judged,
         weight_storage=wb.recipe.weight_storage,
+        build=wb.recipe.build,
     )
 
 
@@ -175,6 +189,8 @@ def variant_of(
     BackendError
         The variant cannot be had here.
     """
+    if source.build is not None:
+        options = source.build.added_to(options)
     cache = options.calibration_cache
     options = replace(options, calibration_cache=None)
     if variant in ("fp32", "tf32"):

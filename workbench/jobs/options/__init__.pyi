@@ -12,6 +12,7 @@ from .kinds import Evaluation as Evaluation
 from .kinds import File as File
 from .kinds import Labels as Labels
 from .kinds import Model as Model
+from .kinds import Numbers as Numbers
 from .kinds import Out as Out
 from .kinds import Preprocessing as Preprocessing
 from .kinds import RangeMethod as RangeMethod
@@ -19,6 +20,8 @@ from .kinds import Runs as Runs
 from .kinds import Samples as Samples
 from .kinds import Target as Target
 from .kinds import Words as Words
+from .running import BuildEngineOptions as BuildEngineOptions
+from .running import RunEngineOptions as RunEngineOptions
 from .tuning import DEFAULT_PRESET as DEFAULT_PRESET
 from .tuning import MigrateOptions as MigrateOptions
 from .tuning import ReplayOptions as ReplayOptions

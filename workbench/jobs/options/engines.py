@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from workbench.jobs.options.base import Cli, Options
-from workbench.jobs.options.kinds import AllowScripts, Evaluation, Model, Preprocessing, Words
+from workbench.jobs.options.kinds import (
+    AllowScripts,
+    Evaluation,
+    ExcludeLeanRuntime,
+    HardwareCompatible,
+    Model,
+    Numbers,
+    Preprocessing,
+    Refit,
+    Strip,
+    VersionCompatible,
+    Words,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,7 +43,12 @@ class BenchOptions(Options):
     variants: Annotated[
         tuple[Variant, ...], Words, Field(min_length=1, description="Which, in the order of building.")
     ] = ("qdq", "fp16", "implicit-int8", "tf32", "fp32")
-    batch: Annotated[int | None, Field(ge=1, description="Write this batch into the graph.")] = None
+    batch: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...],
+        Numbers,
+        Cli(metavar="N,..."),
+        Field(description="Write this batch into the graph; several are measured one after the other."),
+    ] = ()
     samples: Annotated[Any, Field(description="Calibrate on these; else ranges are made up, which times well.")] = None
     preprocessing: Preprocessing = None
     recipe: Annotated[Path | None, Field(description="Take edits, plan and ranges from this recipe of the model.")] = (
@@ -62,6 +79,11 @@ class BenchOptions(Options):
     workspace_mib: Annotated[
         int | None, Field(ge=1, description="Limit on scratch memory; else the GPU's whole memory.")
     ] = None
+    version_compatible: VersionCompatible = False
+    exclude_lean_runtime: ExcludeLeanRuntime = False
+    hardware_compatible: HardwareCompatible = False
+    refit: Refit = False
+    strip: Strip = False
     optimization_level: Annotated[int | None, Field(ge=0, le=5, description="Of the builder; its default is 3.")] = None
     timing_cache: Annotated[
         Path | None, Field(description="Read and written by all builds; else timing.cache in the folder.")

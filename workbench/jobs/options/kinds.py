@@ -15,15 +15,21 @@ __all__ = [
     "AllowScripts",
     "Batch",
     "Evaluation",
+    "ExcludeLeanRuntime",
     "File",
+    "HardwareCompatible",
     "Labels",
     "Model",
+    "Numbers",
     "Out",
     "Preprocessing",
     "RangeMethod",
+    "Refit",
     "Runs",
     "Samples",
+    "Strip",
     "Target",
+    "VersionCompatible",
     "Words",
 ]
 
@@ -33,8 +39,16 @@ def _words(value: Any) -> Any:
     return tuple(dict.fromkeys(w.strip() for w in value.split(",") if w.strip())) if isinstance(value, str) else value
 
 
+def _numbers(value: Any) -> Any:
+    """Take a text as the command line has it, whole numbers with commas between them, or one number."""
+    if isinstance(value, int):
+        return (value,)
+    return tuple(word.strip() for word in value.split(",")) if isinstance(value, str) else value
+
+
 File: TypeAlias = Path
 Words = BeforeValidator(_words)
+Numbers = BeforeValidator(_numbers)
 
 Model = Annotated[Path, Cli(argument=True), Field(description="The ONNX file.")]
 Out = Annotated[
@@ -63,5 +77,14 @@ Target = Annotated[
     Cli(metavar="NAME[@smNN]"),
     Field(description=f"What it is for: {', '.join(TARGETS)}; any where left out."),
 ]
+VersionCompatible = Annotated[bool, Field(description="The engine also loads in newer versions of TensorRT.")]
+ExcludeLeanRuntime = Annotated[
+    bool, Field(description="Leave the lean runtime of its version out of a version-compatible engine.")
+]
+HardwareCompatible = Annotated[
+    bool, Field(description="The engine also runs on other GPUs of the Ampere architecture and newer.")
+]
+Refit = Annotated[bool, Field(description="The weights in the engine can be changed.")]
+Strip = Annotated[bool, Field(description="Leave the weights out of the engine; they are put back before it runs.")]
 Sensitivity = Literal["quick", "exact"]
 AllowScripts = Annotated[bool, Field(description="Let the recipe run the Python scripts beside it; read them first.")]
