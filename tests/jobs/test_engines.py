@@ -172,7 +172,11 @@ def test_a_recipe_and_the_command_line_reach_the_real_builder(small_cnn, small_d
     assert "needs TensorRT-RTX" in out
     manifest = json.loads((tmp_path / "e.plan.json").read_text())
     assert manifest["options"]["version_compatible"] is manifest["options"]["exclude_lean_runtime"] is True
-    assert [manifest["profile"][0][name] for name in ("min", "opt", "max")] == [[1, 3, 8, 8], [4, 3, 8, 8], [4, 3, 8, 8]]
+    assert [manifest["profile"][0][name] for name in ("min", "opt", "max")] == [
+        [1, 3, 8, 8],
+        [4, 3, 8, 8],
+        [4, 3, 8, 8],
+    ]
     assert len(read_engine(tmp_path / "e.plan").data) > 1000
 
 

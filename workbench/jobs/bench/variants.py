@@ -130,7 +130,8 @@ def open_source(
     samples, preprocessing
         What to calibrate on; see `workbench.calibration.sources.open_samples`.
     recipe
-        Takes edits, plan, ranges, the storage of weights and what is asked of engines from this recipe of the same model.
+        Takes edits, plan, ranges, the storage of weights, and what is asked of engines, from this recipe of the same
+        model.
     given
         The same model, quantized elsewhere.
     evaluation, labels
