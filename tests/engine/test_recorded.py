@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from tests.kit.places import RECORDED, ROOT
+from tests.kit.portrait import text_of
 from workbench.backends.protocol import BuildOptions
 from workbench.engine.compare import compare_engines
 from workbench.engine.load import load_report
@@ -200,3 +201,19 @@ def test_what_myelin_left_in_fp32_beside_int8_is_found(sources):
     assert {realized[node].precision for node in worst.nodes} == {None}
     assert worst.cost_ms > 0.9 * summary.report.layers_ms
     assert not any("Myelin" in finding.title for finding in load_engine(*files("vit_small.fp16")[:1]).findings)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("resnet50", "qdq"), ("mobilenet_v2", "qdq"), ("mobilenet_v2", "fp16")])
+def test_what_is_said_of_an_engine_and_its_source(name, kind, sources, snapshot):
+    source, lowered = sources(name)
+    graph, profile = files(f"{name}.{kind}")
+    model = lowered if kind == "qdq" else source.model
+    requested = dict.fromkeys(model.nodes, "int8" if kind == "qdq" else "fp16")
+    summary = load_engine(graph, profile=profile, model=model, requested=requested)
+    assert summary.text(top=12) == snapshot(name="text")
+    data = json.loads(summary.json())
+    layers = [text_of([layer[key] for key in ("name", "nodes", "absorbed", "known_from")]) for layer in data["layers"]]
+    assert "\n".join(layers[::4]) == snapshot(name="every fourth layer")
+    findings = [text_of(list(finding.values())) for finding in data["findings"]]
+    assert "\n".join(findings[:40]) == snapshot(name="findings")
+    assert text_of(data["requested"][::5]) == snapshot(name="requested")

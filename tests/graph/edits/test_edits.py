@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from tests.kit.models import assert_same, constant, model, random_feeds, run, weight
+from tests.kit.networks import network
 from workbench.errors import EditError
 from workbench.graph.edits.base import python_line
 from workbench.graph.edits.registry import applicable, edit_by_name
@@ -479,3 +480,15 @@ def test_copies_of_a_weight_are_shared():
     shared = edit(made, "share_weights")
     assert len(shared.initializers) == 1
     assert_same(made, shared)
+
+
+def test_a_bias_is_corrected_again():
+    """The second correction replaces the first one's constant, which has the same name."""
+    made = network("conv")
+    once = edit_by_name("correct_bias", shifts={"Conv_0": [1, 2, 3, 4]})(made).model
+    twice = edit_by_name("correct_bias", shifts={"Conv_0": [1, 0, 0, -4]})(once).model
+    before, after = (run(one, random_feeds(made))[0] for one in (made, twice))
+    np.testing.assert_allclose(
+        after - before, np.broadcast_to(np.reshape([2, 2, 3, 0], (1, 4, 1, 1)), before.shape), atol=1e-5
+    )
+    assert [name for name in twice.initializers if "corrected" in name] == ["Conv_0/corrected_bias"]

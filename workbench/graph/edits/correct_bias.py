@@ -69,5 +69,10 @@ def _shift(graph: ir.Graph, node: ir.Node, shift: np.ndarray[tuple[int, ...], np
     graph.initializers.add(value)
     node.resize_inputs(3)
     node.replace_input_with(2, value)
-    if old is not None and old is not value and not old.uses() and not old.is_graph_output():
+    if (
+        old is not None
+        and graph.initializers.get(str(old.name)) is old
+        and not old.uses()
+        and not old.is_graph_output()
+    ):
         graph.initializers.pop(str(old.name), None)
