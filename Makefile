@@ -66,5 +66,5 @@ $(VENV)/.installed-lab: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev,rtx]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,lean,rtx]'
 	@touch $@

@@ -120,7 +120,7 @@ def tensorrt_engine(folder, **changes):
     ],
 )
 def test_a_runtime_that_is_not_here_is_named_with_its_version(tmp_path, run, options, words):
-    code, _, err = run("run", tensorrt_engine(tmp_path, options=options))
+    code, _, err = run("run", tensorrt_engine(tmp_path, options=options), "--runtime", "full")
     assert code == BackendError.exit_code
     said = err.splitlines()
     assert len(said) == 2

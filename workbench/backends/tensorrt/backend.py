@@ -88,7 +88,7 @@ class TensorRT:
         kind = "lean" if self.lean else "rtx" if self.name == "tensorrt_rtx" else "full"
         found = next((one for one in installed() if one.kind == kind), None)
         if found is None:
-            how = "pip install tensorrt-lean" if self.lean else INSTALL[self.name]
+            how = 'pip install "trt-workbench[lean]"' if self.lean else INSTALL[self.name]
             missing = "the lean runtime of TensorRT" if self.lean else f"the package {self.name}"
             raise BackendError(f"{missing} is missing", fix=how)
         if not found.version:  # copied, not installed: only the library itself knows
