@@ -43,7 +43,7 @@ def command(verb: Verb) -> click.Command:
     parameters = [_parameter(key, field, Cli.of(field)) for key, field in fields.items()]
     if verb.json:
         parameters.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."))
-    return click.Command(verb.name, callback=run, params=parameters, help=_help(options))
+    return click.Command(verb.name.split()[-1], callback=run, params=parameters, help=_help(options))
 
 
 def _show(result: Any, *, as_json: bool) -> int:

@@ -13,7 +13,7 @@ from workbench.cli.command import command
 from workbench.cli.doctor import doctor
 from workbench.cli.output import own_output
 from workbench.errors import OutputError, WorkbenchError
-from workbench.jobs import VERBS
+from workbench.jobs import GROUPS, VERBS
 from workbench.limits import set_limits
 
 if TYPE_CHECKING:
@@ -30,13 +30,16 @@ class Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the interface says so
         """Return the names of all verbs."""
-        return [*(verb.name for verb in VERBS), "doctor"]
+        return [*dict.fromkeys(verb.name.split()[0] for verb in VERBS), "doctor"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Make a verb."""
         if cmd_name == "doctor":
             return doctor
-        return next((command(verb) for verb in VERBS if verb.name == cmd_name), None)
+        inside = [verb for verb in VERBS if verb.name.split()[0] == cmd_name]
+        if len(inside) == 1 and inside[0].name == cmd_name:
+            return command(inside[0])
+        return click.Group(cmd_name, help=GROUPS[cmd_name], commands=list(map(command, inside))) if inside else None
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -1,3 +1,4 @@
+from .blueprint import structure_digest as structure_digest
 from .check import custom_ops as custom_ops
 from .cost import costs as costs
 from .cost import mac_shares as mac_shares

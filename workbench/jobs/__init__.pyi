@@ -10,10 +10,13 @@ from .migration import migrate as migrate
 from .reading import EngineResult as EngineResult
 from .reading import inspect as inspect
 from .reading import read_engine as read_engine
+from .recipes import diff_recipes as diff_recipes
+from .recipes import show_recipe as show_recipe
 from .tuning import ReplayResult as ReplayResult
 from .tuning import TuneResult as TuneResult
 from .tuning import replay as replay
 from .tuning import search as search
 from .tuning import tune as tune
+from .verbs import GROUPS as GROUPS
 from .verbs import VERBS as VERBS
 from .verbs import Verb as Verb

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from workbench.jobs.options import Options
 
-__all__ = ["EXIT_GATE", "EXIT_REFUSED", "VERBS", "Verb"]
+__all__ = ["EXIT_GATE", "EXIT_REFUSED", "GROUPS", "VERBS", "Verb"]
 
 EXIT_GATE = 12
 """What the command line ends with where a gate failed."""
@@ -29,7 +29,7 @@ class Verb:
     Parameters
     ----------
     name
-        What is typed.
+        What is typed; of two words where it is one of several of a kind, as ``recipe show``.
     place
         Module and function of the job, in this package: ``tuning:tune``.
     takes
@@ -62,6 +62,9 @@ VERBS = (
     Verb("tune", "tuning:tune", "TuneOptions"),
     Verb("search", "tuning:search", "SearchOptions"),
     Verb("replay", "tuning:replay", "ReplayOptions"),
+    Verb("recipe show", "recipes:show_recipe", "ShowRecipeOptions"),
+    Verb("recipe diff", "recipes:diff_recipes", "DiffRecipesOptions"),
+    Verb("recipe schema", "recipes:schema", "SchemaOptions"),
     Verb("migrate", "migration:migrate", "MigrateOptions"),
     Verb("inspect", "reading:inspect", "InspectOptions", json=True),
     Verb("check", "checking:check", "CheckOptions", json=True),
@@ -71,3 +74,6 @@ VERBS = (
     Verb("bench", "bench:bench", "BenchOptions"),
 )
 """A new verb is a module with its options and its job, and a line here."""
+
+GROUPS = {"recipe": "Read recipes: show one, compare two, print the form they have. Runs nothing."}
+"""What verbs of two words have in common, by the first."""

@@ -1,4 +1,6 @@
 from .build import Build as Build
+from .difference import drifted as drifted
+from .difference import recipe_difference as recipe_difference
 from .document import Recipe as Recipe
 from .document import Tuned as Tuned
 from .gates import METRICS as METRICS
@@ -6,6 +8,7 @@ from .gates import Evidence as Evidence
 from .gates import Gate as Gate
 from .gates import GateResult as GateResult
 from .gates import check_gates as check_gates
+from .parts import Evaluation as Evaluation
 from .parts import FileReference as FileReference
 from .parts import ModelReference as ModelReference
 from .parts import SamplesReference as SamplesReference
@@ -13,5 +16,9 @@ from .parts import ranges_hash as ranges_hash
 from .replay import check_model as check_model
 from .replay import check_result as check_result
 from .replay import start as start
+from .schema import recipe_schema as recipe_schema
 from .state import State as State
+from .telling import recipe_text as recipe_text
+from .verify import Verified as Verified
+from .verify import verify as verify
 from .versions import environment as environment

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
 from workbench.display import Card, Shown
 from workbench.errors import RecipeError
 from workbench.files import write_bytes, write_text
 from workbench.graph.edits import Surgeon
-from workbench.limits import check, check_document
 from workbench.recipe.build import Build
+from workbench.recipe.comments import with_comments
 from workbench.recipe.gates import Gate, GateResult, check_gates
-from workbench.recipe.parts import ModelReference, Part, relative_to
+from workbench.recipe.parts import Evaluation, ModelReference, Part, relative_to
+from workbench.recipe.reading import Written, dumped, read_document, what_is_wrong
 from workbench.recipe.steps import AnyStep, about
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class Recipe(Shown, Part):
         Where engines of it are to load; ``None`` where nothing is asked for.
     gates
         Conditions on the result.
+    evaluation
+        What the gates are judged on; ``None`` where that is the calibration's samples.
     tuned
         What came out.
     environment
@@ -71,8 +73,10 @@ class Recipe(Shown, Part):
     weight_storage: Literal["int8", "float"] | None = None
     build: Build | None = None
     gates: tuple[Gate, ...] = ()
+    evaluation: Evaluation | None = None
     tuned: Tuned | None = None
     environment: dict[str, str] = Field(default_factory=dict)
+    _written: Written = PrivateAttr(default_factory=Written)
 
     def _card(self) -> Card:
         tuned = f"makes {self.tuned.sha256[:12]}" if self.tuned else "not tuned yet"
@@ -92,9 +96,9 @@ class Recipe(Shown, Part):
         return tuple(check_gates(self.gates, comparison))
 
     def to_yaml(self) -> str:
-        """Return the document as text."""
+        """Return the document as text, with the comments of the file that it was loaded from."""
         content = self.model_dump(mode="json", exclude_none=True)
-        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+        return with_comments(self._written.text, dumped(content))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the document, and the scripts that it runs beside it; paths in it become relative to it.
@@ -133,7 +137,10 @@ class Recipe(Shown, Part):
     def relocated(self, move: Callable[[str], str]) -> Recipe:
         """Return the recipe with every path in it given to `move`."""
         model = self.model.model_copy(update={"file": move(self.model.file)})
-        return self.model_copy(update={"model": model, "steps": tuple(step.moved(move) for step in self.steps)})
+        parts: dict[str, object] = {"model": model, "steps": tuple(step.moved(move) for step in self.steps)}
+        if self.evaluation is not None:
+            parts["evaluation"] = self.evaluation.moved(move)
+        return self.model_copy(update=parts)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recipe:
@@ -145,31 +152,12 @@ class Recipe(Shown, Part):
             Not readable, not a recipe, of another schema version, or with ranges that were changed by hand.
         """
         path = Path(path)
-        try:
-            check("document_mib", path.stat().st_size / 2**20, RecipeError, where=path)
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise RecipeError("no such file", where=path, fix="Check the path.") from error
-        except RecursionError as error:
-            raise RecipeError("nested far too deep for a recipe", where=path, fix="Restore it from a copy.") from error
-        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:  # YAML's own types raise the others
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise RecipeError(f"not readable as YAML: {reason}", where=path, fix="Restore it from a copy.") from error
-        check_document(content, RecipeError, where=path)
-        if not isinstance(content, dict) or "workbench" not in content:
-            raise RecipeError("not a recipe", where=path, fix="A recipe starts with 'workbench: 1'.")
-        if content["workbench"] != SCHEMA:
-            raise RecipeError(
-                f"schema version {content['workbench']}; this workbench reads version {SCHEMA}",
-                where=path,
-                fix="Use the release of trt-workbench that wrote it, named in its 'environment'.",
-            )
+        text, content = read_document(path, SCHEMA)
         try:
             recipe = cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise RecipeError(f"{place}: {first['msg']}", where=path, fix="Mend this line.") from error
+            raise RecipeError(what_is_wrong(error, cls), where=path, fix="Mend this line.") from error
+        recipe._written = Written(text)  # noqa: SLF001 - its own
         for position, step in enumerate(recipe.steps):
             problem = step.problem()
             if problem is not None:

@@ -13,7 +13,15 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["FileReference", "ModelReference", "Part", "SamplesReference", "ranges_hash", "relative_to"]
+__all__ = [
+    "Evaluation",
+    "FileReference",
+    "ModelReference",
+    "Part",
+    "SamplesReference",
+    "ranges_hash",
+    "relative_to",
+]
 
 
 class Part(BaseModel):
@@ -31,10 +39,14 @@ class ModelReference(Part):
         Where it was; absolute in memory, relative to the recipe's folder once saved.
     sha256
         `Model.digest`: what it must be.
+    structure
+        `workbench.graph.structure_digest`: what it shares with the same network trained again; ``None`` in recipes that
+        older releases wrote.
     """
 
     file: str
     sha256: str
+    structure: str | None = None
 
 
 class SamplesReference(Part):
@@ -43,6 +55,12 @@ class SamplesReference(Part):
     source: dict[str, Any]
     count: int
     fingerprint: str
+
+    def moved(self, move: Callable[[str], str]) -> SamplesReference:
+        """Return the reference with its path, where it has one, given to `move`."""
+        if "path" not in self.source:
+            return self
+        return self.model_copy(update={"source": {**self.source, "path": move(self.source["path"])}})
 
 
 class FileReference(Part):
@@ -68,6 +86,26 @@ class FileReference(Part):
     def moved(self, move: Callable[[str], str]) -> FileReference:
         """Return the reference with its path given to `move`."""
         return self.model_copy(update={"file": move(self.file)})
+
+
+class Evaluation(Part):
+    """What the gates are judged on, so that a replay can judge them again.
+
+    Parameters
+    ----------
+    samples
+        What both models ran.
+    labels
+        One class index a sample.
+    """
+
+    samples: SamplesReference
+    labels: FileReference | None = None
+
+    def moved(self, move: Callable[[str], str]) -> Evaluation:
+        """Return it with the paths of its files given to `move`."""
+        labels = None if self.labels is None else self.labels.moved(move)
+        return Evaluation(samples=self.samples.moved(move), labels=labels)
 
 
 def ranges_hash(ranges: Mapping[str, float]) -> str:

@@ -6,8 +6,10 @@ import warnings
 from typing import TYPE_CHECKING
 
 from workbench.errors import PlanWarning, RecipeError
+from workbench.graph import structure_digest
 from workbench.precision import parse_target
 from workbench.precision.lowering import lower
+from workbench.recipe.difference import drifted
 from workbench.recipe.state import State
 
 if TYPE_CHECKING:
@@ -54,12 +56,18 @@ def replay(recipe: Recipe, model: Model) -> tuple[State, Lowered]:
 
 def check_model(recipe: Recipe, model: Model) -> None:
     """Refuse a model that is not the one the recipe was made for."""
-    if model.digest != recipe.model.sha256:
-        raise RecipeError(
-            f"not the recipe's model: its sha256 is {model.digest[:12]}..., not {recipe.model.sha256[:12]}...",
-            where=model.path or model.name,
-            fix="Give the recipe's own model, or tune this one anew.",
-        )
+    if model.digest == recipe.model.sha256:
+        return
+    digests = f"its sha256 is {model.digest[:12]}..., not {recipe.model.sha256[:12]}..."
+    if recipe.model.structure is None:
+        what, fix = "not the recipe's model", "Give the recipe's own model, or tune this one anew."
+    elif structure_digest(model) == recipe.model.structure:
+        what = "not the recipe's model: the same network with other weights, trained or folded again"
+        fix = "Give the recipe's own model, or re-target the recipe: workbench replay --set model=FILE."
+    else:
+        what = "not the recipe's model: another network, nodes or shapes differ"
+        fix = "Give the recipe's own model, or tune this one anew; workbench.graph.diff tells what differs."
+    raise RecipeError(f"{what}: {digests}", where=model.path or model.name, fix=fix)
 
 
 def check_result(recipe: Recipe, made: Tuned | None, environment: Mapping[str, str]) -> None:
@@ -72,11 +80,7 @@ def check_result(recipe: Recipe, made: Tuned | None, environment: Mapping[str, s
     """
     if recipe.tuned is None or made == recipe.tuned:
         return
-    other = [
-        f"{name} {old} -> {environment.get(name, 'missing')}"
-        for name, old in recipe.environment.items()
-        if environment.get(name) != old
-    ]
+    other = [told for told in drifted(recipe.environment, environment) if "absent ->" not in told]
     raise RecipeError(
         "the tuned model differs from the one this recipe made before",
         where=recipe.model.file,

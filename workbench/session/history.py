@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import RecipeError
+from workbench.graph import structure_digest
 from workbench.graph.edits import Edit, Unchecked, python_line
 from workbench.recipe import ModelReference, Recipe, environment, start
 from workbench.recipe.steps import PlanStep, about
@@ -56,7 +57,8 @@ class History:
     def __init__(self, source: Model, recipe: Recipe | None = None) -> None:
         file = str(source.path.resolve()) if source.path is not None else source.name
         self.source = source
-        self.recipe = recipe or Recipe(model=ModelReference(file=file, sha256=source.digest), environment=environment())
+        reference = ModelReference(file=file, sha256=source.digest, structure=structure_digest(source))
+        self.recipe = recipe or Recipe(model=reference, environment=environment())
         self.state = start(self.recipe, source)
         self.measured = Measured()
         self.changes = Changes()

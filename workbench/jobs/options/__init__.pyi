@@ -20,6 +20,9 @@ from .kinds import Runs as Runs
 from .kinds import Samples as Samples
 from .kinds import Target as Target
 from .kinds import Words as Words
+from .recipes import DiffRecipesOptions as DiffRecipesOptions
+from .recipes import SchemaOptions as SchemaOptions
+from .recipes import ShowRecipeOptions as ShowRecipeOptions
 from .running import BuildEngineOptions as BuildEngineOptions
 from .running import RunEngineOptions as RunEngineOptions
 from .tuning import DEFAULT_PRESET as DEFAULT_PRESET

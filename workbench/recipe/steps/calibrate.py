@@ -60,7 +60,5 @@ class CalibrateStep(RangesStep):
 
     def moved(self, move: Callable[[str], str]) -> CalibrateStep:
         """Return the step with the path of its file given to `move`."""
-        if "path" not in self.samples.source:
-            return self
-        source = {**self.samples.source, "path": move(self.samples.source["path"])}
-        return self.model_copy(update={"samples": self.samples.model_copy(update={"source": source})})
+        moved = self.samples.moved(move)
+        return self if moved is self.samples else self.model_copy(update={"samples": moved})
