@@ -98,8 +98,8 @@ def write_error(error: OSError, where: object) -> OutputError:
     if error.errno == errno.ENOSPC:
         fix = "Free some space; what was there before is untouched."
         return OutputError("the disk is full", where=where, fix=fix)
-    said = "nobody reads this pipe" if error.errno == errno.ENXIO else (error.strerror or str(error))
-    return OutputError(f"cannot be written: {said}", where=where, fix="Check the path.")
+    reason = "nobody reads this pipe" if error.errno == errno.ENXIO else (error.strerror or str(error))
+    return OutputError(f"cannot be written: {reason}", where=where, fix="Check the path.")
 
 
 def _to_disk(temporary: Path) -> None:

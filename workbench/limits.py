@@ -107,21 +107,21 @@ def check_document(document: Any, kind: type[WorkbenchError], *, where: object) 
     WorkbenchError
         Of the kind given.
     """
-    known: dict[int, tuple[int, int] | None] = {}
+    sizes: dict[int, tuple[int, int] | None] = {}
 
     def measured(value: Any, depth: int) -> tuple[int, int]:
         """Return how many values there are in one, and how deep it is; each part is looked at once."""
         if not isinstance(value, (dict, list, set, tuple)):
             return 1, 0
-        found = known.get(id(value), (0, 1))
-        if found is None:
+        size = sizes.get(id(value), (0, 1))
+        if size is None:
             raise kind("a part of it holds itself", where=where, fix="Remove the alias.")
-        check("document_depth", depth + found[1], kind, where=where)
-        if found[0]:
-            return found
-        known[id(value)] = None
+        check("document_depth", depth + size[1], kind, where=where)
+        if size[0]:
+            return size
+        sizes[id(value)] = None
         inner = [measured(one, depth + 1) for one in (*value, *(value.values() if isinstance(value, dict) else ()))]
-        found = known[id(value)] = 1 + sum(count for count, _ in inner), 1 + max((deep for _, deep in inner), default=0)
-        return found
+        size = sizes[id(value)] = 1 + sum(count for count, _ in inner), 1 + max((deep for _, deep in inner), default=0)
+        return size
 
     check("document_values", measured(document, 0)[0], kind, where=where)

@@ -42,8 +42,8 @@ def percent(share: float | None) -> str:
     return "unknown" if share is None else f"{share:.1%}"
 
 
-def near(word: str, known: Iterable[str]) -> str:
+def near(word: str, words: Iterable[str]) -> str:
     """Say which name a misspelt one may have been, or which there are."""
-    names = list(known)
-    found = difflib.get_close_matches(word, names, 1)
-    return f"did you mean {found[0]}?" if found else f"there are {', '.join(names)}"
+    names = list(words)
+    matches = difflib.get_close_matches(word, names, 1)
+    return f"did you mean {matches[0]}?" if matches else f"there are {', '.join(names)}"

@@ -92,11 +92,11 @@ def _shown_phases(doing: str) -> Callable[[str, float], None]:
         if now - start < DELAY_S or now - shown < REFRESH_S:
             return
         shown = now
-        said = {"text/plain": f"{doing}: {phase}, {done:.0%}, {now - start:.0f} s"}
+        bundle = {"text/plain": f"{doing}: {phase}, {done:.0%}, {now - start:.0f} s"}
         if handle is None:
-            handle = display(said, raw=True, display_id=True)
+            handle = display(bundle, raw=True, display_id=True)
         else:
-            handle.update(said, raw=True)
+            handle.update(bundle, raw=True)
 
     return show
 
@@ -105,19 +105,19 @@ def _line(items: Iterable[T], total: int | None, doing: str) -> Iterator[T]:
     """Update one output of the cell: no widget, which an exported page could not show, and no trail of lines."""
     from IPython.display import display
 
-    def said(count: int, end: str = "") -> dict[str, str]:
+    def bundle(count: int, end: str = "") -> dict[str, str]:
         return {"text/plain": f"{doing}: {count}{'' if total is None else f' of {total}'}{end}"}
 
     start = shown = time.perf_counter()
-    handle = display(said(0), raw=True, display_id=True)
+    handle = display(bundle(0), raw=True, display_id=True)
     count = 0
     for item in items:
         yield item
         count += 1
         if time.perf_counter() - shown > REFRESH_S:
             shown = time.perf_counter()
-            handle.update(said(count), raw=True)
-    handle.update(said(count, f", done in {time.perf_counter() - start:.1f} s"), raw=True)
+            handle.update(bundle(count), raw=True)
+    handle.update(bundle(count, f", done in {time.perf_counter() - start:.1f} s"), raw=True)
 
 
 def _in_notebook() -> bool:

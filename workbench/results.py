@@ -130,13 +130,15 @@ def prepare_folder(folder: str | os.PathLike[str], names: Collection[str]) -> Pa
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
-        found = sorted(folder.iterdir())
-        strange = [entry.name for entry in found if entry.name in names and (entry.is_symlink() or not entry.is_file())]
+        entries = sorted(folder.iterdir())
+        strange = [
+            entry.name for entry in entries if entry.name in names and (entry.is_symlink() or not entry.is_file())
+        ]
     except FileExistsError as error:
         raise OutputError("this is a file, not a folder", where=folder, fix="Choose another --out.") from error
     except OSError as error:
         raise write_error(error, folder) from error
-    others = [e.name for e in found if e.name not in names and e.name != LANDING and not is_scratch(e.name)]
+    others = [e.name for e in entries if e.name not in names and e.name != LANDING and not is_scratch(e.name)]
     if others:
         raise OutputError(
             f"the folder holds other content ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})",

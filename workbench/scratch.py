@@ -50,7 +50,7 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
         _swept.add(str(parent))
         sweep(parent)
     while True:
-        folder = _made(parent, PREFIX if beside is None else f".{PREFIX}", beside is None)
+        folder = _new_folder(parent, PREFIX if beside is None else f".{PREFIX}", beside is None)
         with hold(folder) as mine:
             if not mine:  # swept by another process before it was held
                 continue
@@ -68,7 +68,7 @@ def _system_folder() -> Path:
         raise OutputError("there is no folder for temporary files", fix="Set TMPDIR to one.") from error
 
 
-def _made(parent: Path, prefix: str, is_system: bool) -> Path:
+def _new_folder(parent: Path, prefix: str, is_system: bool) -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     except OSError as error:

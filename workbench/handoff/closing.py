@@ -67,7 +67,7 @@ def _nothing(wb: Workbench) -> Iterator[str]:
     resolution = wb.plan.resolve()
     decisions = list(resolution.decisions.values())
     asked = {rule.precision for rule in resolution.rules}
-    given = [decision for decision in decisions if decision.given]
+    given = [decision for decision in decisions if decision.own]
     if given:
         yield (
             f"{_count(given)} came quantized: {'its' if len(given) == 1 else 'their'} Q/DQ pairs stay as they are; "
@@ -75,7 +75,7 @@ def _nothing(wb: Workbench) -> Iterator[str]:
         )
     quantizes = bool(asked & set(QUANTIZED))
     if quantizes and not resolution.to_quantize():
-        wanted = [decision for decision in decisions if decision.requested in QUANTIZED and not decision.given]
+        wanted = [decision for decision in decisions if decision.requested in QUANTIZED and not decision.own]
         more = " more" if given else ""
         yield f"nothing{more} was quantized: {_reasons(wanted) or 'the rules select no other node that could be'}"
     elif not resolution.rules:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.graph import batch_of_one, costs, mac_shares
 from workbench.handoff.closing import remarks
 from workbench.names import percent
-from workbench.precision.plan import given_precision
+from workbench.precision.plan import own_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ def macs_share(wb: Workbench, precision: Precision = "int8") -> float | None:
 def _share_in(model: Model, written: Model, precision: Precision) -> float | None:
     """Return the share of a model's multiply-accumulates that are in a precision in what was written of it."""
     chosen = [node for node in model.nodes if node in written.nodes]
-    chosen = [node for node in chosen if given_precision(written.nodes[node]) == precision]
+    chosen = [node for node in chosen if own_precision(written.nodes[node]) == precision]
     shares = mac_shares(model, costs(model, batch_of_one(model)))
     known = [shares[node] for node in chosen]
     # Where no node is, none of the work is, however much there may be.

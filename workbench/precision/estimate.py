@@ -185,8 +185,8 @@ def sources(
     spent = {node: max(times.values()) for node, times in (measured or {}).items() if times}
     if engine is not None and engine.profiled:
         # For shares of the time it does not matter which precision a region of Myelin has, which nobody tells.
-        found, _ = engine_latencies(model, engine, batch_of_one(model), region="fp32")
-        spent = {node: ms for node, (_, ms) in found.items()}
+        latencies, _ = engine_latencies(model, engine, batch_of_one(model), region="fp32")
+        spent = {node: ms for node, (_, ms) in latencies.items()}
     time = sum(spent.values())
     return Sources(
         model=model,
@@ -203,32 +203,32 @@ def sources(
 def _realized(model: Model, engine: EngineReport) -> dict[str, str]:
     from workbench.engine import fusion_map, realized_precision
 
-    found = realized_precision(engine, fusion_map(engine, model)).values()
-    return {one.node: one.precision for one in found if one.precision is not None}
+    realized = realized_precision(engine, fusion_map(engine, model)).values()
+    return {one.node: one.precision for one in realized if one.precision is not None}
 
 
-def rows(known: Sources, resolution: Resolution) -> tuple[PrecisionRow, ...]:
+def rows(inputs: Sources, resolution: Resolution) -> tuple[PrecisionRow, ...]:
     """Return one row a node, constants left out, in the order they run."""
-    found = []
+    table = []
     for place, (address, decision) in enumerate(resolution.decisions.items()):
         if decision.op_type == "Constant":
             continue
-        node = known.model.nodes[address]
+        node = inputs.model.nodes[address]
         outputs = [value.name for value in node.outputs if value.name]
-        shape = known.model.tensor(known.model.index.tensor(node.outputs[0])).shape if outputs else None
-        computes = bool(known.macs.get(address)) or address in known.able
+        shape = inputs.model.tensor(inputs.model.index.tensor(node.outputs[0])).shape if outputs else None
+        computes = bool(inputs.macs.get(address)) or address in inputs.able
         matters = computes or decision.requested != "fp32"
-        realized = known.realized.get(address)
-        noise = known.noise.get(address)
-        found.append(
+        realized = inputs.realized.get(address)
+        noise = inputs.noise.get(address)
+        table.append(
             PrecisionRow(
                 place=place,
                 node=address,
                 op=decision.op_type,
                 shape="" if shape is None else "x".join("?" if axis is None else str(axis) for axis in shape),
                 layer=matters,
-                macs=known.macs.get(address),
-                latency=known.latency.get(address),
+                macs=inputs.macs.get(address),
+                latency=inputs.latency.get(address),
                 sqnr_db=None if noise is None else _db(noise),
                 requested=decision.requested,
                 gets=decision.precision,
@@ -239,20 +239,20 @@ def rows(known: Sources, resolution: Resolution) -> tuple[PrecisionRow, ...]:
                 why="; ".join(decision.reasons),
             )
         )
-    return tuple(found)
+    return tuple(table)
 
 
-def estimate_of(known: Sources, resolution: Resolution) -> Estimate:
+def estimate_of(inputs: Sources, resolution: Resolution) -> Estimate:
     """Return what a resolved plan is expected to cost."""
-    eight = [known.macs.get(node) for node in resolution.nodes(*QUANTIZED)]
+    eight = [inputs.macs.get(node) for node in resolution.nodes(*QUANTIZED)]
     written = set(resolution.to_quantize())
-    int8 = [node for node in written if resolution[node].precision == "int8" and node in known.noise]
+    int8 = [node for node in written if resolution[node].precision == "int8" and node in inputs.noise]
     return Estimate(
         share=None if None in eight else sum(filter(None, eight)),
-        weight_bytes=weight_bytes(known.model, resolution),
-        before_bytes=weight_bytes(known.model, PrecisionPlan().resolve(known.model)),
-        sqnr_db=_db(sum(known.noise[node] for node in int8)) if known.noise else None,
-        unknown=len(written) - len(int8) if known.noise else 0,
+        weight_bytes=weight_bytes(inputs.model, resolution),
+        before_bytes=weight_bytes(inputs.model, PrecisionPlan().resolve(inputs.model)),
+        sqnr_db=_db(sum(inputs.noise[node] for node in int8)) if inputs.noise else None,
+        unknown=len(written) - len(int8) if inputs.noise else 0,
     )
 
 
@@ -295,11 +295,11 @@ def front_points(result: SearchResult, model: Model) -> tuple[FrontPoint, ...]:
     return tuple(point(trial) for trial in result.front)
 
 
-def selector_of(model: Model, wanted: Iterable[str]) -> str:
+def selector_of(model: Model, targets: Iterable[str]) -> str:
     """Return the shortest selector that means exactly these nodes."""
     from workbench.graph.select import compact
 
-    chosen = set(wanted)
+    chosen = set(targets)
     return " | ".join(compact(model, chosen, model.nodes.keys() - chosen))
 
 

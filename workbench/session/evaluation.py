@@ -59,8 +59,8 @@ def compare_tuned(
     history, tuned = tuning.history, tuning.lowered().model
     data, used = samples_for(history, samples, preprocessing)
     indices = None if labels is None else labels_for(labels, data, history.state.model)
-    found = compare(reference_of(history), tuned, data, labels=indices, batch=batch or used, runs=runs)
-    return replace(found, original_bytes=stored_bytes(history.source))
+    comparison = compare(reference_of(history), tuned, data, labels=indices, batch=batch or used, runs=runs)
+    return replace(comparison, original_bytes=stored_bytes(history.source))
 
 
 def reference_of(history: History) -> Reference:

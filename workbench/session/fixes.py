@@ -28,7 +28,7 @@ def fix_line(history: History, finding: Finding) -> str:
     RecipeError
         No step of a recipe does it; the message says what does.
     """
-    suggestion = _known(finding)
+    suggestion = _suggestion(finding)
     if suggestion.kind == "edit":
         return python_line(edit_by_name(suggestion.value, **dict(suggestion.arguments)))
     select, precision = _rule(history, finding, suggestion)
@@ -50,7 +50,7 @@ def apply_fix(history: History, finding: Finding) -> str:
     EditError, PrecisionError
         The step is refused.
     """
-    line, suggestion = fix_line(history, finding), _known(finding)
+    line, suggestion = fix_line(history, finding), _suggestion(finding)
     if suggestion.kind == "edit":
         if not edit(history, suggestion.value, **dict(suggestion.arguments)).changed:
             raise RecipeError(f"{line} changes nothing here", where=finding.where, fix=f"{finding.fix}.")
@@ -70,7 +70,7 @@ def _precisions(resolution: Resolution) -> list[tuple[str, str]]:
     return [(decision.precision, decision.floating) for decision in resolution.decisions.values()]
 
 
-def _known(finding: Finding) -> Suggestion:
+def _suggestion(finding: Finding) -> Suggestion:
     if finding.suggestion is None:
         raise RecipeError("no step of a recipe mends it", where=f"{finding.title} ({finding.where})", fix=finding.fix)
     if finding.suggestion.kind == "build":
@@ -87,12 +87,12 @@ def _rule(history: History, finding: Finding, suggestion: Suggestion) -> tuple[s
         raise RecipeError(
             f"a plan has no {precision}", where=finding.where, fix=f"It has {', '.join(get_args(Precision))}."
         )
-    known = set(history.state.model.nodes)
-    nodes = known & set(suggestion.selector)
+    present = set(history.state.model.nodes)
+    nodes = present & set(suggestion.selector)
     if not nodes:
         raise RecipeError(
             f"the model has none of its nodes, such as {suggestion.selector[0]!r}",
             where=finding.where,
             fix="Open the model that the engine was built from.",
         )
-    return " | ".join(compact(history.state.model, nodes, known - nodes)), precision
+    return " | ".join(compact(history.state.model, nodes, present - nodes)), precision

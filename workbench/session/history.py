@@ -89,13 +89,13 @@ class History:
 
         Edits of a recipe that was opened were checked, or not, when they were made.
         """
-        told = []
+        sentences = []
         for step, check in self.checks:
             if not step.equivalent or not any(step is other for other in self.recipe.steps):
                 continue
             if isinstance(check, Unchecked) or check.partly is not None:
-                told.append(f"{python_line(step)}: {check}")
-        return tuple(told)
+                sentences.append(f"{python_line(step)}: {check}")
+        return tuple(sentences)
 
     def undo(self) -> str:
         """Take the last step back and return it in words.

@@ -89,9 +89,9 @@ class Plan:
             step = PrecisionStep(select=select, precision=precision, **options)
         except ValidationError as error:
             first = error.errors()[0]
-            said = ".".join(str(part) for part in first["loc"])
+            place = ".".join(str(part) for part in first["loc"])
             raise PrecisionError(
-                f"{said}: {first['msg']}" if said else first["msg"].removeprefix("Value error, "),
+                f"{place}: {first['msg']}" if place else first["msg"].removeprefix("Value error, "),
                 where=select,
                 fix="See the options of a rule: help(workbench.precision.plan.plan.Rule).",
             ) from error

@@ -160,7 +160,7 @@ class Ranges(Mapping[str, float]):
         # Where a sample fails, what was seen before it stays.
         self._history.measured = replace(self._history.measured, statistics=statistics)
         self._observed(data, statistics, batch, channels, checkpoint)
-        found, unranged = _ranges(statistics, method, percentile, {})
+        thresholds, unranged = _ranges(statistics, method, percentile, {})
         # Whoever is told of the step finds what it came from.
         self._history.measured = Measured(statistics, data, batch)
         self._history.do(
@@ -169,8 +169,8 @@ class Ranges(Mapping[str, float]):
                 percentile=percentile if method == "percentile" else None,
                 batch=batch,
                 samples=SamplesReference(source=data.describe(), count=len(data), fingerprint=data.fingerprint),
-                ranges=found,
-                sha256=ranges_hash(found),
+                ranges=thresholds,
+                sha256=ranges_hash(thresholds),
                 overflow=find_overflow(self._history.state.model, data, batch=batch) if overflow else None,
                 unranged=unranged or None,
             )
@@ -246,17 +246,17 @@ class Ranges(Mapping[str, float]):
             The file cannot be read, or they are of no tensor of this model.
         """
         loaded = statistics if isinstance(statistics, Statistics) else Statistics.load(str(statistics))
-        known = Statistics({name: seen for name, seen in loaded.items() if name in self._history.state.model.tensors})
-        if not known:
+        usable = Statistics({name: seen for name, seen in loaded.items() if name in self._history.state.model.tensors})
+        if not usable:
             raise ReportError(
                 f"none of the {len(loaded)} tensors of these statistics is in the model",
                 where=self._history.source.name if isinstance(statistics, Statistics) else statistics,
                 fix="Take statistics of this model; do its edits first (wb.prepare()).",
             )
         file = None if isinstance(statistics, Statistics) else FileReference.of(statistics)
-        self._choose(known, method, percentile, overrides or {}, file)
-        self._history.measured = Measured(known)
-        return known
+        self._choose(usable, method, percentile, overrides or {}, file)
+        self._history.measured = Measured(usable)
+        return usable
 
     def use_cache(self, path: str | os.PathLike[str]) -> CacheMatch:
         """Take the ranges out of a calibration cache, TensorRT's or ONNX Runtime's.
@@ -278,16 +278,16 @@ class Ranges(Mapping[str, float]):
             The file is no cache, or has no range of any tensor of this model.
         """
         # Tensors that an edit took away are no sign of another export.
-        known = self._history.source.tensors.keys() | self._history.state.model.tensors.keys()
-        match = match_cache(load_cache(str(path)), known, self.tensors)
-        found = {name: amax for name, amax in match.matched.items() if name in self._history.state.model.tensors}
-        if not found:
+        tensors = self._history.source.tensors.keys() | self._history.state.model.tensors.keys()
+        match = match_cache(load_cache(str(path)), tensors, self.tensors)
+        thresholds = {name: amax for name, amax in match.matched.items() if name in self._history.state.model.tensors}
+        if not thresholds:
             raise ReportError(
                 f"no range in it is of a tensor of this model: {match}",
                 where=path,
                 fix="Take the cache that was made with this export.",
             )
-        self._history.do(CacheStep(cache=FileReference.of(path), ranges=found, sha256=ranges_hash(found)))
+        self._history.do(CacheStep(cache=FileReference.of(path), ranges=thresholds, sha256=ranges_hash(thresholds)))
         return match
 
     def equalize(self, samples: object = None, *, preprocessing: PreprocessingLike = None) -> EditResult:
@@ -341,7 +341,7 @@ class Ranges(Mapping[str, float]):
         overrides: Mapping[str, float | Method],
         file: FileReference | None,
     ) -> dict[str, float]:
-        found, unranged = _ranges(statistics, method, percentile, overrides)
+        thresholds, unranged = _ranges(statistics, method, percentile, overrides)
         used = method == "percentile" or "percentile" in overrides.values()
         # Whoever is told of the step finds what it came from.
         self._history.measured = replace(self._history.measured, statistics=statistics)
@@ -351,12 +351,12 @@ class Ranges(Mapping[str, float]):
                 percentile=percentile if used else None,
                 overrides=dict(overrides),
                 statistics=file,
-                ranges=found,
-                sha256=ranges_hash(found),
+                ranges=thresholds,
+                sha256=ranges_hash(thresholds),
                 unranged=unranged or None,
             )
         )
-        return found
+        return thresholds
 
 
 def calibration(history: History) -> CalibrateStep:
@@ -383,8 +383,8 @@ def _ranges(
     others = {name: one for name, one in overrides.items() if name not in manual}
     usable = {name: tensor for name, tensor in statistics.items() if name not in reasons}
     chosen = ranges(usable, method, percentile=percentile, overrides=others)
-    found = {name: one.amax for name, one in chosen.items()} | manual
-    in_order = {name: found[name] for name in statistics if name in found}
+    thresholds = {name: one.amax for name, one in chosen.items()} | manual
+    in_order = {name: thresholds[name] for name in statistics if name in thresholds}
     return in_order, {name: reason for name, reason in reasons.items() if name not in manual}
 
 

@@ -65,17 +65,17 @@ def with_equalization(history: History, plain: SearchResult, again: Callable[[],
     with history.attempt() as attempt:
         if not Ranges(history).equalize().changed:
             return replace(plain, notes=("equalization: no channels can be equalized here",))
-        found = again()
-        helps = _rank(found) < _rank(plain)
+        equalized = again()
+        helps = _rank(equalized) < _rank(plain)
         if not helps:
             attempt.discard()
-    before, after, name = plain.chosen, found.chosen, plain.goal.name
+    before, after, name = plain.chosen, equalized.chosen, plain.goal.name
     note = (
         f"equalization: {before.cost_ms:.4g} -> {after.cost_ms:.4g} ms, "
         f"{name} {before.measured.figure:.4g} -> {after.measured.figure:.4g}, "
         f"MACs in INT8 {percent(before.share)} -> {percent(after.share)}; {'kept' if helps else 'not kept'}"
     )
-    return replace(found if helps else plain, notes=(note,), seconds=plain.seconds + found.seconds)
+    return replace(equalized if helps else plain, notes=(note,), seconds=plain.seconds + equalized.seconds)
 
 
 def _rank(result: SearchResult) -> tuple[float, ...]:

@@ -31,7 +31,7 @@ class Tuning:
 
     def __init__(self, history: History) -> None:
         self.history = history
-        self._made: _Made | None = None
+        self._result: _Result | None = None
 
     @property
     def state(self) -> State:
@@ -64,29 +64,29 @@ class Tuning:
         EditError
             The operator set cannot be converted.
         """
-        made, history = self._make(), self.history
-        for step, state in made.lacking:
+        result, history = self._make(), self.history
+        for step, state in result.lacking:
             history.append(step, state)
-        self._made = _Made(self._key(), (), made.lowered)
-        history.amend(tuned=Tuned(sha256=file_digest(made.lowered.model)), environment=environment())
-        return made.lowered
+        self._result = _Result(self._key(), (), result.lowered)
+        history.amend(tuned=Tuned(sha256=file_digest(result.lowered.model)), environment=environment())
+        return result.lowered
 
     def _key(self) -> tuple[Any, ...]:
         return self.history.state, self.history.recipe.weight_storage
 
-    def _make(self) -> _Made:
+    def _make(self) -> _Result:
         key = self._key()
-        if self._made is None or any(a is not b for a, b in zip(self._made.key, key, strict=True)):
+        if self._result is None or any(a is not b for a, b in zip(self._result.key, key, strict=True)):
             lacking = _lacking(self.history.state)
             state = lacking[-1][1] if lacking else self.history.state
             storage = self.history.recipe.weight_storage
             lowered = lower(state.model, state.resolve(), state.ranges, weight_storage=storage)
-            self._made = _Made(key, tuple(lacking), lowered)
-        return self._made
+            self._result = _Result(key, tuple(lacking), lowered)
+        return self._result
 
 
 @dataclass(frozen=True)
-class _Made:
+class _Result:
     key: tuple[Any, ...]
     lacking: tuple[tuple[Step, State], ...]
     lowered: Lowered

@@ -236,8 +236,8 @@ class Workbench(Shown):
         from workbench.files import write_text
         from workbench.recipe import check_gates
 
-        made = comparison or self.compare()
-        return write_text(path, resolve_name(_PAGE)(self, made, check_gates(self.recipe.gates, made)))
+        comparison = comparison or self.compare()
+        return write_text(path, resolve_name(_PAGE)(self, comparison, check_gates(self.recipe.gates, comparison)))
 
 
 def history_of(workbench: Workbench) -> History:

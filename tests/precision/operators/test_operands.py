@@ -124,7 +124,7 @@ def test_what_was_moved_since_it_was_quantized_is_not_quantized_again(move):
     wb, samples = tuned(model)
     resolution = wb.plan.resolve()
     assert resolution.to_quantize() == ["plain"]
-    assert resolution["whole"].given
+    assert resolution["whole"].own
     assert resolution["weight_only"].precision == "fp32"
     assert "nothing is quantized twice" in resolution.explain("weight_only")
     assert macs_share(wb) == pytest.approx(2 / 3)
@@ -154,4 +154,4 @@ def test_the_type_of_a_pair_is_read_where_it_stands(dtype, precision, says):
     model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
     decision = BEST_PRACTICE.resolve(model)["product"]
     assert decision.precision == (precision or "fp32")
-    assert decision.given == (precision is not None)
+    assert decision.own == (precision is not None)

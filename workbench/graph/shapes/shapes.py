@@ -78,10 +78,10 @@ class _Tensors(Mapping[str, Tensor]):
     def __init__(self, model: Structure, stated: dict[str, onnx.ValueInfoProto | None]) -> None:
         self._weights = model.initializers
         self._stated = stated
-        self._made: dict[str, Tensor] = {}
+        self._read: dict[str, Tensor] = {}
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor = self._made.get(name)
+        tensor = self._read.get(name)
         if tensor is None:
             stated = self._stated[name]
             weight = self._weights.get(name)
@@ -90,7 +90,7 @@ class _Tensors(Mapping[str, Tensor]):
                 tensor = Tensor(name, tuple(content.shape.numpy()), content.dtype.name)
             else:
                 tensor = Tensor(name, None, None) if stated is None else _tensor(name, stated)
-            self._made[name] = tensor
+            self._read[name] = tensor
         return tensor
 
     def __iter__(self) -> Iterator[str]:

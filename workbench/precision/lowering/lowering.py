@@ -195,8 +195,8 @@ def needed_opset(model: Model, resolution: Resolution) -> ConvertOpset | None:
 def _dropped(model: Model, opset: int) -> bool:
     """Say whether an operator set lacks an operator of a model, or has it as deprecated."""
     kinds = {node.op_type for node in model.nodes.values() if node.domain in ("", "ai.onnx")}
-    found = (operator(kind, opset) for kind in kinds if operator(kind, model.opset) is not None)
-    return any(known is None or known.deprecated for known in found)
+    schemas = (operator(kind, opset) for kind in kinds if operator(kind, model.opset) is not None)
+    return any(schema is None or schema.deprecated for schema in schemas)
 
 
 def _bf16_opset(model: Model, address: str) -> int:
@@ -233,14 +233,14 @@ def _activation_edges(model: Model, resolution: Resolution) -> list[Edge]:
 
 def _thresholds(model: Model, resolution: Resolution, ranges: Mapping[str, float]) -> dict[str, float]:
     """Return the threshold of every tensor that gets a pair: the last rule that gives one, else the calibrated one."""
-    given: dict[str, tuple[int, float]] = {}
+    by_rule: dict[str, tuple[int, float]] = {}
     tensors = []
     for edge in _activation_edges(model, resolution):
         tensors.append(edge.tensor)
         position, rule = resolution[edge.node].rule, resolution.rule(edge.node)
         if position is not None and rule is not None and rule.amax is not None:
-            given[edge.tensor] = max(given.get(edge.tensor, (-1, 0.0)), (position, rule.amax))
-    return {name: given[name][1] if name in given else _amax(ranges, name) for name in tensors}
+            by_rule[edge.tensor] = max(by_rule.get(edge.tensor, (-1, 0.0)), (position, rule.amax))
+    return {name: by_rule[name][1] if name in by_rule else _amax(ranges, name) for name in tensors}
 
 
 def _amax(ranges: Mapping[str, float], tensor: str) -> float:
@@ -280,13 +280,13 @@ def _flags(resolution: Resolution) -> tuple[str, ...]:
     if resolution.target is None or resolution.target.strongly_typed:
         return ()
     decisions = resolution.decisions.values()
-    wanted = {d.precision for d in decisions if d.precision in QUANTIZED} | {d.floating for d in decisions}
-    return tuple(sorted(wanted - {"fp32"}))
+    precisions = {d.precision for d in decisions if d.precision in QUANTIZED} | {d.floating for d in decisions}
+    return tuple(sorted(precisions - {"fp32"}))
 
 
 def _slots(model: Model, address: str, node: ir.Node, floating: Floating) -> Slots:
-    found = slots(model, address, node, floating)
-    return found if isinstance(found, Slots) else FIXED
+    places = slots(model, address, node, floating)
+    return places if isinstance(places, Slots) else FIXED
 
 
 def _set_types(
@@ -301,11 +301,11 @@ def _set_types(
     copies = {node.name: node for node in graph.graph}
     for value in list(graph.graph.inputs):
         readers = [use.node.name or "" for use in value.uses()]
-        wanted = {types.get(reader, "fp32") for reader in readers}
+        kinds = {types.get(reader, "fp32") for reader in readers}
         rules = [resolution.floating_rule(reader) for reader in readers if reader in model.top_nodes]
         asked = bool(rules) and all(rule is not None and not rule.keep_inputs for rule in rules)
-        if asked and len(wanted) == 1 and model.tensor(str(value.name)).dtype == "FLOAT":
-            writer.set_type(value, wanted.pop())
+        if asked and len(kinds) == 1 and model.tensor(str(value.name)).dtype == "FLOAT":
+            writer.set_type(value, kinds.pop())
     for address in model.top_nodes:
         if types[address] == "fp32":
             continue

@@ -98,12 +98,12 @@ def _beyond_target(model: Model, resolution: Resolution, types: Mapping[str, Flo
     target = resolution.target
     if target is None or target.capability is None:
         return
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for address, node in model.nodes.items():
         kind = quantized_type(node) if node.op_type in QDQ else None
         if kind is not None and SINCE.get(kind.name, 0) > target.capability:
-            found.setdefault(kind.name, address)
-    for name, address in found.items():
+            reasons.setdefault(kind.name, address)
+    for name, address in reasons.items():
         yield BEYOND.format(name, address, SINCE[name], target)
     if target.name == "rtx" and target.capability <= TURING:
         wide = [

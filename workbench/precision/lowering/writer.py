@@ -66,22 +66,22 @@ class Writer:
             return
         value.name = self._fresh.tensor(f"{name}/{TYPES[floating].name.lower()}")
         cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=self._fresh.node(f"{name}/Cast"))
-        made = cast.outputs[0]
-        made.name, made.shape, made.type = name, value.shape, ir.TensorType(ir.DataType.FLOAT)
+        restored = cast.outputs[0]
+        restored.name, restored.shape, restored.type = name, value.shape, ir.TensorType(ir.DataType.FLOAT)
         producer = value.producer()
         if producer is not None:
             self._graph.insert_after(producer, cast)
         for position, output in enumerate(self._graph.outputs):
             if output is value:
-                self._graph.outputs[position] = made
-        self._converted[value, "fp32"] = made
+                self._graph.outputs[position] = restored
+        self._converted[value, "fp32"] = restored
 
     def _type(self, value: ir.Value) -> Floating:
         """Return the type that a tensor has in the graph: the one it was given, else its own."""
         if value in self._types:
             return self._types[value]
-        known = self._tensors.get(str(value.name))
-        stated = value.dtype.name if value.dtype is not None else known.dtype if known is not None else None
+        tensor = self._tensors.get(str(value.name))
+        stated = value.dtype.name if value.dtype is not None else tensor.dtype if tensor is not None else None
         return OWN_TYPES.get(stated or "", "fp32")
 
     # What nodes read
@@ -137,10 +137,10 @@ class Writer:
             else:
                 cast = ir.node("Cast", [value], {"to": TYPES[floating]}, name=self._fresh.node(f"{name}/Cast"))
                 self._place(value, cast)
-                made = cast.outputs[0]
-                made.name = self._fresh.tensor(name)
-                made.shape, made.type = value.shape, ir.TensorType(TYPES[floating])
-                self._converted[value, floating] = made
+                output = cast.outputs[0]
+                output.name = self._fresh.tensor(name)
+                output.shape, output.type = value.shape, ir.TensorType(TYPES[floating])
+                self._converted[value, floating] = output
         return self._converted[value, floating]
 
     def _pair(self, value: ir.Value, amax: float, quantized: Quantized, floating: Floating) -> ir.Value:
@@ -247,8 +247,8 @@ class Writer:
         attributes = {} if axis is None else {"axis": axis}
         name = self._fresh.node(f"{stem}/{op_type}")
         node = ir.node(op_type, [source, scale, zero_point], attributes, name=name)
-        made = "quantized" if op_type == "QuantizeLinear" else "dequantized"
-        node.outputs[0].name = self._fresh.tensor(f"{stem}/{made}")
+        suffix = "quantized" if op_type == "QuantizeLinear" else "dequantized"
+        node.outputs[0].name = self._fresh.tensor(f"{stem}/{suffix}")
         return node
 
     def _constant(self, name: str, array: npt.NDArray[Any], dtype: ir.DataType) -> ir.Value:

@@ -71,8 +71,8 @@ def bias_shifts(
         session = session or Session(copied, untried=feed.arrays)
         results = session.run(feed.arrays)
         for name in biased:
-            found = results[outputs[name]]
-            real = found[feed.real(found)]
+            result = results[outputs[name]]
+            real = result[feed.real(result)]
             # Channels are axis 1 of a convolution's result and of a Gemm's.
             added = real.sum(axis=tuple(axis for axis in range(real.ndim) if axis != 1), dtype=np.float64)
             sums[name] = sums.get(name, np.zeros_like(added)) + added

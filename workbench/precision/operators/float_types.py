@@ -97,34 +97,34 @@ def slots(model: Model, address: str, node: ir.Node, floating: Floating) -> Slot
 
 def own_type(model: Model, node: ir.Node) -> Floating | None:
     """Return the low precision that a node has in the model itself, by what it makes; ``None`` where it has none."""
-    made = (model.tensor(model.index.tensor(value)).dtype for value in node.outputs if value.name)
-    return next((OWN_TYPES[dtype] for dtype in made if dtype in OWN_TYPES), None)
+    dtypes = (model.tensor(model.index.tensor(value)).dtype for value in node.outputs if value.name)
+    return next((OWN_TYPES[dtype] for dtype in dtypes if dtype in OWN_TYPES), None)
 
 
 def opset_for(node: ir.Node, opset: int, floating: Floating) -> int:
     """Return the first operator set, from `opset` on, in which an operator takes a floating-point type."""
     versions = ((version, operator(node.op_type, version)) for version in range(opset, BF16_OPSET))
-    first = next((version for version, known in versions if known is not None and known.has(TYPES[floating])), None)
+    first = next((version for version, schema in versions if schema is not None and schema.has(TYPES[floating])), None)
     return max(opset, BF16_OPSET) if first is None else first
 
 
 def _by_schema(model: Model, node: ir.Node, opset: int, floating: Floating) -> Slots | str:
-    known = operator(node.op_type, opset)
-    if known is None or (known.deprecated and opset != model.opset):
+    schema = operator(node.op_type, opset)
+    if schema is None or (schema.deprecated and opset != model.opset):
         return f"operator set {opset} has no {node.op_type}"
     kinds = [None if v is None or not v.name else model.tensor(v.name).dtype for v in node.inputs]
-    given = zip(node.inputs, kinds, strict=True)
-    unknown = next((v for v, kind in given if v is not None and v.name and kind is None), None)
+    typed = zip(node.inputs, kinds, strict=True)
+    unknown = next((v for v, kind in typed if v is not None and v.name and kind is None), None)
     if unknown is not None:
         return f"the type of its input {unknown.name!r} is not known, or no tensor's"
     other = sorted({kind.lower() for kind in kinds if kind in ("FLOAT16", "BFLOAT16", "DOUBLE")})
     if other:
         return f"it is {' and '.join(other)} {OWN}"
-    inputs = frozenset(at for at, kind in enumerate(kinds) if kind == "FLOAT" and known.variable(at) is not None)
+    inputs = frozenset(at for at, kind in enumerate(kinds) if kind == "FLOAT" and schema.variable(at) is not None)
     any_of = LOW if floating == "fp32" else (TYPES[floating],)
-    if node.op_type in READS_ANY and all(known.takes(at, kind) for at in inputs for kind in any_of):
+    if node.op_type in READS_ANY and all(schema.takes(at, kind) for at in inputs for kind in any_of):
         return Slots(frozenset(), frozenset(), frozenset(range(len(node.inputs))))
-    if not all(known.takes(at, TYPES[floating]) for at in inputs):
+    if not all(schema.takes(at, TYPES[floating]) for at in inputs):
         return f"ONNX has no {TYPES[floating].name.lower()} {node.op_type} in operator set {opset}"
     wide = [None if kind is None else ir.DataType[kind] for kind in kinds]
     narrow = [TYPES[floating] if at in inputs else kind for at, kind in enumerate(wide)]
@@ -132,8 +132,8 @@ def _by_schema(model: Model, node: ir.Node, opset: int, floating: Floating) -> S
     if isinstance(after, str) and not isinstance(before, str):
         return f"ONNX has no {TYPES[floating].name.lower()} {node.op_type} like this: {after}"
     if isinstance(after, str) or isinstance(before, str):
-        following = {known.variable(at) for at in inputs}
-        return Slots(inputs, frozenset(at for at in range(len(node.outputs)) if known.result(at) in following))
+        following = {schema.variable(at) for at in inputs}
+        return Slots(inputs, frozenset(at for at in range(len(node.outputs)) if schema.result(at) in following))
     changed = [at for at, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
     if any(after[at] != TYPES[floating] for at in changed):
         return f"{node.op_type} makes a sequence or an optional of it, whose type stays as it is"

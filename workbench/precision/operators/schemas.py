@@ -97,19 +97,23 @@ def made_of(node: ir.Node, opset: int, kinds: Sequence[ir.DataType | None]) -> t
 @lru_cache(maxsize=4096)
 def _made_of(content: bytes, opset: int, kinds: tuple[ir.DataType | None, ...]) -> tuple[object, ...] | str:
     node = onnx.NodeProto.FromString(content)
-    given = ((str(at), int(kind)) for at, kind in enumerate(kinds) if kind is not None)
-    types = {name: onnx.helper.make_tensor_type_proto(kind, None) for name, kind in given}
+    pairs = ((str(at), int(kind)) for at, kind in enumerate(kinds) if kind is not None)
+    types = {name: onnx.helper.make_tensor_type_proto(kind, None) for name, kind in pairs}
     try:
         schema = onnx.defs.get_schema(node.op_type, opset, "")
         if not schema.has_type_and_shape_inference_function:
             return "ONNX infers nothing of it"
-        found = onnx.shape_inference.infer_node_outputs(schema, node, types)
+        inferred = onnx.shape_inference.infer_node_outputs(schema, node, types)
     except REFUSALS as error:
         return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return tuple(_kind(found.get(name)) for name in node.output)
+    return tuple(_kind(inferred.get(name)) for name in node.output)
 
 
-def _kind(made: onnx.TypeProto | None) -> object:
-    if made is None:
+def _kind(inferred: onnx.TypeProto | None) -> object:
+    if inferred is None:
         return None
-    return ir.DataType(made.tensor_type.elem_type) if made.HasField("tensor_type") else made.SerializeToString()
+    return (
+        ir.DataType(inferred.tensor_type.elem_type)
+        if inferred.HasField("tensor_type")
+        else inferred.SerializeToString()
+    )

@@ -1,6 +1,6 @@
 from .existing import literal as literal
-from .given import given_precision as given_precision
 from .myelin import left_in_fp32 as left_in_fp32
+from .own import own_precision as own_precision
 from .plan import BEST_PRACTICE as BEST_PRACTICE
 from .plan import PrecisionPlan as PrecisionPlan
 from .presets import all_int8 as all_int8

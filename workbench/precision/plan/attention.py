@@ -43,15 +43,15 @@ def kept_whole(model: Model, types: Mapping[str, Floating], quantized: AbstractS
         Inputs (address, position) that read through a Q/DQ pair.
     """
     products = {address for address, _ in quantized}
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for address, node in model.top_nodes.items():
         length = _head(model, node) if node.op_type == "Attention" and types[address] != "fp32" else None
         if length is None or SMALLEST_HEAD <= length <= LARGEST_HEAD:
             continue
         before = [model.index.address[each] for each in _feeders(node)]
         if not products.isdisjoint(before):
-            found.update(dict.fromkeys([*before, address], WHOLE.format(types[address], address, length)))
-    return found
+            reasons.update(dict.fromkeys([*before, address], WHOLE.format(types[address], address, length)))
+    return reasons
 
 
 def _feeders(attention: ir.Node) -> Iterator[ir.Node]:

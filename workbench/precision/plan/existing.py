@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from workbench.graph.select import pick
-from workbench.precision.plan.given import given_precision
+from workbench.precision.plan.own import own_precision
 from workbench.precision.plan.plan import PrecisionPlan
 from workbench.precision.plan.rule import Rule
 
@@ -34,12 +34,12 @@ def plan_of(model: Model) -> PrecisionPlan:
     for address, node in model.top_nodes.items():
         kinds.setdefault(node.op_type, []).append(address)
     for op_type, addresses in kinds.items():
-        found: dict[Precision, list[str]] = {}
+        nodes_of: dict[Precision, list[str]] = {}
         for address in addresses:
-            precision = given_precision(model.top_nodes[address])
+            precision = own_precision(model.top_nodes[address])
             if precision is not None:
-                found.setdefault(precision, []).append(address)
-        for precision, members in found.items():
+                nodes_of.setdefault(precision, []).append(address)
+        for precision, members in nodes_of.items():
             everywhere = len(members) == len(addresses) and len(model.nodes) == len(model.top_nodes)
             selector = pick("op", op_type) if everywhere else pick("name", *(literal(name) for name in members))
             rules.append(Rule(select=str(selector), precision=precision))

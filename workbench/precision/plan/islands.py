@@ -103,10 +103,12 @@ def sums_many(site: Site) -> str | None:
     """Keep sums over many values."""
     if site.node.op_type not in REDUCTIONS:
         return None
-    read, made = (site.model.tensor(str(v.name)).static_shape for v in (site.node.inputs[0], site.node.outputs[0]) if v)
-    if read is None or made is None:
+    read, result = (
+        site.model.tensor(str(v.name)).static_shape for v in (site.node.inputs[0], site.node.outputs[0]) if v
+    )
+    if read is None or result is None:
         return f"{site.node.op_type} sums a number of values that is not known"
-    count = math.prod(read) // max(math.prod(made), 1)
+    count = math.prod(read) // max(math.prod(result), 1)
     return f"{site.node.op_type} sums {count} values, more than {LARGE_SUM}" if count > LARGE_SUM else None
 
 

@@ -20,11 +20,11 @@ def written_out_normalizations(model: Model) -> dict[ir.Node, str]:
     dict
         Every node that is part of one, to the name of its division; gain and shift are optional.
     """
-    found: dict[ir.Node, str] = {}
+    divisions: dict[ir.Node, str] = {}
     for node in model.top_nodes.values():
         if node.op_type == "Div" and (members := _members(node)) is not None:
-            found.update(dict.fromkeys(members, node.name or ""))
-    return found
+            divisions.update(dict.fromkeys(members, node.name or ""))
+    return divisions
 
 
 def _members(divide: ir.Node) -> list[ir.Node] | None:

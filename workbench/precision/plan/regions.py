@@ -98,10 +98,10 @@ def settle(
 
 
 def _obstacle(site: Site, address: str, wish: Wish) -> str | None:
-    found = slots(site.model, address, site.node, wish.floating)
-    if isinstance(found, str):
-        return found
-    if not found.inputs and not found.outputs:
+    places = slots(site.model, address, site.node, wish.floating)
+    if isinstance(places, str):
+        return places
+    if not places.inputs and not places.outputs:
         return "it computes no floating-point numbers"
     return not_built(site) or (None if wish.literal else island(site))
 
@@ -117,8 +117,8 @@ class _Network:
         self._after: dict[str, list[str]] = {address: [] for address in model.top_nodes}
         self._outputs = set(model.ir_model.graph.outputs)
         for address, node in model.top_nodes.items():
-            found = slots(model, address, node, "fp16")
-            where = found if isinstance(found, Slots) else FIXED
+            places = slots(model, address, node, "fp16")
+            where = places if isinstance(places, Slots) else FIXED
             for position in sorted(where.outputs):
                 self._maker[node.outputs[position]] = address
                 self._touched[address].append(node.outputs[position])
@@ -172,9 +172,9 @@ class _Network:
         count = 0
         for value in values:
             maker = self._maker.get(value)
-            made: Floating = "fp32" if maker is None else self._types[maker]
+            source: Floating = "fp32" if maker is None else self._types[maker]
             read = {self._types[reader] for reader in self._readers.get(value, ())}
             if value in self._outputs:
                 read.add("fp32")
-            count += len(read - {made})
+            count += len(read - {source})
         return count

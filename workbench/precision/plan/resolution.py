@@ -43,8 +43,8 @@ class Decision:
         The type of what is floating in the node: its result, its bias, what its Q/DQ pairs read and make.
     floating_rule
         Position of the last rule of a floating precision; ``None`` where there is none.
-    given
-        Whether the model came quantized here: nothing is written.
+    own
+        Whether the precision is that of the model itself, which came quantized here: nothing is written.
     """
 
     node: str
@@ -55,7 +55,7 @@ class Decision:
     reasons: tuple[str, ...] = ()
     floating: Floating = "fp32"
     floating_rule: int | None = None
-    given: bool = False
+    own: bool = False
 
     @property
     def kept(self) -> bool:
@@ -87,7 +87,7 @@ class Resolution:
 
     def to_quantize(self) -> list[str]:
         """Return the nodes that Q/DQ pairs have to be written for: quantized, and not so in the model itself."""
-        return [node for node in self.nodes(*QUANTIZED) if not self.decisions[node].given]
+        return [node for node in self.nodes(*QUANTIZED) if not self.decisions[node].own]
 
     def rule(self, node: str) -> Rule | None:
         """Return the rule that decided on a node."""
@@ -103,16 +103,16 @@ class Resolution:
         """Say in one paragraph which rule decided on a node, and every constraint that changed its verdict."""
         decision = self[node]
         if decision.rule is not None:
-            said = f"rule {decision.rule} ({self.rules[decision.rule]}) asks for {decision.requested}"
-        elif decision.given:
-            said = f"no rule selects it; the model itself has it in {decision.precision}"
+            sentence = f"rule {decision.rule} ({self.rules[decision.rule]}) asks for {decision.requested}"
+        elif decision.own:
+            sentence = f"no rule selects it; the model itself has it in {decision.precision}"
         else:
-            said = "no rule selects it, so it stays in floating point"
+            sentence = "no rule selects it, so it stays in floating point"
         over = self.floating_rule(node) if decision.precision in QUANTIZED else None
         if over is not None and over.precision != "fp32":
-            said += f", over {over.precision} by rule {decision.floating_rule} ({over})"
+            sentence += f", over {over.precision} by rule {decision.floating_rule} ({over})"
         because = ""
         if decision.reasons:
             gets = decision.precision if over is None else f"{decision.precision} over {decision.floating}"
             because = f"; it gets {gets}, because {'; '.join(decision.reasons)}"
-        return f"{decision.node} ({decision.op_type}): {said}{because}."
+        return f"{decision.node} ({decision.op_type}): {sentence}{because}."

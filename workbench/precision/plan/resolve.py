@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from workbench.errors import PrecisionError
 from workbench.graph.select import select
 from workbench.precision.operators import OWN, TYPES, activations, obstacle, own_type, residual_convolution, weights
-from workbench.precision.plan.given import given_precision
+from workbench.precision.plan.own import own_precision
 from workbench.precision.plan.regions import Wish, settle
 from workbench.precision.plan.resolution import NO_RANGE, Decision, Resolution
 from workbench.precision.plan.rule import QUANTIZED, Rule
@@ -88,11 +88,11 @@ def _decide(
     base: Floating = "fp32"
     if floating is not None and (precision := rules[floating].precision) in ("fp16", "bf16"):
         base = "fp16" if precision == "fp16" else "bf16"
-    given = given_precision(node)
-    requested = rules[deciding].precision if deciding is not None else given or "fp32"
-    if given is not None:
-        reasons = () if requested == given else ("the model is quantized here itself; edit remove_qdq takes it out",)
-        return Decision(address, node.op_type, requested, given, deciding, reasons, "fp32", floating, given=True)
+    existing = own_precision(node)
+    requested = rules[deciding].precision if deciding is not None else existing or "fp32"
+    if existing is not None:
+        reasons = () if requested == existing else ("the model is quantized here itself; edit remove_qdq takes it out",)
+        return Decision(address, node.op_type, requested, existing, deciding, reasons, "fp32", floating, own=True)
     if requested not in QUANTIZED:
         return Decision(address, node.op_type, requested, base, deciding, (), base, floating)
     rule = rules[deciding] if deciding is not None else None
@@ -109,7 +109,7 @@ def _leave_unranged(
     """Leave floating what would read, in 8 bits, a tensor without a range; a rule may give it one."""
     for address, decision in decisions.items():
         rule = None if decision.rule is None else rules[decision.rule]
-        if decision.precision not in QUANTIZED or decision.given or (rule and (rule.weight_only or rule.amax)):
+        if decision.precision not in QUANTIZED or decision.own or (rule and (rule.weight_only or rule.amax)):
             continue
         read = next((edge.tensor for edge in activations(model, [address]) if edge.tensor in unranged), None)
         if read is not None:
@@ -122,7 +122,7 @@ def _leave_depthwise(rules: tuple[Rule, ...], model: Model, decisions: dict[str,
     for address, decision in decisions.items():
         rule = None if decision.rule is None else rules[decision.rule]
         weight_only = rule is not None and rule.weight_only
-        if decision.precision not in QUANTIZED or decision.given or weight_only or not _depthwise(model.nodes[address]):
+        if decision.precision not in QUANTIZED or decision.own or weight_only or not _depthwise(model.nodes[address]):
             continue
         reason = f"in 8 bits a depthwise convolution makes engines of {target.name} many times as large"
         decisions[address] = replace(decision, precision=decision.floating, reasons=(*decision.reasons, reason))
@@ -137,7 +137,7 @@ def _depthwise(node: ir.Node) -> bool:
 def _let_residuals_agree(model: Model, decisions: dict[str, Decision]) -> None:
     """Leave a residual Add floating whose convolution is: there is nothing it could be fused into."""
     for address, decision in decisions.items():
-        if decision.op_type != "Add" or decision.precision not in QUANTIZED or decision.given:
+        if decision.op_type != "Add" or decision.precision not in QUANTIZED or decision.own:
             continue
         convolution = residual_convolution(model.nodes[address])
         other = None if convolution is None else decisions[model.index.address[convolution]]
@@ -158,7 +158,7 @@ def _keep_own_types(model: Model, resolution: Resolution) -> Resolution:
         reasons = tuple(reason for reason in decision.reasons if OWN not in reason)
         if asked:
             reasons += (f"it is {TYPES[kind].name.lower()} {OWN}",)
-        unasked = decision.rule is None and not decision.given
+        unasked = decision.rule is None and not decision.own
         decisions[address] = replace(
             decision,
             requested=kind if unasked else decision.requested,

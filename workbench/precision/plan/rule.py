@@ -69,13 +69,13 @@ class Rule(BaseModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _told(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _chosen(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # A recipe is read by people: it tells what was chosen, not what every rule has.
         content: dict[str, Any] = handler(self)
         unchosen = set(QUANTIZED_OPTIONS + FLOATING_OPTIONS) - set(self.options)
-        told = {name: value for name, value in content.items() if name not in unchosen}
+        chosen = {name: value for name, value in content.items() if name not in unchosen}
         # A step of a recipe says first what it does.
-        return {"do": told.pop("do"), **told} if "do" in told else told
+        return {"do": chosen.pop("do"), **chosen} if "do" in chosen else chosen
 
     @property
     def options(self) -> dict[str, Any]:

@@ -64,13 +64,13 @@ def parse_spec(text: str) -> list[tuple[str, tuple[str, ...]]]:
     entries = []
     position = 0
     while position < len(text):
-        found = ENTRY.match(text, position)
-        if found is None:
+        match = ENTRY.match(text, position)
+        if match is None:
             raise PrecisionError(
                 "not a list of layer:type", where=text[position:], fix=f"Types are {TYPE.replace('|', ', ')}."
             )
-        entries.append((found["name"], tuple(found["types"].split("+"))))
-        position = found.end()
+        entries.append((match["name"], tuple(match["types"].split("+"))))
+        position = match.end()
     return sorted(entries, key=lambda entry: entry[0] != "*")
 
 
@@ -105,14 +105,14 @@ def import_trtexec(command: str, model: Model) -> Imported:
     notes = []
     for option, text in specs:
         for name, types in parse_spec(text):
-            said = f"{option} {name}:{'+'.join(types)}"
-            made = _rule(option, name, types)
-            if isinstance(made, str):
-                notes.append(f"{said}: {made}")
-            elif not select(model, made.select, required=False):
-                notes.append(f"{said}: no node of {model.name} is called so")
+            entry = f"{option} {name}:{'+'.join(types)}"
+            rule = _rule(option, name, types)
+            if isinstance(rule, str):
+                notes.append(f"{entry}: {rule}")
+            elif not select(model, rule.select, required=False):
+                notes.append(f"{entry}: no node of {model.name} is called so")
             else:
-                rules.append(made)
+                rules.append(rule)
     return Imported(PrecisionPlan(rules=tuple(rules)), tuple(notes))
 
 
@@ -121,13 +121,13 @@ def _specs(command: str) -> list[tuple[str, str]]:
         words = shlex.split(command)
     except ValueError as error:
         raise PrecisionError(f"not a command line: {error}", where=command[:80], fix="Mend its quotes.") from error
-    found: list[tuple[str, str]] = []
+    specs: list[tuple[str, str]] = []
     for position, word in enumerate(words):
         option, equals, value = word.partition("=")
         if option in OPTIONS:
-            found.append((option, value if equals else "".join(words[position + 1 : position + 2])))
+            specs.append((option, value if equals else "".join(words[position + 1 : position + 2])))
     # Precisions first: an output type is the finer word.
-    return sorted(found, key=lambda entry: OPTIONS.index(entry[0]))
+    return sorted(specs, key=lambda entry: OPTIONS.index(entry[0]))
 
 
 def _rule(option: str, name: str, types: tuple[str, ...]) -> Rule | str:

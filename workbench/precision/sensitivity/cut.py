@@ -53,15 +53,15 @@ def cut(model: Model, node: str) -> Cut:
     if node not in model.top_nodes:
         raise PrecisionError("there is no such node in the main graph", where=node, fix="See wb.graph.nodes().")
     affected: set[str] = set()
-    made: set[ir.Value] = set()
+    behind: set[ir.Value] = set()
     boundary: dict[str, None] = {}
     for name, each in model.top_nodes.items():
         read = list(_read(each))
-        if name == node or any(value in made for value in read):
+        if name == node or any(value in behind for value in read):
             affected.add(name)
-            made.update(each.outputs)
-            boundary.update({str(v.name): None for v in read if v not in made and not v.is_initializer()})
-    outputs = tuple(str(value.name) for value in model.ir_model.graph.outputs if value in made)
+            behind.update(each.outputs)
+            boundary.update({str(v.name): None for v in read if v not in behind and not v.is_initializer()})
+    outputs = tuple(str(value.name) for value in model.ir_model.graph.outputs if value in behind)
     return Cut(node, frozenset(affected), tuple(boundary), outputs)
 
 
@@ -146,9 +146,9 @@ def _copy(graph: ir.Graph, values: dict[str, ir.Value], node: ir.Node) -> None:
         num_outputs=len(node.outputs),
         name=node.name,
     )
-    for made, other in zip(copy.outputs, node.outputs, strict=True):
-        made.name, made.type = other.name, other.type
-        values[str(other.name)] = made
+    for result, other in zip(copy.outputs, node.outputs, strict=True):
+        result.name, result.type = other.name, other.type
+        values[str(other.name)] = result
     graph.append(copy)
 
 

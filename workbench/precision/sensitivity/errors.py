@@ -37,8 +37,8 @@ def divergence(reference: npt.NDArray[Any], test: npt.NDArray[Any]) -> tuple[flo
     a, b = (x.astype(np.float64).reshape(-1, x.shape[-1]) for x in (reference, test))
     if not (a.min(initial=0.0) >= 0 and np.allclose(a.sum(axis=1), 1, atol=1e-3)):
         a, b = _softmax(a), _softmax(b)
-    known = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
-    p, q = np.maximum(a[known], 1e-12), np.maximum(b[known], 1e-12)
+    finite = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
+    p, q = np.maximum(a[finite], 1e-12), np.maximum(b[finite], 1e-12)
     return float((p * np.log(p / q)).sum()), len(p)
 
 
@@ -66,10 +66,10 @@ class ErrorSum:
 
     def update(self, reference: Outputs, test: Outputs) -> None:
         """Add a run. Outputs that `test` lacks are as the reference has them."""
-        for name, wanted in reference.items():
-            changed = test.get(name, wanted)
-            self.differences.setdefault(name, Difference()).update(wanted, changed)
-            kl, rows = divergence(wanted, changed)
+        for name, original in reference.items():
+            changed = test.get(name, original)
+            self.differences.setdefault(name, Difference()).update(original, changed)
+            kl, rows = divergence(original, changed)
             self.kl, self.rows = self.kl + kl, self.rows + rows
 
     @property

@@ -170,9 +170,9 @@ def _affordable(candidates: Sequence[str], share: Mapping[str, float], allowance
 
 def _filled(candidates: Sequence[str], gains: Mapping[str, float]) -> dict[str, float]:
     """Interpolate the logarithm of the gain between measured nodes, in the graph's order."""
-    known = [position for position, node in enumerate(candidates) if gains.get(node)]
-    if not known:
+    measured = [position for position, node in enumerate(candidates) if gains.get(node)]
+    if not measured:
         return dict.fromkeys(candidates, 1.0)
-    logs = [math.log(gains[candidates[position]]) for position in known]
-    filled = np.exp(np.interp(np.arange(len(candidates)), known, logs))
+    logs = [math.log(gains[candidates[position]]) for position in measured]
+    filled = np.exp(np.interp(np.arange(len(candidates)), measured, logs))
     return dict(zip(candidates, filled.tolist(), strict=True))

@@ -34,8 +34,8 @@ def all_quantized(model: Model, candidates: Sequence[str], ranges: Mapping[str, 
             raise PrecisionError("there is no such node", where=node, fix="See wb.graph.nodes().")
     # A residual Add is INT8 only with its convolution, which may not be asked about.
     joined = (residual_convolution(model.nodes[node]) for node in candidates)
-    wanted = dict.fromkeys([*candidates, *(model.index.address[each] for each in joined if each is not None)])
-    resolution = PrecisionPlan().with_rule(str(nodes(*wanted)), "int8").resolve(model)
+    addresses = dict.fromkeys([*candidates, *(model.index.address[each] for each in joined if each is not None)])
+    resolution = PrecisionPlan().with_rule(str(nodes(*addresses)), "int8").resolve(model)
     for node in candidates:
         if resolution[node].precision != "int8":
             raise PrecisionError(f"it cannot be INT8: {'; '.join(resolution[node].reasons)}", where=node)
@@ -52,7 +52,7 @@ def quantized_alone(model: Model, lowered: Model, node: str) -> Model:
 
 
 def beside(
-    model: Model, lowered: Model, wanted: Iterable[str]
+    model: Model, lowered: Model, addresses: Iterable[str]
 ) -> tuple[ir.Model, list[tuple[str, ir.Value, ir.Value]]]:
     """Put a quantized copy of some nodes beside each of them, which reads the same tensors.
 
@@ -67,7 +67,7 @@ def beside(
     graph = whole.graph
     graph.outputs.clear()
     pairs = []
-    grafted = graft(graph, lowered, wanted)
+    grafted = graft(graph, lowered, addresses)
     names = share_names(whole)
     for original, inputs in grafted:
         copy = ir.Node(
@@ -97,7 +97,7 @@ def _in_float(graph: ir.Graph, value: ir.Value) -> ir.Value:
     return cast.outputs[0]
 
 
-def graft(graph: ir.Graph, lowered: Model, wanted: Iterable[str]) -> list[tuple[ir.Node, list[ir.Value | None]]]:
+def graft(graph: ir.Graph, lowered: Model, addresses: Iterable[str]) -> list[tuple[ir.Node, list[ir.Value | None]]]:
     """Add to a graph what the lowered one has before some nodes.
 
     Parameters
@@ -117,7 +117,7 @@ def graft(graph: ir.Graph, lowered: Model, wanted: Iterable[str]) -> list[tuple[
     mine = {str(node.name): node for node in graph}
     values = {str(value.name): value for value in (*graph.inputs, *graph.initializers.values())}
     values.update({str(value.name): value for node in graph for value in node.outputs})
-    chosen = set(wanted)
+    chosen = set(addresses)
     return [
         (mine[name], [None if v is None else _brought(graph, values, v, mine[name]) for v in node.inputs])
         for name, node in lowered.top_nodes.items()
@@ -143,8 +143,8 @@ def _brought(graph: ir.Graph, values: dict[str, ir.Value], value: ir.Value, befo
         num_outputs=len(producer.outputs),
         name=producer.name,
     )
-    for made, other in zip(copy.outputs, producer.outputs, strict=True):
-        made.name = other.name
-        values[str(other.name)] = made
+    for result, other in zip(copy.outputs, producer.outputs, strict=True):
+        result.name = other.name
+        values[str(other.name)] = result
     graph.insert_before(before, copy)
     return values[name]

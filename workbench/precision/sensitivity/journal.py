@@ -68,20 +68,20 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str], about: Mapping[str, Any]) -> None:
         self.path = Path(path)
-        wanted = json.loads(json.dumps(dict(about)))
+        heading = json.loads(json.dumps(dict(about)))
         self.entries: list[dict[str, Any]] = []
         lines, whole = self._read()
         if lines:
-            if lines[0] != wanted:
+            if lines[0] != heading:
                 raise PrecisionError(
-                    f"a journal of another measurement: {_difference(lines[0], wanted)}",
+                    f"a journal of another measurement: {_difference(lines[0], heading)}",
                     where=path,
                     fix="Name another file, or delete this one to start again.",
                 )
             self.entries = lines[1:]
             os.truncate(self.path, whole)
         else:
-            self._write(wanted, mode="w")
+            self._write(heading, mode="w")
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Append a result and wait until the disk has it."""
@@ -111,6 +111,6 @@ class Journal:
             raise write_error(error, self.path) from error
 
 
-def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+def _difference(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    names = [name for name in {**expected, **actual} if actual.get(name) != expected.get(name)]
     return f"{', '.join(names)} differ"

@@ -96,8 +96,8 @@ def exact(
     lowered = all_quantized(model, candidates, ranges)
     about = _about(model, ranges, samples, batch, task)
     with contextlib.nullcontext() if journal is None else open_journal(journal, about) as book:
-        known = {entry["node"]: NodeError(**entry) for entry in (book.entries if book else ())}
-        left = [node for node in candidates if node not in known]
+        journaled = {entry["node"]: NodeError(**entry) for entry in (book.entries if book else ())}
+        left = [node for node in candidates if node not in journaled]
         cuts = {node: cut(model, node) for node in candidates}
         work = Work(cuts=cuts, samples=samples, batch=batch, task=task, memory=memory)
         macs = measured_macs(model, samples)
@@ -108,11 +108,11 @@ def exact(
             groups = _deal(left, share, parts)
             results = work.spread(model, lowered, groups, executor)
         for error in progress(results, total=len(left), doing="measuring sensitivity"):
-            known[error.node] = error
+            journaled[error.node] = error
             if book is not None:
                 book.add(vars(error))
         return Sensitivity(
-            errors=tuple(known[node] for node in candidates),
+            errors=tuple(journaled[node] for node in candidates),
             kind="exact",
             samples=len(samples),
             forwards=len(groups) + sum(share.values()),

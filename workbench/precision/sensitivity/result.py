@@ -50,7 +50,7 @@ class NodeError:
         return float(10.0 ** (-self.sqnr_db / 10.0))
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """The error in words: its SQNR, or the share of whole numbers that differ."""
         return f"{self.differing or 0.0:.1%} differ" if math.isnan(self.sqnr_db) else f"{self.sqnr_db:.1f} dB"
 
@@ -83,10 +83,10 @@ class Sensitivity(Shown):
     resumed: int = 0
 
     def __getitem__(self, node: str) -> NodeError:
-        found = next((error for error in self.errors if error.node == node), None)
-        if found is None:
+        match = next((error for error in self.errors if error.node == node), None)
+        if match is None:
             raise PrecisionError("its sensitivity was not measured", where=node, fix="Name a node of the table.")
-        return found
+        return match
 
     def ranking(self, by: Literal["sqnr", "kl", "task"] = "sqnr") -> list[str]:
         """Return the nodes, the one that hurts most first; ties keep the graph's order."""
@@ -109,7 +109,7 @@ class Sensitivity(Shown):
 
     def _card(self) -> Card:
         worst = sorted(self.errors, key=lambda error: -error.noise)
-        told = f"{worst[0].node} hurts most: {worst[0].told} when it alone is in INT8" if worst else "no node"
-        rows = tuple((error.node, error.op_type, error.told) for error in worst)
+        headline = f"{worst[0].node} hurts most: {worst[0].text} when it alone is in INT8" if worst else "no node"
+        rows = tuple((error.node, error.op_type, error.text) for error in worst)
         how = f"{self.kind}, {self.samples} samples, {self.forwards:.1f} forward passes a sample, {self.seconds:.1f} s"
-        return Card(told, ("node", "operator", "alone"), rows, (how,))
+        return Card(headline, ("node", "operator", "alone"), rows, (how,))

@@ -96,14 +96,14 @@ class _Reference:
         self._outputs = [tensor.name for tensor in model.outputs]
         self._runs: list[Feed] = []  # without what was fed, which is in the store
         fed = {tensor.name for tensor in model.inputs}
-        wanted = dict.fromkeys([*(name for part in cuts for name in part.boundary), *self._outputs])
+        kept = dict.fromkeys([*(name for part in cuts for name in part.boundary), *self._outputs])
         watched = dict.fromkeys([*(name for part in work.cuts.values() for name in part.boundary), *self._outputs])
         session = Session(model, outputs=[name for name in watched if name not in fed])
         self._dtypes = {}
         for feed in feeds(work.samples, model, batch=work.batch):
             arrays = {**feed.arrays, **session.run(feed.arrays)}
             self._dtypes = {name: array.dtype for name, array in arrays.items()}
-            store.put(len(self._runs), {name: arrays[name] for name in wanted})
+            store.put(len(self._runs), {name: arrays[name] for name in kept})
             self._runs.append(replace(feed, arrays={}))
 
     def error(self, part: Cut) -> NodeError:

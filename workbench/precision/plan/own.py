@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from workbench.names import Precision
 
-__all__ = ["given_precision"]
+__all__ = ["own_precision"]
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 QDQ = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"})
@@ -26,7 +26,7 @@ PRECISIONS: dict[str, Precision] = {
 }
 
 
-def given_precision(node: ir.Node) -> Precision | None:
+def own_precision(node: ir.Node) -> Precision | None:
     """Return the quantized precision that a node has in the model itself, ``None`` where it has none.
 
     A node that multiplies is quantized where both its operands come out of a DequantizeLinear; a sum where one of them
@@ -40,12 +40,12 @@ def given_precision(node: ir.Node) -> Precision | None:
         both = [_dequantized(value, moved=True) for value in node.inputs[:2]]
         return both[0] if all(both) else None
     operands = [value for value in node.inputs if value is not None and not value.is_initializer()]
-    found = [_dequantized(value) for value in operands]
-    if not any(found):
+    precisions = [_dequantized(value) for value in operands]
+    if not any(precisions):
         return None
     if node.op_type == "Add":
-        return next(precision for precision in found if precision)
-    return found[0] if all(found) else None
+        return next(precision for precision in precisions if precision)
+    return precisions[0] if all(precisions) else None
 
 
 def _dequantized(value: ir.Value | None, *, moved: bool = False) -> Precision | None:
