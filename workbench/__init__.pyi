@@ -11,6 +11,7 @@ from .jobs import inspect as inspect
 from .jobs import migrate as migrate
 from .jobs import replay as replay
 from .jobs import search as search
+from .jobs import serve as serve
 from .jobs import tune as tune
 from .jobs.bench import bench as bench
 from .recipe import Recipe as Recipe

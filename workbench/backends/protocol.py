@@ -13,12 +13,15 @@ from workbench.display import Card, Shown
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy as np
 
     from workbench.child import Child
     from workbench.graph import Model
+
+    Run = Callable[[Mapping[str, np.ndarray[Any, Any]]], dict[str, np.ndarray[Any, Any]]]
 
 __all__ = [
     "Backend",
@@ -326,6 +329,9 @@ class Backend(Protocol):
         self, engine: Engine, feeds: Sequence[Mapping[str, np.ndarray[Any, Any]]]
     ) -> list[dict[str, np.ndarray[Any, Any]]]:
         """Run once for each of `feeds`, loading the engine once."""
+
+    def opened(self, engine: Engine) -> AbstractContextManager[Run]:
+        """Keep an engine loaded in this process: what the block is given runs it, in one thread at a time."""
 
     def time(self, engine: Engine, options: TimingOptions) -> Timing:
         """Measure latency."""

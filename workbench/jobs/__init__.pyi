@@ -12,6 +12,8 @@ from .reading import inspect as inspect
 from .reading import read_engine as read_engine
 from .recipes import diff_recipes as diff_recipes
 from .recipes import show_recipe as show_recipe
+from .serving import ServeResult as ServeResult
+from .serving import serve as serve
 from .tuning import ReplayResult as ReplayResult
 from .tuning import TuneResult as TuneResult
 from .tuning import replay as replay

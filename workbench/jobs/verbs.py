@@ -72,6 +72,7 @@ VERBS = (
     Verb("build", "engines:build_engine", "BuildEngineOptions"),
     Verb("run", "engines:run_engine", "RunEngineOptions"),
     Verb("bench", "bench:bench", "BenchOptions"),
+    Verb("serve", "serving:serve"),
 )
 """A new verb is a module with its options and its job, and a line here."""
 

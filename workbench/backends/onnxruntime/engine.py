@@ -13,6 +13,7 @@ import os
 import platform
 import time
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,10 +32,11 @@ from workbench.runtime import disabled_optimizers, first_line, in_one_array
 from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import onnx
 
+    from workbench.backends.protocol import Run
     from workbench.graph import Model
 
 __all__ = ["OnnxRuntime"]
@@ -139,12 +141,22 @@ class OnnxRuntime:
 
     def run_each(self, engine: Engine, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
         """Run once for each of `feeds`."""
-        session = self._session(engine)
+        with self.opened(engine) as run_once:
+            return [run_once(feed) for feed in feeds]
+
+    @contextmanager
+    def opened(self, engine: Engine) -> Iterator[Run]:
+        """Keep an engine loaded; its threads leave the processor to others between two runs."""
+        session = self._session(engine, spinning=False)
         names = [output.name for output in session.get_outputs()]
-        try:
-            return [dict(zip(names, map(in_one_array, session.run(names, dict(feed))), strict=True)) for feed in feeds]
-        except Exception as error:
-            raise BackendError(f"ONNX Runtime fails: {first_line(error)}", fix="Check the feeds.") from error
+
+        def run_once(feeds: Mapping[str, Array]) -> dict[str, Array]:
+            try:
+                return dict(zip(names, map(in_one_array, session.run(names, dict(feeds))), strict=True))
+            except Exception as error:
+                raise BackendError(f"ONNX Runtime fails: {first_line(error)}", fix="Check the feeds.") from error
+
+        yield run_once
 
     def inputs(self, engine: Engine) -> list[dict[str, Any]]:
         """Return the inputs of an engine as its manifest has them; without a manifest its graph is read."""
@@ -213,13 +225,15 @@ class OnnxRuntime:
             )
         return options
 
-    def _session(self, engine: Engine, profile: Path | None = None) -> Any:
+    def _session(self, engine: Engine, profile: Path | None = None, *, spinning: bool = True) -> Any:
         import onnxruntime
 
         self.load(engine.data, engine.manifest)
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 4
         settings.intra_op_num_threads = _threads()
+        if not spinning:
+            settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # It is optimized already: what runs is what was inspected.
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         if profile is not None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from workbench.backends.compiler import Compilation
     from workbench.backends.cudart import Device
+    from workbench.backends.protocol import Run
     from workbench.backends.verdict import Verdict
     from workbench.child import Outcome
     from workbench.graph import Model
@@ -189,6 +190,18 @@ class TensorRT:
         with self._stored(engine) as path:
             given = [dict(feed) for feed in feeds]
             return run(child, f"running {_title(engine)}", run_file, self.runtime().module, path, given).value
+
+    @contextmanager
+    def opened(self, engine: Engine) -> Iterator[Run]:
+        """Keep an engine loaded in this process, with memory for the four shapes that came last."""
+        from workbench.backends.tensorrt.execution import Runner
+
+        with self._stored(engine) as path:
+            runner = Runner(self.runtime().module, path, contexts=4)
+        try:
+            yield runner
+        finally:
+            runner.close()
 
     def time(self, engine: Engine, options: TimingOptions | None = None, *, child: Child = RUN_LIMITS) -> Timing:
         """Measure latency with CUDA events and throughput over all streams, in a child process.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Context",
     "EngineFile",
+    "Runner",
     "inputs_of_file",
     "inspect_file",
     "layer_times",
@@ -41,22 +42,51 @@ def run_file(
     module: str, path: str, feeds: Sequence[Mapping[str, Array]], profile_index: int = 0
 ) -> list[dict[str, Array]]:
     """Run an engine once for each of `feeds`; see `workbench.backends.tensorrt.backend.TensorRT.run_each`."""
-    engine = EngineFile(module, path)
-    context: Context | None = None
-    results = []
-    for feed in feeds:
-        shapes = {name: array.shape for name, array in feed.items()}
-        # Sizes of memory follow from shapes: another shape takes another context.
-        if context is None or any(context.shapes.get(name) != shape for name, shape in shapes.items()):
-            if context is not None:
-                context.close()
-            context = Context(engine, shapes, profile_index)
+    runner = Runner(module, path, profile_index)
+    return [runner(feed) for feed in feeds]
+
+
+class Runner:
+    """An engine that is loaded and run as often as wanted, by one thread at a time.
+
+    Parameters
+    ----------
+    module, path, profile_index
+        Whose engine, where it lies, and the optimization profile to run in.
+    contexts
+        How many shapes are kept ready, with memory of their own, the latest used.
+    """
+
+    def __init__(self, module: str, path: str, profile_index: int = 0, *, contexts: int = 1) -> None:
+        self._engine = EngineFile(module, path)
+        self._profile = profile_index
+        self._most = contexts
+        self._contexts: dict[tuple[tuple[str, tuple[int, ...]], ...], Context] = {}
+
+    def __call__(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once: input name to array, output name to array."""
+        context = self._context({name: array.shape for name, array in feed.items()})
         for name, array in feed.items():
             context.write(name, array)
         context.enqueue()
         context.stream.synchronize()
-        results.append(context.outputs())
-    return results
+        return context.outputs()
+
+    def _context(self, shapes: Mapping[str, tuple[int, ...]]) -> Context:
+        # Sizes of memory follow from shapes: another shape takes another context.
+        key = tuple(sorted(shapes.items()))
+        context = self._contexts.pop(key, None)
+        if context is None:
+            while len(self._contexts) >= self._most:
+                self._contexts.pop(next(iter(self._contexts))).close()
+            context = Context(self._engine, shapes, self._profile)
+        self._contexts[key] = context
+        return context
+
+    def close(self) -> None:
+        """Give the memory back."""
+        while self._contexts:
+            self._contexts.popitem()[1].close()
 
 
 def time_file(module: str, path: str, options: TimingOptions) -> Timing:

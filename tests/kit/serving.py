@@ -1,0 +1,55 @@
+"""A real service on a free port, and a real client of it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from workbench.handoff import open_deployment
+from workbench.handoff.service import Service, Settings, engine_for, listen, load, url_of
+from workbench.handoff.service.application import Application
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Running:
+    """A service that runs in a thread of this process."""
+
+    def __init__(self, url: str, service: Service) -> None:
+        self.url = url
+        self.service = service
+        self.port = int(url.rpartition(":")[2])
+        self.address = url.removeprefix("http://")
+
+
+def loaded(folder: Path, *, most: int = 8, exact: bool = False, name: str | None = None) -> Any:
+    """Load the engine of a deployment on ONNX Runtime."""
+    deployment = open_deployment(folder, name=name)
+    return load(deployment, engine_for(deployment, "onnxruntime", most), most=most, exact=exact)
+
+
+@contextlib.contextmanager
+def running(models: list[Any], settings: Settings | None = None, **options: Any) -> Iterator[Running]:
+    """Serve models on a free port until the end of the block."""
+    service = Service(models, settings, **options)
+    with listen("127.0.0.1", 0) as opened:
+        config = uvicorn.Config(Application(service), log_level="error", timeout_graceful_shutdown=5)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
+        thread.start()
+        try:
+            end = time.monotonic() + 10
+            while not server.started:
+                assert time.monotonic() < end, "the service does not start"
+                time.sleep(0.005)
+            yield Running(url_of(opened), service)
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive(), "the service does not end"

@@ -1,0 +1,144 @@
+"""The job: serve what was tuned over HTTP."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, model_validator
+
+from workbench.display import Card, Shown
+from workbench.errors import BackendError, OptionError
+from workbench.handoff import open_deployment
+from workbench.jobs.options import Cli, Options, job
+from workbench.names import BackendName
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from workbench.backends import Engine
+    from workbench.handoff import Deployment
+    from workbench.handoff.service import Service
+
+__all__ = ["ServeOptions", "ServeResult", "serve"]
+
+NEEDED = ("fastapi", "uvicorn", "prometheus_client", "orjson")
+
+
+class ServeOptions(Options):
+    """Serve tuned models over HTTP, by KServe's open inference protocol, until the process is told to end.
+
+    Any of its clients will do: tritonclient.http, curl. GET /docs lists what can be asked, GET /metrics is for
+    Prometheus. The service listens to this machine alone unless `host` says otherwise, and knows no passwords.
+    """
+
+    folders: Annotated[
+        tuple[str, ...],
+        Cli(argument=True, metavar="[NAME=]DIR..."),
+        Field(min_length=1, description="What workbench tune wrote, and how clients call it."),
+    ]
+    port: Annotated[int, Field(ge=0, le=65535, description="The port; 0 for any free one.")] = 8000
+    host: Annotated[str, Field(description="The address to listen at; 0.0.0.0 for all of this machine's.")] = (
+        "127.0.0.1"
+    )
+    backend: Annotated[BackendName, Field(description="What runs the model.")] = "onnxruntime"
+    engine: Annotated[
+        Path | None, Field(description="An engine that was built of the folder's tuned.onnx, with its manifest.")
+    ] = None
+    max_batch: Annotated[int, Field(ge=1, le=1024, description="The most rows of a run; 1 for no batching.")] = 16
+    wait_ms: Annotated[
+        float, Field(ge=0, le=1000, description="How long a request waits for others though the engine is free.")
+    ] = 0.0
+    exact: Annotated[
+        bool, Field(description="Run requests together only where answers keep the bits of single runs.")
+    ] = False
+    queue: Annotated[int, Field(ge=1, description="Requests that may wait for a model (503 beyond).")] = 256
+    concurrency: Annotated[int, Field(ge=1, description="Requests in flight at a time (429 beyond).")] = 256
+    max_body_mib: Annotated[int, Field(ge=1, description="The largest body of a request (413 beyond).")] = 64
+    timeout_s: Annotated[float, Field(gt=0, description="How long a request may wait in the queue (504 beyond).")] = (
+        30.0
+    )
+    workers: Annotated[
+        int, Field(ge=1, le=64, description="Processes, each with engines of its own; one that dies is replaced.")
+    ] = 1
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.engine is not None and len(self.folders) > 1:
+            raise ValueError("`engine` is of one model: give one folder")
+        return self
+
+
+@dataclass(frozen=True, repr=False)
+class ServeResult(Shown):
+    """What came of a service that has ended.
+
+    Parameters
+    ----------
+    url
+        Where it was.
+    """
+
+    url: str
+
+    def text(self) -> str:
+        """Return what came of it in a line."""
+        return f"the service at {self.url} has ended"
+
+    def _card(self) -> Card:
+        return Card.of_text(self.text())
+
+
+@job(ServeOptions)
+def serve(options: ServeOptions) -> ServeResult:
+    """See `ServeOptions`."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise BackendError(
+            f"the package {missing[0]} is missing", fix="Install the extra: pip install trt-workbench[serve]."
+        )
+    from workbench.handoff.service import engine_for, listen, run_server, say, url_of
+
+    deployments = _deployments(options.folders)
+    with listen(options.host, options.port) as opened:
+        engines = [engine_for(one, options.backend, options.max_batch, options.engine) for one in deployments]
+        url = url_of(opened)
+        say(f"serving {', '.join(one.name for one in deployments)} at {url}/v2, described at {url}/docs")
+        run_server(_Make(options, tuple(engines)), opened, workers=options.workers)
+    return ServeResult(url)
+
+
+def _deployments(folders: tuple[str, ...]) -> list[Deployment]:
+    found: dict[str, Deployment] = {}
+    for text in folders:
+        name, equals, folder = text.partition("=")
+        named = bool(equals) and not Path(text).exists()
+        one = open_deployment(folder if named else text, name=name if named else None)
+        if one.name in found:
+            raise OptionError(
+                f"`folders`: {found[one.name].folder} and {one.folder} are both called {one.name}; "
+                f"give one another name: {one.name}_2={one.folder}"
+            )
+        found[one.name] = one
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class _Make:
+    """Makes the service; is sent to workers, which open the folders anew."""
+
+    options: ServeOptions
+    engines: tuple[Engine, ...]
+
+    def __call__(self) -> Service:
+        from workbench.handoff.service import Service, Settings, load
+
+        options = self.options
+        pairs: Any = zip(_deployments(options.folders), self.engines, strict=True)
+        loaded = [load(one, engine, most=options.max_batch, exact=options.exact) for one, engine in pairs]
+        settings = Settings(
+            body_bytes=options.max_body_mib << 20, concurrency=options.concurrency, timeout_s=options.timeout_s
+        )
+        return Service(loaded, settings, wait_s=options.wait_ms / 1e3, queued=options.queue)
