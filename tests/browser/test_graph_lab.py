@@ -113,7 +113,7 @@ def test_click_expand_search_edit_and_python_sees_it(lab, opened, screenshots) -
     page.keyboard.press("Enter")
     card(page, "/layers.5/attn/Softmax").wait_for()
     page.locator(".wb-count", has_text="1 of 1").wait_for()
-    page.locator('.wb-card.wb-found[data-id="/layers.5/attn/Softmax"]').wait_for()
+    page.locator('.wb-card.wb-match[data-id="/layers.5/attn/Softmax"]').wait_for()
     page.screenshot(path=screenshots / "graph-3-found.png")
     page.keyboard.press("Escape")
 

@@ -151,7 +151,7 @@ def test_the_pointer_on_a_node_tells_its_layer(view, summary):
     assert said["layer"] == summary.fusion.by_node["l2.0.conv2"][0]
     assert said["time of the layer"] == "0.0170 ms"
     gone = next(iter(summary.fusion.vanished))
-    assert view.picture.said(gone) == {"in no layer": summary.fusion.vanished[gone]}
+    assert view.picture.facts(gone) == {"in no layer": summary.fusion.vanished[gone]}
 
 
 def test_what_was_asked_stands_beside_what_was_made(summary):
@@ -160,8 +160,8 @@ def test_what_was_asked_stands_beside_what_was_made(summary):
     light = view.svg("light")
     assert "int8 asked for, fp16 made" in light
     assert "as requested" in light
-    assert view.picture.said("fc")["requested"] == "int8"
-    assert view.picture.said("fc")["realized"] == "fp16"
+    assert view.picture.facts("fc")["requested"] == "int8"
+    assert view.picture.facts("fc")["realized"] == "fp16"
     view.selected = ["fc"]
     assert dict(view.facts())["asked of fc"] == "int8, made fp16: wider"
     assert "requested" not in fusion(summary).columns

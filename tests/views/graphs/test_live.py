@@ -79,7 +79,7 @@ def test_searching_goes_from_one_to_the_next(view) -> None:
     assert view.widget().marks["reveal"] == {"pane": 0, "id": "/layers.0/attn/Softmax"}
     view.handle({"type": "search", "pattern": "softmax", "next": True})
     assert view.widget().marks["reveal"]["id"] == SOFTMAX
-    assert SOFTMAX in view.widget().marks["panes"][0]["found"]
+    assert SOFTMAX in view.widget().marks["panes"][0]["matches"]
     view.handle({"type": "search", "pattern": "no such thing", "next": True})
     assert view.widget().marks["count"] == "nothing found"
     view.handle({"type": "search", "pattern": "", "next": False})

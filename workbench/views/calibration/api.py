@@ -67,7 +67,7 @@ def distribution(wb: Workbench, tensor: str, *, target: Target = "int8") -> Thre
     """
 
     def read() -> tuple[TensorStatistics, Range]:
-        seen = _seen(wb)[_known(wb, tensor)]
+        seen = _seen(wb)[_tensor_of(wb, tensor)]
         return seen, at(
             seen, wb.ranges.get(tensor, seen.amax), target=target, method=wb.ranges.origins.get(tensor, "minmax")
         )
@@ -102,7 +102,7 @@ def distributions(wb: Workbench, tensors: Sequence[str] | None = None, *, limit:
         A tensor was not observed.
     """
     for name in tensors or ():
-        _known(wb, name)
+        _tensor_of(wb, name)
     return overview_chart(_seen(wb), in_force(wb), tensors, limit=limit)
 
 
@@ -173,7 +173,7 @@ def quantized(wb: Workbench, tensor: str, *, target: Target = "int8") -> Quantiz
     SelectorError
         The tensor was not observed.
     """
-    return quantized_chart(_known(wb, tensor), _seen(wb)[tensor], in_force(wb, target)[tensor])
+    return quantized_chart(_tensor_of(wb, tensor), _seen(wb)[tensor], in_force(wb, target)[tensor])
 
 
 def drift(
@@ -215,10 +215,10 @@ def drift(
         data, used = samples_for(history_of(wb), samples, preprocessing)
         second = wb.ranges.observe(data, batch=batch or used)
     chart = drift_chart(first, second, in_force(wb), labels=labels)
-    found = chart.warnings
-    if found:
-        rest = f"; and {len(found) - 3} tensors more" if len(found) > 3 else ""
-        warnings.warn("; ".join(found[:3]) + rest, RangeWarning, stacklevel=2)
+    drifts = chart.warnings
+    if drifts:
+        rest = f"; and {len(drifts) - 3} tensors more" if len(drifts) > 3 else ""
+        warnings.warn("; ".join(drifts[:3]) + rest, RangeWarning, stacklevel=2)
     return chart
 
 
@@ -247,7 +247,7 @@ def _seen(wb: Workbench) -> Statistics:
     return wb.ranges.statistics
 
 
-def _known(wb: Workbench, tensor: str) -> str:
+def _tensor_of(wb: Workbench, tensor: str) -> str:
     seen = _seen(wb)
     if tensor not in seen:
         near = difflib.get_close_matches(tensor, seen, n=3, cutoff=0.4) or list(seen)[:3]

@@ -113,13 +113,13 @@ def drift_chart(
     labels
         What the two sets are called.
     """
-    found = drifts(first, second, ranges)
+    shifts = drifts(first, second, ranges)
     worst = None
-    if found:
-        name = next((d.name for d in found if d.warning), found[0].name)
+    if shifts:
+        name = next((d.name for d in shifts if d.warning), shifts[0].name)
         a, b = first[name], second[name]
         spans = [histogram_of(t, 1)[0] for t in (a, b)]
         edges = np.linspace(min(s[0] for s in spans), max(s[-1] for s in spans), 121)
         shares = [np.diff(cumulated(t, np.append(edges[:-1], edges[-1] * (1 + 1e-9)))) for t in (a, b)]
         worst = (name, edges, shares[0], shares[1], ranges[name].amax)
-    return DriftChart(tuple(found), labels, worst)
+    return DriftChart(tuple(shifts), labels, worst)

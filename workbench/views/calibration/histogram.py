@@ -198,11 +198,11 @@ def distribution_chart(
     SamplesError
         If the tensor held NaN or infinities, or no value was seen.
     """
-    found = tuple(ranges({name: tensor}, m, target=target, percentile=percentile)[name] for m in METHODS)
+    by_method = tuple(ranges({name: tensor}, m, target=target, percentile=percentile)[name] for m in METHODS)
     edges, counts = histogram_of(tensor, bins)
     zeros = tensor.zeros / tensor.values
     seen = f"{tensor.values:,} values of {tensor.samples:,} samples, {zeros:.1%} zero, {target.upper()}"
-    return DistributionChart(name, edges, counts, found, chosen or found[METHODS.index("mse")], seen)
+    return DistributionChart(name, edges, counts, by_method, chosen or by_method[METHODS.index("mse")], seen)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ class ThresholdPage extends Page {
     this.pending = amax;
     const at = (sign) => this.x(Math.min(Math.max(sign * amax, this.low), this.high));
     const { clipped, unit, scale, sqnr, amax: inForce } = this.marks;
-    const known = Math.abs(inForce - amax) <= 1e-9 * amax;
-    const rest = known ? `${(100 * clipped).toPrecision(3)} % clipped, ${unit} ${scale.toPrecision(4)}, SQNR ${sqnr}` : "release to apply";
+    const applied = Math.abs(inForce - amax) <= 1e-9 * amax;
+    const rest = applied ? `${(100 * clipped).toPrecision(3)} % clipped, ${unit} ${scale.toPrecision(4)}, SQNR ${sqnr}` : "release to apply";
     this.figures.textContent = `threshold ${amax.toPrecision(5)}: ${rest}`;
     for (const { sign, handle, shade } of this.sides) {
       const from = at(sign), to = this.x(sign > 0 ? this.high : this.low);
@@ -102,9 +102,9 @@ class ThresholdPage extends Page {
       this.place(amax);
       this.commit();
     };
-    const made = button("", { title: `Use the threshold of ${method}` }, use);
-    made.append(key, ` ${method} ${amax.toPrecision(4)}, ${sqnr}`);
-    return made;
+    const choice = button("", { title: `Use the threshold of ${method}` }, use);
+    choice.append(key, ` ${method} ${amax.toPrecision(4)}, ${sqnr}`);
+    return choice;
   }
 
   handle(sign) {

@@ -179,5 +179,5 @@ def speedup_colour(ms: float, first: float) -> str:
 
 
 def _spread(group: Group) -> float:
-    known = [ms for ms in group.ms if ms is not None]
-    return max(known) - min(known)
+    times = [ms for ms in group.ms if ms is not None]
+    return max(times) - min(times)

@@ -67,25 +67,25 @@ class FusionPicture(GraphPicture):
             if node in network.index and (here := [_LAYER + n for n in names if _LAYER + n in self.number])
         }
         describe = network.describe
-        network.describe = lambda name: {**describe(name), **self.said(name)}
+        network.describe = lambda name: {**describe(name), **self.facts(name)}
 
-    def said(self, node: str) -> dict[str, str]:
+    def facts(self, node: str) -> dict[str, str]:
         """Return what became of a source node."""
         layers = self.of_node.get(node)
         if not layers:
             return {GONE: self.summary.fusion.vanished.get(node, "nothing tells why")}
         report = self.summary.report
-        told = {"layer" if len(layers) == 1 else "layers": ", ".join(name.removeprefix(_LAYER) for name in layers)}
+        facts = {"layer" if len(layers) == 1 else "layers": ", ".join(name.removeprefix(_LAYER) for name in layers)}
         times = [report.layer(name.removeprefix(_LAYER)).ms for name in layers]
-        known = [ms for ms in times if ms is not None]
+        measured = [ms for ms in times if ms is not None]
         asked = next((v for v in self.summary.verdicts if v.node == node), None)
         if asked is not None:
-            told |= {"requested": asked.requested, "realized": asked.realized.precision or asked.status}
-        return told | ({"time of the layer": f"{sum(known):.4f} ms"} if known else {})
+            facts |= {"requested": asked.requested, "realized": asked.realized.precision or asked.status}
+        return facts | ({"time of the layer": f"{sum(measured):.4f} ms"} if measured else {})
 
     def groups(self, panel: Panel) -> dict[str, list[Item]]:
         """Return the outlines of a picture: a layer's nodes that are seen one by one, and each closed scope."""
-        found: dict[str, list[Item]] = {}
+        items: dict[str, list[Item]] = {}
         for item in panel.walk():
             if not item.ops or item.kind in {"stub", "port"} or item.panel is not None:
                 continue
@@ -93,10 +93,10 @@ class FusionPicture(GraphPicture):
             # Only what a layer has to itself is in its outline; a scope of several layers has its own.
             alone = len(layers) == 1 and all(self.of_node.get(self.seen.ops[at].name) for at in self._drawn(item))
             if (item.kind == "op" and layers) or alone:
-                found.setdefault(next(iter(layers)), []).append(item)
+                items.setdefault(next(iter(layers)), []).append(item)
             elif layers:
-                found[_SCOPE + item.id] = [item]
-        return found
+                items[_SCOPE + item.id] = [item]
+        return items
 
     def paint(self, panel: Panel) -> Paint:
         """Return the colours: of the outlines by a column over layers, of the nodes by any other."""
@@ -163,8 +163,8 @@ class FusionPicture(GraphPicture):
 
     def _ms(self, layers: Sequence[str]) -> float | None:
         times = [self.summary.report.layer(name.removeprefix(_LAYER)).ms for name in layers]
-        known = [ms for ms in times if ms is not None]
-        return sum(known) if known else None
+        measured = [ms for ms in times if ms is not None]
+        return sum(measured) if measured else None
 
     def _tag(self, name: str, inside: Sequence[Item]) -> str:
         layers = [name] if name in self.number else list(self._layers(inside[0]))
@@ -250,7 +250,7 @@ class FusionView(LayerGraph):
     def layer_of(self, names: Sequence[str]) -> str | None:
         """Return the layer that does the first of some nodes."""
         layers = [self.fusion_picture.of_node.get(name) for name in names]
-        return next((found[0].removeprefix(_LAYER) for found in layers if found), None)
+        return next((names[0].removeprefix(_LAYER) for names in layers if names), None)
 
     @request
     def _on_select(self, id: str | None, pane: int, add: bool) -> None:  # noqa: A002

@@ -19,15 +19,15 @@ __all__ = ["bytes_text", "engine_columns", "engine_network", "layer_facts", "lay
 
 def layers_by_name(report: EngineReport, profile: int = 0) -> dict[str, Layer]:
     """Return the layers of one optimization profile; a name that comes again gets a number."""
-    found: dict[str, Layer] = {}
+    layers: dict[str, Layer] = {}
     for layer in report.layers:
         if layer.profile == profile:
             name, count = layer.name, 1
-            while name in found:
+            while name in layers:
                 count += 1
                 name = f"{layer.name} ({count})"
-            found[name] = layer
-    return found
+            layers[name] = layer
+    return layers
 
 
 def engine_network(report: EngineReport, fusion: FusionMap, profile: int = 0) -> Network:
@@ -46,14 +46,14 @@ def engine_network(report: EngineReport, fusion: FusionMap, profile: int = 0) ->
         ops.append(Op(name, op_type, reads, makes, _scope(layer, fusion), _label(layer)))
     tensors = {t.name: t for layer in layers.values() for t in (*layer.inputs, *layer.outputs)}
     bindings = {binding.name: binding.mode for binding in report.bindings}
-    made = {tensor for op in ops for tensor in op.outputs}
-    inputs = [name for name in tensors if bindings.get(name) == "input" or (not bindings and name not in made)]
+    outputs = {tensor for op in ops for tensor in op.outputs}
+    inputs = [name for name in tensors if bindings.get(name) == "input" or (not bindings and name not in outputs)]
     return Network(
         ops,
         inputs,
         [name for name in tensors if bindings.get(name) == "output"],
         lambda name: _described(layers[name], report) if name in layers else {},
-        {name: _told(tensor) for name, tensor in tensors.items()},
+        {name: _tensor_text(tensor) for name, tensor in tensors.items()},
     )
 
 
@@ -114,8 +114,8 @@ def layer_facts(summary: EngineSummary, name: str, profile: int = 0) -> list[tup
     else:
         facts.append(("time", "unknown: no profile"))
     facts.append(("precision", f"{precision.name or UNKNOWN}: {precision.evidence}"))
-    facts += [(f"in {at}", f"{tensor.name}: {_told(tensor)}") for at, tensor in enumerate(layer.inputs)]
-    facts += [(f"out {at}", f"{tensor.name}: {_told(tensor)}") for at, tensor in enumerate(layer.outputs)]
+    facts += [(f"in {at}", f"{tensor.name}: {_tensor_text(tensor)}") for at, tensor in enumerate(layer.inputs)]
+    facts += [(f"out {at}", f"{tensor.name}: {_tensor_text(tensor)}") for at, tensor in enumerate(layer.outputs)]
     facts.append(("weights", bytes_text(layer.weight_bytes)))
     facts.append(("bytes moved", bytes_text(layer_bytes(layer))))
     facts.append(("tactic", layer.tactic or UNKNOWN))
@@ -144,19 +144,19 @@ def bytes_text(size: int | None) -> str:
     return f"{size} B"
 
 
-def _told(tensor: Tensor) -> str:
+def _tensor_text(tensor: Tensor) -> str:
     shape = "unknown shape" if tensor.dims is None else "×".join(map(str, tensor.dims)) or "scalar"
     return f"{tensor.format.short}, {shape}, {bytes_text(tensor.nbytes)}"
 
 
 def _described(layer: Layer, report: EngineReport) -> Mapping[str, str]:
-    said = {"precision": layer_precision(layer).name or UNKNOWN}
+    facts = {"precision": layer_precision(layer).name or UNKNOWN}
     if layer.ms is not None:
         share = f" ({layer.ms / report.layers_ms:.1%})" if report.layers_ms else ""
-        said["time"] = f"{layer.ms:.4f} ms{share}"
-    said |= {f"in {at}": f"{tensor.name}: {_told(tensor)}" for at, tensor in enumerate(layer.inputs)}
-    said |= {f"out {at}": f"{tensor.name}: {_told(tensor)}" for at, tensor in enumerate(layer.outputs)}
-    return said | ({"tactic": layer.tactic} if layer.tactic else {})
+        facts["time"] = f"{layer.ms:.4f} ms{share}"
+    facts |= {f"in {at}": f"{tensor.name}: {_tensor_text(tensor)}" for at, tensor in enumerate(layer.inputs)}
+    facts |= {f"out {at}": f"{tensor.name}: {_tensor_text(tensor)}" for at, tensor in enumerate(layer.outputs)}
+    return facts | ({"tactic": layer.tactic} if layer.tactic else {})
 
 
 def _label(layer: Layer) -> str:

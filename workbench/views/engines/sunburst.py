@@ -90,18 +90,18 @@ def _types(layers: Sequence[Layer]) -> dict[int, tuple[str, ...]]:
 
 def _scopes(layers: Sequence[Layer], fusion: FusionMap | None) -> dict[int, tuple[str, ...]]:
     """Return the scopes of each layer, all equally deep; a scope around everything tells nothing and is left out."""
-    found: dict[int, list[str]] = {}
+    scopes_of: dict[int, list[str]] = {}
     for layer in layers:
         group = fusion.by_layer.get(layer.name) if fusion else None
         if fusion and group is not None and not group.nodes and group.serves is not None:
             group = fusion.by_layer.get(group.serves)
         nodes = (group.nodes if group else ()) or layer.sources or (layer.base_name,)
         foreign = "ForeignNode[" in nodes[0]
-        found[id(layer)] = ["Myelin graph"] if foreign else list(split_name(nodes[0].split(" + ")[0], "")[0])
-    while all(found.values()) and len({scopes[0] for scopes in found.values()}) == 1:
-        found = {key: scopes[1:] for key, scopes in found.items()}
-    deep = min(max(map(len, found.values())), _SCOPES) or 1
-    named = {key: scopes[:deep] or ["no scope"] for key, scopes in found.items()}
+        scopes_of[id(layer)] = ["Myelin graph"] if foreign else list(split_name(nodes[0].split(" + ")[0], "")[0])
+    while all(scopes_of.values()) and len({scopes[0] for scopes in scopes_of.values()}) == 1:
+        scopes_of = {key: scopes[1:] for key, scopes in scopes_of.items()}
+    deep = min(max(map(len, scopes_of.values())), _SCOPES) or 1
+    named = {key: scopes[:deep] or ["no scope"] for key, scopes in scopes_of.items()}
     # Rings that a shallow scope does not reach stay empty there.
     return {key: (*scopes, *[""] * (deep - len(scopes))) for key, scopes in named.items()}
 

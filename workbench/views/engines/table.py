@@ -49,9 +49,9 @@ def layer_rows(report: EngineReport, profile: int = 0) -> tuple[list[Column], li
         row.put("type", layer.type, f"{layer.type or UNKNOWN} ({kind_of_layer(layer)})")
         colour = css_colour(precision or UNKNOWN)
         row.put("precision", precision, colour=colour)
-        known = layer.ms is not None
-        row.put("ms", layer.ms, f"{layer.ms:.4f}" if known else None, share=(layer.ms or 0.0) / slowest, colour=colour)
-        row.put("share", layer.ms, f"{(layer.ms or 0) / total:.1%}" if known and total else None)
+        timed = layer.ms is not None
+        row.put("ms", layer.ms, f"{layer.ms:.4f}" if timed else None, share=(layer.ms or 0.0) / slowest, colour=colour)
+        row.put("share", layer.ms, f"{(layer.ms or 0) / total:.1%}" if timed and total else None)
         sizes = [tensor.nbytes for tensor in (*layer.inputs, *layer.outputs)]
         size = None if None in sizes or not sizes else sum(one for one in sizes if one is not None)
         row.put("bytes", size, bytes_text(size))

@@ -86,10 +86,10 @@ def _pieces(signs: list[int], live: list[int], start: int, end: int) -> list[tup
     size = end - start
     if size <= 2 * _LEAST_BLOCK:
         return [(start, end)] if size else []
-    found = repeats(signs[start:end], live[start : end + 1])
-    if found is None or found[1] * found[2] < max(size // 6, 4):
+    repeat = repeats(signs[start:end], live[start : end + 1])
+    if repeat is None or repeat[1] * repeat[2] < max(size // 6, 4):
         return _cut(live, start, end, max(size // _PIECES, 4))
-    first, period, times = found[0] + start, found[1], found[2]
+    first, period, times = repeat[0] + start, repeat[1], repeat[2]
     middle = [(first + k * period, first + (k + 1) * period) for k in range(times)]
     return [*_pieces(signs, live, start, first), *middle, *_pieces(signs, live, middle[-1][1], end)]
 

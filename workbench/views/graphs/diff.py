@@ -57,18 +57,18 @@ def _model_changes(
 ) -> tuple[dict[str, Change], dict[str, Change]]:
     from workbench.graph import diff
 
-    found = diff(before, after)
+    difference = diff(before, after)
     left: dict[str, Change] = dict.fromkeys(old, "same")
     right: dict[str, Change] = dict.fromkeys(new, "same")
-    weights = {change.where for change in found.of_kind("weight")}
+    weights = {change.where for change in difference.of_kind("weight")}
     readers = {name for name, node in after.nodes.items() if any(_is(value, weights) for value in node.inputs)}
-    for name in {*found.changed, *readers}:
+    for name in {*difference.changed, *readers}:
         left |= {name: "changed"} if name in left else {}
         right |= {name: "changed"} if name in right else {}
-    for change in found.of_kind("node renamed"):
+    for change in difference.of_kind("node renamed"):
         left[change.before], right[change.after] = "changed", "changed"
-    left.update(dict.fromkeys(found.removed, "removed"))
-    right.update(dict.fromkeys(found.added, "added"))
+    left.update(dict.fromkeys(difference.removed, "removed"))
+    right.update(dict.fromkeys(difference.added, "added"))
     return left, right
 
 
@@ -106,7 +106,7 @@ class SideBySide(LiveGraph):
         titles: tuple[str, str] = ("before", "after"),
         height: int = 520,
     ) -> None:
-        self._sides, self._given = (before, after), fates
+        self._sides, self._fates = (before, after), fates
         networks = [_network(side) for side in self._sides]
         left = GraphPicture(networks[0], titles[0])
         panes = [left, GraphPicture(networks[1], titles[1], like=left)]
@@ -128,7 +128,7 @@ class SideBySide(LiveGraph):
             self._paint(self.panes)
 
     def _paint(self, panes: Sequence[GraphPicture]) -> None:
-        self.fates = self._given or changes(*(pane.scopes.network for pane in panes))
+        self.fates = self._fates or changes(*(pane.scopes.network for pane in panes))
         # One legend speaks for both sides, so both sides know all words.
         words: dict[str, Change] = {f"\0{at}": word for at, word in enumerate(self._words())}
         for pane, fate in zip(panes, self.fates, strict=True):
@@ -138,8 +138,8 @@ class SideBySide(LiveGraph):
         return f"<SideBySide {' | '.join(f'{pane.title}: {pane.about()}' for pane in self.panes)}>"
 
     def _words(self) -> list[Change]:
-        found = {word for fate in self.fates for word in fate.values()}
-        return [word for word in get_args(Change) if word in found]
+        words = {word for fate in self.fates for word in fate.values()}
+        return [word for word in get_args(Change) if word in words]
 
     def drawing(self) -> Drawing:
         """Return both pictures in one drawing, with one legend."""

@@ -44,15 +44,15 @@ def form_of(kind: type[Edit], values: Mapping[str, Any]) -> dict[str, Any]:
     required = schema.get("required", [])
     lines = LINES | ({"pattern"} if "replacement" in kind.model_fields else set())
     fields = []
-    for name, told in schema["properties"].items():
+    for name, spec in schema["properties"].items():
         if name == "do":
             continue
-        choices: list[str] = next((one["enum"] for one in _options(told) if "enum" in one), [])
-        value = values.get(name, told.get("default"))
+        choices: list[str] = next((one["enum"] for one in _options(spec) if "enum" in one), [])
+        value = values.get(name, spec.get("default"))
         fields.append(
             {
                 "name": name,
-                "kind": "choice" if choices else "lines" if name in lines else _kind(told),
+                "kind": "choice" if choices else "lines" if name in lines else _kind(spec),
                 "value": _as_text(value),
                 "choices": choices if name in required else ["", *choices] if choices else [],
                 "help": help_of.get(name, ""),
@@ -89,10 +89,10 @@ def prefilled(kind: type[Edit], model: Model, names: Sequence[str]) -> dict[str,
     if offered is not None:
         return offered.model_dump(exclude={"do"}, exclude_defaults=True)
     picked = [name for name in names if name in model.nodes]
-    made = [model.index.tensor(value) for name in picked[:1] for value in model.nodes[name].outputs if value.name]
+    outputs = [model.index.tensor(value) for name in picked[:1] for value in model.nodes[name].outputs if value.name]
     guesses: dict[str, Any] = {
         "node": picked[0] if picked else None,
-        "tensor": made[0] if made else None,
+        "tensor": outputs[0] if outputs else None,
         "only": str(nodes(*picked)) if picked else None,
         "input": model.inputs[0].name if model.inputs and str in _types(kind, "input") else None,
         "output": model.outputs[-1].name if len(model.outputs) > 1 else None,
@@ -104,12 +104,12 @@ def _types(kind: type[Edit], name: str) -> tuple[Any, ...]:
     return (kind.model_fields[name].annotation,) if name in kind.model_fields else ()
 
 
-def _options(told: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [one for one in told.get("anyOf", [told]) if one.get("type") != "null"]
+def _options(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [one for one in spec.get("anyOf", [spec]) if one.get("type") != "null"]
 
 
-def _kind(told: Mapping[str, Any]) -> str:
-    return "flag" if all(one.get("type") == "boolean" for one in _options(told)) else "text"
+def _kind(spec: Mapping[str, Any]) -> str:
+    return "flag" if all(one.get("type") == "boolean" for one in _options(spec)) else "text"
 
 
 def _as_text(value: Any) -> Any:
@@ -122,10 +122,10 @@ def _as_text(value: Any) -> Any:
     return str(value)
 
 
-def _read(text: str, told: Mapping[str, Any], where: str) -> Any:
-    kinds = {one.get("type") for one in _options(told)}
+def _read(text: str, spec: Mapping[str, Any], where: str) -> Any:
+    kinds = {one.get("type") for one in _options(spec)}
     if "array" in kinds:
-        items = next(one.get("items", {}) for one in _options(told) if one.get("type") == "array")
+        items = next(one.get("items", {}) for one in _options(spec) if one.get("type") == "array")
         return [_read(part, items, where) for part in map(str.strip, text.split(",")) if part]
     if kinds <= {"string"}:
         return text
@@ -139,7 +139,7 @@ def _read(text: str, told: Mapping[str, Any], where: str) -> Any:
 
 def _documented(kind: type[Edit]) -> dict[str, str]:
     """Return what the numpy-style docstrings of a class and of those it is made of say of its arguments."""
-    found = (
+    sections = (
         {"only": "A selector of the nodes it acts at; the whole model where empty."}
         if "only" in kind.model_fields
         else {}
@@ -149,11 +149,11 @@ def _documented(kind: type[Edit]) -> dict[str, str]:
     for line in section[1].splitlines() if section else ():
         if re.match(r" {4}\w", line):
             names = [name.strip() for name in line.split(",")]
-            found.update(dict.fromkeys(names, ""))
+            sections.update(dict.fromkeys(names, ""))
         elif line.strip():
             # What several arguments share is told at the first of them.
-            found[names[0]] = f"{found[names[0]]} {line.strip()}".replace("`", "").strip()
-    return found
+            sections[names[0]] = f"{sections[names[0]]} {line.strip()}".replace("`", "").strip()
+    return sections
 
 
 def known_edits() -> list[dict[str, str]]:

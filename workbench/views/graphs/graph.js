@@ -94,7 +94,7 @@ class GraphPage extends Page {
 
   marksOf(index) {
     const marks = this.marks;
-    const pane = marks.panes?.[index] ?? { selected: [], found: [] };
+    const pane = marks.panes?.[index] ?? { selected: [], matches: [] };
     return index === 0 ? { ...pane, refused: marks.refused } : pane;
   }
 

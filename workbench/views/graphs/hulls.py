@@ -76,7 +76,7 @@ def outlines(
     ways = {(wire.tail, wire.head): wire.points for wire in scene.wires}
     # A group's own cards are kept free for it, with the outline around them, before any bridge is built.
     walls = [(rect.grown(PAD - 1) if card in owner else rect, owner.get(card)) for card, rect in taken.items()]
-    found: dict[str, list[Loop]] = {}
+    loops: dict[str, list[Loop]] = {}
     for group, members in groups.items():
         mine = [card for card in members if card in cards]
         foreign = [wall for wall, whose in walls if whose != group or whose is None]
@@ -89,8 +89,8 @@ def outlines(
                     group_pieces.join(a, b)
         pieces = group_pieces.rectangles()
         walls += [(rect, group) for piece in pieces for rect in piece]
-        found[group] = [loop for piece in pieces for loop in union(piece)]
-    return found
+        loops[group] = [loop for piece in pieces for loop in union(piece)]
+    return loops
 
 
 def _rect(card: Card) -> Rect:

@@ -58,7 +58,7 @@ class LiveGraph(Drawn, View):  # type: ignore[misc]
         self.panes = list(panes)
         self.columns: dict[str, Column] = dict(columns or {})
         self.height = height
-        self.found: list[str] = []
+        self.matches: list[str] = []
         self.listed: list[str] = []
         """Names of the nodes in the table: those found, or those selected anywhere but in the table itself."""
         self._pattern = ""
@@ -81,19 +81,19 @@ class LiveGraph(Drawn, View):  # type: ignore[misc]
 
     def search(self, pattern: str, *, step: bool = False) -> list[str]:
         """Find nodes by a regular expression, mark and list them, and go to the first; `step` goes on to the next."""
-        again = step and pattern == self._pattern and self.found
+        again = step and pattern == self._pattern and self.matches
         if not again:
             hits = [pane.scopes.search(pattern) for pane in self.panes] if pattern else []
-            self.found = list(dict.fromkeys(name for names in hits for name in names))
+            self.matches = list(dict.fromkeys(name for names in hits for name in names))
             self._at = -1
-            self.listed = list(self.found) or self.selected
+            self.listed = list(self.matches) or self.selected
         self._pattern = pattern
-        if self.found:
-            self._at = (self._at + 1) % len(self.found)
-            self.reveal(self.found[self._at])
+        if self.matches:
+            self._at = (self._at + 1) % len(self.matches)
+            self.reveal(self.matches[self._at])
         else:
             self.mark()
-        return list(self.found)
+        return list(self.matches)
 
     def reveal(self, name: str) -> None:
         """Open the scopes around a node and go there."""
@@ -116,9 +116,9 @@ class LiveGraph(Drawn, View):  # type: ignore[misc]
 
     def toggle(self, path: str) -> None:
         """Open a closed scope, close an open one, in every pane that has it."""
-        known = [pane for pane in self.panes if path in pane.scopes.tree.scopes]
-        shut = any(path in pane.shown.expanded for pane in known)
-        for pane in known or self.panes[:1]:
+        holders = [pane for pane in self.panes if path in pane.scopes.tree.scopes]
+        shut = any(path in pane.shown.expanded for pane in holders)
+        for pane in holders or self.panes[:1]:
             pane.shown = (pane.scopes.collapse if shut else pane.scopes.expand)(pane.shown, path)
         self.draw()
 
@@ -153,12 +153,12 @@ class LiveGraph(Drawn, View):  # type: ignore[misc]
             There is none.
         """
         if name not in self.columns:
-            known = ", ".join([PLAIN, *self.columns])
-            raise WorkbenchError("there is no such column", where=repr(name), fix=f"There are {known}.")
-        found = self.columns[name]
-        if not isinstance(found, Overlay):
-            found = self.columns[name] = found()
-        return found
+            names = ", ".join([PLAIN, *self.columns])
+            raise WorkbenchError("there is no such column", where=repr(name), fix=f"There are {names}.")
+        overlay = self.columns[name]
+        if not isinstance(overlay, Overlay):
+            overlay = self.columns[name] = overlay()
+        return overlay
 
     def scene_state(self, *, fit: bool = False) -> dict[str, Any]:
         """Return the drawing as the page gets it."""
@@ -190,14 +190,14 @@ class LiveGraph(Drawn, View):  # type: ignore[misc]
         panes = []
         for pane in self.panes:
             panel = pane.panel()
-            found = replace(pane.shown, selected=tuple(name for name in self.found if name in pane.seen.index))
+            marked = replace(pane.shown, selected=tuple(name for name in self.matches if name in pane.seen.index))
             selected = sorted(pane.selected_items(panel))
-            panes.append({"selected": selected, "found": sorted(pane.selected_items(panel, found))})
+            panes.append({"selected": selected, "matches": sorted(pane.selected_items(panel, marked))})
         chosen, total = self.selected, len(self.listed)
         about = f"{len(chosen)} selected" if chosen or not total else ""
         if self.listed != self.selected:
             about = ", ".join(filter(None, [f"{total} listed", about]))
-        count = f"{self._at + 1} of {len(self.found)}" if self.found else ("nothing found" if self._pattern else "")
+        count = f"{self._at + 1} of {len(self.matches)}" if self.matches else ("nothing found" if self._pattern else "")
         return {
             "panes": panes,
             "count": count,
@@ -214,8 +214,8 @@ class LiveGraph(Drawn, View):  # type: ignore[misc]
     def _table(self) -> dict[str, Any]:
         loaded = self._loaded()
         rows = []
-        known = (name for name in self.listed if any(name in pane.scopes.network.index for pane in self.panes))
-        for name in islice(known, _MOST_ROWS):
+        names = (name for name in self.listed if any(name in pane.scopes.network.index for pane in self.panes))
+        for name in islice(names, _MOST_ROWS):
             network = next(pane.scopes.network for pane in self.panes if name in pane.scopes.network.index)
             values = {title: overlay.of([name]) for title, overlay in loaded.items()}
             texts = {key: "" if v is None else v if isinstance(v, str) else f"{v:.6g}" for key, v in values.items()}

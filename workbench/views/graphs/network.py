@@ -201,16 +201,16 @@ class _TensorNames(dict[int, str]):
         self._taken: set[str] = set()
 
     def __getitem__(self, value: ir.Value) -> str:  # type: ignore[override]
-        found = self.get(id(value))
-        if found is None:
-            found = base = value.name or "?"
+        name = self.get(id(value))
+        if name is None:
+            name = base = value.name or "?"
             count = 1
-            while found in self._taken:
+            while name in self._taken:
                 count += 1
-                found = f"{base}__{count}"
-            self._taken.add(found)
-            self[id(value)] = found
-        return found
+                name = f"{base}__{count}"
+            self._taken.add(name)
+            self[id(value)] = name
+        return name
 
     def alias(self, inner: ir.Value, outer: ir.Value) -> None:
         """Make a subgraph's input the tensor that is fed to it."""
@@ -252,12 +252,12 @@ def _describe(model: Model, name: str) -> Mapping[str, str]:
     node = model.nodes.get(name)
     if node is None:
         return {}
-    said = {"op": f"{node.domain}::{node.op_type}" if node.domain else node.op_type}
+    facts = {"op": f"{node.domain}::{node.op_type}" if node.domain else node.op_type}
     for kind, values in (("in", node.inputs), ("out", node.outputs)):
         for at, value in enumerate(values):
             if value is not None and value.name:
-                said[f"{kind} {at}"] = str(model.tensor(value.name))
+                facts[f"{kind} {at}"] = str(model.tensor(value.name))
     for attribute in node.attributes.values():
         text = str(attribute.value).replace("\n", " ")
-        said[attribute.name] = text if len(text) <= 80 else f"{text[:79]}…"
-    return said
+        facts[attribute.name] = text if len(text) <= 80 else f"{text[:79]}…"
+    return facts

@@ -128,15 +128,15 @@ class Overlay:
 
     def of(self, names: Iterable[str]) -> Value:
         """Return what some nodes show together; unknown nodes are left out, and only unknown ones give None."""
-        known = [value for name in names if not _unknown(value := self.values.get(name))]
-        if not known:
+        values = [value for name in names if not _unknown(value := self.values.get(name))]
+        if not values:
             return None
         if self.words:
-            words = [str(value) for value in known]
+            words = [str(value) for value in values]
             if self.gather == "any":
                 return next((word for word in self.order if word in words), words[0])
             return Counter(words).most_common(1)[0][0]
-        numbers = [float(value) for value in known if value is not None]
+        numbers = [float(value) for value in values if value is not None]
         if self.gather == "mean":
             return math.fsum(numbers) / len(numbers)
         return {"min": min, "max": max}.get(self.gather or "sum", math.fsum)(numbers)
@@ -238,11 +238,11 @@ def _words(items: Sequence[Item], network: Network, overlay: Overlay) -> Paint:
 
 def _numbers(items: Sequence[Item], network: Network, overlay: Overlay) -> Paint:
     values, partial = _gathered(items, network, overlay)
-    known = {name: float(value) for name, value in values.items() if value is not None}
-    low, high = min(known.values(), default=0.0), max(known.values(), default=0.0)
+    numbers = {name: float(value) for name, value in values.items() if value is not None}
+    low, high = min(numbers.values(), default=0.0), max(numbers.values(), default=0.0)
     # Work and size are spread over decades: on a straight scale all but one node would look the same.
-    logarithmic = low >= 0 and high > _LOG_FROM * max(min((v for v in known.values() if v > 0), default=high), 1e-300)
-    floor = min((v for v in known.values() if v > 0), default=1.0) if logarithmic else low
+    logarithmic = low >= 0 and high > _LOG_FROM * max(min((v for v in numbers.values() if v > 0), default=high), 1e-300)
+    floor = min((v for v in numbers.values() if v > 0), default=1.0) if logarithmic else low
 
     def share(value: float) -> float:
         if high <= floor:
@@ -265,7 +265,7 @@ def _numbers(items: Sequence[Item], network: Network, overlay: Overlay) -> Paint
         number = floor * (high / floor) ** (at / 4) if logarithmic else low + (high - low) * at / 4
         least = "≤ " if logarithmic and low < floor and at == 0 else ""
         result.legend.append(Key(ramp(share(number)), least + short(number)))
-    if len(known) < len(values):
+    if len(numbers) < len(values):
         result.legend.append(Key(None, "unknown"))
     return result
 

@@ -147,10 +147,10 @@ class Pane {
     if (!this.svg) return;
     const marks = this.host.marksOf(this.index);
     const selected = new Set(marks.selected);
-    const found = new Set(marks.found);
+    const matches = new Set(marks.matches);
     for (const [id, group] of this.byId) {
       group.classList.toggle("wb-selected", selected.has(id));
-      group.classList.toggle("wb-found", found.has(id));
+      group.classList.toggle("wb-match", matches.has(id));
       group.classList.toggle("wb-current", id === this.current);
       group.classList.toggle("wb-refused", id === marks.refused?.id);
     }
@@ -160,7 +160,7 @@ class Pane {
     for (const wire of this.svg.querySelectorAll(".wb-wire")) {
       wire.classList.toggle("wb-near", Boolean(chosen(wire.dataset.tail) || chosen(wire.dataset.head)));
     }
-    this.svg.classList.toggle("wb-searching", found.size > 0);
+    this.svg.classList.toggle("wb-searching", matches.size > 0);
   }
 
   /** Keep what an edit was refused for beside the node that it is about. */

@@ -246,7 +246,7 @@ def _split_hubs(panel: Panel) -> None:
     carried: dict[int, set[str]] = {}
     for link in panel.links:
         carried.setdefault(link.tail, set()).add(link.name)
-    names = {tail: next(iter(found)) if len(found) == 1 else "" for tail, found in carried.items()}
+    names = {tail: next(iter(names)) if len(names) == 1 else "" for tail, names in carried.items()}
     kept = []
     for link in panel.links:
         if fanout[link.tail] >= _HUB_FANOUT and layer[link.head] - layer[link.tail] > _FAR_LAYERS:

@@ -86,15 +86,15 @@ class GraphScopes:
         SelectorError
             There is none; near paths are suggested.
         """
-        found = self.tree.scopes.get(path) or self.tree.scopes.get(f"{path}/")
-        if found is None:
+        scope = self.tree.scopes.get(path) or self.tree.scopes.get(f"{path}/")
+        if scope is None:
             near = difflib.get_close_matches(path, self.tree.scopes, n=3, cutoff=0.4)
             raise SelectorError(
                 "there is no such scope",
                 where=repr(path),
                 fix=f"Did you mean {' or '.join(map(repr, near))}?" if near else "Search for a node in it.",
             )
-        return found
+        return scope
 
     def expand(self, shown: Shown, path: str) -> Shown:
         """Open a scope and those around it; where that is too much for one picture, those opened first are closed."""

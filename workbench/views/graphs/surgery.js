@@ -65,35 +65,35 @@ function offers(app, marks) {
   return [element("div", { class: "wb-heading" }, title), element("div", { class: "wb-edits" }, ...list)];
 }
 
-function field(told, submit) {
-  const common = { "data-field": told.name, "data-keep": `field ${told.name}`, "aria-label": told.name, spellcheck: "false" };
+function field(spec, submit) {
+  const common = { "data-field": spec.name, "data-keep": `field ${spec.name}`, "aria-label": spec.name, spellcheck: "false" };
   let input;
-  if (told.kind === "choice") {
-    input = element("select", common, ...told.choices.map((choice) => element("option", { value: choice }, choice)));
-  } else if (told.kind === "flag") {
+  if (spec.kind === "choice") {
+    input = element("select", common, ...spec.choices.map((choice) => element("option", { value: choice }, choice)));
+  } else if (spec.kind === "flag") {
     input = element("input", { ...common, type: "checkbox" });
-    input.checked = Boolean(told.value);
+    input.checked = Boolean(spec.value);
   } else {
-    input = element(told.kind === "lines" ? "textarea" : "input", { ...common, placeholder: told.required ? "needed" : "" });
-    if (told.kind === "lines") input.rows = 4;
+    input = element(spec.kind === "lines" ? "textarea" : "input", { ...common, placeholder: spec.required ? "needed" : "" });
+    if (spec.kind === "lines") input.rows = 4;
   }
-  if (told.kind !== "flag") input.value = told.value;
+  if (spec.kind !== "flag") input.value = spec.value;
   entered(input, submit);
-  const name = element("span", { class: "wb-name" }, told.required ? `${told.name} *` : told.name);
-  return element("label", { title: told.help }, name, input, element("span", { class: "wb-help" }, told.help));
+  const name = element("span", { class: "wb-name" }, spec.required ? `${spec.name} *` : spec.name);
+  return element("label", { title: spec.help }, name, input, element("span", { class: "wb-help" }, spec.help));
 }
 
 function form(app, marks) {
   if (!marks.form?.fields.length) return [];
-  const told = marks.form;
+  const shown = marks.form;
   const read = (input) => (input.type === "checkbox" ? input.checked : input.value);
   const submit = () => {
     const inputs = [...box.querySelectorAll("[data-field]")];
-    app.ask({ type: "try", edit: told.edit, arguments: Object.fromEntries(inputs.map((input) => [input.dataset.field, read(input)])) });
+    app.ask({ type: "try", edit: shown.edit, arguments: Object.fromEntries(inputs.map((input) => [input.dataset.field, read(input)])) });
   };
-  const box = element("div", { class: "wb-form", role: "group", "aria-label": told.title, "data-form": told.edit });
-  box.append(...told.fields.map((one) => field(one, submit)), button("Preview", { "data-keep": "try", class: "wb-try" }, submit));
-  return [element("div", { class: "wb-doc" }, element("strong", {}, told.title), `: ${told.doc}`), box];
+  const box = element("div", { class: "wb-form", role: "group", "aria-label": shown.title, "data-form": shown.edit });
+  box.append(...shown.fields.map((one) => field(one, submit)), button("Preview", { "data-keep": "try", class: "wb-try" }, submit));
+  return [element("div", { class: "wb-doc" }, element("strong", {}, shown.title), `: ${shown.doc}`), box];
 }
 
 function preview(app, marks) {

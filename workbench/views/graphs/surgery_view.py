@@ -144,11 +144,11 @@ class Surgery(GraphView):
 
         if not isinstance(self.bench, WorkbenchBench):
             raise EditError("this bench takes no forms", where=edit)
-        made = edit_by_name(edit, **(arguments_of(EDITS[edit], texts) if edit in EDITS else {}))
+        draft = edit_by_name(edit, **(arguments_of(EDITS[edit], texts) if edit in EDITS else {}))
         if self._form is not None and self._form["edit"] == edit:
             fields = [field | {"value": texts.get(field["name"], field["value"])} for field in self._form["fields"]]
             self._form = self._form | {"fields": fields}
-        return self._show(self.bench.offer(made), keep_form=True)
+        return self._show(self.bench.offer(draft), keep_form=True)
 
     def _show(self, offer: Offer, *, keep_form: bool = False) -> Preview:
         self.previewed, self.done = None, ""
@@ -220,8 +220,8 @@ class Surgery(GraphView):
     def _blamed(self, error: EditError) -> str | None:
         """Return the node that an error is about: the one it names, else the one the edit was to change."""
         network = self.picture.scopes.network
-        told = [error.where, *(getattr(self._tried, name, None) for name in ("node", "tensor", "input", "output"))]
-        for where in (*told, *self.selected[:1]):
+        places = [error.where, *(getattr(self._tried, name, None) for name in ("node", "tensor", "input", "output"))]
+        for where in (*places, *self.selected[:1]):
             if where in network.index:
                 return str(where)
             if where in network.producer:

@@ -125,9 +125,9 @@ def mirrored_tree(network: Network, like: Tree) -> Tree:
         return scope_tree(network)
     joined = list(zip(network.tails.tolist(), network.heads.tolist(), strict=True))
     for ends in ([(tail, head) for tail, head in reversed(joined)], [(head, tail) for tail, head in joined]):
-        for new, known in ends:
+        for new, old in ends:
             if path[new] is None:
-                path[new] = path[known]
+                path[new] = path[old]
     held: dict[str, list[int]] = {}
     for at in drawn:
         held.setdefault(path[at] or "", []).append(at)

@@ -79,7 +79,7 @@ class GraphView(LiveGraph):
                 self.picture.overlay = self.column(name)
             if old is self.picture.size_by:
                 self.picture.size_by = self.column(name)
-        self.found = [name for name in self.found if name in self.picture.scopes.network.index]
+        self.matches = [name for name in self.matches if name in self.picture.scopes.network.index]
         self.selects()
 
     @property
@@ -175,7 +175,7 @@ class GraphView(LiveGraph):
         return self.picture.drawing()
 
 
-def _columns(given: pd.DataFrame | Mapping[str, Column], network: Network) -> dict[str, Column]:
+def _columns(columns: pd.DataFrame | Mapping[str, Column], network: Network) -> dict[str, Column]:
     """Return a table's columns, or columns as they are.
 
     Raises
@@ -183,9 +183,9 @@ def _columns(given: pd.DataFrame | Mapping[str, Column], network: Network) -> di
     WorkbenchError
         None of the table's rows is named after a node.
     """
-    if not hasattr(given, "iloc"):
-        return dict(given)
-    table: pd.DataFrame = given  # type: ignore[assignment]
+    if not hasattr(columns, "iloc"):
+        return dict(columns)
+    table: pd.DataFrame = columns  # type: ignore[assignment]
     if len(table) and not any(str(name) in network.index for name in table.index):
         raise WorkbenchError(
             "no row of the table is named after a node",

@@ -46,19 +46,19 @@ class Pictured(ABC):
     def _repr_mimebundle_(
         self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        def wanted(kind: str) -> bool:
+        def asked(kind: str) -> bool:
             return (not include or kind in include) and kind not in (exclude or ())
 
         data: dict[str, Any] = {"text/plain": repr(self)}
         metadata: dict[str, Any] = {}
-        if wanted("image/svg+xml"):
+        if asked("image/svg+xml"):
             data["image/svg+xml"] = self.svg()
-        if wanted("image/png"):
+        if asked("image/png"):
             png = self.png()
             width, height = png_size(png)
             data["image/png"] = png
             metadata["image/png"] = {"width": width // PNG_SCALE, "height": height // PNG_SCALE}
-        if wanted(WIDGET_MIME) and (widget := self.widget()) is not None:
+        if asked(WIDGET_MIME) and (widget := self.widget()) is not None:
             data[WIDGET_MIME] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
         return data, metadata
 

@@ -92,8 +92,8 @@ class Table(View):
 
     def choose(self, ids: Iterable[str]) -> None:
         """Select rows; those that there are not are passed over."""
-        known = self.ids()
-        self._chosen = tuple(one for one in dict.fromkeys(ids) if one in known)
+        present = self.ids()
+        self._chosen = tuple(one for one in dict.fromkeys(ids) if one in present)
         self.mark()
         self.selects()
 
@@ -106,8 +106,8 @@ class Table(View):
             There is no such column.
         """
         if column not in self.sortable():
-            known = ", ".join(self.sortable())
-            raise SelectorError("there is no such column", where=column, fix=f"There are {known}.")
+            columns = ", ".join(self.sortable())
+            raise SelectorError("there is no such column", where=column, fix=f"There are {columns}.")
         self.order = (column, descending)
         self.arrange()
 
@@ -133,9 +133,9 @@ class Table(View):
         """Select rows; to `add` some takes away those that are selected already, and so does a second click."""
         if not add and rows == list(self._chosen):
             rows = []
-        known = self.ids()
+        ids = self.ids()
         for one in rows:
-            if one not in known:
+            if one not in ids:
                 raise SelectorError("there is no such row", where=ascii(one))
         kept = [one for one in self._chosen if one not in rows]
         self.choose([*kept, *(one for one in rows if one not in self._chosen)] if add else rows)

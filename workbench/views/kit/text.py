@@ -14,7 +14,7 @@ _BREAKS = re.compile("[\t\n\r\x0b\x0c\x85\u2028\u2029]")
 
 def shown(text: str) -> str:
     """Return a text as one line of characters that any font and any format has: a line break is drawn as ``␊``."""
-    return without_forbidden(_BREAKS.sub(lambda found: _picture(found[0]), text))
+    return without_forbidden(_BREAKS.sub(lambda match: _picture(match[0]), text))
 
 
 def escape(text: str) -> str:
@@ -34,7 +34,7 @@ def escape_value(text: str) -> str:
 
 def without_forbidden(document: str) -> str:
     """Return a document with every character that XML forbids replaced by a picture of it."""
-    return _FORBIDDEN.sub(lambda found: _picture(found[0]), document)
+    return _FORBIDDEN.sub(lambda match: _picture(match[0]), document)
 
 
 def _picture(character: str) -> str:

@@ -130,10 +130,10 @@ def theme(name: ThemeName) -> Theme:
     WorkbenchError
         There is no theme of that name.
     """
-    known = {"auto": LIGHT, "light": LIGHT, "dark": DARK}
-    if name not in known:
+    themes = {"auto": LIGHT, "light": LIGHT, "dark": DARK}
+    if name not in themes:
         raise WorkbenchError("there is no such theme", where=repr(name), fix='Use "auto", "light" or "dark"')
-    return known[name]
+    return themes[name]
 
 
 def precision_colour(name: str, colours: Theme) -> str:

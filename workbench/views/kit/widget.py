@@ -90,8 +90,10 @@ class _Asked:
     def schema(self) -> type[BaseModel]:
         from pydantic import ConfigDict, create_model
 
-        types, given = get_type_hints(self.method), [*signature(self.method).parameters.values()][1:]
-        fields: Any = {one.name: (types[one.name], ... if one.default is one.empty else one.default) for one in given}
+        types, parameters = get_type_hints(self.method), [*signature(self.method).parameters.values()][1:]
+        fields: Any = {
+            one.name: (types[one.name], ... if one.default is one.empty else one.default) for one in parameters
+        }
         return create_model(self.method.__name__, __config__=ConfigDict(strict=True, extra="forbid"), **fields)
 
     def __call__(self, view: View, fields: Mapping[str, Any]) -> None:
@@ -107,8 +109,8 @@ class _Asked:
 
 def unknown(content: object) -> WorkbenchError:
     """Return the error of a request that is none."""
-    said = content if isinstance(content, str) else _short(content)
-    return WorkbenchError(f"the page asked for something unknown: {said}", fix="Run the cell again.")
+    text = content if isinstance(content, str) else _short(content)
+    return WorkbenchError(f"the page asked for something unknown: {text}", fix="Run the cell again.")
 
 
 def _short(content: object) -> str:
@@ -189,9 +191,9 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
         self._stale = False
         self._selections = Changes()
         self.on_msg(self._receive)
-        known = [session for session in sessions if session is not None]
-        self._session = known[0] if known else None
-        for session in known:
+        followed = [session for session in sessions if session is not None]
+        self._session = followed[0] if followed else None
+        for session in followed:
             session.on_change(self._listen)
 
     @abstractmethod

@@ -51,8 +51,8 @@ class PrecisionPage extends Page {
   }
 
   drawStrip({ strip: bars, precisions }) {
-    const known = bars.map((bar) => bar.share).filter((share) => share > 0);
-    const low = Math.log(0.5 * Math.min(...known, 1)), span = Math.log(Math.max(...known, 1e-9)) - low || 1;
+    const shares = bars.map((bar) => bar.share).filter((share) => share > 0);
+    const low = Math.log(0.5 * Math.min(...shares, 1)), span = Math.log(Math.max(...shares, 1e-9)) - low || 1;
     const wide = STRIP.width / Math.max(bars.length, 1);
     this.strip.replaceChildren(
       ...bars.map(({ id, share, colour, kept, tip }, at) => {

@@ -37,8 +37,8 @@ def scene_of(
     rows: Sequence[PrecisionRow], front: Sequence[FrontPoint], metric: str, *, everything: bool, **more: Any
 ) -> dict[str, Any]:
     """Return the table of the layers, or of `everything`, their strip and the search's front; `more` goes along."""
-    known = {key for key in _MAYBE for row in rows if getattr(row, key) is not None}
-    columns = [column for column in COLUMNS if column.key not in _MAYBE or column.key in known]
+    filled = {key for key in _MAYBE for row in rows if getattr(row, key) is not None}
+    columns = [column for column in COLUMNS if column.key not in _MAYBE or column.key in filled]
     return table_state(
         columns,
         [_row(row, columns) for row in rows if row.layer or everything],

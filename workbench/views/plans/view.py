@@ -69,7 +69,7 @@ class PrecisionView(Table):
         self.sensitivity = sensitivity or (search.sensitivity if search is not None else None)
         self.search = search
         self.engine = engine
-        self._known: Sources | None = None
+        self._cached: Sources | None = None
         self.everything = False
         """Whether the table has every node, or the layers: where precision matters."""
         self._selector: str | None = None
@@ -117,8 +117,8 @@ class PrecisionView(Table):
         columns += ["rule", "why"]
         table: pd.DataFrame = pd.DataFrame([asdict(row) for row in layers], columns=columns)
         table["rule"] = table["rule"].astype("Int64")
-        known: pd.DataFrame = table.dropna(axis="columns", how="all")
-        return known
+        filled: pd.DataFrame = table.dropna(axis="columns", how="all")
+        return filled
 
     @property
     def chart(self) -> PrecisionChart:
@@ -176,9 +176,9 @@ class PrecisionView(Table):
 
     def choose(self, ids: Iterable[str], selector: str | None = None) -> None:
         """Select nodes by their addresses, in graph order; `selector` is what a rule says them with."""
-        wanted = set(ids)
+        chosen = set(ids)
         self._selector, self._previewed = selector, None
-        super().choose(node for node in self.workbench.model.nodes if node in wanted)
+        super().choose(node for node in self.workbench.model.nodes if node in chosen)
 
     def ids(self) -> Collection[str]:
         """Return the addresses of the nodes."""
@@ -342,10 +342,10 @@ class PrecisionView(Table):
         self.take(point)
 
     def _sources(self) -> Sources:
-        if self._known is None or self._known.model is not self.workbench.model:
+        if self._cached is None or self._cached.model is not self.workbench.model:
             measured = None if self.search is None else self.search.costs.measured
-            self._known = sources(self.workbench.model, self.sensitivity, measured, self.engine)
-        return self._known
+            self._cached = sources(self.workbench.model, self.sensitivity, measured, self.engine)
+        return self._cached
 
 
 def precision(

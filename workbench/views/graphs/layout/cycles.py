@@ -17,30 +17,30 @@ __all__ = ["against_the_flow", "components", "topological"]
 def components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
     """Return the strongly connected component of every node (Tarjan 1972, without recursion)."""
     heads = adjacency(count, edges)
-    component, low, found = [-1] * count, [0] * count, [-1] * count
+    component, low, order = [-1] * count, [0] * count, [-1] * count
     stack: list[int] = []
     clock = parts = 0
     for start in range(count):
-        if found[start] >= 0:
+        if order[start] >= 0:
             continue
         work = [(start, 0)]
         while work:
             node, at = work.pop()
             if at == 0:
-                found[node] = low[node] = clock
+                order[node] = low[node] = clock
                 clock += 1
                 stack.append(node)
             else:
                 low[node] = min(low[node], low[heads[node][at - 1]])
             for index in range(at, len(heads[node])):
                 head = heads[node][index]
-                if found[head] < 0:
+                if order[head] < 0:
                     work += [(node, index + 1), (head, 0)]
                     break
                 if component[head] < 0:
-                    low[node] = min(low[node], found[head])
+                    low[node] = min(low[node], order[head])
             else:
-                if low[node] == found[node]:
+                if low[node] == order[node]:
                     while component[node] < 0:
                         component[stack.pop()] = parts
                     parts += 1

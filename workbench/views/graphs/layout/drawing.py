@@ -161,12 +161,12 @@ def _meet(graph: Proper, spans: Sequence[tuple[float, float]], docks: Sequence[f
                 members.append(index)
             else:
                 meets[index] = (low + high) / 2 + dock
-        wanted, rank = [], []
+        places, rank = [], []
         for index in members:
             left, right = spans[graph.chains[index][1 if end == 0 else -2]]
             # Where both boxes face each other the edge runs straight down the middle of what they share.
-            wanted.append((max(low, left) + min(high, right)) / 2)
+            places.append((max(low, left) + min(high, right)) / 2)
             rank.append((left + right) / 2)
-        for index, value in zip(members, ports(wanted, rank, low, high), strict=True):
+        for index, value in zip(members, ports(places, rank, low, high), strict=True):
             meets[index] = value
     return meets

@@ -61,7 +61,7 @@ def place(graph: Proper, apart: Callable[[int, int], float], weak: Collection[in
 def _conflicts(graph: Proper) -> set[Segment]:
     """Return the segments that cross an inner one (of two dummies): long edges are to run straight."""
     at = {node: index for layer in graph.layers for index, node in enumerate(layer)}
-    found: set[Segment] = set()
+    conflicts: set[Segment] = set()
     for above, below in zip(graph.layers, graph.layers[1:], strict=False):
         left, scanned = 0, 0
         for index, node in enumerate(below):
@@ -74,9 +74,9 @@ def _conflicts(graph: Proper) -> set[Segment]:
             for lower in below[scanned : index + 1]:
                 for upper in graph.up[lower]:
                     if not left <= at[upper] <= right and not (lower >= graph.real and upper >= graph.real):
-                        found.add((upper, lower))
+                        conflicts.add((upper, lower))
             left, scanned = right, index + 1
-    return found
+    return conflicts
 
 
 def _align(layers: list[list[int]], beside: list[list[int]], conflicts: set[Segment], weak: set[int]) -> list[int]:

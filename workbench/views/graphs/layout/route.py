@@ -16,7 +16,7 @@ _INSET = 8.0
 _NEAR = 9.0
 
 
-def ports(wanted: Sequence[float], rank: Sequence[float], low: float, high: float) -> list[float]:
+def ports(places: Sequence[float], rank: Sequence[float], low: float, high: float) -> list[float]:
     """Return x on one side of a box for each edge that wants to meet it at `wanted`, in order and not too close.
 
     Parameters
@@ -30,9 +30,9 @@ def ports(wanted: Sequence[float], rank: Sequence[float], low: float, high: floa
     """
     inset = min(_INSET, (high - low) / 2)
     low, high = low + inset, high - inset
-    near = min(_NEAR, (high - low) / max(len(wanted) - 1, 1))
-    order = sorted(range(len(wanted)), key=rank.__getitem__)
-    x = [min(max(value, low), high) for value in wanted]
+    near = min(_NEAR, (high - low) / max(len(places) - 1, 1))
+    order = sorted(range(len(places)), key=rank.__getitem__)
+    x = [min(max(value, low), high) for value in places]
     for before, after in itertools.pairwise(order):
         x[after] = max(x[after], x[before] + near)
     ceiling = high
