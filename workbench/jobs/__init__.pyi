@@ -5,6 +5,8 @@ from .engines import EngineBuild as EngineBuild
 from .engines import EngineRun as EngineRun
 from .engines import build_engine as build_engine
 from .engines import run_engine as run_engine
+from .handing_over import TritonHandoff as TritonHandoff
+from .handing_over import handoff_triton as handoff_triton
 from .migration import Migration as Migration
 from .migration import migrate as migrate
 from .reading import EngineResult as EngineResult

@@ -73,8 +73,12 @@ VERBS = (
     Verb("run", "engines:run_engine", "RunEngineOptions"),
     Verb("bench", "bench:bench", "BenchOptions"),
     Verb("serve", "serving:serve"),
+    Verb("handoff triton", "handing_over:handoff_triton"),
 )
 """A new verb is a module with its options and its job, and a line here."""
 
-GROUPS = {"recipe": "Read recipes: show one, compare two, print the form they have. Runs nothing."}
+GROUPS = {
+    "recipe": "Read recipes: show one, compare two, print the form they have. Runs nothing.",
+    "handoff": "Hand a tuned model over to what serves it.",
+}
 """What verbs of two words have in common, by the first."""

@@ -1,0 +1,194 @@
+"""The job: a model repository for Triton from what a tuning left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, model_validator
+
+from workbench.backends import need_of, read_engine
+from workbench.display import Card, Shown
+from workbench.errors import BackendError, OptionError
+from workbench.handoff import open_deployment
+from workbench.handoff.triton import (
+    RELEASE,
+    Served,
+    WarmUp,
+    choose_batching,
+    make_warm_ups,
+    read_curve,
+    state_pairs,
+    write_repository,
+)
+from workbench.jobs.options import Cli, Options, Preprocessing, job
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import Self
+
+    from workbench.backends import Engine
+    from workbench.handoff import Deployment, Port
+
+__all__ = ["TritonHandoff", "TritonOptions", "handoff_triton"]
+
+
+class TritonOptions(Options):
+    """Write a tuned model into a model repository of Triton, with what a person needs to run and to measure it.
+
+    Needs no GPU and no Docker. Batching follows from what bench measured; without that Triton's defaults stay.
+    """
+
+    folder: Annotated[Path, Cli(argument=True), Field(description="What tune, search or replay wrote.")]
+    out: Annotated[Path, Field(description="The repository; a model, or a version of one, is added to what is there.")]
+    name: Annotated[str | None, Field(description="What clients call the model; like its file where left out.")] = None
+    version: Annotated[int, Field(ge=1, description="The version's number.")] = 1
+    engine: Annotated[
+        Path | None, Field(description="Serve this engine of the model instead of the ONNX file; see build.")
+    ] = None
+    bench: Annotated[
+        tuple[Path, ...], Field(description="Results of bench at several batches; may come several times.")
+    ] = ()
+    variant: Annotated[str, Field(description="Which of bench's variants the model is.")] = "qdq"
+    state: Annotated[
+        tuple[str, ...],
+        Cli(metavar="INPUT=OUTPUT"),
+        Field(description="Of a recurrent model: Triton hands the output to the next request of a sequence."),
+    ] = ()
+    labels: Annotated[
+        Path | None, Field(description="A text file with the name of a class on each line, for the first output.")
+    ] = None
+    samples: Annotated[Any, Field(description="Warm up with these; with the calibration's where left out.")] = None
+    preprocessing: Preprocessing = None
+    triton: Annotated[str, Field(pattern=r"^\d\d\.\d\d$", description="The release of Triton's containers.")] = RELEASE
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.preprocessing is not None and self.samples is None:
+            raise ValueError("`preprocessing` is of `samples`: give those too")
+        return self
+
+
+@dataclass(frozen=True, repr=False)
+class TritonHandoff(Shown):
+    """What was handed over.
+
+    Parameters
+    ----------
+    served
+        The model, and how it is served.
+    files
+        What was written.
+    remarks
+        What a reader should know, a sentence each.
+    """
+
+    served: Served
+    files: tuple[Path, ...]
+    remarks: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Return it in a few lines."""
+        batching = self.served.batching
+        most = f"up to {batching.most} samples a run" if batching.most else "one request a run"
+        return f"{self.served.deployment.name} for Triton: {most}, {batching.instances} a GPU"
+
+    def _card(self) -> Card:
+        return Card.of_text("\n".join([self.text(), *self.remarks, *(f"wrote {path}" for path in self.files)]))
+
+
+@job(TritonOptions)
+def handoff_triton(options: TritonOptions) -> TritonHandoff:
+    """See `TritonOptions`."""
+    deployment = open_deployment(options.folder, name=options.name)
+    engine = None if options.engine is None else _engine_of(options.engine, deployment)
+    manifest: Mapping[str, Any] = {} if engine is None else engine.manifest
+    source = Path(deployment.recipe.model.file).stem
+    curve = read_curve(options.bench, source, variant=options.variant) if options.bench else ()
+    batching = choose_batching(curve, batches=deployment.batches, limit=_limit(manifest, deployment))
+    states = state_pairs(deployment, options.state)
+    served = Served(deployment, "onnx" if engine is None else "plan", batching, states=states, manifest=manifest)
+    labels, labelled = _labels(options.labels, served)
+    warm_ups: tuple[WarmUp, ...] = ()
+    if states:
+        warmed = "No warm-up: Triton gives no state to the runs that it warms up with."
+    else:
+        narrow = any(served.datatype(port) == "TYPE_INT32" != f"TYPE_{port.datatype}" for port in deployment.inputs)
+        warm_ups, warmed = make_warm_ups(
+            deployment, batching, options.samples, preprocessing=options.preprocessing, narrow=narrow
+        )
+    served = Served(
+        deployment, served.platform, batching, states=states, labels=labelled, warm_ups=warm_ups, manifest=manifest
+    )
+    written = write_repository(
+        served,
+        options.out,
+        version=options.version,
+        engine=options.engine,
+        labels=labels,
+        warmed=warmed,
+        release=options.triton,
+    )
+    remarks = [*batching.why, warmed, *_like_states(served)]
+    remarks += [f"{path} is kept as it was." for path in written.kept]
+    return TritonHandoff(served, written.files, tuple(remarks))
+
+
+def _engine_of(path: Path, deployment: Deployment) -> Engine:
+    engine = read_engine(path)
+    if engine.backend != "tensorrt":
+        raise BackendError(f"an engine of {engine.backend}", where=path, fix="Triton runs those of tensorrt.")
+    if engine.manifest.get("model_sha256") != deployment.model.digest:
+        raise BackendError(
+            f"it is not an engine of {deployment.file}",
+            where=path,
+            fix=f"Build one: workbench build {deployment.file} --out model.plan.",
+        )
+    if need_of(engine.manifest).stripped:
+        raise BackendError("it was written without its weights", where=path, fix="Build it without strip.")
+    return engine
+
+
+def _limit(manifest: Mapping[str, Any], deployment: Deployment) -> int | None:
+    """Return the largest batch that an engine takes."""
+    batched = {port.name for port in deployment.inputs if port.shape and port.shape[0] < 0}
+    longest = [entry["max"][0] for entry in manifest.get("profile", ()) if entry["input"] in batched]
+    return min(longest, default=None)
+
+
+def _labels(path: Path | None, served: Served) -> tuple[str | None, tuple[str, ...]]:
+    """Return the text of a file of labels, and the output that they are of."""
+    if path is None:
+        return None, ()
+    output: Port = served.outputs()[0]
+    try:
+        names = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"`labels`: {path} cannot be read: {error}") from error
+    classes = served.dims(output)[-1]
+    if classes not in (-1, len(names)):
+        raise OptionError(f"`labels`: {path} has {len(names)} lines, and {output.name} has {classes} classes")
+    return "\n".join(names) + "\n", (output.name,)
+
+
+def _like_states(served: Served) -> list[str]:
+    """Say which outputs could be the next run's inputs, where the model looks as if it had a state."""
+    kept = {pair.input.name for pair in served.states}
+    inputs = [port for port in served.deployment.inputs if port.name not in kept]
+    if served.states or len(inputs) < 2:
+        return []
+    alike = [
+        f"{port.name}={other.name}"
+        for port in inputs
+        for other in served.deployment.outputs
+        if (port.datatype, port.shape) == (other.datatype, other.shape)
+    ]
+    if not alike:
+        return []
+    told = (
+        f"Inputs and outputs of one type and shape: {', '.join(alike)}. Where one is the other of the run before, hand "
+        "it over with --state INPUT=OUTPUT."
+    )
+    return [told]
