@@ -14,11 +14,13 @@ from .reading import inspect as inspect
 from .reading import read_engine as read_engine
 from .recipes import diff_recipes as diff_recipes
 from .recipes import show_recipe as show_recipe
+from .recipes import verify_recipe as verify_recipe
+from .replaying import ReplayResult as ReplayResult
+from .replaying import replay as replay
 from .serving import ServeResult as ServeResult
 from .serving import serve as serve
 from .tuning import ReplayResult as ReplayResult
 from .tuning import TuneResult as TuneResult
-from .tuning import replay as replay
 from .tuning import search as search
 from .tuning import tune as tune
 from .verbs import GROUPS as GROUPS

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 
 from workbench.display import Card, Shown
-from workbench.jobs.options import DiffRecipesOptions, SchemaOptions, ShowRecipeOptions, job
-from workbench.recipe import Recipe, recipe_difference, recipe_schema, recipe_text
+from workbench.jobs.options import DiffRecipesOptions, SchemaOptions, ShowRecipeOptions, VerifyRecipeOptions, job
+from workbench.recipe import Recipe, recipe_difference, recipe_schema, recipe_text, verify
 
-__all__ = ["Told", "diff_recipes", "schema", "show_recipe"]
+__all__ = ["Told", "diff_recipes", "schema", "show_recipe", "verify_recipe"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,9 +20,12 @@ class Told(Shown):
     ----------
     lines
         What there is to say.
+    exit_code
+        What the command line ends with.
     """
 
     lines: tuple[str, ...]
+    exit_code: int = 0
 
     def text(self) -> str:
         """Return them as one text."""
@@ -43,6 +46,16 @@ def diff_recipes(options: DiffRecipesOptions) -> Told:
     """See `DiffRecipesOptions`."""
     told = recipe_difference(Recipe.load(options.before), Recipe.load(options.after))
     return Told(told or ("the two do the same to the same model",))
+
+
+@job(VerifyRecipeOptions)
+def verify_recipe(options: VerifyRecipeOptions) -> Told:
+    """See `VerifyRecipeOptions`."""
+    recipe = Recipe.load(options.recipe)
+    found = verify(recipe, where=options.recipe, model=options.model, allow_scripts=options.allow_scripts)
+    problems = tuple(f"error: {problem}" for problem in found.problems)
+    told = (*problems, *found.notes) or ("it can be replayed here; nothing has drifted",)
+    return Told(told, found.problems[0].exit_code if found.problems else 0)
 
 
 @job(SchemaOptions)

@@ -1,8 +1,7 @@
-"""The main jobs from files to files: tune a model, replay a recipe."""
+"""The main jobs from files to files: tune a model, or search a plan for it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,28 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.child import ChildError
 from workbench.display import Card, Shown
-from workbench.errors import OptionError, RecipeError
+from workbench.errors import OptionError
 from workbench.files import write_text
 from workbench.handoff import before_after, page, remarks, report, text_table
-from workbench.jobs.options import DEFAULT_PRESET, ReplayOptions, SearchOptions, TuneOptions, job
+from workbench.handoff.ci import gate_cases
+from workbench.jobs.measuring import gates_of, result_evidence, tell_ci
+from workbench.jobs.options import DEFAULT_PRESET, SearchOptions, TuneOptions, job
 from workbench.jobs.verbs import EXIT_GATE
 from workbench.names import PRECISIONS
 from workbench.precision.search import MOST_TRIALS
-from workbench.recipe import GateResult, Recipe, check_gates, check_result, environment
-from workbench.recipe.steps import CalibrateStep, ChooseStep
+from workbench.recipe import Evaluation, FileReference, GateResult, SamplesReference, check_gates
 from workbench.results import results_folder
-from workbench.session import Workbench, history_of, open_model, open_recipe
+from workbench.session import Workbench, history_of, open_model, samples_for
 
 if TYPE_CHECKING:
-    import os
-
     from workbench.evaluate import Comparison
     from workbench.precision.search import SearchResult
     from workbench.session import Cost
 
-__all__ = ["OUTPUTS", "SEARCH_OUTPUTS", "Moved", "ReplayResult", "TuneResult", "replay", "search", "tune"]
-
-MOST_LINES = 20
+__all__ = ["OUTPUTS", "REPORTS", "SEARCH_OUTPUTS", "TuneResult", "search", "tune"]
 
 REPORTS = ("report.json", "report.html")
 OUTPUTS = ("tuned.onnx", "tuned.onnx.data", "recipe.yaml", *REPORTS)
@@ -107,6 +103,7 @@ def tune(options: TuneOptions) -> TuneResult:
         wb = _started(options)
         for gate in _gates(options):
             wb.require(**gate)
+        _judge_on(wb, options)
         outcome = _finish(wb, folder, options)
     return _measured(outcome)
 
@@ -129,6 +126,7 @@ def search(options: SearchOptions) -> TuneResult:
             correct_bias=options.correct_bias,
             most_trials=options.most_trials or MOST_TRIALS,
         )
+        _judge_on(wb, options)
         outcome = _finish(wb, folder, options)
         trials = write_text(folder / "search.json", json.dumps(found.to_dict(), indent=1))
     result = _measured(outcome)
@@ -153,6 +151,18 @@ def _started(options: TuneOptions) -> Workbench:
         preprocessing=options.preprocessing,
     )
     return wb
+
+
+def _judge_on(wb: Workbench, options: TuneOptions) -> None:
+    """Let the recipe know its other gates, and what they are judged on."""
+    history = history_of(wb)
+    for gate in gates_of(options.gates):
+        history.require(gate)
+    labels = FileReference.of(options.labels) if isinstance(options.labels, (str, Path)) else None
+    if options.evaluation is not None or labels is not None:
+        data = samples_for(history, options.evaluation, options.preprocessing)[0]
+        reference = SamplesReference(source=data.describe(), count=len(data), fingerprint=data.fingerprint)
+        history.amend(evaluation=Evaluation(samples=reference, labels=labels))
 
 
 def _gates(options: TuneOptions) -> list[dict[str, Any]]:
@@ -194,11 +204,18 @@ def _finish(wb: Workbench, folder: Path, options: TuneOptions) -> TuneResult | C
         )
     except ChildError as error:
         return error
-    verdicts = tuple(check_gates(wb.recipe.gates, comparison))
+    verdicts = tuple(check_gates(wb.recipe.gates, result_evidence(wb, comparison)))
     content = json.dumps(report(wb, comparison, verdicts), indent=1)
     document = page(wb, comparison, verdicts)
     reports = (write_text(folder / "report.json", content), write_text(folder / "report.html", document))
-    return TuneResult(wb, comparison, verdicts, (*files, *reports))
+    told = tell_ci(
+        f"tuning of {wb.source.name}",
+        gate_cases(wb.source.name, verdicts),
+        junit_file=options.junit,
+        summary=options.summary,
+        notes=remarks(wb, comparison),
+    )
+    return TuneResult(wb, comparison, verdicts, (*files, *reports, *told))
 
 
 def _measured(outcome: TuneResult | ChildError) -> TuneResult:
@@ -210,124 +227,3 @@ def _measured(outcome: TuneResult | ChildError) -> TuneResult:
             fix=outcome.fix,
         )
     return outcome
-
-
-@dataclass(frozen=True, repr=False)
-class ReplayResult(Shown):
-    """What a replay came to.
-
-    Parameters
-    ----------
-    files
-        What was written.
-    moved
-        Every range that is not what it was, the largest change first; ``None`` where nothing was measured again.
-    """
-
-    files: tuple[Path, ...]
-    moved: tuple[Moved, ...] | None = None
-
-    def text(self) -> str:
-        """Return what came of it in a few lines."""
-        if self.moved is None:
-            return "the tuned model is, byte for byte, the recipe's"
-        lines = [f"{len(self.moved)} ranges moved" if self.moved else "no range moved"]
-        lines += [f"  {one}" for one in self.moved[:MOST_LINES]]
-        if len(self.moved) > MOST_LINES:
-            lines.append(f"  and {len(self.moved) - MOST_LINES} more")
-        return "\n".join(lines)
-
-    def _card(self) -> Card:
-        return Card.of_text(self.text())
-
-
-@job(ReplayOptions)
-def replay(options: ReplayOptions) -> ReplayResult:
-    """See `ReplayOptions`."""
-    if options.recalibrate:
-        return _recalibrate(options)
-    wanted = Recipe.load(options.recipe)
-    wb = open_recipe(options.recipe, model=options.model, allow_scripts=options.allow_scripts)
-    wb.tune()
-    check_result(wanted, wb.recipe.tuned, environment())
-    kept = REPORTS if _is_made_there(options.out, wanted) else ()
-    with results_folder(options.out, (*OUTPUTS, *wb.recipe.scripts(options.out)), keeps=kept) as folder:
-        return ReplayResult((*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml")))
-
-
-def _is_made_there(out: str | os.PathLike[str], recipe: Recipe) -> bool:
-    """Say whether a folder holds what a recipe makes: then what was measured of it still holds."""
-    file = Path(out, "tuned.onnx")
-    try:
-        if recipe.tuned is None or not file.is_file():
-            return False
-    except OSError:  # a name that no folder can have
-        return False
-    return hashlib.sha256(file.read_bytes()).hexdigest() == recipe.tuned.sha256
-
-
-@dataclass(frozen=True)
-class Moved:
-    """A range that another calibration found elsewhere.
-
-    Parameters
-    ----------
-    tensor
-        The tensor.
-    before, after
-        The thresholds; `None` where it had none.
-    """
-
-    tensor: str
-    before: float | None
-    after: float | None
-
-    @property
-    def change(self) -> float:
-        """Relative change; infinite where there was no range before, or is none any more."""
-        if self.before is None or self.after is None:
-            return float("inf")
-        return self.after / self.before - 1.0
-
-    def __str__(self) -> str:
-        before, after = (f"{x:.6g}" if x is not None else "none" for x in (self.before, self.after))
-        return f"{self.tensor}: {before} -> {after} ({self.change:+.2%})"
-
-
-def _recalibrate(options: ReplayOptions) -> ReplayResult:
-    """Replay a recipe with its calibrations measured again, and say what moved."""
-    outputs = (*OUTPUTS, *Recipe.load(options.recipe).scripts(options.out))
-    with results_folder(options.out, outputs) as folder:
-        old = open_recipe(options.recipe, model=options.model, allow_scripts=options.allow_scripts)
-        wb = _recalibrated(old, options.recipe, options.samples)
-        wb.tune()
-        names = [*old.ranges, *(name for name in wb.ranges if name not in old.ranges)]
-        moved = [Moved(name, old.ranges.get(name), wb.ranges.get(name)) for name in names]
-        changed = sorted((m for m in moved if m.before != m.after), key=lambda m: -abs(m.change))
-        files = (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
-        return ReplayResult(files, tuple(changed))
-
-
-def _recalibrated(old: Workbench, recipe: str | os.PathLike[str], samples: object) -> Workbench:
-    """Do the steps of a recipe again, and measure where it measured."""
-    if not old.recipe.of_kind(CalibrateStep):
-        raise RecipeError("the recipe has no calibration", where=recipe, fix="Replay it without --recalibrate.")
-    wb = Workbench(old.source, recipe=old.recipe.model_copy(update={"steps": (), "tuned": None}))
-    for step in old.recipe.steps:
-        if isinstance(step, ChooseStep) and step.statistics is None:
-            wb.ranges.choose(step.method, percentile=step.percentile or 99.99, overrides=step.overrides)
-            continue
-        if not isinstance(step, CalibrateStep):
-            history_of(wb).do(step)
-            continue
-        source = step.samples.source
-        if samples is None and "path" not in source:
-            raise RecipeError("its samples were no file", where=recipe, fix="Give them: --samples.")
-        wb.calibrate(
-            samples if samples is not None else source["path"],
-            method=step.method,
-            percentile=step.percentile if step.percentile is not None else 99.99,
-            batch=step.batch,
-            preprocessing=source.get("preprocessing"),
-        )
-    return wb

@@ -61,9 +61,10 @@ class Verb:
 VERBS = (
     Verb("tune", "tuning:tune", "TuneOptions"),
     Verb("search", "tuning:search", "SearchOptions"),
-    Verb("replay", "tuning:replay", "ReplayOptions"),
+    Verb("replay", "replaying:replay", "ReplayOptions"),
     Verb("recipe show", "recipes:show_recipe", "ShowRecipeOptions"),
     Verb("recipe diff", "recipes:diff_recipes", "DiffRecipesOptions"),
+    Verb("recipe verify", "recipes:verify_recipe", "VerifyRecipeOptions"),
     Verb("recipe schema", "recipes:schema", "SchemaOptions"),
     Verb("migrate", "migration:migrate", "MigrateOptions"),
     Verb("inspect", "reading:inspect", "InspectOptions", json=True),

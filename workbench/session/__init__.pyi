@@ -1,3 +1,5 @@
+from .again import Again as Again
+from .again import samples_of as samples_of
 from .changes import Change as Change
 from .changes import Changes as Changes
 from .editing import tried as tried

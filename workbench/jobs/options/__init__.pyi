@@ -10,6 +10,8 @@ from .kinds import AllowScripts as AllowScripts
 from .kinds import Batch as Batch
 from .kinds import Evaluation as Evaluation
 from .kinds import File as File
+from .kinds import Gates as Gates
+from .kinds import Junit as Junit
 from .kinds import Labels as Labels
 from .kinds import Model as Model
 from .kinds import Numbers as Numbers
@@ -18,11 +20,13 @@ from .kinds import Preprocessing as Preprocessing
 from .kinds import RangeMethod as RangeMethod
 from .kinds import Runs as Runs
 from .kinds import Samples as Samples
+from .kinds import SummaryFile as SummaryFile
 from .kinds import Target as Target
 from .kinds import Words as Words
 from .recipes import DiffRecipesOptions as DiffRecipesOptions
 from .recipes import SchemaOptions as SchemaOptions
 from .recipes import ShowRecipeOptions as ShowRecipeOptions
+from .recipes import VerifyRecipeOptions as VerifyRecipeOptions
 from .running import BuildEngineOptions as BuildEngineOptions
 from .running import RunEngineOptions as RunEngineOptions
 from .tuning import DEFAULT_PRESET as DEFAULT_PRESET

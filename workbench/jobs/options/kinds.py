@@ -17,7 +17,9 @@ __all__ = [
     "Evaluation",
     "ExcludeLeanRuntime",
     "File",
+    "Gates",
     "HardwareCompatible",
+    "Junit",
     "Labels",
     "Model",
     "Numbers",
@@ -28,6 +30,7 @@ __all__ = [
     "Runs",
     "Samples",
     "Strip",
+    "SummaryFile",
     "Target",
     "VersionCompatible",
     "Words",
@@ -87,4 +90,13 @@ HardwareCompatible = Annotated[
 Refit = Annotated[bool, Field(description="The weights in the engine can be changed.")]
 Strip = Annotated[bool, Field(description="Leave the weights out of the engine; they are put back before it runs.")]
 Sensitivity = Literal["quick", "exact"]
+Gates = Annotated[
+    tuple[str, ...],
+    Cli(name="gate", metavar="'METRIC >= NUMBER'"),
+    Field(description="What has to hold, as 'sqnr_db >= 20' or 'p95_ms <= 100'; may come several times."),
+]
+Junit = Annotated[Path | None, Field(description="Write what was checked as JUnit XML.")]
+SummaryFile = Annotated[
+    Path | None, Cli(name="summary"), Field(description="Write what was checked as GitHub's Markdown.")
+]
 AllowScripts = Annotated[bool, Field(description="Let the recipe run the Python scripts beside it; read them first.")]

@@ -8,8 +8,9 @@ from typing import Annotated
 from pydantic import Field
 
 from workbench.jobs.options.base import Cli, Options
+from workbench.jobs.options.kinds import AllowScripts
 
-__all__ = ["DiffRecipesOptions", "SchemaOptions", "ShowRecipeOptions"]
+__all__ = ["DiffRecipesOptions", "SchemaOptions", "ShowRecipeOptions", "VerifyRecipeOptions"]
 
 
 class ShowRecipeOptions(Options):
@@ -23,6 +24,17 @@ class DiffRecipesOptions(Options):
 
     before: Annotated[Path, Cli(argument=True), Field(description="A recipe.")]
     after: Annotated[Path, Cli(argument=True), Field(description="The other.")]
+
+
+class VerifyRecipeOptions(Options):
+    """Say all that would keep a recipe from being replayed here, and what has drifted; runs nothing.
+
+    Its model, scripts and files are looked at, and the versions that made it.
+    """
+
+    recipe: Annotated[Path, Cli(argument=True), Field(description="The recipe.")]
+    model: Annotated[Path | None, Field(description="Where its model is, if not where the recipe says.")] = None
+    allow_scripts: AllowScripts = False
 
 
 class SchemaOptions(Options):

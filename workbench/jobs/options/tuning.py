@@ -12,6 +12,8 @@ from workbench.jobs.options.kinds import (
     AllowScripts,
     Batch,
     Evaluation,
+    Gates,
+    Junit,
     Labels,
     Model,
     Out,
@@ -19,14 +21,18 @@ from workbench.jobs.options.kinds import (
     RangeMethod,
     Runs,
     Samples,
+    SummaryFile,
     Target,
 )
-from workbench.names import DEFAULT_METHOD
+from workbench.names import DEFAULT_METHOD, BackendName, near
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["DEFAULT_PRESET", "MigrateOptions", "ReplayOptions", "SearchOptions", "TuneOptions"]
+
+SETTINGS = ("samples", "model", "eval_samples", "labels", "target")
+"""What a recipe can be re-targeted to."""
 
 DEFAULT_PRESET = "int8"
 """What a tuning does where nothing else is asked for."""
@@ -60,6 +66,9 @@ class TuneOptions(Options):
     runs: Runs = 30
     preset: Preset = DEFAULT_PRESET
     target: Target = None
+    gates: Gates = ()
+    junit: Junit = None
+    summary: SummaryFile = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -111,19 +120,53 @@ class SearchOptions(TuneOptions):
 
 
 class ReplayOptions(Options):
-    """Make the tuned model of a recipe again: the same bytes, without a forward pass."""
+    """Make the tuned model of a recipe again: the same bytes; and judge its gates again, where it has some.
+
+    All that can be known before is verified first: model, scripts, files, environment.
+
+    `settings` (--set) re-target it to other data, or to the same network trained again: what came from data is measured
+    again, and the rest stays, rules by their selectors, ranges that a person set, gates.
+    """
 
     recipe: Annotated[Path, Cli(argument=True), Field(description="The recipe.")]
     out: Out
     model: Annotated[Path | None, Field(description="Where its model is, if not where the recipe says.")] = None
+    settings: Annotated[
+        tuple[str, ...],
+        Cli(name="set", metavar="KEY=VALUE"),
+        Field(description=f"Re-target: {', '.join(SETTINGS)}; may come several times."),
+    ] = ()
     recalibrate: Annotated[bool, Field(description="Measure the ranges again and say what moved.")] = False
     samples: Annotated[Any, Field(description="Other samples to recalibrate on.")] = None
+    gates: Gates = ()
+    no_gates: Annotated[bool, Field(description="Judge none of the recipe's gates, and run nothing for them.")] = False
+    backend: Annotated[
+        BackendName | None, Field(description="Build an engine with it here, and time it, for gates on engines.")
+    ] = None
+    engine: Annotated[
+        Path | None, Field(description="For gates on engines: inspector JSON of one that was built elsewhere.")
+    ] = None
+    profile: Annotated[Path | None, Field(description="Times of that engine's layers.")] = None
+    timing: Annotated[Path | None, Field(description="Times of that engine's whole inferences.")] = None
+    runs: Runs = 30
+    junit: Junit = None
+    summary: SummaryFile = None
     allow_scripts: AllowScripts = False
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.samples is not None and not self.recalibrate:
             raise ValueError("`samples` go with `recalibrate`; a plain replay measures nothing")
+        if self.backend is not None and self.engine is not None:
+            raise ValueError("give `backend`, which builds an engine, or `engine`, which was built elsewhere")
+        if self.engine is None and (self.profile, self.timing) != (None, None):
+            raise ValueError("`profile` and `timing` go with `engine`")
+        for text in self.settings:
+            key, equals, value = text.partition("=")
+            if not (equals and value):
+                raise ValueError(f"`settings`: {text!r} is not like KEY=VALUE")
+            if key not in SETTINGS:
+                raise ValueError(f"`settings`: nothing is called {key}; {near(key, SETTINGS)}")
         return self
 
 

@@ -1,0 +1,116 @@
+"""What a job measures so that gates can be judged, and how it tells a CI system what became of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workbench.errors import BackendError, OptionError, WorkbenchError
+from workbench.files import write_text
+from workbench.graph import stored_bytes
+from workbench.handoff import macs_share
+from workbench.handoff.ci import cases_table, junit
+from workbench.recipe import METRICS, Evidence, Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from workbench.engine import EngineSummary
+    from workbench.evaluate import Agreement
+    from workbench.handoff.ci import Case
+    from workbench.names import BackendName
+    from workbench.session import Workbench
+
+__all__ = ["built_evidence", "gates_of", "needs", "read_evidence", "result_evidence", "tell_ci"]
+
+
+def gates_of(texts: Iterable[str]) -> tuple[Gate, ...]:
+    """Read gates as a person writes them.
+
+    Raises
+    ------
+    OptionError
+        One is none.
+    """
+    try:
+        return tuple(Gate.read(text) for text in texts)
+    except OptionError as error:
+        raise OptionError(f"`gates`: {error.what}", where=error.where, fix=error.fix) from error
+
+
+def needs(gates: Iterable[Gate], *sources: str) -> bool:
+    """Say whether some gate is on what one of these measures."""
+    return any(METRICS[gate.metric].source in sources for gate in gates)
+
+
+def result_evidence(wb: Workbench, comparison: Agreement | None, lacking: str = "") -> Evidence:
+    """Return what is known of a tuned model without an engine.
+
+    Parameters
+    ----------
+    wb
+        The session.
+    comparison
+        Against the original.
+    lacking
+        Why there is none.
+    """
+    return Evidence(
+        comparison=comparison,
+        file_bytes=stored_bytes(wb.tuned),
+        int8_share=macs_share(wb),
+        lacking={"comparison": lacking} if lacking else {},
+    )
+
+
+def built_evidence(wb: Workbench, backend: BackendName, runs: int) -> dict[str, object]:
+    """Build an engine of the tuned model here, time it, and look at it; what fails is said, not raised."""
+    from workbench.backends import TimingOptions, backend_of
+
+    try:
+        engine = wb.build(backend)
+    except WorkbenchError as error:
+        return {"lacking": dict.fromkeys(("engine", "timing"), str(error))}
+    found: dict[str, object] = {"engine_bytes": len(engine.data)}
+    runner = backend_of(engine)
+    try:
+        timing = runner.time(engine, TimingOptions(runs=max(runs, 1)))
+        found |= {"latency_ms": Evidence.percentiles(timing), "throughput": timing.throughput}
+        scratch = timing.conditions.get("engine_scratch_bytes")
+        found["device_bytes"] = None if scratch is None else int(scratch)
+        named = ("backend", "version", "device", "note")
+        told = [str(timing.conditions[name]) for name in named if timing.conditions.get(name)]
+        found["conditions"] = ", ".join([*told, f"{timing.runs} runs"])
+        found["engine"] = wb.engines.inspect(engine)
+    except BackendError as error:
+        found["lacking"] = dict.fromkeys(("engine", "timing"), str(error))
+    return found
+
+
+def read_evidence(summary: EngineSummary) -> dict[str, object]:
+    """Return what the files of an engine tell that was built and timed elsewhere."""
+    timing = summary.report.timing
+    found: dict[str, object] = {"engine": summary, "conditions": f"{summary.report.name}, {summary.report.dialect}"}
+    if timing is None:
+        found["lacking"] = {"timing": "the files have no times of whole inferences: give timing"}
+        return found
+    names = {"p50": "median", "p90": "p90", "p95": "p95", "p99": "p99"}
+    latency = {ours: timing.ms[theirs] for ours, theirs in names.items() if theirs in timing.ms}
+    return found | {"latency_ms": latency, "throughput": timing.throughput}
+
+
+def tell_ci(
+    title: str,
+    cases: Sequence[Case],
+    *,
+    junit_file: Path | None,
+    summary: Path | None,
+    notes: Iterable[str] = (),
+) -> tuple[Path, ...]:
+    """Write what was checked where a CI system looks for it; return what was written."""
+    files = []
+    if junit_file is not None:
+        files.append(write_text(junit_file, junit(title, cases)))
+    if summary is not None:
+        files.append(write_text(summary, cases_table(title, cases, notes)))
+    return tuple(files)
