@@ -19,7 +19,6 @@ from .replaying import ReplayResult as ReplayResult
 from .replaying import replay as replay
 from .serving import ServeResult as ServeResult
 from .serving import serve as serve
-from .tuning import ReplayResult as ReplayResult
 from .tuning import TuneResult as TuneResult
 from .tuning import search as search
 from .tuning import tune as tune
