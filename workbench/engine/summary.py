@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -72,6 +72,21 @@ class EngineSummary(Shown):
         if "Precision" in report.build:
             facts["Built with"] = str(report.build["Precision"])
         return facts
+
+    def against(self, requested: Mapping[str, str]) -> EngineSummary:
+        """Return it set against another plan: source node to precision.
+
+        Raises
+        ------
+        ReportError
+            A requested precision is no precision.
+        """
+        verdicts = compare_precision(self.report, self.fusion, requested)
+        return (
+            self
+            if verdicts == self.verdicts
+            else replace(self, verdicts=verdicts, findings=find(self.report, self.fusion, requested))
+        )
 
     def findings_table(self) -> pd.DataFrame:
         """Return one row a finding, the dearest first; see `workbench.engine.findings_table`."""

@@ -70,8 +70,7 @@ def read_engine(options: EngineOptions) -> EngineResult:
     if options.recipe is not None:
         wb = open_recipe(options.recipe, model=options.model, allow_scripts=options.allow_scripts)
         source = wb.tuned
-        decisions = wb.plan.resolve().decisions.values()
-        requested = {decision.node: decision.precision for decision in decisions if decision.rule is not None}
+        requested = wb.plan.precisions
     found = load_engine(
         options.graph,
         profile=options.profile,

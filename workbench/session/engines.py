@@ -9,6 +9,7 @@ from workbench.errors import RecipeError
 from workbench.session.changes import Change
 from workbench.session.evaluation import reference_of
 from workbench.session.fixes import apply_fix
+from workbench.session.plan import Plan
 from workbench.session.samples import samples_for
 
 if TYPE_CHECKING:
@@ -160,14 +161,13 @@ class Engines:
         from workbench.engine import load_engine
 
         built = model or self._built_from()
-        decisions = self._history.state.resolve().decisions.values()
         summary = load_engine(
             graph,
             profile=profile,
             timing=timing,
             metadata=metadata,
             model=built,
-            requested={decision.node: decision.precision for decision in decisions if decision.rule is not None},
+            requested=Plan(self._history).precisions,
             tensorrt_version=tensorrt_version,
         )
         self._history.changes.tell(Change("measured", summary.report.name))

@@ -181,6 +181,12 @@ class Plan:
         """Say which rule decided on a node, and what changed its verdict."""
         return self.resolve().explain(node)
 
+    @property
+    def precisions(self) -> dict[str, Precision]:
+        """The precision of every node that a rule decides, by address: what is asked of an engine."""
+        decisions = self.resolve().decisions.values()
+        return {decision.node: decision.precision for decision in decisions if decision.rule is not None}
+
     def table(self) -> pd.DataFrame:
         """Return one row a node: what was requested, what it gets, the deciding rule, and why."""
         import pandas as pd

@@ -13,7 +13,8 @@ from workbench.engine.load import load_report
 from workbench.engine.summary import summarize
 from workbench.errors import ReportError
 from workbench.graph.load import load_model
-from workbench.views.engines.table import LayerTable
+from workbench.session import open_model
+from workbench.views.engines.table import EngineTable
 from workbench.views.engines.view import speed_columns
 from workbench.views.kit.picture import WIDGET_MIME
 from workbench.views.kit.themes import OKABE_ITO
@@ -56,6 +57,65 @@ def test_one_selection_for_table_source_graph_and_engine_graph(summary):
     view.selected_layer = None
     assert view.fusion.selected == view.graph.selected == []
     assert seen == [layer, add, layer, summary.report.layers[0].name, None]
+
+
+@pytest.fixture(scope="module")
+def built(small_cnn, small_data):
+    """A workbench, and the engine that ONNX Runtime made of its tuned model."""
+    wb = open_model(small_cnn)
+    wb.prepare()
+    wb.calibrate(small_data)
+    wb.tune()
+    return wb, wb.engines.inspect(wb.build())
+
+
+def test_an_engine_is_set_against_the_plan_as_it_is_now(built):
+    wb, summary = built
+    view = views.engine(summary, wb)
+    node = next(node for node, precision in wb.plan.precisions.items() if precision == "int8")
+    (layer, *_) = summary.fusion.by_node[node]
+
+    def requested():
+        row = next(row for row in view.table.rows if row.id == layer)
+        column = view.fusion.column("requested")
+        return row.texts["requested"], column.values[node], dict(view.fusion.fusion_picture.facts(node))["requested"]
+
+    assert requested()[0].startswith("int8")
+    view.fusion.colour("requested")
+    wb.plan.set(f"name:{node}", "fp32")
+    assert requested()[0].startswith("fp32")
+    assert requested()[2] == "fp32"
+    assert view.fusion.picture.overlay is view.fusion.column("requested")
+    assert next(verdict for verdict in view.summary.verdicts if verdict.node == node).requested == "fp32"
+    wb.undo()
+    assert requested()[0].startswith("int8")
+    assert requested()[2] == "int8"
+
+
+def test_what_is_selected_in_another_view_of_the_workbench_is_selected_in_the_engine(built):
+    wb, summary = built
+    view, graph, other = views.engine(summary, wb), views.graph(wb), views.engine(summary, wb)
+    node = next(node for node, precision in wb.plan.precisions.items() if precision == "int8")
+    graph.selected = [node]
+    assert view.fusion.selected == other.fusion.selected == [node]
+    assert view.selected_layer == view.table.selected == summary.fusion.by_node[node][0]
+    assert graph.selected == [node]
+    seen = []
+    stop = wb.on_change(lambda change: seen.append(change.kind))
+    view.table.selected = summary.report.layers[0].name
+    stop()
+    assert "selection" in seen
+    assert other.selected_layer == view.selected_layer
+
+
+def test_the_nodes_of_a_layer_have_its_columns_in_the_list(summary):
+    view = views.engine(summary)
+    view.fusion.choose(["l2.0.conv2"])
+    (row,) = view.fusion.mark_state()["table"]["rows"]
+    (layer,) = summary.fusion.by_node["l2.0.conv2"]
+    assert row["texts"]["precision"] == "int8"
+    assert row["texts"]["kind"] == "conv"
+    assert float(row["texts"]["latency"]) == pytest.approx(summary.report.layer(layer).ms, rel=1e-4)
 
 
 def test_a_row_says_what_is_known_and_what_is_not():
@@ -149,6 +209,6 @@ def test_no_function_for_notebooks_has_the_name_of_a_module():
 
 def test_a_table_of_another_order():
     report = load_report(RECORDED / "resnet50.qdq.graph.json")
-    table = LayerTable.of_layers(report, views.engine(report).table.chart)
+    table = EngineTable(summarize(report), views.engine(report).table.chart)
     assert table.mark_state()["order"] == ["place", False]
     assert table.scene_state()["legend"][0][1] in {"int8", "fp32"}

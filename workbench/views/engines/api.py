@@ -35,7 +35,8 @@ def engine(
     engine
         A report, or a summary of one.
     model
-        The model it was built from, or a workbench whose tuned model it was; a summary knows its own.
+        The model it was built from, or a workbench whose tuned model it was; a summary knows its own. Of a workbench
+        the view follows the plan, which the engine is set against, and what is selected in other views.
     color
         The column that colours: "precision", "latency", "kind", "findings", ...
     profile
@@ -45,7 +46,8 @@ def engine(
     """
     from workbench.views.engines.view import EngineView
 
-    return EngineView(_summary(engine, model), color=color, profile=profile, height=height)
+    summary, session = _summary(engine, model), _session(model)
+    return EngineView(summary, color=color, profile=profile, height=height, session=session)
 
 
 def compare(
@@ -82,7 +84,8 @@ def fusion(
     engine
         A report, or a summary of one.
     model
-        The model it was built from, or a workbench whose tuned model it was; a summary knows its own.
+        The model it was built from, or a workbench whose tuned model it was; a summary knows its own. Of a workbench
+        the view follows the plan, which the engine is set against, and what is selected in other views.
     color
         The column that colours: "precision", "latency", "kind", "findings", ...
     profile
@@ -92,7 +95,8 @@ def fusion(
     """
     from workbench.views.engines.fusion_view import FusionView
 
-    return FusionView(_summary(engine, model), color=color, profile=profile, height=height)
+    summary, session = _summary(engine, model), _session(model)
+    return FusionView(summary, color=color, profile=profile, height=height, session=session)
 
 
 def engine_graph(
@@ -119,10 +123,20 @@ def engine_graph(
 def _summary(engine: EngineSummary | EngineReport, model: Workbench | Model | None) -> EngineSummary:
     from workbench.engine import EngineReport, summarize
 
-    source = _model(model)
+    session = _session(model)
     if isinstance(engine, EngineReport):
-        return summarize(engine, source)
-    return engine if source is None else summarize(engine.report, source)
+        summary = summarize(engine, _model(model))
+    elif model is None or (session is not None and engine.model is not None):
+        summary = engine
+    else:
+        summary = summarize(engine.report, _model(model))
+    return summary if session is None else summary.against(session.plan.precisions)
+
+
+def _session(of: Workbench | Model | None) -> Workbench | None:
+    from workbench.session import Workbench
+
+    return of if isinstance(of, Workbench) else None
 
 
 def _model(of: Workbench | Model | None) -> Model | None:

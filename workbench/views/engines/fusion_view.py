@@ -20,13 +20,14 @@ from workbench.views.graphs import (
     outlines,
     paint,
 )
-from workbench.views.kit import OKABE_ITO, request
+from workbench.views.kit import OKABE_ITO, View, request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.engine import EngineSummary, NodePrecision
     from workbench.graph import Model
+    from workbench.session import Workbench
     from workbench.views.graphs import Panel, Scene, Shown
 
 __all__ = ["FusionPicture", "FusionView"]
@@ -205,6 +206,8 @@ class FusionView(LayerGraph):
         The optimization profile.
     height
         Of the drawing area, in CSS pixels.
+    session
+        The workbench whose plan and selection are followed, if there is one.
 
     Raises
     ------
@@ -220,6 +223,7 @@ class FusionView(LayerGraph):
         color: str = "precision",
         profile: int = 0,
         height: int = 520,
+        session: Workbench | None = None,
     ) -> None:
         source = model or summary.model
         if source is None:
@@ -227,11 +231,18 @@ class FusionView(LayerGraph):
                 "there is no source graph to show layers on", where=summary.report.name, fix="Give the model it is of."
             )
         picture = FusionPicture(summary, source, profile)
-        super().__init__(summary, picture, cost_columns(source), profile=profile, height=height)
+        super().__init__(summary, picture, {}, profile=profile, height=height, session=session)
         self.model = source
-        columns = engine_columns(summary.report, summary.findings, profile, _LAYER)
-        over = {name: with_nodes(column, _LAYER, picture.of_node) for name, column in columns.items()}
-        if summary.verdicts:
+        self.fusion_picture = picture
+        self.columns = {**self.engine_columns(), **cost_columns(source)}
+        self.colour(color)
+
+    def engine_columns(self) -> dict[str, Overlay]:
+        """Return the columns over layers and nodes, and what was requested where a plan is known."""
+        summary, picture = self.summary, self.fusion_picture
+        columns = engine_columns(summary.report, summary.findings, self.profile, _LAYER)
+        over = {name: with_nodes(column, picture.of_node) for name, column in columns.items()}
+        if summary.verdicts or self._session is not None:
             over["requested"] = Overlay(
                 "requested and realized",
                 {v.node: v.status if v.status == "as requested" else _differs(v) for v in summary.verdicts},
@@ -239,9 +250,20 @@ class FusionView(LayerGraph):
                 order=[*dict.fromkeys(map(_differs, summary.verdicts)), "as requested"],
                 colours={"as requested": OKABE_ITO["grey"]},
             )
-        self.columns = {**over, **self.columns}
-        self.fusion_picture = picture
-        self.colour(color)
+        return over
+
+    def renew(self) -> None:
+        """Set the engine against the plan as it is now."""
+        super().renew()
+        self.fusion_picture.summary = self.summary
+
+    def selected_elsewhere(self, view: View) -> None:
+        """Select the nodes that were selected in another view of the workbench."""
+        index = self.picture.scopes.network.index
+        names = [name for name in getattr(view, "selected", None) or () if name in index]
+        if names and names != self.selected:
+            self.choose(names)
+            self.reveal(names[0])
 
     def nodes_of(self, layer: str) -> list[str]:
         """Return the source nodes that a layer does."""

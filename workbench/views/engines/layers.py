@@ -173,9 +173,17 @@ def _scope(layer: Layer, fusion: FusionMap) -> tuple[str, ...]:
     return split_name(group.nodes[0], "")[0] if group is not None and group.nodes else ()
 
 
-def with_nodes(column: Overlay, prefix: str, nodes: Mapping[str, Sequence[str]]) -> Overlay:
-    """Return a column over layers with the source nodes added: each has the value of the first layer that does it."""
+def with_nodes(column: Overlay, nodes: Mapping[str, Sequence[str]]) -> Overlay:
+    """Return a column over layers with the source nodes added: each has the value of the first layer that does it.
+
+    Parameters
+    ----------
+    column
+        The column.
+    nodes
+        Source node to the layers that do it, called as in the column.
+    """
     values = dict(column.values)
     for node, layers in nodes.items():
-        values[node] = column.values.get(prefix + layers[0]) if layers else None
+        values[node] = column.values.get(layers[0]) if layers else None
     return replace(column, values=values)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.engine import EngineSummary
-    from workbench.views.graphs import Panel
+    from workbench.session import Workbench
+    from workbench.views.graphs import Overlay, Panel
 
 __all__ = ["EngineGraph"]
 
@@ -42,16 +43,28 @@ class EngineGraph(LayerGraph):
         The optimization profile.
     height
         Of the drawing area, in CSS pixels.
+    session
+        The workbench whose plan the engine is set against, if it is to be followed.
     """
 
     def __init__(
-        self, summary: EngineSummary, *, color: str = "precision", profile: int = 0, height: int = 520
+        self,
+        summary: EngineSummary,
+        *,
+        color: str = "precision",
+        profile: int = 0,
+        height: int = 520,
+        session: Workbench | None = None,
     ) -> None:
         network = engine_network(summary.report, summary.fusion, profile)
         picture = EnginePicture(network, f"{summary.report.name}: the engine's layers")
-        columns = engine_columns(summary.report, summary.findings, profile)
-        super().__init__(summary, picture, columns, profile=profile, height=height)
+        super().__init__(summary, picture, {}, profile=profile, height=height, session=session)
+        self.columns |= self.engine_columns()
         self.colour(color)
+
+    def engine_columns(self) -> dict[str, Overlay]:
+        """Return the columns over layers."""
+        return engine_columns(self.summary.report, self.summary.findings, self.profile)
 
     def nodes_of(self, layer: str) -> list[str]:
         """Return the layer itself: here layers are the nodes."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from workbench.engine import EngineSummary, Finding
-    from workbench.views.graphs import Column, GraphPicture
+    from workbench.session import Workbench
+    from workbench.views.graphs import Column, GraphPicture, Overlay
 
 __all__ = ["LayerGraph", "finding_rows"]
 
@@ -33,6 +34,8 @@ class LayerGraph(GraphView):
         The optimization profile.
     height
         Of the drawing area, in CSS pixels.
+    session
+        The workbench whose plan the engine is set against, if it is to be followed.
     """
 
     def __init__(
@@ -43,8 +46,10 @@ class LayerGraph(GraphView):
         *,
         profile: int = 0,
         height: int = 520,
+        session: Workbench | None = None,
     ) -> None:
         super().__init__(picture.scopes.network, columns, height=height)
+        self.follow(session)
         self.panes = [picture]
         self.summary, self.profile = summary, profile
         self._layer: str | None = None
@@ -52,6 +57,19 @@ class LayerGraph(GraphView):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.summary.report.name}: {self.picture.about()}>"
+
+    @abstractmethod
+    def engine_columns(self) -> dict[str, Overlay]:
+        """Return the columns that the summary gives."""
+
+    def renew(self) -> None:
+        """Set the engine against the plan as it is now."""
+        if self._session is None:
+            return
+        summary = self.summary.against(self._session.plan.precisions)
+        if summary is not self.summary:
+            self.summary = summary
+            self.replace_columns(self.engine_columns())
 
     @abstractmethod
     def nodes_of(self, layer: str) -> list[str]:

@@ -11,12 +11,13 @@ from workbench.views.engines.layers import bytes_text, layers_by_name
 from workbench.views.kit import OKABE_ITO, Column, Row, Table, css_colour, request, table_state
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from workbench.engine import Comparison, EngineReport
+    from workbench.engine import Comparison, EngineReport, EngineSummary, NodePrecision
+    from workbench.session import Workbench
     from workbench.views.kit import Chart, Pictured
 
-__all__ = ["LayerTable", "comparison_rows", "layer_rows"]
+__all__ = ["EngineTable", "LayerTable", "comparison_rows", "layer_rows"]
 
 _SPEEDUPS = (
     (OKABE_ITO["blue"], "faster"),
@@ -25,8 +26,20 @@ _SPEEDUPS = (
 )
 
 
-def layer_rows(report: EngineReport, profile: int = 0) -> tuple[list[Column], list[Row]]:
-    """Return the table of an engine's layers; its rows are named like `layers_by_name`."""
+def layer_rows(
+    report: EngineReport, profile: int = 0, asked: Mapping[str, Sequence[NodePrecision]] | None = None
+) -> tuple[list[Column], list[Row]]:
+    """Return the table of an engine's layers; its rows are named like `layers_by_name`.
+
+    Parameters
+    ----------
+    report
+        The engine.
+    profile
+        The optimization profile.
+    asked
+        What a plan asked of the nodes of each layer; without it there is no such column.
+    """
     columns = [
         Column("place", "#", "number", "place in execution order"),
         Column("layer", "layer"),
@@ -37,6 +50,8 @@ def layer_rows(report: EngineReport, profile: int = 0) -> tuple[list[Column], li
         Column("bytes", "in + out", "number", "bytes of inputs and outputs"),
         Column("tactic", "tactic"),
     ]
+    if asked is not None:
+        columns.insert(4, Column("requested", "requested", "colour", "what the plan asked of its nodes"))
     layers = layers_by_name(report, profile)
     slowest = max((layer.ms or 0.0 for layer in layers.values()), default=0.0) or 1.0
     total = sum(layer.ms or 0.0 for layer in layers.values())
@@ -49,6 +64,8 @@ def layer_rows(report: EngineReport, profile: int = 0) -> tuple[list[Column], li
         row.put("type", layer.type, f"{layer.type or UNKNOWN} ({kind_of_layer(layer)})")
         colour = css_colour(precision or UNKNOWN)
         row.put("precision", precision, colour=colour)
+        if asked is not None:
+            _put_requested(row, asked.get(layer.name, ()))
         timed = layer.ms is not None
         row.put("ms", layer.ms, f"{layer.ms:.4f}" if timed else None, share=(layer.ms or 0.0) / slowest, colour=colour)
         row.put("share", layer.ms, f"{(layer.ms or 0) / total:.1%}" if timed and total else None)
@@ -58,6 +75,15 @@ def layer_rows(report: EngineReport, profile: int = 0) -> tuple[list[Column], li
         row.put("tactic", layer.tactic)
         rows.append(row)
     return columns, rows
+
+
+def _put_requested(row: Row, verdicts: Sequence[NodePrecision]) -> None:
+    """Say what was asked of a layer's nodes, and where the compiler made something else."""
+    precisions = "+".join(sorted({verdict.requested for verdict in verdicts}))
+    differing = sorted({verdict.status for verdict in verdicts} - {"as requested"})
+    text = f"{precisions}: {', '.join(differing)}" if differing else precisions
+    look = {"colour": css_colour(precisions)} if precisions else {}
+    row.put("requested", text or None, text, **look)
 
 
 def comparison_rows(comparison: Comparison) -> tuple[list[Column], list[Row]]:
@@ -111,6 +137,8 @@ class LayerTable(Table):
         Column to sort by at first, and whether downwards.
     legend
         Colours and what they mean.
+    session
+        The workbench that is followed, if there is one.
     """
 
     def __init__(
@@ -121,19 +149,11 @@ class LayerTable(Table):
         *,
         order: tuple[str, bool] = ("place", False),
         legend: Sequence[tuple[str, str]] = (),
+        session: Workbench | None = None,
     ) -> None:
-        super().__init__(order=order)
+        super().__init__(session, order=order)
         self.columns, self.rows, self.chart, self.legend = list(columns), list(rows), chart, list(legend)
         self._ids = {row.id for row in self.rows}
-
-    @classmethod
-    def of_layers(cls, report: EngineReport, chart: Chart, profile: int = 0) -> LayerTable:
-        """Return the table of an engine's layers, slowest first where there is a profile."""
-        columns, rows = layer_rows(report, profile)
-        names = dict.fromkeys(str(row.values["precision"] or UNKNOWN) for row in rows)
-        legend = [(css_colour(name), name) for name in names]
-        order = ("ms", True) if report.profiled else ("place", False)
-        return cls(columns, rows, chart, order=order, legend=legend)
 
     @classmethod
     def of_groups(cls, comparison: Comparison, chart: Chart) -> LayerTable:
@@ -180,3 +200,44 @@ class LayerTable(Table):
     def _on_select(self, rows: list[str], add: bool = False) -> None:  # noqa: ARG002 - one row at a time
         if rows[-1:] and rows[-1] in self._ids:
             self.selected = rows[-1]
+
+
+class EngineTable(LayerTable):
+    """The layers of one engine, the slowest first where there is a profile.
+
+    Parameters
+    ----------
+    summary
+        The engine.
+    chart
+        The still picture.
+    profile
+        The optimization profile.
+    session
+        The workbench whose plan it is set against, if there is one.
+    """
+
+    def __init__(
+        self, summary: EngineSummary, chart: Chart, profile: int = 0, *, session: Workbench | None = None
+    ) -> None:
+        self.summary, self.profile = summary, profile
+        self._planned = bool(summary.verdicts) or session is not None
+        columns, rows = self._table()
+        names = dict.fromkeys(str(row.values["precision"] or UNKNOWN) for row in rows)
+        legend = [(css_colour(name), name) for name in names]
+        order = ("ms", True) if summary.report.profiled else ("place", False)
+        super().__init__(columns, rows, chart, order=order, legend=legend, session=session)
+
+    def renew(self) -> None:
+        """Set the engine against the plan as it is now."""
+        if self._session is not None:
+            self.summary = self.summary.against(self._session.plan.precisions)
+            self.columns, self.rows = self._table()
+
+    def _table(self) -> tuple[list[Column], list[Row]]:
+        verdicts = {verdict.node: verdict for verdict in self.summary.verdicts}
+        asked = {
+            layer: [verdicts[node] for node in group.nodes if node in verdicts]
+            for layer, group in self.summary.fusion.by_layer.items()
+        }
+        return layer_rows(self.summary.report, self.profile, asked if self._planned else None)

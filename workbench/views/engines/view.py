@@ -12,7 +12,7 @@ from workbench.views.engines.comparison import ComparisonBars, speedup_colour
 from workbench.views.engines.data import latency_bars
 from workbench.views.engines.fusion_view import FusionView
 from workbench.views.engines.picture import EngineGraph
-from workbench.views.engines.table import LayerTable
+from workbench.views.engines.table import EngineTable, LayerTable
 from workbench.views.graphs import GraphView, Overlay
 from workbench.views.kit import OKABE_ITO, Stack, tabs
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from workbench.engine import Comparison, EngineSummary, Finding
     from workbench.graph import Model
+    from workbench.session import Workbench
     from workbench.views.kit import Chart, Pictured
 
 __all__ = ["CompareView", "EngineView", "speed_columns"]
@@ -57,6 +58,8 @@ class EngineView(_Linked):
         The optimization profile.
     height
         Of the graphs, in CSS pixels.
+    session
+        The workbench whose plan and selection are followed, if there is one.
     """
 
     def __init__(
@@ -67,15 +70,17 @@ class EngineView(_Linked):
         color: str = "precision",
         profile: int = 0,
         height: int = 460,
+        session: Workbench | None = None,
     ) -> None:
         super().__init__()
-        self.summary = summary
         source = model or summary.model
-        self.graph = EngineGraph(summary, color=color, profile=profile, height=height)
+        self.graph = EngineGraph(summary, color=color, profile=profile, height=height, session=session)
         self.fusion = (
-            None if source is None else FusionView(summary, source, color=color, profile=profile, height=height)
+            None
+            if source is None
+            else FusionView(summary, source, color=color, profile=profile, height=height, session=session)
         )
-        self.table = LayerTable.of_layers(summary.report, _chart(summary), profile)
+        self.table = EngineTable(summary, _chart(summary), profile, session=session)
         both = {"Source graph": self.fusion, "Engine graph": self.graph}
         self.graphs = {title: graph for title, graph in both.items() if graph is not None}
         self._layer: str | None = None
@@ -86,6 +91,11 @@ class EngineView(_Linked):
 
     def __repr__(self) -> str:
         return f"<EngineView {self.summary.report.name}: {len(self.table.rows)} layers, {self._layer} selected>"
+
+    @property
+    def summary(self) -> EngineSummary:
+        """The engine, set against the plan as it is now where a workbench is followed."""
+        return self.graph.summary
 
     @property
     def selected_layer(self) -> str | None:

@@ -72,15 +72,19 @@ class GraphView(LiveGraph):
             return
         self.model = self._session.model
         self.picture.renew(network_of(self.model))
+        self.replace_columns(cost_columns(self.model))
+        self.matches = [name for name in self.matches if name in self.picture.scopes.network.index]
+        self.selects()
+
+    def replace_columns(self, columns: Mapping[str, Column]) -> None:
+        """Take newer columns, and colour and size by them where the older ones were used."""
         used = self._loaded()
-        self.columns |= cost_columns(self.model)
+        self.columns |= columns
         for name, old in used.items():
             if old is self.picture.overlay:
                 self.picture.overlay = self.column(name)
             if old is self.picture.size_by:
                 self.picture.size_by = self.column(name)
-        self.matches = [name for name in self.matches if name in self.picture.scopes.network.index]
-        self.selects()
 
     @property
     def picture(self) -> GraphPicture:

@@ -191,10 +191,9 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
         self._stale = False
         self._selections = Changes()
         self.on_msg(self._receive)
-        followed = [session for session in sessions if session is not None]
-        self._session = followed[0] if followed else None
-        for session in followed:
-            session.on_change(self._listen)
+        self._session: Workbench | None = None
+        for session in sessions:
+            self.follow(session)
 
     @abstractmethod
     def scene_state(self) -> dict[str, Any]:
@@ -203,6 +202,12 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
     def mark_state(self) -> dict[str, Any]:
         """Return what is marked in it."""
         return {}
+
+    def follow(self, session: Workbench | None) -> None:
+        """Show the changes of a session from now on; the first is the one whose recipe `undo` is about."""
+        if session is not None:
+            self._session = self._session or session
+            session.on_change(self._listen)
 
     def renew(self) -> None:
         """Take over what the session is now; what is computed when it is asked for needs nothing."""
@@ -244,6 +249,9 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
         self._selections.tell(Change("selection", what, self))
         if self._session is not None:
             history_of(self._session).changes.tell(Change("selection", str(getattr(self, what)), self))
+
+    def selected_elsewhere(self, view: View) -> None:
+        """Take over what was selected in another view of the session, where that makes sense."""
 
     # Undoing
 
@@ -294,6 +302,9 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
 
     def _listen(self, change: Change) -> None:
         if change.kind == "selection":
+            if change.origin is not self and isinstance(change.origin, View):
+                with self._saying():
+                    self.selected_elsewhere(change.origin)
             return
         self._version += 1
         with self._saying():
