@@ -231,6 +231,16 @@ def test_wrong_preprocessing_is_said(text, said):
         Preprocessing.parse(text)
 
 
+def test_a_row_of_a_vector_is_a_scalar_in_either_order(tmp_path):
+    vector = np.arange(3, dtype=np.float32)
+    np.save(tmp_path / "c.npy", vector)
+    head = b"{'descr': '<f4', 'fortran_order': True, 'shape': (3,), }"
+    head += b" " * (117 - len(head)) + b"\n"
+    (tmp_path / "f.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + vector.tobytes())
+    for name in ("c.npy", "f.npy"):
+        assert [feed.arrays["x"].shape for feed in runs(tmp_path / name, identity([]))] == [(), (), ()]
+
+
 def test_labels_from_npy_text_and_arrays(tmp_path):
     np.save(tmp_path / "l.npy", np.array([1, 2, 3], np.uint8))
     (tmp_path / "l.txt").write_text("1\n2\n3\n")

@@ -6,9 +6,10 @@ import os
 import random
 import time
 
+import ml_dtypes
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from tests.conformance import yardstick
 from tests.conformance.cases import Case, backend_cases
@@ -92,6 +93,14 @@ def test_only_a_refusal_that_helps_is_none_of_the_faults(raised, refusable, stat
 def test_the_yardstick_tells_how_far_outputs_are_apart(old, new, said):
     told = yardstick.apart({"y": np.array(old)}, {"y": np.array(new)})
     assert told is None if said is None else said in str(told)
+
+
+def test_the_yardstick_feeds_a_scalar_of_a_type_that_numpy_lacks_as_a_scalar():
+    nodes = [helper.make_node("Cast", ["x"], ["y"], "cast", to=TensorProto.FLOAT)]
+    made = proto(nodes, {"x": (TensorProto.BFLOAT16, [])}, {"y": []})
+    (got,) = yardstick.run(made.SerializeToString(), [{"x": np.array(1.5, ml_dtypes.bfloat16)}])
+    assert got["y"].shape == ()
+    assert got["y"] == 1.5
 
 
 class Deadly:

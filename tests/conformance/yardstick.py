@@ -82,7 +82,7 @@ def _value(array: np.ndarray[Any, Any], kind: str) -> Any:
         return onnxruntime.OrtValue.ortvalue_from_numpy(array)
     element = onnx.TensorProto.DataType.Value(kind.removeprefix("tensor(").removesuffix(")").upper())
     stored = np.uint16 if array.dtype.itemsize == 2 else np.uint8
-    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array).view(stored), element)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(np.asarray(array, order="C").view(stored), element)
 
 
 def _array(value: Any) -> Any:

@@ -131,4 +131,4 @@ class Preprocessing(BaseModel):
             pixels = pixels[:, :, ::-1]
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         values = (pixels * np.float32(self.scale) - mean) / std
-        return np.ascontiguousarray(values.transpose(2, 0, 1) if self.layout == "CHW" else values, dtype=dtype)
+        return np.asarray(values.transpose(2, 0, 1) if self.layout == "CHW" else values, dtype, order="C")

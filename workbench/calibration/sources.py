@@ -299,7 +299,7 @@ def _npy_rows(stream: IO[bytes]) -> Iterator[Array]:
                 "array_mib", math.prod(shape) * dtype.itemsize / 2**20, SamplesError, where="samples in Fortran order"
             )
             whole = np.frombuffer(stream.read(math.prod(shape) * dtype.itemsize), dtype).reshape(shape, order="F")
-            yield from (np.ascontiguousarray(part) for part in whole)
+            yield from (np.asarray(part, order="C") for part in whole)
             return
         size = dtype.itemsize * math.prod(row)
         for _ in range(shape[0]):
@@ -338,7 +338,7 @@ def _content_hash(samples: Samples) -> str:
     digest = hashlib.sha256()
     for sample in samples:
         for name in sorted(sample):
-            array = np.ascontiguousarray(sample[name])
+            array = np.asarray(sample[name])
             digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
             digest.update(array.tobytes())
     return digest.hexdigest()

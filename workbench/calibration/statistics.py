@@ -151,7 +151,7 @@ class TensorStatistics:
             if not self.first:
                 self._fit(max((_largest(np.asarray(flat[i : i + _CHUNK], np.float32)) for i in starts), default=0.0))
             for i in starts:
-                self._take(np.ascontiguousarray(flat[i : i + _CHUNK], dtype=np.float32))
+                self._take(np.asarray(flat[i : i + _CHUNK], np.float32, order="C"))
             if self.channels is not None and array.size:
                 self.channels.update(np.asarray(array, np.float32))
         self.values += array.size
@@ -390,4 +390,4 @@ def _by_significance(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 
 def _from_significance(planes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return np.ascontiguousarray(np.moveaxis(planes, 0, -1)).view("<i8")[..., 0].astype(np.int64)
+    return np.asarray(np.moveaxis(planes, 0, -1), order="C").view("<i8")[..., 0].astype(np.int64)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.kit.models import model, run
 from workbench.graph.edits.dequantize_constants import DequantizeConstants
 from workbench.graph.load import from_proto, load_model
 
@@ -85,3 +86,17 @@ def test_a_bias_that_is_computed_is_left():
     )
     model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
     assert not DequantizeConstants()(model).changed
+
+
+def test_a_scalar_operand_stays_a_scalar():
+    nodes = [
+        helper.make_node("DequantizeLinear", ["k", "s"], ["half"], name="dq"),
+        helper.make_node("Add", ["x", "half"], ["y"], name="add"),
+    ]
+    weights = [numpy_helper.from_array(np.int8(50), "k"), numpy_helper.from_array(np.float32(0.01), "s")]
+    result = DequantizeConstants()(model(nodes, {"x": []}, {"y": []}, weights))
+    (half,) = [value.const_value for value in result.model.initializers.values()]
+    assert tuple(half.shape) == ()
+    (sum_,) = run(result.model, {"x": np.array(1, np.float32)})
+    assert sum_ == np.float32(1.5)
+    assert sum_.shape == ()

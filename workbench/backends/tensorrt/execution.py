@@ -322,7 +322,7 @@ class Context:
             self.context.set_tensor_address(name, buffer.address)
 
     def _place_on_host(self, name: str, values: Array) -> None:
-        self.host[name] = np.ascontiguousarray(values)
+        self.host[name] = np.asarray(values, order="C")
         self.context.set_tensor_address(name, self.host[name].ctypes.data)
 
     def write(self, name: str, array: Array) -> None:
@@ -335,7 +335,7 @@ class Context:
         if name in self.host:
             self.host[name][...] = array
         else:
-            self.buffers[name].write(np.ascontiguousarray(array))
+            self.buffers[name].write(np.asarray(array, order="C"))
 
     def fill(self) -> None:
         """Fill the inputs with seeded random numbers: 0 to 1, or 0 and 1 for integers, which are often indices."""

@@ -94,7 +94,7 @@ def _replace(node: ir.Node, part: ir.Graph) -> bool:
     if value is None or scale is None:
         return False
     array = _dequantize(value, scale, zero_point, node.attributes["axis"].as_int() if "axis" in node.attributes else 1)
-    tensor = ir.Tensor(np.ascontiguousarray(array.astype(scale.dtype)), name=result.name)
+    tensor = ir.Tensor(np.asarray(array.astype(scale.dtype), order="C"), name=result.name)
     sources = list(node.inputs)
     name, new = str(result.name), ir.Value(const_value=tensor, type=ir.TensorType(tensor.dtype), shape=tensor.shape)
     ir.convenience.replace_all_uses_with(result, new)

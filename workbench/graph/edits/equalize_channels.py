@@ -172,4 +172,4 @@ def _replace(graph: ir.Graph, node: ir.Node, position: int, array: Array) -> Non
 
 
 def _kept(array: Array) -> Array:
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return np.asarray(array, np.float32, order="C")

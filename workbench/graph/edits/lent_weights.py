@@ -72,7 +72,7 @@ class Stub(LazyValues):  # type: ignore[misc]
             tensor: ir.TensorProtocol = ir.from_proto(self.values.tensor)
         else:
             dtype = ir.DataType(self.kind)
-            array = np.ascontiguousarray(self.values).reshape(self.values.shape)
+            array = np.asarray(self.values, order="C")
             tensor = ir.Tensor(array.astype(dtype.numpy(), copy=False), name=name)
         return before if before is not None and _is_equal(before, tensor) else tensor
 

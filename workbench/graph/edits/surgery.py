@@ -84,7 +84,7 @@ def fresh_name(part: ir.Graph, base: str) -> str:
 def add_constant(part: ir.Graph, name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> ir.Value:
     """Add an initializer to a graph; its name is made unique."""
     name = fresh_name(part, name)
-    tensor = ir.Tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
+    tensor = ir.Tensor(np.asarray(array, order="C"), name=name)
     value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
     part.initializers.add(value)
     return value
