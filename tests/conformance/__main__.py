@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.conformance.cases import backend_cases, real_cases
+from tests.conformance.cases import REAL, backend_cases, real_cases
 from tests.conformance.guard import Guard
 from tests.conformance.table import count, markdown
 
@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "conformance.md"
-START, END = "<!-- counts -->", "<!-- end of counts -->"
+MARKS = {
+    False: ("<!-- counts -->", "<!-- end of counts -->"),
+    True: ("<!-- counts of real models -->", "<!-- end of counts of real models -->"),
+}
+"""Where the page has the table of ONNX's cases, and that of the real models."""
 
 
 def main() -> int:
     """Examine the cases, print the faults and the table; 1 where there is a fault."""
     given = _arguments()
     cases = [] if given.real_only else backend_cases()
-    if (given.models / "MANIFEST.json").is_file() and not given.sample:
+    if (given.models / "MANIFEST.json").is_file() and not given.sample and not given.cases_only:
         cases += real_cases(given.models)
     cases = [case for case in cases if given.only in case.name]
     if given.sample:
@@ -38,18 +42,24 @@ def main() -> int:
         for outcome in outcomes:
             if outcome.status == "fault" or given.verbose:
                 print(f"{outcome.status} {case.name} [{outcome.step}] {outcome.detail}", flush=True)
-    table = markdown(count(found))
-    print(f"\n{table}\n{time.monotonic() - started:.0f} s")
-    if given.docs:
-        _into_the_docs(table)
+    for real, marks in MARKS.items():
+        part = {name: outcomes for name, outcomes in found.items() if name.startswith(REAL) is real}
+        if not part:
+            continue
+        runs = sum(outcomes[0].status != "skipped" for outcomes in part.values())
+        table = markdown(count(part))
+        print(f"\n{len(part)} {'real models' if real else 'cases'}, {runs} of which ONNX Runtime runs\n\n{table}")
+        if given.docs:
+            _into_the_docs(table, *marks)
+    print(f"{time.monotonic() - started:.0f} s")
     if given.json is not None:
         given.json.write_text(json.dumps({n: [o.as_json() for o in outcomes] for n, outcomes in found.items()}))
     return int(any(o.status == "fault" for outcomes in found.values() for o in outcomes))
 
 
-def _into_the_docs(table: str) -> None:
+def _into_the_docs(table: str, first: str, last: str) -> None:
     text = PAGE.read_text()
-    start, end = text.index(START) + len(START), text.index(END)
+    start, end = text.index(first) + len(first), text.index(last)
     PAGE.write_text(f"{text[:start]}\n\n{table}\n\n{text[end:]}")
 
 
@@ -58,7 +68,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, default=0, help="a seeded sample of this many backend cases")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="cases whose name holds this")
-    parser.add_argument("--real-only", action="store_true", help="the real models alone")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--real-only", action="store_true", help="the real models alone")
+    kinds.add_argument("--cases-only", action="store_true", help="ONNX's cases alone")
     parser.add_argument("--models", type=Path, default=ROOT.parent / "shared" / "models")
     parser.add_argument("--check", action="store_true", help="ask TensorRT-RTX's compiler, too")
     parser.add_argument("--processes", type=int, default=2)

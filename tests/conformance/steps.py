@@ -27,6 +27,8 @@ LETTER = " to the letter"
 PRESETS = ("fp32", "fp16", f"fp16{LETTER}", "bf16", f"bf16{LETTER}", "int8", "int8+fp16", "fp8+fp16")
 MOST_NODES = 4
 """Nodes of a model, spread over it, for which edits are asked one by one."""
+RUN = "run"
+"""ONNX Runtime's own run of a model as it is."""
 FAR = 10.0
 """dB below which what a preset computes is told, though it is no fault: on numbers at the edge of a type it may be."""
 
@@ -65,14 +67,18 @@ class Broken(Exception):  # noqa: N818 - a finding, not an error of the suite
 
 
 def examine(case: Case, *, compile_too: bool = False) -> Iterator[Outcome]:
-    """Do everything to one model; nothing is yielded but ``skipped`` where ONNX Runtime does not run it as it is."""
+    """Do everything to one model.
+
+    Where ONNX Runtime does not run it as it is, the first outcome says so: nothing of it is compared then.
+    """
+    truth: list[dict[str, Any]] | None = None
+    steady = False
     try:
         truth = yardstick.run(case.model, case.feeds)
         again = yardstick.run(case.model, case.feeds)
+        steady = all(yardstick.apart(a, b) is None for a, b in zip(truth, again, strict=True))
     except Exception as error:  # noqa: BLE001 - ONNX Runtime raises many kinds, none of them public
-        yield Outcome("open", "skipped", str(error).splitlines()[0][:200] if str(error) else "")
-        return
-    steady = all(yardstick.apart(a, b) is None for a, b in zip(truth, again, strict=True))
+        yield Outcome(RUN, "skipped", str(error).splitlines()[0][:200] if str(error) else "")
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(folder) / "model.onnx"
@@ -83,8 +89,9 @@ def examine(case: Case, *, compile_too: bool = False) -> Iterator[Outcome]:
 class _Bench:
     """One model on its way through all steps."""
 
-    def __init__(self, case: Case, path: Path, truth: list[dict[str, Any]], *, steady: bool) -> None:
-        self.case, self.path, self.truth, self.steady = case, path, truth, steady
+    def __init__(self, case: Case, path: Path, truth: list[dict[str, Any]] | None, *, steady: bool) -> None:
+        self.case, self.path, self.steady = case, path, steady
+        self.runs, self.truth = truth is not None, truth or []
         self.valid = _full_check(case.model) is None
 
     def everything(self, *, compile_too: bool) -> Iterator[Outcome]:
@@ -96,7 +103,9 @@ class _Bench:
             return
         wb = opened[0]
         for edit in offered(wb):
-            yield attempt(f"edit {edit.do}", line(edit), lambda edit=edit: self.edited(wb, edit), refusable=False)
+            # Only of a model that is no valid one itself may an offer turn out to be none.
+            invalid = not self.valid and not self.runs
+            yield attempt(f"edit {edit.do}", line(edit), lambda edit=edit: self.edited(wb, edit), refusable=invalid)
         for version in CONVERSIONS:
             yield attempt(f"convert {version}", "", lambda version=version: self.converted(wb, version))
         yield attempt("save and reload", "", lambda: self.saved(wb.model))
@@ -115,6 +124,8 @@ class _Bench:
         content = result.model.to_bytes()
         if self.valid and (reason := _full_check(content)) is not None:
             raise Broken(f"invalid: {reason}")
+        if not self.runs:
+            return
         inputs = {name: edit.origin(name) for name in yardstick.Runner(content).inputs}
         if not all(was in feed for was in inputs.values() for feed in self.case.feeds):
             return  # an extracted part is fed from the middle of the model
@@ -180,6 +191,8 @@ class _Bench:
         content = model.to_bytes()
         if self.valid and (reason := _full_check(content)) is not None:
             raise Broken(f"invalid: {reason}")
+        if not self.runs:
+            return
         try:
             got = yardstick.run(content, self.case.feeds)
         except Exception as error:
@@ -198,6 +211,8 @@ class _Bench:
         content = model.to_bytes()
         if self.valid and (reason := _full_check(content)) is not None:
             raise Broken(f"invalid: {reason}")
+        if not self.runs:
+            return
         for old, new in zip(self.truth, yardstick.run(content, self.case.feeds), strict=True):
             if (told := yardstick.apart(old, new, numbers=self.steady)) is not None:
                 raise Broken(told)

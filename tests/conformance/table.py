@@ -19,6 +19,8 @@ def count(found: Mapping[str, Sequence[Outcome]]) -> dict[str, Counter[str]]:
     counts: dict[str, Counter[str]] = {}
     for outcomes in found.values():
         for outcome in outcomes:
+            if outcome.status == "skipped":
+                continue
             here = counts.setdefault(outcome.step, Counter())
             here[outcome.status] += 1
             here["far"] += outcome.far

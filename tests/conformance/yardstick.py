@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ALLOWED = 1e-4
 """Of an output's largest value, for an edit that claims to change nothing."""
+LEAST = 1e-2
+"""What an output's largest value counts as at least: below, it shows but the last bits of what led to it."""
 COARSER = {"float16": 1e-2, "bfloat16": 5e-2, "float8_e4m3fn": 0.3, "float8_e5m2": 0.5}
 
 
@@ -124,7 +126,7 @@ def _apart(old: Any, new: Any, *, numbers: bool) -> str | None:
     finite = np.isfinite(first)
     largest = np.abs(first[finite]).max(initial=0.0)
     moved = np.abs(first[finite] - second[finite]).max(initial=0.0)
-    allowed = COARSER.get(old.dtype.name, ALLOWED) * max(largest, 1e-6)
+    allowed = COARSER.get(old.dtype.name, ALLOWED) * max(largest, LEAST)
     return None if moved <= allowed else f"moved by {moved / max(largest, 1e-30):.2g} of the largest value"
 
 

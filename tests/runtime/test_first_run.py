@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from tests.kit.models import model as made
 from workbench.child import ChildError
 from workbench.errors import BackendError
 from workbench.graph.load import from_proto
@@ -83,12 +84,12 @@ def test_what_is_refused_in_words_is_refused_here():
 
 def test_a_graph_is_tried_once(monkeypatch):
     asked = []
-    real = first_run._Helper.run
-    monkeypatch.setattr(first_run._Helper, "run", lambda self, wanted: asked.append(1) or real(self, wanted))
+    real = first_run._Helper.answer
+    monkeypatch.setattr(first_run._Helper, "answer", lambda self, what: asked.append(what[1]) or real(self, what))
     graph = model("Exp", "Sqrt", "Neg")
     for mode in ("numerics", "speed", "numerics", "speed"):
         Session(graph, mode=mode, untried=X)
-    assert len(asked) == 2
+    assert asked == ["make", "run"] * 2
     start = time.perf_counter()
     Session(graph, untried=X)
     assert time.perf_counter() - start < 1.0
@@ -100,3 +101,74 @@ def test_without_a_helper_it_is_said_and_goes_on(monkeypatch, tmp_path):
     monkeypatch.setattr(first_run, "_helper", None)
     with pytest.warns(UserWarning, match="no helper process starts"):
         Session(model("Exp", "Log"), untried=X)
+
+
+def test_a_graph_that_one_file_cannot_hold_is_tried_with_its_weights_beside_it(deadly, monkeypatch):
+    monkeypatch.setattr("workbench.runtime.session.fits_one_file", lambda _: False)
+    weights = np.linspace(-1, 1, 4096, dtype=np.float32).reshape(64, 64)
+
+    def product(op, factor):
+        nodes = [helper.make_node("MatMul", ["x", "w"], ["m"], "m"), helper.make_node(op, ["m"], ["y"], "t")]
+        stored = [numpy_helper.from_array(weights * np.float32(factor), "w")]
+        return made(nodes, {"x": [1, 64]}, {"y": [1, 64]}, stored)
+
+    asked = []
+    real = first_run._Helper.answer
+    monkeypatch.setattr(first_run._Helper, "answer", lambda self, what: asked.append(what[1]) or real(self, what))
+    x = {"x": np.ones((1, 64), np.float32)}
+    for factor in (1, 1, 2):  # other weights are another graph
+        got = Session(product("Neg", factor), untried=x).run(x)["y"]
+        np.testing.assert_allclose(got, -factor * weights.sum(axis=0, keepdims=True), atol=1e-4)
+    assert asked == ["make", "run"] * 2
+    deadly(signal.SIGSEGV)
+    with pytest.raises(ChildError, match="SIGSEGV"):
+        Session(product("Tanh", 1), untried=x)
+
+
+def test_a_session_apart_gives_the_same_and_dies_alone(deadly):
+    graph = model("Exp", "Sqrt")
+    apart = Session(graph, apart=True)
+    for factor in (1, 2):
+        fed = {"x": X["x"] * np.float32(factor)}
+        np.testing.assert_array_equal(apart.run(fed)["y"], Session(graph).run(fed)["y"])
+    with pytest.raises(BackendError, match=r"refuses it.*Unknown"):
+        Session(model("Unknown"), apart=True)
+    with pytest.raises(BackendError, match=r"ONNX Runtime fails.*Got: 3 Expected: 2"):
+        apart.run({"x": np.ones((3, 2), np.float32)})
+    deadly(signal.SIGABRT, running=True)
+    dying = Session(model("Tanh"), apart=True)
+    with pytest.raises(ChildError, match="SIGABRT"):
+        dying.run(X)
+    with pytest.raises(BackendError, match="died meanwhile"):
+        dying.run(X)
+    assert Session(graph, apart=True).run(X)["y"].shape == (2, 2)
+
+
+def of_constants(*nodes, **weights):
+    stored = [numpy_helper.from_array(np.array(value), name) for name, value in weights.items()]
+    last = [helper.make_node("ReduceMax", ["big"], ["peak"], "peak", keepdims=0)]
+    return made([*nodes, *last, helper.make_node("Add", ["x", "peak"], ["y"], "add")], {"x": [2]}, {"y": [2]}, stored)
+
+
+def test_what_is_made_of_constants_is_bounded():
+    nodes = [helper.make_node("Add", ["column", "row"], ["big"], "outer")]
+    side = np.zeros(40_000, np.float32)
+    graph = of_constants(*nodes, column=side[:, None], row=side)
+    with pytest.raises(BackendError, match=r"outer: what is made of constants .* the limit is 4096\. .*constants_mib"):
+        Session(graph)
+    small = of_constants(*nodes, column=side[:4, None], row=side[:4])
+    assert Session(small).run({"x": np.ones(2, np.float32)})["y"].tolist() == [1, 1]
+
+
+def test_what_nobody_knows_the_size_of_is_made_elsewhere_first():
+    nodes = [
+        helper.make_node("Cast", ["length"], ["shape"], "cast", to=TensorProto.INT64),
+        helper.make_node("ConstantOfShape", ["shape"], ["big"], "fill"),
+    ]
+    with pytest.raises(ChildError, match="too little memory") as error:
+        Session(of_constants(*nodes, length=np.float32([1e13])))
+    assert error.value.kind == "memory"
+    assert Session(of_constants(*nodes, length=np.float32([8]))).run({"x": np.ones(2, np.float32)})["y"].tolist() == [
+        1,
+        1,
+    ]

@@ -6,14 +6,13 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import onnx
+import onnx_ir as ir
 
 from workbench.graph.flat import HOLDERS
 from workbench.graph.structure import graphs_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import onnx_ir as ir
 
     from workbench.graph.model import Model
 
@@ -26,11 +25,14 @@ __all__ = [
     "contradiction",
     "custom_ops",
     "is_custom",
+    "node_reason",
 ]
 
 
 CARRIERS = HOLDERS | {"Constant", "ConstantOfShape"}
 """ONNX's own operators that hold tensors among their attributes, or nodes that may."""
+
+REFUSALS = (onnx.checker.ValidationError, ValueError, RuntimeError)
 
 
 def checker_reason(model: Model) -> str | None:
@@ -44,9 +46,27 @@ def checker_reason(model: Model) -> str | None:
             tensor.dims[:], tensor.raw_data = [0], b""
     try:
         onnx.checker.check_model(proto)
-    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return " ".join(lines[:2]) if lines else type(error).__name__
+    except REFUSALS as error:
+        return _first_lines(error)
+    return None
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]) if lines else type(error).__name__
+
+
+def node_reason(node: ir.Node, model: ir.Model) -> str | None:
+    """Return why ONNX's checker refuses a node whatever is around it; ``None`` also where it holds a graph."""
+    if any(attribute.type.name.startswith("GRAPH") for attribute in node.attributes.values()):
+        return None
+    context = onnx.checker.C.CheckerContext()
+    context.ir_version = model.ir_version or onnx.IR_VERSION
+    context.opset_imports = dict(model.opset_imports)
+    try:
+        onnx.checker.check_node(ir.to_proto(node), context)
+    except REFUSALS as error:
+        return _first_lines(error)
     return None
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from workbench.child import ChildError
 from workbench.errors import BackendError
 from workbench.graph import fits_one_file, is_stripped
 from workbench.runtime import as_written
 from workbench.runtime.bytes import output_names, serialized, without_weights
-from workbench.runtime.first_run import Attempt, attempt
+from workbench.runtime.constants import check_constants
+from workbench.runtime.first_run import Apart, Attempt, attempt
 from workbench.runtime.narrow import BF16, NARROW, has_narrow, in_float32
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
     import onnx_ir as ir
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Mode", "Session", "disabled_optimizers", "first_line", "in_one_array"]
 
 Mode = Literal["numerics", "speed"]
+
+TOGETHER_BYTES = 16 << 20
+"""What is fed at once to a session apart."""
 
 
 class Session:
@@ -47,8 +53,9 @@ class Session:
         For looking into many tensors, none of them a sequence or text: they are handed over without a copy, and ONNX
         Runtime's threads leave the processor to others between two runs.
     untried
-        Inputs for a graph that was never run: it is tried on them in another process first. Not for models that one
-        file cannot hold.
+        Inputs for a graph that was never run: it is tried on them in another process first.
+    apart
+        For a graph that was never run, is run a few times and then thrown away: all of it happens in that process.
 
     Raises
     ------
@@ -64,19 +71,13 @@ class Session:
         outputs: Sequence[str] | None = None,
         observing: bool = False,
         untried: Mapping[str, npt.NDArray[Any]] | None = None,
+        apart: bool = False,
     ) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what is fatal is raised; the rest is noise on a user's screen
-        options.intra_op_num_threads = os.cpu_count() or 1
         _refuse_stripped(model)
         entries = dict(as_written.options()) if mode == "numerics" else {}
         self._observing = observing
         if observing:
             entries["session.intra_op.allow_spinning"] = "0"
-            # What is handed out is no part of a pattern; planning one costs the second run new memory for everything.
-            options.enable_mem_pattern = False
         self.outputs = list(outputs) if outputs is not None else output_names(model)
         self._writes_inputs = any(_is_training(node) for node in model.nodes.values())
         disabled = disabled_optimizers(model, mode)
@@ -86,25 +87,23 @@ class Session:
             self._in_bfloat16 = {name for name in self.outputs if model.tensor(name).dtype == "BFLOAT16"}
         if has_narrow(model, rounded):
             model = in_float32(model, rounded, keep=self.outputs)
-        if observing or not fits_one_file(model):
-            content, weights = without_weights(model, self.outputs)
-            values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
-            options.add_external_initializers(list(weights), values)
-            self._weights = values  # ONNX Runtime reads them where they are
-        else:
-            content = serialized(model, self.outputs)
-            if untried is not None:
-                fed = {name: _in_numbers(array) for name, array in untried.items()}
-                attempt(Attempt(content, entries, disabled, self.outputs, fed), model.name)
-        for name, value in entries.items():
-            options.add_session_config_entry(name, value)
+        beside = observing or not fits_one_file(model)
+        content, weights = without_weights(model, self.outputs) if beside else (serialized(model, self.outputs), {})
+        wanted = Attempt(content, entries, disabled, self.outputs, weights)
+        if untried is not None and not apart:
+            attempt(wanted, {name: _in_numbers(array) for name, array in untried.items()}, model.name)
+        elif not apart:
+            check_constants(model)
+        threads = os.cpu_count() or 1
         try:
-            self._session = onnxruntime.InferenceSession(
-                content,
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=disabled,
-            )
+            if apart:
+                self._session: Any = Apart(wanted, threads, model.name)
+            else:
+                # What is handed out is no part of a pattern; planning one costs the second run new memory for all.
+                # ONNX Runtime reads weights that lie beside the message where they are.
+                self._session, self._weights = wanted.session(threads, memory_pattern=not observing)
+        except ChildError:
+            raise
         except Exception as error:  # ONNX Runtime raises many kinds, none of them public
             raise BackendError(
                 f"ONNX Runtime refuses it: {first_line(error)}",
@@ -132,15 +131,33 @@ class Session:
         """
         if not self.outputs:
             return {}  # ONNX Runtime would take an empty list for all of them
-        try:
-            fed = {name: _in_numbers(array) for name, array in arrays.items()}
-            if self._writes_inputs:
-                fed = {name: array.copy() for name, array in fed.items()}
-            results = self._bound(fed) if self._observing else self._session.run(self.outputs, fed)
-        except Exception as error:
-            raise BackendError(
-                f"ONNX Runtime fails: {first_line(error)}", fix="Check the samples' shapes and values."
-            ) from error
+        with _told():
+            fed = self._fed(arrays)
+            return self._named(self._bound(fed) if self._observing else self._session.run(self.outputs, fed))
+
+    def run_each(self, feeds: Iterable[Mapping[str, npt.NDArray[Any]]]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Run once a feed; as `run`, and of a session apart several at once."""
+        waiting: list[Mapping[str, npt.NDArray[Any]]] = []
+        for arrays in feeds:
+            waiting.append(arrays)
+            size = sum(array.nbytes for fed in waiting for array in fed.values())
+            if not isinstance(self._session, Apart) or size > TOGETHER_BYTES:
+                yield from self._run_all(waiting)
+                waiting = []
+        yield from self._run_all(waiting)
+
+    def _run_all(self, feeds: Sequence[Mapping[str, npt.NDArray[Any]]]) -> list[dict[str, npt.NDArray[Any]]]:
+        if not isinstance(self._session, Apart) or not self.outputs or not feeds:
+            return [self.run(arrays) for arrays in feeds]
+        with _told():
+            results = self._session.run_all(self.outputs, [self._fed(arrays) for arrays in feeds])
+        return [self._named(result) for result in results]
+
+    def _fed(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        fed = {name: _in_numbers(array) for name, array in arrays.items()}
+        return {name: array.copy() for name, array in fed.items()} if self._writes_inputs else fed
+
+    def _named(self, results: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
         found = dict(zip(self.outputs, map(in_one_array, results), strict=True))
         return found | {name: _in_bfloat16(found[name]) for name in self._in_bfloat16}
 
@@ -181,6 +198,19 @@ class Session:
             self._session.run(self.outputs, feed)
             times.append((time.perf_counter() - start) * 1e3)
         return times
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Make one line of whatever ONNX Runtime raises while it runs."""
+    try:
+        yield
+    except ChildError:
+        raise
+    except Exception as error:
+        raise BackendError(
+            f"ONNX Runtime fails: {first_line(error)}", fix="Check the samples' shapes and values."
+        ) from error
 
 
 def disabled_optimizers(model: Model, mode: Mode = "speed") -> list[str]:

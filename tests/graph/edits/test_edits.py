@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from tests.kit.models import assert_same, constant, model, random_feeds, run, weight
+from tests.kit.models import assert_same, constant, model, proto, random_feeds, run, weight
 from tests.kit.networks import network
 from workbench.errors import EditError
 from workbench.graph.edits.base import python_line
 from workbench.graph.edits.registry import applicable, edit_by_name
 from workbench.graph.inspection.difference import diff
-from workbench.graph.load import load_model
+from workbench.graph.load import from_proto, load_model
 
 
 def edit(made, name, **arguments):
@@ -49,6 +49,18 @@ def chain():
         {"y": ["N", 4, 5, 5]},
         [weight("w", 4, 3, 3, 3), weight("b", 4), weight("unused", 5, 2)],
     )
+
+
+def test_what_the_checker_refused_already_is_no_fault_of_an_edit():
+    """The checker stops at the first node; taking that one out lets it stop at the next."""
+    nodes = [helper.make_node("RequantShift", [a], [b], name, shift=n) for n, (a, b, name) in enumerate(("xay", "abc"))]
+    stated = proto([*nodes, helper.make_node("Relu", ["b"], ["y"], "relu")], {"x": [4]}, {"y": [4]})
+    stated.graph.value_info.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "ab")
+    made = from_proto(stated)
+    part = edit(made, "extract", inputs=("a",), outputs=("y",))
+    assert [node.op_type for node in part.nodes.values()] == ["RequantShift", "Relu"]
+    refused(made, "would leave an invalid graph", "replace_node", node="relu", op="Concat")
+    refused(made, "would leave an invalid graph", "replace_node", node="relu", op="Unheard")
 
 
 def branches():

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench.display import Card, Shown
 from workbench.errors import EditError
-from workbench.graph.check import bring_in_order, broken_edge, checker_reason, contradiction
+from workbench.graph.check import bring_in_order, broken_edge, checker_reason, contradiction, node_reason
 from workbench.graph.edits.equivalence import OUTSIDE, Equivalence, Unchecked
 from workbench.graph.edits.restate import forgotten, restated
 from workbench.graph.edits.surgery import constants_to_nodes, import_default
@@ -227,21 +227,27 @@ class Edit(BaseModel):
         return None
 
     def _check(self, before: Model, after: Model) -> None:
-        """Refuse a result that is no valid graph, unless the checker refused the original in the same words."""
+        """Refuse a result that is no valid graph, unless the checker refused the original for the same."""
+        where, reason = "", None
         if (broken := broken_edge(after.ir_model)) is not None:
-            reader, tensor = broken
-            reason: str | None = f"tensor {tensor!r} is {'read' if reader else 'an output'}, but nothing makes it"
-        else:
-            reader, reason = "", checker_reason(after)
-        if reason is not None and reason != checker_reason(before):
-            where = reader or _named(reason, after)
-            # What the checker calls the context is the node, which is named already.
-            sentence = reason.partition(" ==> Context")[0] if where else reason
-            raise EditError(
-                f"{self.title.lower()} would leave an invalid graph: {sentence}",
-                where=where or before.name,
-                fix="The model is unchanged.",
-            )
+            where, tensor = broken
+            reason = f"tensor {tensor!r} is {'read' if where else 'an output'}, but nothing makes it"
+        elif (said := checker_reason(after)) is not None:
+            known = checker_reason(before)
+            if known is not None:
+                where, reason = _newly_refused(before, after)
+            named = _named(said, after)
+            if reason is None and said != known and not (named is not None and _is_refused(before, named)):
+                where, reason = named or "", said
+        if reason is None:
+            return
+        # What the checker calls the context is the node, which is named already.
+        sentence = reason.partition(" ==> Context")[0] if where else reason
+        raise EditError(
+            f"{self.title.lower()} would leave an invalid graph: {sentence}",
+            where=where or before.name,
+            fix="The model is unchanged.",
+        )
 
     def _consistent(self, before: Model, after: Model) -> tuple[Model, list[str]]:
         """Return a result whose stated types and shapes are those that its nodes make, and what had to change for it.
@@ -265,6 +271,23 @@ class Edit(BaseModel):
             where=where,
             fix="The model is unchanged.",
         )
+
+
+def _newly_refused(before: Model, after: Model) -> tuple[str, str | None]:
+    """Return the first node that the checker refuses and did not refuse before, and why.
+
+    It stops at the first node that it refuses, which in a model that was refused already hides all that follow.
+    """
+    for address, node in after.nodes.items():
+        reason = node_reason(node, after.ir_model)
+        if reason is not None and not _is_refused(before, address):
+            return address, reason
+    return "", None
+
+
+def _is_refused(model: Model, address: str) -> bool:
+    node = model.nodes.get(address)
+    return node is not None and node_reason(node, model.ir_model) is not None
 
 
 def _named(reason: str, model: Model) -> str | None:

@@ -108,12 +108,17 @@ class _Reference:
 
     def error(self, part: Cut) -> NodeError:
         """Run what lies downstream of a node with the node in INT8."""
-        session = Session(downstream(self._model, self._lowered, part, self._dtypes)) if part.outputs else None
+        session = None
+        if part.outputs:
+            session = Session(downstream(self._model, self._lowered, part, self._dtypes), apart=True)
         total = ErrorSum()
         outcomes: list[Outputs] = []
-        for run, feed in enumerate(self._runs):
-            reference = self._store.get(run, self._outputs)
-            result = {} if session is None else session.run(self._store.get(run, part.boundary))
+        runs = range(len(self._runs))
+        results: Iterator[Outputs] = iter([{} for _ in runs])
+        if session is not None:
+            results = session.run_each(self._store.get(run, part.boundary) for run in runs)
+        for run, result in zip(runs, results, strict=True):
+            feed, reference = self._runs[run], self._store.get(run, self._outputs)
             real = {name: feed.real(array) for name, array in reference.items()}
             before = {name: reference[name][rows] for name, rows in real.items()}
             after = {**before, **{name: array[real[name]] for name, array in result.items()}}

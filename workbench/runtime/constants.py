@@ -1,0 +1,109 @@
+"""How much a model makes of constants alone: ONNX Runtime computes that when it makes a session, whatever its size."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from workbench.child import ChildError
+from workbench.errors import BackendError
+from workbench.graph import share_names
+from workbench.limits import check
+from workbench.runtime.bytes import serialized
+from workbench.runtime.first_run import Apart, Attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from workbench.graph import Model
+
+__all__ = ["check_constants"]
+
+DRIVEN_BY_VALUES = frozenset(
+    "ConstantOfShape Expand EyeLike OneHot Pad RandomNormal RandomUniform Range Resize Tile Upsample".split()
+)
+"""Operators whose result is as long as a number says that they read or hold."""
+
+
+def check_constants(model: Model) -> None:
+    """Refuse a model that makes too much of what depends on nothing that is fed.
+
+    What shape inference does not know is computed once in another process, which memory may run out for.
+
+    Raises
+    ------
+    BackendError
+        It is more than the limit ``constants_mib``.
+    ChildError
+        Computing it took all memory, or killed that process.
+    """
+    known, unknown = 0, list[str]()
+    for address, node in _of_constants(model):
+        for value in node.outputs:
+            tensor = model.tensor(str(value.name)) if value.name else None
+            if tensor is None or tensor.dtype is None:
+                continue
+            if tensor.static_shape is not None:
+                known += _bytes(tensor.static_shape, tensor.dtype)
+            elif node.op_type in DRIVEN_BY_VALUES:
+                unknown.append(tensor.name)
+        _check(known, address)
+    for name, shape in _computed(model, unknown).items() if unknown else ():
+        known += _bytes(shape, model.tensor(name).dtype or "FLOAT")
+        _check(known, f"tensor {name!r}")
+
+
+def _check(count: int, where: str) -> None:
+    check("constants_mib", count / 2**20, BackendError, where=where, what="what is made of constants up to here")
+
+
+def _bytes(shape: Sequence[int], dtype: str) -> int:
+    return math.prod(shape) * max(ir.DataType[dtype].bitwidth, 8) // 8
+
+
+def _of_constants(model: Model) -> Iterator[tuple[str, ir.Node]]:
+    """Yield the nodes of the main graph, but for Constant, that read nothing which is fed."""
+    known: set[ir.Value] = {value for value in model.initializers.values() if not value.is_graph_input()}
+    for address, node in model.top_nodes.items():
+        read = [value for value in node.inputs if value is not None and value.name]
+        makes = read or node.op_type == "Constant" or node.op_type in DRIVEN_BY_VALUES
+        if not makes or any(value not in known for value in read):
+            continue
+        if any(attribute.type.name.startswith("GRAPH") for attribute in node.attributes.values()):
+            continue
+        known.update(node.outputs)
+        if node.op_type != "Constant":
+            yield address, node
+
+
+def _computed(model: Model, names: Sequence[str]) -> Mapping[str, Sequence[int]]:
+    """Return the shapes of tensors that depend on constants alone, as ONNX Runtime finds them; none if it refuses."""
+    kept = {node.name for _, node in _of_constants(model)}
+    whole = model.thaw()
+    graph, fresh = whole.graph, share_names(whole)
+    made = {str(value.name): value for node in graph for value in node.outputs}
+    graph.outputs.clear()
+    for node in reversed(list(graph)):
+        if node.op_type != "Constant" and node.name not in kept:
+            graph.remove(node, safe=True)
+    graph.inputs.clear()
+    for name in names:
+        shape = ir.node("Shape", [made[name]], name=fresh.node(f"{name}/shape"))
+        shape.outputs[0].name = fresh.tensor(f"{name}/shape")
+        shape.outputs[0].type = ir.TensorType(ir.DataType.INT64)
+        graph.append(shape)
+        graph.outputs.append(shape.outputs[0])
+    for name, value in list(graph.initializers.items()):
+        if not value.uses():
+            graph.initializers.pop(name)
+    part = model.replaced(whole)
+    outputs = [str(value.name) for value in graph.outputs]
+    try:
+        shapes = Apart(Attempt(serialized(part, outputs), {}, (), outputs, {}), 1, model.name).run(outputs, {})
+    except ChildError:
+        raise
+    except BackendError:
+        return {}  # what it says in words it says to the model as a whole, too
+    return dict(zip(names, (shape.tolist() for shape in shapes), strict=True))
