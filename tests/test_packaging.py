@@ -38,6 +38,17 @@ def test_environment_yml_is_in_step_with_pyproject(project):
     assert have == wanted
 
 
+def test_the_environment_of_a_jetson_is_in_step_with_pyproject(project):
+    wanted = {normalized(r) for r in (*project["dependencies"], *project["optional-dependencies"]["lab"])}
+    lines = (ROOT / "environment-jetson.txt").read_text().splitlines()
+    have = {normalized(line) for line in lines if line and not line.startswith("#")}
+    # TensorRT comes with the system; CUDA is called by what the extra brings, of the system's CUDA.
+    (cuda,) = have - wanted
+    least = dict(map(normalized, project["optional-dependencies"]["tensorrt"]))["cuda-bindings"]
+    assert cuda == ("cuda-bindings", f"{least},<13")
+    assert wanted < have
+
+
 def test_conda_allows_the_pythons_that_pyproject_allows(project):
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert "python " + project["requires-python"] + ",<3.14" in entries

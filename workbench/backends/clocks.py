@@ -1,9 +1,10 @@
-"""How fast a GPU's clock ran while something was timed, and what held it back, as NVML says."""
+"""How fast a GPU's clock ran while something was timed, and what held it back, as NVML says; on a Jetson tegrastats."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workbench.backends.tegrastats import Reading, board, spans
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Clocks:
     """Readings of the GPU that CUDA uses, taken right behind a run, while the clock is still what it was.
 
     Without nvidia-ml-py, or where NVML cannot see the GPU, there are none, and `conditions` says why. A reading under
-    load took 1.4 ms on an H200.
+    load took 1.4 ms on an H200. On a Jetson there are its memory and power besides, of the whole board.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ class Clocks:
     def __init__(self, api: Cuda) -> None:
         self.readings: list[dict[str, float]] = []
         self.slowed: set[str] = set()
+        self._board = board()
+        self._board_readings: list[Reading] = []
         self._reason: str | None = None
         try:
             import pynvml
@@ -53,6 +56,9 @@ class Clocks:
 
     def read(self) -> None:
         """Take a reading."""
+        shown = None if self._board is None else self._board.latest()
+        if shown is not None:
+            self._board_readings.append(shown)
         if self._reason is not None:
             return
         nvml, device = self._nvml, self._device
@@ -74,10 +80,11 @@ class Clocks:
 
     def conditions(self) -> dict[str, Any]:
         """Return the lowest and the highest of each reading, and what held the clock back."""
+        whole = {"board": spans(self._board_readings)} if self._board_readings else {}
         if not self.readings:
-            return {"clocks": f"unknown: {self._reason or 'none was read'}"}
-        spans = {
+            return {"clocks": f"unknown: {self._reason or 'none was read'}", **whole}
+        seen = {
             name: [min(reading[name] for reading in self.readings), max(reading[name] for reading in self.readings)]
             for name in self.readings[0]
         }
-        return {"clocks": {**spans, "slowed_by": sorted(self.slowed), "readings": len(self.readings)}}
+        return {"clocks": {**seen, "slowed_by": sorted(self.slowed), "readings": len(self.readings)}, **whole}

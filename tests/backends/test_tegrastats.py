@@ -1,0 +1,135 @@
+"""Lines of tegrastats, written from the form that NVIDIA's Jetson Linux developer guide documents.
+
+None was recorded on a Jetson: there was none.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+
+import pytest
+
+from workbench.backends import tegrastats
+from workbench.backends.tegrastats import Board, Reading, parse_line, spans
+
+ORIN = (
+    "05-14-2025 10:21:03 RAM 3145/7620MB (lfb 4x4MB) SWAP 12/3810MB (cached 1MB) CPU [5%@1510,off,2%@729,"
+    "1%@729] EMC_FREQ 2%@2133 GR3D_FREQ 41%@[624] NVDEC off VIC_FREQ 0%@115 APE 174 cpu@49.25C soc2@48.1C gpu@47.9C "
+    "tj@49.2C cv0@-256C VDD_IN 7566mW/6020mW VDD_CPU_GPU_CV 3015mW/1911mW VDD_SOC 1507mW/1467mW"
+)
+XAVIER = (
+    "RAM 2412/15692MB (lfb 2915x4MB) CPU [3%@1190,2%@1190] EMC_FREQ 0% GR3D_FREQ 0% PLL@33C CPU@34.5C PMIC@100C "
+    "GPU@33C AO@34C thermal@33.75C "
+    "GPU 0/0 CPU 311/320 SOC 935/930 CV 0/0 VDDRQ 155/150 SYS5V 1414/1400"
+)
+NANO = (
+    "RAM 1800/3956MB (lfb 2x4MB) IRAM 0/252kB(lfb 252kB) SWAP 0/1978MB (cached 0MB) CPU [12%@102,off] "
+    "GR3D_FREQ 99%@921 A0@45C POM_5V_IN 2532/2698 POM_5V_GPU 120/118 POM_5V_CPU 482/525"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "reading"),
+    [
+        (
+            ORIN,
+            Reading(
+                3145,
+                7620,
+                {"VDD_IN": 7566, "VDD_CPU_GPU_CV": 3015, "VDD_SOC": 1507},
+                {"cpu": 49.25, "soc2": 48.1, "gpu": 47.9, "tj": 49.2},
+                41,
+                624,
+            ),
+        ),
+        (
+            XAVIER,
+            Reading(
+                2412,
+                15692,
+                {"GPU": 0, "CPU": 311, "SOC": 935, "CV": 0, "VDDRQ": 155, "SYS5V": 1414},
+                {"PLL": 33.0, "CPU": 34.5, "PMIC": 100.0, "GPU": 33.0, "AO": 34.0, "thermal": 33.75},
+                0,
+            ),
+        ),
+        (
+            NANO,
+            Reading(1800, 3956, {"POM_5V_IN": 2532, "POM_5V_GPU": 120, "POM_5V_CPU": 482}, {"A0": 45.0}, 99, 921),
+        ),
+        ("RAM 1/2MB", Reading(1, 2)),
+        ("", None),
+        ("tegrastats: command failed", None),
+    ],
+)
+def test_lines_of_each_generation(line, reading):
+    assert parse_line(line) == reading
+
+
+def test_what_many_lines_say_is_told_from_lowest_to_highest():
+    told = spans([parse_line(ORIN), Reading(3000, 7620, {"VDD_IN": 9000}, {}, 99)])
+    assert told["ram_mb"] == [3000, 3145]
+    assert told["power_mw"] == {"VDD_IN": [7566, 9000], "VDD_CPU_GPU_CV": [3015, 3015], "VDD_SOC": [1507, 1507]}
+    assert told["gpu_percent"] == [41, 99]
+    assert told["readings"] == 2
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """A program of that name that prints a documented line an interval, as tegrastats does."""
+    path = tmp_path / "tegrastats"
+    path.write_text(f"#!/bin/sh\nwhile true; do echo '{ORIN}'; sleep 0.02; done\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    tegrastats.board.cache_clear()
+    yield path
+    tegrastats.board.cache_clear()
+
+
+def test_the_last_line_is_read_while_the_program_runs_and_it_ends_with_its_reader(program):
+    board = Board(str(program))
+    assert board.latest() == parse_line(ORIN)
+    process = board._process
+    assert process.poll() is None
+    del board
+    gc.collect()
+    end = time.monotonic() + 5
+    while process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert process.poll() is not None
+
+
+@pytest.mark.usefixtures("program")
+def test_timings_on_a_board_say_its_power_and_memory():
+    from workbench.backends.clocks import Clocks
+
+    class NoGpu:
+        def call(self, name, *_):
+            from workbench.errors import BackendError
+
+            raise BackendError(f"{name}: there is no GPU")
+
+    clocks = Clocks(NoGpu())
+    clocks.read()
+    clocks.read()
+    board = clocks.conditions()["board"]
+    assert board["power_mw"]["VDD_IN"] == [7566, 7566]
+    assert board["ram_total_mb"] == 7620
+    assert board["readings"] == 2
+
+
+def test_no_board_is_no_board(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    tegrastats.board.cache_clear()
+    try:
+        assert tegrastats.board() is None
+    finally:
+        tegrastats.board.cache_clear()
+
+
+def test_a_program_that_prints_something_else_is_not_waited_for_long(tmp_path):
+    path = tmp_path / "tegrastats"
+    path.write_text("#!/bin/sh\necho no\n")
+    path.chmod(0o755)
+    assert Board(str(path)).latest(0.2) is None
