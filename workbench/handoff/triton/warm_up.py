@@ -91,7 +91,7 @@ def make_warm_ups(
         row = array[0] if batching.most else array
         if port.datatype == "BF16":  # NumPy has no such type, so samples hold its numbers in float32
             row = row.astype(deployment.model.tensor(port.name).numpy_dtype)
-        content = np.ascontiguousarray(row).tobytes()
+        content = np.asarray(row, order="C").tobytes()
         tensors.append(Warmer(port, row.shape or (1,), f"input{at}.bin", content))
     sizes = dict.fromkeys((1, batching.most)) if batching.most > 1 else {1: None}
     made = tuple(WarmUp(f"batch {size}", size, tuple(tensors)) for size in sizes)
