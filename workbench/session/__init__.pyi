@@ -10,6 +10,7 @@ from .samples import PreprocessingLike as PreprocessingLike
 from .samples import opened as opened
 from .samples import samples_for as samples_for
 from .searching import Cost as Cost
+from .thresholds import observed as observed
 from .workbench import Workbench as Workbench
 from .workbench import history_of as history_of
 from .workbench import open_model as open_model

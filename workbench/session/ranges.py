@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from workbench.calibration import Statistics, load_cache, match_cache, no_range, ranges
+from workbench.calibration import Statistics, at, load_cache, match_cache
 from workbench.errors import RecipeError, ReportError
 from workbench.names import DEFAULT_METHOD, Method
 from workbench.precision.lowering import activation_tensors
@@ -16,12 +16,13 @@ from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep, RangeSt
 from workbench.session.editing import edit
 from workbench.session.history import Measured
 from workbench.session.samples import opened, samples_for
+from workbench.session.thresholds import observed, thresholds_of
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-    from workbench.calibration import CacheMatch, Samples
+    from workbench.calibration import CacheMatch, Range, Samples, Target
     from workbench.graph import Model
     from workbench.graph.edits import EditResult
     from workbench.session.history import History
@@ -67,6 +68,20 @@ class Ranges(Mapping[str, float]):
     def statistics(self) -> Statistics | None:
         """What the last calibration saw, for pictures and other methods; not part of the recipe."""
         return self._history.measured.statistics
+
+    def in_force(self, target: Target = "int8") -> dict[str, Range]:
+        """Return the range of every tensor that was observed, with what it clips and costs.
+
+        Raises
+        ------
+        RecipeError
+            Nothing was calibrated here.
+        """
+        return {
+            name: at(tensor, self[name], target=target, method=self.origins[name])
+            for name, tensor in observed(self._history).items()
+            if name in self
+        }
 
     @property
     def samples(self) -> Samples | None:
@@ -160,7 +175,7 @@ class Ranges(Mapping[str, float]):
         # Where a sample fails, what was seen before it stays.
         self._history.measured = replace(self._history.measured, statistics=statistics)
         self._observed(data, statistics, batch, channels, checkpoint)
-        thresholds, unranged = _ranges(statistics, method, percentile, {})
+        thresholds, unranged = thresholds_of(statistics, method, percentile, {})
         # Whoever is told of the step finds what it came from.
         self._history.measured = Measured(statistics, data, batch)
         self._history.do(
@@ -341,7 +356,7 @@ class Ranges(Mapping[str, float]):
         overrides: Mapping[str, float | Method],
         file: FileReference | None,
     ) -> dict[str, float]:
-        thresholds, unranged = _ranges(statistics, method, percentile, overrides)
+        thresholds, unranged = thresholds_of(statistics, method, percentile, overrides)
         used = method == "percentile" or "percentile" in overrides.values()
         # Whoever is told of the step finds what it came from.
         self._history.measured = replace(self._history.measured, statistics=statistics)
@@ -371,21 +386,6 @@ def calibration(history: History) -> CalibrateStep:
     if not steps:
         raise RecipeError("nothing was calibrated", where=history.source.name, fix="Calibrate: wb.calibrate(samples).")
     return steps[-1]
-
-
-def _ranges(
-    statistics: Statistics, method: Method, percentile: float, overrides: Mapping[str, float | Method]
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Return the threshold of every tensor that can have one, and why the others cannot."""
-    reasons = {name: reason for name, tensor in statistics.items() if (reason := no_range(tensor)) is not None}
-    # A threshold that a person gives needs nothing to follow from.
-    manual = {name: one for name, one in overrides.items() if name in reasons and not isinstance(one, str)}
-    others = {name: one for name, one in overrides.items() if name not in manual}
-    usable = {name: tensor for name, tensor in statistics.items() if name not in reasons}
-    chosen = ranges(usable, method, percentile=percentile, overrides=others)
-    thresholds = {name: one.amax for name, one in chosen.items()} | manual
-    in_order = {name: thresholds[name] for name in statistics if name in thresholds}
-    return in_order, {name: reason for name, reason in reasons.items() if name not in manual}
 
 
 def _has_axis(model: Model, tensor: str, axis: int) -> bool:

@@ -11,7 +11,7 @@ import workbench
 from workbench import views
 from workbench.errors import RecipeError, SelectorError
 from workbench.recipe.steps import RangeStep
-from workbench.views.calibration.api import RangeWarning, in_force
+from workbench.views.calibration.api import RangeWarning
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def x(small_data):
 
 def test_dragging_writes_the_recipe(wb):
     view = views.distribution(wb, "r1")
-    assert view.chosen == in_force(wb)["r1"]
+    assert view.chosen == wb.ranges.in_force()["r1"]
     assert view.chosen in view.chart.ranges
     widget = view.widget()
     message = {"method": "custom", "content": {"type": "threshold", "amax": 0.75}}
@@ -42,7 +42,7 @@ def test_dragging_writes_the_recipe(wb):
     assert views.quantized(wb, "r1").chosen == again.chosen
     wb.undo()
     for shown in (view, again):
-        assert shown.chart.chosen == in_force(wb)["r1"]
+        assert shown.chart.chosen == wb.ranges.in_force()["r1"]
 
 
 def test_a_tensor_that_was_not_observed_is_refused_with_near_names(wb):

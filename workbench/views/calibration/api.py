@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from workbench.calibration import Range, Statistics, Target, at, calibration_table
-from workbench.errors import RecipeError, SelectorError
-from workbench.session import history_of, samples_for
+from workbench.errors import SelectorError
+from workbench.session import history_of, observed, samples_for
 from workbench.views.calibration.drift_chart import DriftChart, drift_chart
 from workbench.views.calibration.histogram import QuantizedChart, quantized_chart
 from workbench.views.calibration.overview import OverviewChart, overview_chart
@@ -31,7 +31,6 @@ __all__ = [
     "distribution",
     "distributions",
     "drift",
-    "in_force",
     "quantized",
     "tensor_table",
     "weights",
@@ -67,7 +66,7 @@ def distribution(wb: Workbench, tensor: str, *, target: Target = "int8") -> Thre
     """
 
     def read() -> tuple[TensorStatistics, Range]:
-        seen = _seen(wb)[_tensor_of(wb, tensor)]
+        seen = observed(history_of(wb))[_tensor_of(wb, tensor)]
         return seen, at(
             seen, wb.ranges.get(tensor, seen.amax), target=target, method=wb.ranges.origins.get(tensor, "minmax")
         )
@@ -103,7 +102,7 @@ def distributions(wb: Workbench, tensors: Sequence[str] | None = None, *, limit:
     """
     for name in tensors or ():
         _tensor_of(wb, name)
-    return overview_chart(_seen(wb), in_force(wb), tensors, limit=limit)
+    return overview_chart(observed(history_of(wb)), wb.ranges.in_force(), tensors, limit=limit)
 
 
 def tensor_table(wb: Workbench, graph: LiveGraph | None = None, *, target: Target = "int8") -> TensorTable:
@@ -126,7 +125,7 @@ def tensor_table(wb: Workbench, graph: LiveGraph | None = None, *, target: Targe
     """
 
     def read() -> pd.DataFrame:
-        frame = calibration_table(_seen(wb), in_force(wb, target), target=target)
+        frame = calibration_table(observed(history_of(wb)), wb.ranges.in_force(target), target=target)
         frame.insert(0, "origin", [wb.ranges.origins.get(str(name), "") for name in frame.index])
         return frame
 
@@ -173,7 +172,7 @@ def quantized(wb: Workbench, tensor: str, *, target: Target = "int8") -> Quantiz
     SelectorError
         The tensor was not observed.
     """
-    return quantized_chart(_tensor_of(wb, tensor), _seen(wb)[tensor], in_force(wb, target)[tensor])
+    return quantized_chart(_tensor_of(wb, tensor), observed(history_of(wb))[tensor], wb.ranges.in_force(target)[tensor])
 
 
 def drift(
@@ -208,13 +207,13 @@ def drift(
     SamplesError
         The samples do not fit the model or hold NaN or infinity.
     """
-    first = _seen(wb)
+    first = observed(history_of(wb))
     if isinstance(samples, Statistics):
         second = samples
     else:
         data, used = samples_for(history_of(wb), samples, preprocessing)
         second = wb.ranges.observe(data, batch=batch or used)
-    chart = drift_chart(first, second, in_force(wb), labels=labels)
+    chart = drift_chart(first, second, wb.ranges.in_force(), labels=labels)
     drifts = chart.warnings
     if drifts:
         rest = f"; and {len(drifts) - 3} tensors more" if len(drifts) > 3 else ""
@@ -222,33 +221,8 @@ def drift(
     return chart
 
 
-def in_force(wb: Workbench, target: Target = "int8") -> dict[str, Range]:
-    """Return the range in force of every tensor that was observed, with what it clips and costs.
-
-    Raises
-    ------
-    RecipeError
-        Nothing was calibrated.
-    """
-    return {
-        name: at(tensor, wb.ranges[name], target=target, method=wb.ranges.origins[name])
-        for name, tensor in _seen(wb).items()
-        if name in wb.ranges
-    }
-
-
-def _seen(wb: Workbench) -> Statistics:
-    if wb.ranges.statistics is None:
-        raise RecipeError(
-            "nothing was calibrated here, so there is nothing to show",
-            where=wb.source.name,
-            fix="Calibrate first, or load statistics: wb.ranges.use_statistics(file).",
-        )
-    return wb.ranges.statistics
-
-
 def _tensor_of(wb: Workbench, tensor: str) -> str:
-    seen = _seen(wb)
+    seen = observed(history_of(wb))
     if tensor not in seen:
         near = difflib.get_close_matches(tensor, seen, n=3, cutoff=0.4) or list(seen)[:3]
         raise SelectorError(

@@ -1,0 +1,50 @@
+"""What calibration saw, the thresholds that follow from it, and why some tensors have none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workbench.calibration import no_range, ranges
+from workbench.errors import RecipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.calibration import Statistics
+    from workbench.names import Method
+    from workbench.session.history import History
+
+__all__ = ["observed", "thresholds_of"]
+
+
+def observed(history: History) -> Statistics:
+    """Return what calibration saw.
+
+    Raises
+    ------
+    RecipeError
+        Nothing was calibrated here.
+    """
+    statistics = history.measured.statistics
+    if statistics is None:
+        raise RecipeError(
+            "nothing was calibrated here, so there is nothing to show",
+            where=history.source.name,
+            fix="Calibrate first, or load statistics: wb.ranges.use_statistics(file).",
+        )
+    return statistics
+
+
+def thresholds_of(
+    statistics: Statistics, method: Method, percentile: float, overrides: Mapping[str, float | Method]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the threshold of every tensor that can have one, and why the others cannot."""
+    reasons = {name: reason for name, tensor in statistics.items() if (reason := no_range(tensor)) is not None}
+    # A threshold that a person gives needs nothing to follow from.
+    manual = {name: one for name, one in overrides.items() if name in reasons and not isinstance(one, str)}
+    others = {name: one for name, one in overrides.items() if name not in manual}
+    usable = {name: tensor for name, tensor in statistics.items() if name not in reasons}
+    chosen = ranges(usable, method, percentile=percentile, overrides=others)
+    thresholds = {name: one.amax for name, one in chosen.items()} | manual
+    in_order = {name: thresholds[name] for name in statistics if name in thresholds}
+    return in_order, {name: reason for name, reason in reasons.items() if name not in manual}
