@@ -22,7 +22,7 @@ def contrast(a: str, b: str) -> float:
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=lambda t: t.name)
 @pytest.mark.parametrize("back", ["paper", "panel"])
 def test_text_is_readable_on_both_backgrounds(colours: Theme, back: str) -> None:
-    for ink in ("ink", "muted", "good", "warn", "bad"):
+    for ink in ("ink", "muted", "accent", "good", "warn", "bad"):
         assert contrast(getattr(colours, ink), getattr(colours, back)) >= 4.5, ink
     assert contrast(colours.edge, getattr(colours, back)) >= 2.7
 

@@ -46,7 +46,7 @@ PRECISION_COLOURS = {
     "int8": OKABE_ITO["green"],
     "fp8": OKABE_ITO["blue"],
     "int4": OKABE_ITO["yellow"],
-    "fp4": "#8c6d1f",
+    "fp4": "#663311",
 }
 """The one colour of each precision, in every picture, page and report."""
 
@@ -71,7 +71,7 @@ class Theme:
     line, edge
         Hairlines and grids, and the edges of a graph.
     accent
-        Selection and focus.
+        Selection and focus; no precision looks like it, to color-blind readers neither.
     good, warn, bad
         A gate passed, a thing to look at, a gate failed.
     unknown
@@ -100,7 +100,7 @@ LIGHT = Theme(
     muted="#59636e",
     line="#d4d9df",
     edge="#8c96a1",
-    accent="#d55e00",
+    accent="#6600cc",
     good="#00785a",
     warn="#8f6200",
     bad="#b84a00",
@@ -114,7 +114,7 @@ DARK = Theme(
     muted="#9aa4b0",
     line="#373e47",
     edge="#727d8a",
-    accent="#ff9a3c",
+    accent="#aa66ff",
     good="#3fc79a",
     warn="#e6b23c",
     bad="#ff8a4c",
