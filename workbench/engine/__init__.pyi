@@ -41,3 +41,5 @@ from .work import MemoryUse as MemoryUse
 from .work import layer_bytes as layer_bytes
 from .work import layer_ops as layer_ops
 from .work import memory_timeline as memory_timeline
+from .worse import Judged as Judged
+from .worse import judge_against as judge_against

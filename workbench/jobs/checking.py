@@ -6,10 +6,14 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from workbench.backends.compiler import TARGETS
 from workbench.backends.verdict import check as judge
 from workbench.backends.verdict import mend
 from workbench.display import Card, Shown
 from workbench.errors import OptionError
+from workbench.graph import load_model
+from workbench.handoff.ci import Case
+from workbench.jobs.measuring import tell_ci
 from workbench.jobs.options import CheckOptions, job
 from workbench.jobs.verbs import EXIT_REFUSED
 from workbench.results import together
@@ -18,7 +22,7 @@ from workbench.session import open_model
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workbench.backends.verdict import Verdict
+    from workbench.backends.verdict import Matrix, Verdict
 
 __all__ = ["CheckResult", "check"]
 
@@ -35,16 +39,19 @@ class CheckResult(Shown):
         What was done to help, a sentence each.
     files
         What was written.
+    matrix
+        What several releases said, where they were asked; there are no verdicts then.
     """
 
     verdicts: tuple[Verdict, ...]
     remarks: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    matrix: Matrix | None = None
 
     @property
     def accepted(self) -> bool:
         """Whether every target takes the model."""
-        return all(verdict.accepted for verdict in self.verdicts)
+        return all(verdict.accepted for verdict in self.verdicts) and (self.matrix is None or self.matrix.accepted)
 
     @property
     def exit_code(self) -> int:
@@ -53,10 +60,12 @@ class CheckResult(Shown):
 
     def text(self) -> str:
         """Return what was said, node by node."""
-        return "\n".join(str(verdict) for verdict in self.verdicts)
+        return self.matrix.text() if self.matrix is not None else "\n".join(str(verdict) for verdict in self.verdicts)
 
-    def to_dict(self) -> list[dict[str, Any]]:
+    def to_dict(self) -> list[dict[str, Any]] | dict[str, Any]:
         """Return it as plain values, without the compiler's log."""
+        if self.matrix is not None:
+            return self.matrix.to_dict()
         verdicts = [asdict(verdict) for verdict in self.verdicts]
         return [{key: value for key, value in one.items() if key not in ("layers", "log")} for one in verdicts]
 
@@ -65,27 +74,53 @@ class CheckResult(Shown):
         return json.dumps(self.to_dict(), indent=1)
 
     def _card(self) -> Card:
-        return Card.of_text(self.text())
+        return Card.of_text(self.text()) if self.matrix is None else self.matrix.card()
 
 
 @job(CheckOptions)
 def check(options: CheckOptions) -> CheckResult:
     """See `CheckOptions`."""
+    if options.matrix:
+        return _asked(options)
     wb = open_model(options.model)
+    targets = options.target or ("sm86",)
     shapes = dict(_shape(text) for text in options.shape)
     remarks = []
-    for target in options.target if options.fix else ():
+    for target in targets if options.fix else ():
         mended = mend(wb.model, target, shapes=shapes)
         for edit in mended.edits:
             wb.edit(edit)
         remarks += [f"{target}: {note}" for note in mended.notes]
-    verdicts = tuple(judge(wb.model, target, shapes=shapes) for target in options.target)
+    verdicts = tuple(judge(wb.model, target, shapes=shapes) for target in targets)
     files: tuple[Path, ...] = ()
     if options.out is not None:
         with together(options.out.parent):
             recipe = options.out.with_suffix(".recipe.yaml")
             files = (*wb.model.save(options.out), wb.recipe.save(recipe))
+    cases = [
+        Case(verdict.compiler, f"{verdict.model} for {verdict.target}", verdict.accepted, str(verdict).splitlines()[0])
+        for verdict in verdicts
+    ]
+    files += tell_ci(f"check of {options.model.name}", cases, junit_file=options.junit, summary=options.summary)
     return CheckResult(verdicts, tuple(remarks), files)
+
+
+def _asked(options: CheckOptions) -> CheckResult:
+    from workbench.jobs.matrix import ask_releases, matrix_cases
+
+    load_model(options.model)  # what is no model is said once, not by every release
+    for text in options.shape:
+        _shape(text)
+    matrix = ask_releases(options.model, options.releases, options.target or TARGETS, options.shape)
+    notes = [
+        f"changed from {before} to {after}: {sentence}"
+        for before, after in zip(matrix.releases, matrix.releases[1:], strict=False)
+        for sentence in matrix.changes(before, after)
+    ]
+    title = f"check of {options.model.name} by {len(matrix.releases)} releases of TensorRT-RTX"
+    cases = matrix_cases(matrix)
+    files = tell_ci(title, cases, junit_file=options.junit, summary=options.summary, notes=notes)
+    return CheckResult((), files=files, matrix=matrix)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

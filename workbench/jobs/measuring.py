@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import BackendError, OptionError, WorkbenchError
 from workbench.files import write_text
@@ -63,7 +63,7 @@ def result_evidence(wb: Workbench, comparison: Agreement | None, lacking: str = 
     )
 
 
-def built_evidence(wb: Workbench, backend: BackendName, runs: int) -> dict[str, object]:
+def built_evidence(wb: Workbench, backend: BackendName, runs: int) -> dict[str, Any]:
     """Build an engine of the tuned model here, time it, and look at it; what fails is said, not raised."""
     from workbench.backends import TimingOptions, backend_of
 
@@ -71,7 +71,7 @@ def built_evidence(wb: Workbench, backend: BackendName, runs: int) -> dict[str, 
         engine = wb.build(backend)
     except WorkbenchError as error:
         return {"lacking": dict.fromkeys(("engine", "timing"), str(error))}
-    found: dict[str, object] = {"engine_bytes": len(engine.data)}
+    found: dict[str, Any] = {"engine_bytes": len(engine.data)}
     runner = backend_of(engine)
     try:
         timing = runner.time(engine, TimingOptions(runs=max(runs, 1)))
@@ -87,10 +87,10 @@ def built_evidence(wb: Workbench, backend: BackendName, runs: int) -> dict[str, 
     return found
 
 
-def read_evidence(summary: EngineSummary) -> dict[str, object]:
+def read_evidence(summary: EngineSummary) -> dict[str, Any]:
     """Return what the files of an engine tell that was built and timed elsewhere."""
     timing = summary.report.timing
-    found: dict[str, object] = {"engine": summary, "conditions": f"{summary.report.name}, {summary.report.dialect}"}
+    found: dict[str, Any] = {"engine": summary, "conditions": f"{summary.report.name}, {summary.report.dialect}"}
     if timing is None:
         found["lacking"] = {"timing": "the files have no times of whole inferences: give timing"}
         return found

@@ -6,17 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.display import Card, Shown
-from workbench.engine import GPU_LIMITS, compare_engines, engine_onnx, load_engine, load_report
+from workbench.engine import GPU_LIMITS, compare_engines, engine_onnx, judge_against, load_engine, load_report
 from workbench.errors import OptionError
 from workbench.files import write_bytes, write_text
 from workbench.graph import Summary, load_model, summary
+from workbench.handoff.ci import Case, gate_cases, sarif
+from workbench.jobs.measuring import gates_of, read_evidence, tell_ci
 from workbench.jobs.options import EngineOptions, InspectOptions, job
+from workbench.jobs.verbs import EXIT_GATE
+from workbench.recipe import Evidence, check_gates
 from workbench.session import open_recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from workbench.engine import Comparison, EngineSummary
+    from workbench.engine import Comparison, EngineReport, EngineSummary
+
+MOST_LINES = 5
+"""Places where something got worse that a comment names."""
 
 __all__ = ["EngineResult", "inspect", "read_engine"]
 
@@ -33,17 +41,27 @@ class EngineResult(Shown):
         Against another engine, where one was given.
     files
         What was written.
+    cases
+        What became of each gate, and of what must not get worse.
     """
 
     summary: EngineSummary
     comparison: Comparison | None = None
     files: tuple[Path, ...] = ()
+    cases: tuple[Case, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with."""
+        return EXIT_GATE if any(case.passed is False for case in self.cases) else 0
 
     def text(self) -> str:
         """Return it as text."""
         parts = [self.summary.text()]
         if self.comparison is not None:
             parts.append(self.comparison.summary())
+        if self.cases:
+            parts.append("\n".join(f"{case.name}: {case.told}" for case in self.cases))
         return "\n\n".join(parts)
 
     def to_json(self) -> str:
@@ -82,7 +100,7 @@ def read_engine(options: EngineOptions) -> EngineResult:
     )
     comparison, engines = None, [found.report]
     if options.against is not None:
-        other = load_report(options.against, profile=options.against_profile)
+        other = load_report(options.against, profile=options.against_profile, timing=options.against_timing)
         behind = None if options.against_model is None else load_model(options.against_model)
         engines = [other, found.report]
         comparison = compare_engines(engines, source, models=[behind, source] if behind else [])
@@ -95,7 +113,39 @@ def read_engine(options: EngineOptions) -> EngineResult:
         limits = None if options.gpu is None else GPU_LIMITS[options.gpu]
         page = report_card(found, limits=limits, comparison=comparison, others=engines)
         files.append(write_text(options.html, page))
-    return EngineResult(found, comparison, tuple(files))
+    cases = _cases(options, found, comparison, engines)
+    if options.sarif is not None:
+        files.append(write_text(options.sarif, sarif(found.findings, options.graph)))
+    files += tell_ci(
+        f"engine {found.report.name}",
+        cases,
+        junit_file=options.junit,
+        summary=options.summary,
+        notes=[f"{case.name}: {line}" for case in cases if case.passed is False for line in _first(case.details)],
+    )
+    return EngineResult(found, comparison, tuple(files), tuple(cases))
+
+
+def _cases(
+    options: EngineOptions, found: EngineSummary, comparison: Comparison | None, engines: Sequence[EngineReport]
+) -> list[Case]:
+    """Judge the gates, and what must not get worse."""
+    evidence = Evidence(**read_evidence(found))
+    cases = gate_cases(found.report.name, check_gates(gates_of(options.gates), evidence))
+    if options.no_worse is not None and comparison is not None:
+        judged = judge_against(engines[0], engines[1], comparison, tolerance=options.no_worse)
+        group = f"against {engines[0].name}"
+        cases += [
+            Case(group, one.what, one.passed, one.told + ("" if one.passed else ", WORSE"), "\n".join(one.details))
+            for one in judged
+        ]
+    return cases
+
+
+def _first(details: str) -> list[str]:
+    lines = details.splitlines()
+    more = len(lines) - MOST_LINES
+    return lines[:MOST_LINES] + ([f"and {more} more"] if more > 0 else [])
 
 
 @job(InspectOptions)

@@ -1,4 +1,6 @@
 from .checking import check as check
 from .checking import judge as judge
+from .matrix import Cell as Cell
+from .matrix import Matrix as Matrix
 from .mending import mend as mend
 from .verdict import Verdict as Verdict

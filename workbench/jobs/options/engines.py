@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -12,12 +12,15 @@ from workbench.jobs.options.kinds import (
     AllowScripts,
     Evaluation,
     ExcludeLeanRuntime,
+    Gates,
     HardwareCompatible,
+    Junit,
     Model,
     Numbers,
     Preprocessing,
     Refit,
     Strip,
+    SummaryFile,
     VersionCompatible,
     Words,
 )
@@ -143,6 +146,20 @@ class EngineOptions(Options):
         Path | None,
         Field(description="The ONNX model of that engine: says which Q/DQ or Cast moved (with the model of this one)."),
     ] = None
+    against_timing: Annotated[Path | None, Field(description="Times of that engine's whole inferences.")] = None
+    gates: Gates = ()
+    no_worse: Annotated[
+        float | None,
+        Cli(metavar="PERCENT"),
+        Field(
+            ge=0,
+            description="Fail where this engine is worse than `against`: more layers or reformats, a wider precision, "
+            "or more milliseconds than by this many percent.",
+        ),
+    ] = None
+    junit: Junit = None
+    summary: SummaryFile = None
+    sarif: Annotated[Path | None, Field(description="Write the findings as SARIF.")] = None
     onnx: Annotated[Path | None, Field(description="Write the layers as an ONNX graph, for viewers of ONNX.")] = None
     html: Annotated[Path | None, Field(description="Write the report card, one page that loads nothing.")] = None
 
@@ -152,9 +169,13 @@ class EngineOptions(Options):
 
         if self.gpu is not None and self.gpu not in GPU_LIMITS:
             raise ValueError(f"`gpu`: {self.gpu} is none of {', '.join(GPU_LIMITS)}")
-        if (self.against_profile, self.against_model) != (None, None) and self.against is None:
-            raise ValueError("`against_profile` and `against_model` go with `against`")
+        of_other = (self.against_profile, self.against_model, self.against_timing, self.no_worse)
+        if any(given is not None for given in of_other) and self.against is None:
+            raise ValueError("`against_profile`, `against_timing`, `against_model` and `no_worse` go with `against`")
         return self
+
+
+Release = Literal["1.4", "1.5", "1.6", "1.7"]
 
 
 class CheckOptions(Options):
@@ -166,14 +187,28 @@ class CheckOptions(Options):
 
     model: Model
     target: Annotated[
-        tuple[str, ...], Field(min_length=1, description="The GPUs, as sm86; may come several times.")
-    ] = ("sm86",)
+        tuple[str, ...],
+        Field(description="The GPUs; may come several times; sm86 where left out, with matrix all."),
+    ] = ()
     shape: Annotated[tuple[str, ...], Cli(metavar="INPUT:1x3x224x224"), Field(description="Of a dynamic input.")] = ()
     fix: Annotated[bool, Field(description="Apply the known fixes, for all targets (needs out).")] = False
     out: Annotated[Path | None, Field(description="With fix: the mended model; its recipe goes beside it.")] = None
+    matrix: Annotated[
+        bool, Field(description="Ask several releases of TensorRT-RTX, each installed once into the user's cache.")
+    ] = False
+    releases: Annotated[
+        tuple[Release, ...],
+        Words,
+        Cli(metavar="A,B"),
+        Field(min_length=1, description="The releases that a matrix asks."),
+    ] = get_args(Release)
+    junit: Junit = None
+    summary: SummaryFile = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.matrix and self.fix:
+            raise ValueError("`matrix` mends nothing: leave `fix` out")
         if self.fix != (self.out is not None):
             raise ValueError("`fix` writes the mended model to `out`; give both")
         return self
