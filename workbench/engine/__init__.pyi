@@ -12,6 +12,7 @@ from .breakdown import transitions as transitions
 from .compare import Comparison as Comparison
 from .compare import Group as Group
 from .compare import compare_engines as compare_engines
+from .dialects import clocks_text as clocks_text
 from .export import engine_onnx as engine_onnx
 from .finding import Finding as Finding
 from .finding import Suggestion as Suggestion

@@ -11,6 +11,7 @@ from workbench.engine.dialects import (
     GRAPHS,
     read_build,
     read_device,
+    read_manifest,
     read_performance,
     read_profile,
     read_profile_log,
@@ -49,7 +50,7 @@ def load_report(
     timing
         Whole-inference times: trtexec's, or TREx's performance summary.
     metadata
-        Any of TREx's metadata files, one or several.
+        Any of TREx's metadata files, or the manifest that `workbench bench` writes; one or several.
     name
         What to call the engine; the file's name without its suffixes otherwise.
     tensorrt_version
@@ -135,7 +136,7 @@ def with_timing(report: EngineReport, timing: Any) -> EngineReport:
 
 
 def with_metadata(report: EngineReport, metadata: Any) -> EngineReport:
-    """Add a TREx metadata file: device, build options or performance summary.
+    """Add a metadata file: TREx's device, build options or performance summary, or a manifest of this workbench.
 
     Raises
     ------
@@ -149,6 +150,14 @@ def with_metadata(report: EngineReport, metadata: Any) -> EngineReport:
         return replace(report, build={**report.build, **read_build(data)})
     if kind == "device":
         return replace(report, device={**report.device, **read_device(data)})
+    if kind == "manifest":
+        device, options, version = read_manifest(data)
+        return replace(
+            report,
+            device={**report.device, **device},
+            build={**report.build, **options},
+            tensorrt_version=report.tensorrt_version or version,
+        )
     raise wrong_kind(kind, "device", metadata)
 
 

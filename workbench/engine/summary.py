@@ -69,6 +69,8 @@ class EngineSummary(Shown):
             facts[f"{(binding.mode or 'binding').capitalize()} {binding.name}"] = f"{shape}, {binding.format.short}"
         if "Selected Device" in report.device:
             facts["Device"] = str(report.device["Selected Device"])
+        if "Clocks" in report.device:
+            facts["Clocks while timed"] = str(report.device["Clocks"])
         if "Precision" in report.build:
             facts["Built with"] = str(report.build["Precision"])
         return facts

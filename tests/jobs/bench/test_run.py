@@ -16,6 +16,7 @@ from workbench.backends.protocol import BuildOptions, Engine, LayerTime, Timing
 from workbench.backends.tensorrt.interleaved import Measured
 from workbench.cli import main
 from workbench.engine.load import load_report
+from workbench.engine.summary import summarize
 from workbench.errors import BackendError
 from workbench.jobs.bench.rows import Row, table
 from workbench.jobs.bench.run import Bench
@@ -93,11 +94,21 @@ def test_a_record_reads_back_as_the_engine_that_was_measured(small_cnn, tmp_path
     recorded = load_report(RECORDED / "resnet50.qdq.graph.json", profile=RECORDED / "resnet50.qdq.profile.json")
     layers = tuple(LayerTime(layer.name, layer.time.median_ms, layer.ms) for layer in recorded.layers if layer.time)
     latencies = np.linspace(0.7, 0.9, 101)
-    conditions = {"profiled_runs": 20, "placement_medians_ms": [0.79, 0.8, 0.81]}
+    clocks = {
+        "sm_clock_mhz": [1710, 1980],
+        "memory_clock_mhz": [2619, 2619],
+        "power_w": [299.6, 345.2],
+        "temperature_c": [41, 44],
+        "slowed_by": ["power limit"],
+        "readings": 20,
+    }
+    conditions = {"profiled_runs": 20, "placement_medians_ms": [0.79, 0.8, 0.81], "clocks": clocks}
     timing = Timing.of(latencies, span_s=0.08, warm_up_runs=1, conditions=conditions)
     bench = Bench([open_source(small_cnn)], tmp_path)
     row = Row("small_cnn", "qdq", "built", build_s=7.1)
-    bench._built[row.stem] = Engine("tensorrt", b"", {"version": "8.6.0"})
+    bench._built[row.stem] = Engine(
+        "tensorrt", b"", {"version": "8.6.0", "engine_sha256": "0", "device": {"name": "H200"}}
+    )
     row = bench._record(row, Measured(timing, tuple(latencies), layers, inspector))
     assert (row.status, row.layers, row.reformats) == ("measured", 57, 1)
     assert row.median_ms == pytest.approx(0.8)
@@ -106,10 +117,20 @@ def test_a_record_reads_back_as_the_engine_that_was_measured(small_cnn, tmp_path
         tmp_path / "small_cnn.qdq.graph.json",
         profile=tmp_path / "small_cnn.qdq.profile.json",
         timing=tmp_path / "small_cnn.qdq.timing.json",
+        metadata=tmp_path / "small_cnn.qdq.manifest.json",
     )
     assert report.layers_ms == pytest.approx(recorded.layers_ms)
     assert report.timing.ms["p95"] == pytest.approx(timing.p95_ms)
     assert report.profile_count == 20
+    assert report.tensorrt_version == "8.6.0"
+    held = "SM 1710 to 1980 MHz, memory 2619 MHz, power 300 to 345 W, temperature 41 to 44 °C; held back by power limit"
+    facts = summarize(report).facts()
+    assert (facts["Device"], facts["Clocks while timed"]) == ("H200", held)
+    text = table([row])
+    assert "SM MHz" in text
+    assert "1710-1980" in text
+    assert f"small_cnn.qdq: {held}" in text
+    assert "SM MHz" not in table([replace(row, clocks=None)])
 
 
 def test_results_are_judged_where_their_ranges_mean_something(small_cnn, small_data, tmp_path):

@@ -1,3 +1,5 @@
+from .manifest import clocks_text as clocks_text
+from .manifest import read_manifest as read_manifest
 from .profile import read_profile as read_profile
 from .profile import read_profile_log as read_profile_log
 from .registry import GRAPHS as GRAPHS

@@ -22,6 +22,7 @@ KINDS = {
     "performance": ("a TREx performance summary (*.profile.metadata.json)", "--timing"),
     "device": ("a TREx device description (*.metadata.json)", "--metadata"),
     "build": ("a TREx build description (*.build.metadata.json)", "--metadata"),
+    "manifest": ("the manifest of an engine (*.manifest.json)", "--metadata"),
 }
 
 _TIME_LINE = re.compile(r"^[^\"{}]*\d ?[um]s -> ", re.MULTILINE)
@@ -29,6 +30,7 @@ _OBJECT_KEYS: tuple[tuple[str, frozenset[str]], ...] = (
     *((one.kind, one.keys) for one in GRAPHS),
     ("performance", frozenset({"performance_summary"})),
     ("build", frozenset({"build_options"})),
+    ("manifest", frozenset({"engine_sha256"})),
 )
 _LIST_KEYS: tuple[tuple[str, frozenset[str]], ...] = (
     ("timing", frozenset({"latencyMs", "computeMs"})),

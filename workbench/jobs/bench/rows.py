@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from workbench.engine import clocks_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from workbench.jobs.bench.variants import Variant
 
@@ -46,6 +48,9 @@ class Row:
         equal.
     top1, top1_original
         Shares 0 to 1 of the labelled samples that the engine and that model get right.
+    clocks
+        The lowest and highest clocks, power and temperature while it was timed, and what held the clock back; or why
+        they are not known.
     """
 
     model: str
@@ -65,6 +70,7 @@ class Row:
     sqnr_db: float | None = None
     top1: float | None = None
     top1_original: float | None = None
+    clocks: Mapping[str, Any] | str | None = None
 
     @property
     def stem(self) -> str:
@@ -75,9 +81,9 @@ class Row:
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as text; the ratio is the median over FP16's of the same model, so less than 1 is faster."""
     titles = ("model", "variant", "median ms", "+/-", "p95 ms", "/ FP16", "layers", "reformats", "build s", "MiB")
-    judged = ("SQNR dB", "top-1 %", "drop")
+    where_known = ("SM MHz", "SQNR dB", "top-1 %", "drop")
     fp16 = {row.model: row.median_ms for row in rows if row.variant == "fp16"}
-    grid = [(*titles, *judged), *((*_cells(row, fp16.get(row.model)), *_results(row)) for row in rows)]
+    grid = [(*titles, *where_known), *((*_cells(row, fp16.get(row.model)), *_results(row)) for row in rows)]
     kept = [i for i in range(len(grid[0])) if i < len(titles) or any(line[i] != "-" for line in grid[1:])]
     grid = [tuple(line[i] for i in kept) for line in grid]
     widths = [max(len(line[i]) for line in grid) for i in range(len(kept))]
@@ -87,6 +93,7 @@ def table(rows: Sequence[Row]) -> str:
     ]
     lines.insert(1, "-" * len(lines[0]))
     lines += [f"{row.stem}: {row.status}: {row.reason}" for row in rows if row.reason]
+    lines += [f"{row.stem}: {clocks_text(row.clocks)}" for row in rows if _slowed(row)]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -113,10 +120,19 @@ def _cells(row: Row, fp16: float | None) -> tuple[str, ...]:
     )
 
 
+def _sm_clock(row: Row) -> str:
+    span = row.clocks.get("sm_clock_mhz") if isinstance(row.clocks, dict) else None
+    return "-" if span is None else "-".join(dict.fromkeys(f"{mhz:.0f}" for mhz in span))
+
+
+def _slowed(row: Row) -> list[str]:
+    return row.clocks.get("slowed_by", []) if isinstance(row.clocks, dict) else []
+
+
 def _results(row: Row) -> tuple[str, ...]:
     drop = None if row.top1 is None or row.top1_original is None else 100 * (row.top1_original - row.top1)
     top1 = None if row.top1 is None else 100 * row.top1
-    return _number(row.sqnr_db, 1), _number(top1, 2), _number(drop, 2)
+    return _sm_clock(row), _number(row.sqnr_db, 1), _number(top1, 2), _number(drop, 2)
 
 
 def _number(value: float | None, digits: int) -> str:

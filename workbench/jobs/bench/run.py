@@ -237,7 +237,13 @@ class Bench:
         self._write_json(f"{stem}.timing.json", [{"computeMs": ms} for ms in measured.latencies_ms])
         self._write_json(f"{stem}.manifest.json", {**self._built[stem].manifest, "timing": asdict(timing)})
         error_ms = median_error_ms(timing)
-        row = replace(row, median_ms=timing.median_ms, median_error_ms=error_ms, p95_ms=timing.p95_ms)
+        row = replace(
+            row,
+            median_ms=timing.median_ms,
+            median_error_ms=error_ms,
+            p95_ms=timing.p95_ms,
+            clocks=timing.conditions.get("clocks"),
+        )
         try:
             report = load_report(graph, profile=profile_file)
         except WorkbenchError as error:

@@ -125,7 +125,10 @@ class EngineOptions(Options):
         Path | None, Field(description="Times of its layers (trtexec --exportProfile), or a profiler's log.")
     ] = None
     timing: Annotated[Path | None, Field(description="Times of whole inferences (trtexec --exportTimes).")] = None
-    metadata: Annotated[tuple[Path, ...], Field(description="A metadata file of TREx; may come several times.")] = ()
+    metadata: Annotated[
+        tuple[Path, ...],
+        Field(description="A metadata file of TREx, or a manifest that bench wrote; may come several times."),
+    ] = ()
     model: Annotated[
         Path | None,
         Field(description="The ONNX model it was built from: maps layers to its nodes. With a recipe, the recipe's."),
