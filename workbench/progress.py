@@ -5,23 +5,80 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["phases", "progress"]
+__all__ = ["Stopped", "Watcher", "in_notebook", "phases", "progress", "report", "stoppable", "watched"]
 
 T = TypeVar("T")
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error
+    """Somebody who watches asked for an end, and what is done cannot end early with a result."""
+
+
+class Watcher(Protocol):
+    """Who watches something that takes long, in place of a bar."""
+
+    def step(self, doing: str, done: float, total: float | None) -> None:
+        """Hear how far it is."""
+
+    def best(self, text: str) -> None:
+        """Hear of the best found so far."""
+
+    def stopping(self) -> bool:
+        """Say whether it is to end now."""
+
+
+_WATCHER: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextlib.contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Tell a watcher of all progress within, in this thread."""
+    token = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
+
+
+def report(doing: str, done: float, total: float | None, best: str = "") -> None:
+    """Tell whoever watches, if somebody does, how far it is and what is the best so far."""
+    watcher = _WATCHER.get()
+    if watcher is not None:
+        watcher.step(doing, done, total)
+        watcher.best(best)
+
+
+def stoppable(items: Iterable[T]) -> Iterator[T]:
+    """Yield the items; `Stopped` where somebody who watches asks for an end."""
+    watcher = _WATCHER.get()
+    for item in items:
+        if watcher is not None and watcher.stopping():
+            raise Stopped
+        yield item
+
 
 REFRESH_S = 0.2
 DELAY_S = 1.0
 
 
-def progress(items: Iterable[T], *, total: int | None, doing: str) -> Iterator[T]:
+def progress(
+    items: Iterable[T],
+    *,
+    total: int | None,
+    doing: str,
+    amount: Callable[[T], int] = lambda _: 1,
+    partial: bool = False,
+) -> Iterator[T]:
     """Yield the items, and show how far it is.
 
     In a terminal a bar that goes away when all is done; in a notebook one line that ends saying how long it took.
+    Where somebody watches (`watched`), that one is told instead, and may end it.
 
     Parameters
     ----------
@@ -31,8 +88,21 @@ def progress(items: Iterable[T], *, total: int | None, doing: str) -> Iterator[T
         How many there are, ``None`` where unknown.
     doing
         What is being done, for example ``"calibrating"``.
+    amount
+        How many of `total` an item is.
+    partial
+        Whether what came of the items so far is a result too: ended early, there are no more items then.
+
+    Raises
+    ------
+    Stopped
+        It was ended early, and not even one item is done, or what came of some is no result.
     """
-    if _in_notebook():
+    watcher = _WATCHER.get()
+    if watcher is not None:
+        yield from _told(items, total, doing, amount, watcher, partial=partial)
+        return
+    if in_notebook():
         yield from _line(items, total, doing)
         return
     from tqdm.std import tqdm
@@ -56,7 +126,11 @@ def phases(doing: str) -> Iterator[Callable[[str, float], None]]:
     callable
         Takes the name of a phase and what is done of it, from 0 to 1. It shows nothing within the first second.
     """
-    if _in_notebook():
+    watcher = _WATCHER.get()
+    if watcher is not None:
+        yield lambda phase, done: watcher.step(f"{doing}: {phase}", done, 1.0)
+        return
+    if in_notebook():
         yield _shown_phases(doing)
         return
     from tqdm.std import tqdm
@@ -77,6 +151,27 @@ def phases(doing: str) -> Iterator[Callable[[str, float], None]]:
                 bar.set_description(f"{doing}: {phase}")
 
         yield show
+
+
+def _told(
+    items: Iterable[T],
+    total: int | None,
+    doing: str,
+    amount: Callable[[T], int],
+    watcher: Watcher,
+    *,
+    partial: bool,
+) -> Iterator[T]:
+    done = 0
+    watcher.step(doing, done, total)
+    for item in items:
+        if watcher.stopping():
+            if partial and done:
+                return
+            raise Stopped(doing)
+        yield item
+        done += amount(item)
+        watcher.step(doing, done, total)
 
 
 def _shown_phases(doing: str) -> Callable[[str, float], None]:
@@ -120,7 +215,8 @@ def _line(items: Iterable[T], total: int | None, doing: str) -> Iterator[T]:
     handle.update(bundle(count, f", done in {time.perf_counter() - start:.1f} s"), raw=True)
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """Say whether this runs in the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and "IPKernelApp" in shell.config

@@ -13,14 +13,17 @@ from .methods import bin_noise as bin_noise
 from .methods import levels as levels
 from .methods import no_range as no_range
 from .methods import ranges as ranges
+from .methods import sweep as sweep
 from .observer import observe as observe
 from .overflow import find_overflow as find_overflow
 from .preprocessing import Preprocessing as Preprocessing
+from .preprocessing import stated_preprocessing as stated_preprocessing
 from .samples import Array as Array
 from .samples import Feed as Feed
 from .samples import Samples as Samples
 from .samples import feeds as feeds
 from .samples import first_samples as first_samples
+from .sources import IMAGE_ENDINGS as IMAGE_ENDINGS
 from .sources import labels_for as labels_for
 from .sources import open_samples as open_samples
 from .statistics import Statistics as Statistics

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from workbench.calibration.statistics import TensorStatistics
 
-__all__ = ["TARGETS", "Range", "Target", "at", "bin_noise", "levels", "no_range", "ranges"]
+__all__ = ["TARGETS", "Range", "Target", "at", "bin_noise", "levels", "no_range", "ranges", "sweep"]
 
 Target = Literal["int8", "fp8"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -177,6 +177,31 @@ def at(tensor: TensorStatistics, amax: float, *, target: Target = "int8", method
     noise = float(tensor.magnitudes @ bin_noise(tensor, Range(amax, method, target)))
     sqnr = 10 * np.log10(signal * tensor.finite / noise) if noise > 0 else float("inf")
     return Range(amax, method, target, clipped=_beyond(tensor, amax) / tensor.finite, sqnr_db=float(sqnr))
+
+
+def sweep(
+    tensor: TensorStatistics, amax: NDArray[np.float64], *, target: Target = "int8"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what each of many thresholds clips and costs.
+
+    Parameters
+    ----------
+    tensor
+        What calibration saw: some finite value.
+    amax
+        float64 array (n,): thresholds, more than 0.
+    target
+        The grid.
+
+    Returns
+    -------
+    clipped, sqnr_db
+        float64 arrays (n,), as `Range` has them.
+    """
+    noise = _noise(UNIT_EDGES, amax / tensor.unit, target) @ tensor.magnitudes * tensor.unit**2
+    with np.errstate(divide="ignore"):
+        sqnr = 10 * np.log10(tensor.second_moment * tensor.finite / noise)
+    return np.array([_beyond(tensor, float(one)) for one in amax]) / tensor.finite, np.asarray(sqnr)
 
 
 def bin_noise(tensor: TensorStatistics, chosen: Range) -> NDArray[np.float64]:

@@ -105,7 +105,8 @@ def _observe(
         preparing = pool.submit(Session, model, outputs=made, observing=True)
         load()
         session = preparing.result()
-        for feed in progress(feeds(samples, model, batch=batch), total=None, doing="calibrating"):
+        given = feeds(samples, model, batch=batch)
+        for feed in progress(given, total=len(samples), doing="calibrating", amount=_count, partial=True):
             if feed.first < done:
                 continue
             damage.look(feed, feed.arrays)
@@ -115,6 +116,10 @@ def _observe(
     if kept is not None:
         kept.remove()
     return statistics
+
+
+def _count(feed: Feed) -> int:
+    return feed.count
 
 
 def _gather(session: Session, feed: Feed, statistics: Statistics, pool: ThreadPoolExecutor) -> dict[str, NDArray[Any]]:

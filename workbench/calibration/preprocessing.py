@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from workbench.calibration.samples import Array
     from workbench.graph import Model
 
-__all__ = ["Preprocessing"]
+__all__ = ["FILE", "Preprocessing", "stated_preprocessing"]
+
+FILE = "preprocess.json"
+"""Where a folder of images says how they become inputs: in it, or beside it."""
 
 
 class Preprocessing(BaseModel):
@@ -46,7 +50,9 @@ class Preprocessing(BaseModel):
 
     @classmethod
     def parse(cls, text: str) -> Preprocessing:
-        """Read the command line's form: ``size=240x320,color=BGR,scale=1,mean=127,std=128`` (``mean=1/2/3`` a channel).
+        """Read the command line's form: ``size=240x320,color=BGR,scale=1,mean=127,std=128``.
+
+        ``mean=1/2/3`` is one a channel, and ``scale=1/255`` a fraction.
 
         Raises
         ------
@@ -62,9 +68,22 @@ class Preprocessing(BaseModel):
                 )
             if key == "size":
                 fields[key] = value.lower().split("x")
+            elif key == "scale":
+                fields[key] = _fraction(value)
             else:
                 fields[key] = value.split("/") if key in ("mean", "std") else value
         return cls.of(fields)
+
+    def text(self) -> str:
+        """Return it in the form that `parse` reads."""
+        said = [f"color={self.color}", f"scale={'1/255' if self.scale == 1.0 / 255.0 else f'{self.scale:g}'}"]
+        said += [f"{name}={'/'.join(f'{one:g}' for one in self._many(name))}" for name in ("mean", "std")]
+        said += [] if self.layout == "CHW" else [f"layout={self.layout}"]
+        return ",".join([*said, *([] if self.size is None else [f"size={self.size[0]}x{self.size[1]}"])])
+
+    def _many(self, name: str) -> tuple[float, ...]:
+        many: tuple[float, ...] = getattr(self, name)
+        return many
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Preprocessing:
@@ -75,8 +94,12 @@ class Preprocessing(BaseModel):
         SamplesError
             A field is not known, or its value cannot be.
         """
+        given = {
+            key: (value,) if isinstance(value, (int, float)) and key in {"mean", "std"} else value
+            for key, value in fields.items()
+        }
         try:
-            return cls.model_validate(dict(fields))
+            return cls.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
             raise SamplesError(
@@ -132,3 +155,34 @@ class Preprocessing(BaseModel):
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         values = (pixels * np.float32(self.scale) - mean) / std
         return np.asarray(values.transpose(2, 0, 1) if self.layout == "CHW" else values, dtype, order="C")
+
+
+def _fraction(value: str) -> float | str:
+    """Read ``1/255``; what is none stays a text, which is refused with the other values."""
+    above, slash, below = value.partition("/")
+    try:
+        return float(above) / float(below) if slash else value
+    except (ValueError, ZeroDivisionError):
+        return value
+
+
+def stated_preprocessing(folder: Path) -> Preprocessing | None:
+    """Return what ``preprocess.json`` in a folder of images, or beside it, says; ``None`` where there is none.
+
+    Raises
+    ------
+    SamplesError
+        It cannot be read, or says something unknown.
+    """
+    file = next((file for file in (folder / FILE, folder.parent / FILE) if file.is_file()), None)
+    if file is None:
+        return None
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SamplesError(
+            "not readable as JSON", where=file, fix='Write for example {"scale": 1, "mean": [127]}.'
+        ) from error
+    if not isinstance(fields, dict):
+        raise SamplesError("not an object of fields", where=file, fix='Write for example {"scale": 1, "mean": [127]}.')
+    return Preprocessing.of(fields)

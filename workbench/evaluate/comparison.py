@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -193,6 +194,10 @@ class Comparison(Agreement):
         Size of the ONNX files.
     note
         What the comparison does not say, or that it is not with the source; empty where there is nothing to add.
+    seconds
+        Wall time of running both on all samples.
+    calibrated
+        Whether these are the samples that were calibrated on, which flatter the result.
     """
 
     original_latency: Latency | None
@@ -200,6 +205,8 @@ class Comparison(Agreement):
     original_bytes: int
     tuned_bytes: int
     note: str = ""
+    seconds: float = 0.0
+    calibrated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for a report."""
@@ -248,7 +255,9 @@ def compare(
         ONNX Runtime refuses or fails one of the models.
     """
     reference = Reference.of(original)
+    began = time.perf_counter()
     found, first = _agreement(reference, tuned, samples, labels, batch)
+    seconds = time.perf_counter() - began
     times = _times(reference, tuned, first, runs) if runs else ([], [])
     return Comparison(
         outputs=found.outputs,
@@ -259,6 +268,7 @@ def compare(
         original_bytes=file_bytes(reference.model),
         tuned_bytes=file_bytes(tuned),
         note=reference.note,
+        seconds=seconds,
     )
 
 
@@ -276,7 +286,8 @@ def _agreement(
     session = Session(tuned, untried=as_type_of(tuned, first.arrays))
     before = original.session()
     tally = Tally(original, labels)
-    for feed in progress(itertools.chain([first], given), total=None, doing="comparing"):
+    every = itertools.chain([first], given)
+    for feed in progress(every, total=len(samples), doing="comparing", amount=lambda feed: feed.count, partial=True):
         reference, test = original.run(before, feed.arrays), session.run(as_type_of(tuned, feed.arrays))
         tally.add(feed, reference, test)
     return tally.result(), first

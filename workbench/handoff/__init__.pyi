@@ -1,4 +1,3 @@
-from .closing import remarks as remarks
 from .deployment import Deployment as Deployment
 from .deployment import Port as Port
 from .deployment import open_deployment as open_deployment

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from workbench.handoff.closing import remarks
 from workbench.handoff.tuning_report import before_after, precisions
+from workbench.session import remarks
 from workbench.views.kit import FONT, css_variables, escape
 
 if TYPE_CHECKING:

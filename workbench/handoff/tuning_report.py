@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.graph import batch_of_one, costs, mac_shares
-from workbench.handoff.closing import remarks
 from workbench.names import percent
 from workbench.precision.plan import own_precision
+from workbench.session import remarks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from workbench.child import ChildError
 from workbench.display import Card, Shown
 from workbench.errors import OptionError
 from workbench.files import write_text
-from workbench.handoff import before_after, page, remarks, report, text_table
+from workbench.handoff import before_after, page, report, text_table
 from workbench.handoff.ci import gate_cases
 from workbench.jobs.measuring import gates_of, result_evidence, tell_ci
 from workbench.jobs.options import DEFAULT_PRESET, SearchOptions, TuneOptions, job
@@ -20,7 +20,7 @@ from workbench.names import PRECISIONS
 from workbench.precision.search import MOST_TRIALS
 from workbench.recipe import Evaluation, FileReference, GateResult, SamplesReference, check_gates
 from workbench.results import results_folder
-from workbench.session import Workbench, history_of, open_model, samples_for
+from workbench.session import Workbench, history_of, open_model, remarks, samples_for
 
 if TYPE_CHECKING:
     from workbench.evaluate import Comparison

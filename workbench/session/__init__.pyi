@@ -2,8 +2,13 @@ from .again import Again as Again
 from .again import samples_of as samples_of
 from .changes import Change as Change
 from .changes import Changes as Changes
+from .closing import LOW_SQNR as LOW_SQNR
+from .closing import remarks as remarks
 from .editing import tried as tried
+from .fixes import fix_line as fix_line
 from .history import step_text as step_text
+from .judging import Verdict as Verdict
+from .judging import verdict as verdict
 from .plan import Plan as Plan
 from .ranges import Ranges as Ranges
 from .samples import PreprocessingLike as PreprocessingLike

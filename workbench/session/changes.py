@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 import weakref
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MethodType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Change", "Changes"]
 
@@ -47,6 +49,16 @@ class Changes:
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[], Listener | None]] = []
+        self._post: tuple[int, Callable[[Callable[[], None]], object]] | None = None
+
+    @contextmanager
+    def posted(self, post: Callable[[Callable[[], None]], object] | None) -> Iterator[None]:
+        """Let changes that this thread makes be told where `post` calls what it is given: in the listeners' thread."""
+        self._post = None if post is None else (threading.get_ident(), post)
+        try:
+            yield
+        finally:
+            self._post = None
 
     def __len__(self) -> int:
         """Return how many are listening."""
@@ -72,6 +84,12 @@ class Changes:
 
     def tell(self, change: Change) -> None:
         """Tell all who listen now; an error of one is logged, and stops neither the others nor the change."""
+        if self._post is not None and self._post[0] == threading.get_ident():
+            self._post[1](lambda: self._tell(change))
+            return
+        self._tell(change)
+
+    def _tell(self, change: Change) -> None:
         for held in tuple(self._listeners):
             listener = held()
             if listener is None:

@@ -170,7 +170,7 @@ class Engines:
             requested=Plan(self._history).precisions,
             tensorrt_version=tensorrt_version,
         )
-        self._history.changes.tell(Change("measured", summary.report.name))
+        self._history.keep(summary.report.name, engine=summary)
         return summary
 
     def compare(

@@ -60,7 +60,11 @@ def compare_tuned(
     data, used = samples_for(history, samples, preprocessing)
     indices = None if labels is None else labels_for(labels, data, history.state.model)
     comparison = compare(reference_of(history), tuned, data, labels=indices, batch=batch or used, runs=runs)
-    return replace(comparison, original_bytes=stored_bytes(history.source))
+    own = history.measured.samples
+    same = own is not None and (data is own or data.fingerprint == own.fingerprint)
+    comparison = replace(comparison, original_bytes=stored_bytes(history.source), calibrated=same)
+    history.keep("comparison", comparison=comparison, compared=history.state)
+    return comparison
 
 
 def reference_of(history: History) -> Reference:
@@ -116,4 +120,6 @@ def measure_sensitivity(
             "no node computes in INT8 by this plan", where=history.source.name, fix='Let some: wb.plan.use("int8").'
         )
     measure = quick if how == "quick" else exact
-    return measure(state.model, candidates, state.ranges, data, batch=batch)
+    result = measure(state.model, candidates, state.ranges, data, batch=batch)
+    history.keep("sensitivity", sensitivity=result)
+    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from workbench.calibration import Samples, Statistics
+    from workbench.engine import EngineSummary
+    from workbench.evaluate import Comparison
     from workbench.graph import Model
     from workbench.graph.edits import Equivalence
     from workbench.precision import Target
+    from workbench.precision.search import SearchResult
+    from workbench.precision.sensitivity import Sensitivity
     from workbench.recipe import Gate, State
     from workbench.recipe.steps import Step
 
-__all__ = ["History", "Measured", "step_text"]
+__all__ = ["Found", "History", "Measured", "step_text"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,30 @@ class Measured:
     statistics: Statistics | None = None
     samples: Samples | None = None
     batch: int = 1
+
+
+@dataclass(frozen=True)
+class Found:
+    """The last figures of each kind that were measured in a session, whoever asked; not part of the recipe.
+
+    Parameters
+    ----------
+    sensitivity
+        What nodes alone cost.
+    search, searched
+        What a search tried, and what it was asked for, so that one that was stopped can go on.
+    comparison, compared
+        How far the tuned model is from its source, and the state that was tuned.
+    engine
+        What a compiler made of it.
+    """
+
+    sensitivity: Sensitivity | None = None
+    search: SearchResult | None = None
+    searched: tuple[object, ...] = ()
+    comparison: Comparison | None = None
+    compared: State | None = None
+    engine: EngineSummary | None = None
 
 
 class History:
@@ -61,13 +90,40 @@ class History:
         self.recipe = recipe or Recipe(model=reference, environment=environment())
         self.state = start(self.recipe, source)
         self.measured = Measured()
+        self.found = Found()
         self.changes = Changes()
         self.checks: list[tuple[Edit, Equivalence | Unchecked]] = []
         self._undone: list[tuple[Recipe, State]] = []
         self._before_plan: tuple[PlanStep, State] | None = None
+        self._claim: tuple[int, str] | None = None
+
+    @contextmanager
+    def claimed(self, doing: str, post: Callable[[Callable[[], None]], object] | None = None) -> Iterator[None]:
+        """Let only this thread change the recipe, and tell of changes where listeners live.
+
+        Parameters
+        ----------
+        doing
+            What it does, for others who want to change something meanwhile.
+        post
+            Takes what is to be called in the thread of the listeners; they are called here where left out.
+        """
+        self._claim = threading.get_ident(), doing
+        try:
+            with self.changes.posted(post):
+                yield
+        finally:
+            self._claim = None
+
+    def _check_claim(self) -> None:
+        if self._claim is not None and self._claim[0] != threading.get_ident():
+            raise RecipeError(
+                f"{self._claim[1]} is under way", where=self.source.name, fix="Wait until it is done, or stop it."
+            )
 
     def do(self, step: Step) -> None:
         """Do one step and append it; a whole plan takes the place of the one set right before it."""
+        self._check_claim()
         recipe, before = self.without_plan() if isinstance(step, PlanStep) else (self.recipe, self.state)
         state = step.apply_to(before)
         self.recipe = recipe
@@ -77,6 +133,7 @@ class History:
 
     def append(self, step: Step, state: State) -> None:
         """Append a step whose state is known already."""
+        self._check_claim()
         self.recipe, self.state = self.recipe.with_step(step), state
         if isinstance(step, Edit) and state.check is not None:
             self.checks.append((step, state.check))
@@ -105,6 +162,7 @@ class History:
         RecipeError
             There is none.
         """
+        self._check_claim()
         if not self.recipe.steps:
             raise RecipeError("there is nothing to undo", where=self.source.name)
         undone = step_text(self.recipe.steps[-1])
@@ -122,6 +180,7 @@ class History:
         RecipeError
             None was undone since the last change.
         """
+        self._check_claim()
         if not self._undone:
             raise RecipeError("there is nothing to redo", where=self.source.name)
         self.recipe, self.state = self._undone.pop()
@@ -164,6 +223,11 @@ class History:
         """Go back to before the whole plan that the last step set, if it did."""
         self.recipe, self.state = self.without_plan()
 
+    def keep(self, what: str, **parts: Any) -> None:
+        """Keep what was measured, and tell of it."""
+        self.found = replace(self.found, **parts)
+        self.changes.tell(Change("measured", what))
+
     def amend(self, **parts: Any) -> None:
         """Set parts of the recipe that are no steps: gates, what came out."""
         self.recipe = self.recipe.model_copy(update=parts)
@@ -175,6 +239,7 @@ class History:
 
     def set_target(self, target: Target | None) -> None:
         """Say what the model is tuned for."""
+        self._check_claim()
         self.amend(target=None if target is None else str(target), tuned=None)
         self.state = replace(self.state, target=target)
         self.changes.tell(Change("plan", str(target or "any target")))

@@ -260,6 +260,12 @@ class Plan:
         most_trials
             Evaluations after which the best plan found is taken.
 
+        Returns
+        -------
+        SearchResult
+            Interrupted, it is what was evaluated until then, and the best plan that reaches the goal, if one does, is
+            taken. The same search again goes on from there.
+
         Raises
         ------
         PrecisionError
@@ -280,6 +286,10 @@ class Plan:
         size = batch or used
         indices = None if labels is None else labels_for(labels, data, history.state.model)
         goal = Goal(metric, at_least=at_least, at_most=at_most, labels=indices)
+        about = (history.without_plan()[1].model, metric, at_least, at_most, data, size, fallback, cost, sensitivity)
+        before = history.found
+        again = before.search is not None and before.search.stopped and labels is None and before.searched == about
+        known = before.search.trials if again and before.search is not None else ()
 
         def run() -> SearchResult:
             state = history.state
@@ -300,6 +310,7 @@ class Plan:
                 target=state.target,
                 overflow=state.overflow,
                 unranged=state.unranged,
+                known=known,
             )
 
         with history.attempt():
@@ -310,6 +321,10 @@ class Plan:
             result = run()
             if equalize:
                 result = with_equalization(history, result, run)
+        measured = result.sensitivity or history.found.sensitivity
+        history.keep("search", search=result, searched=about, sensitivity=measured)
+        if not result.chosen.passed:
+            return result  # it was stopped before a plan reached the goal
         self.take(result.chosen)
         if isinstance(goal.metric, str):
             history.require(Gate(metric=goal.metric, at_most=goal.at_most, at_least=goal.at_least))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from workbench.calibration import Statistics, at, load_cache, match_cache
+from workbench.calibration import Statistics, at, first_samples, load_cache, match_cache
 from workbench.errors import RecipeError, ReportError
 from workbench.names import DEFAULT_METHOD, Method
 from workbench.precision.lowering import activation_tensors
@@ -172,9 +172,15 @@ class Ranges(Mapping[str, float]):
             overflow = any(rule.precision == "fp16" for rule in self._history.state.plan.rules)
         data = opened(self._history, samples, preprocessing)
         statistics = Statistics()
-        # Where a sample fails, what was seen before it stays.
-        self._history.measured = replace(self._history.measured, statistics=statistics)
-        self._observed(data, statistics, batch, channels, checkpoint)
+        try:
+            self._observed(data, statistics, batch, channels, checkpoint)
+        except BaseException:
+            # Where a sample fails, what was seen before it stays.
+            self._history.measured = replace(self._history.measured, statistics=statistics)
+            raise
+        seen = max((tensor.samples for tensor in statistics.values()), default=len(data))
+        if seen < len(data):  # somebody ended it early
+            data = first_samples(data, seen)
         thresholds, unranged = thresholds_of(statistics, method, percentile, {})
         # Whoever is told of the step finds what it came from.
         self._history.measured = Measured(statistics, data, batch)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.display import Card, Shown
 from workbench.graph import Graph, load_model
+from workbench.progress import in_notebook
 from workbench.recipe import Gate, Recipe, check_model
 from workbench.results import results_folder
 from workbench.session import editing
@@ -21,6 +22,7 @@ from workbench.session.tuning import Tuning
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Collection
     from pathlib import Path
 
     from workbench.backends.verdict import Verdict
@@ -31,6 +33,8 @@ __all__ = ["Workbench", "history_of", "open_model", "open_recipe"]
 
 _PAGE = "workbench.handoff:page"
 """What writes the report; by name, since it looks at sessions from above."""
+_SCREEN = "workbench.views.app:bundle"
+"""What shows a workbench in a notebook; likewise."""
 
 
 def open_model(path: str | os.PathLike[str]) -> Workbench:
@@ -96,6 +100,15 @@ class Workbench(Shown):
         headline = f"{self.source.name}: {len(steps)} steps, {len(self.model.nodes)} nodes"
         gates = tuple(f"gate {gate}" for gate in self.recipe.gates)
         return Card(headline, ("", "step"), tuple(enumerate(steps)), gates)
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Show the whole workbench on one screen in a notebook; a terminal gets the card's text."""
+        if not in_notebook():
+            return {"text/plain": repr(self)}, {}
+        shown: tuple[dict[str, Any], dict[str, Any]] = resolve_name(_SCREEN)(self, include, exclude)
+        return shown
 
     # What there is
 

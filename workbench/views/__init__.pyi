@@ -1,3 +1,4 @@
+from .app import screen as screen
 from .calibration import distribution as distribution
 from .calibration import distributions as distributions
 from .calibration import drift as drift

@@ -3,6 +3,7 @@ from .myelin import left_in_fp32 as left_in_fp32
 from .own import own_precision as own_precision
 from .plan import BEST_PRACTICE as BEST_PRACTICE
 from .plan import PrecisionPlan as PrecisionPlan
+from .presets import PRESETS as PRESETS
 from .presets import all_int8 as all_int8
 from .presets import preset as preset
 from .resolution import NO_RANGE as NO_RANGE

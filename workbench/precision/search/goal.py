@@ -10,6 +10,7 @@ from workbench.calibration import feeds
 from workbench.errors import PrecisionError
 from workbench.evaluate import Reference, Top1
 from workbench.precision.sensitivity import ActivationStore, ErrorSum
+from workbench.progress import stoppable
 from workbench.runtime import Session
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Evaluator:
         self._top1 = self._count()
         self._first: Mapping[str, npt.NDArray[Any]] = {}
         session = against.session()
-        for run, feed in enumerate(feeds(samples, against.form, batch=batch)):
+        for run, feed in enumerate(stoppable(feeds(samples, against.form, batch=batch))):
             self._first = self._first or feed.arrays
             result = against.run(session, feed.arrays)
             self._store.put(run, result)
@@ -148,7 +149,7 @@ class Evaluator:
         session = Session(model, untried=self._first)
         total, top1 = ErrorSum(), self._count()
         outcomes: list[Outputs] = []
-        for run, feed in enumerate(feeds(self._samples, self._model, batch=self._batch)):
+        for run, feed in enumerate(stoppable(feeds(self._samples, self._model, batch=self._batch))):
             result = session.run(feed.arrays)
             before = self._store.get(run, self._outputs)
             real = {name: feed.real(array) for name, array in before.items()}

@@ -82,6 +82,8 @@ class SearchResult(Shown):
         Wall time.
     notes
         What was tried before, and whether it was kept: a sentence each.
+    stopped
+        Whether it was ended early: `chosen` may then reach the goal or not.
     """
 
     goal: Goal
@@ -92,6 +94,7 @@ class SearchResult(Shown):
     costs: NodeCosts
     seconds: float
     notes: tuple[str, ...] = ()
+    stopped: bool = False
 
     def table(self) -> pd.DataFrame:
         """Return one row a trial, in order."""
@@ -149,10 +152,17 @@ class SearchResult(Shown):
             f"{chosen.cost_ms:.4g} ms {kind}; {len(self.trials)} evaluations in {self.seconds:.0f} s",
             *(f"costs: {said}" for said in self.costs.about if self.costs.measured),
             *self.notes,
+            *self._ended(),
             *(f"first {edit.do} (a step of the recipe)" for edit in chosen.edits),
             *(f"{position}. {rule}" for position, rule in enumerate(chosen.plan.rules)),
         ]
         return "\n".join(lines)
+
+    def _ended(self) -> tuple[str, ...]:
+        if not self.stopped:
+            return ()
+        reached = "the best so far" if self.chosen.passed else "none of them reaches the goal yet"
+        return (f"stopped after {len(self.trials)} evaluations: {reached}; the same search again goes on from here",)
 
     def _card(self) -> Card:
         headline, *notes = self.text().splitlines()

@@ -24,6 +24,7 @@ from workbench.precision.search.ranges import CALIBRATED, MIXED, try_ways, ways_
 from workbench.precision.search.result import SearchResult, pareto_front
 from workbench.precision.search.trials import Trials
 from workbench.precision.sensitivity import DEFAULT_MEMORY, exact, quick
+from workbench.progress import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +67,7 @@ def search(
     target: Target | None = None,
     overflow: Mapping[str, float] | None = None,
     unranged: Mapping[str, str] | None = None,
+    known: Sequence[Trial] = (),
 ) -> SearchResult:
     """Find the cheapest plan that reaches a goal.
 
@@ -101,6 +103,13 @@ def search(
         Evaluations after which the best plan found is taken; those with corrected biases come on top.
     target, overflow, unranged
         What plans are resolved with; see `PrecisionPlan.resolve`.
+    known
+        Trials of a search of the same that was stopped: they need no second evaluation.
+
+    Returns
+    -------
+    SearchResult
+        Of a search that is stopped (by a person who watches, or interrupted), what was evaluated until then.
 
     Raises
     ------
@@ -110,33 +119,56 @@ def search(
     began = time.perf_counter()
     with Evaluator(reference or model, samples, goal, batch=batch, memory=memory) as evaluate:
         trials = Trials(
-            model, goal, evaluate, costs, plan, fallback, dict(ranges), most_trials, target, overflow, unranged
+            model, goal, evaluate, costs, plan, fallback, dict(ranges), most_trials, target, overflow, unranged, known
         )
-        best = trials.everything("everything in INT8, ranges as calibrated")
-        if trials.slower:
-            best = trials.without((), f"{len(trials.slower)} that INT8 makes slower in floating point")
-        ways = {CALIBRATED: trials.ranges}
-        if statistics is not None and not best.passed:
-            ways = ways_to_choose(trials, statistics, samples, batch)
-            best = try_ways(trials, ways, ())
-        found: Sensitivity | None = None
-        if not best.passed:
-            # Of all ways the one of least noise node by node shows best which nodes hurt with any.
-            trials.ranges = ways.get(MIXED, trials.ranges)
-            if sensitivity == "exact":
-                found = exact(model, trials.candidates, trials.ranges, samples, batch=batch, memory=memory)
-            else:
-                found = quick(model, trials.candidates, trials.ranges, samples, batch=batch)
-            _demote(trials, {error.node: error.noise for error in found.errors}, ways)
-        if correct_bias is not None:
-            _correct(trials, correct_bias, batch)
+        found, stopped = None, False
+        try:
+            found = _searched(trials, samples, statistics, sensitivity, correct_bias, batch, memory)
+        except (Stopped, KeyboardInterrupt):
+            stopped = True
+            if not trials.all:
+                raise
     front = pareto_front(trials.all, goal.merit)
-    return SearchResult(goal, _best(trials), front, tuple(trials.all), found, costs, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return SearchResult(goal, _best(trials), front, tuple(trials.all), found, costs, seconds, stopped=stopped)
+
+
+def _searched(
+    trials: Trials,
+    samples: Samples,
+    statistics: Statistics | None,
+    sensitivity: Literal["quick", "exact"],
+    correct_bias: Samples | None,
+    batch: int,
+    memory: int,
+) -> Sensitivity | None:
+    """Try plans; return the sensitivity that decided their order, if one was needed."""
+    best = trials.everything("everything in INT8, ranges as calibrated")
+    if trials.slower:
+        best = trials.without((), f"{len(trials.slower)} that INT8 makes slower in floating point")
+    ways = {CALIBRATED: trials.ranges}
+    if statistics is not None and not best.passed:
+        ways = ways_to_choose(trials, statistics, samples, batch)
+        best = try_ways(trials, ways, ())
+    found: Sensitivity | None = None
+    if not best.passed:
+        # Of all ways the one of least noise node by node shows best which nodes hurt with any.
+        trials.ranges = ways.get(MIXED, trials.ranges)
+        if sensitivity == "exact":
+            found = exact(trials.model, trials.candidates, trials.ranges, samples, batch=batch, memory=memory)
+        else:
+            found = quick(trials.model, trials.candidates, trials.ranges, samples, batch=batch)
+        _demote(trials, {error.node: error.noise for error in found.errors}, ways)
+    if correct_bias is not None:
+        _correct(trials, correct_bias, batch)
+    return found
 
 
 def _best(trials: Trials) -> Trial:
-    """Return the cheapest plan that reaches the goal; of equally cheap ones the most accurate."""
+    """Return the cheapest plan that reaches the goal; of equally cheap ones, and where none does, the most accurate."""
     passed = [trial for trial in trials.all if trial.passed]
+    if not passed:  # it was stopped before
+        return max(trials.all, key=lambda trial: trials.goal.merit(trial.measured))
     return min(passed, key=lambda t: (t.cost_ms, *(-x for x in trials.goal.merit(t.measured))))
 
 
@@ -147,8 +179,8 @@ def _demote(trials: Trials, noise: Mapping[str, float], ways: Mapping[str, dict[
             f"not even floating point reaches {trials.goal}", where=trials.model.name, fix="Ask for less."
         )
     able = [node for node in trials.candidates if node not in trials.slower]
-    by_noise = sorted(able, key=lambda node: -noise[node])
-    by_worth = sorted(able, key=lambda node: -_worth_in_float(noise[node], trials.saving(node)))
+    by_noise = sorted(able, key=lambda node: -noise.get(node, 0.0))
+    by_worth = sorted(able, key=lambda node: -_worth_in_float(noise.get(node, 0.0), trials.saving(node)))
     if len(ways) > 1:
         # With broken nodes in INT8 they alone decide which ranges look best; so compare without the worst tenth.
         try_ways(trials, ways, by_noise[: max(1, len(by_noise) // 10)])

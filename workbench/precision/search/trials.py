@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import PrecisionError
 from workbench.graph.select import compact
+from workbench.names import percent
 from workbench.precision.lowering import lower
 from workbench.precision.measured_edits import bias_shifts
 from workbench.precision.plan import PrecisionPlan, Rule
 from workbench.precision.search.result import Trial
+from workbench.progress import report
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from workbench.calibration import Samples
     from workbench.graph import Model
@@ -48,6 +50,8 @@ class Trials:
         How many may be made.
     target, overflow, unranged
         See `PrecisionPlan.resolve`.
+    known
+        Trials of the same that need no second evaluation.
 
     Raises
     ------
@@ -68,11 +72,12 @@ class Trials:
         target: Target | None = None,
         overflow: Mapping[str, float] | None = None,
         unranged: Mapping[str, str] | None = None,
+        known: Sequence[Trial] = (),
     ) -> None:
         self._target, self._overflow, self._unranged = target, overflow, unranged
         self.model, self.goal, self.ranges = model, goal, ranges
         self._evaluate, self._costs, self._plan, self._fallback = evaluate, costs, plan, fallback
-        self._most = most
+        self._most, self._known = most, tuple(known)
         self.all: list[Trial] = []
         self.candidates = self._resolve(plan).nodes("int8")
         if not self.candidates:
@@ -132,9 +137,13 @@ class Trials:
         return plan.resolve(model, target=self._target, overflow=self._overflow, unranged=self._unranged)
 
     def _try(self, out: frozenset[str], move: str) -> Trial:
-        known = next((t for t in self.all if t.demoted == out and t.ranges == self.ranges and not t.edits), None)
+        known = self._known_trial(self.all, out)
         if known is not None:
             return known
+        before = self._known_trial(self._known, out)
+        if before is not None:
+            self.all.append(before)
+            return before
         plan = self._plan_without(out)
         resolution = self._resolve(plan)
         int8 = resolution.nodes("int8")
@@ -142,4 +151,19 @@ class Trials:
         passed = self.goal.holds(measured.figure)
         share, cost = self._costs.share(int8), self._costs.total(resolution)
         self.all.append(Trial(move, plan, dict(self.ranges), out, cost, share, measured, passed))
+        self._tell()
         return self.all[-1]
+
+    def _known_trial(self, among: Sequence[Trial], out: frozenset[str]) -> Trial | None:
+        return next((t for t in among if t.demoted == out and t.ranges == self.ranges and not t.edits), None)
+
+    def _tell(self) -> None:
+        passed = [trial for trial in self.all if trial.passed]
+        best = (
+            min(passed, key=lambda trial: trial.cost_ms)
+            if passed
+            else max(self.all, key=lambda trial: self.goal.merit(trial.measured))
+        )
+        reached = "" if best.passed else ", not there yet"
+        figures = f"{self.goal.name} {best.measured.figure:.4g}, {percent(best.share)} of the MACs in INT8{reached}"
+        report("searching", len(self.all), None, figures)

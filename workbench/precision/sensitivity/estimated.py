@@ -25,12 +25,13 @@ from workbench.precision.sensitivity.cut import cut
 from workbench.precision.sensitivity.graft import all_quantized, beside
 from workbench.precision.sensitivity.measured import downstream_share, exact, measured_macs
 from workbench.precision.sensitivity.result import NodeError, Sensitivity
+from workbench.progress import progress
 from workbench.runtime import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from workbench.calibration import Samples
+    from workbench.calibration import Feed, Samples
     from workbench.graph import Model
 
 __all__ = ["BUDGET", "local_noise", "quick"]
@@ -94,7 +95,7 @@ def quick(
         one = first_samples(samples, 1)
         there = exact(model, some, ranges, one, batch=batch)
         here = local_noise(model, some, ranges, one, batch=batch)
-        gains = _filled(candidates, {node: there[node].noise / here[node] for node in some if here[node]})
+        gains = _filled(candidates, {e.node: e.noise / here[e.node] for e in there.errors if here[e.node]})
         spent += (there.forwards + once) / len(samples)
         whole_numbers = all(math.isnan(error.sqnr_db) for error in there.errors)
     errors = [
@@ -119,7 +120,8 @@ def local_noise(
     copied, powers = _with_copies(model, candidates, ranges)
     session: Session | None = None
     sums = np.zeros((len(candidates), 2))
-    for feed in feeds(samples, model, batch=batch):
+    every = feeds(samples, model, batch=batch)
+    for feed in progress(every, total=len(samples), doing="measuring sensitivity", amount=_count, partial=True):
         session = session or Session(copied, untried=feed.arrays)
         results = session.run(feed.arrays)
         sums += np.array([[results[name] for name in powers[node]] for node in candidates])
@@ -127,6 +129,10 @@ def local_noise(
         node: float(noise / signal) if signal > 0 else math.inf if noise > 0 else 0.0
         for node, (noise, signal) in zip(candidates, sums, strict=True)
     }
+
+
+def _count(feed: Feed) -> int:
+    return feed.count
 
 
 def _with_copies(

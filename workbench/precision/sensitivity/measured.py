@@ -107,12 +107,12 @@ def exact(
         else:
             groups = _deal(left, share, parts)
             results = work.spread(model, lowered, groups, executor)
-        for error in progress(results, total=len(left), doing="measuring sensitivity"):
+        for error in progress(results, total=len(left), doing="measuring sensitivity", partial=True):
             journaled[error.node] = error
             if book is not None:
                 book.add(vars(error))
         return Sensitivity(
-            errors=tuple(journaled[node] for node in candidates),
+            errors=tuple(journaled[node] for node in candidates if node in journaled),
             kind="exact",
             samples=len(samples),
             forwards=len(groups) + sum(share.values()),

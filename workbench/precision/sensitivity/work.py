@@ -15,6 +15,7 @@ from workbench.precision.sensitivity.cut import downstream
 from workbench.precision.sensitivity.errors import ErrorSum
 from workbench.precision.sensitivity.result import NodeError
 from workbench.precision.sensitivity.store import ActivationStore
+from workbench.progress import stoppable
 from workbench.runtime import Session
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class _Reference:
         watched = dict.fromkeys([*(name for part in work.cuts.values() for name in part.boundary), *self._outputs])
         session = Session(model, outputs=[name for name in watched if name not in fed])
         self._dtypes = {}
-        for feed in feeds(work.samples, model, batch=work.batch):
+        for feed in stoppable(feeds(work.samples, model, batch=work.batch)):
             arrays = {**feed.arrays, **session.run(feed.arrays)}
             self._dtypes = {name: array.dtype for name, array in arrays.items()}
             store.put(len(self._runs), {name: arrays[name] for name in kept})

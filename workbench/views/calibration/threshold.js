@@ -1,7 +1,7 @@
 // A histogram with a threshold that can be dragged, or moved with the arrow keys. A new threshold is a request to
-// Python, which answers with its figures.
+// Python, which answers with its figures; what a threshold costs that is being dragged, Python has sent before.
 
-const W = 760, H = 300, LEFT = 56, RIGHT = 12, TOP = 14, BOTTOM = 40;
+const LEFT = 46, RIGHT = 12, TOP = 14, BOTTOM = 38;
 
 function ticks(low, high, count) {
   const raw = (high - low) / count, power = 10 ** Math.floor(Math.log10(raw));
@@ -14,8 +14,17 @@ class ThresholdPage extends Page {
   build() {
     this.figures = element("div", { class: "figures", "aria-live": "polite" });
     this.legend = element("div", { class: "legend" });
-    this.svg = drawn("svg", { viewBox: `0 0 ${W} ${H}`, role: "group" });
+    this.svg = drawn("svg", { role: "group" });
+    new ResizeObserver(() => this.resized()).observe(this.svg);
     return element("div", { class: "wb-threshold" }, this.error, this.svg, this.figures, this.legend);
+  }
+
+  /** Drawn as wide as there is room, so that words keep their size. */
+  resized() {
+    const wide = Math.round(Math.min(Math.max(this.svg.clientWidth, 240), 812));
+    if (wide === this.wide || !this.root || this.dragging) return;
+    this.wide = wide;
+    if (this.scene?.edges) this.redraw();
   }
 
   mark({ amax }) {
@@ -28,7 +37,10 @@ class ThresholdPage extends Page {
     const at = (sign) => this.x(Math.min(Math.max(sign * amax, this.low), this.high));
     const { clipped, unit, scale, sqnr, amax: inForce } = this.marks;
     const applied = Math.abs(inForce - amax) <= 1e-9 * amax;
-    const rest = applied ? `${(100 * clipped).toPrecision(3)} % clipped, ${unit} ${scale.toPrecision(4)}, SQNR ${sqnr}` : "release to apply";
+    const there = applied ? null : this.cost(amax);
+    const rest = applied
+      ? `${(100 * clipped).toPrecision(3)} % clipped, ${unit} ${scale.toPrecision(4)}, SQNR ${sqnr}`
+      : `${there ? `${(100 * there.clipped).toPrecision(3)} % clipped, SQNR about ${there.sqnr.toFixed(1)} dB; ` : ""}release to apply`;
     this.figures.textContent = `threshold ${amax.toPrecision(5)}: ${rest}`;
     for (const { sign, handle, shade } of this.sides) {
       const from = at(sign), to = this.x(sign > 0 ? this.high : this.low);
@@ -40,6 +52,16 @@ class ThresholdPage extends Page {
     }
   }
 
+  /** What a threshold clips and costs, between those that Python has sent. */
+  cost(amax) {
+    const { curve } = this;
+    const next = curve.findIndex(([at]) => at >= amax);
+    if (next < 1 || curve[next][2] === null || curve[next - 1][2] === null) return null;
+    const [[low, clippedLow, sqnrLow], [high, clippedHigh, sqnrHigh]] = [curve[next - 1], curve[next]];
+    const part = (amax - low) / (high - low);
+    return { clipped: clippedLow + part * (clippedHigh - clippedLow), sqnr: sqnrLow + part * (sqnrHigh - sqnrLow) };
+  }
+
   move(amax) {
     this.place(Math.min(Math.max(amax, this.reach / 1000), this.reach));
   }
@@ -48,7 +70,10 @@ class ThresholdPage extends Page {
     if (Math.abs(this.pending - this.marks.amax) > 1e-12 * this.pending) this.ask({ type: "threshold", amax: this.pending });
   }
 
-  draw({ name, edges, counts, methods }) {
+  draw({ name, edges, counts, methods, curve }) {
+    this.curve = curve;
+    const W = (this.W = this.wide ?? 760), H = (this.H = Math.round(Math.min(Math.max(W * 0.4, 170), 300)));
+    this.svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
     const low = (this.low = edges[0]), high = (this.high = edges[edges.length - 1]);
     this.reach = Math.max(high, -low);
     this.x = (value) => LEFT + ((value - low) / (high - low)) * (W - LEFT - RIGHT);
@@ -67,15 +92,15 @@ class ThresholdPage extends Page {
   }
 
   axes(name, edges, counts) {
-    const { x, low, high } = this;
+    const { x, low, high, W, H } = this;
     const most = Math.max(1, ...counts), decades = Math.log10(most) + Math.log10(2);
     const y = (count) => H - BOTTOM - (Math.max(0, Math.log10(count) + Math.log10(2)) / decades) * (H - BOTTOM - TOP);
     const parts = [];
-    for (let power = 0; 10 ** power <= most; power += Math.ceil(decades / 6)) {
+    for (let power = 0; 10 ** power <= most; power += Math.ceil(decades / (H / 50))) {
       parts.push(drawn("line", { class: "grid", x1: LEFT, x2: W - RIGHT, y1: y(10 ** power), y2: y(10 ** power) }));
       parts.push(drawn("text", { x: LEFT - 6, y: y(10 ** power) + 4, "text-anchor": "end" }, `1e${power}`));
     }
-    for (const value of ticks(low, high, 8)) {
+    for (const value of ticks(low, high, Math.max(3, W / 95))) {
       parts.push(drawn("text", { x: x(value), y: H - BOTTOM + 16, "text-anchor": "middle" }, String(Number(value.toPrecision(6)))));
     }
     const middle = `translate(12,${(TOP + H - BOTTOM) / 2}) rotate(-90)`;
@@ -83,13 +108,14 @@ class ThresholdPage extends Page {
     counts.forEach((count, i) => (path += `L${x(edges[i])},${y(count || 0.5)}L${x(edges[i + 1])},${y(count || 0.5)}`));
     return [
       ...parts,
-      drawn("text", { x: (LEFT + W - RIGHT) / 2, y: H - 6, "text-anchor": "middle" }, `value of ${name}`),
+      drawn("text", { x: (LEFT + W - RIGHT) / 2, y: H - 6, "text-anchor": "middle" }, `value of ${name.length > W / 9 ? `…${name.slice(-Math.floor(W / 9))}` : name}`),
       drawn("text", { transform: middle, "text-anchor": "middle" }, "values seen"),
       drawn("path", { class: "bars", d: `${path}L${x(high)},${y(0.5)}Z` }),
     ];
   }
 
   method({ method, amax, color, dashes }, sign) {
+    const { H } = this;
     const x = this.x(sign * amax);
     const tip = drawn("title", {}, `${method}: ${amax.toPrecision(5)}`);
     return drawn("line", { x1: x, x2: x, y1: TOP, y2: H - BOTTOM, stroke: color, "stroke-dasharray": dashes }, tip);
@@ -108,6 +134,7 @@ class ThresholdPage extends Page {
   }
 
   handle(sign) {
+    const { H } = this;
     const reach = { "aria-valuemin": 0, "aria-valuemax": this.reach };
     const handle = drawn(
       "g",
@@ -125,8 +152,8 @@ class ThresholdPage extends Page {
     handle.addEventListener("pointermove", (event) => {
       if (!this.dragging) return;
       const bounds = this.svg.getBoundingClientRect();
-      const at = ((event.clientX - bounds.left) / bounds.width) * W;
-      this.move(sign * (this.low + ((at - LEFT) / (W - LEFT - RIGHT)) * (this.high - this.low)));
+      const at = ((event.clientX - bounds.left) / bounds.width) * this.W;
+      this.move(sign * (this.low + ((at - LEFT) / (this.W - LEFT - RIGHT)) * (this.high - this.low)));
     });
     handle.addEventListener("pointerup", () => {
       this.dragging = false;

@@ -6,6 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from workbench.calibration import sweep
+from workbench.errors import SelectorError
 from workbench.views.calibration.histogram import STYLES, DistributionChart, distribution_chart
 from workbench.views.kit import View, page, request
 
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ThresholdView"]
 
+CURVE = 160
+"""Thresholds of which a page knows the cost; between them it interpolates."""
 InForce = tuple["TensorStatistics", "Range"]
 
 
@@ -29,7 +35,7 @@ class ThresholdView(View):
     name
         The tensor.
     tensor
-        What calibration saw of it.
+        What calibration saw of it; `read` tells where left out.
     on_change
         Called with the tensor's name and the new threshold whenever a person sets one.
     read
@@ -46,7 +52,7 @@ class ThresholdView(View):
     def __init__(
         self,
         name: str,
-        tensor: TensorStatistics,
+        tensor: TensorStatistics | None,
         on_change: Callable[[str, float], object],
         *,
         read: Callable[[], InForce] | None = None,
@@ -55,7 +61,9 @@ class ThresholdView(View):
     ) -> None:
         super().__init__(session)
         self.name, self.on_change = name, on_change
-        self._in_force = tensor, distribution_chart(name, tensor, target=target).chosen
+        self._in_force: InForce | None = None
+        if tensor is not None:
+            self._in_force = tensor, distribution_chart(name, tensor, target=target).chosen
         self._read = read
 
     def __repr__(self) -> str:
@@ -100,6 +108,8 @@ class ThresholdView(View):
     def _now(self) -> InForce:
         if self._read is not None:
             self._in_force = self._read()
+        if self._in_force is None:
+            raise SelectorError("there is no tensor to show", where=self.name)
         return self._in_force
 
     def scene_state(self) -> dict[str, Any]:
@@ -115,7 +125,19 @@ class ThresholdView(View):
             }
             for one in chart.ranges
         ]
-        return {"name": self.name, "edges": chart.edges.tolist(), "counts": chart.counts.tolist(), "methods": methods}
+        state = {"name": self.name, "edges": chart.edges.tolist(), "counts": chart.counts.tolist(), "methods": methods}
+        return state | {"curve": self._curve(float(np.abs(chart.edges).max()))}
+
+    def _curve(self, reach: float) -> list[list[float | None]]:
+        """Return thresholds with what each clips and its SQNR, so that a page can tell while one is dragged."""
+        tensor, chosen = self._now()
+        if not tensor.finite or not tensor.second_moment:
+            return []
+        amax = np.geomspace(reach / 1000, reach, CURVE)
+        clipped, sqnr = sweep(tensor, amax, target=chosen.target)
+        told = np.where(np.isfinite(sqnr), sqnr, np.nan)
+        rows = np.stack([amax, clipped, told], axis=1).tolist()
+        return [[None if one != one else one for one in row] for row in rows]  # noqa: PLR0124 - JSON has no NaN
 
     def mark_state(self) -> dict[str, Any]:
         """Return the figures of the threshold in force."""

@@ -9,6 +9,7 @@ from .network import Network as Network
 from .network import Op as Op
 from .network import network_of as network_of
 from .network import split_name as split_name
+from .overlay import Gather as Gather
 from .overlay import Key as Key
 from .overlay import Overlay as Overlay
 from .overlay import Paint as Paint
@@ -16,9 +17,16 @@ from .overlay import paint as paint
 from .panel import Item as Item
 from .panel import Panel as Panel
 from .picture import GraphPicture as GraphPicture
+from .rendering import Box as Box
+from .rendering import Drawing as Drawing
+from .rendering import Drawn as Drawn
+from .rendering import Group as Group
+from .rendering import Mark as Mark
+from .rendering import Text as Text
 from .rendering import svg as svg
 from .scene import Hull as Hull
 from .scene import Scene as Scene
 from .scene import text_width as text_width
 from .scopes import Shown as Shown
+from .surgery_view import Surgery as Surgery
 from .view import GraphView as GraphView

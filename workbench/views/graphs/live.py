@@ -45,6 +45,8 @@ class LiveGraph(Drawn, View):  # type: ignore[misc]
     """
 
     _esm, _css = page(*(_HERE / name for name in ("pane.js", "surgery.js", "graph.js", "graph.css")))
+    legend_width = 900.0
+    """In CSS pixels; a legend that needs more has several lines."""
 
     def __init__(
         self,
@@ -174,7 +176,7 @@ class LiveGraph(Drawn, View):  # type: ignore[misc]
         words = {name for name, overlay in self._loaded().items() if overlay.words}
         return {
             "panes": panes,
-            "legend": svg(legend(first.paint(first.panel()), 900), inside=True),
+            "legend": svg(legend(first.paint(first.panel()), self.legend_width), inside=True),
             "columns": [PLAIN, *self.columns],
             "column": column,
             "sizes": [EQUAL, *(name for name in self.columns if name not in words)],

@@ -221,7 +221,8 @@ class Pane {
 
   drawMap() {
     const { w, h } = this.size();
-    const most = { w: Math.min(w * 0.22, 140), h: Math.min(h * 0.4, 200) };
+    const share = w < 450 ? 0.24 : 0.4; // where room is short the graph needs it more
+    const most = { w: Math.min(w * 0.22, 140), h: Math.min(h * share, 200) };
     const scale = Math.min(most.w / this.width, most.h / this.height);
     const fine = window.devicePixelRatio || 1;
     this.map.style.width = `${Math.max(this.width * scale, 12)}px`;

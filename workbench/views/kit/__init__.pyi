@@ -23,6 +23,7 @@ from .themes import ink_on as ink_on
 from .themes import precision_colour as precision_colour
 from .themes import ramp as ramp
 from .themes import theme as theme
+from .widget import PART as PART
 from .widget import Stack as Stack
 from .widget import View as View
 from .widget import linked as linked

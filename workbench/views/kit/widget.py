@@ -10,6 +10,7 @@ A page sends small typed requests, ``{"type": "sort", "column": "range"}``. Each
 from __future__ import annotations
 
 import logging
+import re
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -35,22 +36,28 @@ if TYPE_CHECKING:
     from workbench.session import Workbench
     from workbench.views.kit.themes import ThemeName
 
-__all__ = ["Stack", "View", "linked", "page", "request", "tabs"]
+__all__ = ["PART", "Stack", "View", "linked", "page", "request", "tabs"]
 
 _HERE = Path(__file__).parent
+_EXPORT = re.compile(r"^export default .*$", re.MULTILINE)
+PART = "export default { render() {} };"
+"""The script of a view that only lives in the page of another one, which has its script."""
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def page(*files: Path) -> tuple[str, str]:
     """Return script and style of a view's page: the kit's own, then those of the files, which are plain ES modules.
 
-    A notebook loads a widget's script as a single file, so that what several views share is in each of them.
+    A notebook loads a widget's script as a single file, so that what several views share is in each of them. Of the
+    pages among the files the last one is the view's; those before it are parts of that.
     """
     own = [_HERE / "kit.js", _HERE / "kit.css", *files]
     script, style = (
         "\n".join(file.read_text(encoding="utf-8") for file in own if file.suffix == suffix)
         for suffix in (".js", ".css")
     )
+    *_, last = _EXPORT.finditer(script)
+    script = _EXPORT.sub(lambda found: found[0] if found.start() == last.start() else "", script)
     return script, f"{css_variables('light', '.wb')}{css_variables('dark', '.wb.wb-dark')}\n{style}"
 
 
@@ -190,6 +197,8 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
         """On how many pages it is, as they say; what is on none any longer is not drawn until it is again."""
         self._stale = False
         self._selections = Changes()
+        self.handling = False
+        """Whether it is doing what its page asked for: a step of the recipe that comes now was clicked."""
         self.on_msg(self._receive)
         self._session: Workbench | None = None
         for session in sessions:
@@ -329,6 +338,13 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
 
     def handle(self, content: object) -> None:
         """Do what the page asks for; whatever is wrong with it is said there, in a sentence, and never raised."""
+        self.handling = True
+        try:
+            self._handle(content)
+        finally:
+            self.handling = False
+
+    def _handle(self, content: object) -> None:
         with self._saying():
             if not isinstance(content, Mapping):
                 raise unknown(content)

@@ -1,7 +1,10 @@
 from .html import Drawn as Drawn
 from .marks import MARGIN as MARGIN
+from .marks import Box as Box
 from .marks import Drawing as Drawing
 from .marks import Group as Group
+from .marks import Mark as Mark
+from .marks import Text as Text
 from .marks import draw as draw
 from .marks import legend as legend
 from .marks import moved as moved

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from workbench.evaluate import Comparison, OutputDifference
     from workbench.precision.plan import Decision
-    from workbench.session import Workbench
+    from workbench.session.workbench import Workbench
 
 __all__ = ["LOW_AGREEMENT", "LOW_SQNR", "remarks"]
 

@@ -11,10 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import workbench
 from workbench.evaluate.comparison import Comparison, OutputDifference
-from workbench.handoff.closing import remarks
 from workbench.handoff.tuning_report import before_after, report
 from workbench.names import percent
 from workbench.session import history_of
+from workbench.session.closing import remarks
 
 RNG = np.random.default_rng(0)
 W, V = RNG.normal(size=(8, 4)).astype(np.float32), RNG.normal(size=(8, 4)).astype(np.float32)

@@ -1,0 +1,128 @@
+"""The screen in a real JupyterLab: by mouse and keyboard from a model to a tuned one, and nothing that doesn't fit."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.browser import conftest as lab_tools
+
+pytestmark = pytest.mark.slow
+
+SHOW = 'import workbench\nwb = workbench.open_model("model.onnx")\nwb'
+NOTE = """
+import json, pathlib
+pathlib.Path("seen.json").write_text(json.dumps([step.model_dump(mode="json") for step in wb.recipe.steps]))
+"""
+CLIPPED = """root => {
+    const box = root.getBoundingClientRect();
+    const scrolls = ".wb-scroll, .wb-inspector, .wb-chips, details:not([open])";
+    const all = [...root.querySelectorAll("button, select, input, summary, h3")];
+    const shown = all.filter((node) => node.offsetParent && !node.closest(scrolls));
+    const out = shown.filter((node) => {
+        const b = node.getBoundingClientRect();
+        return b.width && (b.left < box.left - 1 || b.right > box.right + 1 || b.bottom > box.bottom + 1);
+    });
+    const rows = [...root.querySelectorAll(".wb-inner, .wb-body, .wb-steps, .wb-timeline, .wb-bar")];
+    const wide = rows.filter((node) => node.scrollWidth > node.clientWidth + 1);
+    return [...out, ...wide].map((node) => node.className + " " + node.textContent.slice(0, 30));
+}"""
+
+
+def step(page, text):
+    lab_tools.expect(page.locator(".wb-go")).to_contain_text(text)
+
+
+def theme(page, light):
+    page.evaluate("light => document.body.dataset.jpThemeLight = light", light)
+    page.wait_for_timeout(200)
+
+
+@pytest.fixture
+def screen(lab, page, small_cnn, small_data):
+    (lab.folder / "seen.json").unlink(missing_ok=True)
+    shutil.copy(small_cnn, lab.folder / "model.onnx")
+    shutil.copy(small_data, lab.folder / "samples.npz")
+    lab_tools.notebook(lab.folder / "screen.ipynb", SHOW, NOTE)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(f"{lab.url}/lab/tree/screen.ipynb?reset", wait_until="domcontentloaded")
+    lab_tools.ready(page)
+    page.keyboard.press("Control+b")
+    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
+    page.keyboard.press("Shift+Enter")
+    page.locator(".wb-app.wb-ready").wait_for(timeout=90_000)
+    yield page
+    assert page.errors == []
+    assert page.abroad == []
+
+
+def test_from_a_model_to_a_tuned_one_on_one_screen(lab, screen, screenshots) -> None:
+    page = screen
+    page.locator(".wb-go").click()
+    step(page, "Calibrate")
+    page.locator(".wb-go").click()
+    page.locator(".wb-form-of input").first.fill("samples.npz")
+    page.keyboard.press("Tab")
+    page.locator(".wb-form-of button", has_text="look at one").click()
+    page.locator(".wb-looked", has_text="12 samples; x").wait_for()
+    page.locator(".wb-form-of button", has_text="Calibrate").click()
+    step(page, "Measure sensitivity")
+    page.locator(".wb-go").click()
+    step(page, "Tune")
+    figures = page.locator('.wb-nodes td[data-key="sqnr_db"]').all_inner_texts()
+    known = [float(one.split()[0]) for one in figures if one != "—"]
+    assert known == sorted(known)
+    assert len(known) == 5
+
+    _selects_and_changes(page)
+    step(page, "Tune")
+    page.locator(".wb-go").click()
+    step(page, "Compare")
+    page.locator(".wb-go").click()
+    page.locator(".wb-verdict", has_text="dB at the worst output").wait_for()
+    lab_tools.expect(page.locator('[data-step="Compare"]')).to_contain_text("12 samples")
+
+    page.locator(".wb-timeline button", has_text="insert as cell").click()
+    page.locator(".wb-code pre", has_text="wb.calibrate('samples.npz'").wait_for()
+    page.locator(".wb-code .wb-close").click()
+    _fits(page, screenshots)
+
+    page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1).click()
+    page.keyboard.press("Shift+Enter")
+    steps = lab_tools.seen(lab)
+    assert [one["do"] for one in steps] == ["state_kernel_shape", "calibrate", "set_range", *["set_precision"] * 4]
+    assert (steps[-1]["select"], steps[-1]["precision"]) == ("name:block/conv", "fp32")
+
+
+def _selects_and_changes(page) -> None:
+    # One selection: by a row, by the graph with the keyboard, and as one types.
+    page.locator('.wb-nodes tr[data-id="block/conv"]').click()
+    lab_tools.expect(page.locator(".wb-inspector h3")).to_have_text("block/conv")
+    page.locator('.wb-card.wb-selected[data-id="block/conv"]').wait_for()
+    page.locator(".wb-slot-threshold .handle").first.focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator(".wb-chips .wb-clicked", has_text="range").wait_for()
+    page.locator('.wb-option[data-precision="fp32"]').click()
+    page.locator(".wb-preview", has_text="dB").wait_for()
+    page.locator(".wb-apply-precision").click()
+    page.locator('.wb-nodes tr[data-id="block/conv"] td[data-key="gets"]', has_text="fp32").wait_for()
+    page.locator(".wb-search").fill("gemm")
+    page.locator(".wb-hits li", has_text="fc").wait_for()
+    page.keyboard.press("Enter")
+    lab_tools.expect(page.locator(".wb-inspector h3")).to_have_text("head/fc")
+
+    page.locator(".wb-timeline button", has_text="undo").click()
+    page.locator('.wb-nodes tr[data-id="block/conv"] td[data-key="gets"]', has_text="int8").wait_for()
+    page.locator(".wb-timeline button", has_text="redo").click()
+    page.locator('.wb-nodes tr[data-id="block/conv"] td[data-key="gets"]', has_text="fp32").wait_for()
+
+
+def _fits(page, screenshots) -> None:
+    for size in ((1280, 800), (1920, 1080)):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        for light in ("true", "false"):
+            theme(page, light)
+            page.locator(".wb-app").evaluate("node => node.scrollIntoView({ block: 'center' })")
+            page.screenshot(path=screenshots / f"app-{size[0]}-{'light' if light == 'true' else 'dark'}.png")
+            assert page.locator(".wb-app").evaluate(CLIPPED) == []

@@ -1,0 +1,218 @@
+"""The screen: one selection for all parts, every click a step of the recipe, and what runs beside the page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import numpy as np
+import pytest
+
+from workbench.recipe.steps import CalibrateStep, PrecisionStep, RangeStep
+from workbench.session import history_of, open_model
+from workbench.views.app.app import App
+from workbench.views.app.app import screen as screen_of
+from workbench.views.app.timeline import code_of
+from workbench.views.kit.picture import WIDGET_MIME
+
+
+@pytest.fixture
+def wb(small_cnn):
+    return open_model(small_cnn)
+
+
+@pytest.fixture
+def screen(wb):
+    made = App(wb)
+    made.told = []
+    made.widget()
+    made.send = made.told.append  # what the page hears
+    return made
+
+
+@pytest.fixture
+def calibrated(screen, small_data):
+    screen.handle({"type": "prepare"})
+    screen.handle({"type": "calibrate", "samples": str(small_data), "preprocessing": "", "method": "mse", "batch": 4})
+    assert screen.workbench.ranges
+    return screen
+
+
+def errors(screen):
+    return [one["text"] for one in screen.told if one["type"] == "error"]
+
+
+def test_a_selection_anywhere_is_one_everywhere(screen):
+    screen.fill()
+    screen.nodes.handle({"type": "select", "rows": ["block/conv"], "add": False})
+    assert (
+        screen.selected == screen.nodes.selected == screen.graph.selected == screen.inspector.selected == ["block/conv"]
+    )
+    screen.graph.choose(["stem/conv", "head/fc"])
+    assert screen.selected == screen.nodes.selected == screen.inspector.selected == ["stem/conv", "head/fc"]
+    screen.handle({"type": "choose", "nodes": []})
+    assert screen.graph.selected == screen.nodes.selected == []
+    assert screen.inspector.scene["kind"] == "model"
+    assert screen.workbench.recipe.steps == ()  # looking changes nothing
+
+
+def test_the_inspector_tells_attributes_shapes_and_weights(screen):
+    screen.fill()
+    screen.choose(["block/conv"])
+    scene = screen.inspector.scene
+    rows = [tuple(row) for row in scene["rows"]]
+    assert ("pads", "1, 1, 1, 1") in rows
+    assert ("weight", "w2 · float32 4×4×3×3") in rows
+    weight = scene["weights"][0]
+    assert weight["name"] == "w2"
+    assert sum(weight["bins"]) == 4 * 4 * 9
+    assert len(weight["channels"]) == 4
+    assert "Calibrate" in scene["unseen"]
+
+
+def test_a_weight_is_saved_as_it_is(screen, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    screen.choose(["block/conv"])
+    screen.inspector.handle({"type": "save", "weight": "w2"})
+    saved = np.load(tmp_path / "w2.npy")
+    assert np.array_equal(saved, screen.workbench.model.initializers["w2"].const_value.numpy())
+    screen.inspector.handle({"type": "save", "weight": "../w2"})  # no weight of this node
+    assert [file.name for file in tmp_path.iterdir()] == ["w2.npy"]
+
+
+def test_the_table_is_narrowed_sorted_and_sent_in_windows(screen):
+    screen.fill()
+    assert {row["id"] for row in screen.nodes.scene["rows"]} == set(screen.workbench.model.nodes)
+    screen.nodes.handle({"type": "filter", "selector": "op:Conv"})
+    assert [row["id"] for row in screen.nodes.scene["rows"]] == ["block/conv", "stem/conv"]  # more MACs first
+    screen.nodes.handle({"type": "filtered"})
+    assert screen.selected == ["stem/conv", "block/conv"]
+    screen.nodes.handle({"type": "filter", "selector": "op:Convv"})
+    assert screen.nodes.scene["rows"] == []
+    assert "Convv" in screen.nodes.scene["problem"]
+    screen.nodes.handle({"type": "filter", "selector": ""})
+    screen.nodes.handle({"type": "sort", "column": "node"})
+    names = [row["id"] for row in screen.nodes.scene["rows"]]
+    assert names == sorted(names)
+
+
+def test_every_click_is_a_step_with_its_python(calibrated):
+    screen, wb = calibrated, calibrated.workbench
+    screen.choose(["block/conv"])
+    screen.inspector.handle({"type": "preview", "precision": "fp16"})
+    assert 'wb.plan.set("name:block/conv", "fp16")' in screen.inspector.marks["line"]
+    assert not wb.recipe.of_kind(PrecisionStep)
+    screen.inspector.handle({"type": "set", "precision": "fp16"})
+    assert wb.recipe.of_kind(PrecisionStep)[-1].select == "name:block/conv"
+    screen.inspector.threshold.handle({"type": "threshold", "amax": 1.25})
+    step = wb.recipe.of_kind(RangeStep)[0]
+    assert step.amax == 1.25
+    assert all(one["clicked"] for one in screen.scene["steps"])
+    wb.plan.set("op:Gemm", "fp32")  # in a cell
+    assert not screen.scene["steps"][-1]["clicked"]
+    assert screen.scene["undo"] == "op:Gemm → fp32"
+
+    # What it says as Python does the same.
+    other = open_model(wb.source.path)
+    exec(code_of(wb.recipe.steps), {"wb": other})  # noqa: S102 - our own
+    assert other.recipe.steps == wb.recipe.steps
+    assert dict(other.ranges) == dict(wb.ranges)
+
+
+def test_the_steps_lead_from_one_to_the_next(screen, small_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    for _ in range(9):
+        step = screen.scene_state()["next"]
+        asked.append(step["ask"] if step["ask"] != "form" else step["step"])
+        if step["ask"] == "save":
+            break
+        if step["step"] == "Calibrate":
+            screen.handle({"type": "calibrate", "samples": str(small_data), "preprocessing": "", "method": "mse"})
+        else:
+            screen.handle({"type": step["ask"]})
+        assert errors(screen) == []
+    assert asked == ["prepare", "Calibrate", "sensitivity", "tune", "compare", "build", "save"]
+    stages = screen.scene_state()["stages"]
+    assert all(stage["done"] for stage in stages if stage["name"] != "Edit")
+    assert "dB" in stages[5]["figure"]
+    screen.handle({"type": "save"})
+    assert {file.name for file in (tmp_path / "tuned").iterdir()} >= {"tuned.onnx", "recipe.yaml"}
+
+
+def test_two_points_of_the_recipe_are_set_against_each_other(calibrated):
+    before = calibrated.workbench.recipe
+    calibrated.handle({"type": "points", "points": [0, len(before.steps)]})
+    rows = calibrated.told[-1]["rows"]
+    assert rows[1][1] == "equal"  # nothing was done yet
+    assert rows[1][2].endswith(" dB")
+    assert calibrated.workbench.recipe is before
+
+
+def test_what_is_stopped_keeps_what_was_computed(screen, small_data):
+    """In an event loop it runs in a thread, and the page goes on asking."""
+
+    async def story():
+        watcher = {}
+
+        def tell(said):
+            if said is not None:
+                watcher["task"].stop()
+
+        screen.tasks._tell = tell
+        screen.handle(
+            {"type": "calibrate", "samples": str(small_data), "preprocessing": "", "method": "mse", "batch": 1}
+        )
+        watcher["task"] = screen.tasks.running
+        screen.tasks.running._told = 0.0
+        screen.handle({"type": "undo"})  # refused: the recipe is somebody's
+        for _ in range(1000):
+            if screen.tasks.running is None:
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail("it never ended")
+
+    asyncio.run(story())
+    steps = screen.workbench.recipe.of_kind(CalibrateStep)
+    assert len(steps) <= 1
+    if steps:
+        assert 1 <= steps[0].samples.count <= 12
+        assert history_of(screen.workbench).measured.statistics["x"].samples == steps[0].samples.count
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        [],
+        {"type": "nothing"},
+        {"type": "calibrate"},
+        {"type": "choose", "nodes": "stem/conv"},
+        {"type": "points", "points": [99, -1]},
+        {"type": "calibrate", "samples": "nowhere", "preprocessing": "", "method": "mse"},
+        {"type": "undo", "version": -1},
+    ],
+)
+def test_malformed_and_stale_messages_are_refused_in_a_sentence(screen, content):
+    screen.handle(content)
+    (said,) = errors(screen)
+    assert "fault of the workbench" not in said
+    assert screen.workbench.recipe.steps == ()
+
+
+def test_no_message_of_a_click_is_large(calibrated):
+    calibrated.fill()
+    calibrated.choose(["block/conv"])
+    for part in (calibrated, *calibrated.parts):
+        assert len(json.dumps([part.scene, part.marks])) < 1_000_000
+
+
+def test_a_notebook_shows_a_workbench_as_the_screen_with_its_picture(wb, monkeypatch):
+    data, _ = wb._repr_mimebundle_()
+    assert data.keys() == {"text/plain"}  # a terminal
+    monkeypatch.setattr("workbench.session.workbench.in_notebook", lambda: True)
+    data, metadata = wb._repr_mimebundle_()
+    assert data[WIDGET_MIME]["model_id"] == screen_of(wb).model_id
+    assert data["image/svg+xml"].startswith("<svg")
+    assert metadata["image/png"]["width"] == 1000
+    assert data["text/plain"] == repr(wb)

@@ -1,0 +1,129 @@
+"""The verdict on a comparison: one sentence that says whether it is good, and one next step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from workbench.recipe.steps import CalibrateStep
+from workbench.session.closing import LOW_SQNR, remarks
+from workbench.session.workbench import history_of
+
+if TYPE_CHECKING:
+    from workbench.evaluate import Comparison
+    from workbench.session.workbench import Workbench
+
+__all__ = ["GOOD_SQNR", "Verdict", "verdict"]
+
+GOOD_SQNR = 30.0
+"""In dB: above it the error of an output has less than a thousandth of its power."""
+LOST_POINTS = 1.0
+"""Percentage points of top-1 that are noticed."""
+EVALUATIONS = 20
+"""Of the plans of a search, for an estimate of its time; see the searches in docs/measured.md."""
+
+Kind = Literal["good", "fair", "bad"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a comparison comes to.
+
+    Parameters
+    ----------
+    kind
+        Whether it is ``good``, ``fair`` (look at the task's own figure) or ``bad``.
+    headline
+        One sentence with the figure.
+    next
+        One thing to do next, a sentence.
+    ask
+        The same for a page: ``search``, ``entropy``, ``prepare``, ``build``, ``calibrate``.
+    notes
+        What limits the verdict, a sentence each.
+    """
+
+    kind: Kind
+    headline: str
+    next: str
+    ask: str
+    notes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Return it as two lines and its notes."""
+        return "\n".join([f"{self.kind}: {self.headline}", f"next: {self.next}", *self.notes])
+
+
+def verdict(wb: Workbench, comparison: Comparison, *, searched: bool = False) -> Verdict:
+    """Judge a comparison.
+
+    Parameters
+    ----------
+    wb
+        What was compared.
+    comparison
+        Its figures.
+    searched
+        Whether the plan came out of a search already.
+    """
+    notes = _limits(wb, comparison)
+    said = [one for one in remarks(wb, comparison) if one.startswith("nothing")]
+    if comparison.nonfinite:
+        count = f"{comparison.nonfinite:,} values became NaN or infinite"
+        return Verdict(
+            "bad", count, "Take the nodes that make them back to FP32 or BF16: see the note.", "inspect", notes
+        )
+    if said:
+        return Verdict(
+            "fair", said[0], "Choose another preset or rules that select what multiplies.", "precision", notes
+        )
+    if comparison.accuracy is not None:
+        lost = comparison.accuracy.drop
+        headline = f"top-1 {comparison.accuracy.original:.2%} -> {comparison.accuracy.tuned:.2%}"
+        if lost <= LOST_POINTS:
+            return Verdict(
+                "good", f"{headline}: {'nothing' if lost <= 0 else f'{lost:.2f} points'} lost", *_build(), notes
+            )
+        step = f"Search with a bound: workbench search --max-drop {LOST_POINTS:g}{_about(comparison)}."
+        return Verdict("bad", f"{headline}: {lost:.2f} points lost", step, "search", notes)
+    worst = comparison.worst_sqnr_db
+    if math.isnan(worst):
+        differing = max((output.differing for output in comparison.outputs), default=0.0)
+        kind: Kind = "good" if differing <= 1 - 0.99 else "bad"
+        return Verdict(
+            kind,
+            f"{differing:.2%} of the whole numbers differ",
+            *(_build() if kind == "good" else _try(wb, comparison)),
+            notes,
+        )
+    if worst < LOW_SQNR:
+        return Verdict("bad", f"{worst:.1f} dB at the worst output is too low", *_try(wb, comparison), notes)
+    if worst < GOOD_SQNR and not searched:
+        headline = f"{worst:.1f} dB at the worst output: look at the task's own figure"
+        return Verdict("fair", headline, *_try(wb, comparison, GOOD_SQNR), notes)
+    figure = "equal to the original" if math.isinf(worst) else f"{worst:.1f} dB at the worst output"
+    return Verdict("good" if worst >= GOOD_SQNR else "fair", figure, *_build(), notes)
+
+
+def _build() -> tuple[str, str]:
+    return "Build an engine where it will run, and time it there.", "build"
+
+
+def _try(wb: Workbench, comparison: Comparison, goal: float = LOW_SQNR) -> tuple[str, str]:
+    steps = wb.recipe.of_kind(CalibrateStep)
+    other = " or --method entropy" if steps and steps[-1].method != "entropy" else ""
+    return f"Try workbench search --min-sqnr {goal:g}{_about(comparison)}{other}.", "search"
+
+
+def _about(comparison: Comparison) -> str:
+    """Return about how long a search takes, by how long running the models took."""
+    if not comparison.seconds > 0:
+        return ""
+    seconds = comparison.seconds / 2 * EVALUATIONS
+    return f" (about {max(seconds, 1):.0f} s)" if seconds < 90 else f" (about {seconds / 60:.0f} min)"
+
+
+def _limits(wb: Workbench, comparison: Comparison) -> tuple[str, ...]:
+    own = ("Compared on the calibration's samples: others may fare worse.",) if comparison.calibrated else ()
+    return (*own, *(f"Not checked: {said}" for said in history_of(wb).unchecked))

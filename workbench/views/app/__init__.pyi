@@ -1,0 +1,3 @@
+from .app import App as App
+from .app import bundle as bundle
+from .app import screen as screen

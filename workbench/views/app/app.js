@@ -1,0 +1,143 @@
+// The screen: steps, graph, table, inspector and recipe around one selection. Parts have models of their own, which
+// are found by name; all of them are in this module.
+
+const PAGES = { graph: AppGraphPage, nodes: NodesPage, inspector: InspectorPage, threshold: AppThresholdPage };
+
+class AppPage extends Page {
+  build() {
+    this.steps = new Steps(this);
+    this.form = new StepForm(this);
+    this.progress = new Progress(this);
+    this.timeline = new Timeline(this);
+    this.slots = Object.fromEntries(Object.keys(PAGES).map((name) => [name, element("div", { class: `wb-slot wb-slot-${name}` })]));
+    this.verdict = element("section", { class: "wb-verdict", "aria-label": "Verdict", "aria-live": "polite" });
+    this.foot = element("div", { class: "wb-foot" }, this.verdict, this.progress.root);
+    this.said = element("div", { class: "wb-said", hidden: "" }, this.error, this.done, button("×", { "aria-label": "Close the message", class: "wb-close" }, () => (this.said.hidden = true)));
+    const left = element("section", { class: "wb-left", "aria-label": "Graph" }, this.slots.graph);
+    const middle = element("section", { class: "wb-middle", "aria-label": "Nodes" }, this.slots.nodes, this.foot);
+    const right = element("section", { class: "wb-right", "aria-label": "Selection" }, this.slots.inspector);
+    const body = element("div", { class: "wb-body" }, left, middle, right);
+    this.code = element("section", { class: "wb-code", hidden: "", "aria-label": "Python" });
+    return element("div", { class: "wb-app" }, element("div", { class: "wb-inner" }, this.steps.root, body, this.timeline.root, this.form.root, this.said, this.code));
+  }
+
+  open(el) {
+    this.children = {};
+    super.open(el);
+  }
+
+  close() {
+    for (const page of Object.values(this.children)) page?.close();
+    super.close();
+  }
+
+  draw(scene) {
+    this.steps.draw(scene);
+    this.timeline.draw(scene);
+    this.judge(scene.verdict);
+    if (!this.loading) this.loading = this.load(scene.parts);
+  }
+
+  mark() {}
+
+  async load(parts) {
+    for (const [name, Kind] of Object.entries(PAGES)) {
+      const model = await this.model.widget_manager.get_model(parts[name]);
+      const page = new Kind(model);
+      this.children[name] = page;
+      const { answer, ask } = page;
+      page.answer = (message) => (message.type === "error" || message.type === "done" ? this.answer(message) : answer.call(page, message));
+      page.ask = (request) => {
+        this.said.hidden = true;
+        ask.call(page, request);
+      };
+      page.open(this.slots[name]);
+    }
+    const { graph, inspector } = this.children;
+    inspector.edits.append(graph.side);
+    inspector.tensor.append(this.slots.threshold);
+    this.root.classList.add("wb-ready");
+  }
+
+  judge(said) {
+    this.verdict.className = `wb-verdict wb-verdict-${said?.kind ?? "none"}`;
+    if (!said) return this.verdict.replaceChildren(element("span", { class: "wb-note" }, "Calibrate, and measure which layer loses most; what to think of it stands here."));
+    const signs = { good: "✓", fair: "△", bad: "✗" };
+    const act = { worst: ["Show it", () => this.act({ ask: "worst" })], search: ["Search…", () => this.openForm("Tune")], build: ["Build engine", () => this.ask({ type: "build" })], save: ["Save", () => this.ask({ type: "save" })] }[said.ask];
+    const notes = said.notes.map((note) => element("div", { class: "wb-note" }, note));
+    this.verdict.replaceChildren(
+      element("div", {}, element("b", {}, `${signs[said.kind]} ${said.text} `), said.next, " ", ...(act ? [button(act[0], {}, act[1])] : [])),
+      ...notes,
+    );
+  }
+
+  act({ ask, step }) {
+    if (ask === "form") return this.openForm(step);
+    if (ask === "worst") return this.ask({ type: "worst" });
+    this.ask({ type: ask });
+  }
+
+  openForm(step) {
+    this.form.open(step, this.steps.root.querySelector(`[data-step="${step}"]`));
+  }
+
+  ask(request) {
+    this.said.hidden = true;
+    super.ask(request);
+  }
+
+  answer(message) {
+    if (message.type === "progress") return this.progress.show(message.said);
+    if (message.type === "peek") return this.form.look(message);
+    if (message.type === "points") return this.comparePoints(message.rows);
+    if (message.type === "code") return this.python(message.code);
+    this.error.hidden = this.done.hidden = true;
+    super.answer(message);
+    this.said.hidden = this.error.hidden && this.done.hidden;
+    clearTimeout(this.saying);
+    if (message.type === "done") this.saying = setTimeout(() => (this.said.hidden = true), 8000);
+  }
+
+  redraw() {
+    this.draw(this.scene);
+    this.mark(this.marks);
+  }
+
+  /** Ask for two points of the recipe, and show what is measured of them. */
+  comparePoints(rows) {
+    const { steps } = this.scene;
+    const names = ["0: as opened", ...steps.map(({ text }, at) => `${at + 1}: ${text}`)];
+    const pick = (label, at) => {
+      const made = element("select", { "aria-label": label }, ...names.map((name, value) => element("option", { value }, name)));
+      made.value = at;
+      return made;
+    };
+    const last = Math.max(steps.length - 1, 0);
+    const [from, to] = rows ? this.pointsAsked : [pick("Before", last), pick("After", steps.length)];
+    this.pointsAsked = [from, to];
+    const go = button("Compare", { class: "wb-primary" }, () => this.ask({ type: "points", points: [Number(from.value), Number(to.value)] }));
+    const close = button("×", { class: "wb-close", "aria-label": "Close" }, () => (this.code.hidden = true));
+    const table = rows ? [element("table", { class: "wb-points" }, ...rows.map((row, at) => element("tr", {}, ...row.map((cell, column) => element(at && column ? "td" : "th", { scope: at ? "row" : "col" }, cell)))))] : [];
+    this.code.replaceChildren(element("div", { class: "wb-form-title" }, element("strong", {}, "Two points of the recipe"), close), element("div", { class: "wb-form-row" }, from, "→", to, go), ...table);
+    this.code.hidden = false;
+    if (!rows) from.focus();
+  }
+
+  python(code) {
+    const close = button("×", { class: "wb-close", "aria-label": "Close" }, () => (this.code.hidden = true));
+    const copy = button("copy", { class: "wb-primary" }, async () => {
+      await navigator.clipboard.writeText(code);
+      copy.textContent = "copied";
+    });
+    this.code.replaceChildren(element("div", { class: "wb-form-title" }, element("strong", {}, "These steps in Python"), copy, close), element("pre", {}, code));
+    this.code.hidden = false;
+    copy.focus();
+  }
+
+  fillScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.root.requestFullscreen();
+  }
+}
+
+export default live(AppPage);

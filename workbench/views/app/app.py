@@ -1,0 +1,345 @@
+"""The screen: parts with one selection, what runs beside the page, and every click a line of the recipe."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakValueDictionary
+
+from workbench.names import Method
+from workbench.session import history_of, verdict
+from workbench.views.app.forms import Forms
+from workbench.views.app.graph import AppGraph
+from workbench.views.app.inspector import Inspector
+from workbench.views.app.known import Known
+from workbench.views.app.nodes import NodeTable
+from workbench.views.app.points import compare_points
+from workbench.views.app.steps import next_step, step_states
+from workbench.views.app.still import Still
+from workbench.views.app.tasks import Tasks
+from workbench.views.app.timeline import code_of, line_of, timeline
+from workbench.views.kit import View, page, request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from workbench.recipe.steps import Step
+    from workbench.session import Change, Workbench
+    from workbench.views.kit import Pictured
+
+__all__ = ["App", "bundle", "screen"]
+
+_HERE = Path(__file__).parent
+_PARTS = (
+    *(_HERE.parent / "graphs" / name for name in ("pane.js", "surgery.js", "graph.js", "graph.css")),
+    *(_HERE.parent / "calibration" / name for name in ("threshold.js", "threshold.css")),
+    *(_HERE / f"{name}.js" for name in ("graph", "nodes", "weights", "inspector", "steps", "forms", "timeline", "app")),
+    *(_HERE / f"{name}.css" for name in ("app", "parts")),
+)
+_APPS: WeakValueDictionary[int, App] = WeakValueDictionary()
+"""By the identity of its workbench, which each of them keeps alive."""
+
+
+class App(View):
+    """One workbench on one screen.
+
+    Parameters
+    ----------
+    wb
+        The workbench.
+    """
+
+    _esm, _css = page(*_PARTS)
+
+    def __init__(self, wb: Workbench) -> None:
+        super().__init__(wb)
+        self.workbench = wb
+        self.known = Known(wb)
+        self.graph = AppGraph(wb, self.known)
+        self.nodes = NodeTable(wb, self.known)
+        self.inspector = Inspector(wb, self.known)
+        self.forms = Forms(wb)
+        self.tasks = Tasks(wb, lambda said: self.tell("progress", said=said))
+        self.selected: list[str] = []
+        self._busy = False
+        self._clicked: set[int] = set()
+        self._prepared: object = None
+        for part in (self.graph, self.nodes):
+            part.on_select(self._chosen_in)
+
+    def __repr__(self) -> str:
+        return f"<App {self.workbench.source.name}: {len(self.workbench.recipe.steps)} steps>"
+
+    @property
+    def parts(self) -> Sequence[View]:
+        """The views that the page is made of."""
+        return self.graph, self.nodes, self.inspector, self.inspector.threshold
+
+    # Selecting
+
+    def choose(self, nodes: Sequence[str]) -> None:
+        """Select nodes, in every part."""
+        wanted = set(nodes)
+        self.selected = [node for node in self.workbench.model.nodes if node in wanted]
+        self._busy = True
+        try:
+            self.nodes.choose(self.selected)
+            self.graph.choose(self.selected)
+            if len(self.selected) == 1 and self.selected[0] in self.graph.picture.scopes.network.index:
+                self.graph.reveal(self.selected[0])
+        finally:
+            self._busy = False
+        self.inspector.show(self.selected)
+        self.selects()
+
+    def _chosen_in(self, nodes: Sequence[str]) -> None:
+        """Take over what was selected in a part; the others follow, and no echo comes of it."""
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            wanted = set(nodes)
+            self.selected = [node for node in self.workbench.model.nodes if node in wanted]
+            if self.nodes.selected != self.selected:
+                self.nodes.choose(self.selected)
+            if set(self.graph.selected) != wanted:
+                self.graph.choose(self.selected)
+        finally:
+            self._busy = False
+        self.inspector.show(self.selected)
+        self.selects()
+
+    # Listening
+
+    def _listen(self, change: Change) -> None:
+        if change.kind == "appended" and self._clicking_now():
+            self._clicked.add(len(self.workbench.recipe.steps) - 1)
+        if change.kind in {"appended", "undone", "redone"}:
+            self._clicked = {at for at in self._clicked if at < len(self.workbench.recipe.steps)}
+        super()._listen(change)
+
+    def _clicking_now(self) -> bool:
+        return any(part.handling for part in (self, *self.parts))
+
+    def renew(self) -> None:
+        """Keep of the selection what is still there."""
+        self.selected = [node for node in self.selected if node in self.workbench.model.nodes]
+
+    # The page
+
+    def fill(self, **options: Any) -> None:
+        """Put scene and marks into the traits; the parts are opened first, for the page asks for them."""
+        for part in self.parts:
+            part.widget()
+        super().fill(**options)
+
+    def scene_state(self) -> dict[str, Any]:
+        """Return steps, verdict and recipe, and by which names the page finds the parts."""
+        wb = self.workbench
+        names = ("graph", "nodes", "inspector", "threshold")
+        return {
+            "title": wb.source.name,
+            "parts": {name: part.model_id for name, part in zip(names, self.parts, strict=True)},
+            "stages": step_states(wb, self.known),
+            "next": next_step(wb, prepared=self._prepared is wb.model),
+            "verdict": self._verdict(),
+            "forms": self.forms.state(),
+            **timeline(wb, self._clicked),
+        }
+
+    def _verdict(self) -> dict[str, Any] | None:
+        """Return what to think of the last figures, and what to do next."""
+        found = history_of(self.workbench).found
+        if found.comparison is not None and found.compared is history_of(self.workbench).state:
+            searched = found.search is not None and self.workbench.plan.is_taken(found.search.chosen)
+            said = verdict(self.workbench, found.comparison, searched=searched)
+            state = {"kind": said.kind, "text": said.headline, "next": said.next, "ask": said.ask, "notes": said.notes}
+            if said.ask == "build" and found.engine is not None:
+                state |= {"next": "Save it: tuned.onnx with its recipe.", "ask": "save"}
+            return state
+        worst = self._worst()
+        if worst is None:
+            return None
+        row, share = worst
+        text = f"{row} loses the most: {share}."
+        return {
+            "kind": "fair",
+            "text": text,
+            "next": "Look at it, or leave it in floating point.",
+            "ask": "worst",
+            "notes": (),
+        }
+
+    def _worst(self) -> tuple[str, str] | None:
+        found = history_of(self.workbench).found
+        if found.sensitivity is None or not found.sensitivity.errors:
+            return None
+        known = [error for error in found.sensitivity.errors if error.node in self.workbench.model.nodes]
+        error = max(known, key=lambda one: one.noise, default=None)
+        return None if error is None else (error.node, f"{error.text} with it alone in INT8")
+
+    def still(self) -> Pictured:
+        """Return the picture that stands for the screen."""
+        return Still(self.workbench, self.known)
+
+    # What the page may ask
+
+    @request
+    def _on_choose(self, nodes: list[str]) -> None:
+        self.choose(nodes)
+
+    @request
+    def _on_stop(self) -> None:
+        self.tasks.stop()
+
+    @request(current=True)
+    def _on_prepare(self) -> None:
+        def done(result: Any) -> None:
+            self._prepared = self.workbench.model
+            self._say(f"{len(result)} edits" if result else "nothing to prepare: the graph is as quantization wants it")
+            self.draw()
+
+        self._start("preparing", self.workbench.prepare, done)
+
+    @request(current=True)
+    def _on_calibrate(self, samples: str, preprocessing: str, method: Method, batch: int = 1) -> None:
+        wb, given = self.workbench, self.forms.read(samples, preprocessing)
+
+        def work() -> object:
+            return wb.calibrate(given.source, method=method, batch=batch, preprocessing=given.how)
+
+        self._start("calibrating", work)
+
+    @request(current=True)
+    def _on_sensitivity(self) -> None:
+        self._start("measuring sensitivity", self.workbench.sensitivity)
+
+    @request(current=True)
+    def _on_tune(self, preset: str = "") -> None:
+        def work() -> object:
+            if preset:
+                self.workbench.plan.use(preset)
+            return self.workbench.tune()
+
+        self._start("tuning", work)
+
+    @request(current=True)
+    def _on_preset(self, name: str) -> None:
+        self.workbench.plan.use(name)
+
+    @request
+    def _on_worst(self) -> None:
+        """Select the node that loses the most, and go there."""
+        worst = self._worst()
+        if worst is not None:
+            self.choose([worst[0]])
+
+    @request(current=True)
+    def _on_search(self, goal: float, metric: Literal["sqnr_db", "top1_drop"] = "sqnr_db", labels: str = "") -> None:
+        most, least = (goal, None) if metric == "top1_drop" else (None, goal)
+
+        def work() -> object:
+            found = self.workbench.plan.search(metric, at_most=most, at_least=least, labels=labels or None)
+            if found.chosen.passed:
+                self.workbench.tune()
+            return found
+
+        def done(result: Any) -> None:
+            self._say(result.text().splitlines()[0] if not result.stopped else result.text().splitlines()[2])
+
+        self._start("searching", work, done)
+
+    @request(current=True)
+    def _on_compare(self, samples: str = "", preprocessing: str = "", labels: str = "") -> None:
+        wb = self.workbench
+        source, how = self.forms.read(samples, preprocessing) if samples else (None, None)
+
+        def work() -> object:
+            wb.tune()
+            return wb.compare(source, preprocessing=how, labels=labels or None, runs=0)
+
+        self._start("comparing", work)
+
+    @request(current=True)
+    def _on_build(self) -> None:
+        wb = self.workbench
+
+        def work() -> object:
+            wb.tune()
+            return wb.engines.inspect(wb.build())
+
+        self._start("building", work, lambda _: self._say("built on ONNX Runtime, which tells of this machine only"))
+
+    @request(current=True)
+    def _on_read(self, graph: str, profile: str = "") -> None:
+        self.workbench.engines.read(graph, profile=profile or None)
+
+    @request
+    def _on_save(self, folder: str = "tuned") -> None:
+        files = self.workbench.save(folder)
+        self._say(f"Wrote {', '.join(map(str, files))}")
+
+    @request(current=True)
+    def _on_points(self, points: list[int]) -> None:
+        """Measure two points of the recipe on the calibration's samples."""
+        work = partial(compare_points, self.workbench, points)
+        self._start("comparing", work, lambda rows: self.tell("points", rows=rows))
+
+    @request
+    def _on_code(self) -> None:
+        """Send the Python of the steps that were clicked, or of all where none was."""
+        steps = self.workbench.recipe.steps
+        chosen: list[Step] = [one for at, one in enumerate(steps) if at in self._clicked] or list(steps)
+        self.tell("code", code=code_of(chosen), lines=[line_of(one) for one in chosen])
+
+    @request
+    def _on_peek(self, samples: str, preprocessing: str) -> None:
+        """Send what the model would see of samples, and the preprocessing that is stated."""
+        self.tell("peek", **self.forms.peek(samples, preprocessing))
+
+    @request(current=True)
+    def _on_back(self, to: int) -> None:
+        """Undo back to a step."""
+        while len(self.workbench.recipe.steps) > max(to, 0):
+            self.workbench.undo()
+
+    def _start(self, name: str, work: Callable[[], object], done: Callable[[Any], object] | None = None) -> None:
+        clicked = len(self.workbench.recipe.steps)
+
+        def finished(outcome: object) -> None:
+            self._clicked |= set(range(clicked, len(self.workbench.recipe.steps)))
+            with self._saying():
+                if isinstance(outcome, Exception):
+                    raise outcome
+                if outcome is None:
+                    self._say(f"{name} was stopped; nothing was changed")
+                elif done is not None:
+                    done(outcome)
+            self.draw()
+
+        self.tasks.start(name, work, finished)
+
+    def _say(self, text: str) -> None:
+        self.tell("done", text=text)
+
+
+def screen(wb: Workbench) -> App:
+    """Show a workbench on one screen; shown again, it is the same one.
+
+    Parameters
+    ----------
+    wb
+        The workbench.
+    """
+    found = _APPS.get(id(wb))
+    if found is None:
+        found = _APPS[id(wb)] = App(wb)
+    return found
+
+
+def bundle(wb: Workbench, include: Any = None, exclude: Any = None) -> Any:
+    """Return what a notebook shows of a workbench: the screen, and its picture."""
+    shown = screen(wb)
+    data, metadata = shown._repr_mimebundle_(include, exclude)
+    return data | {"text/plain": repr(wb)}, metadata

@@ -1,0 +1,104 @@
+"""What is known of each node of a session: the plan, what was measured, and the tensor that its range is of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from workbench.precision import Sources, estimate_of, rows, sources
+from workbench.precision.operators import activations
+from workbench.precision.plan import preset
+from workbench.session import history_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.engine import EngineSummary
+    from workbench.precision import Estimate, PrecisionRow
+    from workbench.precision.plan import Resolution, Rule
+    from workbench.session import Workbench
+
+__all__ = ["Known"]
+
+
+class Known:
+    """Gathers it, anew only where the model or a measurement is another.
+
+    Parameters
+    ----------
+    wb
+        The workbench.
+    """
+
+    def __init__(self, wb: Workbench) -> None:
+        self.wb = wb
+        self._sources: tuple[tuple[object, ...], Sources] | None = None
+        self._reads: tuple[object, Mapping[str, str]] | None = None
+
+    def sources(self) -> Sources:
+        """Return what rows are made of besides the plan."""
+        found = history_of(self.wb).found
+        key = (self.wb.model, found.sensitivity, found.search, found.engine)
+        if self._sources is None or any(a is not b for a, b in zip(self._sources[0], key, strict=True)):
+            measured = None if found.search is None else found.search.costs.measured
+            known = sources(self.wb.model, found.sensitivity, measured)
+            self._sources = key, known if found.engine is None else _with_engine(known, found.engine)
+        return self._sources[1]
+
+    def rows(self) -> tuple[PrecisionRow, ...]:
+        """Return one row a node, in the order they run."""
+        return rows(self.sources(), self.resolution())
+
+    def estimate(self, *more: Rule) -> Estimate:
+        """Return what the plan, with more rules at its end, is expected to cost; nothing is run."""
+        return estimate_of(self.sources(), self.resolution(*more))
+
+    def resolution(self, *more: Rule) -> Resolution:
+        """Return what the plan decides, with more rules at its end; where it has none, what tuning starts from."""
+        state = history_of(self.wb).state
+        plan = state.plan if state.plan.rules else preset("int8", state.model)
+        return state.resolve(plan.with_rules(*more) if more else plan)
+
+    def reads(self) -> Mapping[str, str]:
+        """Return, for each node that can be INT8, the first tensor that it would read through a Q/DQ pair."""
+        model = self.wb.model
+        if self._reads is None or self._reads[0] is not model:
+            able = [node for node in model.top_nodes if node in self.sources().able]
+            first: dict[str, str] = {}
+            for edge in activations(model, able):
+                first.setdefault(edge.node, edge.tensor)
+            self._reads = model, first
+        return self._reads[1]
+
+    def tensor_of(self, node: str) -> str | None:
+        """Return the tensor whose range and distribution stand for a node: what it reads, else what it makes."""
+        if node in self.reads():
+            return self.reads()[node]
+        seen = () if self.wb.ranges.statistics is None else self.wb.ranges.statistics
+        made = self.wb.model.top_nodes.get(node)
+        names = [] if made is None else [str(value.name) for value in made.outputs if value.name]
+        return next((name for name in names if name in seen), None)
+
+
+def _with_engine(known: Sources, engine: EngineSummary) -> Sources:
+    """Return it with what an engine of the tuned model tells: its nodes keep the names that they have in the source.
+
+    The time of a layer is shared by those of its nodes that multiply, by their MACs, else equally.
+    """
+    from workbench.engine import realized_precision
+
+    found = realized_precision(engine.report, engine.fusion).values()
+    spent: dict[str, float] = {}
+    for layer in engine.report.layers:
+        group = engine.fusion.by_layer.get(layer.name)
+        nodes = [] if group is None else [node for node in group.nodes if node in known.model.nodes]
+        work = [known.macs.get(node) or 0.0 for node in nodes]
+        for node, macs in zip(nodes, work, strict=True):
+            share = macs / sum(work) if any(work) else 1 / len(nodes)
+            spent[node] = spent.get(node, 0.0) + (layer.ms or 0.0) * share
+    whole = sum(spent.values())
+    return replace(
+        known,
+        realized={one.node: one.precision for one in found if one.precision is not None},
+        latency={node: ms / whole for node, ms in spent.items()} if whole else {},
+    )

@@ -1,0 +1,170 @@
+"""The steps at the top of the screen: how far each is, its one figure, and which is sensible next."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.graph.edits import Edit
+from workbench.names import percent
+from workbench.precision.lowering import needed_opset
+from workbench.precision.plan import all_int8
+from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep
+from workbench.session import LOW_SQNR, history_of
+from workbench.views.kit import shown
+
+if TYPE_CHECKING:
+    from workbench.session import Workbench
+    from workbench.views.app.known import Known
+
+__all__ = ["next_step", "step_states"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the steps: whether it is done, and its figure."""
+
+    name: str
+    done: bool
+    figure: str
+    title: str = ""
+
+
+def step_states(wb: Workbench, known: Known) -> list[dict[str, Any]]:
+    """Return the steps as the page draws them."""
+    stages = [_look(wb), _edit(wb), _calibrate(wb), _precision(wb, known), _tune(wb), _compare(wb), _engine(wb)]
+    return [
+        {"name": one.name, "done": one.done, "figure": shown(one.figure), "title": one.title or one.figure}
+        for one in stages
+    ]
+
+
+def next_step(wb: Workbench, *, prepared: bool) -> dict[str, str]:
+    """Return the next sensible thing: which step it belongs to, what the button says, and what it asks for.
+
+    Parameters
+    ----------
+    wb
+        The workbench.
+    prepared
+        Whether `Workbench.prepare` is known to change nothing more.
+    """
+    found = history_of(wb).found
+    if not prepared and (not wb.ranges or needed_opset(wb.model, all_int8(wb.model)) is not None):
+        return {"step": "Edit", "text": "Prepare the graph", "ask": "prepare"}
+    if not wb.ranges:
+        return {"step": "Calibrate", "text": "Calibrate…", "ask": "form"}
+    if found.sensitivity is None and wb.ranges.samples is not None:
+        return {"step": "Precision", "text": "Measure sensitivity", "ask": "sensitivity"}
+    if wb.recipe.tuned is None:
+        return {"step": "Tune", "text": "Tune", "ask": "tune"}
+    if not _is_current(wb):
+        able = wb.ranges.samples is not None
+        return {"step": "Compare", "text": "Compare" if able else "Compare…", "ask": "compare" if able else "form"}
+    worst = found.comparison.worst_sqnr_db if found.comparison else math.nan
+    if worst < LOW_SQNR and (found.search is None or not found.search.chosen.passed):
+        return {"step": "Tune", "text": "Search…", "ask": "form"}
+    if found.engine is None:
+        return {"step": "Engine", "text": "Build engine", "ask": "build"}
+    return {"step": "Engine", "text": "Save", "ask": "save"}
+
+
+def _look(wb: Workbench) -> Stage:
+    from workbench.graph import batch_of_one, costs
+
+    model = wb.model
+    macs = [cost.work for cost in costs(model, batch_of_one(model)).values()]
+    known = sum(work for work in macs if work is not None)
+    nodes = len([node for node in model.nodes.values() if node.op_type != "Constant"])
+    return Stage(
+        "Look", True, f"{nodes:,} nodes · {_count(known)}{'+' * (None in macs)}", f"{nodes:,} nodes, {known:,} MACs"
+    )
+
+
+def _edit(wb: Workbench) -> Stage:
+    edits = wb.recipe.of_kind(Edit)
+    if not edits:
+        return Stage("Edit", False, "—", "no edits yet")
+    more = len(wb.model.nodes) - len(wb.source.nodes)
+    unchecked = history_of(wb).unchecked
+    told = f"{len(unchecked)} unchecked" if unchecked else "equal"
+    if not any(edit.equivalent for edit in edits):
+        told = f"{len(edits)} edits"
+    title = "\n".join(unchecked) or f"{len(edits)} edits, {told}"
+    # The field's minus sign is wider than a hyphen, and reads as one.
+    changed = (
+        f"{more:+,} nodes".replace("-", "\N{MINUS SIGN}")
+        if more
+        else f"{len(edits)} {'edit' if len(edits) == 1 else 'edits'}"
+    )
+    return Stage("Edit", True, f"{changed} · {told}", title)
+
+
+def _calibrate(wb: Workbench) -> Stage:
+    steps = [step for step in wb.recipe.steps if isinstance(step, (CalibrateStep, ChooseStep, CacheStep))]
+    if not steps:
+        return Stage("Calibrate", False, "—", "not calibrated yet")
+    last = steps[-1]
+    if isinstance(last, CacheStep):
+        return Stage("Calibrate", True, f"{len(last.ranges)} ranges of a cache")
+    counts = [step.samples.count for step in steps if isinstance(step, CalibrateStep)]
+    of = f"{counts[-1]} samples" if counts else "statistics"
+    manual = sum(origin == "manual" for origin in wb.ranges.origins.values())
+    return Stage("Calibrate", True, f"{of} · {last.method}" + (f" · {manual} by hand" if manual else ""))
+
+
+def _precision(wb: Workbench, known: Known) -> Stage:
+    ruled = bool(wb.plan.rules.rules)
+    estimate = known.estimate()
+    text = estimate.text() if ruled else f"no rules yet: the best practice; {estimate.text()}"
+    if estimate.sqnr_db is None or math.isinf(estimate.sqnr_db):
+        return Stage("Precision", ruled, f"{percent(estimate.share)} in 8 bits", text)
+    return Stage("Precision", ruled, f"{percent(estimate.share)} · est. {estimate.sqnr_db:.1f} dB", text)
+
+
+def _tune(wb: Workbench) -> Stage:
+    search = history_of(wb).found.search
+    if wb.recipe.tuned is None:
+        stopped = search is not None and search.stopped and not search.chosen.passed
+        return Stage("Tune", False, f"{len(search.trials)} plans tried" if stopped and search else "—", "not tuned yet")
+    pairs = sum(node.op_type == "QuantizeLinear" for node in wb.tuned.nodes.values())
+    figure = f"{pairs} Q/DQ pairs"
+    if search is not None and wb.plan.is_taken(search.chosen):
+        figure += f" · {len(search.trials)} plans tried"
+    return Stage("Tune", True, figure, f"tuned.onnx {wb.recipe.tuned.sha256[:12]}")
+
+
+def _is_current(wb: Workbench) -> bool:
+    """Say whether the last comparison is of the state as it is."""
+    history = history_of(wb)
+    return history.found.comparison is not None and history.found.compared is history.state
+
+
+def _compare(wb: Workbench) -> Stage:
+    comparison = history_of(wb).found.comparison
+    if comparison is None:
+        return Stage("Compare", False, "—", "not compared yet")
+    if comparison.accuracy is not None:
+        figure = f"top-1 {-comparison.accuracy.drop:+.2f} points"
+    else:
+        worst = comparison.worst_sqnr_db
+        figure = f"{worst:.1f} dB" if math.isfinite(worst) else "equal" if worst > 0 else "no numbers"
+    if not _is_current(wb):
+        return Stage("Compare", False, f"{figure} before the last change")
+    return Stage("Compare", True, f"{figure} · {comparison.samples} samples")
+
+
+def _engine(wb: Workbench) -> Stage:
+    engine = history_of(wb).found.engine
+    if engine is None:
+        return Stage("Engine", False, "not built", "no engine was built or read yet")
+    found = len(engine.findings)
+    return Stage("Engine", True, f"{len(engine.report.layers)} layers · {found} findings", engine.report.name)
+
+
+def _count(value: float) -> str:
+    for unit, step in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= step:
+            return f"{value / step:.3g}{unit}"
+    return f"{value:g}"
