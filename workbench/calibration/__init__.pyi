@@ -1,3 +1,4 @@
+from .agreement import against_processor as against_processor
 from .cache import CacheMatch as CacheMatch
 from .cache import load_cache as load_cache
 from .cache import match_cache as match_cache

@@ -38,14 +38,15 @@ class ChannelExtremes:
         whole = bool(finite.all())
         low = array.min(others) if whole else np.where(finite, array, np.inf).min(others)
         high = array.max(others) if whole else np.where(finite, array, -np.inf).max(others)
-        self._widen(low, high)
+        self.widen(low, high)
 
     def merge(self, other: ChannelExtremes) -> None:
         """Widen by what other values showed."""
         if other.minimum.size:
-            self._widen(other.minimum, other.maximum)
+            self.widen(other.minimum, other.maximum)
 
-    def _widen(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
+    def widen(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
+        """Widen by the extremes of each channel, infinity and minus infinity where there is none."""
         if not self.minimum.size:
             self.minimum, self.maximum = low.astype(np.float32), high.astype(np.float32)
             return

@@ -28,8 +28,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "ABOVE",
     "BINS",
+    "COARSE",
+    "COUNTERS",
+    "EQUAL_FROM",
     "FIRST",
+    "HALF",
     "LINES",
     "LOWEST_TOP",
     "OCTAVES",
@@ -57,8 +62,18 @@ LINES = 2048
 LOWEST_TOP = 12
 """The lowest biased exponent that a top octave has: beneath it, the factor that makes bins of values would overflow."""
 
+HALF = BINS + LINES + 1
+"""How many counters the values of one sign have."""
+COUNTERS = 1 + 2 * HALF
+ABOVE = 1 + BINS - 2 * 2048
+"""What a fine bin's number is less than its place."""
+
 _BLOCK = 16384  # values whose bins are computed before they are counted: both stay in the processor's cache
 _EVEN = 4  # octaves from the top whose bins, and those of the one beneath them, are equally wide
+EQUAL_FROM = 1 << _BITS[_EVEN]
+"""The first number of a fine bin that is one: below it, the leading bits of a magnitude tell its place."""
+COARSE = 23 - _BITS[-1]
+"""How far the bits of a magnitude are shifted to tell its place among coarser bins."""
 _MOST = 1 << 30  # values between two emptyings of the 32-bit counters
 
 
@@ -122,18 +137,16 @@ def count(
     # Each thread keeps its counters, which are all zero between two calls: making new ones would cost more than
     # counting a small tensor.
     if not hasattr(_own, "lanes"):
-        _own.lanes = np.zeros((4, 1 + 2 * (BINS + LINES + 1)), np.uint32)
+        _own.lanes = np.zeros((4, COUNTERS), np.uint32)
         _own.places = np.zeros(_BLOCK, np.uint32)
     one, empty = _loops()
-    grid = _grid(top, reach)
-    most = np.array(min(reach, float(np.finfo(np.float32).max)), np.float32).view(np.uint32)
-    limit = np.uint32(min((top + 1 << 23) - 1, int(most)))
+    grid = grid_of(top, reach)
     seen = Seen()
     done = 0
     while done < values.size:
         part = values[done : done + _MOST]
         n, zeros = one(
-            part, part.view(np.uint32), limit, *grid.scalars, _own.lanes, _own.places, seen.bits, seen.moments
+            part, part.view(np.uint32), grid.limit, *grid.scalars, _own.lanes, _own.places, seen.bits, seen.moments
         )
         seen.zeros += zeros
         seen.below += empty(_own.lanes, grid.bins, grid.lines, counts, lines)
@@ -160,20 +173,48 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
 
 
 _own = threading.local()
-_EQUAL_FROM = 1 << _BITS[_EVEN]
 
 
 @dataclass(frozen=True)
-class _Grid:
-    """What the loop needs to know of the bins, and which bin of each histogram a counter stands for."""
+class Grid:
+    """What a loop needs to know of the bins, and which bin of each histogram a counter stands for.
 
-    scalars: tuple[Any, ...]
+    Attributes
+    ----------
+    limit
+        The bits of the largest magnitude that the bins hold.
+    scalars
+        Fine bins a unit of magnitude; what to take from the leading bits of a magnitude for its place among coarser
+        bins; how far to shift them; the bits of the smallest magnitude that has a bin; equal bins a unit of magnitude.
+    bins, lines
+        The bins that the counters stand for, but for the first, which counts what lies below.
+    """
+
+    limit: np.uint32
+    scalars: tuple[np.float32, np.int32, np.uint32, np.uint32, float]
     bins: NDArray[np.int16]
     lines: NDArray[np.int16]
 
+    def spread(self, counters: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the two histograms, as `count` adds to them, of counters that were filled elsewhere.
+
+        Parameters
+        ----------
+        counters
+            Integers (COUNTERS,).
+        """
+        counts, lines = np.zeros((2, BINS), np.int64), np.zeros(LINES + 1, np.int64)
+        places = 1 + self.bins.astype(np.int64) + self.lines
+        for sign in range(2):
+            found = counters[places + sign * HALF].astype(np.int64)
+            np.add.at(counts[sign], self.bins, found)
+            np.add.at(lines, self.lines, found)
+        lines[0] = 0  # the first is not kept
+        return counts, lines
+
 
 @lru_cache(512)
-def _grid(top: int, reach: float) -> _Grid:
+def grid_of(top: int, reach: float) -> Grid:
     """Lay the two histograms over each other.
 
     Parameters
@@ -187,18 +228,20 @@ def _grid(top: int, reach: float) -> _Grid:
     if reach * per_value < LINES:
         per_value = float(np.nextafter(per_value, np.inf))
     unit = 2.0 ** (top - 127)
-    coarse = 23 - _BITS[-1]
     start = ((top - _EVEN) << _BITS[-1]) - FIRST[_EVEN]
-    edges = (UNIT_EDGES * unit).astype(np.float32)
+    with np.errstate(over="ignore"):
+        edges = (UNIT_EDGES * unit).astype(np.float32)
     lowest = np.uint32(max(top - OCTAVES + 1, 1) << 23)
-    scalars = (np.float32(2048 / unit), np.int32(start), np.uint32(coarse), lowest, per_value)
+    scalars = (np.float32(2048 / unit), np.int32(start), np.uint32(COARSE), lowest, per_value)
     # The first and the last equal bin that each bin meets, in the very arithmetic of the loop.
     low, high = edges[:-1], np.nextafter(edges[1:], np.float32(0))
     first, last = (np.minimum((x.astype(np.float64) * per_value).astype(np.int64), LINES) for x in (low, high))
     meets = last - first + 1
     bins = np.repeat(np.arange(BINS), meets)
     lines = np.arange(len(bins)) - np.repeat(meets.cumsum() - meets - first, meets)
-    return _Grid(scalars, bins.astype(np.int16), lines.astype(np.int16))
+    most = np.array(min(reach, float(np.finfo(np.float32).max)), np.float32).view(np.uint32)
+    limit = np.uint32(min((top + 1 << 23) - 1, int(most)))
+    return Grid(limit, scalars, bins.astype(np.int16), lines.astype(np.int16))
 
 
 @cache
@@ -229,7 +272,7 @@ def _count(
     flat = lanes.reshape(-1)
     width = np.uint64(lanes.shape[1])
     negative = np.int32((lanes.shape[1] - 1) // 2)
-    above = np.int32(1 + BINS - 2 * 2048)
+    above = np.int32(ABOVE)
     zeros = 0
     for begin in range(0, values.size, places.size):
         x = values[begin : begin + places.size]
@@ -265,7 +308,7 @@ def _count(
             a = u & magnitude
             m = abs(x[i])
             even = np.int32(m * fine)
-            place = even + above if even >= np.int32(_EQUAL_FROM) else np.int32(a >> coarse) - start + np.int32(1)
+            place = even + above if even >= np.int32(EQUAL_FROM) else np.int32(a >> coarse) - start + np.int32(1)
             place += np.int32(np.float64(m) * per_value)
             place += np.int32(u >> np.uint32(31)) * negative
             places[i] = np.uint32(place) if a >= lowest else np.uint32(0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workbench.calibration.channels import ChannelExtremes
@@ -14,7 +16,7 @@ from workbench.calibration.samples import feeds
 from workbench.calibration.statistics import Statistics, TensorStatistics
 from workbench.errors import SamplesError
 from workbench.progress import progress
-from workbench.runtime import Session
+from workbench.runtime import CPU, DeviceWarning, Session, usable_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from workbench.calibration.samples import Feed, Samples
     from workbench.graph import Model
+    from workbench.runtime import Device
 
 __all__ = ["observe"]
 
@@ -37,6 +40,7 @@ def observe(
     channels: Mapping[str, int] | None = None,
     checkpoint: str | Path | None = None,
     into: Statistics | None = None,
+    device: str | Device | None = None,
 ) -> Statistics:
     """Run every sample once and gather statistics of some tensors, in memory that does not grow with the samples.
 
@@ -57,6 +61,9 @@ def observe(
         the result it would have had uninterrupted; a finished calibration removes it.
     into
         Empty statistics to fill: they hold what was gathered even where a sample fails.
+    device
+        ``cuda``, ``cuda:1`` or, with TF32, ``cuda:0+tf32``; the processor where left out. Where it cannot be used, the
+        processor runs the samples, and a `DeviceWarning` says why.
 
     Returns
     -------
@@ -73,14 +80,25 @@ def observe(
         ONNX Runtime refuses the model or fails.
     """
     _check_observable(model, tensors)
+    where = _able(usable_device(device), model)
     axes = dict(channels or {})
     statistics = Statistics() if into is None else into
     if checkpoint is None:
-        return _observe(model, tensors, samples, batch, axes, statistics, None)
+        return _observe(model, tensors, samples, batch, axes, statistics, None, where)
     belongs_to = (model.digest, samples.fingerprint, str(batch), str(sorted(axes.items())), *tensors)
     kept = Checkpoint(checkpoint, belongs_to)
     with kept.held():
-        return _observe(model, tensors, samples, batch, axes, statistics, kept)
+        return _observe(model, tensors, samples, batch, axes, statistics, kept, where)
+
+
+def _able(device: Device, model: Model) -> Device:
+    """Return the device, or the processor where the model has inputs that a GPU does not take."""
+    text = next((t.name for t in model.inputs if t.numpy_dtype is None or t.numpy_dtype.kind in "OSU"), None)
+    if device.index is None or text is None:
+        return device
+    reason = f"input {text!r} holds no numbers"
+    warnings.warn(f"{device} cannot be used, so the processor computes: {reason}", DeviceWarning, stacklevel=3)
+    return CPU
 
 
 def _observe(
@@ -91,15 +109,25 @@ def _observe(
     axes: Mapping[str, int],
     statistics: Statistics,
     kept: Checkpoint | None,
+    device: Device,
 ) -> Statistics:
     found, done = (kept.load() if kept is not None else None) or (Statistics(), 0)
     statistics.update(found)
     for name in tensors:
         if name not in statistics:
             statistics[name] = TensorStatistics(channels=ChannelExtremes(axes[name]) if name in axes else None)
+    damage = Damage(model)
+    if device.index is not None:
+        from workbench.calibration.cuda import Pass
+
+        save = None if kept is None else partial(kept.save, statistics)
+        Pass(device, model, statistics, damage).run(samples, batch=batch, done=done, save=save)
+        statistics.device = device.describe()
+        if kept is not None:
+            kept.remove()
+        return statistics
     inputs = {tensor.name for tensor in model.inputs}
     made = [name for name in tensors if name not in inputs]
-    damage = Damage(model)
     # The loop that counts leaves the interpreter, so threads share the tensors of one batch.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         preparing = pool.submit(Session, model, outputs=made, observing=True)

@@ -13,7 +13,7 @@ from workbench.errors import SamplesError
 from workbench.limits import check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import EllipsisType
 
     from workbench.graph import Model, Tensor
@@ -110,7 +110,7 @@ class Feed:
         return slice(len(array) * self.count // size) if same else ...
 
 
-def feeds(samples: Samples, model: Model, *, batch: int = 1) -> Iterator[Feed]:
+def feeds(samples: Samples, model: Model, *, batch: int = 1, empty: Callable[..., Array] = np.empty) -> Iterator[Feed]:
     """Turn samples into the inputs of runs.
 
     A sample array of one axis less than the input is stacked along a new first axis: N samples a run where the model's
@@ -125,6 +125,8 @@ def feeds(samples: Samples, model: Model, *, batch: int = 1) -> Iterator[Feed]:
         Whose inputs are to be fed.
     batch
         Samples a run for a model of dynamic batch.
+    empty
+        Makes the arrays that samples are stacked in, of a shape and a dtype.
 
     Raises
     ------
@@ -138,16 +140,16 @@ def feeds(samples: Samples, model: Model, *, batch: int = 1) -> Iterator[Feed]:
         checked = _check(sample, model, position, samples.reshaping)
         whole, size = _grouping(checked, model, position, batch)
         if pending and (whole or _shapes(checked) != _shapes(pending[0])):
-            yield _stack(pending, first, model, size)
+            yield _stack(pending, first, model, size, empty)
             pending = []
         if not pending:
             first = position
         pending.append(checked)
         if len(pending) == (1 if whole else size):
-            yield _stack(pending, first, model, size)
+            yield _stack(pending, first, model, size, empty)
             pending = []
     if pending:
-        yield _stack(pending, first, model, size)
+        yield _stack(pending, first, model, size, empty)
 
 
 def first_samples(samples: Samples, count: int) -> Samples:
@@ -264,7 +266,7 @@ def _shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in sample.items()}
 
 
-def _stack(pending: list[Sample], first: int, model: Model, size: int) -> Feed:
+def _stack(pending: list[Sample], first: int, model: Model, size: int, empty: Callable[..., Array]) -> Feed:
     arrays: dict[str, Array] = {}
     stacked = {t.name for t in model.inputs if t.shape is not None and pending[0][t.name].ndim < len(t.shape)}
     fixed = any(isinstance(tensor.shape[0], int) for tensor in model.inputs if tensor.name in stacked and tensor.shape)
@@ -274,5 +276,9 @@ def _stack(pending: list[Sample], first: int, model: Model, size: int) -> Feed:
         # A model may state any batch.
         whole = rows[0].nbytes * (len(rows) + padding)
         check("array_mib", whole / 2**20, SamplesError, where=f"input {tensor.name!r}, a batch of {size}")
-        arrays[tensor.name] = np.stack(rows + [rows[-1]] * padding) if tensor.name in stacked else rows[0]
+        if tensor.name in stacked:
+            into = empty((len(rows) + padding, *rows[0].shape), rows[0].dtype)
+            arrays[tensor.name] = np.stack(rows + [rows[-1]] * padding, out=into)
+        else:
+            arrays[tensor.name] = rows[0]
     return Feed(arrays, first, len(pending), padding)

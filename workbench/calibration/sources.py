@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib import format as npy
 
+from workbench.calibration.ahead import each_ahead
 from workbench.calibration.arrays import npy_header, read_array
 from workbench.calibration.preprocessing import Preprocessing
 from workbench.calibration.samples import ONLY_INPUT, Array, Sample, Samples, feeds
@@ -226,8 +227,10 @@ class _Images(Samples):
         self._unchanged = Unchanged(self._paths)
 
     def __iter__(self) -> Iterator[Sample]:
-        for path in self._paths:
-            yield {ONLY_INPUT: self._preprocessing.apply(path, self._dtype)}
+        def decoded(path: Path) -> Sample:
+            return {ONLY_INPUT: self._preprocessing.apply(path, self._dtype)}
+
+        yield from each_ahead(decoded, self._paths)
         self._unchanged.check()
 
     def __len__(self) -> int:

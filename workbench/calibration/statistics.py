@@ -149,20 +149,22 @@ class TensorStatistics:
         starts = range(0, flat.size, _CHUNK)
         with np.errstate(over="ignore"):
             if not self.first:
-                self._fit(max((_largest(np.asarray(flat[i : i + _CHUNK], np.float32)) for i in starts), default=0.0))
+                self.fit(max((_largest(np.asarray(flat[i : i + _CHUNK], np.float32)) for i in starts), default=0.0))
             for i in starts:
-                self._take(np.asarray(flat[i : i + _CHUNK], np.float32, order="C"))
+                self.take(np.asarray(flat[i : i + _CHUNK], np.float32, order="C"))
             if self.channels is not None and array.size:
                 self.channels.update(np.asarray(array, np.float32))
         self.values += array.size
         self.samples += samples
 
-    def _fit(self, largest: float) -> None:
+    def fit(self, largest: float) -> None:
+        """Fit both histograms to the largest magnitude of the first values; 0 says that there is none."""
         if largest:
             self.first = self.reach = max(largest, _LEAST_FIRST)
-            self._hold(largest)
+            self.hold(largest)
 
-    def _take(self, chunk: NDArray[np.float32]) -> None:
+    def take(self, chunk: NDArray[np.float32]) -> None:
+        """Take in float32 values that `values` and `channels` know of already."""
         while chunk.size:
             done, seen = count(chunk, self.top, self.reach or 1.0, self.counts, self.lines)
             low, high = seen.extremes
@@ -177,9 +179,9 @@ class TensorStatistics:
                 nans = int(np.isnan(chunk).sum())
                 self.nans, self.infs = self.nans + nans, self.infs + int(chunk.size - finite.sum()) - nans
                 chunk = chunk[finite]
-            self._hold(_largest(chunk))
+            self.hold(_largest(chunk))
 
-    def _hold(self, largest: float) -> None:
+    def hold(self, largest: float) -> None:
         """Make both histograms reach to a magnitude."""
         if largest:
             self._raise(int(np.array(largest, np.float32).view(np.uint32)) >> 23)
@@ -216,7 +218,7 @@ class TensorStatistics:
             raise SamplesError("only one of two statistics has extremes per channel", fix="Gather both alike")
         if not self.first:
             self.first, self.reach = other.first, other.reach
-        self._hold(other.amax)
+        self.hold(other.amax)
         lower = TensorStatistics(top=other.top, counts=other.counts)
         lower._raise(self.top)  # makes new arrays: the other keeps its own
         self.counts += lower.counts
@@ -281,12 +283,20 @@ class Statistics(Shown, dict[str, TensorStatistics]):
     """The statistics of many tensors, by name.
 
     The file that :meth:`save` writes is a plain ``.npz`` without pickled objects; equal statistics make equal bytes.
+
+    Attributes
+    ----------
+    device
+        The GPU that ran the samples, in words; `None` for the processor. It is not kept in files.
     """
+
+    device: str | None = None
 
     def _card(self) -> Card:
         seen = max((tensor.samples for tensor in self.values()), default=0)
         rows = tuple((name, one.minimum, one.maximum, one.zeros) for name, one in self.items())
-        return Card(f"{len(self)} tensors seen on {seen} samples", ("tensor", "smallest", "largest", "zeros"), rows)
+        notes = () if self.device is None else (f"on {self.device}",)
+        return Card(f"{len(self)} tensors seen on {seen} samples", ("tensor", "smallest", "largest", "zeros"), rows, notes)
 
     def merge(self, other: Statistics) -> None:
         """Take in what other statistics saw, tensor by tensor; tensors seen by one of the two are kept."""

@@ -125,6 +125,7 @@ def search(options: SearchOptions) -> TuneResult:
             equalize=options.equalize,
             correct_bias=options.correct_bias,
             most_trials=options.most_trials or MOST_TRIALS,
+            device=options.device,
         )
         _judge_on(wb, options)
         outcome = _finish(wb, folder, options)
@@ -149,6 +150,7 @@ def _started(options: TuneOptions) -> Workbench:
         percentile=options.percentile,
         batch=options.batch,
         preprocessing=options.preprocessing,
+        device=options.device,
     )
     return wb
 
@@ -200,7 +202,11 @@ def _finish(wb: Workbench, folder: Path, options: TuneOptions) -> TuneResult | C
     files = (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
     try:
         comparison = wb.compare(
-            options.evaluation, labels=options.labels, preprocessing=options.preprocessing, runs=options.runs
+            options.evaluation,
+            labels=options.labels,
+            preprocessing=options.preprocessing,
+            runs=options.runs,
+            device=options.device,
         )
     except ChildError as error:
         return error

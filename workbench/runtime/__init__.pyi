@@ -1,5 +1,11 @@
 from .as_written import SWITCHED_OFF as SWITCHED_OFF
 from .bytes import output_names as output_names
+from .device import CPU as CPU
+from .device import Device as Device
+from .device import DeviceWarning as DeviceWarning
+from .device import current_device as current_device
+from .device import on_device as on_device
+from .device import usable_device as usable_device
 from .numerics_check import self_check as self_check
 from .opsets import newest_opset as newest_opset
 from .session import Mode as Mode

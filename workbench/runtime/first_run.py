@@ -61,6 +61,8 @@ class Attempt(NamedTuple):
         Tensors to return.
     weights
         What the message has no room for, by name.
+    providers
+        What computes, as ONNX Runtime takes it.
     """
 
     content: bytes
@@ -68,10 +70,12 @@ class Attempt(NamedTuple):
     disabled: Sequence[str]
     outputs: Sequence[str]
     weights: Mapping[str, npt.NDArray[Any]]
+    providers: Sequence[Any] = ("CPUExecutionProvider",)
 
     def key(self) -> bytes:
         """Return what tells it from another."""
-        parts = (repr(sorted(self.entries.items())), repr(list(self.disabled)), repr(list(self.outputs)))
+        told = (sorted(self.entries.items()), list(self.disabled), list(self.outputs), list(self.providers))
+        parts = map(repr, told)
         digest = hashlib.sha256(b"\0".join(part.encode() for part in parts) + self.content)
         for name, array in self.weights.items():
             digest.update(name.encode())
@@ -92,7 +96,7 @@ class Attempt(NamedTuple):
         if values:
             options.add_external_initializers(list(self.weights), values)
         session = onnxruntime.InferenceSession(
-            self.content, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(self.disabled)
+            self.content, options, providers=list(self.providers), disabled_optimizers=list(self.disabled)
         )
         return session, values
 
@@ -273,6 +277,8 @@ def serve() -> None:
             return
         for each in drops:
             sessions.pop(each, None)
+        if what == "make" and len(given[0].providers) > 1:
+            _allow_cuda()
         _limit_memory()
         try:
             answer = True, _done(sessions, what, number, *given)
@@ -293,9 +299,29 @@ def _done(sessions: dict[int, Any], what: str, number: int, *given: Any) -> Any:
     return [sessions[number][0].run(outputs, fed) for fed in feeds]
 
 
+_cuda = False
+
+
+def _allow_cuda() -> None:
+    """Find CUDA's libraries, and limit no memory any more: CUDA maps more of it than any machine has."""
+    global _cuda  # noqa: PLW0603 - of the helper's whole process
+    if _cuda:
+        return
+    _cuda = True
+    import onnxruntime
+
+    with contextlib.suppress(Exception):  # what it does not find may still be found by the loader
+        onnxruntime.preload_dlls()
+    if sys.platform == "linux":
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
 def _limit_memory() -> None:
     """Let an allocation fail that the machine has no room for, rather than let the system kill somebody."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or _cuda:
         return
     import resource
 

@@ -15,6 +15,7 @@ from workbench.graph import fits_one_file, is_stripped
 from workbench.runtime import as_written
 from workbench.runtime.bytes import output_names, serialized, without_weights
 from workbench.runtime.constants import check_constants
+from workbench.runtime.device import CPU, current_device
 from workbench.runtime.first_run import Apart, Attempt, attempt
 from workbench.runtime.narrow import BF16, NARROW, has_narrow, in_float32
 
@@ -56,6 +57,10 @@ class Session:
         Inputs for a graph that was never run: it is tried on them in another process first.
     apart
         For a graph that was never run, is run a few times and then thrown away: all of it happens in that process.
+    stream
+        The CUDA stream that a session for `enqueue` uses.
+
+    Numbers are computed on the device of `workbench.runtime.on_device`; speed is measured on the processor.
 
     Raises
     ------
@@ -72,10 +77,12 @@ class Session:
         observing: bool = False,
         untried: Mapping[str, npt.NDArray[Any]] | None = None,
         apart: bool = False,
+        stream: int | None = None,
     ) -> None:
         _refuse_stripped(model)
         entries = dict(as_written.options()) if mode == "numerics" else {}
-        self._observing = observing
+        self.device = current_device() if mode == "numerics" else CPU
+        self._observing = observing and self.device == CPU
         if observing:
             entries["session.intra_op.allow_spinning"] = "0"
         self.outputs = list(outputs) if outputs is not None else output_names(model)
@@ -89,7 +96,7 @@ class Session:
             model = in_float32(model, rounded, keep=self.outputs)
         beside = observing or not fits_one_file(model)
         content, weights = without_weights(model, self.outputs) if beside else (serialized(model, self.outputs), {})
-        wanted = Attempt(content, entries, disabled, self.outputs, weights)
+        wanted = Attempt(content, entries, disabled, self.outputs, weights, self.device.providers(stream))
         if untried is not None and not apart:
             attempt(wanted, {name: _in_numbers(array) for name, array in untried.items()}, model.name)
         elif not apart:
@@ -173,6 +180,37 @@ class Session:
             binding.bind_output(name)
         self._session.run_with_iobinding(binding)
         return [value.numpy() for value in binding.get_outputs()]
+
+    def enqueue(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Start a run on the GPU without waiting for it.
+
+        Parameters
+        ----------
+        inputs
+            Input name to CuPy array, ready when the session's stream comes to it.
+
+        Returns
+        -------
+        dict
+            Output name to ONNX Runtime's value on the device, which must be kept until it was read.
+
+        Raises
+        ------
+        BackendError
+            ONNX Runtime fails; the message has its reason.
+        """
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        with _told():
+            binding = self._session.io_binding()
+            for name, array in inputs.items():
+                binding.bind_input(name, *self.device.memory, array.dtype, array.shape, array.data.ptr)
+            for name in self.outputs:
+                binding.bind_output(name, *self.device.memory)
+            self._session.run_with_iobinding(binding, options)
+            return dict(zip(self.outputs, binding.get_outputs(), strict=True))
 
     def time(self, arrays: Mapping[str, npt.NDArray[Any]], *, runs: int = 50, warmup: int = 5) -> list[float]:
         """Time single runs.

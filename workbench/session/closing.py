@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from workbench.graph import file_digest
 from workbench.precision.plan import QUANTIZED
+from workbench.recipe.steps import CalibrateStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,9 +33,10 @@ def remarks(wb: Workbench, comparison: Comparison) -> tuple[str, ...]:
     """Return what whoever tuned should know of the result, a sentence each, most serious first.
 
     Values that became NaN, outputs of which little is left, plans that changed nothing, nodes inside of bodies that
-    stay as they are, and what was compared if not the source. Edits that nobody checked are in `Workbench.advice`.
+    stay as they are, what was compared if not the source, and the GPU that ran the samples. Edits that nobody checked
+    are in `Workbench.advice`.
     """
-    return (*_poor(wb, comparison), *_nothing(wb), *_inside(wb), *_about(comparison))
+    return (*_poor(wb, comparison), *_nothing(wb), *_inside(wb), *_about(comparison), *_calibrated(wb))
 
 
 def _poor(wb: Workbench, comparison: Comparison) -> Iterator[str]:
@@ -95,6 +97,12 @@ def _inside(wb: Workbench) -> Iterator[str]:
     if some:
         where = "inside of bodies (If, Loop, Scan, local functions)"
         yield f"{_count(some)} {where}: left as {'it is' if len(some) == 1 else 'they are'}"
+
+
+def _calibrated(wb: Workbench) -> Iterator[str]:
+    steps = wb.recipe.of_kind(CalibrateStep)
+    if steps and steps[-1].device is not None:
+        yield f"calibrated on {steps[-1].device}"
 
 
 def _about(comparison: Comparison) -> Iterator[str]:

@@ -12,6 +12,7 @@ from workbench.graph import stored_bytes
 from workbench.graph.edits import Edit
 from workbench.precision.plan import BEST_PRACTICE
 from workbench.recipe.steps import PlanStep
+from workbench.runtime import on_device
 from workbench.session.samples import samples_for
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def compare_tuned(
     batch: int | None = None,
     preprocessing: PreprocessingLike = None,
     runs: int = 30,
+    device: str | None = None,
 ) -> Comparison:
     """Run the source and the tuned model on ONNX Runtime, and say how far apart they are.
 
@@ -55,14 +57,20 @@ def compare_tuned(
         For a folder of images.
     runs
         Timed runs; 0 measures no latency.
+    device
+        ``cuda``, ``cuda:1`` or ``cuda:0+tf32`` compute the outputs on a GPU; see `calibrate`. Latency is the
+        processor's all the same.
     """
     history, tuned = tuning.history, tuning.lowered().model
     data, used = samples_for(history, samples, preprocessing)
     indices = None if labels is None else labels_for(labels, data, history.state.model)
-    comparison = compare(reference_of(history), tuned, data, labels=indices, batch=batch or used, runs=runs)
+    with on_device(device) as where:
+        comparison = compare(reference_of(history), tuned, data, labels=indices, batch=batch or used, runs=runs)
     own = history.measured.samples
     same = own is not None and (data is own or data.fingerprint == own.fingerprint)
-    comparison = replace(comparison, original_bytes=stored_bytes(history.source), calibrated=same)
+    told = (comparison.note, f"computed on {where.describe()}" if where.index is not None else "")
+    note, size = "; ".join(filter(None, told)), stored_bytes(history.source)
+    comparison = replace(comparison, original_bytes=size, calibrated=same, note=note)
     history.keep("comparison", comparison=comparison, compared=history.state)
     return comparison
 
@@ -84,6 +92,7 @@ def measure_sensitivity(
     *,
     how: Literal["quick", "exact"] = "quick",
     preprocessing: PreprocessingLike = None,
+    device: str | None = None,
 ) -> Sensitivity:
     """Measure what each node that the plan makes INT8 costs alone.
 
@@ -95,6 +104,8 @@ def measure_sensitivity(
         ``quick`` estimates it from a few forward passes, ``exact`` runs the model anew for every node.
     preprocessing
         For a folder of images.
+    device
+        ``cuda``, ``cuda:1`` or ``cuda:0+tf32`` run them on a GPU; see `calibrate`.
 
     Raises
     ------
@@ -120,6 +131,7 @@ def measure_sensitivity(
             "no node computes in INT8 by this plan", where=history.source.name, fix='Let some: wb.plan.use("int8").'
         )
     measure = quick if how == "quick" else exact
-    result = measure(state.model, candidates, state.ranges, data, batch=batch)
+    with on_device(device):
+        result = measure(state.model, candidates, state.ranges, data, batch=batch)
     history.keep("sensitivity", sensitivity=result)
     return result

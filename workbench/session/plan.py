@@ -15,6 +15,7 @@ from workbench.precision.search import MOST_TRIALS, Goal, search
 from workbench.precision.sensitivity import axis_lengths
 from workbench.recipe import Gate, ranges_hash
 from workbench.recipe.steps import PlanStep, PrecisionStep
+from workbench.runtime import on_device
 from workbench.session.editing import conversion_steps, edit
 from workbench.session.evaluation import reference_of
 from workbench.session.ranges import calibration
@@ -223,6 +224,7 @@ class Plan:
         equalize: bool = False,
         correct_bias: bool = False,
         most_trials: int = MOST_TRIALS,
+        device: str | None = None,
     ) -> SearchResult:
         """Find the cheapest plan that reaches a goal, and append it to the recipe as one step.
 
@@ -259,6 +261,8 @@ class Plan:
             part of the plan's step.
         most_trials
             Evaluations after which the best plan found is taken.
+        device
+            ``cuda``, ``cuda:1`` or ``cuda:0+tf32`` evaluate on a GPU; see `Workbench.calibrate`.
 
         Returns
         -------
@@ -313,7 +317,7 @@ class Plan:
                 known=known,
             )
 
-        with history.attempt():
+        with history.attempt(), on_device(device):
             history.drop_plan()
             rules = self.rules if self.rules.rules else preset("int8", history.state.model)
             for step, state in conversion_steps(history.state, rules):

@@ -13,6 +13,7 @@ from workbench.precision.lowering import activation_tensors
 from workbench.precision.plan import all_int8
 from workbench.recipe import FileReference, SamplesReference, ranges_hash
 from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep, RangeStep
+from workbench.runtime import on_device, usable_device
 from workbench.session.editing import edit
 from workbench.session.history import Measured
 from workbench.session.samples import opened, samples_for
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from workbench.calibration import CacheMatch, Range, Samples, Target
     from workbench.graph import Model
     from workbench.graph.edits import EditResult
+    from workbench.runtime import Device
     from workbench.session.history import History
     from workbench.session.samples import PreprocessingLike
 
@@ -112,13 +114,14 @@ class Ranges(Mapping[str, float]):
         preprocessing: PreprocessingLike = None,
         channels: int | Mapping[str, int] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        device: str | None = None,
     ) -> Statistics:
         """Run samples once and return what is seen of every tensor that could be quantized; changes nothing.
 
         The parameters are those of `Workbench.calibrate`.
         """
         data = opened(self._history, samples, preprocessing)
-        return self._observed(data, Statistics(), batch, channels, checkpoint)
+        return self._observed(data, Statistics(), batch, channels, checkpoint, usable_device(device))
 
     def calibrate(
         self,
@@ -131,6 +134,7 @@ class Ranges(Mapping[str, float]):
         overflow: bool | None = None,
         channels: int | Mapping[str, int] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        device: str | None = None,
     ) -> Statistics:
         """Run the samples once, and pick a range for every tensor that could be quantized.
 
@@ -154,6 +158,10 @@ class Ranges(Mapping[str, float]):
             along the axes of the tensors named.
         checkpoint
             A file to keep what was gathered in after each batch: where it exists, calibration goes on from it.
+        device
+            ``cuda``, ``cuda:1`` or, with TF32, ``cuda:0+tf32`` run the samples on a GPU; the recipe says how far what
+            it computed is from the processor's on the first samples. Where it cannot be used, the processor runs them,
+            and a warning says why.
 
         Returns
         -------
@@ -166,14 +174,14 @@ class Ranges(Mapping[str, float]):
         SamplesError
             The samples do not fit the model, or it makes nothing finite of one; a checkpoint of another calibration.
         """
-        from workbench.calibration import find_overflow
+        from workbench.calibration import against_processor, find_overflow
 
         if overflow is None:
             overflow = any(rule.precision == "fp16" for rule in self._history.state.plan.rules)
         data = opened(self._history, samples, preprocessing)
-        statistics = Statistics()
+        statistics, where = Statistics(), usable_device(device)
         try:
-            self._observed(data, statistics, batch, channels, checkpoint)
+            self._observed(data, statistics, batch, channels, checkpoint, where)
         except BaseException:
             # Where a sample fails, what was seen before it stays.
             self._history.measured = replace(self._history.measured, statistics=statistics)
@@ -181,6 +189,10 @@ class Ranges(Mapping[str, float]):
         seen = max((tensor.samples for tensor in statistics.values()), default=len(data))
         if seen < len(data):  # somebody ended it early
             data = first_samples(data, seen)
+        if statistics.device is not None:
+            statistics.device += f": {against_processor(model, self.tensors, data, where, batch=batch)}"
+        with on_device(where):
+            beyond = find_overflow(model, data, batch=batch) if look else None
         thresholds, unranged = thresholds_of(statistics, method, percentile, {})
         # Whoever is told of the step finds what it came from.
         self._history.measured = Measured(statistics, data, batch)
@@ -192,8 +204,9 @@ class Ranges(Mapping[str, float]):
                 samples=SamplesReference(source=data.describe(), count=len(data), fingerprint=data.fingerprint),
                 ranges=thresholds,
                 sha256=ranges_hash(thresholds),
-                overflow=find_overflow(self._history.state.model, data, batch=batch) if overflow else None,
+                overflow=beyond,
                 unranged=unranged or None,
+                device=statistics.device,
             )
         )
         return statistics
@@ -344,6 +357,7 @@ class Ranges(Mapping[str, float]):
         batch: int,
         channels: int | Mapping[str, int] | None,
         checkpoint: str | os.PathLike[str] | None,
+        device: Device,
     ) -> Statistics:
         from workbench.calibration import observe
 
@@ -352,7 +366,7 @@ class Ranges(Mapping[str, float]):
             channels = {name: channels for name in tensors if _has_axis(self._history.state.model, name, channels)}
         kept = None if checkpoint is None else str(checkpoint)
         model = self._history.state.model
-        return observe(model, tensors, data, batch=batch, channels=channels, checkpoint=kept, into=into)
+        return observe(model, tensors, data, batch=batch, channels=channels, checkpoint=kept, into=into, device=device)
 
     def _choose(
         self,

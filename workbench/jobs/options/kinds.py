@@ -14,6 +14,7 @@ from workbench.precision import TARGETS
 __all__ = [
     "AllowScripts",
     "Batch",
+    "Device",
     "Evaluation",
     "ExcludeLeanRuntime",
     "File",
@@ -74,6 +75,11 @@ Preprocessing = Annotated[
 ]
 RangeMethod = Annotated[Method, Field(description="How ranges are picked.")]
 Batch = Annotated[int, Field(ge=1, description="Samples a run, where the model's batch is dynamic.")]
+Device = Annotated[
+    str | None,
+    Cli(metavar="cuda[:N][+tf32]"),
+    Field(description="Run samples on a GPU; on the processor where left out, or where it cannot be used."),
+]
 Runs = Annotated[int, Field(ge=0, description="Timed runs of each model; 0 for none.")]
 Target = Annotated[
     str | None,

@@ -11,6 +11,7 @@ from workbench.jobs.options.base import Cli, Options
 from workbench.jobs.options.kinds import (
     AllowScripts,
     Batch,
+    Device,
     Evaluation,
     Gates,
     Junit,
@@ -69,6 +70,7 @@ class TuneOptions(Options):
     gates: Gates = ()
     junit: Junit = None
     summary: SummaryFile = None
+    device: Device = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -36,6 +36,8 @@ class CalibrateStep(RangesStep):
         where the calibration did not look for any.
     unranged
         Tensors of which no range follows, and why; ``None`` where there are none. What reads them stays floating.
+    device
+        The GPU that ran the samples, and how far what it computed is from a processor's; ``None`` for the processor.
     """
 
     do: Literal["calibrate"] = "calibrate"
@@ -47,6 +49,7 @@ class CalibrateStep(RangesStep):
     sha256: str = ""
     overflow: dict[str, float] | None = None
     unranged: dict[str, str] | None = None
+    device: str | None = None
 
     @property
     def origins(self) -> dict[str, str]:

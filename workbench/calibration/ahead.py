@@ -1,0 +1,66 @@
+"""Work that is done before it is asked for, so that whoever asks does not wait: in order, and only so far ahead."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+__all__ = ["ahead", "each_ahead"]
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+def ahead(items: Iterable[Made], depth: int) -> Generator[Made, None, None]:
+    """Go through items that a thread of its own makes, at most `depth` of them before they are asked for."""
+    rest = iter(items)
+    # One thread makes them all, one after another.
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        waiting = deque(pool.submit(next, rest) for _ in range(depth))
+        try:
+            while True:
+                try:
+                    item = waiting.popleft().result()
+                except StopIteration:
+                    return
+                waiting.append(pool.submit(next, rest))
+                yield item
+        finally:
+            for one in waiting:
+                one.cancel()
+
+
+def each_ahead(make: Callable[[Given], Made], given: Iterable[Given], workers: int | None = None) -> Iterator[Made]:
+    """Go through what is made of each of some things, by several threads at once.
+
+    At first one is made, then two, up to twice as many as there are threads: who wants only the first pays for one.
+
+    Parameters
+    ----------
+    make
+        Leaves the interpreter for most of its time.
+    given
+        What it is called with.
+    workers
+        How many threads; one a processor where left out.
+    """
+    workers = workers or os.cpu_count() or 1
+    rest = iter(given)
+    window = 1
+    with ThreadPoolExecutor(workers, "ahead") as pool:
+        waiting = deque(pool.submit(make, one) for one in islice(rest, window))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                window = min(2 * window, 2 * workers)
+                yield result
+                waiting.extend(pool.submit(make, one) for one in islice(rest, window - len(waiting)))
+        finally:
+            for one in waiting:
+                one.cancel()
