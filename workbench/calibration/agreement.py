@@ -9,6 +9,7 @@ import numpy as np
 
 from workbench.calibration.observer import observe
 from workbench.calibration.samples import first_samples
+from workbench.runtime import CPU
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ def against_processor(
         ONNX Runtime refuses the model or fails.
     """
     few = first_samples(samples, max(1, min(_SAMPLES, len(samples))))
-    there, here = (observe(model, tensors, few, batch=min(batch, _SAMPLES), device=where) for where in (device, None))
+    there, here = (observe(model, tensors, few, batch=min(batch, _SAMPLES), device=where) for where in (device, CPU))
     apart = {
         name: abs(there[name].amax - seen.amax) / seen.amax if seen.amax else there[name].amax
         for name, seen in here.items()

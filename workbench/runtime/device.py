@@ -126,11 +126,15 @@ def on_device(device: str | Device | None) -> Iterator[Device]:
 def usable_device(device: str | Device | None) -> Device:
     """Return a device that can be used: the one asked for or, after a `DeviceWarning` with the reason, the processor.
 
+    Where none is asked for, it is that of the block, see `on_device`.
+
     Raises
     ------
     OptionError
         No device is called that.
     """
+    if device is None:
+        return current_device()
     wanted = Device.of(device)
     if wanted.index is None:
         return wanted
