@@ -283,20 +283,17 @@ class Statistics(Shown, dict[str, TensorStatistics]):
     """The statistics of many tensors, by name.
 
     The file that :meth:`save` writes is a plain ``.npz`` without pickled objects; equal statistics make equal bytes.
-
-    Attributes
-    ----------
-    device
-        The GPU that ran the samples, in words; `None` for the processor. It is not kept in files.
     """
 
-    device: str | None = None
+    device: str | None = None  # the GPU that ran the samples, in words; not kept in files
 
     def _card(self) -> Card:
         seen = max((tensor.samples for tensor in self.values()), default=0)
         rows = tuple((name, one.minimum, one.maximum, one.zeros) for name, one in self.items())
-        notes = () if self.device is None else (f"on {self.device}",)
-        return Card(f"{len(self)} tensors seen on {seen} samples", ("tensor", "smallest", "largest", "zeros"), rows, notes)
+        notes = [f"on {self.device}"] if self.device else []
+        return Card(
+            f"{len(self)} tensors seen on {seen} samples", ("tensor", "smallest", "largest", "zeros"), rows, (*notes,)
+        )
 
     def merge(self, other: Statistics) -> None:
         """Take in what other statistics saw, tensor by tensor; tensors seen by one of the two are kept."""

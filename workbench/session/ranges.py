@@ -159,15 +159,12 @@ class Ranges(Mapping[str, float]):
         checkpoint
             A file to keep what was gathered in after each batch: where it exists, calibration goes on from it.
         device
-            ``cuda``, ``cuda:1`` or, with TF32, ``cuda:0+tf32`` run the samples on a GPU; the recipe says how far what
-            it computed is from the processor's on the first samples. Where it cannot be used, the processor runs them,
-            and a warning says why.
+            ``cuda``, ``cuda:1`` or, with TF32, ``cuda:0+tf32``: a GPU. The recipe says how far it is from the processor.
 
         Returns
         -------
         Statistics
-            What was seen; other methods follow from it without another pass (`choose`). Where a sample fails,
-            what was seen before it stays in `statistics`.
+            What was seen; other methods follow from it (`choose`). What a failing sample leaves is in `statistics`.
 
         Raises
         ------
@@ -176,8 +173,8 @@ class Ranges(Mapping[str, float]):
         """
         from workbench.calibration import against_processor, find_overflow
 
-        if overflow is None:
-            overflow = any(rule.precision == "fp16" for rule in self._history.state.plan.rules)
+        model, plan = self._history.state.model, self._history.state.plan
+        look = any(rule.precision == "fp16" for rule in plan.rules) if overflow is None else overflow
         data = opened(self._history, samples, preprocessing)
         statistics, where = Statistics(), usable_device(device)
         try:
@@ -344,8 +341,7 @@ class Ranges(Mapping[str, float]):
 
         step = calibration(self._history)
         data, batch = samples_for(self._history, samples, preprocessing)
-        tensors = self.tensors
-        result = edit(self._history, equalization(self._history.state.model, tensors, data, batch=batch))
+        result = edit(self._history, equalization(self._history.state.model, self.tensors, data, batch=batch))
         if result.changed:
             self.calibrate(data, method=step.method, percentile=step.percentile or 99.99, batch=batch)
         return result
@@ -361,11 +357,10 @@ class Ranges(Mapping[str, float]):
     ) -> Statistics:
         from workbench.calibration import observe
 
-        tensors = self.tensors
+        model, tensors = self._history.state.model, self.tensors
         if isinstance(channels, int):
-            channels = {name: channels for name in tensors if _has_axis(self._history.state.model, name, channels)}
+            channels = {name: channels for name in tensors if _has_axis(model, name, channels)}
         kept = None if checkpoint is None else str(checkpoint)
-        model = self._history.state.model
         return observe(model, tensors, data, batch=batch, channels=channels, checkpoint=kept, into=into, device=device)
 
     def _choose(

@@ -216,7 +216,7 @@ class Pass:
             inputs = {}
             for name, array in feed.arrays.items():
                 inputs[name] = cupy.empty(array.shape, array.dtype)
-                inputs[name].set(np.ascontiguousarray(array), stream=self._bringing)
+                inputs[name].set(np.asarray(array, order="C"), stream=self._bringing)
         self._after(self._bringing, self._running)
         return inputs
 
