@@ -3,6 +3,7 @@ from .cache import CacheMatch as CacheMatch
 from .cache import load_cache as load_cache
 from .cache import match_cache as match_cache
 from .channels import ChannelExtremes as ChannelExtremes
+from .channels import channel_axes as channel_axes
 from .drift import Drift as Drift
 from .drift import cumulated as cumulated
 from .drift import drift_table as drift_table

@@ -10,9 +10,13 @@ import numpy as np
 from workbench.errors import SamplesError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
-__all__ = ["ChannelExtremes"]
+    from workbench.graph import Model
+
+__all__ = ["ChannelExtremes", "channel_axes"]
 
 
 @dataclass
@@ -56,3 +60,13 @@ class ChannelExtremes:
                 fix="Observe tensors whose channels vary in number without per-channel extremes",
             )
         self.minimum, self.maximum = np.minimum(self.minimum, low), np.maximum(self.maximum, high)
+
+
+def channel_axes(model: Model, tensors: Iterable[str], axis: int) -> dict[str, int]:
+    """Return those tensors whose length along an axis is fixed, with that axis."""
+    shapes = {name: model.tensor(name).shape for name in tensors}
+    return {
+        name: axis
+        for name, shape in shapes.items()
+        if shape is not None and -len(shape) <= axis < len(shape) and isinstance(shape[axis], int)
+    }

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workbench.calibration import CacheMatch, Range, Samples, Target
-    from workbench.graph import Model
     from workbench.graph.edits import EditResult
     from workbench.runtime import Device
     from workbench.session.history import History
@@ -151,20 +150,18 @@ class Ranges(Mapping[str, float]):
         preprocessing
             For a folder of images.
         overflow
-            Look for values beyond the range of FP16 too, in every tensor: a second pass. Where left out: if the plan
-            so far asks for FP16.
+            Look for values beyond FP16 too, in every tensor: a second pass. Where left out: if the plan asks for FP16.
         channels
-            Keep the extremes of each channel too, along this axis of every tensor whose length there is fixed, or
-            along the axes of the tensors named.
+            Keep extremes of channels too: along this axis of every tensor of fixed length there, or by tensor.
         checkpoint
             A file to keep what was gathered in after each batch: where it exists, calibration goes on from it.
         device
-            ``cuda``, ``cuda:1`` or, with TF32, ``cuda:0+tf32``: a GPU. The recipe says how far it is from the processor.
+            ``cuda``, ``cuda:1`` or, with TF32, ``cuda:0+tf32``: on a GPU. The recipe says how far off it is.
 
         Returns
         -------
         Statistics
-            What was seen; other methods follow from it (`choose`). What a failing sample leaves is in `statistics`.
+            What was seen; other methods follow from it (`choose`).
 
         Raises
         ------
@@ -179,8 +176,7 @@ class Ranges(Mapping[str, float]):
         statistics, where = Statistics(), usable_device(device)
         try:
             self._observed(data, statistics, batch, channels, checkpoint, where)
-        except BaseException:
-            # Where a sample fails, what was seen before it stays.
+        except BaseException:  # what was seen before stays
             self._history.measured = replace(self._history.measured, statistics=statistics)
             raise
         seen = max((tensor.samples for tensor in statistics.values()), default=len(data))
@@ -355,13 +351,12 @@ class Ranges(Mapping[str, float]):
         checkpoint: str | os.PathLike[str] | None,
         device: Device,
     ) -> Statistics:
-        from workbench.calibration import observe
+        from workbench.calibration import channel_axes, observe
 
         model, tensors = self._history.state.model, self.tensors
-        if isinstance(channels, int):
-            channels = {name: channels for name in tensors if _has_axis(model, name, channels)}
+        axes = channel_axes(model, tensors, channels) if isinstance(channels, int) else channels
         kept = None if checkpoint is None else str(checkpoint)
-        return observe(model, tensors, data, batch=batch, channels=channels, checkpoint=kept, into=into, device=device)
+        return observe(model, tensors, data, batch=batch, channels=axes, checkpoint=kept, into=into, device=device)
 
     def _choose(
         self,
@@ -401,8 +396,3 @@ def calibration(history: History) -> CalibrateStep:
     if not steps:
         raise RecipeError("nothing was calibrated", where=history.source.name, fix="Calibrate: wb.calibrate(samples).")
     return steps[-1]
-
-
-def _has_axis(model: Model, tensor: str, axis: int) -> bool:
-    shape = model.tensor(tensor).shape
-    return shape is not None and -len(shape) <= axis < len(shape) and isinstance(shape[axis], int)

@@ -164,7 +164,8 @@ class Pass:
         saved = time.monotonic()
         with cupy.cuda.Device(self._device.index):
             try:
-                for feed in progress(given, total=None, doing=f"calibrating on {self._device}"):
+                doing = f"calibrating on {self._device}"
+                for feed in progress(given, total=len(samples), doing=doing, amount=lambda f: f.count, partial=True):
                     if feed.first < done:
                         self._memory.give_back(feed)
                         continue
