@@ -6,10 +6,10 @@ import pytest
 
 import workbench
 from tests.calibration.cuda import numpy_gpu, one_thread
-from workbench.handoff import remarks
 from workbench.recipe import Recipe
 from workbench.recipe.steps import CalibrateStep
 from workbench.runtime import DeviceWarning
+from workbench.session.closing import remarks
 
 
 def test_a_device_that_is_not_there_is_told_and_changes_nothing(small_cnn, small_data, monkeypatch):
