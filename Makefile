@@ -43,6 +43,7 @@ lab: $(VENV)/.installed-lab
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/python notebooks/run.py --out out/notebooks
 
+# Results of the notebooks are in their pages where `make notebooks` has run.
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs out/docs
 	@echo open out/docs/index.html
@@ -51,7 +52,7 @@ screenshots: $(VENV)/.installed-dev
 	$(BIN)/python docs/screenshots.py
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out docs/notebooks
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -15,9 +15,10 @@ release = metadata.version("trt-workbench")
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "myst_parser",
+    "myst_nb",
     "sphinx_copybutton",
     "generated",
+    "notebooks",
 ]
 exclude_patterns = ["_build"]
 default_role = "py:obj"
@@ -25,6 +26,8 @@ show_warning_types = True
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
+nb_execution_mode = "off"  # make notebooks runs them
+nb_merge_streams = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
