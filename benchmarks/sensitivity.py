@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from workbench.calibration.samples import Samples, feeds
 from workbench.calibration.sources import open_samples
 from workbench.graph.load import from_proto
-from workbench.graph.select.language import nodes
+from workbench.graph.select.selectors import nodes
 from workbench.precision.lowering.lowering import lower
 from workbench.precision.plan.plan import BEST_PRACTICE, PrecisionPlan
 from workbench.precision.sensitivity.errors import ErrorSum

@@ -14,7 +14,7 @@ from workbench.errors import EditError, SelectorError
 from workbench.graph.edits.inside import tensor_at
 from workbench.graph.edits.registry import EDITS, applicable, edit_by_name
 from workbench.graph.edits.wide import WideEdit
-from workbench.graph.select.language import pick
+from workbench.graph.select.selectors import pick
 from workbench.graph.weights import is_stripped
 from workbench.recipe import ModelReference, Recipe
 

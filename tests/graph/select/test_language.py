@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from workbench.errors import SelectorError
 from workbench.graph.load import from_proto, load_model
-from workbench.graph.select.language import between, everything, nodes, parse, pick, related, select
+from workbench.graph.select.language import parse, select
+from workbench.graph.select.selectors import between, everything, nodes, pick, related
 
 
 def weight(name: str, *shape: int) -> onnx.TensorProto:

@@ -10,7 +10,7 @@ from tests.kit.networks import Net, network, ranges_of
 from workbench.errors import PrecisionError
 from workbench.graph.edits.remove_qdq import RemoveQDQ
 from workbench.graph.load import load_model
-from workbench.graph.select.language import pick
+from workbench.graph.select.selectors import pick
 from workbench.precision.lowering.lowering import activation_tensors, lower
 from workbench.precision.plan.existing import literal, plan_of
 from workbench.precision.plan.plan import BEST_PRACTICE, PrecisionPlan

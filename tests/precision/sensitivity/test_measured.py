@@ -19,7 +19,7 @@ from tests.kit.searching import ROOT, calibrated, mobilenet, small
 from workbench.calibration.samples import feeds
 from workbench.errors import BackendError, OutputError, PrecisionError
 from workbench.graph.load import from_proto
-from workbench.graph.select.language import nodes
+from workbench.graph.select.selectors import nodes
 from workbench.precision.lowering.lowering import lower
 from workbench.precision.plan.plan import BEST_PRACTICE, PrecisionPlan
 from workbench.precision.sensitivity.cut import cut, extract

@@ -6,13 +6,14 @@ import re
 from typing import TYPE_CHECKING
 
 from workbench.graph.index import scope_of
-from workbench.graph.select.language import nodes, pick, select
+from workbench.graph.select.language import select
+from workbench.graph.select.selectors import nodes, pick
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from workbench.graph.model import Model
-    from workbench.graph.select.language import Selector
+    from workbench.graph.select.selectors import Selector
 
 __all__ = ["compact"]
 

@@ -23,9 +23,6 @@ __all__ = ["FP16_MAX", "LARGE_SUM", "RULES", "Site", "island", "not_built"]
 FP16_MAX = 65504.0
 """The largest finite FP16 number."""
 
-FP16_TINY = 2.0**-14
-"""The smallest FP16 number with all bits of its mantissa."""
-
 LARGE_SUM = 1024
 """Sums of more values than this are left in FP32: with 11 bits of mantissa a running sum of 2048 ones stands still."""
 
