@@ -1,8 +1,8 @@
 """The HTTP service under load, against a bare FastAPI service that calls `session.run` for each request.
 
-Both serve the same model on loopback, answer the same bytes to the same requests, and are loaded in turns by wrk
-(https://github.com/wg/wrk; Debian's package has its name), so that whatever else the machine does meets both. What counts
-is their ratio. With --soak the service alone is loaded for a while, and its memory is watched.
+Both serve the same model on loopback, answer the same requests with the same tensors, and are loaded in turns by wrk
+(https://github.com/wg/wrk; Debian's package has its name), so that whatever else the machine does meets both. What
+counts is their ratio. With --soak the service alone is loaded for a while, and its memory is watched.
 
     python benchmarks/service_load.py
     python benchmarks/service_load.py --soak 600
@@ -38,7 +38,7 @@ NAME = "residual_cnn"
 URL = "/v2/models/" + NAME + "/infer"
 READY_S = 120.0
 
-BARE = '''
+BARE = """
 import json, sys
 import numpy as np, onnxruntime
 from fastapi import FastAPI, Request, Response
@@ -57,11 +57,12 @@ async def infer(request: Request):
     tensor = json.loads(body[:length])["inputs"][0]
     x = np.frombuffer(body, np.float32, offset=length).reshape(tensor["shape"])
     y = session.run(None, {{tensor["name"]: x}})[0]
-    described = {{"name": "logits", "datatype": "FP32", "shape": y.shape, "parameters": {{"binary_data_size": y.nbytes}}}}
-    head = json.dumps({{"model_name": "{name}", "outputs": [described]}}).encode()
+    output = {{"name": "logits", "datatype": "FP32", "shape": y.shape}}
+    output["parameters"] = {{"binary_data_size": y.nbytes}}
+    head = json.dumps({{"model_name": "{name}", "outputs": [output]}}).encode()
     headers = {{"Inference-Header-Content-Length": str(len(head))}}
     return Response(head + y.tobytes(), media_type="application/octet-stream", headers=headers)
-'''
+"""
 
 # wrk prints percentiles rounded to two figures; its script sees them whole.
 SCRIPT = """

@@ -7,6 +7,7 @@ from .errors import WorkbenchError as WorkbenchError
 from .graph import load_model as load_model
 from .graph.edits import surgeon as surgeon
 from .jobs import check as check
+from .jobs import drift as drift
 from .jobs import inspect as inspect
 from .jobs import migrate as migrate
 from .jobs import replay as replay

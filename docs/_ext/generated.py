@@ -120,6 +120,7 @@ def gates() -> str:
     from workbench.recipe import METRICS
 
     units = {"comparison": "a comparison", "timing": "a timed engine", "engine": "an engine", "model": "the model"}
+    units["field"] = "statistics of a service"
     return table(
         ("metric", "what it is", "unit", "measured on"),
         ((f"`{name}`", one.about, one.unit, units[one.source]) for name, one in METRICS.items()),

@@ -41,10 +41,11 @@ def tuned(small_cnn, small_data, tmp_path_factory):
     return result, out
 
 
-def test_tune_writes_four_files_and_prints_the_table(tuned):
+def test_tune_writes_its_files_and_prints_the_table(tuned):
     result, out = tuned
     assert result.returncode == 0, result.stderr
-    assert sorted(p.name for p in out.iterdir()) == ["recipe.yaml", "report.html", "report.json", "tuned.onnx"]
+    names = ["recipe.yaml", "report.html", "report.json", "statistics.npz", "tuned.onnx"]
+    assert sorted(p.name for p in out.iterdir()) == names
     for word in ("top-1", "SQNR", "cosine", "max error", "median latency", "p95 latency", "file size", "MACs in INT8"):
         assert word in result.stdout
     assert f"wrote {out / 'tuned.onnx'}" in result.stdout

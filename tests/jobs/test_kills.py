@@ -19,9 +19,10 @@ from workbench.scratch import PREFIX
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 20
 REPORTS = ["report.html", "report.json"]
+STATISTICS = "statistics.npz"
 RESULTS = {
-    "tune": ["recipe.yaml", *REPORTS, "tuned.onnx"],
-    "search": ["recipe.yaml", *REPORTS, "search.json", "tuned.onnx"],
+    "tune": ["recipe.yaml", *REPORTS, STATISTICS, "tuned.onnx"],
+    "search": ["recipe.yaml", *REPORTS, "search.json", STATISTICS, "tuned.onnx"],
     "replay": ["recipe.yaml", "tuned.onnx"],
 }
 

@@ -36,4 +36,4 @@ def test_the_tuned_file_is_kept_and_one_line_is_said(small_cnn, small_data, tmp_
     (line,) = done.stderr.splitlines()
     assert "crashed in native code (SIGSEGV)" in line
     assert "tuned.onnx and recipe.yaml are written, and nothing was measured" in line
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["recipe.yaml", "tuned.onnx"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["recipe.yaml", "statistics.npz", "tuned.onnx"]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from workbench.calibration import Drift
 from workbench.evaluate.comparison import Accuracy, Comparison, Latency, OutputDifference
 from workbench.recipe.gates import METRICS, Evidence, Gate, check_gates
 
@@ -51,6 +52,7 @@ def test_each_metric_is_its_own_number_and_the_bound_itself_passes(metric, value
         ("p95_ms", {}, "no engine was timed: give a backend, or times of whole inferences"),
         ("layers", {}, "no engine was looked at: give a backend, or an inspector's file"),
         ("int8_macs", {}, "the model does not tell"),
+        ("field_clipped", {}, "nothing of the field was given: see workbench drift"),
     ],
 )
 def test_what_was_not_measured_does_not_pass_and_says_why(metric, lacking, why):
@@ -81,6 +83,7 @@ def test_every_metric_reads_its_own_evidence():
         device_bytes=5 * 2**20,
         file_bytes=7 * 2**20,
         int8_share=0.9,
+        drifts=[Drift("a", 0.2, 1.0, 0.03, 0.0), Drift("b", 0.6, 1.0, 0.01, 0.0)],
         conditions="a GPU",
     )
     found = {one.gate.split()[0]: one for one in check_gates([Gate(metric=m, at_least=-1) for m in METRICS], evidence)}
@@ -104,6 +107,8 @@ def test_every_metric_reads_its_own_evidence():
         "silent_fp32": 1,
         "layers": layers,
         "reformats": reformats,
+        "field_clipped": 3.0,
+        "field_drift": 0.6,
     }
     assert found["p95_ms"].conditions == "a GPU"
     assert found["sqnr_db"].conditions == ""

@@ -52,7 +52,7 @@ def test_it_is_tuned_compared_and_replayed_with_its_weights_beside_it(samples, w
     with pytest.raises(ModelError, match="over 2 GB"):
         model.to_bytes()
     result = tune(MODEL, samples, tmp_path / "apart", runs=1)
-    names = ["tuned.onnx", "tuned.onnx.data", "recipe.yaml", "report.json", "report.html"]
+    names = ["tuned.onnx", "tuned.onnx.data", "recipe.yaml", "statistics.npz", "report.json", "report.html"]
     assert [path.name for path in result.files] == names
     assert result.comparison.outputs == whole.comparison.outputs
     assert result.comparison.original_bytes == pytest.approx(MODEL.stat().st_size, rel=0.05)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -347,6 +348,15 @@ class Statistics(Shown, dict[str, TensorStatistics]):
             if t.channels is not None:
                 result[f"channels{i}"] = np.stack([t.channels.minimum, t.channels.maximum])
         return result
+
+    @staticmethod
+    def is_file(path: str | Path) -> bool:
+        """Say whether a file is one that :meth:`save` wrote, and no ``.npz`` of samples."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return {"head.npy", "counts.npy", "lines.npy"} <= set(archive.namelist())
+        except (OSError, ValueError, zipfile.BadZipFile):
+            return False
 
     @classmethod
     def load(cls, path: str | Path) -> Statistics:

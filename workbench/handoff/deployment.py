@@ -15,16 +15,18 @@ from workbench.calibration import Preprocessing
 from workbench.errors import ModelError, RecipeError
 from workbench.graph import load_model
 from workbench.recipe import Recipe
-from workbench.recipe.steps import CalibrateStep
+from workbench.recipe.steps import CalibrateStep, RangesStep, RangeStep
 
 if TYPE_CHECKING:
     import os
+
+    import onnx_ir as ir
 
     from workbench.graph import Model, Tensor
 
 __all__ = ["DATATYPES", "Deployment", "Port", "open_deployment"]
 
-MODEL, RECIPE, WEIGHTS = "tuned.onnx", "recipe.yaml", "tuned.onnx.data"
+MODEL, RECIPE, WEIGHTS, STATISTICS = "tuned.onnx", "recipe.yaml", "tuned.onnx.data", "statistics.npz"
 
 DATATYPES = {
     "BOOL": "BOOL",
@@ -102,6 +104,29 @@ class Deployment:
         return self.folder / MODEL
 
     @property
+    def statistics(self) -> Path:
+        """What calibration saw; a replayed folder has none."""
+        return self.folder / STATISTICS
+
+    @property
+    def ranges(self) -> dict[str, float]:
+        """Tensor name to the clipping threshold in force, of the tensors that the tuned model quantizes."""
+        thresholds: dict[str, float] = {}
+        for step in self.recipe.steps:
+            if isinstance(step, RangesStep):
+                thresholds |= step.ranges
+            elif isinstance(step, RangeStep):
+                thresholds[step.tensor] = step.amax
+        quantized = _quantizing(self.model)
+        return {name: amax for name, amax in thresholds.items() if name in quantized}
+
+    def readers(self, tensor: str) -> list[str]:
+        """Return the names of the nodes that read a tensor through its Q/DQ pairs."""
+        pairs = _quantizing(self.model).get(tensor, [])
+        dequantized = [usage.node for node in pairs for usage in node.outputs[0].uses()]
+        return [str(usage.node.name) for node in dequantized for usage in node.outputs[0].uses()]
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All files of the model."""
         return tuple(path for path in (self.file, self.folder / WEIGHTS) if path.is_file())
@@ -150,6 +175,15 @@ def open_deployment(folder: str | os.PathLike[str], *, name: str | None = None) 
         recipe=recipe,
         preprocessing=_preprocessing(recipe),
     )
+
+
+def _quantizing(model: Model) -> dict[str, list[ir.Node]]:
+    """Return the QuantizeLinear nodes by the tensor that they read."""
+    nodes: dict[str, list[ir.Node]] = {}
+    for node in model.top_nodes.values():
+        if node.op_type == "QuantizeLinear" and node.inputs[0] is not None:
+            nodes.setdefault(str(node.inputs[0].name), []).append(node)
+    return nodes
 
 
 def _digest(folder: Path, model: Model) -> str:

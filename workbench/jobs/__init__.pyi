@@ -1,6 +1,8 @@
 from .bench import BenchResult as BenchResult
 from .checking import CheckResult as CheckResult
 from .checking import check as check
+from .drifting import DriftResult as DriftResult
+from .drifting import drift as drift
 from .engines import EngineBuild as EngineBuild
 from .engines import EngineRun as EngineRun
 from .engines import build_engine as build_engine

@@ -17,7 +17,7 @@ from workbench.handoff import page, report
 from workbench.handoff.ci import gate_cases
 from workbench.jobs.measuring import built_evidence, gates_of, needs, read_evidence, result_evidence, tell_ci
 from workbench.jobs.options import ReplayOptions, job
-from workbench.jobs.tuning import OUTPUTS, REPORTS
+from workbench.jobs.tuning import OUTPUTS, REPORTS, STATISTICS, save_statistics
 from workbench.jobs.verbs import EXIT_GATE
 from workbench.recipe import (
     Evaluation,
@@ -135,7 +135,7 @@ def replay(options: ReplayOptions) -> ReplayResult:
         allow_scripts=options.allow_scripts,
         retrained="model" in settings,
     )
-    kept = REPORTS if not settings and _is_made_there(options.out, recipe) else ()
+    kept = (*REPORTS, STATISTICS) if not settings and _is_made_there(options.out, recipe) else ()
     with results_folder(options.out, (*OUTPUTS, *recipe.scripts(options.out)), keeps=kept) as folder:
         again = _Replay(options, found.recipe, found.required(), settings)
         again.make()
@@ -143,6 +143,7 @@ def replay(options: ReplayOptions) -> ReplayResult:
         verdicts = tuple(check_gates(gates, again.evidence))
         # `gates` of the command line are judged once; the recipe keeps its own.
         files = (*again.wb.tuned.save(folder / "tuned.onnx"), again.wb.recipe.save(folder / "recipe.yaml"))
+        files += save_statistics(again.wb, folder)
         if settings and comparison is not None:
             content = json.dumps(report(again.wb, comparison, verdicts), indent=1)
             files += (write_text(folder / "report.json", content),)

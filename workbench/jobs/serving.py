@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,15 @@ from pydantic import Field, model_validator
 from workbench.display import Card, Shown
 from workbench.errors import BackendError, OptionError
 from workbench.handoff import open_deployment
-from workbench.jobs.options import Cli, Options, job
-from workbench.names import BackendName
+from workbench.jobs.options import Cli, Options, Words, job
+from workbench.names import BackendName, near
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from workbench.backends import Engine
     from workbench.handoff import Deployment
-    from workbench.handoff.service import Service
+    from workbench.handoff.service import Loaded, Service
 
 __all__ = ["ServeOptions", "ServeResult", "serve"]
 
@@ -64,8 +65,24 @@ class ServeOptions(Options):
         int, Field(ge=1, le=64, description="Processes, each with engines of its own; one that dies is replaced.")
     ] = 1
 
+    watch: Annotated[
+        Path | None,
+        Field(description="Count what is seen in the field into this file (.npz), for workbench drift; off without."),
+    ] = None
+    watch_tensors: Annotated[
+        tuple[str, ...],
+        Words,
+        Cli(metavar="NAME,..."),
+        Field(description="Which tensors are counted, * for any text; inputs, and all that have a range, by default."),
+    ] = ()
+    watch_every: Annotated[int, Field(ge=1, description="Count one of so many runs, to spare the processor.")] = 10
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.watch is not None and (len(self.folders) > 1 or self.workers > 1):
+            raise ValueError("`watch` counts for one model in one process: give one folder, and no `workers`")
+        if self.watch is None and self.watch_tensors:
+            raise ValueError("`watch_tensors` says what `watch` counts: give both")
         if self.engine is not None and len(self.folders) > 1:
             raise ValueError("`engine` is of one model: give one folder")
         return self
@@ -141,4 +158,34 @@ class _Make:
         settings = Settings(
             body_bytes=options.max_body_mib << 20, concurrency=options.concurrency, timeout_s=options.timeout_s
         )
-        return Service(loaded, settings, wait_s=options.wait_ms / 1e3, queued=options.queue)
+        service = Service(loaded, settings, wait_s=options.wait_ms / 1e3, queued=options.queue)
+        if options.watch is not None:
+            _watch(service, loaded[0], options)
+        return service
+
+
+def _watch(service: Service, loaded: Loaded, options: ServeOptions) -> None:
+    from workbench.handoff.service import FieldStatistics
+
+    served = service.models[loaded.name]
+    field = FieldStatistics(
+        loaded.deployment.model,
+        _watched(loaded.deployment, options.watch_tensors),
+        Path(str(options.watch)),
+        every=options.watch_every,
+        on_counted=served.metrics.counted,
+    )
+    served.watchers.append(field)
+    loaded.closing.callback(field.close)
+
+
+def _watched(deployment: Deployment, patterns: tuple[str, ...]) -> list[str]:
+    floating = [port.name for port in deployment.inputs if port.datatype in ("FP16", "BF16", "FP32", "FP64")]
+    tensors = list(dict.fromkeys([*floating, *deployment.ranges]))
+    for pattern in patterns:
+        if not fnmatch.filter(tensors, pattern):
+            raise OptionError(f"`watch_tensors`: no tensor is called {pattern!r}; {near(pattern, tensors)}")
+    chosen = [one for one in tensors if not patterns or any(fnmatch.fnmatchcase(one, p) for p in patterns)]
+    if not chosen:
+        raise OptionError(f"`watch`: {deployment.name} has no floating-point input and no range to count values for")
+    return chosen

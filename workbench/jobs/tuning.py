@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from workbench.precision.search import SearchResult
     from workbench.session import Cost
 
-__all__ = ["OUTPUTS", "REPORTS", "SEARCH_OUTPUTS", "TuneResult", "search", "tune"]
+__all__ = ["OUTPUTS", "REPORTS", "SEARCH_OUTPUTS", "STATISTICS", "TuneResult", "save_statistics", "search", "tune"]
 
 REPORTS = ("report.json", "report.html")
-OUTPUTS = ("tuned.onnx", "tuned.onnx.data", "recipe.yaml", *REPORTS)
+STATISTICS = "statistics.npz"
+OUTPUTS = ("tuned.onnx", "tuned.onnx.data", "recipe.yaml", STATISTICS, *REPORTS)
 """``tuned.onnx.data`` only where one file cannot hold the model."""
 SEARCH_OUTPUTS = (*OUTPUTS, "search.json")
 
@@ -200,6 +201,7 @@ def _finish(wb: Workbench, folder: Path, options: TuneOptions) -> TuneResult | C
     """Lower, compare, check the gates and write; return how the comparison died where it did."""
     wb.tune()
     files = (*wb.tuned.save(folder / "tuned.onnx"), wb.recipe.save(folder / "recipe.yaml"))
+    files += save_statistics(wb, folder)
     try:
         comparison = wb.compare(
             options.evaluation,
@@ -222,6 +224,14 @@ def _finish(wb: Workbench, folder: Path, options: TuneOptions) -> TuneResult | C
         notes=remarks(wb, comparison),
     )
     return TuneResult(wb, comparison, verdicts, (*files, *reports, *told))
+
+
+def save_statistics(wb: Workbench, folder: Path) -> tuple[Path, ...]:
+    """Write what calibration saw, where this session calibrated: what the field is compared with."""
+    if wb.ranges.statistics is None:
+        return ()
+    wb.ranges.statistics.save(folder / STATISTICS)
+    return (folder / STATISTICS,)
 
 
 def _measured(outcome: TuneResult | ChildError) -> TuneResult:

@@ -75,6 +75,7 @@ VERBS = (
     Verb("bench", "bench:bench", "BenchOptions"),
     Verb("serve", "serving:serve"),
     Verb("handoff triton", "handing_over:handoff_triton"),
+    Verb("drift", "drifting:drift"),
 )
 """A new verb is a module with its options and its job, and a line here."""
 

@@ -1,5 +1,7 @@
+from .engine import Loaded as Loaded
 from .engine import engine_for as engine_for
 from .engine import load as load
+from .field import FieldStatistics as FieldStatistics
 from .server import listen as listen
 from .server import run_server as run_server
 from .server import say as say

@@ -53,6 +53,7 @@ class Metrics:
         self.phases = Counter("serve_phase_seconds", "Time of requests by phase", ["model", "phase"], **own)
         self.batches = Counter("serve_batches", "Runs by rows", ["model", "rows"], **own)
         self.batch_seconds = Counter("serve_batch_seconds", "Time of runs by rows", ["model", "rows"], **own)
+        self.counted = Counter("serve_watched_rows", "Rows that the field's statistics are of", ["model"], **own)
         self.in_flight = Gauge("serve_in_flight", "Inference requests now", multiprocess_mode="livesum", **own)
         self.queued = Gauge("serve_queued", "Requests in the queue", ["model"], multiprocess_mode="livesum", **own)
         self.of = {name: ModelMetrics(self, name) for name in models}
@@ -92,6 +93,7 @@ class ModelMetrics:
         self._rows = metrics.rows.labels(model)
         self._input, self._output = (metrics.phases.labels(model, phase) for phase in ("input", "output"))
         self._queued = metrics.queued.labels(model)
+        self._counted = metrics.counted.labels(model)
         self._batches: dict[int, tuple[Counter, Counter]] = {}
 
     def answered(self, job: Job, *, seconds: float, input_s: float, output_s: float) -> None:
@@ -117,6 +119,10 @@ class ModelMetrics:
         count, seconds = self._batches[run.rows]
         count.inc()
         seconds.inc(run.seconds)
+
+    def counted(self, rows: int) -> None:
+        """Count rows that went into the statistics of the field."""
+        self._counted.inc(rows)
 
     def waiting(self, batcher: Batcher) -> None:
         """Note how many requests wait now."""

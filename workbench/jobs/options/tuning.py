@@ -50,7 +50,7 @@ Preset = Annotated[
 class TuneOptions(Options):
     """Tune a model by the best practice, to INT8 unless another preset is given, and report what it cost.
 
-    Writes tuned.onnx, recipe.yaml, report.json and report.html into the folder `out`.
+    Writes tuned.onnx, recipe.yaml, statistics.npz, report.json and report.html into the folder `out`.
     """
 
     model: Model
@@ -85,7 +85,8 @@ class SearchOptions(TuneOptions):
     What is cheap say the engines given (`engine` with `profile`, for example one in FP16 and one in INT8), and bytes
     and MACs where they do not; the answer tells which is which.
 
-    Writes tuned.onnx, recipe.yaml, report.json, report.html and search.json (every plan tried) into the folder `out`.
+    Writes tuned.onnx, recipe.yaml, statistics.npz, report.json, report.html and search.json (every plan tried) into the
+    folder `out`.
     """
 
     preset: Annotated[str | None, Field(description="Where to start; INT8 over FP32 where left out.")] = None  # type: ignore[assignment]

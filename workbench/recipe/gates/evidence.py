@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from workbench.backends import Timing
+    from workbench.calibration import Drift
     from workbench.engine import EngineSummary
     from workbench.evaluate import Agreement
 
@@ -33,10 +34,12 @@ class Evidence:
         The engine's file, the memory that it needs beside inputs and outputs, and ``tuned.onnx``.
     int8_share
         Share of multiply-accumulates in INT8, 0 to 1.
+    drifts
+        What was seen in the field, tensor by tensor, against calibration.
     conditions
         On what the engine was measured.
     lacking
-        Why something is missing, for what is missing: ``comparison`` or ``engine`` to a sentence.
+        Why something is missing, for what is missing: ``comparison``, ``engine`` or ``field`` to a sentence.
     """
 
     comparison: Agreement | None = None
@@ -47,6 +50,7 @@ class Evidence:
     device_bytes: int | None = None
     file_bytes: int | None = None
     int8_share: float | None = None
+    drifts: Sequence[Drift] = ()
     conditions: str = ""
     lacking: Mapping[str, str] = field(default_factory=dict)
 

@@ -43,7 +43,7 @@ class Metric:
     unit
         As it stands behind a value.
     source
-        What measures it: ``comparison``, ``engine``, ``timing`` or ``model``.
+        What measures it: ``comparison``, ``engine``, ``timing``, ``model`` or ``field``.
     of
         Returns the value; `None` where it was not measured.
     numbers
@@ -54,7 +54,7 @@ class Metric:
 
     about: str
     unit: str
-    source: Literal["comparison", "timing", "engine", "model"]
+    source: Literal["comparison", "timing", "engine", "model", "field"]
     of: Measure
     numbers: bool = False
     of_output: bool = False
@@ -66,6 +66,7 @@ class Metric:
             "timing": "no engine was timed: give a backend, or times of whole inferences",
             "engine": "no engine was looked at: give a backend, or an inspector's file",
             "model": "the model does not tell",
+            "field": "nothing of the field was given: see workbench drift",
         }
         return evidence.lacking.get(self.source, needs[self.source])
 
@@ -130,6 +131,14 @@ def _silent_fp32(evidence: Evidence, _: Asked) -> float | None:
     return sum("fp32" in one or "tf32" in one for one in known) if known else None
 
 
+def _field_clipped(evidence: Evidence, _: Asked) -> float | None:
+    return max((100 * one.outside for one in evidence.drifts), default=None)
+
+
+def _field_drift(evidence: Evidence, _: Asked) -> float | None:
+    return max((one.score for one in evidence.drifts), default=None)
+
+
 METRICS: Mapping[str, Metric] = {
     "top1_drop": Metric("top-1 that was lost, absolute", "points", "comparison", _drop, numbers=True),
     "top1_drop_relative": Metric(
@@ -159,5 +168,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "layers": Metric("layers of the engine", "layers", "engine", _layers),
     "reformats": Metric("layers of the engine that only change a format", "layers", "engine", _reformats),
+    "field_clipped": Metric("values in the field that the worst tensor's range clips", "%", "field", _field_clipped),
+    "field_drift": Metric("drift score of the worst tensor in the field, 0 to 1", "", "field", _field_drift),
 }
 """Name to what it is. A new metric is a line here."""

@@ -4,5 +4,7 @@ from .api import drift as drift
 from .api import quantized as quantized
 from .api import tensor_table as tensor_table
 from .api import weights as weights
+from .drift_picture import DriftChart as DriftChart
+from .drift_picture import drift_chart as drift_chart
 from .histogram import distribution_chart as distribution_chart
 from .threshold import ThresholdView as ThresholdView

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from workbench.calibration import Range, Statistics, Target, at, calibration_table
 from workbench.errors import SelectorError
 from workbench.session import history_of, observed, samples_for
-from workbench.views.calibration.drift_chart import DriftChart, drift_chart
+from workbench.views.calibration.drift_picture import DriftChart, drift_chart
 from workbench.views.calibration.histogram import QuantizedChart, quantized_chart
 from workbench.views.calibration.overview import OverviewChart, overview_chart
 from workbench.views.calibration.table import TensorTable
@@ -192,7 +193,7 @@ def drift(
     wb
         A workbench that was calibrated.
     samples
-        Anything that `Workbench.calibrate` takes, which are run once; or statistics of them.
+        Anything that `Workbench.calibrate` takes, which are run once; or statistics of them, or a file of those.
     batch
         Samples a run for a model of dynamic batch; the calibration's where left out.
     preprocessing
@@ -210,6 +211,8 @@ def drift(
     first = observed(history_of(wb))
     if isinstance(samples, Statistics):
         second = samples
+    elif isinstance(samples, (str, Path)) and Statistics.is_file(samples):
+        second = Statistics.load(samples)
     else:
         data, used = samples_for(history_of(wb), samples, preprocessing)
         second = wb.ranges.observe(data, batch=batch or used)

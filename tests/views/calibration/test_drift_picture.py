@@ -7,7 +7,7 @@ from scipy.stats import ks_2samp
 from workbench.calibration.drift import drift_table, drifts
 from workbench.calibration.methods import ranges
 from workbench.calibration.statistics import Statistics, TensorStatistics
-from workbench.views.calibration.drift_chart import drift_chart
+from workbench.views.calibration.drift_picture import drift_chart
 
 
 def gathered(**arrays) -> Statistics:

@@ -1,0 +1,133 @@
+"""The job: compare what a service saw in the field with what its model was calibrated on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from workbench.calibration import Statistics, at
+from workbench.display import Card, Shown
+from workbench.errors import ReportError
+from workbench.files import write_bytes, write_text
+from workbench.handoff import open_deployment
+from workbench.jobs.options import Cli, Options, job
+from workbench.jobs.verbs import EXIT_GATE
+from workbench.recipe import METRICS, Evidence, Gate, GateResult, check_gates
+from workbench.recipe.steps import CalibrateStep
+
+if TYPE_CHECKING:
+    from workbench.calibration import Drift
+    from workbench.handoff import Deployment
+    from workbench.views.calibration import DriftChart
+
+__all__ = ["DriftOptions", "DriftResult", "drift"]
+
+MOST_LINES = 20
+
+
+class DriftOptions(Options):
+    """Compare what a service saw in the field with what its model was calibrated on, the worst tensor first."""
+
+    folder: Annotated[Path, Cli(argument=True), Field(description="What workbench tune wrote, and what is served.")]
+    field: Annotated[Path, Cli(argument=True), Field(description="The statistics that workbench serve --watch wrote.")]
+    gate: Annotated[
+        tuple[str, ...],
+        Field(description="A condition: 'field_clipped <= 1' (percent), 'field_drift <= 0.3'. May come several times."),
+    ] = ()
+    picture: Annotated[Path | None, Field(description="Write the picture too: an .svg or a .png.")] = None
+
+
+@dataclass(frozen=True, repr=False)
+class DriftResult(Shown):
+    """How far the field is from calibration.
+
+    Parameters
+    ----------
+    chart
+        The comparison; its ``drifts`` are the worst first.
+    sentences
+        What is clipped in the field and was not in calibration, the worst first.
+    verdicts
+        What became of each gate: those asked for, and those of the recipe that are on the field.
+    rows
+        How many rows the field's statistics are of.
+    files
+        What was written.
+    """
+
+    chart: DriftChart
+    sentences: tuple[str, ...]
+    verdicts: tuple[GateResult, ...]
+    rows: int
+    files: tuple[Path, ...] = ()
+
+    @property
+    def drifts(self) -> tuple[Drift, ...]:
+        """The comparison, tensor by tensor, the worst first."""
+        return self.chart.drifts
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with."""
+        return 0 if all(verdict.passed for verdict in self.verdicts) else EXIT_GATE
+
+    def text(self) -> str:
+        """Return the worst tensors, what is clipped, and the gates."""
+        lines = [f"{'drift':>6}  {'clipped':>8}  {'calibrated':>10}  {'largest':>8}  tensor, on {self.rows} rows"]
+        lines += [
+            f"{one.score:6.3f}  {one.outside:8.3%}  {one.outside_calibration:10.3%}  {one.amax_ratio:7.2f}x  {one.name}"
+            for one in self.drifts[:MOST_LINES]
+        ]
+        more = len(self.drifts) - MOST_LINES
+        lines += [f"and {more} tensors more"] if more > 0 else []
+        return "\n".join([*lines, *self.sentences, *(f"gate {verdict}" for verdict in self.verdicts)])
+
+    def _card(self) -> Card:
+        return Card.of_text(self.text())
+
+
+@job(DriftOptions)
+def drift(options: DriftOptions) -> DriftResult:
+    """See `DriftOptions`."""
+    from workbench.views.calibration import drift_chart
+
+    deployment = open_deployment(options.folder)
+    if not deployment.statistics.is_file():
+        raise ReportError(
+            "there is no statistics.npz, so it is not known what calibration saw",
+            where=options.folder,
+            fix="Tune again, or write it: wb.ranges.statistics.save(FOLDER/statistics.npz).",
+        )
+    calibration, field = Statistics.load(deployment.statistics), Statistics.load(options.field)
+    ranges = {name: at(calibration[name], amax) for name, amax in deployment.ranges.items() if name in calibration}
+    if not ranges.keys() & field.keys():
+        raise ReportError(
+            "none of its tensors has a range in this model",
+            where=options.field,
+            fix=f"Give statistics of what {deployment.name} saw.",
+        )
+    chart = drift_chart(calibration, field, ranges, labels=("calibration", options.field.stem))
+    gates = [Gate.read(text) for text in options.gate]
+    gates += [gate for gate in deployment.recipe.gates if METRICS[gate.metric].source == "field"]
+    files = []
+    if options.picture is not None:
+        svg = options.picture.suffix == ".svg"
+        files.append(write_text(options.picture, chart.svg()) if svg else write_bytes(options.picture, chart.png()))
+    return DriftResult(
+        chart,
+        tuple(_sentence(one, deployment, options.field.stem) for one in chart.drifts if one.warning is not None),
+        tuple(check_gates(gates, Evidence(drifts=chart.drifts))),
+        max(one.samples for one in field.values()),
+        tuple(files),
+    )
+
+
+def _sentence(one: Drift, deployment: Deployment, field: str) -> str:
+    steps = deployment.recipe.of_kind(CalibrateStep)
+    source = steps[-1].samples.source if steps else {}
+    calibrated = Path(source["path"]).stem if "path" in source else source.get("kind", "other samples")
+    readers = ", ".join(deployment.readers(one.name)) or one.name
+    return f"{field} clips {one.outside:.1%} in {readers} (tensor {one.name}); calibrated on {calibrated}"
