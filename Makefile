@@ -41,7 +41,7 @@ lab: $(VENV)/.installed-lab
 	$(BIN)/jupyter lab notebooks --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate
 
 notebooks: $(VENV)/.installed-dev
-	$(BIN)/python notebooks/run.py --out out/notebooks
+	$(BIN)/workbench notebooks run --out out/notebooks
 
 # Results of the notebooks are in their pages where `make notebooks` has run.
 docs: $(VENV)/.installed-dev

@@ -76,7 +76,7 @@ def _help(options: type[Options]) -> str:
 def _parameter(key: str, field: FieldInfo, cli: Cli) -> click.Parameter:
     kind, several = _kind(field)
     if cli.argument:
-        return click.Argument([key], type=kind, nargs=-1 if several else 1, required=True)
+        return click.Argument([key], type=kind, nargs=-1 if several else 1, required=field.is_required())
     name = _option_name(key, cli)
     if kind is bool:
         return click.Option([name, key], is_flag=True, help=field.description)
@@ -86,7 +86,7 @@ def _parameter(key: str, field: FieldInfo, cli: Cli) -> click.Parameter:
     if default not in (None, ()):
         settings = {"default": ",".join(map(str, default)) if words else default, "show_default": True}
     return click.Option(
-        [name, key],
+        [*filter(None, [cli.short]), name, key],
         type=click.STRING if words else kind,
         multiple=several and not words,
         metavar=cli.metavar,

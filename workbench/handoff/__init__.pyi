@@ -1,6 +1,11 @@
 from .deployment import Deployment as Deployment
 from .deployment import Port as Port
 from .deployment import open_deployment as open_deployment
+from .notebook import export_html as export_html
+from .notebook import notebooks_home as notebooks_home
+from .notebook import parameters_of as parameters_of
+from .notebook import run_notebook as run_notebook
+from .notebook import shipped_notebooks as shipped_notebooks
 from .report_page import page as page
 from .tuning_report import before_after as before_after
 from .tuning_report import macs_share as macs_share

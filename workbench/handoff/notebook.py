@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import OutputError, WorkbenchError
 from workbench.files import write_text
+from workbench.names import near
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["export_html", "run_notebook"]
+__all__ = ["export_html", "notebooks_home", "parameters_of", "run_notebook", "shipped_notebooks", "typed"]
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 DARK_RULES = re.compile(r"@media \(prefers-color-scheme: dark\)\s*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}")
@@ -49,26 +50,102 @@ def run_notebook(
     Raises
     ------
     WorkbenchError
-        A parameter that the notebook does not have (papermill itself would only log it), or a cell that fails.
+        A parameter that the notebook does not have, or not of this type; a cell that fails, which the message names:
+        what ran before it is kept in `out`.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    known = set(papermill.inspect_notebook(str(notebook)))
-    unknown = sorted(set(parameters or {}) - known)
-    if unknown:
-        raise WorkbenchError(
-            f"the notebook has no parameter {unknown[0]!r}", where=notebook, fix=f"It has {', '.join(sorted(known))}."
-        )
+    values = typed(notebook, parameters or {})
     try:
         papermill.execute_notebook(
-            str(notebook), str(out), dict(parameters or {}), progress_bar=False, cwd=None if cwd is None else str(cwd)
+            str(notebook), str(out), values, progress_bar=False, cwd=None if cwd is None else str(cwd)
         )
     except PapermillExecutionError as error:
+        code = next((line for line in str(error.source).splitlines() if line.strip()), "")
         raise WorkbenchError(
-            f"cell {error.exec_count} fails: {error.ename}: {error.evalue}", where=notebook, fix=f"See {out}."
+            f"cell {error.cell_index} ({code.strip()}) fails: {error.ename}: {error.evalue}",
+            where=notebook,
+            fix=f"What came before it is in {out}.",
         ) from error
     return Path(out)
+
+
+def notebooks_home() -> Path:
+    """Return the folder that holds ``notebooks`` and what they run on: in the installed package, or in a checkout.
+
+    Raises
+    ------
+    WorkbenchError
+        There are none.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for home in (package / "shipped", package.parent):
+        if (home / "notebooks").is_dir() and (home / "sample_models").is_dir():
+            return home
+    raise WorkbenchError("the notebooks are not here", where=package, fix="Install the package from its wheel.")
+
+
+def shipped_notebooks() -> dict[str, Path]:
+    """Return the notebooks that come with the package, name to file, in the order in which they are to be read."""
+    return {path.stem: path for path in sorted((notebooks_home() / "notebooks").glob("[0-9]*.ipynb"))}
+
+
+def parameters_of(notebook: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
+    """Return the parameters of a notebook: name to ``type``, ``default`` (as code) and ``about``.
+
+    Raises
+    ------
+    WorkbenchError
+        It cannot be read.
+    """
+    import papermill
+
+    try:
+        found = papermill.inspect_notebook(str(notebook))
+    except Exception as error:  # nbformat, JSON and the disk each raise their own
+        raise WorkbenchError(f"this is no notebook: {error}", where=notebook, fix="Give an .ipynb.") from error
+    return {
+        name: {"type": str(one["inferred_type_name"]), "default": str(one["default"]), "about": str(one["help"] or "")}
+        for name, one in found.items()
+    }
+
+
+def typed(notebook: str | os.PathLike[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as a notebook wants them: text becomes what the type in its cell says.
+
+    Raises
+    ------
+    WorkbenchError
+        It has no such parameter (papermill itself would only log it), or a value is not of its type.
+    """
+    known, values = parameters_of(notebook), {}
+    for name, value in given.items():
+        if name not in known:
+            raise WorkbenchError(
+                f"the notebook has no parameter {name!r}; {near(name, known)}",
+                where=notebook,
+                fix=f"It has {', '.join(sorted(known))}.",
+            )
+        kind = known[name]["type"]
+        try:
+            values[name] = KINDS.get(kind, _same)(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise WorkbenchError(f"{name} is {kind}, not {value!r}", where=notebook) from error
+    return values
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false", "yes", "no", "1", "0"):
+        raise ValueError(text)
+    return text.lower() in ("true", "yes", "1")
+
+
+def _same(text: str) -> str:
+    return text
+
+
+KINDS: Mapping[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": _truth}
 
 
 def export_html(notebook: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:

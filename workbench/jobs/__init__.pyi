@@ -11,6 +11,8 @@ from .handing_over import TritonHandoff as TritonHandoff
 from .handing_over import handoff_triton as handoff_triton
 from .migration import Migration as Migration
 from .migration import migrate as migrate
+from .notebooks import NotebooksResult as NotebooksResult
+from .notebooks import run_notebooks as run_notebooks
 from .reading import EngineResult as EngineResult
 from .reading import inspect as inspect
 from .reading import read_engine as read_engine

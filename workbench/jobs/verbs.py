@@ -66,6 +66,8 @@ VERBS = (
     Verb("recipe diff", "recipes:diff_recipes", "DiffRecipesOptions"),
     Verb("recipe verify", "recipes:verify_recipe", "VerifyRecipeOptions"),
     Verb("recipe schema", "recipes:schema", "SchemaOptions"),
+    Verb("notebooks list", "notebooks:list_notebooks", "ListNotebooksOptions"),
+    Verb("notebooks run", "notebooks:run_notebooks", "RunNotebooksOptions"),
     Verb("migrate", "migration:migrate", "MigrateOptions"),
     Verb("inspect", "reading:inspect", "InspectOptions", json=True),
     Verb("check", "checking:check", "CheckOptions", json=True),
@@ -81,6 +83,7 @@ VERBS = (
 
 GROUPS = {
     "recipe": "Read recipes: show one, compare two, print the form they have. Runs nothing.",
+    "notebooks": "List and run the notebooks that come with the package, with parameters, as pages for others.",
     "handoff": "Hand a tuned model over to what serves it.",
 }
 """What verbs of two words have in common, by the first."""

@@ -23,6 +23,8 @@ from .kinds import Samples as Samples
 from .kinds import SummaryFile as SummaryFile
 from .kinds import Target as Target
 from .kinds import Words as Words
+from .notebooks import ListNotebooksOptions as ListNotebooksOptions
+from .notebooks import RunNotebooksOptions as RunNotebooksOptions
 from .recipes import DiffRecipesOptions as DiffRecipesOptions
 from .recipes import SchemaOptions as SchemaOptions
 from .recipes import ShowRecipeOptions as ShowRecipeOptions

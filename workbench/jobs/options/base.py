@@ -35,12 +35,15 @@ class Cli:
         What the help shows in place of a value.
     hidden
         It is for Python alone.
+    short
+        A second name of one letter: ``-p``.
     """
 
     argument: bool = False
     name: str | None = None
     metavar: str | None = None
     hidden: bool = False
+    short: str | None = None
 
     @staticmethod
     def of(field: FieldInfo) -> Cli:
@@ -89,7 +92,9 @@ def _signature(kind: type[Options], function: Callable[..., Any]) -> inspect.Sig
         parameters.append(
             inspect.Parameter(
                 name,
-                inspect.Parameter.POSITIONAL_OR_KEYWORD if required else inspect.Parameter.KEYWORD_ONLY,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD
+                if required or Cli.of(field).argument
+                else inspect.Parameter.KEYWORD_ONLY,
                 default=inspect.Parameter.empty if required else field.get_default(call_default_factory=True),
                 annotation=field.annotation,
             )
