@@ -33,13 +33,21 @@ struct Seen {
 
 struct Sums {
     double sum, squares;
-    u32 zeros, below, nans, infs, beyond, largest;
+    u32 zeros, below;
     float low, high;
 };
 
-static const u32 TILE = THREADS * UNROLL * 4;
-static const float SHIFT = 8388608.0f;  // added to a float it leaves the integer part in the low bits
-static const int SHIFT_BITS = 0x4B000000;
+struct Out {
+    u32* shared;
+    Seen* seen;
+    u64* list;
+    u32* listed;
+    u32 capacity, which;
+};
+
+#define TILE ((u32)(THREADS * UNROLL * 4))
+#define SHIFT 8388608.0f  // added to a float it leaves the integer part in the low bits
+#define SHIFT_BITS 0x4B000000
 
 __device__ __forceinline__ u32 ordered(float value) {
     u32 bits = __float_as_uint(value);
@@ -58,20 +66,18 @@ __device__ __forceinline__ u32 warp_max(u32 value) {
 }
 #endif
 
-// What lies outside the bins, which is rare.
+// What lies outside the bins, which is rare: everything by value, so that nobody's registers need an address.
 __device__ __noinline__ void outside(
-    const Tensor& tensor, u32 which, u32 bits, Sums& sums, u64* list, u32* listed, u32 capacity) {
+    u32 bits, u32 least, Seen* seen, u64* list, u32* listed, u32 capacity, u32 which) {
     u32 magnitude = bits & 0x7fffffffu;
-    if (magnitude < tensor.least) return;
+    if (magnitude < least) return;
     if (magnitude >= 0x7f800000u) {
-        if (tensor.least == 0) {  // else this is the second count
-            sums.nans += magnitude > 0x7f800000u;
-            sums.infs += magnitude == 0x7f800000u;
-        }
+        // With a least magnitude this is the second count.
+        if (least == 0) atomicAdd(magnitude > 0x7f800000u ? &seen->nans : &seen->infs, 1ull);
         return;
     }
-    sums.beyond += 1;
-    sums.largest = max(sums.largest, magnitude);
+    atomicAdd(&seen->beyond, 1ull);
+    if (*(volatile u32*)&seen->largest < magnitude) atomicMax(&seen->largest, magnitude);
     if (*(volatile u32*)listed < capacity) {
         u32 place = atomicAdd(listed, 1u);
         if (place < capacity) list[place] = (u64)which << 32 | bits;
@@ -92,18 +98,11 @@ __device__ __forceinline__ int place_of(const Tensor& tensor, u32 bits, float sc
     return place + at + ((int)bits >> 31 & (COUNTERS - 1) / 2);
 }
 
-struct Place {
-    u32* shared;
-    u64* list;
-    u32* listed;
-    u32 capacity, which;
-};
-
 __device__ __forceinline__ void take(
-    const Tensor& tensor, const Place& to, u32 bits, Sums& sums, float& sum, float& squares) {
+    const Tensor& tensor, const Out& to, u32 bits, Sums& sums, float& sum, float& squares) {
     u32 magnitude = bits & 0x7fffffffu;
     if (magnitude - tensor.least > tensor.span) {
-        outside(tensor, to.which, bits, sums, to.list, to.listed, to.capacity);
+        outside(bits, tensor.least, to.seen, to.list, to.listed, to.capacity, to.which);
         return;
     }
     float value = __uint_as_float(bits);
@@ -125,7 +124,7 @@ __device__ __forceinline__ void take(
 #endif
 }
 
-__device__ void count_part(const Tensor& tensor, const Place& to, u64 begin, u64 end, Sums& sums) {
+__device__ void count_part(const Tensor& tensor, const Out& to, u64 begin, u64 end, Sums& sums) {
     u64 tiles_end = begin + (end - begin) / TILE * TILE;
     for (u64 tile = begin; tile < tiles_end; tile += TILE) {
         const uint4* quads = (const uint4*)(tensor.values + tile);
@@ -153,8 +152,7 @@ __device__ void count_part(const Tensor& tensor, const Place& to, u64 begin, u64
 
 __device__ void add(const Sums& sums, Seen* seen) {
     double sum = warp_sum(sums.sum), squares = warp_sum(sums.squares);
-    u32 zeros = warp_sum(sums.zeros), below = warp_sum(sums.below), nans = warp_sum(sums.nans);
-    u32 infs = warp_sum(sums.infs), beyond = warp_sum(sums.beyond), largest = warp_max(sums.largest);
+    u32 zeros = warp_sum(sums.zeros), below = warp_sum(sums.below);
     bool any = sums.low <= sums.high;
     u32 low = warp_max(any ? ~ordered(sums.low) : 0u), high = warp_max(any ? ordered(sums.high) : 0u);
     if (threadIdx.x % 32) return;
@@ -162,12 +160,8 @@ __device__ void add(const Sums& sums, Seen* seen) {
     atomicAdd(&seen->squares, squares);
     atomicAdd(&seen->zeros, (u64)zeros);
     atomicAdd(&seen->below, (u64)below);
-    if (nans) atomicAdd(&seen->nans, (u64)nans);
-    if (infs) atomicAdd(&seen->infs, (u64)infs);
-    if (beyond) atomicAdd(&seen->beyond, (u64)beyond);
     atomicMax(&seen->low, low);
     atomicMax(&seen->high, high);
-    atomicMax(&seen->largest, largest);
 }
 
 // The tensors are followed by one whose first tile is the number of all tiles.
@@ -187,8 +181,8 @@ count(const Tensor* tensors, u32 tiles, Seen* seen, u64* list, u32* listed, u32 
         if (stop <= tile) continue;
         const Tensor tensor = tensors[which];
         stop = min(stop, end);
-        Place to = {shared, list, listed, capacity, which};
-        Sums sums = {0.0, 0.0, 0, 0, 0, 0, 0, 0, __int_as_float(0x7f800000), __int_as_float(0xff800000)};
+        Out to = {shared, seen + which, list, listed, capacity, which};
+        Sums sums = {0.0, 0.0, 0, 0, __int_as_float(0x7f800000), __int_as_float(0xff800000)};
         u64 first = (u64)(tile - tensor.tile) * TILE, last = (u64)(stop - tensor.tile) * TILE;
         count_part(tensor, to, first, min(last, tensor.size), sums);
         add(sums, seen + which);
