@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from workbench.display import Card, Shown
 from workbench.engine.findings import find
 from workbench.engine.fusion import fusion_map
 from workbench.engine.moved import moved, reason_for
@@ -60,8 +61,8 @@ class Group:
         return None if not first or not here else first / here
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """Engines aligned group by group, in the first engine's execution order."""
 
     names: tuple[str, ...]
@@ -90,6 +91,19 @@ class Comparison:
             rows.append(row)
         table: pd.DataFrame = pd.DataFrame(rows)
         return table
+
+    def _card(self) -> Card:
+        saved = {group: self._saved(group) for group in self.groups}
+        most = sorted(self.groups, key=lambda group: -abs(saved[group] or 0.0))
+        rows = tuple((group.name, *group.ms, saved[group], group.change[-1]) for group in most)
+        head, *notes = self.summary(top=0).splitlines()
+        return Card(
+            head, ("source nodes", *(f"{name} ms" for name in self.names), "saved ms", "fusion"), rows, tuple(notes)
+        )
+
+    def _saved(self, group: Group) -> float | None:
+        first, last = group.ms[0], group.ms[-1]
+        return None if first is None or last is None else first - last
 
     def summary(self, top: int = 5) -> str:
         """Return the comparison in words: totals, the largest gains and losses, and what was fused differently."""

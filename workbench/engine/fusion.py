@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from workbench.display import Card, Shown
 from workbench.engine.names import foreign_range, is_view_of, name_parts, original_of, reformat_target
 from workbench.engine.source import SourceGraph, SourceNode, source_graph
 from workbench.engine.vanished import why_vanished
@@ -52,8 +53,8 @@ class LayerNodes:
     serves: str | None = None
 
 
-@dataclass(frozen=True)
-class FusionMap:
+@dataclass(frozen=True, repr=False)
+class FusionMap(Shown):
     """Source nodes and engine layers, both ways.
 
     Attributes
@@ -114,6 +115,9 @@ class FusionMap:
         ]
         table: pd.DataFrame = pd.DataFrame(rows, columns=["node", "op_type", "layers", "known_from", "vanished"])
         return table
+
+    def _card(self) -> Card:
+        return Card.of_text(self.summary())
 
     def summary(self) -> str:
         """Return the coverage in words, a line a fact."""

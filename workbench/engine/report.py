@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from workbench.display import Card, Shown
 from workbench.engine.formats import BITS, TensorFormat, tensor_bytes
 from workbench.engine.names import metadata_nodes, reformat_target, without_profile
 from workbench.errors import ReportError
@@ -194,8 +195,8 @@ class Timing:
     throughput: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class EngineReport:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EngineReport(Shown):
     """What the compiler made.
 
     Attributes
@@ -226,6 +227,15 @@ class EngineReport:
     device: Mapping[str, Any] = field(default_factory=dict)
     build: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def _card(self) -> Card:
+        total = self.layers_ms
+        took = "" if total is None else f", {total:.4f} ms in all"
+        slowest = sorted(self.layers, key=lambda layer: -(layer.ms or 0.0))
+        rows = tuple((layer.name, layer.type, layer.ms, layer.tactic) for layer in slowest)
+        return Card(
+            f"{self.name}: {len(self.layers)} layers{took}", ("layer", "type", "ms", "tactic"), rows, self.notes
+        )
 
     @property
     def profiled(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from workbench.calibration import labels_for
+from workbench.display import Card, Shown
 from workbench.errors import PrecisionError, RecipeError
 from workbench.graph.select import select as find
 from workbench.precision import parse_target
@@ -18,9 +19,9 @@ from workbench.recipe.steps import PlanStep, PrecisionStep
 from workbench.runtime import on_device
 from workbench.session.editing import conversion_steps, edit
 from workbench.session.evaluation import reference_of
-from workbench.session.ranges import calibration
 from workbench.session.samples import samples_for
 from workbench.session.searching import Cost, costs_of, with_equalization
+from workbench.session.thresholds import calibration
 
 if TYPE_CHECKING:
     import os
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan"]
 
 
-class Plan:
+class Plan(Shown):
     """The precision plan of a workbench.
 
     Parameters
@@ -52,13 +53,11 @@ class Plan:
     def __init__(self, history: History) -> None:
         self._history = history
 
-    def __repr__(self) -> str:
+    def _card(self) -> Card:
         idle = self.rules.idle(self._history.state.model)
-        rules = "\n".join(
-            f"{position}. {rule}{'  (selects nothing)' * (position in idle)}"
-            for position, rule in enumerate(self.rules.rules)
-        )
-        return rules or "no rules yet: tune() starts from the best practice"
+        rows = tuple((at, str(rule), "selects nothing" * (at in idle)) for at, rule in enumerate(self.rules.rules))
+        some = f"{len(rows)} rules; the last that selects a node decides"
+        return Card(some if rows else "no rules yet: tune() starts from the best practice", ("", "rule", ""), rows)
 
     @property
     def rules(self) -> PrecisionPlan:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workbench.calibration import Statistics, at, first_samples, load_cache, match_cache
+from workbench.display import Card, Shown
 from workbench.errors import RecipeError, ReportError
 from workbench.names import DEFAULT_METHOD, Method
 from workbench.precision.lowering import activation_tensors
@@ -17,7 +18,7 @@ from workbench.runtime import on_device, usable_device
 from workbench.session.editing import edit
 from workbench.session.history import Measured
 from workbench.session.samples import opened, samples_for
-from workbench.session.thresholds import observed, thresholds_of
+from workbench.session.thresholds import calibration, observed, thresholds_of
 
 if TYPE_CHECKING:
     import os
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from workbench.session.history import History
     from workbench.session.samples import PreprocessingLike
 
-__all__ = ["Ranges", "calibration"]
+__all__ = ["Ranges"]
 
 
-class Ranges(Mapping[str, float]):
+class Ranges(Shown, Mapping[str, float]):
     """Tensor name to clipping threshold (``amax``), as calibrated, chosen or set when this was asked for.
 
     Parameters
@@ -57,8 +58,11 @@ class Ranges(Mapping[str, float]):
         """Return how many tensors have one."""
         return len(self._state.ranges)
 
-    def __repr__(self) -> str:
-        return repr(dict(self)) if self else "no ranges yet: wb.calibrate(samples)"
+    def _card(self) -> Card:
+        rows = tuple((tensor, amax, self.origins.get(tensor)) for tensor, amax in self.items())
+        return Card(
+            f"{len(rows)} ranges" if rows else "no ranges yet: wb.calibrate(samples)", ("tensor", "amax", "from"), rows
+        )
 
     @property
     def origins(self) -> Mapping[str, str]:
@@ -382,17 +386,3 @@ class Ranges(Mapping[str, float]):
             )
         )
         return thresholds
-
-
-def calibration(history: History) -> CalibrateStep:
-    """Return the last calibration.
-
-    Raises
-    ------
-    RecipeError
-        Nothing was calibrated.
-    """
-    steps = history.recipe.of_kind(CalibrateStep)
-    if not steps:
-        raise RecipeError("nothing was calibrated", where=history.source.name, fix="Calibrate: wb.calibrate(samples).")
-    return steps[-1]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from workbench.calibration import no_range, ranges
 from workbench.errors import RecipeError
+from workbench.recipe.steps import CalibrateStep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +15,21 @@ if TYPE_CHECKING:
     from workbench.names import Method
     from workbench.session.history import History
 
-__all__ = ["observed", "thresholds_of"]
+__all__ = ["calibration", "observed", "thresholds_of"]
+
+
+def calibration(history: History) -> CalibrateStep:
+    """Return the last calibration.
+
+    Raises
+    ------
+    RecipeError
+        Nothing was calibrated.
+    """
+    steps = history.recipe.of_kind(CalibrateStep)
+    if not steps:
+        raise RecipeError("nothing was calibrated", where=history.source.name, fix="Calibrate: wb.calibrate(samples).")
+    return steps[-1]
 
 
 def observed(history: History) -> Statistics:

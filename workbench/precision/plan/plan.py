@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from workbench.display import Card, Shown
 from workbench.graph.select import select
 from workbench.precision.plan.resolve import resolve
 from workbench.precision.plan.rule import Rule
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["BEST_PRACTICE", "PrecisionPlan"]
 
 
-class PrecisionPlan(BaseModel):
+class PrecisionPlan(Shown, BaseModel):
     """Ordered rules; the last one that selects a node decides on it.
 
     Parameters
@@ -33,6 +34,12 @@ class PrecisionPlan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rules: tuple[Rule, ...] = ()
+
+    def _card(self) -> Card:
+        rows = tuple((position, str(rule)) for position, rule in enumerate(self.rules))
+        return Card(
+            f"{len(rows)} rules; the last that selects a node decides" if rows else "no rules", ("", "rule"), rows
+        )
 
     def with_rule(self, select: str, precision: Precision, **options: Any) -> PrecisionPlan:
         """Return the plan with one more rule at its end; see `Rule` for the options.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workbench.display import Card, Shown
 from workbench.errors import PrecisionError
 from workbench.precision.plan.rule import QUANTIZED, Rule
 
@@ -63,8 +65,8 @@ class Decision:
         return self.requested == self.precision
 
 
-@dataclass(frozen=True)
-class Resolution:
+@dataclass(frozen=True, repr=False)
+class Resolution(Shown):
     """A plan resolved on a model: one decision a node, in graph order, for a target where one is known.
 
     `overflow` is what it was resolved with: ``None`` where no calibration looked for values that FP16 cannot hold.
@@ -80,6 +82,14 @@ class Resolution:
             return self.decisions[node]
         except KeyError:
             raise PrecisionError("there is no such node", where=node, fix="See wb.graph.nodes().") from None
+
+    def _card(self) -> Card:
+        counts = Counter(decision.precision for decision in self.decisions.values())
+        # Those that do not get what was asked for come first.
+        decisions = sorted(self.decisions.values(), key=lambda decision: decision.kept)
+        rows = tuple((d.node, d.op_type, d.requested, d.precision, d.rule, "; ".join(d.reasons)) for d in decisions)
+        shares = ", ".join(f"{count} {precision}" for precision, count in counts.items())
+        return Card(f"{len(rows)} nodes: {shares}", ("node", "operator", "requested", "gets", "rule", "why"), rows)
 
     def nodes(self, *precisions: Precision) -> list[str]:
         """Return the addresses of the nodes that get one of some precisions, in graph order."""

@@ -1,0 +1,62 @@
+"""What a cell shows of anything that a person gets from the workbench is at most a screen."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kit.places import RECORDED
+from workbench.engine.compare import compare_engines
+from workbench.engine.fusion import fusion_map
+from workbench.engine.load import load_report
+from workbench.session import open_model
+
+LINES, CHARACTERS = 25, 2500
+
+
+@pytest.fixture(scope="module")
+def shown(small_cnn, small_data):
+    wb = open_model(small_cnn)
+    wb.prepare()
+    statistics = wb.calibrate(small_data)
+    for node in list(wb.model.nodes) * 3:
+        wb.plan.set(f"name:{node}", "int8")
+    one, other = (
+        load_report(RECORDED / f"resnet50.{name}.graph.json", profile=RECORDED / f"resnet50.{name}.profile.json")
+        for name in ("fp16", "qdq")
+    )
+    return {
+        "workbench": wb,
+        "ranges": wb.ranges,
+        "statistics": statistics,
+        "plan": wb.plan,
+        "rules": wb.plan.rules,
+        "resolution": wb.plan.resolve(),
+        "recipe": wb.recipe,
+        "report": other,
+        "fusion": fusion_map(other),
+        "comparison": compare_engines([one, other]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("what", "tells"),
+    [
+        ("workbench", "small_cnn"),
+        ("ranges", "amax"),
+        ("statistics", "tensors"),
+        ("plan", "int8"),
+        ("rules", "int8"),
+        ("resolution", "int8"),
+        ("recipe", "set_precision"),
+        ("report", "57 layers"),
+        ("fusion", "source nodes"),
+        ("comparison", "saved ms"),
+    ],
+)
+def test_a_cell_shows_a_screen_with_what_matters(shown, what, tells):
+    text, html = repr(shown[what]), shown[what]._repr_html_()
+    assert tells in text
+    assert tells in html
+    assert len(text.splitlines()) <= LINES
+    assert len(text) <= CHARACTERS
+    assert html.count("<tr>") <= LINES
