@@ -172,6 +172,13 @@ def test_what_cannot_be_served_is_one_line(tmp_path, capsys):
     assert (code, "there is no such folder" in said) == (5, True)
 
 
+def test_images_that_nobody_can_make_inputs_of(folder, capsys):
+    code, message = refused(capsys, folder, "--postprocess", "kind=classes")
+    assert (code, "--preprocess: calibration was not on images" in message) == (2, True)
+    code, message = refused(capsys, folder, "--postprocess", "kind=words")
+    assert (code, "--postprocess: kind" in message) == (2, True)
+
+
 def test_a_port_in_use(folder, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

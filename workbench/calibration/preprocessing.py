@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from PIL import Image
+
     from workbench.calibration.samples import Array
     from workbench.graph import Model
 
@@ -141,14 +143,22 @@ class Preprocessing(BaseModel):
             with Image.open(path) as image:
                 megapixels = image.width * image.height / 1e6
                 check("image_megapixels", megapixels, SamplesError, where=path)
-                mode = "L" if self.color == "GRAY" else "RGB"
-                pixels = np.asarray(image.convert(mode).resize(self.size[::-1], Image.Resampling.BILINEAR), np.float32)
+                return self.array_of(image, dtype)
         except WorkbenchError:
             raise
         except Exception as error:  # every format has a decoder of its own, which raises what it likes
             raise SamplesError(
                 "not a readable image", where=path, fix="Remove it from the folder, or save it again."
             ) from error
+
+    def array_of(self, image: Image.Image, dtype: np.dtype[Any]) -> Array:
+        """Return an opened image as an array of `dtype`, axes as in `layout`; raises what its decoder does."""
+        from PIL import Image
+
+        if self.size is None:
+            raise SamplesError("the image size is not known", fix="Give it: size=HEIGHTxWIDTH.")
+        mode = "L" if self.color == "GRAY" else "RGB"
+        pixels = np.asarray(image.convert(mode).resize(self.size[::-1], Image.Resampling.BILINEAR), np.float32)
         pixels = pixels.reshape(*self.size, -1)
         if self.color == "BGR":
             pixels = pixels[:, :, ::-1]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
+from workbench.calibration import Preprocessing
 from workbench.display import Card, Shown
 from workbench.errors import BackendError, OptionError
 from workbench.handoff import open_deployment
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
     from workbench.handoff import Deployment
-    from workbench.handoff.service import Loaded, Service
+    from workbench.handoff.service import Images, Loaded, Service
 
 __all__ = ["ServeOptions", "ServeResult", "serve"]
 
@@ -65,6 +66,19 @@ class ServeOptions(Options):
         int, Field(ge=1, le=64, description="Processes, each with engines of its own; one that dies is replaced.")
     ] = 1
 
+    postprocess: Annotated[
+        str | None,
+        Cli(metavar="KEY=VALUE,..."),
+        Field(
+            description="Take images too, at /v2/models/NAME/image, and answer with kind=classes (top=5, softmax=yes) "
+            "or kind=detections (boxes, scores: outputs; threshold, overlap, background, form, units)."
+        ),
+    ] = None
+    preprocess: Annotated[
+        str | None,
+        Cli(metavar="KEY=VALUE,..."),
+        Field(description="How an image becomes the input; as in calibration where left out."),
+    ] = None
     watch: Annotated[
         Path | None,
         Field(description="Count what is seen in the field into this file (.npz), for workbench drift; off without."),
@@ -79,6 +93,8 @@ class ServeOptions(Options):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.preprocess is not None and self.postprocess is None:
+            raise ValueError("`preprocess` is for images, which `postprocess` says what to make of: give both")
         if self.watch is not None and (len(self.folders) > 1 or self.workers > 1):
             raise ValueError("`watch` counts for one model in one process: give one folder, and no `workers`")
         if self.watch is None and self.watch_tensors:
@@ -120,6 +136,9 @@ def serve(options: ServeOptions) -> ServeResult:
 
     deployments = _deployments(options.folders)
     with listen(options.host, options.port) as opened:
+        if options.postprocess is not None:
+            for one in deployments:
+                _images(one, options)
         engines = [engine_for(one, options.backend, options.max_batch, options.engine) for one in deployments]
         url = url_of(opened)
         say(f"serving {', '.join(one.name for one in deployments)} at {url}/v2, described at {url}/docs")
@@ -159,9 +178,18 @@ class _Make:
             body_bytes=options.max_body_mib << 20, concurrency=options.concurrency, timeout_s=options.timeout_s
         )
         service = Service(loaded, settings, wait_s=options.wait_ms / 1e3, queued=options.queue)
+        for one in loaded if options.postprocess is not None else ():
+            service.models[one.name].images = _images(one.deployment, options)
         if options.watch is not None:
             _watch(service, loaded[0], options)
         return service
+
+
+def _images(deployment: Deployment, options: ServeOptions) -> Images:
+    from workbench.handoff.service import Postprocessing, images_of
+
+    preprocessing = None if options.preprocess is None else Preprocessing.parse(options.preprocess)
+    return images_of(deployment, preprocessing, Postprocessing.parse(options.postprocess or ""))
 
 
 def _watch(service: Service, loaded: Loaded, options: ServeOptions) -> None:

@@ -2,6 +2,9 @@ from .engine import Loaded as Loaded
 from .engine import engine_for as engine_for
 from .engine import load as load
 from .field import FieldStatistics as FieldStatistics
+from .images import Images as Images
+from .images import images_of as images_of
+from .postprocessing import Postprocessing as Postprocessing
 from .server import listen as listen
 from .server import run_server as run_server
 from .server import say as say

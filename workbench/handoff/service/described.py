@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from workbench.handoff.deployment import Port
     from workbench.handoff.service.service import Service
 
-__all__ = ["described", "page"]
+__all__ = ["STATUSES", "described", "page"]
 
-_STATUSES = {
+STATUSES = {
     "200": "The answer",
     "400": "The request is not for this model, or not as the protocol says",
     "404": "There is no such model",
@@ -56,7 +56,7 @@ def _infer(inputs: list[Port], outputs: list[Port]) -> dict[str, Any]:
         "summary": "Run the model",
         "parameters": [header],
         "requestBody": {"required": True, "content": {**content, "application/octet-stream": {}}},
-        "responses": {status: {"description": text} for status, text in _STATUSES.items()},
+        "responses": {status: {"description": text} for status, text in STATUSES.items()},
     }
 
 
@@ -95,7 +95,7 @@ def page(app: FastAPI) -> str:
         for path, methods in sorted(schema["paths"].items())
         for method, entry in methods.items()
     ]
-    statuses = [f"<tr><td>{status}</td><td>{escape(text)}</td></tr>" for status, text in _STATUSES.items()]
+    statuses = [f"<tr><td>{status}</td><td>{escape(text)}</td></tr>" for status, text in STATUSES.items()]
     title = f"{schema['info']['title']} {schema['info']['version']}"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

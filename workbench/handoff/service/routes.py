@@ -10,7 +10,8 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from workbench import __version__
-from workbench.handoff.service.described import described, page
+from workbench.handoff.service.bodies import Gone
+from workbench.handoff.service.described import STATUSES, described, page
 from workbench.handoff.service.request_error import RequestError
 
 if TYPE_CHECKING:
@@ -81,6 +82,18 @@ def routes(service: Service) -> FastAPI:  # noqa: C901 - one route after the oth
     async def statistics(model: str, version: str | None = None) -> Response:
         served = service.model(model, version)
         return _json({"model_stats": [service.metrics.statistics()[served.loaded.name]]})
+
+    image = {
+        "requestBody": {"required": True, "content": {"image/png": {}, "image/jpeg": {}}},
+        "responses": {status: {"description": text} for status, text in STATUSES.items()},
+    }
+
+    @app.post("/v2/models/{model}/image", summary="What the model sees in an image", openapi_extra=image)
+    async def look(model: str, request: Request) -> Response:
+        try:
+            return _json(await service.look(model, None, dict(request.scope["headers"]), request.receive))
+        except Gone:
+            return Response(status_code=400)
 
     @app.post("/v2/repository/index", summary="All models")
     async def index() -> Response:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from workbench.handoff.service.batching import Job, Ran
     from workbench.handoff.service.engine import Loaded
+    from workbench.handoff.service.images import Images
     from workbench.handoff.service.metrics import ModelMetrics
 
     Message = MutableMapping[str, Any]
@@ -53,6 +54,7 @@ class Served:
     def __init__(self, loaded: Loaded, metrics: ModelMetrics, *, wait_s: float, queued: int) -> None:
         self.loaded = loaded
         self.metrics = metrics
+        self.images: Images | None = None
         self.watchers: list[Callable[[Ran], None]] = [metrics.ran]
         batching = Batching(loaded.rows.most, wait_s, queued, loaded.rows.sizes)
         self.batcher = Batcher(loaded.run, batching, self._ran)
@@ -191,6 +193,44 @@ class Service:
         finally:
             self.leave()
         return parts, length
+
+    async def look(
+        self, name: str, version: str | None, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> dict[str, Any]:
+        """Return what the model sees in an image.
+
+        Raises
+        ------
+        RequestError
+            As for inference; 404 where the model takes no images.
+        """
+        started = time.perf_counter()
+        served = self.model(name, version)
+        if served.images is None:
+            fix = "Start the service with --postprocess, or send tensors to /infer."
+            raise RequestError(404, "it takes no images", where=name, fix=fix)
+        try:
+            self.admit()
+            try:
+                body = await receive_body(receive, headers, self.settings)
+                arrived = time.perf_counter()
+                feeds, size = await served.images.read(body)
+                job = served.submit(feeds, self.settings.timeout_s)
+                input_s = time.perf_counter() - arrived
+                results = await job.future
+            finally:
+                self.leave()
+            written = time.perf_counter()
+            model_size = served.images.preprocessing.size or size
+            answer = served.images.postprocessing(results, image=size, size=model_size)
+        except Exception as error:
+            served.metrics.refused(getattr(error, "status", CLIENT_GONE), time.perf_counter() - started)
+            if isinstance(error, (RequestError, Gone)):
+                raise
+            raise fault(error) from error
+        now = time.perf_counter()
+        served.metrics.answered(job, seconds=now - started, input_s=input_s, output_s=now - written)
+        return {"model_name": name, **answer}
 
     async def _send(self, send: Send, parts: Sequence[bytes], length: int | None) -> None:
         content = b"".join(parts)
