@@ -15,15 +15,22 @@ from workbench.session import Workbench
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import onnx
+
     from workbench.graph.model import Model
+
+
+def benchmark_model(name: str, **options: int) -> onnx.ModelProto:
+    """A model of the benchmarks by its name."""
+    spec = importlib.util.spec_from_file_location("benchmark_models", ROOT / "benchmarks" / "models.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)(**options)
 
 
 def mobilenet(size: int) -> Model:
     """The MobileNetV2-shaped model of the benchmarks."""
-    spec = importlib.util.spec_from_file_location("benchmark_models", ROOT / "benchmarks" / "models.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return from_proto(module.mobilenet_v2(size=size))
+    return from_proto(benchmark_model("mobilenet_v2", size=size))
 
 
 def small(*, broken: bool = False, seed: int = 0) -> Model:

@@ -9,6 +9,7 @@ import pytest
 
 from workbench.calibration import Drift
 from workbench.evaluate.comparison import Accuracy, Comparison, Latency, OutputDifference
+from workbench.precision.placement import Pays
 from workbench.recipe.gates import METRICS, Evidence, Gate, check_gates
 
 OUTPUT = OutputDifference("y", sqnr_db=31.5, cosine=0.99, max_error=0.1, differing=0.2, nonfinite=0, values=8)
@@ -85,6 +86,7 @@ def test_every_metric_reads_its_own_evidence():
         int8_share=0.9,
         drifts=[Drift("a", 0.2, 1.0, 0.03, 0.0), Drift("b", 0.6, 1.0, 0.01, 0.0)],
         conditions="a GPU",
+        pays=Pays(verdict="pays", ratio=0.8, error=0.01, against="fp16"),
     )
     found = {one.gate.split()[0]: one for one in check_gates([Gate(metric=m, at_least=-1) for m in METRICS], evidence)}
     layers, reformats = len(engine.report.layers), len(engine.report.reformat_layers)
@@ -95,6 +97,7 @@ def test_every_metric_reads_its_own_evidence():
         "cosine": 0.99,
         "nonfinite": 0,
         "latency_ratio": 0.5,
+        "speedup": pytest.approx(1.25),
         "p50_ms": 1.0,
         "p90_ms": 2.0,
         "p95_ms": 3.0,

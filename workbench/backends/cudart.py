@@ -14,7 +14,9 @@ from workbench.errors import BackendError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Buffer", "Cuda", "Device", "Event", "Graph", "Stream", "cuda", "first_device"]
+__all__ = ["Buffer", "Cuda", "Device", "Event", "Graph", "Stream", "bus_id", "cuda", "first_device"]
+
+BUS_ID_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -183,3 +185,15 @@ def cuda() -> Cuda:
 def first_device() -> Device:
     """Describe the first GPU; BackendError where there is none."""
     return cuda().device(0)
+
+
+def bus_id() -> str:
+    """Return where the GPU that CUDA uses is on the bus: what it is called on this host, whatever CUDA numbers it.
+
+    Raises
+    ------
+    BackendError
+        There is none.
+    """
+    told: bytes = cuda().call("cudaDeviceGetPCIBusId", BUS_ID_BYTES, 0)
+    return told.split(b"\0", 1)[0].decode("ascii", "replace")

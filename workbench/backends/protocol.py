@@ -13,7 +13,7 @@ from workbench.display import Card, Shown
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "Capabilities",
     "Engine",
     "LayerTime",
+    "Measured",
     "ShapeRange",
     "Timing",
     "TimingOptions",
@@ -85,6 +86,11 @@ class BuildOptions:
         Builder optimization level, 0 (fastest build) to 5; None is the builder's own default, 3.
     timing_cache
         Path of a timing cache, read where it exists and written after the build.
+    timing_iterations
+        How often the builder times a tactic before it takes the fastest; None is its own default. More of them choose
+        better among tactics that are nearly equal, and take longer.
+    aux_streams
+        Streams besides its own that an engine may run branches on; 0 for none, None leaves it to the builder.
     version_compatible
         The engine also loads in newer versions of TensorRT; see `workbench.backends.needs`. It may be slower.
     exclude_lean_runtime
@@ -119,6 +125,8 @@ class BuildOptions:
     workspace_bytes: int | Literal["suggested"] | None = "suggested"
     optimization_level: int | None = None
     timing_cache: str | None = None
+    timing_iterations: int | None = None
+    aux_streams: int | None = None
     version_compatible: bool = False
     exclude_lean_runtime: bool = False
     hardware_compatible: bool = False
@@ -138,6 +146,11 @@ class BuildOptions:
             raise BackendError(
                 "only a version-compatible engine has a lean runtime to leave out",
                 fix="Ask for version_compatible too, or leave exclude_lean_runtime out.",
+            )
+        if (self.timing_iterations or 1) < 1 or (self.aux_streams or 0) < 0:
+            raise BackendError(
+                f"timing_iterations={self.timing_iterations}, aux_streams={self.aux_streams}",
+                fix="Give at least one iteration, and no negative number of streams.",
             )
         if isinstance(self.workspace_bytes, int) and self.workspace_bytes <= 0:
             raise BackendError(f"a workspace limit of {self.workspace_bytes} bytes", fix="Give a positive number.")
@@ -263,6 +276,31 @@ class LayerTime:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What was measured of one engine, or why it was not.
+
+    Attributes
+    ----------
+    timing
+        Latency and the conditions it was measured under.
+    latencies_ms
+        Every measured run, in order.
+    layers
+        Time of each layer, from profiled runs after the timed ones.
+    inspector
+        What the backend says of the engine, as JSON.
+    error
+        Why there is nothing, where there is nothing.
+    """
+
+    timing: Timing | None = None
+    latencies_ms: tuple[float, ...] = ()
+    layers: tuple[LayerTime, ...] = ()
+    inspector: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a backend can do here.
 
@@ -341,3 +379,13 @@ class Backend(Protocol):
 
     def inspect(self, engine: Engine) -> str:
         """Return what the backend itself says of the engine; JSON for TensorRT."""
+
+    def measure(
+        self,
+        engines: Mapping[str, Engine],
+        options: TimingOptions,
+        *,
+        loadings: int,
+        kept: Collection[str] | None = None,
+    ) -> dict[str, Measured]:
+        """Time engines in turns, then profile and inspect each; see `workbench.backends.turns.take_turns`."""

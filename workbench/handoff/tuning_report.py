@@ -58,6 +58,7 @@ def before_after(wb: Workbench, comparison: Comparison) -> list[Row]:
         before_share, share = _share_in(wb.source, wb.source, precision), macs_share(wb, precision)
         if precision == "int8" or share != 0.0 or before_share != 0.0:
             rows.append(Row(f"MACs in {precision.upper()}", percent(before_share), percent(share), ""))
+    rows.append(Row("engine against floating point", "", "", str(wb.recipe.pays)))
     return rows
 
 
@@ -126,6 +127,7 @@ def report(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]
                 {"node": d.node, "op": d.op_type, "requested": d.requested, "reasons": list(d.reasons)} for d in refused
             ],
         },
+        "pays": wb.recipe.pays.model_dump(),
         "advice": list(wb.advice),
         "remarks": list(remarks(wb, comparison)),
         "ranges": dict(wb.ranges),

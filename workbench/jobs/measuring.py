@@ -57,6 +57,8 @@ def result_evidence(wb: Workbench, comparison: Agreement | None, lacking: str = 
     """
     return Evidence(
         comparison=comparison,
+        conditions=wb.recipe.pays.where or "",
+        pays=wb.recipe.pays,
         file_bytes=stored_bytes(wb.tuned),
         int8_share=macs_share(wb),
         lacking={"comparison": lacking} if lacking else {},

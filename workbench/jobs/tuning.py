@@ -15,6 +15,7 @@ from workbench.handoff import before_after, page, report, text_table
 from workbench.handoff.ci import gate_cases
 from workbench.jobs.measuring import gates_of, result_evidence, tell_ci
 from workbench.jobs.options import DEFAULT_PRESET, SearchOptions, TuneOptions, job
+from workbench.jobs.placing import measuring
 from workbench.jobs.verbs import EXIT_GATE
 from workbench.names import PRECISIONS
 from workbench.precision.search import MOST_TRIALS
@@ -104,6 +105,9 @@ def tune(options: TuneOptions) -> TuneResult:
         wb = _started(options)
         for gate in _gates(options):
             wb.require(**gate)
+        with measuring(options) as how:
+            if how is not None:
+                wb.plan.keep_what_pays(how)
         _judge_on(wb, options)
         outcome = _finish(wb, folder, options)
     return _measured(outcome)
@@ -116,18 +120,20 @@ def search(options: SearchOptions) -> TuneResult:
     with results_folder(options.out, SEARCH_OUTPUTS) as folder:
         wb = _started(options)
         (goal,) = _gates(options)
-        found = wb.plan.search(
-            **goal,
-            samples=options.evaluation,
-            labels=options.labels,
-            preprocessing=options.preprocessing,
-            sensitivity="exact" if options.exact else "quick",
-            cost=cost,
-            equalize=options.equalize,
-            correct_bias=options.correct_bias,
-            most_trials=options.most_trials or MOST_TRIALS,
-            device=options.device,
-        )
+        with measuring(options) as how:
+            found = wb.plan.search(
+                **goal,
+                samples=options.evaluation,
+                labels=options.labels,
+                preprocessing=options.preprocessing,
+                sensitivity="exact" if options.exact else "quick",
+                cost=cost,
+                equalize=options.equalize,
+                correct_bias=options.correct_bias,
+                most_trials=options.most_trials or MOST_TRIALS,
+                device=options.device,
+                measure=how,
+            )
         _judge_on(wb, options)
         outcome = _finish(wb, folder, options)
         trials = write_text(folder / "search.json", json.dumps(found.to_dict(), indent=1))

@@ -11,12 +11,13 @@ from workbench.display import Card, Shown
 from workbench.errors import RecipeError
 from workbench.files import write_bytes, write_text
 from workbench.graph.edits import Surgeon
+from workbench.precision.placement import Pays
 from workbench.recipe.build import Build
 from workbench.recipe.comments import with_comments
 from workbench.recipe.gates import Gate, GateResult, check_gates
 from workbench.recipe.parts import Evaluation, ModelReference, Part, relative_to
 from workbench.recipe.reading import Written, dumped, read_document, what_is_wrong
-from workbench.recipe.steps import AnyStep, about
+from workbench.recipe.steps import AnyStep, PlanStep, about
 
 if TYPE_CHECKING:
     import os
@@ -90,6 +91,12 @@ class Recipe(Shown, Part):
     def of_kind(self, kind: type[StepType]) -> list[StepType]:
         """Return the steps of one kind, in order."""
         return [step for step in self.steps if isinstance(step, kind)]
+
+    @property
+    def pays(self) -> Pays:
+        """Whether the plan is faster than floating point, by engines; not measured where a later step changed it."""
+        last = self.steps[-1] if self.steps else None
+        return (last.pays if isinstance(last, PlanStep) else None) or Pays()
 
     def check_gates(self, comparison: Comparison) -> tuple[GateResult, ...]:
         """Say of each gate whether what was measured meets it."""

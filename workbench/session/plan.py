@@ -11,6 +11,7 @@ from workbench.display import Card, Shown
 from workbench.errors import PrecisionError, RecipeError
 from workbench.graph.select import select as find
 from workbench.precision import parse_target
+from workbench.precision.placement import Pays
 from workbench.precision.plan import QUANTIZED, import_trtexec, preset
 from workbench.precision.search import MOST_TRIALS, Goal, search
 from workbench.precision.sensitivity import axis_lengths
@@ -19,6 +20,7 @@ from workbench.recipe.steps import PlanStep, PrecisionStep
 from workbench.runtime import on_device
 from workbench.session.editing import conversion_steps, edit
 from workbench.session.evaluation import reference_of
+from workbench.session.measuring import measured_plan, step_that_pays
 from workbench.session.samples import samples_for
 from workbench.session.searching import Cost, costs_of, with_equalization
 from workbench.session.thresholds import calibration
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.graph.edits import EditResult
-    from workbench.names import Precision
+    from workbench.names import BackendName, Precision
+    from workbench.precision.measuring import MeasureOptions
     from workbench.precision.plan import PrecisionPlan, Resolution, Rule
     from workbench.precision.search import SearchResult, Trial
     from workbench.precision.sensitivity import TaskMetric
@@ -224,6 +227,7 @@ class Plan(Shown):
         correct_bias: bool = False,
         most_trials: int = MOST_TRIALS,
         device: str | None = None,
+        measure: BackendName | MeasureOptions | None = None,
     ) -> SearchResult:
         """Find the cheapest plan that reaches a goal, and append it to the recipe as one step.
 
@@ -262,6 +266,9 @@ class Plan(Shown):
             Evaluations after which the best plan found is taken.
         device
             ``cuda``, ``cuda:1`` or ``cuda:0+tf32`` evaluate on a GPU; see `Workbench.calibrate`.
+        measure
+            A backend, or all that a measurement can be asked for: engines are built and timed, and the fastest plan
+            that reaches the goal is taken; "stay in floating point" is one. Its target is taken where none is set.
 
         Returns
         -------
@@ -289,6 +296,12 @@ class Plan(Shown):
         size = batch or used
         indices = None if labels is None else labels_for(labels, data, history.state.model)
         goal = Goal(metric, at_least=at_least, at_most=at_most, labels=indices)
+        if measure is not None:
+            result = measured_plan(history, goal, measure, data, batch=size)
+            history.keep("search", search=result, searched=None)
+            self.take(result.chosen)
+            self._require(goal)
+            return result
         about = (history.without_plan()[1].model, metric, at_least, at_most, data, size, fallback, cost, sensitivity)
         before = history.found
         again = before.search is not None and before.search.stopped and labels is None and before.searched == about
@@ -329,9 +342,24 @@ class Plan(Shown):
         if not result.chosen.passed:
             return result  # it was stopped before a plan reached the goal
         self.take(result.chosen)
-        if isinstance(goal.metric, str):
-            history.require(Gate(metric=goal.metric, at_most=goal.at_most, at_least=goal.at_least))
+        self._require(goal)
         return result
+
+    def _require(self, goal: Goal) -> None:
+        if isinstance(goal.metric, str):
+            self._history.require(Gate(metric=goal.metric, at_most=goal.at_most, at_least=goal.at_least))
+
+    def keep_what_pays(self, measure: BackendName | MeasureOptions) -> Pays:
+        """Build engines of the plan and in floating point, time them in turns, and let the recipe stay with what pays.
+
+        Raises
+        ------
+        BackendError
+            The backend cannot measure here, or one of the engines could not be built and timed.
+        """
+        step = step_that_pays(self._history, measure)
+        self._history.do(step)
+        return step.pays or Pays()
 
     def take(self, trial: Trial) -> None:
         """Set the plan that a search tried, for example one of its Pareto front: one step of the recipe.
@@ -355,7 +383,13 @@ class Plan(Shown):
         before = self._history.without_plan()[1].ranges
         ranges = {tensor: amax for tensor, amax in trial.ranges.items() if amax != before.get(tensor)}
         return PlanStep(
-            move=trial.move, edits=trial.edits, ranges=ranges, sha256=ranges_hash(ranges), rules=trial.plan.rules
+            move=trial.move,
+            edits=trial.edits,
+            ranges=ranges,
+            sha256=ranges_hash(ranges),
+            rules=trial.plan.rules,
+            pays=trial.pays,
+            engines=trial.engines or None,
         )
 
 

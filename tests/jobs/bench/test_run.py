@@ -12,8 +12,7 @@ import pytest
 
 from tests.kit.places import RECORDED, ROOT
 from workbench.backends.onnxruntime.engine import OnnxRuntime
-from workbench.backends.protocol import BuildOptions, Engine, LayerTime, Timing
-from workbench.backends.tensorrt.interleaved import Measured
+from workbench.backends.protocol import BuildOptions, Engine, LayerTime, Measured, Timing
 from workbench.cli import main
 from workbench.engine.load import load_report
 from workbench.engine.summary import summarize

@@ -32,6 +32,11 @@ def configure(trt: Any, builder: Any, options: BuildOptions, target: str | None)
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
+    for name, value in (("avg_timing_iterations", options.timing_iterations), ("max_aux_streams", options.aux_streams)):
+        if value is not None:
+            if not hasattr(config, name):
+                raise BackendError(f"{trt.__name__} {trt.__version__} has no {name}", fix="Leave the option out.")
+            setattr(config, name, value)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.tactic_sources is not None:
         sources = (member(trt.TacticSource, name, "tactic source") for name in options.tactic_sources)
@@ -148,7 +153,10 @@ def _read_timing_cache(config: Any, options: BuildOptions) -> list[Any]:
 
 
 def write_timing_cache(config: Any, path: str) -> None:
-    """Store what the build learnt of tactics."""
+    """Store what the build learnt of tactics, beside what other builds have stored meanwhile."""
     cache = config.get_timing_cache()
-    if cache is not None:
-        write_bytes(path, bytes(cache.serialize()))
+    if cache is None:
+        return
+    if (file := Path(path)).exists():
+        cache.combine(config.create_timing_cache(file.read_bytes()), False)
+    write_bytes(path, bytes(cache.serialize()))

@@ -22,21 +22,21 @@ import numpy as np
 
 from workbench.backends.manifest import FORMAT, tensors_of
 from workbench.backends.needs import this_platform
+from workbench.backends.onnxruntime.inputs import conditions_of, feeds_of, graph_inputs, input_shapes, parse, warm_up
+from workbench.backends.onnxruntime.interleaved import InMemory
 from workbench.backends.onnxruntime.layers import layers_of
 from workbench.backends.onnxruntime.map import name_nodes, source_nodes
-from workbench.backends.profiles import default_range
 from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
+from workbench.backends.turns import LOADINGS, Schedule, take_turns
 from workbench.child import Child, progress, run
 from workbench.errors import BackendError
 from workbench.runtime import disabled_optimizers, first_line, in_one_array
 from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    import onnx
-
-    from workbench.backends.protocol import Run
+    from workbench.backends.protocol import Measured, Run
     from workbench.graph import Model
 
 __all__ = ["OnnxRuntime"]
@@ -46,7 +46,6 @@ Events = dict[str, list[dict[str, Any]]]
 
 BUILD_LIMITS = Child(timeout_s=600.0)
 ALLOWED = ("profiles", "tf32")
-TYPES = {1: "f4", 2: "u1", 3: "i1", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2", 11: "f8", 12: "u4", 13: "u8"}
 
 
 class OnnxRuntime:
@@ -89,7 +88,7 @@ class OnnxRuntime:
         disabled = disabled_optimizers(model)
         what = f"ONNX Runtime's optimization of {model.name}"
         data, version, seconds = run(child, what, _optimize, model.to_bytes(), disabled, model.name).value
-        optimized = _parse(data)
+        optimized = parse(data)
         name_nodes(optimized)
         data = optimized.SerializeToString(deterministic=True)
         manifest = {
@@ -101,7 +100,7 @@ class OnnxRuntime:
             "model": model.name,
             "model_sha256": model.digest,
             "options": json.loads(json.dumps(asdict(options))),
-            "shapes": _shapes(optimized, options),
+            "shapes": input_shapes(optimized, options),
             "inputs": tensors_of(model.inputs),
             "outputs": tensors_of(model.outputs),
             "device": {"name": _processor(), "threads": _threads()},
@@ -170,29 +169,21 @@ class OnnxRuntime:
                 "dtype": onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type),
                 "shape": [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim],
             }
-            for value in _inputs(_parse(engine.data))
+            for value in graph_inputs(parse(engine.data))
         ]
 
     def time(self, engine: Engine, options: TimingOptions | None = None) -> Timing:
         """Measure latency on this processor with the host's clock; the inputs are random numbers."""
         options = self._checked(options)
-        session, feeds = self._session(engine), _feeds(engine, options)
-        warmed_up = _warm_up(session, feeds, options.warm_up_s)
+        session, feeds = self._session(engine), feeds_of(engine, options)
+        warmed_up = warm_up(session, feeds, options.warm_up_s)
         latencies = np.empty(options.runs)
         start = time.perf_counter()
         for i in range(options.runs):
             before = time.perf_counter()
             session.run(None, feeds)
             latencies[i] = (time.perf_counter() - before) * 1e3
-        conditions = {
-            "backend": self.name,
-            "version": engine.manifest["version"],
-            "device": engine.manifest["device"],
-            "shapes": {name: list(array.shape) for name, array in feeds.items()},
-            "clock": "host clock around one inference at a time",
-            "data": "uniform random",
-            "note": "a processor's time, which says nothing about a GPU's",
-        }
+        conditions = conditions_of(engine, feeds)
         return Timing.of(latencies, span_s=time.perf_counter() - start, warm_up_runs=warmed_up, conditions=conditions)
 
     def profile(self, engine: Engine, options: TimingOptions | None = None) -> tuple[LayerTime, ...]:
@@ -204,16 +195,38 @@ class OnnxRuntime:
             times.append(LayerTime(name, float(np.median(each)), float(each.mean())))
         return tuple(times)
 
+    def measure(
+        self,
+        engines: Mapping[str, Engine],
+        options: TimingOptions | None = None,
+        *,
+        loadings: int = LOADINGS,
+        kept: Collection[str] | None = None,
+    ) -> dict[str, Measured]:
+        """Time engines in turns, then profile and inspect each; see `workbench.backends.turns.take_turns`."""
+        checked = self._checked(options)
+
+        def load(name: str, loading: int, schedule: Schedule) -> InMemory:
+            return InMemory(
+                self,
+                self._session(engines[name]),
+                engines[name],
+                checked,
+                checked.warm_up_s / (schedule.loadings if loading else 1),
+            )
+
+        return take_turns(list(engines), load, Schedule.of(checked.runs, loadings), kept=kept)
+
     def inspect(self, engine: Engine) -> str:
         """Return the optimized graph in the form of TensorRT's inspector; shapes are those of one inference."""
         shown = self._events(engine, TimingOptions(warm_up_s=0.0, runs=1))
         shapes = {name: events[-1]["args"].get("output_type_shape", []) for name, events in shown.items()}
-        proto = _parse(engine.data)
-        feeds = _feeds(engine, TimingOptions())
+        proto = parse(engine.data)
+        feeds = feeds_of(engine, TimingOptions())
         report = {
             "Runtime": f"ONNX Runtime {engine.manifest['version']}, optimized graph on a processor",
             "Layers": layers_of(proto, shapes, feeds, engine.manifest["sources"]),
-            "Bindings": [value.name for value in (*_inputs(proto), *proto.graph.output)],
+            "Bindings": [value.name for value in (*graph_inputs(proto), *proto.graph.output)],
         }
         return json.dumps(report, indent=1)
 
@@ -247,10 +260,10 @@ class OnnxRuntime:
 
     def _events(self, engine: Engine, options: TimingOptions) -> Events:
         """Return the kernel events of the measured runs, layer by layer; kernels inside of loops are in the loop's."""
-        layers = {node.name for node in _parse(engine.data).graph.node}
+        layers = {node.name for node in parse(engine.data).graph.node}
         with scratch_folder() as folder:
-            session, feeds = self._session(engine, folder / "profile"), _feeds(engine, options)
-            warmed_up = _warm_up(session, feeds, options.warm_up_s)
+            session, feeds = self._session(engine, folder / "profile"), feeds_of(engine, options)
+            warmed_up = warm_up(session, feeds, options.warm_up_s)
             for _ in range(options.runs):
                 session.run(None, feeds)
             events = json.loads(Path(session.end_profiling()).read_text())
@@ -287,65 +300,6 @@ def _optimize(model: bytes, disabled: list[str], name: str) -> tuple[bytes, str,
         seconds = time.perf_counter() - start
         progress("optimizing", 1.0)
         return path.read_bytes(), str(onnxruntime.__version__), seconds
-
-
-def _parse(data: bytes) -> onnx.ModelProto:
-    import onnx
-
-    return onnx.ModelProto.FromString(data)
-
-
-def _inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    constants = {tensor.name for tensor in proto.graph.initializer}
-    return [value for value in proto.graph.input if value.name not in constants]
-
-
-def _shapes(proto: onnx.ModelProto, options: BuildOptions) -> dict[str, list[int]]:
-    """Return the shape of each input: the first profile's optimum, the graph's, or the documented default."""
-    given = options.profiles[0] if options.profiles else {}
-    unknown = sorted(set(given) - {value.name for value in _inputs(proto)})
-    if unknown:
-        raise BackendError(f"the optimization profile names {', '.join(unknown)}, which is no input")
-    shapes = {}
-    for value in _inputs(proto):
-        declared = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in value.type.tensor_type.shape.dim)
-        chosen = given.get(value.name) or default_range(declared)
-        shapes[value.name] = list(chosen.opt)
-    return shapes
-
-
-def _feeds(engine: Engine, options: TimingOptions) -> dict[str, Array]:
-    """Return seeded random inputs: 0 to 1, or 0 and 1 for integers, which are often indices."""
-    shapes = {name: tuple(shape) for name, shape in engine.manifest["shapes"].items()}
-    unknown = sorted(set(options.shapes or {}) - set(shapes))
-    if unknown:
-        raise BackendError(f"{', '.join(unknown)} is no input", fix=f"The inputs are {', '.join(shapes)}.")
-    generator = np.random.default_rng(0)
-    feeds: dict[str, Array] = {}
-    for value in _inputs(_parse(engine.data)):
-        kind = value.type.tensor_type.elem_type
-        if kind not in TYPES:
-            raise BackendError("its element type cannot be made up", where=value.name, fix="Run it with feeds.")
-        dtype, shape = np.dtype(TYPES[kind]), (options.shapes or shapes).get(value.name, shapes[value.name])
-        whole = np.issubdtype(dtype, np.integer) or dtype == np.bool_
-        feeds[value.name] = np.asarray(generator.integers(0, 2, shape) if whole else generator.random(shape)).astype(
-            dtype
-        )
-    return feeds
-
-
-def _warm_up(session: Any, feeds: Mapping[str, Array], seconds: float) -> int:
-    runs, end = 0, time.perf_counter() + seconds
-    while runs == 0 or time.perf_counter() < end:
-        try:
-            session.run(None, dict(feeds))
-        except Exception as error:
-            raise BackendError(
-                f"ONNX Runtime fails: {first_line(error)}",
-                fix="Give shapes that the model takes: TimingOptions(shapes=...).",
-            ) from error
-        runs += 1
-    return runs
 
 
 def _threads() -> int:

@@ -8,26 +8,27 @@ workbench has only run the API they share with TensorRT-RTX 1.7.
 from __future__ import annotations
 
 import importlib
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.backends.compiler import compile_for, compile_in_child, with_workspace
 from workbench.backends.needs import Runtime, check_fits, installed
 from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
+from workbench.backends.turns import LOADINGS
 from workbench.child import Child, run
 from workbench.errors import BackendError
 from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import numpy as np
 
     from workbench.backends.compiler import Compilation
     from workbench.backends.cudart import Device
-    from workbench.backends.protocol import Run
+    from workbench.backends.protocol import Measured, Run
     from workbench.backends.verdict import Verdict
     from workbench.child import Outcome
     from workbench.graph import Model
@@ -224,6 +225,25 @@ class TensorRT:
         with self._stored(engine) as path:
             chosen = options or TimingOptions(runs=30)
             return run(child, f"profiling {_title(engine)}", profile_file, self.runtime().module, path, chosen).value
+
+    def measure(
+        self,
+        engines: Mapping[str, Engine],
+        options: TimingOptions,
+        *,
+        loadings: int = LOADINGS,
+        kept: Collection[str] | None = None,
+        child: Child = RUN_LIMITS,
+    ) -> dict[str, Measured]:
+        """Time engines in turns, then profile and inspect each, in one child process; see `measure_files`."""
+        from workbench.backends.tensorrt.interleaved import measure_files
+
+        with ExitStack() as stack:
+            paths = {name: stack.enter_context(self._stored(engine)) for name, engine in engines.items()}
+            what = f"measuring {' beside '.join(engines)}"
+            racing = None if kept is None else tuple(kept)
+            module = self.runtime().module
+            return run(child, what, measure_files, module, paths, options, loadings=loadings, kept=racing).value
 
     def inspect(self, engine: Engine, *, profile_index: int = 0, child: Child = RUN_LIMITS) -> str:
         """Return the engine inspector's JSON text, as `workbench.engine` reads it."""

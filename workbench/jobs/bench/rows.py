@@ -32,7 +32,7 @@ class Row:
     median_ms, p95_ms
         Latency of one inference on the GPU.
     median_error_ms
-        Standard error of the median; see `workbench.backends.tensorrt.interleaved.median_error_ms`.
+        Standard error of the median; see `workbench.backends.turns.median_error_ms`.
     layers, reformats
         Layers of the engine, and how many of them only change a format (Q/DQ that stand alone included).
     layers_ms

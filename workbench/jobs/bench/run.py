@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    from workbench.backends.tensorrt import Measured
+    from workbench.backends import Measured
     from workbench.graph import Model
 
 __all__ = ["Bench"]
@@ -220,7 +220,7 @@ class Bench:
 
     def _record(self, row: Row, measured: Measured) -> Row:
         """Write what was measured of an engine, and read it back the way any reader would."""
-        from workbench.backends.tensorrt import median_error_ms
+        from workbench.backends import median_error_ms
         from workbench.engine import load_report
 
         timing, inspector = measured.timing, measured.inspector

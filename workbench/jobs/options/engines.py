@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from workbench.jobs.options.base import Cli, Options
 from workbench.jobs.options.kinds import (
     AllowScripts,
+    CudaGraph,
     Evaluation,
     ExcludeLeanRuntime,
     Gates,
@@ -17,10 +18,12 @@ from workbench.jobs.options.kinds import (
     Junit,
     Model,
     Numbers,
+    OptimizationLevel,
     Preprocessing,
     Refit,
     Strip,
     SummaryFile,
+    TacticSources,
     VersionCompatible,
     Words,
 )
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["BenchOptions", "CheckOptions", "EngineOptions", "InspectOptions"]
 
 Variant = Literal["qdq", "fp16", "implicit-int8", "tf32", "fp32", "given"]
-TacticSource = Literal["CUBLAS", "CUBLAS_LT", "CUDNN", "EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
 
 
 class BenchOptions(Options):
@@ -73,12 +75,7 @@ class BenchOptions(Options):
     target: Annotated[
         str | None, Field(description="For tensorrt_rtx: build only, for this GPU (sm86), on any machine.")
     ] = None
-    tactic_sources: Annotated[
-        tuple[TacticSource, ...] | None,
-        Words,
-        Cli(metavar="A,B"),
-        Field(description="Libraries that tactics may come from; TensorRT's default where left out."),
-    ] = None
+    tactic_sources: TacticSources = None
     workspace_mib: Annotated[
         int | None, Field(ge=1, description="Limit on scratch memory; else the GPU's whole memory.")
     ] = None
@@ -87,12 +84,12 @@ class BenchOptions(Options):
     hardware_compatible: HardwareCompatible = False
     refit: Refit = False
     strip: Strip = False
-    optimization_level: Annotated[int | None, Field(ge=0, le=5, description="Of the builder; its default is 3.")] = None
+    optimization_level: OptimizationLevel = None
     timing_cache: Annotated[
         Path | None, Field(description="Read and written by all builds; else timing.cache in the folder.")
     ] = None
     runs: Annotated[int, Field(ge=1, description="Timed runs of each engine.")] = 400
-    cuda_graph: Annotated[bool, Field(description="Time inferences replayed as CUDA graphs.")] = False
+    cuda_graph: CudaGraph = False
     budget_s: Annotated[float | None, Field(gt=0, description="Stop building in time to measure.")] = None
     keep_engines: Annotated[bool, Field(description="Write the engines too.")] = False
     say: Annotated[Any, Cli(hidden=True), Field(description="Is told of each step, a sentence each.")] = None

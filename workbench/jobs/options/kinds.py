@@ -14,6 +14,7 @@ from workbench.precision import TARGETS
 __all__ = [
     "AllowScripts",
     "Batch",
+    "CudaGraph",
     "Device",
     "Evaluation",
     "ExcludeLeanRuntime",
@@ -24,6 +25,7 @@ __all__ = [
     "Labels",
     "Model",
     "Numbers",
+    "OptimizationLevel",
     "Out",
     "Preprocessing",
     "RangeMethod",
@@ -32,6 +34,7 @@ __all__ = [
     "Samples",
     "Strip",
     "SummaryFile",
+    "TacticSources",
     "Target",
     "VersionCompatible",
     "Words",
@@ -95,6 +98,15 @@ HardwareCompatible = Annotated[
 ]
 Refit = Annotated[bool, Field(description="The weights in the engine can be changed.")]
 Strip = Annotated[bool, Field(description="Leave the weights out of the engine; they are put back before it runs.")]
+CudaGraph = Annotated[bool, Field(description="Time inferences replayed as CUDA graphs.")]
+TacticSource = Literal["CUBLAS", "CUBLAS_LT", "CUDNN", "EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
+TacticSources = Annotated[
+    tuple[TacticSource, ...] | None,
+    Words,
+    Cli(metavar="A,B"),
+    Field(description="Libraries that tactics may come from; TensorRT's default where left out."),
+]
+OptimizationLevel = Annotated[int | None, Field(ge=0, le=5, description="Of the builder; its default is 3.")]
 Sensitivity = Literal["quick", "exact"]
 Gates = Annotated[
     tuple[str, ...],

@@ -11,18 +11,21 @@ from workbench.jobs.options.base import Cli, Options
 from workbench.jobs.options.kinds import (
     AllowScripts,
     Batch,
+    CudaGraph,
     Device,
     Evaluation,
     Gates,
     Junit,
     Labels,
     Model,
+    OptimizationLevel,
     Out,
     Preprocessing,
     RangeMethod,
     Runs,
     Samples,
     SummaryFile,
+    TacticSources,
     Target,
 )
 from workbench.names import DEFAULT_METHOD, BackendName, near
@@ -47,8 +50,16 @@ Preset = Annotated[
 ]
 
 
+Measure = Annotated[
+    BackendName | None,
+    Field(description="Build and time engines on this, and keep what is faster than floating point."),
+]
+
+
 class TuneOptions(Options):
     """Tune a model by the best practice, to INT8 unless another preset is given, and report what it cost.
+
+    With `measure` its engine is timed beside one in floating point, and where that is as fast, floating point stays.
 
     Writes tuned.onnx, recipe.yaml, statistics.npz, report.json and report.html into the folder `out`.
     """
@@ -71,6 +82,19 @@ class TuneOptions(Options):
     junit: Junit = None
     summary: SummaryFile = None
     device: Device = None
+    measure: Measure = None
+    measure_batch: Annotated[int | None, Field(ge=1, description="Measure with this batch.")] = None
+    cuda_graph: CudaGraph = False
+    tactic_sources: TacticSources = None
+    optimization_level: OptimizationLevel = None
+    engines: Annotated[
+        Path | None,
+        Field(description="Where measured engines and their journal are kept; OUT.engines where left out."),
+    ] = None
+    scheduler: Annotated[str | None, Field(description="A Dask scheduler whose workers build and time, one a GPU.")] = (
+        None
+    )
+    say: Annotated[Any, Cli(hidden=True), Field(description="Is told of each step, a sentence each.")] = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -83,7 +107,8 @@ class SearchOptions(TuneOptions):
     """Search the cheapest plan for a model that reaches a goal, and say which nodes stay in floating point.
 
     What is cheap say the engines given (`engine` with `profile`, for example one in FP16 and one in INT8), and bytes
-    and MACs where they do not; the answer tells which is which.
+    and MACs where they do not; the answer tells which is which. With `measure` engines are built, and the fastest that
+    reaches the goal is taken.
 
     Writes tuned.onnx, recipe.yaml, statistics.npz, report.json, report.html and search.json (every plan tried) into the
     folder `out`.
@@ -109,6 +134,9 @@ class SearchOptions(TuneOptions):
     ] = None
     equalize: Annotated[bool, Field(description="Search again with equalized channels; keep what is cheaper.")] = False
     correct_bias: Annotated[bool, Field(description="Correct biases for the plan, if that helps.")] = False
+    builds: Annotated[int, Field(ge=2, description="Engines to build at most, where it is measured.")] = 12
+    budget_s: Annotated[float | None, Field(gt=0, description="Seconds in all, where it is measured.")] = None
+    implicit: Annotated[bool, Field(description="With TensorRT 8: measure implicit INT8 beside the others.")] = False
     most_trials: Annotated[
         int | None, Cli(hidden=True), Field(description="Evaluations after which the best plan found is taken.")
     ] = None

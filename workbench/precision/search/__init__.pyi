@@ -3,8 +3,14 @@ from .cost import measured_costs as measured_costs
 from .cost import modelled_costs as modelled_costs
 from .engine import engine_costs as engine_costs
 from .engine import engine_latencies as engine_latencies
+from .goal import Evaluator as Evaluator
 from .goal import Goal as Goal
+from .goal import Measured as Measured
+from .ranges import CALIBRATED as CALIBRATED
+from .ranges import try_ways as try_ways
+from .ranges import ways_to_choose as ways_to_choose
 from .result import SearchResult as SearchResult
 from .result import Trial as Trial
 from .strategy import MOST_TRIALS as MOST_TRIALS
 from .strategy import search as search
+from .trials import Trials as Trials

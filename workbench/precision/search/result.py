@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from workbench.display import Card, Shown
 from workbench.names import percent
@@ -15,12 +15,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.graph.edits import CorrectBias
+    from workbench.precision.placement import Pays, Speed
     from workbench.precision.plan import PrecisionPlan
     from workbench.precision.search.cost import NodeCosts
     from workbench.precision.search.goal import Goal, Measured
     from workbench.precision.sensitivity import Sensitivity
 
-__all__ = ["SearchResult", "Trial", "pareto_front"]
+__all__ = ["Engines", "SearchResult", "Trial", "pareto_front"]
+
+
+class Engines(Protocol):
+    """What a search that built engines knows of them; see `workbench.precision.measuring.result.MeasuredResult`."""
+
+    def text(self) -> str:
+        """Say what was found, in lines."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+
+    def _card(self) -> Card: ...
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,10 @@ class Trial:
         Whether the goal is reached.
     edits
         What was done to the model before it was lowered: biases corrected for this plan.
+    pays
+        What its engine took beside floating point; None where none was built.
+    engines
+        All engines of the front that it was chosen from.
     """
 
     move: str
@@ -58,6 +75,8 @@ class Trial:
     measured: Measured
     passed: bool
     edits: tuple[CorrectBias, ...] = ()
+    pays: Pays | None = None
+    engines: tuple[Speed, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,6 +103,8 @@ class SearchResult(Shown):
         What was tried before, and whether it was kept: a sentence each.
     stopped
         Whether it was ended early: `chosen` may then reach the goal or not.
+    measured
+        The engines, where some were built: they chose then, and not `costs`.
     """
 
     goal: Goal
@@ -95,6 +116,7 @@ class SearchResult(Shown):
     seconds: float
     notes: tuple[str, ...] = ()
     stopped: bool = False
+    measured: Engines | None = None
 
     def table(self) -> pd.DataFrame:
         """Return one row a trial, in order."""
@@ -140,10 +162,13 @@ class SearchResult(Shown):
             ],
             "rules": [str(rule) for rule in self.chosen.plan.rules],
             "seconds": self.seconds,
+            "measured": None if self.measured is None else self.measured.to_dict(),
         }
 
     def text(self) -> str:
         """Say in a few lines what was found and what the rules are."""
+        if self.measured is not None:
+            return self.measured.text()
         kind = "by measured latencies" if self.costs.measured else "by the model of bytes and MACs"
         first, chosen = self.trials[0], self.chosen
         figures = f"{chosen.measured.figure:.4g} (everything in INT8: {first.measured.figure:.4g})"
@@ -165,6 +190,8 @@ class SearchResult(Shown):
         return (f"stopped after {len(self.trials)} evaluations: {reached}; the same search again goes on from here",)
 
     def _card(self) -> Card:
+        if self.measured is not None:
+            return self.measured._card()  # noqa: SLF001 - a result of the same kind
         headline, *notes = self.text().splitlines()
         rows = tuple((one.measured.figure, percent(one.share), one.cost_ms, one.move) for one in self.front)
         return Card(headline, (self.goal.name, "MACs in INT8", "cost, ms", "what was tried"), rows, tuple(notes))

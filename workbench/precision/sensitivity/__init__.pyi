@@ -5,6 +5,7 @@ from .estimated import local_noise as local_noise
 from .estimated import quick as quick
 from .graft import all_quantized as all_quantized
 from .graft import beside as beside
+from .journal import open_journal as open_journal
 from .measured import DEFAULT_MEMORY as DEFAULT_MEMORY
 from .measured import axis_lengths as axis_lengths
 from .measured import candidates_of as candidates_of

@@ -96,9 +96,9 @@ class Journal:
         try:
             lines = [json.loads(line) for line in content[:whole].splitlines()]
         except (ValueError, RecursionError) as error:
-            raise PrecisionError("no journal of a sensitivity", where=self.path, fix="Name another file.") from error
+            raise PrecisionError("no journal of a measurement", where=self.path, fix="Name another file.") from error
         if not all(isinstance(line, dict) for line in lines):
-            raise PrecisionError("no journal of a sensitivity", where=self.path, fix="Name another file.")
+            raise PrecisionError("no journal of a measurement", where=self.path, fix="Name another file.")
         return lines, whole
 
     def _write(self, entry: Mapping[str, Any], mode: str) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from workbench.calibration import Drift
     from workbench.engine import EngineSummary
     from workbench.evaluate import Agreement
+    from workbench.precision.placement import Pays
 
 __all__ = ["Evidence"]
 
@@ -38,6 +39,8 @@ class Evidence:
         What was seen in the field, tensor by tensor, against calibration.
     conditions
         On what the engine was measured.
+    pays
+        What an engine took beside the fastest in floating point.
     lacking
         Why something is missing, for what is missing: ``comparison``, ``engine`` or ``field`` to a sentence.
     """
@@ -52,6 +55,7 @@ class Evidence:
     int8_share: float | None = None
     drifts: Sequence[Drift] = ()
     conditions: str = ""
+    pays: Pays | None = None
     lacking: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod

@@ -108,6 +108,10 @@ def _latency_ratio(evidence: Evidence, _: Asked) -> float | None:
     return None if before is None or after is None else float(after.median_ms / before.median_ms)
 
 
+def _speedup(evidence: Evidence, _: Asked) -> float | None:
+    return None if evidence.pays is None else evidence.pays.speedup
+
+
 def _percentile(name: str) -> Measure:
     return lambda evidence, _: evidence.latency_ms.get(name)
 
@@ -152,6 +156,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "nonfinite": Metric("values that became NaN or infinite", "values", "comparison", _nonfinite, of_output=True),
     "latency_ratio": Metric("median latency on this processor, tuned / original", "", "comparison", _latency_ratio),
+    "speedup": Metric("latency of the fastest engine in floating point over this one's", "", "timing", _speedup),
     "p50_ms": Metric("median latency of the engine", "ms", "timing", _percentile("p50")),
     "p90_ms": Metric("90th percentile of the engine's latency", "ms", "timing", _percentile("p90")),
     "p95_ms": Metric("95th percentile of the engine's latency", "ms", "timing", _percentile("p95")),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from workbench.graph.edits import AnyEdit
+from workbench.precision.placement import Pays, Speed
 from workbench.precision.plan import PrecisionPlan, Rule
 from workbench.recipe.steps.base import RangesStep
 
@@ -29,6 +30,10 @@ class PlanStep(RangesStep):
         As for `CalibrateStep`; those that differ from the ranges before.
     rules
         All rules of the plan, in order.
+    pays
+        What an engine of it took beside floating point, where a search measured that; for people.
+    engines
+        The front of latency against accuracy that it was chosen from; for people.
     """
 
     do: Literal["set_plan"] = "set_plan"
@@ -37,6 +42,8 @@ class PlanStep(RangesStep):
     ranges: dict[str, float] = Field(default_factory=dict)
     sha256: str = ""
     rules: tuple[Rule, ...]
+    pays: Pays | None = None
+    engines: tuple[Speed, ...] | None = None
 
     @property
     def origins(self) -> dict[str, str]:

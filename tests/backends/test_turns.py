@@ -1,0 +1,114 @@
+"""Who is loaded when, takes turns with whom, leaves a race, and how two engines then compare."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from workbench.backends.onnxruntime.engine import OnnxRuntime
+from workbench.backends.protocol import LayerTime, TimingOptions
+from workbench.backends.turns import Schedule, median_error_ms, ratio_of, take_turns
+from workbench.errors import BackendError
+
+MS = {"a": 1.0, "b": 2.0, "c": 1.001}
+
+
+class Clock:
+    """An engine that takes as long as its name says, and a hundredth more with every loading."""
+
+    def __init__(self, journal, name, loading):
+        self.journal, self.name, self.ms = journal, name, MS[name] * (1 + loading / 100)
+
+    def turn(self, runs):
+        self.journal.append(("turn", self.name))
+        return (self.ms,) * runs, runs * self.ms / 1000
+
+    def finish(self, schedule, beside):
+        conditions = {"clock": str(schedule), "beside": list(beside)}
+        return conditions, (LayerTime("l", 1.0, 1.0),), f"{self.name}.json"
+
+    def close(self):
+        self.journal.append(("close", self.name))
+
+
+def clocks(journal, *, fails=None, noise=0.0):
+    random = np.random.default_rng(0)
+
+    def load(name, loading, schedule):
+        journal.append(("load", name, loading, schedule))
+        if fails == (name, loading):
+            raise BackendError("no memory")
+        clock = Clock(journal, name, loading)
+        clock.ms *= 1 + noise * random.normal()
+        return clock
+
+    return load
+
+
+def test_engines_are_loaded_ten_times_in_turning_order_and_median_and_error_follow():
+    journal = []
+    found = take_turns(["a", "b"], clocks(journal), Schedule.of(400))
+    assert [name for what, name, *_ in journal if what == "load"] == ["a", "b", "b", "a"] * 5
+    assert sum(what == "turn" for what, *_ in journal) == 2 * 10 * 2
+    assert sum(what == "close" for what, *_ in journal) == 20
+    for name, measured in found.items():
+        assert len(measured.latencies_ms) == 400
+        medians = measured.timing.conditions["placement_medians_ms"]
+        assert medians == pytest.approx([MS[name] * (1 + loading / 100) for loading in range(10)])
+        assert measured.timing.median_ms == pytest.approx(MS[name] * 1.045)
+        assert median_error_ms(measured.timing) == pytest.approx(MS[name] * 0.0302765 / 10**0.5, rel=1e-4)
+        assert measured.timing.conditions["beside"] == ["b" if name == "a" else "a"]
+        assert "loaded anew 10 times" in measured.timing.conditions["clock"]
+        assert measured.inspector == f"{name}.json"
+
+
+def test_two_engines_are_compared_loading_by_loading_so_that_a_drift_of_both_is_no_error():
+    found = take_turns(["a", "b"], clocks([]), Schedule.of(400))
+    ratio = ratio_of(found["b"].timing, found["a"].timing)
+    assert (ratio.value, ratio.error, ratio.loadings) == (pytest.approx(2.0), pytest.approx(0.0, abs=1e-12), 10)
+    assert median_error_ms(found["a"].timing) > 0.005  # while each alone drifts by a tenth
+
+
+def test_who_is_surely_behind_leaves_the_race_and_the_reference_never():
+    journal = []
+    found = take_turns(["a", "b", "c"], clocks(journal, noise=0.01), Schedule.of(400), kept=["a"])
+    loads = {name: sum(what == "load" and one == name for what, one, *_ in journal) for name in MS}
+    assert loads == {"a": 10, "b": 4, "c": 10}
+    assert len(found["b"].timing.conditions["placement_medians_ms"]) == 4
+    assert found["b"].layers
+    assert ratio_of(found["b"].timing, found["a"].timing).loadings == 4
+    slow_reference = take_turns(["b", "a"], clocks([], noise=0.01), Schedule.of(400), kept=["b"])
+    assert len(slow_reference["b"].timing.conditions["placement_medians_ms"]) == 10
+
+
+def test_an_engine_that_fails_does_not_stop_the_others():
+    found = take_turns(["c", "a"], clocks([], fails=("c", 2)), Schedule.of(40))
+    assert found["c"].error.endswith("no memory")
+    assert found["c"].timing is None
+    assert list(found) == ["c", "a"]
+    assert len(found["a"].latencies_ms) == 40
+    assert found["a"].timing.conditions["beside"] == []
+    with pytest.raises(AttributeError):
+        ratio_of(found["c"].timing, found["a"].timing)
+
+
+@pytest.mark.parametrize(("runs", "shape"), [(1, (1, 1, 1)), (5, (5, 1, 1)), (15, (10, 2, 1)), (401, (10, 2, 21))])
+def test_few_runs_are_spread_over_fewer_loadings(runs, shape):
+    schedule = Schedule.of(runs)
+    assert (schedule.loadings, schedule.rounds, schedule.each) == shape
+
+
+def test_engines_that_were_not_timed_side_by_side_are_not_compared(small_cnn):
+    from workbench.graph.load import load_model
+
+    backend = OnnxRuntime()
+    engine = backend.build(load_model(small_cnn))
+    alone = backend.time(engine, TimingOptions(runs=3, warm_up_s=0.0))
+    with pytest.raises(BackendError, match="side by side"):
+        ratio_of(alone, alone)
+    found = backend.measure({"one": engine, "again": engine}, TimingOptions(runs=60, warm_up_s=0.01), loadings=3)
+    ratio = ratio_of(found["again"].timing, found["one"].timing)
+    assert ratio.loadings == 3
+    assert 0.3 < ratio.value < 3
+    assert {layer.name for layer in found["one"].layers} == {layer.name for layer in found["again"].layers} != set()
+    assert found["one"].timing.conditions["backend"] == "onnxruntime"

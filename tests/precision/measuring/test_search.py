@@ -1,0 +1,221 @@
+"""Plans found by engines that were built and timed: on this processor, with what another backend has in common."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from tests.kit.places import ROOT
+from tests.kit.searching import calibrated, images, small
+from workbench.backends.protocol import TimingOptions
+from workbench.engine import load_report
+from workbench.errors import BackendError
+from workbench.precision.measuring.cluster import Here
+from workbench.precision.measuring.options import MeasureOptions
+from workbench.precision.measuring.work import Done
+from workbench.recipe import Recipe
+from workbench.recipe.replay import replay
+
+QUICK = TimingOptions(runs=20, warm_up_s=0.0)
+GOAL = {"metric": "sqnr_db", "at_least": 5.0}
+
+
+def options(folder=None, **more):
+    return MeasureOptions("onnxruntime", **{"builds": 4, "timing": QUICK, "loadings": 3, "folder": folder, **more})
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A search of four builds: the session, what was found, where engines lie, and what was said."""
+    folder, said = tmp_path_factory.mktemp("measured"), []
+    wb = calibrated(small(), folder, 8)
+    found = wb.plan.search(**GOAL, measure=options(folder / "engines", say=said.append))
+    return wb, found, folder / "engines", said
+
+
+def test_every_plan_that_is_compared_was_built_timed_and_evaluated(searched):
+    _, found, _, _ = searched
+    points = found.measured.points
+    assert [point.candidate.kind for point in points[:2]] == ["floating", "int8"]
+    assert len(points) == 4
+    for point in points:
+        assert point.status == "measured"
+        assert 0.05 < point.ratio < 20
+        assert point.compared
+        assert point.figure is not None
+    assert points[0].ratio == 1.0
+    assert {p.candidate.kind for p in points[2:]} == {"placement"}
+    assert all(p.candidate.expected_ms > 0 for p in points[2:])
+
+
+def test_what_is_taken_is_as_fast_as_the_fastest_within_the_error_and_says_so(searched):
+    wb, found, _, _ = searched
+    result = found.measured
+    fastest = min(result.points, key=lambda point: point.ratio)
+    assert result.chosen.ratio <= fastest.ratio + 2 * (result.chosen.error + fastest.error) + 1e-9
+    assert result.pays.verdict in ("pays", "does not pay", "within the error")
+    assert "onnxruntime" in result.pays.where
+    assert result.reason in found.text()
+    assert str(result.pays) in repr(found)
+    step = wb.recipe.steps[-1]
+    assert step.do == "set_plan"
+    assert step.pays.verdict == wb.recipe.pays.verdict == result.pays.verdict
+    assert {one.name for one in step.engines} == {point.name for point in result.front}
+    assert [str(gate) for gate in wb.recipe.gates] == ["sqnr_db >= 5"]
+    assert str(wb.recipe.target) == "onnxruntime"
+    assert result.figure_on_engine >= 5
+
+
+def test_the_front_goes_from_the_fastest_to_the_most_accurate(searched):
+    front = searched[1].measured.front
+    assert [p.ratio for p in front] == sorted(p.ratio for p in front)
+    assert [p.figure for p in front] == sorted(p.figure for p in front)
+    assert "floating" in {p.candidate.kind for p in front}
+
+
+def test_its_recipe_gives_the_same_model_again_and_a_later_step_takes_the_verdict_away(searched, tmp_path):
+    wb, _, _, _ = searched
+    made = wb.tune().model.to_bytes()
+    wb.recipe.save(tmp_path / "recipe.yaml")
+    again = Recipe.load(tmp_path / "recipe.yaml")
+    assert replay(again, wb.source)[1].model.to_bytes() == made
+    assert again.pays == wb.recipe.pays
+    wb.plan.set("op:Conv", "fp32")
+    assert wb.recipe.pays.verdict == "not measured"
+    wb.undo()
+    assert wb.recipe.pays.verdict != "not measured"
+
+
+def test_reports_of_all_engines_are_kept_as_they_are_read(searched):
+    _, found, folder, said = searched
+    stems = sorted(path.name.removesuffix(".graph.json") for path in folder.glob("0?-placement-?.graph.json"))
+    assert len(stems) == 2
+    for stem in stems:
+        report = load_report(folder / f"{stem}.graph.json", profile=folder / f"{stem}.profile.json")
+        assert report.profiled
+        assert (folder / f"{stem}.engine").exists()
+    assert len(list(folder.glob("*.engine"))) == len(found.measured.points)
+    assert sum("measured" in one for one in said) >= 3
+
+
+def test_a_search_that_is_begun_again_builds_and_times_nothing_that_the_journal_knows(searched, tmp_path):
+    wb, found, folder, _ = searched
+    again = calibrated(small(), tmp_path, 8)
+
+    class Refusing(Here):
+        def submit(self, fn, /, *args, **kwargs):
+            assert fn.__name__ in ("able", "agreement"), "nothing is to be built or timed"
+            return super().submit(fn, *args, **kwargs)
+
+    second = again.plan.search(**GOAL, measure=options(folder, executor=Refusing()))
+    assert second.measured.resumed == found.measured.resumed + 6  # 4 builds and 2 comparisons
+    assert second.measured.chosen.name == found.measured.chosen.name
+    assert [p.ratio for p in second.measured.points] == [p.ratio for p in found.measured.points]
+    assert again.recipe.steps[-1].rules == wb.recipe.steps[-1].rules
+
+
+SEARCH = """
+import sys
+from tests.kit.searching import calibrated, small
+from tests.precision.measuring.test_search import GOAL, options
+from pathlib import Path
+folder = Path(sys.argv[1])
+wb = calibrated(small(), folder, 8)
+found = wb.plan.search(**GOAL, measure=options(folder / "engines", builds=3))
+print(found.measured.resumed, len(found.measured.points), found.measured.chosen.name)
+"""
+
+
+def test_after_kill_9_a_search_goes_on_from_the_journal(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SEARCH, str(tmp_path)]
+    journal = tmp_path / "engines/journal.jsonl"
+    process = subprocess.Popen(command, env=environment, cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 3):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with journal.open("ab") as torn:
+        torn.write(b'{"key": "torn')
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    resumed, points, _ = done.stdout.split()
+    assert int(resumed) >= 2
+    assert points == "3"
+
+
+def test_stop_keeps_what_there_is(tmp_path):
+    stop = threading.Event()
+    wb = calibrated(small(), tmp_path, 8)
+    said = []
+
+    def say(sentence):
+        said.append(sentence)
+        if sentence.startswith("comparison"):
+            stop.set()
+
+    found = wb.plan.search(**GOAL, measure=options(stop=stop, say=say)).measured
+    assert [point.name for point in found.points] == ["fp32", "int8"]
+    assert found.chosen.status == "measured"
+    assert "stopped before all builds were made" in found.notes
+    assert wb.recipe.pays.verdict == found.pays.verdict
+
+
+def test_a_build_that_fails_is_a_result_with_a_reason(tmp_path):
+    class Failing(Here):
+        def submit(self, fn, /, *args, **kwargs):
+            if fn.__name__ == "do" and args[0].name == "placement-1":
+                future = Future()
+                future.set_result(Done("failed", "the builder refused it"))
+                return future
+            return super().submit(fn, *args, **kwargs)
+
+    wb = calibrated(small(), tmp_path, 8)
+    found = wb.plan.search(**GOAL, measure=options(builds=3, executor=Failing())).measured
+    point = found.points[2]
+    assert (point.name, point.status, point.ratio) == ("placement-1", "failed", None)
+    assert "the builder refused it" in found.text()
+    assert found.chosen.name != "placement-1"
+
+
+def test_placements_are_taken_back_as_far_as_the_goal_asks(tmp_path):
+    wb = calibrated(small(broken=True), tmp_path, 8)
+    found = wb.plan.search("sqnr_db", at_least=25.0, measure=options(builds=3))
+    everything = found.measured.points[1]
+    assert (everything.candidate.kind, everything.passed) == ("int8", False)
+    placed = [point for point in found.measured.points if point.candidate.kind == "placement"]
+    assert placed
+    for point in placed:
+        assert point.figure >= 25
+        assert "block/conv1" not in point.candidate.trial.plan.resolve(wb.model).nodes("int8")
+    assert wb.compare(images(wb.model, 8), runs=0).worst_sqnr_db >= 25
+
+
+def test_no_build_is_begun_that_leaves_no_time_to_measure(tmp_path):
+    wb = calibrated(small(), tmp_path, 8)
+    with pytest.raises(BackendError, match="fp32 was not measured"):
+        wb.plan.search(**GOAL, measure=options(budget_s=1.0))
+    assert not wb.recipe.gates
+    assert wb.recipe.target is None
+
+
+def test_two_builds_are_the_least():
+    with pytest.raises(BackendError, match="Two builds are the least"):
+        options(builds=1)
+
+
+def test_the_figures_are_plain_json(searched):
+    told = json.loads(json.dumps(searched[1].to_dict(), allow_nan=False))["measured"]
+    assert told["chosen"] in {point["name"] for point in told["points"]}
+    assert told["predicted"] in {point["name"] for point in told["points"]}
+    assert searched[1].measured.table().shape[0] == 4

@@ -1,0 +1,149 @@
+"""What regions and borders cost, learnt of recorded engines, and the cheapest placement by that."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.kit.places import RECORDED
+from tests.kit.searching import benchmark_model
+from workbench.engine import fusion_map, load_report
+from workbench.graph.load import from_proto
+from workbench.precision import parse_target
+from workbench.precision.placement import (
+    Observed,
+    PlacementCosts,
+    Region,
+    Regions,
+    cheapest,
+    observed,
+    proposals,
+    regions_of,
+    with_neutral,
+)
+from workbench.precision.placement.regions import Crossing
+from workbench.precision.plan import preset
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """MobileNetV2 at batch 32 on an H200: regions, and what its FP16 and INT8 engines tell."""
+    model = from_proto(benchmark_model("mobilenet_v2", batch=32))
+    resolution = preset("int8+fp16", model).resolve(model, target=parse_target("tensorrt-8.6"))
+    stems = [f"{RECORDED}/mobilenet_v2.{variant}" for variant in ("fp16", "qdq")]
+    reports = [
+        load_report(f"{s}.graph.json", profile=f"{s}.profile.json", timing=f"{s}.timing.json", name=s) for s in stems
+    ]
+    maps = [fusion_map(report, model) for report in reports]
+    regions = regions_of(model, resolution.nodes("int8"), list(zip(reports, maps, strict=True)))
+    everything = frozenset(range(len(regions.all)))
+    seen = [
+        observed(report, fusion, regions, int8, report.timing.ms["median"])
+        for report, fusion, int8 in zip(reports, maps, (frozenset(), everything), strict=True)
+    ]
+    return regions, reports, seen
+
+
+def test_regions_of_real_engines_are_their_layers_and_repeated_blocks_share_decisions(recorded):
+    regions, _, _ = recorded
+    assert len(regions.able) == 54
+    assert len(regions.classes) == 32
+    owner = regions.owner
+    assert owner["blocks.2/project"] == owner["blocks.2/add"]
+    assert owner["blocks.2/expand"] == owner["blocks.2/expand/relu6"]
+    assert owner["blocks.2/expand"] != owner["blocks.2/depthwise"]
+
+
+def test_all_the_time_of_an_engine_belongs_to_regions(recorded):
+    _, reports, seen = recorded
+    for report, one in zip(reports, seen, strict=True):
+        medians = sum(layer.time.median_ms or 0.0 for layer in report.layers)
+        assert one.profile_ms == pytest.approx(medians)
+        assert one.border_ms == 0  # what converts stands at the inputs and outputs
+
+
+def test_a_placement_with_many_borders_is_expected_to_be_far_slower_than_either_end(recorded):
+    regions, _, seen = recorded
+    costs = PlacementCosts.of(regions, seen)
+    everything = range(len(regions.all))
+    pointwise = [p for p in everything if "depthwise" not in regions.all[p].name]
+    assert costs.latency_ms(()) == pytest.approx(seen[0].latency_ms, rel=0.05)
+    assert costs.latency_ms(everything) == pytest.approx(seen[1].latency_ms, rel=0.05)
+    assert costs.latency_ms(pointwise) > 2 * costs.latency_ms(())
+    assert regions.borders(pointwise) == 2 * 17
+
+
+def test_at_batch_32_the_cheapest_placement_is_int8_nearly_everywhere(recorded):
+    regions, _, seen = recorded
+    costs = PlacementCosts.of(regions, seen)
+    first, second, *_ = proposals(costs)
+    assert first.int8 == frozenset(regions.able)
+    assert second.expected_ms <= 1.02 * first.expected_ms
+    assert regions.borders(with_neutral(costs, second.int8)) <= 2
+
+
+def test_engines_with_borders_teach_what_borders_cost(recorded):
+    regions, _, seen = recorded
+    plain = PlacementCosts.of(regions, seen)
+    half = frozenset(p for p in range(len(regions.all)) if p >= len(regions.all) // 2)
+    known = {p: (plain.int8 if p in half else plain.floating)[p] for p in range(len(regions.all))}
+    into, out_of = plain.border_parts(half)
+    assert (into > 0, out_of) == (True, 0)
+    dear = Observed(half, known, border_ms=3 * into, moves=(), latency_ms=1.0)
+    learnt = PlacementCosts.of(regions, [*seen, dear])
+    assert 1.5 < learnt.into < 3  # drawn to what was expected, since one engine is little
+    assert learnt.out_of == pytest.approx(1.0)
+    sure = PlacementCosts.of(regions, [*seen, *[dear] * 8])
+    assert learnt.into < sure.into <= 3.001
+
+
+def chain(count, edges):
+    regions = tuple(Region(f"r{p}", (f"r{p}",), (f"r{p}",), free=True, structure=str(p)) for p in range(count))
+    return Regions(regions, tuple(Crossing(f"t{at}", 0, start, ends) for at, (start, ends) in enumerate(edges)))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_minimum_cut_is_the_cheapest_of_all_assignments(seed):
+    random, count = np.random.default_rng(seed), 8
+    behind = [random.permutation(range(p + 1, count))[: random.integers(1, 4)] for p in range(count - 1)]
+    edges = [(p, tuple(sorted(map(int, ends)))) for p, ends in enumerate(behind)]
+    regions = chain(count, edges)
+    if seed % 3 == 0:  # one that cannot be INT8
+        fixed = replace(regions.all[3], free=False, able=())
+        regions = Regions((*regions.all[:3], fixed, *regions.all[4:]), regions.crossings)
+    times = [{p: round(random.uniform(1, 9), 3) for p in range(count)} for _ in range(2)]
+    costs = PlacementCosts(regions, *times, start_ms=random.uniform(0.2, 3), ms_an_element=0.0, into=1.3, out_of=0.6)
+
+    def total(int8):
+        return costs.regions_ms(int8) + costs.border_ms(int8)
+
+    every = [
+        frozenset(p for p, chosen in enumerate(picks) if chosen)
+        for picks in itertools.product((0, 1), repeat=count)
+        if all(regions.all[p].free for p, chosen in enumerate(picks) if chosen)
+    ]
+    best = min(every, key=total)
+    assert total(cheapest(costs, shared=False)) == pytest.approx(total(best), abs=1e-5)
+
+
+def test_shared_regions_get_one_precision_and_a_penalty_keeps_int8_away():
+    regions = chain(4, [(0, (1,)), (1, (2,)), (2, (3,))])
+    first, *between, last = regions.all
+    regions = Regions((first, *between, replace(last, structure=first.structure)), regions.crossings)
+    costs = PlacementCosts(regions, {0: 1, 1: 5, 2: 5, 3: 5}, {0: 4, 1: 2, 2: 2, 3: 1}, start_ms=0.1, ms_an_element=0.0)
+    assert cheapest(costs, shared=False) == {1, 2, 3}
+    assert cheapest(costs, shared=True) == {0, 1, 2, 3}
+    assert cheapest(costs, shared=False, penalty={1: 9.0, 2: 9.0, 3: 9.0}) == frozenset()
+
+
+def test_proposals_leave_out_what_was_tried_and_are_in_the_order_of_their_latency(recorded):
+    regions, _, seen = recorded
+    costs = PlacementCosts.of(regions, seen)
+    everything = frozenset(regions.able)
+    found = proposals(costs, tried=[frozenset(), everything])
+    assert {frozenset(), everything}.isdisjoint(one.int8 for one in found)
+    assert [one.expected_ms for one in found] == sorted(one.expected_ms for one in found)
+    assert len({one.int8 for one in found}) == len(found) > 100

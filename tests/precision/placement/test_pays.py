@@ -1,0 +1,45 @@
+"""Whether an engine is faster than floating point, beyond the error of the measurement."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from workbench.backends.protocol import Timing
+from workbench.precision.placement import Pays
+
+
+def timing(medians, **conditions):
+    told = {"backend": "tensorrt", "version": "8.6.0", "device": "NVIDIA H200", "shapes": {"x": [1, 3, 8, 8]}}
+    told |= {**conditions, "placement_medians_ms": medians}
+    return Timing.of(np.array(medians), span_s=1.0, warm_up_runs=1, conditions=told)
+
+
+FP16 = timing([1.0, 1.01, 0.99, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("medians", "verdict"),
+    [
+        ([0.90, 0.91, 0.89, 0.90], "pays"),
+        ([1.06, 1.07, 1.05, 1.06], "does not pay"),
+        ([0.98, 1.05, 0.97, 1.01], "within the error"),
+        ([0.5], "within the error"),  # one loading has no error
+    ],
+)
+def test_the_verdict_is_beyond_two_standard_errors(medians, verdict):
+    found = Pays.of(timing(medians), {"fp16": FP16})
+    assert found.verdict == verdict
+    assert found.ratio == pytest.approx(np.mean(np.divide(medians, [1.0, 1.01, 0.99, 1.0][: len(medians)])))
+    assert found.speedup == pytest.approx(1 / found.ratio)
+
+
+def test_the_fastest_in_floating_point_is_what_counts():
+    found = Pays.of(timing([0.9] * 4), {"fp32": timing([2.0] * 4), "fp16": FP16, "tf32": timing([1.5] * 4)})
+    assert found.against == "fp16"
+    assert str(found).startswith("pays: 0.900 ± 0.004 of the time of fp16 (tensorrt 8.6.0, NVIDIA H200, 1x3x8x8")
+
+
+def test_what_was_not_measured_says_so():
+    assert str(Pays()) == "not measured: no engine was built, so whether INT8 is faster is not known"
+    assert Pays().speedup is None

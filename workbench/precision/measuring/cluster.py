@@ -1,0 +1,91 @@
+"""Where tasks run: here, one after the other, or on the workers of a Dask cluster, one a GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import tempfile
+import time
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from workbench.backends import bus_id
+from workbench.errors import BackendError
+from workbench.scratch import hold_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from workbench.names import BackendName
+
+__all__ = ["Here", "alone_on_device", "executor_of"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RETRIES = 3
+"""How often a task is tried on another worker after one has died with it."""
+
+POLL_S = 0.05
+CONNECT_S = 20
+
+
+class Here(Executor):
+    """Runs tasks at once, in this process."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run it, and return a future that is done."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asks for the result
+            future.set_exception(error)
+        return future
+
+
+@contextlib.contextmanager
+def executor_of(scheduler: str | None) -> Iterator[Executor]:
+    """Connect to a Dask scheduler by its address, or work here where there is none.
+
+    Each worker should have one thread and one GPU: ``CUDA_VISIBLE_DEVICES=0 dask worker ADDRESS --nthreads 1``.
+
+    Raises
+    ------
+    BackendError
+        The package ``distributed`` is missing, nobody answers at the address, or the scheduler has no worker.
+    """
+    if scheduler is None:
+        yield Here()
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise BackendError(
+            "a scheduler needs the package distributed", fix='pip install "trt-workbench[cluster]"'
+        ) from error
+    try:
+        connect: Any = Client
+        client = connect(scheduler, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise BackendError("no Dask scheduler answers", where=scheduler, fix="Check the address.") from error
+    with client:
+        if not client.nthreads():
+            raise BackendError(
+                "the scheduler has no worker", where=scheduler, fix="Start one for each GPU: dask worker ADDRESS."
+            )
+        yield client.get_executor(retries=RETRIES, pure=False)
+
+
+@contextlib.contextmanager
+def alone_on_device(backend: BackendName) -> Iterator[str]:
+    """Wait until no other process of this host builds or times on the same GPU (or processor); yield its name."""
+    name = f"{socket.gethostname()}.{'processor' if backend == 'onnxruntime' else bus_id()}"
+    safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
+    path = Path(tempfile.gettempdir()) / f"trt-workbench.{safe}.device"
+    while True:
+        with hold_name(path) as mine:
+            if mine:
+                yield name
+                return
+        time.sleep(POLL_S)

@@ -1,0 +1,162 @@
+"""Engines of a search: what was asked for, what became of it, and how fast it is beside floating point."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from workbench.backends import median_error_ms, ratio_of
+from workbench.precision.measuring.result import Point
+from workbench.precision.measuring.work import Task
+from workbench.precision.placement import CERTAIN, Pays
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workbench.backends import Measured, Timing
+    from workbench.precision.measuring.candidates import Candidate
+    from workbench.precision.measuring.options import MeasureOptions
+    from workbench.precision.measuring.runner import Runner
+    from workbench.precision.measuring.store import Store
+    from workbench.precision.measuring.work import Done
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """Builds and times candidates, and knows what came of them.
+
+    Parameters
+    ----------
+    runner
+        Runs tasks.
+    store
+        Where timing caches lie.
+    options
+        How engines are timed; its floating-point type is the name of what the others are compared with.
+    """
+
+    def __init__(self, runner: Runner, store: Store, options: MeasureOptions) -> None:
+        self._runner, self._store, self._options = runner, store, options
+        self.points: dict[str, Point] = {}
+        self.measured: dict[str, Measured] = {}
+
+    @property
+    def floating(self) -> str:
+        """The name of the candidate in floating point."""
+        return self._options.floating
+
+    def eligible(self) -> list[Point]:
+        """Return what may be taken: measured, reaching the goal, and with a graph that asks for it."""
+        return [p for p in self.points.values() if p.ratio is not None and p.passed and p.candidate.plan is not None]
+
+    def best(self) -> Point:
+        """Return the fastest of what may be taken."""
+        return min(self.eligible(), key=lambda p: p.ratio or math.inf)
+
+    def build(self, candidates: Sequence[Candidate], beside: Sequence[str] = ()) -> None:
+        """Build candidates; each races against some engines that are there, floating point among them."""
+        tasks = [self._task(each, beside) for each in candidates]
+        done = self._runner.run(tasks)
+        for each in candidates:
+            self._note(each, done.get(each.name))
+        best = self.best() if self.eligible() else None
+        if best is not None:
+            self._runner.best = f"{best.name}, {best.ratio or 1.0:.3f} of {self.floating}"
+
+    def compare(self, names: Sequence[str]) -> None:
+        """Time engines that are there already side by side, over all loadings."""
+        for name, one in self._side_by_side(names, cuda_graph=self._options.timing.cuda_graph).items():
+            self._take(name, one, compared=True)
+
+    def compare_as_graphs(self, names: Sequence[str]) -> None:
+        """Time engines replayed as CUDA graphs too."""
+        found = self._side_by_side(names, cuda_graph=True)
+        timings = {name: one[name].timing for name, one in found.items()}
+        base = timings.get(self.floating)
+        for name, timing in timings.items():
+            if timing is not None:
+                ratio = None if base is None else ratio_of(timing, base).value
+                self.points[name] = replace(self.points[name], graph_ms=timing.median_ms, graph_ratio=ratio)
+
+    def as_fast(self, point: Point, fastest: Point) -> bool:
+        """Say whether an engine is as fast as the fastest, within the error."""
+        mine, its = self._timing(point.name), self._timing(fastest.name)
+        if point.name == fastest.name or mine is None or its is None:
+            return point.name == fastest.name
+        ratio = ratio_of(mine, its)
+        return ratio.value - 1 <= CERTAIN * ratio.error
+
+    def pays(self, chosen: Point) -> Pays:
+        """Compare what was chosen with floating point; where that was, the fastest of the others."""
+        others = [p for p in self.eligible() if p.candidate.kind != "floating"]
+        if chosen.name == self.floating and others:
+            chosen = min(others, key=lambda p: p.ratio or math.inf)
+        mine, base = self._timing(chosen.name), self._timing(self.floating)
+        if mine is None or base is None or chosen.name == self.floating:
+            return Pays(reason="nothing in INT8 was measured that reaches the goal")
+        return Pays.of(mine, {self.floating: base})
+
+    def _timing(self, name: str) -> Timing | None:
+        measured = self.measured.get(name)
+        return None if measured is None else measured.timing
+
+    def _task(self, candidate: Candidate, beside: Sequence[str]) -> Task:
+        cache = candidate.build.timing_cache
+        return Task(
+            candidate.name,
+            self._options.backend,
+            self._options.timing,
+            candidate.model.to_bytes(),
+            candidate.build,
+            beside={name: engine for name in beside if (engine := self.points[name].engine) is not None},
+            loadings=max(2, self._options.loadings // 2) if beside else 0,
+            kept=(self.floating,) if beside else None,
+            limit_s=self._runner.limit_s(),
+            cache=self._store.content(cache) if self._options.executor is not None else None,
+        )
+
+    def _side_by_side(self, names: Sequence[str], *, cuda_graph: bool) -> dict[str, Mapping[str, Measured]]:
+        there = {name: engine for name in names if (engine := self.points[name].engine) is not None}
+        name = f"comparison of {len(there)}" + (" as CUDA graphs" if cuda_graph else "")
+        timing = replace(self._options.timing, cuda_graph=cuda_graph)
+        task = Task(name, self._options.backend, timing, beside=there, loadings=self._options.loadings)
+        done = self._runner.run([task]).get(name)
+        return dict.fromkeys(there, done.measured) if done is not None and done.measured else {}
+
+    def _note(self, candidate: Candidate, done: Done | None) -> None:
+        """Write down what became of a candidate, and how it compares where it was timed beside floating point."""
+        trial = candidate.trial
+        point = Point(
+            candidate,
+            "skipped",
+            "there was no time left",
+            figure=None if trial is None else trial.measured.figure,
+            passed=trial is None or trial.passed,
+        )
+        if done is not None:
+            point = replace(point, status=done.status, reason=done.reason, engine=done.engine, build_s=done.build_s)
+        self.points[candidate.name] = point
+        if done is not None and done.measured:
+            self._take(candidate.name, done.measured, compared=False)
+
+    def _take(self, name: str, measured: Mapping[str, Measured], *, compared: bool) -> None:
+        floating, mine = measured.get(self.floating), measured.get(name)
+        if mine is None or mine.timing is None:
+            if mine is not None:
+                self.points[name] = replace(self.points[name], status="failed", reason=mine.error)
+            return
+        base = mine.timing if floating is None or floating.timing is None else floating.timing
+        ratio = ratio_of(mine.timing, base)
+        self.measured[name] = mine
+        self.points[name] = replace(
+            self.points[name],
+            status="measured",
+            reason=None,
+            ratio=ratio.value,
+            error=ratio.error,
+            latency_ms=mine.timing.median_ms,
+            latency_error_ms=median_error_ms(mine.timing),
+            compared=compared,
+        )

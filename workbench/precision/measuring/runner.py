@@ -1,0 +1,163 @@
+"""Runs tasks: within builds and seconds, through the journal, on an executor, until it is told to stop."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from workbench.errors import BackendError, WorkbenchError
+from workbench.precision.measuring.cluster import Here
+from workbench.precision.measuring.work import Done, do
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+
+    from workbench.precision.measuring.options import MeasureOptions
+    from workbench.precision.measuring.store import Store
+    from workbench.precision.measuring.work import Task
+
+__all__ = ["Runner"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUILD_LIMIT_S = 3600.0
+SHORTEST_BUILD_S = 5.0
+SLOWER_THAN_BEFORE = 4.0
+"""A build may take so many times what the longest one took, where there is a budget."""
+POLL_S = 0.2
+
+COMPARED_LAST = 10
+"""Engines in the last comparisons, those as CUDA graphs among them."""
+RUNNING_S = 10.0
+"""What running the chosen engine on the samples may take."""
+
+
+class Runner:
+    """What a search does its tasks with.
+
+    Parameters
+    ----------
+    options
+        Builds, seconds, executor, when to stop.
+    store
+        What was done before, and where what is done is kept.
+    show
+        Is told of progress: a sentence, and what is done of all, 0 to 1.
+    """
+
+    def __init__(self, options: MeasureOptions, store: Store, show: Callable[[str, float], None]) -> None:
+        self._options, self._store, self._show = options, store, show
+        self._executor = options.executor or Here()
+        self._began = time.monotonic()
+        self._longest_s = 0.0
+        self._loading_s = 0.0
+        self.builds = 0
+        self.best = ""
+        self.stopped = False
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been going on."""
+        return time.monotonic() - self._began
+
+    @property
+    def builds_left(self) -> int:
+        """How many more engines may be built."""
+        return 0 if self.over else max(0, self._options.builds - self.builds)
+
+    @property
+    def over(self) -> bool:
+        """Whether no more is to be begun: it was stopped, or a build would not leave the time to measure."""
+        event = self._options.stop
+        self.stopped = self.stopped or (event is not None and event.is_set())
+        return self.stopped or self._seconds_to_build() < max(SHORTEST_BUILD_S, 0.7 * self._longest_s)
+
+    def limit_s(self) -> float:
+        """Return the seconds that one more build may take."""
+        if self._options.budget_s is None:
+            return BUILD_LIMIT_S
+        grown = max(60.0, SLOWER_THAN_BEFORE * self._longest_s) if self._longest_s else BUILD_LIMIT_S
+        return max(min(self._seconds_to_build(), grown), SHORTEST_BUILD_S)
+
+    def _seconds_to_build(self) -> float:
+        if self._options.budget_s is None:
+            return float("inf")
+        last = COMPARED_LAST * self._options.loadings * self._loading_s
+        return self._options.budget_s - self.seconds - last - RUNNING_S
+
+    def run(self, tasks: Sequence[Task]) -> dict[str, Done]:
+        """Do some tasks; what was not done because of a stop is missing.
+
+        Raises
+        ------
+        BackendError
+            The executor cannot work: a worker of a pool died and is not replaced.
+        """
+        results: dict[str, Done] = {}
+        futures: dict[Future[Done], Task] = {}
+        try:
+            for task in tasks:
+                known = self._store.known(task)
+                if known is not None:
+                    self._take(task, known, results)
+                elif task.model is None or not self.over:
+                    self._tell(task)
+                    futures[future := self._executor.submit(do, task)] = task
+                    if future.done():  # done here, at once: the next may not have the time any more
+                        self._finish(futures, future, results)
+            while futures and not self.stopped_now():
+                for future in wait(futures, timeout=POLL_S, return_when=FIRST_COMPLETED).done:
+                    self._finish(futures, future, results)
+        except KeyboardInterrupt:
+            self.stopped = True
+            self._options.tell("stopped: going on with what was measured")
+        finally:
+            for future in futures:
+                future.cancel()
+        return results
+
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function where tasks are done."""
+        return self._executor.submit(function, *args, **kwargs).result()
+
+    def stopped_now(self) -> bool:
+        """Say whether somebody asked for an end."""
+        event = self._options.stop
+        self.stopped = self.stopped or (event is not None and event.is_set())
+        return self.stopped
+
+    def _finish(self, futures: dict[Future[Done], Task], future: Future[Done], results: dict[str, Done]) -> None:
+        task = futures.pop(future)
+        try:
+            done = future.result()
+        except WorkbenchError:
+            raise
+        except BrokenExecutor as error:
+            raise BackendError(
+                "a worker of the pool died", where=task.name, fix="Begin again: what was measured is in the folder."
+            ) from error
+        except Exception as error:  # noqa: BLE001 - whatever a pool of any kind makes of a worker that failed
+            done = Done("failed", f"its worker failed: {type(error).__name__}: {error}")
+        self._store.add(task, done)
+        self._take(task, done, results)
+
+    def _take(self, task: Task, done: Done, results: dict[str, Done]) -> None:
+        results[task.name] = done
+        if task.model is not None:
+            self.builds += 1
+            self._longest_s = max(self._longest_s, done.build_s)
+        if done.timing_s and task.beside:
+            engines = len(task.beside) + (task.model is not None)
+            self._loading_s = max(self._loading_s, done.timing_s / (engines * task.loadings))
+        took = f"built in {done.build_s:.0f} s, timed in {done.timing_s:.0f} s"
+        self._options.tell(f"{task.name}: {done.status}" + (f" ({done.reason})" if done.reason else f", {took}"))
+
+    def _tell(self, task: Task) -> None:
+        left = f"{max(0, self._options.builds - self.builds)} builds left"
+        if self._options.budget_s is not None:
+            left += f", {max(0.0, self._options.budget_s - self.seconds):.0f} s left"
+        best = f"; best so far: {self.best}" if self.best else ""
+        self._show(f"{task.name}, {left}{best}", min(1.0, self.builds / self._options.builds))

@@ -1,0 +1,359 @@
+"""Find the fastest plan that reaches a goal, by engines that were built and timed.
+
+1. Two builds: floating point, and INT8 everywhere. Their layers' times, brought to regions of the graph, and the
+   conversions in them make a model of regions and borders; it says what to expect of any placement of INT8.
+2. Rounds of builds: the placements that are expected to be fastest and reach the goal on ONNX Runtime. They race
+   against floating point and the fastest so far; their engines teach the model what borders really cost.
+3. Other build options on the fastest plan, for some of the builds.
+4. The last comparison: floating point, INT8 everywhere and the fastest few in turns, over all loadings. The fastest is
+   taken, where simpler ones are not as fast within the error, and its engine is run on the samples.
+
+How many builds a round has does not depend on how many workers there are, so that the result does not either.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from workbench.engine import fusion_map, load_report
+from workbench.errors import BackendError, WorkbenchError
+from workbench.precision.measuring.accuracy import Accuracy
+from workbench.precision.measuring.candidates import Candidate, Maker
+from workbench.precision.measuring.ledger import Ledger
+from workbench.precision.measuring.result import MeasuredResult, Point
+from workbench.precision.measuring.runner import Runner
+from workbench.precision.measuring.store import open_store
+from workbench.precision.measuring.work import agreement
+from workbench.precision.placement import PlacementCosts, Regions, observed, proposals, regions_of, with_neutral
+from workbench.progress import phases
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workbench.backends import Measured
+    from workbench.calibration import Samples
+    from workbench.engine import EngineReport
+    from workbench.graph import Model
+    from workbench.precision.measuring.options import MeasureOptions
+    from workbench.precision.measuring.store import Store
+    from workbench.precision.search import Goal, Trials
+    from workbench.precision.targets import Target
+
+__all__ = ["measured_search"]
+
+ROUND = 3
+"""Placements built in a round, before the model of borders learns from them."""
+
+WORTH = 1.03
+"""A placement is built if the model expects at most this much over the fastest engine so far."""
+
+LEAST_PLACEMENTS = 2
+"""So many are built whatever the model expects: it may be wrong, and measured engines decide."""
+
+FINALISTS = 4
+"""Engines in the last comparison besides floating point, INT8 everywhere and implicit INT8."""
+
+INT8 = "int8"
+
+SIMPLE = ("floating", "int8", "placement", "options")
+"""Kinds of candidates, those first that are taken where others are no faster."""
+
+WAYS: tuple[tuple[str, str, dict[str, int]], ...] = (
+    ("timed-8-times", "each tactic timed 8 times", {"timing_iterations": 8}),
+    ("level-5", "builder optimization level 5", {"optimization_level": 5, "timing_iterations": 4}),
+    ("one-stream", "without auxiliary streams", {"aux_streams": 0}),
+)
+"""Build options that may change the speed: a name, what it is, and what is set."""
+
+
+def measured_search(
+    model: Model,
+    samples: Samples,
+    goal: Goal,
+    trials: Trials,
+    options: MeasureOptions,
+    *,
+    target: Target | None = None,
+    overflow: Mapping[str, float] | None = None,
+    unranged: Mapping[str, str] | None = None,
+    batch: int = 1,
+) -> MeasuredResult:
+    """Find the fastest plan that reaches a goal.
+
+    Parameters
+    ----------
+    model
+        The model after its edits.
+    samples
+        What accuracy is measured on.
+    goal
+        What is asked for.
+    trials
+        Evaluates plans on ONNX Runtime; its plan says which nodes may be INT8, its ranges how.
+    options
+        The backend, and how much of it.
+    target, overflow, unranged
+        What plans are resolved with; see `PrecisionPlan.resolve`.
+    batch
+        Samples a run for a model of dynamic batch.
+
+    Raises
+    ------
+    BackendError
+        The backend cannot build here, or not even floating point could be built and timed.
+    """
+    with open_store(options.folder) as store, phases(f"measuring {model.name}") as show:
+        maker = Maker(
+            options.batched(model), trials.ranges, options, store, target=target, overflow=overflow, unranged=unranged
+        )
+        runner = Runner(options, store, show)
+        search = _Search(maker, runner, store, goal, trials, samples, batch, options)
+        return search.run()
+
+
+class _Search:
+    def __init__(
+        self,
+        maker: Maker,
+        runner: Runner,
+        store: Store,
+        goal: Goal,
+        trials: Trials,
+        samples: Samples,
+        batch: int,
+        options: MeasureOptions,
+    ) -> None:
+        self._maker, self._runner, self._store, self._options = maker, runner, store, options
+        self._goal, self._trials, self._samples, self._batch = goal, trials, samples, batch
+        self._ledger = Ledger(runner, store, options)
+        self._model: tuple[Regions, Accuracy, PlacementCosts] | None = None
+        self._predicted: str | None = None
+        self._notes: list[str] = []
+
+    def run(self) -> MeasuredResult:
+        """Do it all."""
+        self._first_two()
+        int8 = self._ledger.points[INT8]
+        if int8.ratio is None:
+            self._notes.append(f"INT8 everywhere was not measured, so there is nothing to place: {int8.reason}")
+        else:
+            self._learn()
+            while self._runner.builds_left > self._reserved and self._round():
+                pass
+            self._try_options()
+        return self._finish()
+
+    # Two engines to begin with
+
+    def _first_two(self) -> None:
+        plain = self._trials.without(self._trials.candidates, "nothing in INT8")
+        everything = self._trials.everything("all in INT8")
+        floating = replace(self._maker.floating(), trial=plain)
+        whole = self._maker.of(everything.plan, INT8, "INT8 everywhere by the plan", "int8", ranges=everything.ranges)
+        first = [floating, replace(whole, trial=everything)]
+        if self._options.implicit and self._maker.weak:
+            first.append(self._maker.implicit())
+        self._ledger.build(first)
+        point = self._ledger.points[floating.name]
+        if point.engine is not None:
+            self._ledger.compare([each.name for each in first])
+            point = self._ledger.points[floating.name]
+        if point.ratio is None:
+            raise BackendError(
+                f"{floating.name} was not measured: {point.reason or 'it was stopped'}",
+                where=self._maker.model.name,
+                fix="Without an engine in floating point nothing can be compared; see the reason.",
+            )
+
+    # Rounds of placements
+
+    @property
+    def _reserved(self) -> int:
+        """Builds that are kept for other build options."""
+        if self._options.backend == "onnxruntime":
+            return 0
+        return min(self._options.tuned_builds, self._options.builds // 3)
+
+    def _learn(self) -> tuple[Regions, Accuracy, PlacementCosts]:
+        """Make the model of regions and borders of all engines that were measured."""
+        points = self._ledger.points.values()
+        placed = [p for p in points if p.ratio is not None and p.candidate.kind in ("floating", "int8", "placement")]
+        told = {p.name: _report(p.name, self._ledger.measured[p.name]) for p in placed}
+        engines = {p.name: (told[p.name], fusion_map(told[p.name], p.candidate.model)) for p in placed}
+        if self._model is None:
+            first = [engines[self._ledger.floating], engines[INT8]]
+            regions = regions_of(self._maker.model, self._trials.candidates, first)
+            accuracy = Accuracy(self._trials, regions, self._samples, self._batch)
+        else:
+            regions, accuracy, _ = self._model
+        everywhere = frozenset(range(len(regions.all)))
+        base = self._ledger.points[self._ledger.floating].latency_ms or 1.0
+        seen = [
+            observed(
+                *engines[p.name],
+                regions,
+                everywhere if p.candidate.kind == "int8" else p.candidate.int8,
+                base * (p.ratio or 1.0),
+            )
+            for p in placed
+        ]
+        self._model = regions, accuracy, PlacementCosts.of(regions, seen)
+        return self._model
+
+    def _round(self) -> bool:
+        """Build the placements that are expected to be fastest; False where none is worth it."""
+        chosen = self._worth_building(*self._model) if self._model is not None else []
+        if self._predicted is None:
+            self._predict(chosen)
+        if not chosen:
+            return False
+        self._ledger.build(chosen, beside=self._rivals())
+        self._learn()
+        return True
+
+    def _worth_building(self, regions: Regions, accuracy: Accuracy, costs: PlacementCosts) -> list[Candidate]:
+        every = frozenset(regions.able)
+        before = [p.candidate.int8 & every for p in self._ledger.points.values() if p.candidate.kind == "placement"]
+        fastest = min(p.latency_ms or math.inf for p in self._ledger.eligible())
+        wanted = min(ROUND, self._runner.builds_left - self._reserved)
+        chosen: list[Candidate] = []
+        for one in proposals(costs, penalty=accuracy.penalty(costs), tried={frozenset(), every, *before}):
+            built = len(before) + len(chosen)
+            if len(chosen) == wanted or (one.expected_ms > WORTH * fastest and built >= LEAST_PLACEMENTS):
+                break
+            trial = accuracy.of(one.int8, one.move)
+            if trial.passed:
+                name = f"placement-{built + 1}"
+                made = self._maker.of(trial.plan, name, one.move, "placement", ranges=trial.ranges)
+                neutral = with_neutral(costs, one.int8)
+                chosen.append(replace(made, int8=neutral, trial=trial, expected_ms=one.expected_ms))
+        return chosen
+
+    def _predict(self, chosen: Sequence[Candidate]) -> None:
+        """Say what the first two engines alone make one expect to be fastest."""
+        points = self._ledger.eligible()
+        expected = {p.name: p.latency_ms or math.inf for p in points if p.candidate.kind in ("floating", "int8")}
+        expected |= {each.name: each.expected_ms or math.inf for each in chosen}
+        self._predicted = min(expected, key=expected.__getitem__)
+
+    def _rivals(self) -> list[str]:
+        return list(dict.fromkeys([self._ledger.floating, self._ledger.best().name]))
+
+    def _try_options(self) -> None:
+        """Build the fastest plan with other build options."""
+        if self._options.backend == "onnxruntime" or not self._options.tuned_builds:
+            return
+        best = self._ledger.best().candidate
+        ways = [way for way in WAYS if any(getattr(best.build, key) != value for key, value in way[2].items())]
+        count = min(self._options.tuned_builds, self._runner.builds_left)
+        tried = [
+            self._maker.with_options(best, f"{best.name}-{name}", move, **changed)
+            for name, move, changed in ways[:count]
+        ]
+        if tried:
+            self._ledger.build(tried, beside=self._rivals())
+
+    # The end
+
+    def _finish(self) -> MeasuredResult:
+        ledger = self._ledger
+        kinds = ("floating", "int8", "implicit")
+        always = [p.name for p in ledger.points.values() if p.candidate.kind in kinds and p.engine is not None]
+        others = sorted((p for p in ledger.eligible() if p.name not in always), key=lambda p: p.ratio or math.inf)
+        if others:
+            ledger.compare([*always, *(p.name for p in others[:FINALISTS])])
+        chosen, reason, figure = self._choose()
+        self._with_graphs(always, chosen.name)
+        return MeasuredResult(
+            self._goal,
+            tuple(ledger.points.values()),
+            ledger.points[chosen.name],
+            reason,
+            ledger.pays(chosen),
+            trials=tuple(self._trials.all),
+            predicted=self._predicted,
+            costs=self._learnt(),
+            figure_on_engine=figure,
+            seconds=self._runner.seconds,
+            resumed=self._store.resumed,
+            notes=(*self._notes, *(["stopped before all builds were made"] if self._runner.stopped else [])),
+        )
+
+    def _choose(self) -> tuple[Point, str, float | None]:
+        """Take the fastest, or a simpler one that is as fast within the error; its engine must reach the goal too."""
+        pool = [p for p in self._ledger.eligible() if p.compared]
+        while pool:
+            fastest = min(pool, key=lambda p: p.ratio or math.inf)
+            near = [p for p in pool if self._ledger.as_fast(p, fastest)]
+            chosen = min(near, key=lambda p: (SIMPLE.index(p.candidate.kind), p.ratio or math.inf))
+            figure = self._on_engine(chosen)
+            if chosen.name == self._ledger.floating or figure is None or self._goal.holds(figure):
+                return chosen, self._because(chosen, fastest), figure
+            said = f"{self._goal.name} {figure:.4g}, which misses the goal"
+            self._notes.append(f"{chosen.name} is not taken: its engine computes with {said}")
+            self._ledger.points[chosen.name] = replace(chosen, passed=False)
+            pool.remove(chosen)
+        return self._ledger.points[self._ledger.floating], "nothing else reaches the goal", None
+
+    def _because(self, chosen: Point, fastest: Point) -> str:
+        kind = self._ledger.floating.upper()
+        if chosen.candidate.kind == "floating":
+            rivals = [p for p in self._ledger.eligible() if p.candidate.kind != "floating"]
+            if not rivals:
+                return f"stay in {kind}: nothing in INT8 was measured that reaches the goal"
+            near = min(rivals, key=lambda p: p.ratio or math.inf)
+            return f"stay in {kind}: the fastest in INT8 ({near.name}) takes {near.told} of its time"
+        said = f"{chosen.told} of the time of {kind}"
+        return said if chosen.name == fastest.name else f"{said}; {fastest.name} is no faster within the error"
+
+    def _on_engine(self, point: Point) -> float | None:
+        """Return what the goal is about, of an engine itself; None where it is not one of the known metrics."""
+        if point.engine is None or not isinstance(self._goal.metric, str):
+            return None
+        try:
+            found = self._runner.call(
+                agreement,
+                self._maker.model.to_bytes(),
+                point.engine,
+                self._samples,
+                self._goal.labels,
+                self._options.batch or self._batch,
+            )
+        except WorkbenchError as error:
+            self._notes.append(f"the results of {point.name} were not compared: {error}")
+            return None
+        if self._goal.metric == "top1_drop":
+            return None if found.accuracy is None else found.accuracy.drop
+        return found.worst_sqnr_db
+
+    def _with_graphs(self, always: Sequence[str], chosen: str) -> None:
+        """Time the engines that matter as CUDA graphs too: what launching kernels costs."""
+        if self._options.backend == "onnxruntime" or self._options.timing.cuda_graph or self._runner.stopped:
+            return
+        self._ledger.compare_as_graphs(list(dict.fromkeys([*always, chosen])))
+        point = self._ledger.points[chosen]
+        if point.graph_ms is not None and point.latency_ms is not None:
+            share = 1 - point.graph_ms / point.latency_ms
+            said = f"as a CUDA graph {chosen} takes {point.graph_ms:.4f} ms, {share:.0%} less, for launching"
+            beside = "" if point.graph_ratio is None else f"; {point.graph_ratio:.3f} of {self._ledger.floating}'s"
+            self._notes.append(said + beside)
+
+    def _learnt(self) -> tuple[str, ...]:
+        if self._model is None:
+            return ()
+        regions, _, costs = self._model
+        savings = [costs.saving_ms(position) for position in regions.able]
+        saved, lost = (sum(max(sign * each, 0.0) for each in savings) for sign in (1, -1))
+        slope = 1e6 * costs.ms_an_element
+        of_regions = f"{len(savings)} regions can be INT8: saving {saved:.4f} ms in some, losing {lost:.4f} in others"
+        of_borders = f"a conversion takes {costs.start_ms:.4f} ms and {slope:.4f} ms a million numbers"
+        return (
+            of_regions,
+            f"{of_borders}, times {costs.into:.2f} into INT8 and {costs.out_of:.2f} out of it",
+        )
+
+
+def _report(name: str, measured: Measured) -> EngineReport:
+    return load_report(measured.inspector or "", profile=measured.layers, name=name)

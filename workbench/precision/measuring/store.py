@@ -1,0 +1,156 @@
+"""What was built and measured so far, in a folder: engines, their reports, and a journal that a new search reads."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.backends import LayerTime, Measured, Timing, read_engine, write_engine
+from workbench.errors import BackendError, WorkbenchError
+from workbench.files import write_text
+from workbench.precision.measuring.work import Done
+from workbench.precision.sensitivity import open_journal
+from workbench.results import held_folder
+from workbench.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from workbench.precision.measuring.work import Task
+
+__all__ = ["Store", "open_store"]
+
+JOURNAL = "journal.jsonl"
+ABOUT = {"measurement": "engines", "version": 1}
+KEY_LENGTH = 16
+
+
+@contextlib.contextmanager
+def open_store(folder: str | os.PathLike[str] | None) -> Iterator[Store]:
+    """Open a folder of measured engines, made where it does not exist; a temporary one where none is named.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written to, or another process does so.
+    """
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(scratch_folder() if folder is None else held_folder(folder))
+        journal = stack.enter_context(open_journal(place / JOURNAL, ABOUT))
+        yield Store(place, journal)
+
+
+class Store:
+    """Finished tasks by their key: what goes into one decides what comes out, but for the noise of a measurement.
+
+    Parameters
+    ----------
+    folder
+        Where files lie. Each task that was measured gets ``NUMBER-NAME.graph.json``, ``.profile.json`` and
+        ``.timing.json``, as `workbench engine` reads them, and ``.engine`` with its manifest.
+    journal
+        Lines about them.
+    """
+
+    def __init__(self, folder: Path, journal: Any) -> None:
+        self.folder, self._journal = folder, journal
+        self._entries: dict[str, dict[str, Any]] = {entry["key"]: entry for entry in journal.entries}
+        self.resumed = 0
+
+    def timing_cache(self, *about: object) -> Path:
+        """Return where the timing cache lies of builds that have these settings in common."""
+        digest = hashlib.sha256(repr(about).encode()).hexdigest()[:8] if any(a is not None for a in about) else ""
+        return self.folder / f"timing{'-' if digest else ''}{digest}.cache"
+
+    @staticmethod
+    def content(path: str | None) -> bytes | None:
+        """Return what a timing cache holds; None where there is none."""
+        return Path(path).read_bytes() if path is not None and Path(path).exists() else None
+
+    def known(self, task: Task) -> Done | None:
+        """Return what came of a task before; None where it was not done, or its files are gone."""
+        entry = self._entries.get(key_of(task))
+        if entry is None:
+            return None
+        stem = self.folder / entry["stem"]
+        try:
+            engine = read_engine(f"{stem}.engine") if entry["engine"] else None
+            measured = {name: self._read(name, one) for name, one in entry["measured"].items()}
+        except (WorkbenchError, OSError, ValueError, KeyError, TypeError):
+            return None
+        self.resumed += 1
+        return Done(engine=engine, measured=measured, **entry["done"])
+
+    def add(self, task: Task, done: Done) -> None:
+        """Keep what came of a task; it is on the disk before the next is begun."""
+        stem = f"{len(self._entries) + 1:02d}-{''.join(c if c.isalnum() else '-' for c in task.name)}"
+        if done.engine is not None:
+            write_engine(done.engine, self.folder / f"{stem}.engine")
+        told = {}
+        for name, measured in done.measured.items():
+            own = stem if name == task.name else f"{stem}.beside-{''.join(c if c.isalnum() else '-' for c in name)}"
+            self._write(own, measured)
+            told[name] = {"stem": own, "timing": _plain(measured.timing), "error": measured.error}
+        kept = {name: value for name, value in vars(done).items() if name not in {"engine", "measured", "cache"}}
+        entry: dict[str, Any] = {
+            "key": key_of(task),
+            "name": task.name,
+            "stem": stem,
+            "engine": done.engine is not None,
+            "measured": told,
+            "done": kept,
+        }
+        self._entries[entry["key"]] = entry
+        self._journal.add(entry)
+
+    def _write(self, stem: str, measured: Measured) -> None:
+        timing = measured.timing
+        if timing is None or measured.inspector is None:
+            return
+        runs = int(timing.conditions.get("profiled_runs", 1))
+        profile: list[dict[str, Any]] = [{"count": runs}]
+        profile += [
+            {"name": one.name, "timeMs": one.mean_ms * runs, "averageMs": one.mean_ms, "medianMs": one.median_ms}
+            for one in measured.layers
+        ]
+        write_text(self.folder / f"{stem}.graph.json", measured.inspector)
+        write_text(self.folder / f"{stem}.profile.json", json.dumps(profile, indent=1))
+        times = [{"computeMs": ms} for ms in measured.latencies_ms]
+        write_text(self.folder / f"{stem}.timing.json", json.dumps(times, indent=1))
+
+    def _read(self, name: str, told: dict[str, Any]) -> Measured:
+        if told["timing"] is None:
+            return Measured(error=told["error"])
+        stem = self.folder / told["stem"]
+        profile = json.loads(Path(f"{stem}.profile.json").read_text())
+        times = json.loads(Path(f"{stem}.timing.json").read_text())
+        layers = tuple(LayerTime(one["name"], one["medianMs"], one["averageMs"]) for one in profile[1:])
+        inspector = Path(f"{stem}.graph.json").read_text()
+        if not inspector:
+            raise BackendError("nothing of this engine is left", where=name)
+        return Measured(Timing(**told["timing"]), tuple(one["computeMs"] for one in times), layers, inspector)
+
+
+def key_of(task: Task) -> str:
+    """Return what a task is known by: all that decides what comes of it."""
+    build = None if task.build is None else asdict(replace(task.build, timing_cache=None))
+    told = {
+        "name": task.name,
+        "backend": task.backend,
+        "model": None if task.model is None else hashlib.sha256(task.model).hexdigest(),
+        "build": build,
+        "beside": {name: engine.manifest.get("engine_sha256") for name, engine in sorted(task.beside.items())},
+        "timing": asdict(task.timing),
+        "loadings": task.loadings,
+        "kept": task.kept,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:KEY_LENGTH]
+
+
+def _plain(timing: Timing | None) -> dict[str, Any] | None:
+    return None if timing is None else json.loads(json.dumps(asdict(timing)))

@@ -1,0 +1,85 @@
+"""Whether one tuned model pays: its engine beside that of the model in floating point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workbench.errors import BackendError
+from workbench.precision.measuring.candidates import Maker
+from workbench.precision.measuring.runner import Runner
+from workbench.precision.measuring.store import open_store
+from workbench.precision.measuring.work import Task
+from workbench.precision.placement import Pays
+from workbench.progress import phases
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.graph import Model
+    from workbench.precision.measuring.options import MeasureOptions
+    from workbench.precision.plan import PrecisionPlan
+    from workbench.precision.targets import Target
+
+__all__ = ["measure_tuned"]
+
+
+def measure_tuned(
+    model: Model,
+    plan: PrecisionPlan,
+    ranges: Mapping[str, float],
+    options: MeasureOptions,
+    *,
+    target: Target | None = None,
+    overflow: Mapping[str, float] | None = None,
+    unranged: Mapping[str, str] | None = None,
+) -> Pays:
+    """Build a model in floating point and by a plan, and time the two engines in turns.
+
+    Parameters
+    ----------
+    model
+        The model after its edits.
+    plan, ranges
+        What it is tuned by.
+    options
+        The backend, and how.
+    target, overflow, unranged
+        What the plan is resolved with; see `PrecisionPlan.resolve`.
+
+    Raises
+    ------
+    BackendError
+        The backend cannot build here, or one of the two could not be built and timed.
+    """
+    with open_store(options.folder) as store, phases(f"measuring {model.name}") as show:
+        maker = Maker(
+            options.batched(model), ranges, options, store, target=target, overflow=overflow, unranged=unranged
+        )
+        runner = Runner(options, store, show)
+        floating = maker.floating()
+        both = [floating, maker.of(plan, "tuned", "the model as tuned", "int8")]
+        tasks = [
+            Task(
+                each.name, options.backend, options.timing, each.model.to_bytes(), each.build, limit_s=runner.limit_s()
+            )
+            for each in both
+        ]
+        done = runner.run(tasks)
+        engines = {}
+        for each in both:
+            made = done.get(each.name)
+            if made is None or made.engine is None:
+                reason = "it was stopped" if made is None else made.reason
+                raise BackendError(f"{each.name} was not built: {reason}", where=model.name)
+            engines[each.name] = made.engine
+        task = Task("comparison", options.backend, options.timing, beside=engines, loadings=options.loadings)
+        found = runner.run([task])
+        timings = (
+            {name: one.timing for name, one in found["comparison"].measured.items() if one.timing is not None}
+            if found
+            else {}
+        )
+        if len(timings) < len(both):
+            reasons = "; ".join(str(d.reason) for d in found.values() if d.reason) or "it was stopped"
+            raise BackendError(f"the engines were not timed: {reasons}", where=model.name)
+        return Pays.of(timings["tuned"], {floating.name: timings[floating.name]})

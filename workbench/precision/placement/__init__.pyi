@@ -1,0 +1,13 @@
+from .costs import Observed as Observed
+from .costs import PlacementCosts as PlacementCosts
+from .costs import observed as observed
+from .pays import CERTAIN as CERTAIN
+from .pays import Pays as Pays
+from .pays import Speed as Speed
+from .proposing import Placement as Placement
+from .proposing import cheapest as cheapest
+from .proposing import proposals as proposals
+from .proposing import with_neutral as with_neutral
+from .regions import Region as Region
+from .regions import Regions as Regions
+from .regions import regions_of as regions_of

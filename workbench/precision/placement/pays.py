@@ -1,0 +1,116 @@
+"""Whether a tuned engine is faster than the fastest in floating point: measured, or said not to be."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from workbench.backends import ratio_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.backends import Timing
+
+__all__ = ["CERTAIN", "Pays", "Speed"]
+
+CERTAIN = 2.0
+"""Standard errors by which a ratio has to differ from 1 before it counts."""
+
+Verdict = Literal["pays", "does not pay", "within the error", "not measured"]
+
+
+class Speed(BaseModel):
+    """One engine of a front of latency against accuracy.
+
+    Parameters
+    ----------
+    name
+        What it was called in the search.
+    ratio, error
+        Its latency over that of the engine in floating point, and the standard error.
+    latency_ms
+        Median of one inference.
+    figure
+        What the goal was about; None where it is infinite.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    ratio: float
+    error: float
+    latency_ms: float
+    figure: float | None = None
+
+
+class Pays(BaseModel):
+    """Whether INT8 pays.
+
+    Parameters
+    ----------
+    verdict
+        ``pays``: it is faster by more than the error; ``does not pay``: slower by more than it; ``within the error``:
+        the two cannot be told apart; ``not measured``: no engine was built.
+    ratio, error
+        Its latency over that of the fastest engine in floating point, and the standard error.
+    against
+        That engine.
+    where
+        What ran it: backend, version, device, shapes.
+    reason
+        Why this plan was taken, where a search took it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdict: Verdict = "not measured"
+    ratio: float | None = None
+    error: float | None = None
+    against: str | None = None
+    where: str | None = None
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, tuned: Timing, floating: Mapping[str, Timing]) -> Pays:
+        """Compare an engine with those in floating point that took turns with it.
+
+        Parameters
+        ----------
+        tuned
+            Its timing.
+        floating
+            Name to timing of every engine in floating point.
+        """
+        fastest = min(floating, key=lambda name: floating[name].median_ms)
+        found = ratio_of(tuned, floating[fastest])
+        verdict = _verdict(found.value, found.error)
+        return cls(verdict=verdict, ratio=found.value, error=found.error, against=fastest, where=_where(tuned))
+
+    @property
+    def speedup(self) -> float | None:
+        """How many times faster it is than the fastest in floating point; None where that was not measured."""
+        return None if self.ratio is None else 1 / self.ratio
+
+    def __str__(self) -> str:
+        if self.ratio is None or self.error is None:
+            return "not measured: no engine was built, so whether INT8 is faster is not known"
+        times = f"{self.ratio:.3f} ± {self.error:.3f} of the time of {self.against}"
+        return f"{self.verdict}: {times}" + (f" ({self.where})" if self.where else "")
+
+
+def _verdict(ratio: float, error: float) -> Verdict:
+    if not math.isfinite(error) or abs(ratio - 1) <= CERTAIN * error:
+        return "within the error"
+    return "pays" if ratio < 1 else "does not pay"
+
+
+def _where(timing: Timing) -> str:
+    told = timing.conditions
+    device = told.get("device")
+    name = device.get("name") if isinstance(device, dict) else device
+    shapes = ", ".join("x".join(map(str, shape)) for shape in told.get("shapes", {}).values())
+    graph = ", CUDA graph" if told.get("cuda_graph") else ""
+    return f"{told.get('backend')} {told.get('version')}, {name}, {shapes}{graph}"

@@ -1,0 +1,163 @@
+"""A search that builds engines: what it needs of a session, and what of it becomes the recipe's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from workbench.precision import parse_target
+from workbench.precision.measuring import MeasureOptions, measure_tuned, measured_search
+from workbench.precision.placement import Speed
+from workbench.precision.plan import Rule, preset
+from workbench.precision.search import (
+    CALIBRATED,
+    Evaluator,
+    SearchResult,
+    Trials,
+    modelled_costs,
+    try_ways,
+    ways_to_choose,
+)
+from workbench.precision.sensitivity import DEFAULT_MEMORY, axis_lengths
+from workbench.recipe import ranges_hash
+from workbench.recipe.steps import PlanStep
+from workbench.session.editing import conversion_steps
+from workbench.session.evaluation import reference_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.calibration import Samples
+    from workbench.names import BackendName
+    from workbench.precision.measuring import MeasuredResult
+    from workbench.precision.search import Goal, Trial
+    from workbench.session.history import History
+
+__all__ = ["measured_plan", "step_that_pays"]
+
+MOST_EVALUATIONS = 10_000
+"""Builds are what is limited: evaluations on ONNX Runtime come before them, to choose what is built."""
+
+
+def measured_plan(
+    history: History, goal: Goal, measure: BackendName | MeasureOptions, samples: Samples, *, batch: int
+) -> SearchResult:
+    """Find the fastest plan that reaches a goal by engines; see `measured_search`.
+
+    Starts from the rules there are, or from INT8 over the backend's fastest floating-point type.
+    """
+    options = _options(history, measure)
+    with history.attempt():
+        history.drop_plan()
+        _aim(history, options)
+        name = "int8" if options.floating == "fp32" else f"int8+{options.floating}"
+        rules = history.state.plan if history.state.plan.rules else preset(name, history.state.model)
+        for step, state in conversion_steps(history.state, rules):
+            history.append(step, state)
+        state = history.state
+        costs = modelled_costs(state.model, axis_lengths(state.model, samples))
+        with Evaluator(reference_of(history), samples, goal, batch=batch, memory=DEFAULT_MEMORY) as evaluate:
+            trials = Trials(
+                state.model,
+                goal,
+                evaluate,
+                costs,
+                rules,
+                options.floating,
+                dict(state.ranges),
+                MOST_EVALUATIONS,
+                state.target,
+                state.overflow,
+                state.unranged,
+            )
+            statistics = history.measured.statistics
+            if not trials.everything("all in INT8, ranges as calibrated").passed and statistics is not None:
+                try_ways(trials, {CALIBRATED: trials.ranges, **ways_to_choose(trials, statistics, samples, batch)}, ())
+            found = measured_search(
+                state.model,
+                samples,
+                goal,
+                trials,
+                options,
+                target=state.target,
+                overflow=state.overflow,
+                unranged=state.unranged,
+                batch=batch,
+            )
+    chosen = _of_recipe(found)
+    front = [point.candidate.trial for point in found.front if point.candidate.trial is not None]
+
+    def told(some: Sequence[Trial]) -> tuple[Trial, ...]:
+        return tuple(chosen if trial is found.chosen.candidate.trial else trial for trial in some)
+
+    return SearchResult(
+        goal,
+        chosen,
+        told(front),
+        told(trials.all),
+        None,
+        costs,
+        found.seconds,
+        measured=found,
+    )
+
+
+def step_that_pays(history: History, measure: BackendName | MeasureOptions) -> PlanStep:
+    """Return the step that keeps a session's plan, or floating point where the plan is not surely faster."""
+    options = _options(history, measure)
+    _aim(history, options)
+    state = history.state
+    plan = state.plan if state.plan.rules else preset("int8", state.model)
+    for step, after in conversion_steps(state, plan):
+        history.append(step, after)
+    state = history.state
+    pays = measure_tuned(
+        state.model,
+        plan,
+        state.ranges,
+        options,
+        target=state.target,
+        overflow=state.overflow,
+        unranged=state.unranged,
+    )
+    kind = options.floating
+    if pays.verdict == "pays":
+        move, rules = "measured: the plan pays", plan.rules
+    else:
+        move, rules = f"measured: stay in {kind.upper()}", (Rule(select="*", precision=kind),)
+        pays = pays.model_copy(
+            update={"reason": f"stay in {kind.upper()}: the plan takes {pays.ratio:.3f} of its time"}
+        )
+    return PlanStep(move=move, sha256=ranges_hash({}), rules=rules, pays=pays)
+
+
+def _options(history: History, measure: BackendName | MeasureOptions) -> MeasureOptions:
+    options = measure if isinstance(measure, MeasureOptions) else MeasureOptions(measure)
+    wanted = history.recipe.build
+    return options if wanted is None else replace(options, build=wanted.added_to(options.build))
+
+
+def _aim(history: History, options: MeasureOptions) -> None:
+    """Lower for what measures, where nothing else was said: what is written then is what was measured."""
+    if history.state.target is None:
+        history.set_target(parse_target(options.target(options.capabilities())))
+
+
+def _of_recipe(found: MeasuredResult) -> Trial:
+    trial = found.chosen.candidate.trial
+    if trial is None:  # only what no graph can ask for has none, and that is never chosen
+        raise AssertionError(found.chosen.name)
+    engines = tuple(
+        Speed(
+            name=point.name,
+            ratio=point.ratio or 1.0,
+            error=point.error or 0.0,
+            latency_ms=point.latency_ms or 0.0,
+            figure=point.plain_figure,
+        )
+        for point in found.front
+    )
+    move = f"measured: {found.chosen.candidate.move}"
+    pays = found.pays.model_copy(update={"reason": f"{found.chosen.name}: {found.reason}"})
+    plan = found.chosen.candidate.plan if found.chosen.candidate.kind == "floating" else None
+    return replace(trial, move=move, plan=plan or trial.plan, pays=pays, engines=engines)
