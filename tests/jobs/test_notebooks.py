@@ -57,7 +57,7 @@ def test_one_that_fails_keeps_its_part_names_the_cell_and_stops_no_other(tmp_pat
     )
     failed, passed = result.cases
     assert (failed.passed, passed.passed, result.exit_code) == (False, True, 1)
-    assert "cell 3 (1 / 0) fails: ZeroDivisionError" in failed.told
+    assert "cell 3 (1 / 0) fails: ZeroDivisionError" in failed.message
     page = (tmp_path / "out/bad.html").read_text()
     assert "seen 41" in page
     assert "never" not in re.sub(r"<div[^>]*highlight.*?</pre>", "", page, flags=re.DOTALL)

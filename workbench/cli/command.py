@@ -30,11 +30,11 @@ def command(verb: Verb) -> click.Command:
     fields = {key: field for key, field in options.model_fields.items() if not Cli.of(field).hidden}
 
     def run(*, as_json: bool = False, **values: Any) -> int:
-        given = {key: value for key, value in values.items() if value is not None}
+        filled = {key: value for key, value in values.items() if value is not None}
         if "say" in options.model_fields:
-            given["say"] = lambda sentence: click.echo(sentence, err=True)
+            filled["say"] = lambda sentence: click.echo(sentence, err=True)
         try:
-            result = verb.job(**given)
+            result = verb.job(**filled)
         except OptionError as error:
             names = option_names(options)
             raise click.UsageError(re.sub(r"`(\w+)`", lambda m: names.get(m[1], m[1]), str(error)) + ".") from error

@@ -83,9 +83,9 @@ def _run(words: list[str], *, debug: bool) -> int:
     except OSError as error:
         if debug:
             raise
-        said = OutputError(error.strerror or str(error), where=error.filename, fix="Check the path and the disk.")
-        click.echo(f"error: {said}", err=True)
-        code = said.exit_code
+        failure = OutputError(error.strerror or str(error), where=error.filename, fix="Check the path and the disk.")
+        click.echo(f"error: {failure}", err=True)
+        code = failure.exit_code
     except Exception as error:
         if debug:
             raise

@@ -24,7 +24,7 @@ class Judged:
         ``layers``, ``reformats``, ``precision`` or ``milliseconds``.
     passed
         Whether it did not; what was not measured does not pass.
-    told
+    message
         Before and after, in a few words.
     details
         Where it got worse, a line each.
@@ -32,7 +32,7 @@ class Judged:
 
     what: str
     passed: bool
-    told: str
+    message: str
     details: tuple[str, ...] = ()
 
 
@@ -77,8 +77,8 @@ def _precision(comparison: Comparison) -> Judged:
         and (now := _widest(group.precision[1])) is not None
         and now > was
     ]
-    told = f"wider in {len(wider)} of {len(comparison.groups)} groups" if wider else "nowhere wider"
-    return Judged("precision", not wider, told, tuple(wider))
+    message = f"wider in {len(wider)} of {len(comparison.groups)} groups" if wider else "nowhere wider"
+    return Judged("precision", not wider, message, tuple(wider))
 
 
 def _widest(precision: str | None) -> int | None:
@@ -90,7 +90,7 @@ def _milliseconds(before: EngineReport, after: EngineReport, comparison: Compari
     whole = [None if one.timing is None else one.timing.ms.get("median") for one in (before, after)]
     was, now = whole if None not in whole else (before.layers_ms, after.layers_ms)
     if not was or now is None:
-        return Judged("milliseconds", passed=False, told="not measured: give times of both engines")
+        return Judged("milliseconds", passed=False, message="not measured: give times of both engines")
     grown = 100 * (now / was - 1)
     kind = "median of inferences" if None not in whole else "sum of layers"
     slower = sorted(
@@ -99,5 +99,5 @@ def _milliseconds(before: EngineReport, after: EngineReport, comparison: Compari
     )
     details = [f"{name}: +{more:.4f} ms" for more, name in slower if more > 0]
     passed = grown <= tolerance
-    told = f"{was:.4f} -> {now:.4f} ms ({grown:+.1f}%, {kind}; allowed +{tolerance:g}%)"
-    return Judged("milliseconds", passed, told, () if passed else tuple(details))
+    message = f"{was:.4f} -> {now:.4f} ms ({grown:+.1f}%, {kind}; allowed +{tolerance:g}%)"
+    return Judged("milliseconds", passed, message, () if passed else tuple(details))

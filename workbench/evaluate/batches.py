@@ -68,8 +68,8 @@ def over_batches(
     except BackendError as error:
         raise UnrunnableError(error.what, where=after.name) from error
     pairs = {name: _joined([run[name] for run in single], [run[name] for run in many]) for name in results}
-    told = f"{total} random samples" if inputs is None else "the inputs given"
-    return compared(before, pairs, f"{told}, {length} at once before and {new or total} after")
+    source = f"{total} random samples" if inputs is None else "the inputs given"
+    return compared(before, pairs, f"{source}, {length} at once before and {new or total} after")
 
 
 def _batch(model: Model, name: str) -> int | None:

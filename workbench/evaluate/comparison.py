@@ -78,12 +78,12 @@ class OutputDifference:
         if not self.values:
             return "nothing to compare: it has no values"
         if self.nonfinite:
-            told = f"{self.nonfinite} of {self.values} values became NaN or infinite"
+            text = f"{self.nonfinite} of {self.values} values became NaN or infinite"
         elif math.isnan(self.sqnr_db):
-            told = f"{self.differing:.2%} of values differ"
+            text = f"{self.differing:.2%} of values differ"
         else:
-            told = f"SQNR {self.sqnr_db:.1f} dB, cosine {self.cosine:.5f}, max error {self.max_error:.3g}"
-        return told + (f", another shape in {self.reshaped} runs" if self.reshaped else "")
+            text = f"SQNR {self.sqnr_db:.1f} dB, cosine {self.cosine:.5f}, max error {self.max_error:.3g}"
+        return text + (f", another shape in {self.reshaped} runs" if self.reshaped else "")
 
 
 @dataclass(frozen=True)
@@ -172,11 +172,11 @@ class Agreement(Shown):
         return sum(output.nonfinite for output in self.outputs)
 
     def _card(self) -> Card:
-        told = f"SQNR {self.worst_sqnr_db:.1f} dB at the worst output" if self.outputs else "nothing to compare"
+        headline = f"SQNR {self.worst_sqnr_db:.1f} dB at the worst output" if self.outputs else "nothing to compare"
         if self.accuracy is not None:
-            told += f"; top-1 {self.accuracy.original:.2%} -> {self.accuracy.tuned:.2%}"
+            headline += f"; top-1 {self.accuracy.original:.2%} -> {self.accuracy.tuned:.2%}"
         rows = tuple((one.name, str(one)) for one in self.outputs)
-        return Card(f"{told}, on {self.samples} samples", ("output", "against the original"), rows, self._notes())
+        return Card(f"{headline}, on {self.samples} samples", ("output", "against the original"), rows, self._notes())
 
     def _notes(self) -> tuple[str, ...]:
         return ()
@@ -256,13 +256,13 @@ def compare(
     """
     reference = Reference.of(original)
     began = time.perf_counter()
-    found, first = _agreement(reference, tuned, samples, labels, batch)
+    agreement, first = _agreement(reference, tuned, samples, labels, batch)
     seconds = time.perf_counter() - began
     times = _times(reference, tuned, first, runs) if runs else ([], [])
     return Comparison(
-        outputs=found.outputs,
-        accuracy=found.accuracy,
-        samples=found.samples,
+        outputs=agreement.outputs,
+        accuracy=agreement.accuracy,
+        samples=agreement.samples,
         original_latency=Latency.of(times[0], first.count) if runs else None,
         tuned_latency=Latency.of(times[1], first.count) if runs else None,
         original_bytes=file_bytes(reference.model),
@@ -279,14 +279,14 @@ def _agreement(
 
     The sessions end with it: those that are timed next need the memory where a model is large.
     """
-    given = feeds(samples, original.form, batch=batch)
-    first = next(given, None)
+    batches = feeds(samples, original.form, batch=batch)
+    first = next(batches, None)
     if first is None:
         raise SamplesError("no samples to compare on", fix="Give at least one.")
     session = Session(tuned, untried=as_type_of(tuned, first.arrays))
     before = original.session()
     tally = Tally(original, labels)
-    every = itertools.chain([first], given)
+    every = itertools.chain([first], batches)
     for feed in progress(every, total=len(samples), doing="comparing", amount=lambda feed: feed.count, partial=True):
         reference, test = original.run(before, feed.arrays), session.run(as_type_of(tuned, feed.arrays))
         tally.add(feed, reference, test)
@@ -394,10 +394,10 @@ class Top1:
 
     def _scores(self, feed: Feed, result: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
         """Return the first output that holds one row of scores a sample or, of a whole input, a row."""
-        for wanted in dict.fromkeys((feed.count, feed.rows)):
+        for count in dict.fromkeys((feed.count, feed.rows)):
             for array in result.values():
-                if array.dtype.kind == "f" and array.ndim and len(array) == wanted + feed.padding:
-                    return array[:wanted]
+                if array.dtype.kind == "f" and array.ndim and len(array) == count + feed.padding:
+                    return array[:count]
         raise SamplesError(
             "labels are given, and no output holds one row of scores a sample",
             where=self._model.name,

@@ -61,27 +61,27 @@ def checked(edit: Edit, before: Model, after: Model, check: bool | Arrays | None
             _runs_too(edit, before, after, check if isinstance(check, Mapping) else None)
             return Unchecked(reason)
         if isinstance(check, Mapping):
-            found: Equivalence | Unchecked = _compared(edit, before, after, check)
+            verdict: Equivalence | Unchecked = _compared(edit, before, after, check)
         else:
-            found = _on_random_inputs(edit, before, after, asked=check is True)
+            verdict = _on_random_inputs(edit, before, after, asked=check is True)
     except UnrunnableError as error:
         raise EditError(
             f"{edit.title.lower()} would leave a model that does not run: {error.what}",
             where=before.name,
             fix="The model is unchanged. If another runtime takes it, edit with check=False.",
         ) from error
-    if isinstance(found, Unchecked):
-        return found
-    if len(found.empty) == len(found.errors) and found.worst[1] == 0.0:
-        return Unchecked(f"{found.inputs}: no output has a finite value to compare")
-    if not found.holds():
-        name, moved = found.worst
+    if isinstance(verdict, Unchecked):
+        return verdict
+    if len(verdict.empty) == len(verdict.errors) and verdict.worst[1] == 0.0:
+        return Unchecked(f"{verdict.inputs}: no output has a finite value to compare")
+    if not verdict.holds():
+        name, moved = verdict.worst
         raise EditError(
             f"{edit.title.lower()} would move output {name!r} by {moved:.2g} of its largest value",
             where=before.name,
             fix="The model is unchanged. If it is meant, edit with check=False.",
         )
-    return found
+    return verdict
 
 
 def too_costly(model: Model, free: int = FREE_LENGTHS[0]) -> str | None:
@@ -141,16 +141,16 @@ def _on_the_touched_part(edit: Edit, before: Model, after: Model, free: int, rea
         crops = too_costly(part.before, free) is not None
         if crops and too_costly((part := part.cropped()).before, free) is not None:
             return Unchecked(f"{reason}; the part that was touched costs too much as well")
-        found = equivalence(part.before, part.after, edit=edit, free=free)
+        verdict = equivalence(part.before, part.after, edit=edit, free=free)
     except UnrunnableError:
         raise
     except (BackendError, ValueError) as error:
-        told = error.what if isinstance(error, BackendError) else str(error).splitlines()[0]
-        return Unchecked(f"{reason}; nor was the part that was touched: {told}")
+        why = error.what if isinstance(error, BackendError) else str(error).splitlines()[0]
+        return Unchecked(f"{reason}; nor was the part that was touched: {why}")
     size = f"{part.nodes} nodes" if part.nodes != 1 else "one node"
     part_of = f", {len(places)} of {every} results" if len(places) < every else ""
-    where = f"{found.inputs}, of the part that was touched: {size}{part_of}{', cropped' if crops else ''}"
-    return replace(found, inputs=where, partly=reason)
+    where = f"{verdict.inputs}, of the part that was touched: {size}{part_of}{', cropped' if crops else ''}"
+    return replace(verdict, inputs=where, partly=reason)
 
 
 def _runs_too(edit: Edit, before: Model, after: Model, inputs: Arrays | None) -> None:

@@ -54,15 +54,15 @@ def compare_engine(
     """
     reference = Reference.of(original)
     session, tally = reference.session(), Tally(reference, labels)
-    for feed, found in run_samples(backend, engine, samples, reference.form, batch=batch, doing="comparing"):
-        missing = sorted(set(reference.outputs) - set(found))
+    for feed, results in run_samples(backend, engine, samples, reference.form, batch=batch, doing="comparing"):
+        missing = sorted(set(reference.outputs) - set(results))
         if missing:
             raise BackendError(
                 f"the engine has no output {', '.join(missing)}",
                 where=reference.form.name,
                 fix="Compare it with the model that it was built from.",
             )
-        tally.add(feed, reference.run(session, feed.arrays), found)
+        tally.add(feed, reference.run(session, feed.arrays), results)
     result = tally.result()
     if not result.samples:
         raise SamplesError("no samples to compare on", fix="Give at least one.")

@@ -29,11 +29,11 @@ class Outputs:
         self._parts: dict[str, list[Array]] = {}
         self._rows: list[int] = []
 
-    def add(self, feed: Feed, found: Mapping[str, Array]) -> None:
+    def add(self, feed: Feed, results: Mapping[str, Array]) -> None:
         """Add what one run computed; what padding made is left out where that can be told."""
         self.samples += feed.count
         self._rows.append(feed.rows)
-        for name, array in found.items():
+        for name, array in results.items():
             self._parts.setdefault(name, []).append(array[feed.real(array)])
 
     def arrays(self) -> dict[str, Array]:

@@ -51,10 +51,10 @@ def run_samples(
         yield from zip(lot, backend.run_each(engine, [feed.arrays for feed in lot]), strict=True)
 
 
-def _lots(given: Iterable[Feed]) -> Iterator[list[Feed]]:
+def _lots(samples: Iterable[Feed]) -> Iterator[list[Feed]]:
     lot: list[Feed] = []
     size = 0
-    for feed in given:
+    for feed in samples:
         lot.append(feed)
         size += sum(array.nbytes for array in feed.arrays.values())
         if size >= RUNS_BYTES:

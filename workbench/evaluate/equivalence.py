@@ -70,31 +70,31 @@ def equivalence(
     """
     step = edit or Edit(do="nothing")
     feeds = random_inputs(before, after=after, seed=seed, free=free) if inputs is None else dict(inputs)
-    made = {str(value.name) for value in before.ir_model.graph.outputs}
+    tensors = {str(value.name) for value in before.ir_model.graph.outputs}
     if edit is not None:  # what was inside may be an output now
-        made |= {str(value.name) for node in before.top_nodes.values() for value in node.outputs}
+        tensors |= {str(value.name) for node in before.top_nodes.values() for value in node.outputs}
     read = {tensor.name: step.origin(tensor.name) for tensor in stated_inputs(after)}
     results = [str(value.name) for value in after.ir_model.graph.outputs]
-    common = {name: step.origin(name) for name in results if step.origin(name) in made}
-    lacking = [name for name, was in read.items() if was not in feeds and was not in made]
+    common = {name: step.origin(name) for name in results if step.origin(name) in tensors}
+    lacking = [name for name, was in read.items() if was not in feeds and was not in tensors]
     if not common or lacking:
         raise BackendError(
             f"input {lacking[0]!r} is new" if lacking else "no output has the name it had",
             where=after.name,
             fix="Compare models of one interface.",
         )
-    wanted = list(dict.fromkeys(common.values()))
-    old, new = run_both(before, after, feeds, wanted, list(common), step=step, seed=None if inputs else seed)
+    originals = list(dict.fromkeys(common.values()))
+    old, new = run_both(before, after, feeds, originals, list(common), step=step, seed=None if inputs else seed)
     pairs = {name: (old[was], new[name]) for name, was in common.items()}
-    told = "the inputs given" if inputs is not None else f"random inputs, seed {seed}" + _told(before, free)
-    found = compared(before, pairs, told)
-    if found.holds() or math.isinf(found.worst[1]):
-        return found
+    source = "the inputs given" if inputs is not None else f"random inputs, seed {seed}" + _axes_text(before, free)
+    result = compared(before, pairs, source)
+    if result.holds() or math.isinf(result.worst[1]):
+        return result
     # A threshold in the model (a quantization step, a comparison, a sort) may turn the last digit into a jump.
-    noise = {name: _nudged(array, found.allowed / 10) for name, array in feeds.items()}
-    moved = Session(before, outputs=wanted).run(noise)
+    noise = {name: _nudged(array, result.allowed / 10) for name, array in feeds.items()}
+    moved = Session(before, outputs=originals).run(noise)
     own = max(_error(old[was], moved[was]) for was in common.values())
-    return replace(found, allowed=max(found.allowed, own if math.isfinite(own) else 0.0))
+    return replace(result, allowed=max(result.allowed, own if math.isfinite(own) else 0.0))
 
 
 def compared(before: Model, pairs: Mapping[str, tuple[Array, Array]], inputs: str) -> Equivalence:
@@ -112,7 +112,7 @@ def run_both(
     before: Model,
     after: Model,
     feeds: Arrays,
-    wanted: list[str],
+    originals: list[str],
     results: list[str],
     *,
     step: Edit,
@@ -142,32 +142,32 @@ def run_both(
     key = None if seed is None else (seed, *((name, array.dtype.str, array.shape) for name, array in feeds.items()))
     read = {tensor.name: step.origin(tensor.name) for tensor in stated_inputs(after)}
     inner = [was for was in read.values() if was not in feeds]
-    old = _kept_run(before, list(dict.fromkeys([*wanted, *inner])), feeds, key)
-    given = {name: step.fed(name, feeds[was] if was in feeds else old[was]) for name, was in read.items()}
+    old = _kept_run(before, list(dict.fromkeys([*originals, *inner])), feeds, key)
+    fed = {name: step.fed(name, feeds[was] if was in feeds else old[was]) for name, was in read.items()}
     for tensor in stated_inputs(after):
-        _fits(given[tensor.name], tensor)
-    same = given.keys() == feeds.keys() and all(given[name] is array for name, array in feeds.items())
+        _fits(fed[tensor.name], tensor)
+    same = fed.keys() == feeds.keys() and all(fed[name] is array for name, array in feeds.items())
     try:
-        return old, _kept_run(after, results, given, key if same else None)
+        return old, _kept_run(after, results, fed, key if same else None)
     except BackendError as error:
         raise UnrunnableError(error.what, where=after.name) from error
 
 
-def _told(model: Model, free: int) -> str:
+def _axes_text(model: Model, free: int) -> str:
     return f", free axes {free} long" if has_free_axes(model) else ""
 
 
 def _fits(array: npt.NDArray[Any], tensor: Tensor) -> None:
-    for have, wanted in zip(array.shape, tensor.shape or array.shape, strict=False):
-        if isinstance(wanted, int) and wanted != have:
-            raise BackendError(f"input {tensor.name!r} has an axis of {have} before and of {wanted} after it")
+    for have, length in zip(array.shape, tensor.shape or array.shape, strict=False):
+        if isinstance(length, int) and length != have:
+            raise BackendError(f"input {tensor.name!r} has an axis of {have} before and of {length} after it")
 
 
 def _kept_run(model: Model, outputs: list[str], feeds: Arrays, key: object | None) -> Arrays:
     """Run a model; on random inputs what the newest one gave is kept, for the next edit's check starts from it."""
-    known = _RAN.get(model)
-    if key is not None and known is not None and known[0] == key and set(outputs) <= known[1].keys():
-        return known[1]
+    last = _RAN.get(model)
+    if key is not None and last is not None and last[0] == key and set(outputs) <= last[1].keys():
+        return last[1]
     results = Session(model, outputs=outputs).run(feeds)
     if key is not None:
         _RAN.clear()

@@ -39,7 +39,7 @@ def random_inputs(
         different lengths.
     """
     generator = np.random.default_rng(seed)
-    made: dict[str, npt.NDArray[Any]] = {}
+    inputs: dict[str, npt.NDArray[Any]] = {}
     lengths = lengths_of(stated_inputs(model), () if after is None else stated_inputs(after), free)
     for tensor in stated_inputs(model):
         dtype = tensor.numpy_dtype
@@ -54,10 +54,10 @@ def random_inputs(
             where=f"input {tensor.name!r}",
         )
         if dtype.kind in "iub":
-            made[tensor.name] = generator.integers(0, 2, shape).astype(dtype)
+            inputs[tensor.name] = generator.integers(0, 2, shape).astype(dtype)
         else:
-            made[tensor.name] = generator.standard_normal(shape).astype(dtype)
-    return made
+            inputs[tensor.name] = generator.standard_normal(shape).astype(dtype)
+    return inputs
 
 
 def stated_inputs(model: Model) -> list[Tensor]:

@@ -122,6 +122,6 @@ def top1_hits(scores: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> npt.ND
         [N] class indices. A row that holds NaN is no hit.
     """
     rows = scores.reshape(len(labels), -1)
-    known = ~np.isnan(rows).any(axis=1)  # argmax takes NaN for the largest
-    hits: npt.NDArray[np.bool_] = known & (rows.argmax(axis=1) == labels)
+    numbers = ~np.isnan(rows).any(axis=1)  # argmax takes NaN for the largest
+    hits: npt.NDArray[np.bool_] = numbers & (rows.argmax(axis=1) == labels)
     return hits

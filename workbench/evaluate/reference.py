@@ -50,11 +50,11 @@ class Reference:
     @classmethod
     def source(cls, source: Model, form: Model, edits: Sequence[Edit]) -> Reference:
         """Return the source where it can be fed what `form` is fed and has an output of it, else `form` itself."""
-        found = cls(source, form, edits)
-        lacking = found._lacking()
+        reference = cls(source, form, edits)
+        lacking = reference._lacking()
         if lacking:
             return cls(form, form, note=f"compared with the edited model instead of the source, {lacking}")
-        new = [tensor.name for tensor in form.outputs if tensor.name not in found.outputs]
+        new = [tensor.name for tensor in form.outputs if tensor.name not in reference.outputs]
         note = f"not compared, since the source has no such tensor: {', '.join(new)}" if new else ""
         return cls(source, form, edits, note)
 
@@ -63,8 +63,8 @@ class Reference:
         """The outputs that are compared, as `form` calls them."""
         if self.model is self.form:
             return tuple(tensor.name for tensor in self.form.outputs)
-        made = {tensor.name: tensor for tensor in self.model.outputs}
-        made |= {
+        tensors = {tensor.name: tensor for tensor in self.model.outputs}
+        tensors |= {
             str(value.name): self.model.tensor(str(value.name))
             for node in self.model.top_nodes.values()
             for value in node.outputs
@@ -72,7 +72,7 @@ class Reference:
         return tuple(
             tensor.name
             for tensor in self.form.outputs
-            if (was := made.get(self._origin(tensor.name))) is not None and _fits(was, tensor)
+            if (was := tensors.get(self._origin(tensor.name))) is not None and _fits(was, tensor)
         )
 
     def session(self, mode: Mode = "numerics") -> Session:
@@ -83,14 +83,14 @@ class Reference:
         """Return inputs of `form` as the model takes them."""
         if self.model is self.form:
             return dict(arrays)
-        found = {}
-        for tensor, given in arrays.items():
-            name, array = tensor, given
+        unfed = {}
+        for tensor, content in arrays.items():
+            name, array = tensor, content
             for edit in reversed(self.edits):
                 array = edit.unfed(name, array)
                 name = edit.origin(name)
-            found[name] = array
-        return as_type_of(self.model, found)
+            unfed[name] = array
+        return as_type_of(self.model, unfed)
 
     def run(self, session: Session, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run on inputs of `form`; return its outputs."""
@@ -104,16 +104,16 @@ class Reference:
 
     def _lacking(self) -> str:
         """Say why the model cannot stand for `form`; empty where it can."""
-        wanted = {tensor.name: tensor for tensor in self.model.inputs}
-        given = {self._origin(tensor.name): tensor for tensor in self.form.inputs}
-        if wanted.keys() != given.keys():
-            other = min(wanted.keys() ^ given.keys())
-            return f"of which {other!r} is an input" if other in wanted else f"of which {other!r} is no input"
+        own = {tensor.name: tensor for tensor in self.model.inputs}
+        fed = {self._origin(tensor.name): tensor for tensor in self.form.inputs}
+        if own.keys() != fed.keys():
+            other = min(own.keys() ^ fed.keys())
+            return f"of which {other!r} is an input" if other in own else f"of which {other!r} is no input"
         # Types and layouts that an edit changed are changed back.
         reformed = {str(getattr(edit, "input", "")) for edit in self.edits}
-        for name, tensor in given.items():
-            if tensor.name not in reformed and not _fits(wanted[name], tensor):
-                return f"whose input is {wanted[name]}"
+        for name, tensor in fed.items():
+            if tensor.name not in reformed and not _fits(own[name], tensor):
+                return f"whose input is {own[name]}"
         return "" if self.outputs else "which has none of its outputs"
 
 

@@ -67,13 +67,13 @@ class Touched:
         old, new = dict(_signatures(before)), dict(_signatures(after))
         self._changed_before = _others(old, new)
         self._changed_after = _others(new, old)
-        made = {str(value.name) for node in before.ir_model.graph for value in node.outputs}
+        before_names = {str(value.name) for node in before.ir_model.graph for value in node.outputs}
         self.places = [
             str(value.name)
             for node in after.ir_model.graph
             if node in self._changed_after
             for value in node.outputs
-            if value.name and edit.origin(value.name) in made and self._is_read_on(value)
+            if value.name and edit.origin(value.name) in before_names and self._is_read_on(value)
         ]
 
     def _is_read_on(self, value: ir.Value) -> bool:
@@ -90,8 +90,8 @@ class Touched:
         origin = self._edit.origin
         read = dict.fromkeys(_edge(self._after, places, self._changed_after))
         for name in _edge(self._before, [origin(name) for name in places], self._changed_before):
-            known = next((now for now in read if origin(now) == name), None)
-            read[known or name] = None
+            same = next((now for now in read if origin(now) == name), None)
+            read[same or name] = None
         names = list(read)
         before = _cut(self._before, [origin(name) for name in names], [origin(name) for name in places])
         after = _cut(self._after, names, places)
@@ -122,8 +122,8 @@ def _version(node: ir.Node, opset: int) -> int:
 
 
 def _others(mine: Mapping[ir.Node, tuple[object, ...]], theirs: Mapping[ir.Node, tuple[object, ...]]) -> set[ir.Node]:
-    known = set(theirs.values())
-    return {node for node, signature in mine.items() if signature not in known}
+    signatures = set(theirs.values())
+    return {node for node, signature in mine.items() if signature not in signatures}
 
 
 def _edge(model: Model, places: list[str], changed: set[ir.Node]) -> Iterator[str]:
@@ -153,11 +153,11 @@ def _cut(model: Model, inputs: list[str], outputs: list[str]) -> Model:
     whole = model.ir_model
     graph = ir.convenience.extract(whole.graph, inputs, outputs)
     for value in (*graph.inputs, *graph.outputs):
-        known = model.tensor(str(value.name))
-        if known.dtype is not None:
-            value.type = ir.TensorType(ir.DataType[known.dtype])
-        if known.shape is not None:
-            value.shape = ir.Shape(known.shape)
+        tensor = model.tensor(str(value.name))
+        if tensor.dtype is not None:
+            value.type = ir.TensorType(ir.DataType[tensor.dtype])
+        if tensor.shape is not None:
+            value.shape = ir.Shape(tensor.shape)
     graph.opset_imports.update(whole.opset_imports)
     functions = [function.clone() for function in whole.functions.values()]
     return model.replaced(ir.Model(graph, ir_version=whole.ir_version, functions=functions))

@@ -45,7 +45,7 @@ class NotebooksResult(Shown):
 
     def text(self) -> str:
         """Return a line a notebook."""
-        return "\n".join(f"{case.name}: {case.told}, {case.seconds:.0f} s" for case in self.cases)
+        return "\n".join(f"{case.name}: {case.message}, {case.seconds:.0f} s" for case in self.cases)
 
     def _card(self) -> Card:
         return Card.of_text(self.text())
@@ -78,8 +78,8 @@ def run_notebooks(options: RunNotebooksOptions) -> NotebooksResult:
         case, written = _run(name, path, out, given)
         cases.append(case)
         files += written
-    told = tell_ci("notebooks", cases, junit_file=options.junit, summary=options.summary)
-    return NotebooksResult(tuple(cases), (*files, *told))
+    reports = tell_ci("notebooks", cases, junit_file=options.junit, summary=options.summary)
+    return NotebooksResult(tuple(cases), (*files, *reports))
 
 
 def _run(name: str, path: Path, out: Path, given: Mapping[str, str]) -> tuple[Case, list[Path]]:
@@ -101,8 +101,8 @@ def _run(name: str, path: Path, out: Path, given: Mapping[str, str]) -> tuple[Ca
             export_html(executed, page)
     except WorkbenchError as error:
         problem = problem or error
-    told = "done" if problem is None else f"FAILED: {problem}"
-    case = Case("notebooks", name, problem is None, told, seconds=time.perf_counter() - start)
+    message = "done" if problem is None else f"FAILED: {problem}"
+    case = Case("notebooks", name, problem is None, message, seconds=time.perf_counter() - start)
     return case, [one for one in (executed, page) if one.is_file()]
 
 

@@ -61,7 +61,7 @@ class EngineResult(Shown):
         if self.comparison is not None:
             parts.append(self.comparison.summary())
         if self.cases:
-            parts.append("\n".join(f"{case.name}: {case.told}" for case in self.cases))
+            parts.append("\n".join(f"{case.name}: {case.message}" for case in self.cases))
         return "\n\n".join(parts)
 
     def to_json(self) -> str:
@@ -136,7 +136,7 @@ def _cases(
         judged = judge_against(engines[0], engines[1], comparison, tolerance=options.no_worse)
         group = f"against {engines[0].name}"
         cases += [
-            Case(group, one.what, one.passed, one.told + ("" if one.passed else ", WORSE"), "\n".join(one.details))
+            Case(group, one.what, one.passed, one.message + ("" if one.passed else ", WORSE"), "\n".join(one.details))
             for one in judged
         ]
     return cases

@@ -35,7 +35,7 @@ class Build(Part):
     @property
     def asked(self) -> tuple[str, ...]:
         """Names of the options that are asked for."""
-        return tuple(name for name, wanted in self.model_dump().items() if wanted)
+        return tuple(name for name, chosen in self.model_dump().items() if chosen)
 
     def added_to(self, options: BuildOptions) -> BuildOptions:
         """Return options with what is asked for here, too."""

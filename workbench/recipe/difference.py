@@ -25,7 +25,7 @@ def recipe_difference(before: Recipe, after: Recipe) -> tuple[str, ...]:
 
     Where a file lies is no difference; what is in it is.
     """
-    return tuple(_told(before, after))
+    return tuple(_changes(before, after))
 
 
 def drifted(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -38,7 +38,7 @@ def drifted(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _told(before: Recipe, after: Recipe) -> Iterator[str]:
+def _changes(before: Recipe, after: Recipe) -> Iterator[str]:
     if before.model.sha256 != after.model.sha256:
         same = before.model.structure is not None and before.model.structure == after.model.structure
         how = "the same network with other weights" if same else "another model"
@@ -108,10 +108,10 @@ def _numbers(before: dict[str, Any], after: dict[str, Any], where: str) -> Itera
         return abs(b / a - 1) if isinstance(a, float) and isinstance(b, float) and a else float("inf")
 
     names.sort(key=moved, reverse=True)
-    told = [f"{name} {_text(before.get(name))} -> {_text(after.get(name))}" for name in names[:MOST]]
+    changes = [f"{name} {_text(before.get(name))} -> {_text(after.get(name))}" for name in names[:MOST]]
     more = f", and {len(names) - MOST} more" if len(names) > MOST else ""
     if names:
-        yield f"{where}: {len(names)} of {len(before | after)} differ: {', '.join(told)}{more}"
+        yield f"{where}: {len(names)} of {len(before | after)} differ: {', '.join(changes)}{more}"
 
 
 def _text(value: Any) -> str:

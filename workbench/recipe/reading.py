@@ -103,8 +103,8 @@ def what_is_wrong(error: ValidationError, kind: type[BaseModel]) -> str:
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = [name for one in _kinds_at(kind, first["loc"][:-1]) for name in one.model_fields]
-        return f"{place}: there is no such key; {near(str(first['loc'][-1]), known)}"
+        fields = [name for one in _kinds_at(kind, first["loc"][:-1]) for name in one.model_fields]
+        return f"{place}: there is no such key; {near(str(first['loc'][-1]), fields)}"
     if first["type"] == "union_tag_invalid":
         tags = [tag.strip().strip("'") for tag in first["ctx"]["expected_tags"].split(",")]
         return f"{place}: there is no step {first['ctx']['tag']!r}; {near(str(first['ctx']['tag']), tags)}"
@@ -119,7 +119,7 @@ def _kinds_at(kind: Any, location: tuple[int | str, ...]) -> list[type[BaseModel
             continue
         inside = [one.model_fields[part].annotation for one in kinds if part in one.model_fields]
         tagged = [one for one in kinds if "do" in one.model_fields and one.model_fields["do"].default == part]
-        kinds = tagged or [found for annotation in inside for found in _kinds(annotation)]
+        kinds = tagged or [inner for annotation in inside for inner in _kinds(annotation)]
     return kinds
 
 
@@ -127,4 +127,4 @@ def _kinds(annotation: Any) -> list[type[BaseModel]]:
     """Return the pydantic models in a type, however it is nested."""
     if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
         return [annotation]
-    return [found for part in get_args(annotation) for found in _kinds(part)]
+    return [inner for part in get_args(annotation) for inner in _kinds(part)]

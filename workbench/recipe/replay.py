@@ -34,8 +34,8 @@ def start(recipe: Recipe, model: Model) -> State:
     for step in recipe.steps:
         state = step.apply_to(state)
     for position in state.plan.idle(state.model):
-        said = f"rule {position} ({state.plan.rules[position]}) selects nothing"
-        warnings.warn(f"{said} in {model.name} as edited; give it another selector.", PlanWarning, stacklevel=3)
+        sentence = f"rule {position} ({state.plan.rules[position]}) selects nothing"
+        warnings.warn(f"{sentence} in {model.name} as edited; give it another selector.", PlanWarning, stacklevel=3)
     return state
 
 
@@ -70,7 +70,7 @@ def check_model(recipe: Recipe, model: Model) -> None:
     raise RecipeError(f"{what}: {digests}", where=model.path or model.name, fix=fix)
 
 
-def check_result(recipe: Recipe, made: Tuned | None, environment: Mapping[str, str]) -> None:
+def check_result(recipe: Recipe, tuned: Tuned | None, environment: Mapping[str, str]) -> None:
     """Refuse a tuned model that is not, byte for byte, the one the recipe made before.
 
     Raises
@@ -78,9 +78,9 @@ def check_result(recipe: Recipe, made: Tuned | None, environment: Mapping[str, s
     RecipeError
         It differs; the message names the packages whose versions differ.
     """
-    if recipe.tuned is None or made == recipe.tuned:
+    if recipe.tuned is None or tuned == recipe.tuned:
         return
-    other = [told for told in drifted(recipe.environment, environment) if "absent ->" not in told]
+    other = [change for change in drifted(recipe.environment, environment) if "absent ->" not in change]
     raise RecipeError(
         "the tuned model differs from the one this recipe made before",
         where=recipe.model.file,

@@ -32,17 +32,17 @@ def _lines(recipe: Recipe) -> Iterator[str]:
         yield f"gate         {gate}"
     if recipe.evaluation is not None:
         samples, labels = recipe.evaluation.samples, recipe.evaluation.labels
-        told = "" if labels is None else f", labels {labels.file}"
-        yield f"judged on    {samples.count} samples of {samples.source.get('path', 'memory')}{told}"
+        labelled = "" if labels is None else f", labels {labels.file}"
+        yield f"judged on    {samples.count} samples of {samples.source.get('path', 'memory')}{labelled}"
     yield f"makes        {f'tuned.onnx, sha256 {recipe.tuned.sha256}' if recipe.tuned else 'not tuned yet'}"
     yield f"made with    {', '.join(f'{name} {version}' for name, version in recipe.environment.items())}"
 
 
 def _detail(step: Any) -> str:
-    told = [str(value) for name in SHOWN if (value := getattr(step, name, None)) not in (None, "")]
+    details = [str(value) for name in SHOWN if (value := getattr(step, name, None)) not in (None, "")]
     if (samples := getattr(step, "samples", None)) is not None:
-        told.append(f"{samples.count} samples of {samples.source.get('path', 'memory')}")
+        details.append(f"{samples.count} samples of {samples.source.get('path', 'memory')}")
     sizes = ((name, getattr(step, name, None)) for name in ("ranges", "overflow", "unranged", "shifts", "exponents"))
-    told += [f"{len(found)} {name}" for name, found in sizes if found]
-    told += [f"rule {rule}" for rule in getattr(step, "rules", ())]
-    return f" {', '.join(told)}" if told else ""
+    details += [f"{len(entries)} {name}" for name, entries in sizes if entries]
+    details += [f"rule {rule}" for rule in getattr(step, "rules", ())]
+    return f" {', '.join(details)}" if details else ""

@@ -57,8 +57,8 @@ class Verified:
         if len(self.problems) == 1:
             raise self.problems[0]
         if self.problems or self.model is None:
-            told = "; ".join(f"({at}) {problem}" for at, problem in enumerate(self.problems, 1))
-            raise RecipeError(f"{len(self.problems)} things are wrong: {told}")
+            problems = "; ".join(f"({at}) {problem}" for at, problem in enumerate(self.problems, 1))
+            raise RecipeError(f"{len(self.problems)} things are wrong: {problems}")
         return self.model
 
 
@@ -86,7 +86,7 @@ def verify(
         Whether a model of the same structure will do.
     """
     problems: list[WorkbenchError] = []
-    notes = [f"drifted since it was made: {told}" for told in drifted(recipe.environment, environment())]
+    notes = [f"drifted since it was made: {change}" for change in drifted(recipe.environment, environment())]
     loaded = None
     try:
         loaded = _model(recipe, where, model)
@@ -114,13 +114,13 @@ def verify(
     return Verified(recipe, loaded, tuple(problems), (*notes, *_moved_files(recipe)))
 
 
-def _model(recipe: Recipe, where: str | os.PathLike[str] | None, given: str | os.PathLike[str] | None) -> Model:
-    path = Path(recipe.model.file if given is None else given)
-    if given is None and where is not None and not path.exists():
+def _model(recipe: Recipe, where: str | os.PathLike[str] | None, model: str | os.PathLike[str] | None) -> Model:
+    path = Path(recipe.model.file if model is None else model)
+    if model is None and where is not None and not path.exists():
         beside = Path(where).resolve().parent / path.name
-        found = f"A file of that name lies beside the recipe: --model {beside}." if beside.is_file() else None
+        hint = f"A file of that name lies beside the recipe: --model {beside}." if beside.is_file() else None
         raise RecipeError(
-            f"its model is not at {path} any more", where=where, fix=found or "Say where it is now: --model FILE."
+            f"its model is not at {path} any more", where=where, fix=hint or "Say where it is now: --model FILE."
         )
     return load_model(path)
 

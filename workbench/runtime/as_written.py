@@ -102,5 +102,5 @@ def options() -> Iterator[tuple[str, str]]:
 
 def optimizers_off(*, numerics: bool, narrow: bool) -> list[str]:
     """Return the names of the optimizers that a session must not run."""
-    wanted = {"always": True, "numerics": numerics, "narrow": narrow}
-    return [switch.name for switch in SWITCHED_OFF if not switch.is_option and wanted[switch.where]]
+    applies = {"always": True, "numerics": numerics, "narrow": narrow}
+    return [switch.name for switch in SWITCHED_OFF if not switch.is_option and applies[switch.where]]

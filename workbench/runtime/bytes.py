@@ -71,14 +71,14 @@ def output_names(model: Model) -> list[str]:
 
 
 def _more_outputs(model: Model, names: Sequence[str]) -> onnx.ModelProto:
-    known = {str(value.name) for node in model.top_nodes.values() for value in node.outputs}
-    known |= {str(value.name) for value in model.ir_model.graph.inputs}
+    present = {str(value.name) for node in model.top_nodes.values() for value in node.outputs}
+    present |= {str(value.name) for value in model.ir_model.graph.inputs}
     own = set(output_names(model))
     more = onnx.ModelProto()
     for name in dict.fromkeys(names):
         if name in own:
             continue
-        if name not in known:
+        if name not in present:
             raise BackendError("there is no such tensor", where=name, fix="See wb.graph.tensors().")
         output, dtype = more.graph.output.add(name=name), model.tensor(name).dtype
         if dtype is not None:

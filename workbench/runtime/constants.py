@@ -39,20 +39,20 @@ def check_constants(model: Model) -> None:
     ChildError
         Computing it took all memory, or killed that process.
     """
-    known, unknown = 0, list[str]()
+    total, unknown = 0, list[str]()
     for address, node in _of_constants(model):
         for value in node.outputs:
             tensor = model.tensor(str(value.name)) if value.name else None
             if tensor is None or tensor.dtype is None:
                 continue
             if tensor.static_shape is not None:
-                known += _bytes(tensor.static_shape, tensor.dtype)
+                total += _bytes(tensor.static_shape, tensor.dtype)
             elif node.op_type in DRIVEN_BY_VALUES:
                 unknown.append(tensor.name)
-        _check(known, address)
+        _check(total, address)
     for name, shape in _computed(model, unknown).items() if unknown else ():
-        known += _bytes(shape, model.tensor(name).dtype or "FLOAT")
-        _check(known, f"tensor {name!r}")
+        total += _bytes(shape, model.tensor(name).dtype or "FLOAT")
+        _check(total, f"tensor {name!r}")
 
 
 def _check(count: int, where: str) -> None:
@@ -65,15 +65,15 @@ def _bytes(shape: Sequence[int], dtype: str) -> int:
 
 def _of_constants(model: Model) -> Iterator[tuple[str, ir.Node]]:
     """Yield the nodes of the main graph, but for Constant, that read nothing which is fed."""
-    known: set[ir.Value] = {value for value in model.initializers.values() if not value.is_graph_input()}
+    constants: set[ir.Value] = {value for value in model.initializers.values() if not value.is_graph_input()}
     for address, node in model.top_nodes.items():
         read = [value for value in node.inputs if value is not None and value.name]
         makes = read or node.op_type == "Constant" or node.op_type in DRIVEN_BY_VALUES
-        if not makes or any(value not in known for value in read):
+        if not makes or any(value not in constants for value in read):
             continue
         if any(attribute.type.name.startswith("GRAPH") for attribute in node.attributes.values()):
             continue
-        known.update(node.outputs)
+        constants.update(node.outputs)
         if node.op_type != "Constant":
             yield address, node
 
@@ -83,14 +83,14 @@ def _computed(model: Model, names: Sequence[str]) -> Mapping[str, Sequence[int]]
     kept = {node.name for _, node in _of_constants(model)}
     whole = model.thaw()
     graph, fresh = whole.graph, share_names(whole)
-    made = {str(value.name): value for node in graph for value in node.outputs}
+    values = {str(value.name): value for node in graph for value in node.outputs}
     graph.outputs.clear()
     for node in reversed(list(graph)):
         if node.op_type != "Constant" and node.name not in kept:
             graph.remove(node, safe=True)
     graph.inputs.clear()
     for name in names:
-        shape = ir.node("Shape", [made[name]], name=fresh.node(f"{name}/shape"))
+        shape = ir.node("Shape", [values[name]], name=fresh.node(f"{name}/shape"))
         shape.outputs[0].name = fresh.tensor(f"{name}/shape")
         shape.outputs[0].type = ir.TensorType(ir.DataType.INT64)
         graph.append(shape)

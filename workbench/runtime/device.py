@@ -54,12 +54,12 @@ class Device:
             return text
         if text in (None, "cpu"):
             return CPU
-        found = _FORM.fullmatch(str(text))
-        if found is None:
+        match = _FORM.fullmatch(str(text))
+        if match is None:
             raise OptionError(
                 f"`device`: there is no {text!r}", fix="Use cpu, cuda, cuda:1 or, with TF32, cuda:0+tf32."
             )
-        return cls(int(found[1] or 0), bool(found[2]))
+        return cls(int(match[1] or 0), bool(match[2]))
 
     def __str__(self) -> str:
         return "cpu" if self.index is None else f"cuda:{self.index}" + "+tf32" * self.tf32
@@ -135,13 +135,13 @@ def usable_device(device: str | Device | None) -> Device:
     """
     if device is None:
         return current_device()
-    wanted = Device.of(device)
-    if wanted.index is None:
-        return wanted
-    reason = unusable(wanted.index)
+    asked = Device.of(device)
+    if asked.index is None:
+        return asked
+    reason = unusable(asked.index)
     if not reason:
-        return wanted
-    warnings.warn(f"{wanted} cannot be used, so the processor computes: {reason}", DeviceWarning, stacklevel=3)
+        return asked
+    warnings.warn(f"{asked} cannot be used, so the processor computes: {reason}", DeviceWarning, stacklevel=3)
     return CPU
 
 

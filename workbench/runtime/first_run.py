@@ -74,8 +74,8 @@ class Attempt(NamedTuple):
 
     def key(self) -> bytes:
         """Return what tells it from another."""
-        told = (sorted(self.entries.items()), list(self.disabled), list(self.outputs), list(self.providers))
-        parts = map(repr, told)
+        settings = (sorted(self.entries.items()), list(self.disabled), list(self.outputs), list(self.providers))
+        parts = map(repr, settings)
         digest = hashlib.sha256(b"\0".join(part.encode() for part in parts) + self.content)
         for name, array in self.weights.items():
             digest.update(name.encode())
@@ -109,7 +109,7 @@ _dropped: deque[int] = deque()
 _helper: _Helper | None = None
 
 
-def attempt(wanted: Attempt, feeds: Mapping[str, npt.NDArray[Any]], name: str) -> None:
+def attempt(trial: Attempt, feeds: Mapping[str, npt.NDArray[Any]], name: str) -> None:
     """Make a session and run it once in another process; nothing happens where that was done before.
 
     Parameters
@@ -126,14 +126,14 @@ def attempt(wanted: Attempt, feeds: Mapping[str, npt.NDArray[Any]], name: str) -
     ChildError
         The process died, or memory did not suffice.
     """
-    key = wanted.key()
+    key = trial.key()
     with _lock:
         if key in _survived:
             return
         number = next(_numbers)
         try:
-            if _ask(("make", number, wanted, 0), name):
-                _ask(("run", number, list(wanted.outputs), [dict(feeds)]), name)
+            if _ask(("make", number, trial, 0), name):
+                _ask(("run", number, list(trial.outputs), [dict(feeds)]), name)
         except BackendError as error:
             if isinstance(error, ChildError):
                 raise
@@ -154,10 +154,10 @@ class Apart:
         No helper can be started, or ONNX Runtime refuses the model.
     """
 
-    def __init__(self, wanted: Attempt, threads: int, name: str) -> None:
+    def __init__(self, trial: Attempt, threads: int, name: str) -> None:
         self._name, self._number = name, next(_numbers)
         weakref.finalize(self, _dropped.append, self._number)
-        if not _ask(("make", self._number, wanted, threads), name):
+        if not _ask(("make", self._number, trial, threads), name):
             raise BackendError("no helper process starts, which is to run it", where=name, fix="See workbench doctor.")
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, npt.NDArray[Any]]) -> list[Any]:
@@ -166,8 +166,10 @@ class Apart:
 
     def run_all(self, outputs: Sequence[str], feeds: Sequence[Mapping[str, npt.NDArray[Any]]]) -> list[list[Any]]:
         """Return the outputs of some runs: on a busy machine each request waits for its turn."""
-        found: list[list[Any]] = _ask(("run", self._number, list(outputs), [dict(fed) for fed in feeds]), self._name)[0]
-        return found
+        results: list[list[Any]] = _ask(("run", self._number, list(outputs), [dict(fed) for fed in feeds]), self._name)[
+            0
+        ]
+        return results
 
 
 def _ask(request: tuple[Any, ...], name: str) -> tuple[Any, ...]:
@@ -272,30 +274,30 @@ def serve() -> None:
     sessions: dict[int, Any] = {}
     while True:
         try:
-            drops, what, number, *given = pickle.load(sys.stdin.buffer)  # noqa: S301 - sent by our own parent
+            drops, what, number, *arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - sent by our own parent
         except EOFError:
             return
         for each in drops:
             sessions.pop(each, None)
-        if what == "make" and len(given[0].providers) > 1:
+        if what == "make" and len(arguments[0].providers) > 1:
             _allow_cuda()
         _limit_memory()
         try:
-            answer = True, _done(sessions, what, number, *given)
+            answer = True, _done(sessions, what, number, *arguments)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime raises many kinds, none of them public
             answer = False, f"{type(error).__name__}: {error}" if isinstance(error, MemoryError) else str(error)
         pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
         answers.flush()
 
 
-def _done(sessions: dict[int, Any], what: str, number: int, *given: Any) -> Any:
+def _done(sessions: dict[int, Any], what: str, number: int, *arguments: Any) -> Any:
     if what == "make":
-        wanted, threads = given
-        sessions[number] = wanted.session(threads)
+        trial, threads = arguments
+        sessions[number] = trial.session(threads)
         return None
     if number not in sessions:
         raise BackendError("the process that was to run it died meanwhile")
-    outputs, feeds = given
+    outputs, feeds = arguments
     return [sessions[number][0].run(outputs, fed) for fed in feeds]
 
 

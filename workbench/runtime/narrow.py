@@ -138,15 +138,15 @@ class _Rewriting:
             last = cast
 
         name, output = str(value.name), value.is_graph_output()
-        wanted = output or (name in self._keep and part is self._parts[0][1])
+        kept = output or (name in self._keep and part is self._parts[0][1])
         # NumPy has no BF16: whoever is outside gets the rounded number in FP32.
-        bordering = wanted and self._narrow[value] == BF16 and part is self._parts[0][1]
+        bordering = kept and self._narrow[value] == BF16 and part is self._parts[0][1]
         wide_uses, narrow_uses = _uses(value)
         narrow = value
         if not _as_it_is(node):
             exact = node.op_type in EXACT
             value.name, value.type = self._fresh.tensor(f"{name}/unrounded"), ir.TensorType(FP32)
-            if not (wanted or narrow_uses or (wide_uses and not exact)):
+            if not (kept or narrow_uses or (wide_uses and not exact)):
                 return
             cast = self._cast(value, self._narrow[value], self._fresh.tensor(f"{name}/rounded") if bordering else name)
             add(cast)
@@ -189,16 +189,16 @@ class _Rewriting:
 
     def _cast(self, value: ir.Value, dtype: ir.DataType, name: str) -> ir.Node:
         cast = ir.node("Cast", [value], {"to": dtype}, name=self._fresh.node(f"{name}/Cast"))
-        made = cast.outputs[0]
-        made.name, made.type, made.shape = name, ir.TensorType(dtype), value.shape
+        output = cast.outputs[0]
+        output.name, output.type, output.shape = name, ir.TensorType(dtype), value.shape
         return cast
 
 
 def _dtype(model: Model, prefix: str, value: ir.Value) -> ir.DataType | None:
     if value.type is not None:
         return value.dtype if isinstance(value.type, ir.TensorType) else None
-    known = model.tensor(f"{prefix}{value.name}").dtype
-    return None if known is None else ir.DataType[known]
+    dtype = model.tensor(f"{prefix}{value.name}").dtype
+    return None if dtype is None else ir.DataType[dtype]
 
 
 def _by_schema(
@@ -211,11 +211,11 @@ def _by_schema(
         schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
     except onnx.defs.SchemaError:
         return None
-    wanted = schema.outputs[min(value.index() or 0, len(schema.outputs) - 1)].type_str
-    for position, given in enumerate(node.inputs):
+    type_of_result = schema.outputs[min(value.index() or 0, len(schema.outputs) - 1)].type_str
+    for position, operand in enumerate(node.inputs):
         formal = schema.inputs[min(position, len(schema.inputs) - 1)]
-        if formal.type_str == wanted and given in dtypes:
-            return dtypes[given]
+        if formal.type_str == type_of_result and operand in dtypes:
+            return dtypes[operand]
     return None
 
 

@@ -70,8 +70,8 @@ class Tried:
         return not self.refused and self.off <= self.allowed
 
     def __str__(self) -> str:
-        told = self.refused or f"{self.off:.1%} of the results are off, {self.allowed:.0%} is rounding"
-        return f"{self.operator} in {self.precision}: {told}"
+        outcome = self.refused or f"{self.off:.1%} of the results are off, {self.allowed:.0%} is rounding"
+        return f"{self.operator} in {self.precision}: {outcome}"
 
 
 def self_check() -> Iterator[Tried]:
@@ -100,20 +100,22 @@ def tried(operator: str, precision: str) -> Tried:
         allowed = LAST_BITS_OFF if over else WHOLE_NUMBERS_OFF
     feeds = {"x": np.random.default_rng(3).uniform(-0.95, 0.95, SHAPE).astype(np.float32)}
     (output,) = (value.name for value in graph.graph.output)
-    wanted = reference(graph, feeds)[output]
+    expected = reference(graph, feeds)[output]
     try:
-        found = Session(from_proto(graph)).run(feeds)[output]
+        actual = Session(from_proto(graph)).run(feeds)[output]
     except BackendError as error:
         return Tried(operator, precision, math.nan, allowed, error.what)
-    return Tried(operator, precision, _share_off(wanted, found, CLOSE if allowed else CLOSE_IN_FP32), allowed)
+    return Tried(operator, precision, _share_off(expected, actual, CLOSE if allowed else CLOSE_IN_FP32), allowed)
 
 
-def _share_off(wanted: NDArray[Any], found: NDArray[Any], close: float) -> float:
-    if wanted.shape != found.shape:
+def _share_off(expected: NDArray[Any], actual: NDArray[Any], close: float) -> float:
+    if expected.shape != actual.shape:
         return 1.0
-    finite = np.abs(wanted[np.isfinite(wanted)])
+    finite = np.abs(expected[np.isfinite(expected)])
     bound = close * float(finite.max(initial=0.0))
-    return float(1.0 - np.isclose(found, wanted, rtol=0.0, atol=bound, equal_nan=True).mean()) if wanted.size else 0.0
+    return (
+        float(1.0 - np.isclose(actual, expected, rtol=0.0, atol=bound, equal_nan=True).mean()) if expected.size else 0.0
+    )
 
 
 def reference(model: onnx.ModelProto, feeds: Arrays) -> dict[str, NDArray[Any]]:
@@ -125,22 +127,24 @@ def reference(model: onnx.ModelProto, feeds: Arrays) -> dict[str, NDArray[Any]]:
 
     values = {**feeds, **{tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}}
     for node in model.graph.node:
-        given = {name: values[name] for name in node.input if name}
-        narrow = [array.dtype for array in given.values() if _is_narrow(array)]
+        operands = {name: values[name] for name in node.input if name}
+        narrow = [array.dtype for array in operands.values() if _is_narrow(array)]
         if narrow and node.op_type != "Cast":
-            given = {name: array.astype(np.float32) if _is_narrow(array) else array for name, array in given.items()}
+            operands = {
+                name: array.astype(np.float32) if _is_narrow(array) else array for name, array in operands.items()
+            }
         names = [name for name in node.output if name]
         inputs = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), None)
-            for name, array in given.items()
+            for name, array in operands.items()
         ]
         outputs = [helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in names]
         alone = helper.make_model(
             helper.make_graph([node], "node", inputs, outputs), opset_imports=list(model.opset_import)
         )
         with np.errstate(all="ignore"):
-            made = ReferenceEvaluator(alone).run(names, given)
-        for name, array in zip(names, made, strict=True):
+            results = ReferenceEvaluator(alone).run(names, operands)
+        for name, array in zip(names, results, strict=True):
             rounded = narrow and node.op_type != "Cast" and array.dtype == np.float32
             values[name] = array.astype(narrow[0]) if rounded else array
     return values

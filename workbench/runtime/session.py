@@ -96,19 +96,19 @@ class Session:
             model = in_float32(model, rounded, keep=self.outputs)
         beside = observing or not fits_one_file(model)
         content, weights = without_weights(model, self.outputs) if beside else (serialized(model, self.outputs), {})
-        wanted = Attempt(content, entries, disabled, self.outputs, weights, self.device.providers(stream))
+        trial = Attempt(content, entries, disabled, self.outputs, weights, self.device.providers(stream))
         if untried is not None and not apart:
-            attempt(wanted, {name: _in_numbers(array) for name, array in untried.items()}, model.name)
+            attempt(trial, {name: _in_numbers(array) for name, array in untried.items()}, model.name)
         elif not apart:
             check_constants(model)
         threads = os.cpu_count() or 1
         try:
             if apart:
-                self._session: Any = Apart(wanted, threads, model.name)
+                self._session: Any = Apart(trial, threads, model.name)
             else:
                 # What is handed out is no part of a pattern; planning one costs the second run new memory for all.
                 # ONNX Runtime reads weights that lie beside the message where they are.
-                self._session, self._weights = wanted.session(threads, memory_pattern=not observing)
+                self._session, self._weights = trial.session(threads, memory_pattern=not observing)
         except ChildError:
             raise
         except Exception as error:  # ONNX Runtime raises many kinds, none of them public
@@ -138,7 +138,7 @@ class Session:
         """
         if not self.outputs:
             return {}  # ONNX Runtime would take an empty list for all of them
-        with _told():
+        with _one_line():
             fed = self._fed(arrays)
             return self._named(self._bound(fed) if self._observing else self._session.run(self.outputs, fed))
 
@@ -156,7 +156,7 @@ class Session:
     def _run_all(self, feeds: Sequence[Mapping[str, npt.NDArray[Any]]]) -> list[dict[str, npt.NDArray[Any]]]:
         if not isinstance(self._session, Apart) or not self.outputs or not feeds:
             return [self.run(arrays) for arrays in feeds]
-        with _told():
+        with _one_line():
             results = self._session.run_all(self.outputs, [self._fed(arrays) for arrays in feeds])
         return [self._named(result) for result in results]
 
@@ -165,8 +165,8 @@ class Session:
         return {name: array.copy() for name, array in fed.items()} if self._writes_inputs else fed
 
     def _named(self, results: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
-        found = dict(zip(self.outputs, map(in_one_array, results), strict=True))
-        return found | {name: _in_bfloat16(found[name]) for name in self._in_bfloat16}
+        arrays = dict(zip(self.outputs, map(in_one_array, results), strict=True))
+        return arrays | {name: _in_bfloat16(arrays[name]) for name in self._in_bfloat16}
 
     def _bound(self, arrays: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """Run once, and return the tensors where ONNX Runtime left them: a tenth faster where there are many."""
@@ -203,7 +203,7 @@ class Session:
 
         options = onnxruntime.RunOptions()
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        with _told():
+        with _one_line():
             binding = self._session.io_binding()
             for name, array in inputs.items():
                 binding.bind_input(name, *self.device.memory, array.dtype, array.shape, array.data.ptr)
@@ -239,7 +239,7 @@ class Session:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _one_line() -> Iterator[None]:
     """Make one line of whatever ONNX Runtime raises while it runs."""
     try:
         yield

@@ -157,7 +157,7 @@ def floating_operators() -> dict[str, Use]:
 
     Left out are those whose result is drawn, that hold graphs, and `UNTRIED`.
     """
-    found = {}
+    uses = {}
     for name in sorted({schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""}):
         try:
             schema = onnx.defs.get_schema(name, OPSET, "")
@@ -169,23 +169,23 @@ def floating_operators() -> dict[str, Use]:
         if name in UNTRIED:
             continue
         if name in USES:
-            found[name] = USES[name]
+            uses[name] = USES[name]
         elif name not in ELSEWHERE and plain and needed and all(one.type_str in following for one in needed):
-            found[name] = Use(("x", _ROW[0, :6])) if len(needed) == 2 else Use()
-    return found
+            uses[name] = Use(("x", _ROW[0, :6])) if len(needed) == 2 else Use()
+    return uses
 
 
 def floating_graph(operator: str, use: Use, precision: str) -> onnx.ModelProto:
     """Return a graph with one operator in a floating-point type between two products; FP32 goes in and comes out."""
-    made = _Graph(FLOATING[precision])
-    x = made.add("Mul", made.add("Cast", "x", to=made.kind), made.constant(np.float64(0.7)))
+    graph = _Graph(FLOATING[precision])
+    x = graph.add("Mul", graph.add("Cast", "x", to=graph.kind), graph.constant(np.float64(0.7)))
     if use.shape != SHAPE:
-        x = made.add("Reshape", x, made.constant(list(use.shape)))
-    inputs = [_input(made, x, one) for one in use.inputs]
-    y = made.add(operator, *inputs, **use.attributes)
+        x = graph.add("Reshape", x, graph.constant(list(use.shape)))
+    inputs = [_input(graph, x, one) for one in use.inputs]
+    y = graph.add(operator, *inputs, **use.attributes)
     if operator not in NO_NUMBERS:
-        y = made.add("Mul", y, made.constant(np.float64(1.3)))
-    return made.finished(made.add("Cast", y, to=TensorProto.FLOAT))
+        y = graph.add("Mul", y, graph.constant(np.float64(1.3)))
+    return graph.finished(graph.add("Cast", y, to=TensorProto.FLOAT))
 
 
 def quantized_graph(operator: str, kind: str, over: str = "fp32") -> onnx.ModelProto:
@@ -202,31 +202,31 @@ def quantized_graph(operator: str, kind: str, over: str = "fp32") -> onnx.ModelP
     over
         The floating-point type that the pairs read and make.
     """
-    made = _Graph(FLOATING[over])
-    x = made.pair(made.add("Cast", "x", to=made.kind), kind, 1.03)
+    graph = _Graph(FLOATING[over])
+    x = graph.pair(graph.add("Cast", "x", to=graph.kind), kind, 1.03)
     if operator == "Add":
-        y = made.add("Add", made.add("Conv", x, made.weight(_W[:, :, :1, :1], kind)), made.pair(x, kind, 0.71))
+        y = graph.add("Add", graph.add("Conv", x, graph.weight(_W[:, :, :1, :1], kind)), graph.pair(x, kind, 0.71))
     elif operator == "Gemm":
-        rows = made.add("Reshape", x, made.constant([48, 6]))
-        y = made.add("Gemm", rows, made.weight(_ROW[:6, :6], kind), made.constant(_ROW[0, :6]))
-        y = made.add("Reshape", y, made.constant(list(SHAPE)))
+        rows = graph.add("Reshape", x, graph.constant([48, 6]))
+        y = graph.add("Gemm", rows, graph.weight(_ROW[:6, :6], kind), graph.constant(_ROW[0, :6]))
+        y = graph.add("Reshape", y, graph.constant(list(SHAPE)))
     else:
         use = USES.get(operator, Use())
-        inputs = [x, *(made.weight(one, kind) if np.ndim(one) > 1 else made.constant(one) for one in use.inputs[1:])]
-        y = made.add(operator, *inputs, **use.attributes)
-    y = made.pair(y, kind, 1.37)
-    y = made.pair(made.add("Relu", y), kind, 0.77)
-    y = made.pair(made.add("Transpose", y, perm=[0, 1, 3, 2]), kind, 0.53)
-    y = made.add("Clip", y, made.constant(np.float64(-0.37)), made.constant(np.float64(0.47)))
-    y = made.pair(made.pair(y, kind, 0.61), kind, 0.29)
-    y = made.add("Conv", y, made.weight(_W[:, :, 1:2, 1:2], kind))
-    return made.finished(made.add("Cast", y, to=TensorProto.FLOAT))
+        inputs = [x, *(graph.weight(one, kind) if np.ndim(one) > 1 else graph.constant(one) for one in use.inputs[1:])]
+        y = graph.add(operator, *inputs, **use.attributes)
+    y = graph.pair(y, kind, 1.37)
+    y = graph.pair(graph.add("Relu", y), kind, 0.77)
+    y = graph.pair(graph.add("Transpose", y, perm=[0, 1, 3, 2]), kind, 0.53)
+    y = graph.add("Clip", y, graph.constant(np.float64(-0.37)), graph.constant(np.float64(0.47)))
+    y = graph.pair(graph.pair(y, kind, 0.61), kind, 0.29)
+    y = graph.add("Conv", y, graph.weight(_W[:, :, 1:2, 1:2], kind))
+    return graph.finished(graph.add("Cast", y, to=TensorProto.FLOAT))
 
 
-def _input(made: _Graph, x: str, given: Any) -> str:
-    if isinstance(given, str):
-        return x if given == "x" else ""
-    return made.constant(given)
+def _input(graph: _Graph, x: str, operand: Any) -> str:
+    if isinstance(operand, str):
+        return x if operand == "x" else ""
+    return graph.constant(operand)
 
 
 class _Graph:

@@ -43,7 +43,7 @@ def test_a_release_that_could_not_be_asked_is_no_refusal():
     cases = matrix_cases(Matrix("m", (GOOD, BAD, Cell("1.4", "sm75", "unknown", {}, "no network"))))
     assert [case.passed for case in cases] == [True, False, None]
     assert cases[1].details == "fc (Gemm): no FP32"
-    assert cases[2].told == "unknown: no network"
+    assert cases[2].message == "unknown: no network"
 
 
 def test_the_table_has_a_row_a_release_and_why_it_refuses():

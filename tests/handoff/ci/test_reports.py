@@ -37,7 +37,7 @@ def test_junit_counts_and_groups_cases():
 
 @given(st.text(), st.text(), st.text())
 def test_any_name_makes_a_document_that_parses(group, name, told):
-    case = Case(group, name, passed=False, told=told, details=told)
+    case = Case(group, name, passed=False, message=told, details=told)
     assert parsed(junit(name, [case])).get("failures") == "1"
     table = cases_table(name, [case]).splitlines()
     rows = [line for line in table if line.startswith("|")]
@@ -55,7 +55,7 @@ def test_a_summary_has_what_failed_first():
 
 def test_gates_become_cases():
     (case,) = gate_cases("m", [GateResult("layers <= 3", 5.0, passed=False, unit="layers", missed_by=2.0)])
-    assert (case.passed, case.told) == (False, "5 layers, FAILED by 2 layers")
+    assert (case.passed, case.message) == (False, "5 layers, FAILED by 2 layers")
 
 
 def test_sarif_has_a_rule_a_kind_and_a_result_a_finding():

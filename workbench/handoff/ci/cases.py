@@ -23,7 +23,7 @@ class Case:
         What it belongs to, and what it is.
     passed
         `None` where it was not checked.
-    told
+    message
         What was found, in a few words.
     details
         All that is known of it.
@@ -34,7 +34,7 @@ class Case:
     group: str
     name: str
     passed: bool | None
-    told: str = ""
+    message: str = ""
     details: str = ""
     seconds: float = 0.0
 
@@ -42,5 +42,6 @@ class Case:
 def gate_cases(group: str, verdicts: Iterable[GateResult]) -> list[Case]:
     """Return what became of gates as cases."""
     return [
-        Case(group, one.gate, one.passed, f"{one.told}, {one.outcome}", one.conditions or str(one)) for one in verdicts
+        Case(group, one.gate, one.passed, f"{one.value_text}, {one.outcome}", one.conditions or str(one))
+        for one in verdicts
     ]

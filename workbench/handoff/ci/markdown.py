@@ -23,7 +23,7 @@ def cases_table(title: str, cases: Sequence[Case], notes: Iterable[str] = ()) ->
     counts = f"**{failed} failed**, {passed} passed" if failed else f"{passed} passed"
     skipped = len(cases) - failed - passed
     ordered = sorted(cases, key=lambda case: (case.passed is not False, case.passed is None))
-    rows = [(MARKS[case.passed], case.group, case.name, case.told) for case in ordered]
+    rows = [(MARKS[case.passed], case.group, case.name, case.message) for case in ordered]
     lines = [f"## {plain(title)}", "", counts + (f", {skipped} not checked" if skipped else ""), ""]
     lines += [markdown_table(("", "of", "what", "result"), rows), ""] if rows else []
     lines += [f"- {plain(note)}" for note in notes]

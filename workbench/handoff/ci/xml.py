@@ -32,14 +32,14 @@ def junit(name: str, cases: Sequence[Case]) -> str:
         inside = [case for case in cases if case.group == group]
         suite = ET.SubElement(root, "testsuite", {"name": _plain(group), **_counts(inside), "errors": "0"})
         for case in inside:
-            told = {"name": _plain(case.name), "classname": _plain(group), "time": f"{case.seconds:.3f}"}
-            element = ET.SubElement(suite, "testcase", told)
+            attributes = {"name": _plain(case.name), "classname": _plain(group), "time": f"{case.seconds:.3f}"}
+            element = ET.SubElement(suite, "testcase", attributes)
             if case.passed is None:
-                ET.SubElement(element, "skipped", {"message": _plain(case.told)})
+                ET.SubElement(element, "skipped", {"message": _plain(case.message)})
             elif not case.passed:
-                ET.SubElement(element, "failure", {"message": _plain(case.told)}).text = _plain(case.details)
-            elif case.told:
-                ET.SubElement(element, "system-out").text = _plain(case.told)
+                ET.SubElement(element, "failure", {"message": _plain(case.message)}).text = _plain(case.details)
+            elif case.message:
+                ET.SubElement(element, "system-out").text = _plain(case.message)
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 

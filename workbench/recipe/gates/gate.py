@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["Gate", "GateResult", "check_gates"]
 
 
-def _known(name: str) -> str:
+def _metric(name: str) -> str:
     if name not in METRICS:
         raise ValueError(f"there is no metric {name!r}; {near(name, METRICS)}")
     return name
 
 
-MetricName = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(METRICS)})]
+MetricName = Annotated[str, AfterValidator(_metric), WithJsonSchema({"type": "string", "enum": list(METRICS)})]
 
 
 class Gate(Part):
@@ -74,8 +74,8 @@ class Gate(Part):
             It is not like that.
         """
         for sign, bound in (("<=", "at_most"), (">=", "at_least")):
-            left, found, number = text.partition(sign)
-            if found:
+            left, present, number = text.partition(sign)
+            if present:
                 left, _, level = left.strip().partition("@")
                 name, _, output = left.strip().partition("[")
                 content: dict[str, Any] = {"metric": name.strip(), bound: number.strip()}
@@ -92,12 +92,12 @@ class Gate(Part):
         OptionError
             There is no such metric, or the bound is none.
         """
-        given = {name: value for name, value in parts.items() if value is not None}
+        filled = {name: value for name, value in parts.items() if value is not None}
         try:
-            return cls.parse(metric) if not given and metric not in METRICS else cls(metric=metric, **given)
+            return cls.parse(metric) if not filled and metric not in METRICS else cls(metric=metric, **filled)
         except ValidationError as error:
-            said = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise OptionError(said, where=f"gate {metric}") from error
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise OptionError(reason, where=f"gate {metric}") from error
         except ValueError as error:
             raise OptionError(str(error), fix=f"Metrics: {', '.join(METRICS)}.") from error
 
@@ -149,7 +149,7 @@ class GateResult:
     conditions: str = ""
 
     @property
-    def told(self) -> str:
+    def value_text(self) -> str:
         """The value as people read it."""
         return "not measured" if self.value is None else f"{self.value:.3g} {self.unit}".rstrip()
 
@@ -162,7 +162,7 @@ class GateResult:
         return f"FAILED{by}" + (f" ({self.reason})" if self.reason else "")
 
     def __str__(self) -> str:
-        return f"{self.gate}: {self.told}, {self.outcome}"
+        return f"{self.gate}: {self.value_text}, {self.outcome}"
 
 
 def check_gates(gates: Iterable[Gate], measured: Evidence | Agreement) -> list[GateResult]:

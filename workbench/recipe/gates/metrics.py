@@ -131,8 +131,8 @@ def _reformats(evidence: Evidence, _: Asked) -> float | None:
 def _silent_fp32(evidence: Evidence, _: Asked) -> float | None:
     """Count the nodes of which less was asked and that run in FP32 or TF32."""
     asked = [] if evidence.engine is None else [one for one in evidence.engine.verdicts if one.requested in _NARROW]
-    known = [one.realized.precision for one in asked if one.realized.precision is not None]
-    return sum("fp32" in one or "tf32" in one for one in known) if known else None
+    realized = [one.realized.precision for one in asked if one.realized.precision is not None]
+    return sum("fp32" in one or "tf32" in one for one in realized) if realized else None
 
 
 def _field_clipped(evidence: Evidence, _: Asked) -> float | None:
