@@ -68,4 +68,5 @@ $(VENV)/.installed-lab: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev,lean,rtx]'
+	-$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/triton-server nvidia-pytriton==0.7.0 numpy==1.26.4
 	@touch $@

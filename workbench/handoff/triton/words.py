@@ -60,7 +60,7 @@ def repository_page(release: str) -> str:
     """Return how to run a repository, for a person who has a machine with Docker."""
     return f"""# A model repository of Triton
 
-Each folder is a model, with a page of its own. What follows was written on a machine without Docker and not run there.
+Each folder is a model, with a page of its own. The containers below were not run by who wrote this page.
 
 ## What it needs
 
