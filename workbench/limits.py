@@ -26,7 +26,7 @@ LIMITS: Mapping[str, tuple[int, str]] = {
     ),
     "image_megapixels": (200, "megapixels of an image, before it is scaled"),
     "input_mib": (1024, "MiB of an input that is made up from a model's stated shape"),
-    "constants_mib": (4096, "MiB of what a model computes from constants alone"),
+    "constants_mib": (512, "MiB of what a model computes from constants alone"),
     "function_nodes": (1_000_000, "nodes of a model once its local functions are put in place of their calls"),
     "document_mib": (512, "MiB of a recipe, journal, cache, profile or an engine's JSON"),
     "document_depth": (100, "lists and mappings inside of one another in such a document"),

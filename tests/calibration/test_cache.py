@@ -184,3 +184,8 @@ def test_another_models_cache_is_stale(shared):
     )
     assert match.matched == {}
     assert len(match.stale) == 370
+
+
+def test_a_range_that_no_float_holds_is_no_table():
+    with pytest.raises(ReportError, match="no table of lowest and highest values"):
+        parse_cache(b'{"x": [0, 1' + b"0" * 400 + b"]}", where="calibration.json")

@@ -276,3 +276,15 @@ def test_missing_file_and_unknown_kind(tmp_path, small_cnn):
     (tmp_path / "s.csv").write_text("1,2")
     with pytest.raises(SamplesError, match=r"kind '\.csv'"):
         open_samples(tmp_path / "s.csv", model)
+
+
+def test_characters_that_do_not_exist_are_no_labels(tmp_path):
+    array = np.array([0x110000, 65], "<u4").view("<U1")
+    for order in "<>":
+        np.save(tmp_path / "l.npy", np.array([0x110000, 65], f"{order}u4").view(f"{order}U1"))
+        with pytest.raises(SamplesError, match="labels cannot be read"):
+            labels_for(tmp_path / "l.npy", open_samples({"x": rows(2, 2)}, identity(["N", 2])), identity(["N", 2]))
+    np.savez(tmp_path / "s.npz", x=array)
+    with pytest.raises(SamplesError) as caught:
+        runs(tmp_path / "s.npz", identity(["N"], TensorProto.STRING))
+    assert "\n" not in str(caught.value)

@@ -102,3 +102,13 @@ def test_any_profile_is_read_or_refused(rows):
         assert error.fix  # noqa: PT017
     else:
         assert report.profiled
+
+
+def test_half_a_character_in_a_name_is_none_of_what_is_written():
+    layers = [{"Name": f"a{mark}", "LayerType": "gemm", "Inputs": [], "Outputs": []} for mark in "bcd"]
+    text = json.dumps({"Layers": layers, "Bindings": []})
+    halves = {"ab": r"a\ud800", "ac": r"a\ud83d\ude00", "ad": r"a\\ud800"}
+    for name, odd in halves.items():
+        text = text.replace(f'"{name}"', f'"{odd}"')
+    names = [layer.name for layer in load_report(text).layers]
+    assert names == ["a\N{REPLACEMENT CHARACTER}", "a\N{GRINNING FACE}", r"a\ud800"]

@@ -35,7 +35,7 @@ def drawn(model, _path):
 def changed(_model, path):
     wb = tolerated(workbench.open_model, path)
     if wb is not None and tolerated(wb.prepare) is not None:
-        wb.plan.use("fp16")
+        tolerated(wb.plan.use, "fp16")
         tolerated(wb.plan.resolve)
 
 

@@ -8,6 +8,34 @@ from tests.fuzz.run import Fuzzer, kind_names
 
 SECONDS = 25.0
 
+FOUND = {
+    "cache": (12000022,),
+    "engine": (22000009,),
+    "labels": (1000057,),
+    "model_bytes": (3000211, 14000035, 14000113),
+    "model_fields": (
+        4000144,
+        4000255,
+        5000165,
+        6000021,
+        6000091,
+        6000203,
+        9000140,
+        12000178,
+        13000080,
+        14000123,
+        14000147,
+        16000060,
+        16000157,
+        17000260,
+        18000147,
+        22000004,
+    ),
+    "model_hungry": (1000016, 6000126, 10000009, 20000090, 22000050),
+    "model_weights": (10000051, 14000235, 16000154),
+}
+"""Kind to seeds of inputs that ended in an error of Python's, hung, or ate all memory once."""
+
 
 @pytest.mark.slow
 def test_inputs_of_every_kind_end_in_a_result_or_in_one_line(tmp_path):
@@ -17,6 +45,15 @@ def test_inputs_of_every_kind_end_in_a_result_or_in_one_line(tmp_path):
     assert not fuzzer.faults, fuzzer.text()
     assert set(fuzzer.tried) <= set(kind_names())
     assert len(fuzzer.tried) >= 3  # the machine may be busy, but not that busy
+
+
+def test_what_was_found_once_is_found_no_more(tmp_path):
+    fuzzer = Fuzzer(tmp_path)
+    for name, seeds in FOUND.items():
+        for seed in seeds:
+            fuzzer.one(name, seed)
+    fuzzer.close()
+    assert not fuzzer.faults, fuzzer.text()
 
 
 def test_a_fault_of_each_kind_is_found(tmp_path, monkeypatch):

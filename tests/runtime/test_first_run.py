@@ -154,7 +154,7 @@ def test_what_is_made_of_constants_is_bounded():
     nodes = [helper.make_node("Add", ["column", "row"], ["big"], "outer")]
     side = np.zeros(40_000, np.float32)
     graph = of_constants(*nodes, column=side[:, None], row=side)
-    with pytest.raises(BackendError, match=r"outer: what is made of constants .* the limit is 4096\. .*constants_mib"):
+    with pytest.raises(BackendError, match=r"outer: what is made of constants .* the limit is 512\. .*constants_mib"):
         Session(graph)
     small = of_constants(*nodes, column=side[:4, None], row=side[:4])
     assert Session(small).run({"x": np.ones(2, np.float32)})["y"].tolist() == [1, 1]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 import zipfile
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.lib import format as npy
 
 from workbench.errors import ReportError, SamplesError
@@ -14,10 +16,9 @@ from workbench.limits import check
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     import numpy.typing as npt
 
-__all__ = ["npy_header", "read_array", "read_arrays"]
+__all__ = ["as_text", "npy_header", "read_array", "read_arrays"]
 
 
 def npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -58,6 +59,21 @@ def read_array(path: Path) -> npt.NDArray[Any]:
             raise ValueError("the file ends early")
         file.seek(0)
         array: npt.NDArray[Any] = npy.read_array(file, allow_pickle=False)
+    return as_text(array)
+
+
+def as_text(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return an array as it is, unless it holds characters that do not exist: Python fails over those in C.
+
+    Raises
+    ------
+    ValueError
+        It holds some.
+    """
+    if array.dtype.kind == "U" and array.size:
+        codes = np.asarray(array.astype(array.dtype.newbyteorder("="), copy=False), order="C").reshape(-1)
+        if codes.view(np.uint32).max() > sys.maxunicode:
+            raise ValueError("text with characters that do not exist")
     return array
 
 
@@ -80,7 +96,7 @@ def read_arrays(path: str | Path) -> dict[str, npt.NDArray[Any]]:
                 size = math.prod(shape) * dtype.itemsize
                 check("array_mib", size / 2**20, ReportError, where=f"{path}, {name}")
                 with archive.open(name) as stream:
-                    arrays[name.removesuffix(".npy")] = npy.read_array(stream, allow_pickle=False)
+                    arrays[name.removesuffix(".npy")] = as_text(npy.read_array(stream, allow_pickle=False))
     except (ReportError, OSError):
         raise
     except Exception as error:  # zipfile and its decoders raise about ten kinds

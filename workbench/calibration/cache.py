@@ -223,7 +223,7 @@ def _json_table(text: str, where: str) -> tuple[Dialect, str, tuple[CacheEntry, 
         raise ReportError("JSON nested far too deep for a table", where=where, fix=_FIX) from error
     except json.JSONDecodeError as error:
         raise ReportError(f"no JSON ({error.msg})", where=f"{where}, line {error.lineno}", fix=_FIX) from error
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ReportError(
             f"JSON, but no table of lowest and highest values ({error!r})", where=f"{where}, line 1", fix=_FIX
         ) from error

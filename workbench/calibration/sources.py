@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from workbench.calibration.ahead import each_ahead
-from workbench.calibration.arrays import npy_header, read_array
+from workbench.calibration.arrays import as_text, npy_header, read_array
 from workbench.calibration.preprocessing import Preprocessing
 from workbench.calibration.samples import ONLY_INPUT, Array, Sample, Samples, feeds
 from workbench.calibration.unchanged import Unchanged
@@ -302,14 +302,14 @@ def _npy_rows(stream: IO[bytes]) -> Iterator[Array]:
                 "array_mib", math.prod(shape) * dtype.itemsize / 2**20, SamplesError, where="samples in Fortran order"
             )
             whole = np.frombuffer(stream.read(math.prod(shape) * dtype.itemsize), dtype).reshape(shape, order="F")
-            yield from (np.asarray(part, order="C") for part in whole)
+            yield from (as_text(np.asarray(part, order="C")) for part in whole)
             return
         size = dtype.itemsize * math.prod(row)
         for _ in range(shape[0]):
             content = stream.read(size)
             if len(content) != size:
                 raise EOFError
-            yield np.frombuffer(content, dtype).reshape(row)
+            yield as_text(np.frombuffer(content, dtype).reshape(row))
 
 
 def _same_length(shapes: Mapping[str, tuple[int, ...]], where: object) -> int:

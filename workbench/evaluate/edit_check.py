@@ -11,7 +11,7 @@ from workbench.evaluate.batches import over_batches
 from workbench.evaluate.equivalence import UnrunnableError, equivalence, run_both
 from workbench.evaluate.inputs import FREE_LENGTHS, has_free_axes, lengths_of, random_inputs, stated_inputs
 from workbench.evaluate.touched import touched
-from workbench.graph import costs, custom_ops, total
+from workbench.graph import costs, custom_ops, most_repeated, total
 from workbench.graph.edits import SetBatch, Unchecked
 from workbench.runtime import Session, output_names
 
@@ -27,6 +27,7 @@ __all__ = ["MOST_BYTES", "MOST_MACS", "MOST_NODES", "checked", "too_costly"]
 
 MOST_NODES = 5_000
 MOST_BYTES = 512 << 20
+MOST_ITERATIONS = 1_000_000
 MOST_MACS = 10_000_000_000
 """Up to this size a model is run without being asked to: a second or two on a laptop's processor."""
 
@@ -87,8 +88,8 @@ def checked(edit: Edit, before: Model, after: Model, check: bool | Arrays | None
 def too_costly(model: Model, free: int = FREE_LENGTHS[0]) -> str | None:
     """Return why a model is not run as a whole without being asked to; ``None`` where it is small enough.
 
-    Bounds are `MOST_NODES`, `MOST_BYTES` of weights and `MOST_MACS`, as far as they are known; `free` as for
-    `random_inputs`.
+    Bounds are `MOST_NODES`, `MOST_BYTES` of weights, `MOST_ITERATIONS` of a loop and `MOST_MACS`, as far as they are
+    known; `free` as for `random_inputs`.
     """
     ask = "it is checked with check=True"
     if len(model.nodes) > MOST_NODES:
@@ -96,6 +97,8 @@ def too_costly(model: Model, free: int = FREE_LENGTHS[0]) -> str | None:
     size = sum(value.const_value.nbytes for value in model.initializers.values() if value.const_value is not None)
     if size > MOST_BYTES:
         return f"its weights are {size >> 20} MiB, over {MOST_BYTES >> 20}; {ask}"
+    if (often := most_repeated(model)) > MOST_ITERATIONS:
+        return f"a loop in it runs {often:.2g} times, over {MOST_ITERATIONS:.2g}; {ask}"
     macs, _ = total(model, costs(model, lengths_of(stated_inputs(model), (), free)))
     return f"one run takes {macs / 1e9:.0f} GMACs, over {MOST_MACS / 1e9:.0f}; {ask}" if macs > MOST_MACS else None
 

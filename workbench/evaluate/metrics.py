@@ -73,6 +73,8 @@ class Difference:
             if self.floating:
                 self.nonfinite += int((~np.isfinite(test.astype(np.float64))).sum())
                 self._add(reference.astype(np.float64).ravel(), np.zeros(reference.size))
+        elif not reference.size:
+            return  # of no elements there may be any number along the other axes, which NumPy refuses to copy
         elif self.floating:
             a, b = reference.astype(np.float64).ravel(), test.astype(np.float64).ravel()
             unequal = (a != b) & ~(np.isnan(a) & np.isnan(b))

@@ -1,4 +1,5 @@
 from .blueprint import structure_digest as structure_digest
+from .bodies import most_repeated as most_repeated
 from .check import custom_ops as custom_ops
 from .cost import costs as costs
 from .cost import mac_shares as mac_shares

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import onnx
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from workbench.graph.model import Model
     from workbench.graph.tensor import Tensor
 
-__all__ = ["called_proto", "calls", "repetitions", "subgraphs"]
+__all__ = ["called_proto", "calls", "most_repeated", "repetitions", "subgraphs"]
+
+ENDLESS = "the Loop has no end"
 
 SCAN_WITHOUT_BATCH = 9
 """From this operator set on a Scan has no batch axis and no sequence lengths."""
@@ -63,6 +66,24 @@ def repetitions(model: Model, node: ir.Node, tensors: Mapping[str, Tensor]) -> i
     return f"how often the graph in a {node.op_type} runs is not known"
 
 
+def most_repeated(model: Model) -> float:
+    """Return how often the graph that runs most often does in one run of a model, as far as the model says.
+
+    A loop inside of a loop runs as often as both together; one without an end infinitely often.
+    """
+    often: dict[str, float] = {}
+    for address, node in model.nodes.items():
+        if node.op_type not in ("Loop", "Scan") or node.domain not in ("", "ai.onnx"):
+            continue
+        count = repetitions(model, node, model.tensors)
+        around = max((times for outer, times in often.items() if address.startswith(f"{outer}/")), default=1.0)
+        if isinstance(count, str):
+            often[address] = around * (math.inf if count == ENDLESS else 1.0)
+        else:
+            often[address] = around * float(count)
+    return max(often.values(), default=1.0)
+
+
 def _trips(node: ir.Node) -> int | str:
     most, condition = (*node.inputs, None, None)[:2]
     start = True if condition is None else _scalar(condition)
@@ -72,7 +93,7 @@ def _trips(node: ir.Node) -> int | str:
     if start is None or not _goes_on(body):
         return "the condition of the Loop is computed"
     if most is None:
-        return "the Loop has no end"
+        return ENDLESS
     count = _scalar(most)
     return "the number of iterations is computed" if count is None else max(count, 0)
 

@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 
 from workbench.errors import ModelError, WorkbenchError
+from workbench.graph.check import node_reason
 from workbench.graph.structure import graphs_of
 from workbench.limits import check
 
@@ -36,6 +37,16 @@ FIELDS = {
     "STRING": "string_data",
 }
 """Where numbers stand if not in the raw data; ``int32_data`` for all other types (TensorProto in onnx.proto)."""
+DATA_FIELDS = ("int32_data", *dict.fromkeys(FIELDS.values()))
+
+CONSTANT = {
+    "value": "TENSOR",
+    "value_float": "FLOAT",
+    "value_int": "INT",
+    "value_floats": "FLOATS",
+    "value_ints": "INTS",
+}
+"""What kind of attribute holds the numbers of a Constant."""
 
 
 def check_tensors(tensors: Iterable[onnx.TensorProto], where: object) -> None:
@@ -66,13 +77,17 @@ def _wrong_with(tensor: onnx.TensorProto) -> str | None:
     if tensor.data_location == onnx.TensorProto.EXTERNAL or not tensor.ByteSize():
         return None
     size = math.prod(tensor.dims)
+    field = FIELDS.get(dtype.name, "int32_data")
+    elsewhere = [name for name in DATA_FIELDS if name != field and len(getattr(tensor, name))]
+    if elsewhere or (tensor.HasField("raw_data") and len(getattr(tensor, field))):
+        there = ", ".join(elsewhere) or f"raw_data and {field}"
+        return f"has numbers in {there}, and those of its type stand in raw_data or {field} alone"
     if tensor.HasField("raw_data"):
         expected = -(-size * dtype.bitwidth // 8) if dtype != ir.DataType.STRING else -1
         actual = _raw_length(tensor, expected)
         return (
             None if actual in (0, expected) else f"has {actual} bytes of data, and its lengths and type want {expected}"
         )
-    field = FIELDS.get(dtype.name, "int32_data")
     packed = {4: 2, 2: 4}.get(dtype.bitwidth, 1) if dtype != ir.DataType.STRING else 1
     expected = -(-size // packed) * (2 if dtype.name.startswith("COMPLEX") else 1)
     actual = len(getattr(tensor, field))
@@ -84,8 +99,9 @@ def _raw_length(tensor: onnx.TensorProto, expected: int) -> int:
     """Return the length of the raw data; asking for the data itself would copy them."""
     rest = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, name=tensor.name)
     rest.doc_string = tensor.doc_string
-    if not tensor.HasField("doc_string"):
-        rest.ClearField("doc_string")
+    for field in ("name", "doc_string"):
+        if not tensor.HasField(field):
+            rest.ClearField(field)  # an empty text that is there takes two bytes
     lengths = max(1, math.ceil(max(expected, 0).bit_length() / 7))
     if tensor.ByteSize() == rest.ByteSize() + 1 + lengths + expected:
         return expected
@@ -93,13 +109,17 @@ def _raw_length(tensor: onnx.TensorProto, expected: int) -> int:
 
 
 def check_parts(model: ir.Model, where: object) -> None:
-    """Check that names are text, and that every attribute holds something.
+    """Check that names are text, and that every attribute holds something of its own.
 
     Raises
     ------
     ModelError
         One does not.
     """
+    for domain, name, overload in model.functions:
+        for text in (domain, name, overload):
+            _check_text(text, "a function", where)
+    inside = {graph for function in model.functions.values() for graph in _graphs_in(function.graph)}
     for _, graph in graphs_of(model):
         for value in (*graph.inputs, *graph.initializers.values()):
             _check_text(value.name, "a tensor", where)
@@ -110,12 +130,35 @@ def check_parts(model: ir.Model, where: object) -> None:
             for value in node.outputs:
                 _check_text(value.name or "", "a tensor", where)
             for attribute in node.attributes.values():
-                if attribute.type == ir.AttributeType.UNDEFINED:
+                if (reason := _odd_attribute(node, attribute, in_function=graph in inside)) is not None:
                     raise ModelError(
-                        f"attribute {attribute.name!r} of node {node.name or node.op_type!r} has no type",
+                        f"attribute {attribute.name!r} of node {node.name or node.op_type!r} {reason}",
                         where=where,
                         fix=FIX,
                     )
+
+
+def _odd_attribute(node: ir.Node, attribute: ir.Attr, *, in_function: bool) -> str | None:
+    if attribute.type == ir.AttributeType.UNDEFINED:
+        return "has no type"
+    if attribute.is_ref():
+        if not in_function:
+            return f"is to be {attribute.ref_attr_name!r} of a function, and is in none"
+        return "is a graph that a call is to give" if attribute.type.name.startswith("GRAPH") else None
+    wanted = CONSTANT.get(attribute.name) if node.op_type == "Constant" and node.domain in ("", "ai.onnx") else None
+    if wanted is not None and attribute.type.name != wanted:
+        return f"is of the kind {attribute.type.name}, and that of a Constant is {wanted}"
+    return None
+
+
+def _graphs_in(graph: ir.Graph) -> Iterator[ir.Graph]:
+    yield graph
+    for node in graph:
+        for attribute in node.attributes.values():
+            if attribute.is_ref() or not attribute.type.name.startswith("GRAPH"):
+                continue
+            for inner in [attribute.as_graph()] if attribute.type.name == "GRAPH" else attribute.as_graphs():
+                yield from _graphs_in(inner)
 
 
 def _check_text(text: Any, what: str, where: object) -> None:
@@ -207,8 +250,10 @@ def _said_against(model: Model) -> str | None:
         else:
             onnx.checker.check_model(model.proto, full_check=True)
     except Exception as error:  # noqa: BLE001 - whatever the checker raises is its answer
-        # Outputs of any rank are valid, and the stricter check wants a shape.
-        return None if "Field 'shape' of 'type' is required" in str(error) else _first_line(error)
+        if "Field 'shape' of 'type' is required" not in str(error):
+            return _first_line(error)
+        # Outputs of any rank are valid, and the stricter check wants a shape before it looks at anything else.
+        return next((reason for node in model.nodes.values() if (reason := node_reason(node, model.ir_model))), None)
     return None
 
 

@@ -153,6 +153,13 @@ def _repair(graph: ir.Model, where: object) -> Iterator[Quirk]:
 
 def _check_opsets(proto: onnx.ModelProto, where: object) -> None:
     newest = onnx.defs.onnx_opset_version()
+    stated = [*proto.opset_import, *(entry for function in proto.functions for entry in function.opset_import)]
+    if odd := next((entry for entry in stated if not 0 <= entry.version < 2**31), None):
+        raise ModelError(
+            f"operator set version {odd.version} of the domain {odd.domain!r} is none",
+            where=where,
+            fix="Export or copy it again.",
+        )
     versions = {entry.domain: entry.version for entry in proto.opset_import}
     for domain in ("", "ai.onnx"):
         version = versions.get(domain)
@@ -178,14 +185,22 @@ def _check_external(tensors: Iterable[onnx.TensorProto], folder: Path | None, wh
                 where=where,
                 fix="Load it from its file, not from bytes.",
             )
-        target = (folder / location).resolve()
-        if not location or not target.is_relative_to(folder.resolve()):
+        try:
+            target = (folder / location).resolve()
+            outside, found = not location or not target.is_relative_to(folder.resolve()), target.is_file()
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"weight {tensor.name!r} lies in {location[:80]!r}, and no file can be called so",
+                where=where,
+                fix="Export or copy it again.",
+            ) from error
+        if outside:
             raise ModelError(
                 f"weight {tensor.name!r} points outside the model's folder: {location!r}",
                 where=where,
                 fix="Refused for safety; put the data file beside the model.",
             )
-        if not target.is_file():
+        if not found:
             raise ModelError(
                 f"the external data file {location!r} of weight {tensor.name!r} is missing",
                 where=where,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from workbench.graph.quirk import Quirk
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["described", "readable", "restored", "to_message"]
+__all__ = ["described", "readable", "restored", "to_message", "written"]
 
 TENSORS = frozenset({"tensor_type", "sparse_tensor_type", None})
 SPARSE = frozenset({onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS})
@@ -25,6 +26,9 @@ SPELLED = "ai.onnx"
 
 KEY = "workbench.type"
 """Metadata of a tensor whose type is kept there meanwhile."""
+
+DEVICES_IR = 11
+"""The first IR version whose nodes may say on which devices they run."""
 
 LARGEST_DENSE = 2**28
 """Bytes that a sparse weight may have once it is dense: a file of few bytes can ask for any number."""
@@ -73,7 +77,23 @@ def readable(
                 if dim.dim_value < 0:
                     dim.ClearField("dim_value")
     sparse = list(_make_dense(copy, where))
-    return copy, (*quirks, *_quirks(negative, foreign, sparse))
+    return copy, (*quirks, *_quirks(negative, foreign, sparse), *_without_devices(copy))
+
+
+def _without_devices(proto: onnx.ModelProto) -> Iterator[Quirk]:
+    """Leave out on which devices nodes run where the file contradicts itself there. Changes `proto`."""
+    odd = [node for node in _nodes(proto) if _has_odd_devices(node, proto.ir_version)]
+    for node in odd:
+        node.ClearField("device_configurations")
+    if odd:
+        text = f"on which devices {len(odd)} nodes run is not said in a way that ONNX knows; it is left out"
+        yield Quirk("devices", odd[0].name or odd[0].op_type, text)
+
+
+def _has_odd_devices(node: onnx.NodeProto, ir_version: int) -> bool:
+    """Say whether a node names devices before the IR version that came with them, or names none."""
+    stated = node.device_configurations
+    return bool(stated) and (ir_version < DEVICES_IR or not all(entry.configuration_id for entry in stated))
 
 
 def _quirks(negative: list[str], foreign: list[tuple[str, str]], sparse: list[str]) -> Iterator[Quirk]:
@@ -104,24 +124,35 @@ def restored(proto: onnx.ModelProto, *, nested: bool = True) -> onnx.ModelProto:
     return proto
 
 
+@contextlib.contextmanager
+def written(where: object) -> Iterator[None]:
+    """Make one line of what `onnx_ir` says of a part that it cannot write.
+
+    Raises
+    ------
+    ModelError
+        A part cannot be written.
+    """
+    try:
+        yield
+    except (ir.serde.SerdeError, TypeError) as error:  # onnx_ir 1.1 fails over the message of some of its errors
+        cause: BaseException = error
+        while (deeper := cause.__cause__ or cause.__context__) is not None:
+            cause = deeper
+        sentence = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        raise ModelError(
+            f"a part of it cannot be written: {sentence}", where=where, fix="Repair the model that it came from."
+        ) from error
+
+
 def to_message(model: ir.Model) -> onnx.ModelProto:
     """Return a model as the message that its file holds.
 
     `onnx_ir` 1.1 writes the metadata of a stored tensor twice, and leaves out the last results of a node where nobody
     reads them: ONNX Runtime refuses a call of a local function that names fewer results than the function has.
     """
-    try:
+    with written(model.graph.name):
         proto = restored(ir.to_proto(model))
-    except ir.serde.SerdeError as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        sentence = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-        raise ModelError(
-            f"a part of it cannot be written: {sentence}",
-            where=model.graph.name,
-            fix="Repair the model that it came from.",
-        ) from error
     for graph in _graphs(proto):
         for tensor in graph.initializer:
             _once(tensor)
@@ -158,16 +189,18 @@ def described(kind: onnx.TypeProto) -> str:
     """Return a type in words: ``sequence of maps of INT64 to FLOAT``; empty where the file does not say."""
     form = kind.WhichOneof("value")
     if form == "map_type":
-        key = onnx.TensorProto.DataType.Name(kind.map_type.key_type)
-        return f"map of {key} to {described(kind.map_type.value_type) or '?'}"
+        return f"map of {_element(kind.map_type.key_type)} to {described(kind.map_type.value_type) or '?'}"
     if form in ("sequence_type", "optional_type"):
         inner = described(getattr(kind, form).elem_type) or "?"
         return f"sequence of {inner}" if form == "sequence_type" else f"optional {inner}"
     if form in ("tensor_type", "sparse_tensor_type"):
-        element = getattr(kind, form).elem_type
-        name = onnx.TensorProto.DataType.Name(element) if element in onnx.TensorProto.DataType.values() else "?"
+        name = _element(getattr(kind, form).elem_type)
         return f"sparse {name}" if form == "sparse_tensor_type" else name
     return "value of an opaque type" if form == "opaque_type" else ""
+
+
+def _element(kind: int) -> str:
+    return onnx.TensorProto.DataType.Name(kind) if kind in onnx.TensorProto.DataType.values() else "?"
 
 
 def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
@@ -226,6 +259,8 @@ def _unspell(proto: onnx.ModelProto) -> None:
 
 def _is_odd(proto: onnx.ModelProto, *, nested: bool) -> bool:
     if _is_spelled(proto, nested=nested):
+        return True
+    if any(_has_odd_devices(node, proto.ir_version) for node in (_nodes(proto) if nested else proto.graph.node)):
         return True
     if nested and any(attribute.type in SPARSE for node in _nodes(proto) for attribute in node.attribute):
         return True

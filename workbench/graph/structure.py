@@ -137,6 +137,8 @@ def _nested(prefix: str, graph: ir.Graph) -> Iterator[tuple[str, ir.Graph]]:
     yield prefix, graph
     for node in graph:
         for attribute in node.attributes.values():
+            if attribute.is_ref():
+                continue  # a damaged file alone has such a graph; see `workbench.graph.damage`
             if attribute.type == ir.AttributeType.GRAPH:
                 branch = attribute.name.removesuffix("_branch")
                 yield from _nested(f"{prefix}{node.name}/{branch}/", attribute.as_graph())

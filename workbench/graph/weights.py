@@ -39,7 +39,8 @@ def constant_of(value: ir.Value) -> ir.TensorProtocol | None:
     node = value.producer()
     if node is None or node.op_type != "Constant" or "value" not in node.attributes:
         return None
-    return node.attributes["value"].as_tensor()
+    held = node.attributes["value"]
+    return None if held.is_ref() else held.as_tensor()  # in a function, the call may give it
 
 
 def bytes_of(content: ir.TensorProtocol) -> bytes:

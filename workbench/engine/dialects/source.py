@@ -25,6 +25,9 @@ KINDS = {
     "manifest": ("the manifest of an engine (*.manifest.json)", "--metadata"),
 }
 
+_HALF = re.compile(
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
 _TIME_LINE = re.compile(r"^[^\"{}]*\d ?[um]s -> ", re.MULTILINE)
 _OBJECT_KEYS: tuple[tuple[str, frozenset[str]], ...] = (
     *((one.kind, one.keys) for one in GRAPHS),
@@ -88,7 +91,7 @@ def read_text(source: Any) -> tuple[str, Any]:
 def _parsed(text: str, where: object) -> tuple[str, Any]:
     try:
         # TensorRT 8.6 writes raw control characters into strings.
-        data = json.loads(text, strict=False)
+        data = json.loads(_HALF.sub(_whole, text), strict=False)
     except json.JSONDecodeError as error:
         cut = error.pos >= len(text.rstrip()) - 1 or error.msg.startswith("Unterminated")
         what = "the JSON ends too early" if cut else f"not valid JSON ({error.msg})"
@@ -100,6 +103,11 @@ def _parsed(text: str, where: object) -> tuple[str, Any]:
         raise ReportError(f"not valid JSON ({error})", where=where, fix="Export it again") from error
     check_document(data, ReportError, where=where)
     return kind_of(data), data
+
+
+def _whole(found: re.Match[str]) -> str:
+    """Return what stands for half of a character, of which nothing could be written; all else as it is."""
+    return "\\ufffd" if found["half"] else found[0]
 
 
 def _is_json_text(source: Any) -> bool:

@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 from onnx.shape_inference import InferenceError
 
-from workbench.graph.message import described, restored
+from workbench.graph.message import described, restored, written
 from workbench.graph.shapes.inference import infer_shapes
 from workbench.graph.shapes.states import with_states
 from workbench.graph.tensor import Tensor
@@ -107,7 +107,11 @@ def skeleton_proto(model: Structure) -> onnx.ModelProto:
     """
     if model.flat is not None:
         return _skeleton_of(model.flat.proto)
-    source = model.ir_model
+    with written(model.name):
+        return _skeleton_by_parts(model.ir_model)
+
+
+def _skeleton_by_parts(source: ir.Model) -> onnx.ModelProto:
     proto = onnx.ModelProto(ir_version=source.ir_version)
     proto.opset_import.extend(onnx.helper.make_opsetid(*entry) for entry in sorted(source.opset_imports.items()))
     graph = proto.graph

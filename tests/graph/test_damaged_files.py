@@ -1,0 +1,170 @@
+"""What a fuzzer made of files: each is refused, or read without what contradicts itself, in one line."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.kit.models import proto
+from workbench.errors import ModelError
+from workbench.graph import most_repeated
+from workbench.graph.inspection.inspect import summary
+from workbench.graph.load import from_proto, load_model
+
+N = helper.make_node
+BOOL, INT64 = TensorProto.BOOL, TensorProto.INT64
+
+
+def identity(**constants):
+    nodes = [N("Constant", [], [name], f"make {name}", **held) for name, held in constants.items()]
+    return proto([*nodes, N("Identity", ["x"], ["y"], "same")], {"x": [4]}, {"y": [4]})
+
+
+def refused(made, *words):
+    with pytest.raises(ModelError) as caught:
+        summary(from_proto(made)).text()
+    said = str(caught.value)
+    assert "\n" not in said
+    assert all(word in said for word in words), said
+
+
+@pytest.mark.parametrize("name", [None, "", "k"])
+@pytest.mark.parametrize("content", [b"", b"1", b"123"])
+def test_the_bytes_of_a_tensor_are_counted_whether_it_has_a_name_or_not(name, content):
+    tensor = TensorProto(data_type=BOOL, raw_data=content)
+    if name is not None:
+        tensor.name = name
+    made = identity(k={"value": tensor})
+    if len(content) > 1:
+        refused(made, "has 3 bytes of data, and its lengths and type want 1")
+    else:
+        from_proto(made)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (TensorProto(data_type=INT64, dims=[1], float_data=[1]), "has numbers in float_data"),
+        (
+            TensorProto(data_type=1, dims=[1], float_data=[1], raw_data=b"1234"),
+            "has numbers in raw_data and float_data",
+        ),
+        (TensorProto(data_type=1, dims=[1], int32_data=[1], raw_data=b"1234"), "has numbers in int32_data"),
+    ],
+)
+def test_a_tensor_has_its_numbers_in_one_place(tensor, said):
+    refused(identity(k={"value": tensor}), said)
+
+
+def test_a_constant_holds_what_its_attribute_is_for():
+    made = identity(k={"value_floats": [1.0]})
+    made.graph.node[0].attribute[0].name = "value"
+    refused(made, "attribute 'value' of node 'make k' is of the kind FLOATS, and that of a Constant is TENSOR")
+
+
+def reference(name, kind):
+    return onnx.AttributeProto(name=name, type=kind, ref_attr_name="given")
+
+
+def test_what_a_call_gives_stands_in_functions_alone():
+    made = identity(k={"value_int": 1})
+    made.graph.node[0].attribute[0].CopyFrom(reference("value_int", onnx.AttributeProto.INT))
+    refused(made, "is to be 'given' of a function, and is in none")
+    inner = N("Constant", [], ["k"], "make")
+    inner.attribute.append(reference("value", onnx.AttributeProto.TENSOR))
+    used = [inner, N("Add", ["a", "k"], ["b"], "add")]
+    opsets = [helper.make_opsetid("", 17)]
+    function = helper.make_function("own", "Plus", ["a"], ["b"], used, opsets, attributes=["given"])
+    call = N("Plus", ["x"], ["y"], "call", domain="own", given=numpy_helper.from_array(np.float32(1)))
+    made = proto([call], {"x": [4]}, {"y": [4]}, domains=["own"], functions=[function])
+    assert summary(from_proto(made)).text()
+    branch = N("If", ["a"], ["b"], "if")
+    branch.attribute.append(reference("then_branch", onnx.AttributeProto.GRAPH))
+    made.functions[0].node[1].CopyFrom(branch)
+    refused(made, "'then_branch' of node 'if' is a graph that a call is to give")
+
+
+def test_the_version_of_any_operator_set_is_a_number_that_onnx_can_hold():
+    made = identity()
+    made.opset_import.add(domain="own", version=2**32)
+    refused(made, "operator set version 4294967296 of the domain 'own' is none")
+
+
+def test_a_type_that_onnx_does_not_know_is_called_by_no_name():
+    made = identity()
+    made.graph.output[0].type.Clear()
+    made.graph.output[0].type.map_type.key_type = 128
+    assert "map of ? to ?" in str(from_proto(made).quirks)
+
+
+def test_a_name_of_a_function_is_text():
+    function = helper.make_function(
+        "own", "Plus", ["a"], ["b"], [N("Neg", ["a"], ["b"])], [helper.make_opsetid("", 17)]
+    )
+    made = proto([N("Plus", ["x"], ["y"], "call", domain="own")], {"x": [4]}, {"y": [4]}, domains=["own"])
+    made.functions.append(function)
+    content = made.SerializeToString().replace(b"Plus", b"\xf6lus")
+    refused(onnx.ModelProto.FromString(content), "no UTF-8 text")
+
+
+def test_devices_that_are_none_are_left_out_and_others_kept(tmp_path):
+    for ir_version, name, kept in ((8, "two", False), (11, "", False), (11, "two", True)):
+        made = identity()
+        made.ir_version = ir_version
+        made.graph.node[-1].device_configurations.add(configuration_id=name)
+        model = from_proto(made)
+        assert [quirk.kind for quirk in model.quirks] == ([] if kept else ["devices"])
+        model.save(tmp_path / "m.onnx")
+        assert bool(onnx.load(tmp_path / "m.onnx").graph.node[-1].device_configurations) == kept
+
+
+@pytest.mark.parametrize("location", ["a\0b", "a" * 5000])
+def test_a_weight_lies_in_a_file_that_there_can_be(tmp_path, location):
+    made = proto([N("Add", ["x", "w"], ["y"], "add")], {"x": [4]}, {"y": [4]})
+    weight = made.graph.initializer.add(name="w", data_type=1, dims=[4], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value=location)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(made.SerializeToString())
+    with pytest.raises(ModelError, match="no file can be called so") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_node_without_the_inputs_that_it_needs_is_named_also_where_the_output_has_no_shape():
+    from workbench.session.workbench import Workbench
+
+    nodes = [N("DequantizeLinear", [], ["d"], "dq"), N("Relu", ["d"], ["y"], "relu")]
+    made = proto(nodes, {"x": [4]}, {"y": [4]})
+    made.graph.output[0].type.tensor_type.ClearField("shape")
+    wb = Workbench(from_proto(made))
+    with pytest.raises(ModelError, match="dq") as caught:
+        wb.plan.use("int8")
+    assert "\n" not in str(caught.value)
+
+
+def loop(times, *inner):
+    nodes = [N("Identity", ["go"], ["on"], "goes"), N("Neg", ["s"], ["t"], "neg"), *inner]
+    inputs = [helper.make_tensor_value_info(n, k, s) for n, k, s in (("i", INT64, []), ("go", BOOL, []), ("s", 1, [4]))]
+    outputs = [helper.make_tensor_value_info("on", BOOL, []), helper.make_tensor_value_info("t", 1, [4])]
+    body = helper.make_graph(nodes, "body", inputs, outputs)
+    return N("Loop", [times, "", "x"], ["y"], "loop", body=body)
+
+
+@pytest.mark.parametrize(("times", "often"), [("many", 2.0**40), ("few", 3.0), ("", math.inf)])
+def test_how_often_a_loop_runs_is_known_before_it_is_run(times, often):
+    weights = [numpy_helper.from_array(np.int64(number), name) for name, number in (("many", 2**40), ("few", 3))]
+    model = from_proto(proto([loop(times)], {"x": [4]}, {"y": [4]}, weights))
+    assert most_repeated(model) == often
+
+
+def test_a_loop_without_an_end_is_not_run_to_check_an_edit():
+    from workbench.session.workbench import Workbench
+
+    weights = [numpy_helper.from_array(np.int64(2**40), "many")]
+    made = proto([N("Identity", ["in"], ["x"], "same"), loop("many")], {"in": [4]}, {"y": [4]}, weights)
+    wb = Workbench(from_proto(made))
+    assert "a loop in it runs 1.1e+12 times" in str(wb.edit("remove_noops").check)
