@@ -6,6 +6,7 @@ from .notebook import notebooks_home as notebooks_home
 from .notebook import parameters_of as parameters_of
 from .notebook import run_notebook as run_notebook
 from .notebook import shipped_notebooks as shipped_notebooks
+from .overview import fleet_page as fleet_page
 from .report_page import page as page
 from .tuning_report import before_after as before_after
 from .tuning_report import macs_share as macs_share

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
+from workbench.handoff.document import html_document, html_table, picture
 from workbench.handoff.tuning_report import before_after, precisions
 from workbench.session import remarks
-from workbench.views.kit import FONT, css_variables, escape
+from workbench.views.kit import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from workbench.evaluate import Comparison
     from workbench.recipe import GateResult
     from workbench.session import Workbench
-    from workbench.views.kit import Pictured
 
-__all__ = ["page", "picture"]
-
-_STYLE = f"""
-{css_variables()}
-:root {{ color-scheme: light dark; }}
-body {{ font: 15px/1.5 {FONT}; color: var(--wb-ink); background: var(--wb-paper); margin: 2rem auto;
-       max-width: 60rem; padding: 0 1rem; }}
-h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
-table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; }}
-th, td {{ border-bottom: 1px solid var(--wb-line); }}
-td.n {{ text-align: right; white-space: nowrap; }} th.n {{ text-align: right; }}
-.muted {{ color: var(--wb-muted); }} .good {{ color: var(--wb-good); }} .bad {{ color: var(--wb-bad); }}
-img {{ max-width: 100%; height: auto; }}
-pre {{ background: var(--wb-panel); padding: 1rem; overflow-x: auto; font-size: 12px; }}
-.scroll {{ overflow-x: auto; }} td.name {{ overflow-wrap: anywhere; }}
-"""
+__all__ = ["page"]
 
 
 def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) -> str:
@@ -47,7 +30,7 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
         f"<h1>{escape(wb.source.name)}: tuned to {escape(precisions(wb))}</h1>",
         f'<p class="muted">{escape(_subtitle(wb, comparison))}</p>',
         _gates(verdicts),
-        _table(
+        html_table(
             ("", "original", "tuned", "change"),
             ((row.what, row.original, row.tuned, row.change) for row in before_after(wb, comparison)),
             numeric=(1, 2),
@@ -64,12 +47,12 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
     if refused:
         body += [
             "<h2>Asked for, and not given</h2>",
-            _table(("node", "operator", "why"), ((d.node, d.op_type, "; ".join(d.reasons)) for d in refused)),
+            html_table(("node", "operator", "why"), ((d.node, d.op_type, "; ".join(d.reasons)) for d in refused)),
         ]
     if wb.source.quirks:
         body += [
             "<h2>Noticed in the model</h2>",
-            _table(("where", "what"), ((q.where, q.text) for q in wb.source.quirks)),
+            html_table(("where", "what"), ((q.where, q.text) for q in wb.source.quirks)),
         ]
     if wb.advice:
         body += ["<h2>Before you build an engine</h2>", *(f"<p>{escape(sentence)}</p>" for sentence in wb.advice)]
@@ -80,25 +63,7 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
             f"<pre>{escape(wb.recipe.to_yaml())}</pre></details>"
         ),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(wb.source.name)}: tuning report</title><style>{_STYLE}</style></head><body>"
-        f"{''.join(body)}</body></html>\n"
-    )
-
-
-def picture(view: Pictured, alt: str) -> str:
-    """Return a view as HTML: both themes are embedded, the reader's preference picks one."""
-    light, dark = (_data_uri(view.svg("light")), _data_uri(view.svg("dark")))
-    return (
-        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
-        f'<img alt="{escape(alt)}" src="{light}"></picture>'
-    )
-
-
-def _data_uri(svg: str) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    return html_document(f"{wb.source.name}: tuning report", body)
 
 
 def _subtitle(wb: Workbench, comparison: Comparison) -> str:
@@ -114,13 +79,3 @@ def _gates(verdicts: Sequence[GateResult]) -> str:
         why = f" ({escape(verdict.reason)})" if verdict.reason else ""
         lines.append(f'<p>Gate <b>{escape(verdict.gate)}</b>: {value}, <b class="{style}">{mark}</b>{why}</p>')
     return "".join(lines)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
-    def cell(tag: str, column: int, text: str) -> str:
-        style = ' class="n"' if column in numeric else ' class="name"'
-        return f"<{tag}{style}>{escape(text)}</{tag}>"
-
-    lines = "".join("<tr>" + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>" for row in rows)
-    heads = "".join(cell("th", i, text) for i, text in enumerate(head))
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'

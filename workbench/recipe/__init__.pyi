@@ -11,8 +11,11 @@ from .gates import check_gates as check_gates
 from .parts import Evaluation as Evaluation
 from .parts import FileReference as FileReference
 from .parts import ModelReference as ModelReference
+from .parts import Part as Part
 from .parts import SamplesReference as SamplesReference
 from .parts import ranges_hash as ranges_hash
+from .reading import read_document as read_document
+from .reading import what_is_wrong as what_is_wrong
 from .replay import check_model as check_model
 from .replay import check_result as check_result
 from .replay import start as start

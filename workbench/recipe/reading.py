@@ -45,8 +45,17 @@ def dumped(content: dict[str, Any]) -> str:
     return text if "\x85" not in text else yaml.safe_dump(content, sort_keys=False, width=120)
 
 
-def read_document(path: Path, schema: int) -> tuple[str, dict[str, Any]]:
+def read_document(path: Path, schema: int, *, key: str = "workbench") -> tuple[str, dict[str, Any]]:
     """Read a document of this schema version.
+
+    Parameters
+    ----------
+    path
+        The file.
+    schema
+        The version that is read.
+    key
+        What the document's first line is, with its version.
 
     Returns
     -------
@@ -71,11 +80,12 @@ def read_document(path: Path, schema: int) -> tuple[str, dict[str, Any]]:
             f"not readable as YAML: {_reason(error)}", where=path, fix="Restore it from a copy."
         ) from error
     check_document(content, RecipeError, where=path)
-    if not isinstance(content, dict) or "workbench" not in content:
-        raise RecipeError("not a recipe", where=path, fix="A recipe starts with 'workbench: 1'.")
-    if content["workbench"] != schema:
+    if not isinstance(content, dict) or key not in content:
+        what = "recipe" if key == "workbench" else key
+        raise RecipeError(f"not a {what}", where=path, fix=f"A {what} starts with '{key}: {schema}'.")
+    if content[key] != schema:
         raise RecipeError(
-            f"schema version {content['workbench']}; this workbench reads version {schema}",
+            f"schema version {content[key]}; this workbench reads version {schema}",
             where=path,
             fix="Use the release of trt-workbench that wrote it, named in its 'environment'.",
         )
@@ -119,7 +129,8 @@ def _kinds_at(kind: Any, location: tuple[int | str, ...]) -> list[type[BaseModel
             continue
         inside = [one.model_fields[part].annotation for one in kinds if part in one.model_fields]
         tagged = [one for one in kinds if "do" in one.model_fields and one.model_fields["do"].default == part]
-        kinds = tagged or [inner for annotation in inside for inner in _kinds(annotation)]
+        # A name that is no field is a key of the mapping that the field before holds.
+        kinds = tagged or ([inner for annotation in inside for inner in _kinds(annotation)] if inside else kinds)
     return kinds
 
 

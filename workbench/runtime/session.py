@@ -101,7 +101,7 @@ class Session:
             attempt(trial, {name: _in_numbers(array) for name, array in untried.items()}, model.name)
         elif not apart:
             check_constants(model)
-        threads = os.cpu_count() or 1
+        threads = _cores()
         try:
             if apart:
                 self._session: Any = Apart(trial, threads, model.name)
@@ -236,6 +236,11 @@ class Session:
             self._session.run(self.outputs, feed)
             times.append((time.perf_counter() - start) * 1e3)
         return times
+
+
+def _cores() -> int:
+    """Return how many cores this process may use: a worker beside others has its share."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

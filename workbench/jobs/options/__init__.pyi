@@ -6,6 +6,7 @@ from .engines import BenchOptions as BenchOptions
 from .engines import CheckOptions as CheckOptions
 from .engines import EngineOptions as EngineOptions
 from .engines import InspectOptions as InspectOptions
+from .fleet import FleetOptions as FleetOptions
 from .kinds import AllowScripts as AllowScripts
 from .kinds import Batch as Batch
 from .kinds import Evaluation as Evaluation

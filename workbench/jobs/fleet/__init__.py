@@ -1,0 +1,5 @@
+"""One recipe, or one way of tuning, for many models, sites or GPUs."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,176 @@
+"""The job: every site of a fleet over Dask, taken up again where an earlier run was stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.display import Card, Shown
+from workbench.errors import BackendError
+from workbench.files import write_text
+from workbench.handoff import fleet_page
+from workbench.handoff.ci import Case, cases_table
+from workbench.jobs.fleet.plan import load_plan
+from workbench.jobs.fleet.site import Outcome, known_outcome, run_site
+from workbench.jobs.measuring import tell_ci
+from workbench.jobs.options import FleetOptions, job
+from workbench.jobs.verbs import EXIT_GATE
+from workbench.progress import progress
+from workbench.results import held_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from workbench.jobs.fleet.plan import Site
+
+__all__ = ["FleetResult", "fleet"]
+
+DEATHS = 1
+"""Workers that may die with a site before it is given up: a crash in native code comes back."""
+
+
+@dataclass(frozen=True, repr=False)
+class FleetResult(Shown):
+    """What became of a fleet.
+
+    Parameters
+    ----------
+    outcomes
+        One a site, in the order of the document.
+    taken_up
+        Names of sites that an earlier run had done.
+    files
+        The page, the table, and what CI systems read.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    taken_up: tuple[str, ...]
+    files: tuple[Path, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with: a gate's code where a site failed, an error's where one has no result."""
+        states = {outcome.state for outcome in self.outcomes}
+        return BackendError.exit_code if "broken" in states else EXIT_GATE if "failed" in states else 0
+
+    def text(self) -> str:
+        """Return a line a site."""
+        width = max(len(outcome.site) for outcome in self.outcomes)
+        lines = [f"{one.site:<{width}}  {one.state:<7} {one.worst}" for one in self.outcomes]
+        if self.taken_up:
+            lines.append(f"{len(self.taken_up)} of {len(self.outcomes)} were done by an earlier run")
+        return "\n".join(lines)
+
+    def _card(self) -> Card:
+        passed = sum(outcome.passed for outcome in self.outcomes)
+        rows = tuple((one.site, one.state, one.worst) for one in self.outcomes)
+        return Card(f"{passed} of {len(self.outcomes)} sites passed", ("site", "", "worst figure"), rows)
+
+
+@job(FleetOptions)
+def fleet(options: FleetOptions) -> FleetResult:
+    """See `FleetOptions`."""
+    sites = load_plan(options.fleet)
+    out = options.out.resolve()
+    with held_folder(out):
+        (out / "sites").mkdir(exist_ok=True)
+        done: dict[str, Outcome] = {}
+        todo: dict[str, Site] = {}
+        for name, site in sites.items():
+            known = known_outcome(out, name, site)
+            problem = site.problem()
+            if known is not None:
+                done[name] = known
+            elif problem is not None:
+                done[name] = Outcome(name, site.key(), "broken", problem)
+            else:
+                todo[name] = site
+        taken_up = tuple(name for name, outcome in done.items() if outcome.state != "broken")
+        for outcome in progress(_run(todo, out, options), total=len(todo), doing="sites"):
+            done[outcome.site] = outcome
+        outcomes = tuple(done[name] for name in sites)
+        page = write_text(out / "index.html", fleet_page(options.fleet.stem, [asdict(one) for one in outcomes]))
+        table = write_text(out / "fleet.json", json.dumps([asdict(one) for one in outcomes], indent=1))
+        cases = [Case("fleet", one.site, one.passed, one.worst, _details(one), one.seconds) for one in outcomes]
+        comment = write_text(out / "summary.md", cases_table(f"fleet {options.fleet.stem}", cases))
+    told = tell_ci(f"fleet {options.fleet.stem}", cases, junit_file=options.junit, summary=options.summary)
+    return FleetResult(outcomes, taken_up, (page, table, comment, *told))
+
+
+def _details(outcome: Outcome) -> str:
+    return "\n".join(text for text, _ in outcome.gates) or outcome.worst
+
+
+def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator[Outcome]:
+    """Do sites as workers are free, and yield what became of each as it comes."""
+    if not todo:
+        return
+    try:
+        from distributed import as_completed
+    except ImportError as error:
+        raise BackendError("a fleet needs Dask distributed", fix='pip install "trt-workbench[fleet]"') from error
+    with _client(options, len(todo)) as client:
+        keys = {name: site.key() for name, site in todo.items()}
+        futures = {
+            client.submit(run_site, name, site, str(out), keys[name], key=f"{name}-{keys[name]}", pure=False): name
+            for name, site in todo.items()
+        }
+        for future in as_completed(futures):
+            name = futures[future]
+            failure = future.exception()
+            if failure is None:
+                yield future.result()
+                continue
+            told = "the process that did it died" if type(failure).__name__ == "KilledWorker" else str(failure)
+            outcome = Outcome(name, keys[name], "broken", f"{type(failure).__name__}: {told}")
+            write_text(out / "sites" / f"{name}.json", json.dumps(asdict(outcome), indent=1))
+            yield outcome
+
+
+@contextlib.contextmanager
+def _client(options: FleetOptions, count: int) -> Iterator[Any]:
+    import dask
+    from distributed import Client, LocalCluster
+
+    if options.scheduler is not None:
+        try:
+            client = Client(options.scheduler, timeout="20s")
+        except OSError as error:
+            raise BackendError(
+                f"no Dask scheduler answers: {error}", where=options.scheduler, fix="Start one: dask scheduler."
+            ) from error
+        with client:
+            yield client
+        return
+    workers = min(options.workers or os.cpu_count() or 1, count)
+    settings = {"distributed.scheduler.allowed-failures": DEATHS, "distributed.worker.daemon": False}
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        if workers > 1:
+            client.run(_take_share, workers)
+        yield client
+
+
+def _take_share(workers: int, dask_worker: Any = None) -> int:
+    """Give this worker its share of the processor's cores: as many threads as there are cores would be too many."""
+    if not hasattr(os, "sched_setaffinity"):
+        return 0
+    cores = sorted(os.sched_getaffinity(0))
+    number = int(dask_worker.name) if str(getattr(dask_worker, "name", "")).isdecimal() else os.getpid()
+    share = cores[number % len(cores) :: workers] or cores
+    os.sched_setaffinity(0, share)
+    return len(share)
