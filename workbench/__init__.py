@@ -9,10 +9,12 @@
 
 import lazy_loader
 
+from workbench.later import put_off
 from workbench.telemetry import switch_off
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 __version__ = "0.1.0"
 
+put_off()
 switch_off()

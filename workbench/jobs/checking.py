@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.backends.compiler import TARGETS
 from workbench.backends.verdict import check as judge
-from workbench.backends.verdict import mend
 from workbench.display import Card, Shown
 from workbench.errors import OptionError
 from workbench.graph import load_model
 from workbench.handoff.ci import Case
-from workbench.jobs.measuring import tell_ci
 from workbench.jobs.options import CheckOptions, job
+from workbench.jobs.telling import tell_ci
 from workbench.jobs.verbs import EXIT_REFUSED
 from workbench.results import together
-from workbench.session import open_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from workbench.backends.verdict import Matrix, Verdict
+    from workbench.graph import Model
 
 __all__ = ["CheckResult", "check"]
 
@@ -82,27 +82,40 @@ def check(options: CheckOptions) -> CheckResult:
     """See `CheckOptions`."""
     if options.matrix:
         return _asked(options)
-    wb = open_model(options.model)
     targets = options.target or ("sm86",)
     shapes = dict(_shape(text) for text in options.shape)
-    remarks = []
-    for target in targets if options.fix else ():
-        mended = mend(wb.model, target, shapes=shapes)
-        for edit in mended.edits:
-            wb.edit(edit)
-        remarks += [f"{target}: {note}" for note in mended.notes]
-    verdicts = tuple(judge(wb.model, target, shapes=shapes) for target in targets)
+    model = load_model(options.model)
+    remarks: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
-    if options.out is not None:
-        with together(options.out.parent):
-            recipe = options.out.with_suffix(".recipe.yaml")
-            files = (*wb.model.save(options.out), wb.recipe.save(recipe))
+    if options.fix or options.out is not None:
+        model, remarks, files = _mended(model, options, targets, shapes)
+    verdicts = tuple(judge(model, target, shapes=shapes) for target in targets)
     cases = [
         Case(verdict.compiler, f"{verdict.model} for {verdict.target}", verdict.accepted, str(verdict).splitlines()[0])
         for verdict in verdicts
     ]
     files += tell_ci(f"check of {options.model.name}", cases, junit_file=options.junit, summary=options.summary)
-    return CheckResult(verdicts, tuple(remarks), files)
+    return CheckResult(verdicts, remarks, files)
+
+
+def _mended(
+    model: Model, options: CheckOptions, targets: Iterable[str], shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[Model, tuple[str, ...], tuple[Path, ...]]:
+    """Return the model with what is known to help, what was done, and the files that were written."""
+    from workbench.backends.verdict import mend
+    from workbench.session import Workbench
+
+    wb, remarks = Workbench(model), []
+    for target in targets if options.fix else ():
+        mended = mend(wb.model, target, shapes=shapes)
+        for edit in mended.edits:
+            wb.edit(edit)
+        remarks += [f"{target}: {note}" for note in mended.notes]
+    if options.out is None:
+        return wb.model, tuple(remarks), ()
+    with together(options.out.parent):
+        files = (*wb.model.save(options.out), wb.recipe.save(options.out.with_suffix(".recipe.yaml")))
+    return wb.model, tuple(remarks), files
 
 
 def _asked(options: CheckOptions) -> CheckResult:

@@ -1,27 +1,23 @@
-"""What a job measures so that gates can be judged, and how it tells a CI system what became of them."""
+"""What a job measures so that gates can be judged."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import BackendError, OptionError, WorkbenchError
-from workbench.files import write_text
 from workbench.graph import stored_bytes
 from workbench.handoff import macs_share
-from workbench.handoff.ci import cases_table, junit
 from workbench.recipe import METRICS, Evidence, Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from workbench.engine import EngineSummary
     from workbench.evaluate import Agreement
-    from workbench.handoff.ci import Case
     from workbench.names import BackendName
     from workbench.session import Workbench
 
-__all__ = ["built_evidence", "gates_of", "needs", "read_evidence", "result_evidence", "tell_ci"]
+__all__ = ["built_evidence", "gates_of", "needs", "read_evidence", "result_evidence"]
 
 
 def gates_of(texts: Iterable[str]) -> tuple[Gate, ...]:
@@ -99,20 +95,3 @@ def read_evidence(summary: EngineSummary) -> dict[str, Any]:
     names = {"p50": "median", "p90": "p90", "p95": "p95", "p99": "p99"}
     latency = {ours: timing.ms[theirs] for ours, theirs in names.items() if theirs in timing.ms}
     return found | {"latency_ms": latency, "throughput": timing.throughput}
-
-
-def tell_ci(
-    title: str,
-    cases: Sequence[Case],
-    *,
-    junit_file: Path | None,
-    summary: Path | None,
-    notes: Iterable[str] = (),
-) -> tuple[Path, ...]:
-    """Write what was checked where a CI system looks for it; return what was written."""
-    files = []
-    if junit_file is not None:
-        files.append(write_text(junit_file, junit(title, cases)))
-    if summary is not None:
-        files.append(write_text(summary, cases_table(title, cases, notes)))
-    return tuple(files)

@@ -11,9 +11,9 @@ from workbench.display import Card, Shown
 from workbench.errors import OptionError, WorkbenchError
 from workbench.handoff import export_html, notebooks_home, parameters_of, run_notebook, shipped_notebooks
 from workbench.handoff.ci import Case
-from workbench.jobs.measuring import tell_ci
 from workbench.jobs.options import ListNotebooksOptions, RunNotebooksOptions, job
 from workbench.jobs.recipes import Told
+from workbench.jobs.telling import tell_ci
 from workbench.names import near
 from workbench.progress import progress
 

@@ -11,8 +11,9 @@ from workbench.errors import OptionError
 from workbench.files import write_bytes, write_text
 from workbench.graph import Summary, load_model, summary
 from workbench.handoff.ci import Case, gate_cases, sarif
-from workbench.jobs.measuring import gates_of, read_evidence, tell_ci
+from workbench.jobs.measuring import gates_of, read_evidence
 from workbench.jobs.options import EngineOptions, InspectOptions, job
+from workbench.jobs.telling import tell_ci
 from workbench.jobs.verbs import EXIT_GATE
 from workbench.recipe import Evidence, check_gates
 from workbench.session import open_recipe

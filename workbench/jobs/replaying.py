@@ -15,8 +15,9 @@ from workbench.files import write_text
 from workbench.graph import structure_digest
 from workbench.handoff import page, report
 from workbench.handoff.ci import gate_cases
-from workbench.jobs.measuring import built_evidence, gates_of, needs, read_evidence, result_evidence, tell_ci
+from workbench.jobs.measuring import built_evidence, gates_of, needs, read_evidence, result_evidence
 from workbench.jobs.options import ReplayOptions, job
+from workbench.jobs.telling import tell_ci
 from workbench.jobs.tuning import OUTPUTS, REPORTS, STATISTICS, save_statistics
 from workbench.jobs.verbs import EXIT_GATE
 from workbench.recipe import (

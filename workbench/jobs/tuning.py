@@ -13,9 +13,10 @@ from workbench.errors import OptionError
 from workbench.files import write_text
 from workbench.handoff import before_after, page, report, text_table
 from workbench.handoff.ci import gate_cases
-from workbench.jobs.measuring import gates_of, result_evidence, tell_ci
+from workbench.jobs.measuring import gates_of, result_evidence
 from workbench.jobs.options import DEFAULT_PRESET, SearchOptions, TuneOptions, job
 from workbench.jobs.placing import measuring
+from workbench.jobs.telling import tell_ci
 from workbench.jobs.verbs import EXIT_GATE
 from workbench.names import PRECISIONS
 from workbench.precision.search import MOST_TRIALS

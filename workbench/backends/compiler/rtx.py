@@ -70,8 +70,7 @@ def compile_for(
     """
     if target not in TARGETS:
         raise BackendError(f"unknown target {target!r}", fix=f"TensorRT-RTX builds for {', '.join(TARGETS)}.")
-    missing = rtx_capabilities()
-    if not missing.build:
+    if importlib.util.find_spec("tensorrt_rtx") is None:
         raise BackendError("TensorRT-RTX is not installed", fix=f"Install it: {INSTALL}")
     what = f"TensorRT-RTX for {target} on {model.name}"
     options = with_workspace(options, model)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from workbench.backends.verdict.cause import Fix
 from workbench.errors import EditError
-from workbench.graph.edits import edit_by_name
 
 if TYPE_CHECKING:
     from workbench.backends.verdict.blame import Problem
@@ -44,6 +43,8 @@ class Offers:
         key = f"{fix.text} {fix.edit} {sorted(fix.arguments.items())}"
         if key not in self._tried:
             try:
+                from workbench.graph.edits import edit_by_name  # loads every edit
+
                 changed = edit_by_name(fix.edit, **fix.arguments)(self._model).changed
                 self._tried[key] = fix if changed else Fix(fix.text)
             except EditError as error:
