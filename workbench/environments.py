@@ -26,8 +26,8 @@ LONGEST_S = 900.0
 
 def cache_folder() -> Path:
     """Return the folder for what can be made again: ``WORKBENCH_CACHE``, else one in the user's cache folder."""
-    if given := os.environ.get(VARIABLE):
-        return Path(given)
+    if folder := os.environ.get(VARIABLE):
+        return Path(folder)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "trt-workbench"
 
@@ -68,10 +68,10 @@ def packages_folder(
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(place.parent) as temporary:
-            made = temporary / "packages"
-            _install(python, made, requirements, dependencies=dependencies, timeout_s=timeout_s)
+            packages = temporary / "packages"
+            _install(python, packages, requirements, dependencies=dependencies, timeout_s=timeout_s)
             try:
-                made.rename(place)
+                packages.rename(place)
             except OSError:
                 if not place.is_dir():  # another process was faster: its folder is as good
                     raise
@@ -93,9 +93,9 @@ def _install(
     except subprocess.TimeoutExpired as error:
         raise BackendError(f"installing {' '.join(requirements)} took over {timeout_s:g} s", where=python) from error
     if done.returncode or not folder.is_dir():
-        said = [line for line in done.stderr.splitlines() if line.strip()] or ["pip said nothing"]
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["pip said nothing"]
         raise BackendError(
-            f"{' '.join(requirements)} cannot be installed: {said[-1].strip()}",
+            f"{' '.join(requirements)} cannot be installed: {lines[-1].strip()}",
             where=python,
             fix="Check the network and pip's index, or install them yourself.",
         )

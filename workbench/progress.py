@@ -100,7 +100,7 @@ def progress(
     """
     watcher = _WATCHER.get()
     if watcher is not None:
-        yield from _told(items, total, doing, amount, watcher, partial=partial)
+        yield from _watched(items, total, doing, amount, watcher, partial=partial)
         return
     if in_notebook():
         yield from _line(items, total, doing)
@@ -153,7 +153,7 @@ def phases(doing: str) -> Iterator[Callable[[str, float], None]]:
         yield show
 
 
-def _told(
+def _watched(
     items: Iterable[T],
     total: int | None,
     doing: str,

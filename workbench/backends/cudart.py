@@ -195,5 +195,5 @@ def bus_id() -> str:
     BackendError
         There is none.
     """
-    told: bytes = cuda().call("cudaDeviceGetPCIBusId", BUS_ID_BYTES, 0)
-    return told.split(b"\0", 1)[0].decode("ascii", "replace")
+    answer: bytes = cuda().call("cudaDeviceGetPCIBusId", BUS_ID_BYTES, 0)
+    return answer.split(b"\0", 1)[0].decode("ascii", "replace")

@@ -34,7 +34,7 @@ FORMAT = "workbench-engine/1"
 def make_manifest(
     backend: str,
     model: Model,
-    made: Compilation,
+    compilation: Compilation,
     options: BuildOptions,
     device: Device | None,
     target: str | None = None,
@@ -43,7 +43,7 @@ def make_manifest(
 
     Parameters
     ----------
-    backend, model, made, options
+    backend, model, compilation, options
         What built it, of what, and how.
     device
         The GPU that it was built on; ``None`` where it was built for another one.
@@ -53,20 +53,20 @@ def make_manifest(
     return {
         "format": FORMAT,
         "backend": backend,
-        "version": made.version,
-        "engine_sha256": hashlib.sha256(made.engine or b"").hexdigest(),
-        "engine_bytes": made.engine_bytes,
+        "version": compilation.version,
+        "engine_sha256": hashlib.sha256(compilation.engine or b"").hexdigest(),
+        "engine_bytes": compilation.engine_bytes,
         "model": model.name,
         "model_sha256": model.digest,
         "inputs": tensors_of(model.inputs),
         "outputs": tensors_of(model.outputs),
         "options": json.loads(json.dumps(asdict(options))),
-        "profile": [{"input": p.name, **asdict(p.range), "given": p.given} for p in made.profile],
+        "profile": [{"input": p.name, **asdict(p.range), "given": p.stated} for p in compilation.profile],
         "device": None if device is None else asdict(device),
         "target": target,
         "platform": this_platform(),
-        "parse_s": made.parse_s,
-        "build_s": made.build_s,
+        "parse_s": compilation.parse_s,
+        "build_s": compilation.build_s,
     }
 
 

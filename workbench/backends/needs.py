@@ -119,8 +119,8 @@ class Need:
             self.platform,
             "its weights, which were left out" if self.stripped else "",
         )
-        wanted = "; ".join(part for part in parts if part)
-        return f"{self.model}, built with {self.backend} {self.version}, needs {wanted}"
+        versions = "; ".join(part for part in parts if part)
+        return f"{self.model}, built with {self.backend} {self.version}, needs {versions}"
 
     @property
     def runtimes(self) -> str:
@@ -194,12 +194,12 @@ def need_of(manifest: Mapping[str, Any]) -> Need:
 
 def installed() -> tuple[Runtime, ...]:
     """Return the runtimes of TensorRT that Python finds here, without importing one."""
-    found = []
+    runtimes = []
     for kind, modules in MODULES.items():
         module = next((name for name in modules if importlib.util.find_spec(name) is not None), None)
         if module is not None:
-            found.append(Runtime(kind, module, _version_of(kind)))
-    return tuple(found)
+            runtimes.append(Runtime(kind, module, _version_of(kind)))
+    return tuple(runtimes)
 
 
 def _version_of(kind: RuntimeKind) -> str:

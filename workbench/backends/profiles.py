@@ -25,15 +25,15 @@ class ProfileInput:
 
     name: str
     range: ShapeRange
-    given: bool
+    stated: bool
 
 
 def choose_profiles(network: Any, options: BuildOptions) -> list[tuple[ProfileInput, ...]]:
     """Return the optimization profiles: those given, completed by the default for inputs they leave out."""
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     names = {str(t.name) for t in inputs}
-    given = options.profiles or ({},)
-    for profile in given:
+    profiles = options.profiles or ({},)
+    for profile in profiles:
         unknown = sorted(set(profile) - names)
         if unknown:
             raise BackendError(
@@ -41,18 +41,18 @@ def choose_profiles(network: Any, options: BuildOptions) -> list[tuple[ProfileIn
                 fix=f"The inputs are {', '.join(sorted(names))}.",
             )
     dynamic = [t for t in inputs if t.is_shape_tensor or any(n < 0 for n in t.shape)]
-    return [_profile(dynamic, profile) for profile in given] if dynamic else []
+    return [_profile(dynamic, profile) for profile in profiles] if dynamic else []
 
 
-def _profile(dynamic: list[Any], given: Mapping[str, ShapeRange]) -> tuple[ProfileInput, ...]:
+def _profile(dynamic: list[Any], stated: Mapping[str, ShapeRange]) -> tuple[ProfileInput, ...]:
     # An axis that has a name in one input has the same length wherever the name comes again. What was given decides
     # first, then whatever stands on a first axis, which is taken for the batch.
     named: dict[str, tuple[int, int, int]] = {}
     ranges: dict[str, ShapeRange] = {}
-    for tensor in sorted(dynamic, key=lambda t: (t.name not in given, _leading_name(t) is None)):
+    for tensor in sorted(dynamic, key=lambda t: (t.name not in stated, _leading_name(t) is None)):
         name = str(tensor.name)
-        if name in given:
-            ranges[name] = _checked(tensor, given[name])
+        if name in stated:
+            ranges[name] = _checked(tensor, stated[name])
         elif tensor.is_shape_tensor:
             # A scalar holds one value, as a vector of one does.
             ranges[name] = ShapeRange.fixed((1,) * max(1, *tensor.shape, 1))
@@ -64,7 +64,7 @@ def _profile(dynamic: list[Any], given: Mapping[str, ShapeRange]) -> tuple[Profi
             for axis, lengths in enumerate(zip(ranges[name].min, ranges[name].opt, ranges[name].max, strict=True)):
                 if _name(tensor, axis):
                     named.setdefault(_name(tensor, axis), lengths)
-    return tuple(ProfileInput(str(t.name), ranges[str(t.name)], given=t.name in given) for t in dynamic)
+    return tuple(ProfileInput(str(t.name), ranges[str(t.name)], stated=t.name in stated) for t in dynamic)
 
 
 def _name(tensor: Any, axis: int) -> str:
@@ -91,7 +91,9 @@ def _checked(tensor: Any, shapes: ShapeRange) -> ShapeRange:
     return shapes
 
 
-def default_range(shape: tuple[int, ...], known: Sequence[tuple[int, int, int] | None] | None = None) -> ShapeRange:
+def default_range(
+    shape: tuple[int, ...], axis_ranges: Sequence[tuple[int, int, int] | None] | None = None
+) -> ShapeRange:
     """Choose shapes for an input with unknown lengths, where the user gave none.
 
     The first axis is taken for the batch: 1 to 8, tuned for 1. Any other unknown axis gets one length: 224 for height
@@ -102,7 +104,7 @@ def default_range(shape: tuple[int, ...], known: Sequence[tuple[int, int, int] |
     ----------
     shape
         The input's shape, -1 where unknown.
-    known
+    axis_ranges
         For each axis, the (min, opt, max) that an axis of the same name has in another input.
     """
     image_rank = 4
@@ -113,7 +115,7 @@ def default_range(shape: tuple[int, ...], known: Sequence[tuple[int, int, int] |
     def lengths(axis: int) -> tuple[int, int, int]:
         if shape[axis] >= 0:
             return (shape[axis],) * 3
-        met = None if known is None else known[axis]
+        met = None if axis_ranges is None else axis_ranges[axis]
         if met is not None:
             return met
         if axis == 0:

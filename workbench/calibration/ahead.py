@@ -36,7 +36,7 @@ def ahead(items: Iterable[Made], depth: int) -> Generator[Made, None, None]:
                 one.cancel()
 
 
-def each_ahead(make: Callable[[Given], Made], given: Iterable[Given], workers: int | None = None) -> Iterator[Made]:
+def each_ahead(make: Callable[[Given], Made], sources: Iterable[Given], workers: int | None = None) -> Iterator[Made]:
     """Go through what is made of each of some things, by several threads at once.
 
     At first one is made, then two, up to twice as many as there are threads: who wants only the first pays for one.
@@ -45,13 +45,13 @@ def each_ahead(make: Callable[[Given], Made], given: Iterable[Given], workers: i
     ----------
     make
         Leaves the interpreter for most of its time.
-    given
+    sources
         What it is called with.
     workers
         How many threads; one a processor where left out.
     """
     workers = workers or os.cpu_count() or 1
-    rest = iter(given)
+    rest = iter(sources)
     window = 1
     with ThreadPoolExecutor(workers, "ahead") as pool:
         waiting = deque(pool.submit(make, one) for one in islice(rest, window))

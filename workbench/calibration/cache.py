@@ -294,7 +294,7 @@ class CacheMatch:
         return text
 
 
-def match_cache(cache: CalibrationCache, tensors: Collection[str], wanted: Collection[str] = ()) -> CacheMatch:
+def match_cache(cache: CalibrationCache, tensors: Collection[str], quantizable: Collection[str] = ()) -> CacheMatch:
     """Match the entries of a cache to the tensors of a model.
 
     Parameters
@@ -303,16 +303,16 @@ def match_cache(cache: CalibrationCache, tensors: Collection[str], wanted: Colle
         The cache.
     tensors
         Names of all tensors of the model.
-    wanted
+    quantizable
         Names of those that need a range.
     """
-    known = set(tensors)
-    matched = {entry.name: entry.amax for entry in cache.entries if entry.usable and entry.name in known}
-    strangers = [entry.name for entry in cache.entries if entry.name not in known]
+    names = set(tensors)
+    matched = {entry.name: entry.amax for entry in cache.entries if entry.usable and entry.name in names}
+    strangers = [entry.name for entry in cache.entries if entry.name not in names]
     return CacheMatch(
         matched=matched,
-        missing=tuple(name for name in wanted if name not in matched),
-        unusable=tuple(e.name for e in cache.entries if not e.usable and e.name in known),
+        missing=tuple(name for name in quantizable if name not in matched),
+        unusable=tuple(e.name for e in cache.entries if not e.usable and e.name in names),
         unknown=tuple(name for name in strangers if _MADE_UP.search(name)),
         stale=tuple(name for name in strangers if not _MADE_UP.search(name)),
     )

@@ -206,9 +206,9 @@ class Grid:
         counts, lines = np.zeros((2, BINS), np.int64), np.zeros(LINES + 1, np.int64)
         places = 1 + self.bins.astype(np.int64) + self.lines
         for sign in range(2):
-            found = counters[places + sign * HALF].astype(np.int64)
-            np.add.at(counts[sign], self.bins, found)
-            np.add.at(lines, self.lines, found)
+            counted = counters[places + sign * HALF].astype(np.int64)
+            np.add.at(counts[sign], self.bins, counted)
+            np.add.at(lines, self.lines, counted)
         lines[0] = 0  # the first is not kept
         return counts, lines
 

@@ -92,11 +92,11 @@ def cumulated(tensor: TensorStatistics, points: NDArray[np.float64]) -> NDArray[
     return np.asarray(np.where(points > 0, above, below) / max(tensor.finite, 1))
 
 
-def drift_table(found: list[Drift]) -> pd.DataFrame:
+def drift_table(drifts: list[Drift]) -> pd.DataFrame:
     """Return one row a tensor, the worst first."""
     import pandas as pd
 
     columns = ["tensor", "score", "amax_ratio", "outside", "outside_calibration", "warning"]
-    rows = [(d.name, d.score, d.amax_ratio, d.outside, d.outside_calibration, d.warning) for d in found]
+    rows = [(d.name, d.score, d.amax_ratio, d.outside, d.outside_calibration, d.warning) for d in drifts]
     table: pd.DataFrame = pd.DataFrame(rows, columns=columns).set_index("tensor")
     return table

@@ -140,8 +140,8 @@ def ranges(
         else:
             source[name], amax[name] = "manual", _positive(name, chosen)
     for way, names in ways.items():
-        found = _thresholds([statistics[name] for name in names], way, target, percentile)
-        amax.update(zip(names, found, strict=True))
+        thresholds = _thresholds([statistics[name] for name in names], way, target, percentile)
+        amax.update(zip(names, thresholds, strict=True))
     return {name: at(t, amax[name], target=target, method=source[name]) for name, t in statistics.items()}
 
 
@@ -335,5 +335,5 @@ def _mse(tensors: list[TensorStatistics], target: Target) -> list[float]:
     for i in np.flatnonzero(largest):
         if counts[i] @ _noise(_EQUAL, largest[i : i + 1], target)[0] <= least[i]:
             chosen[i] = largest[i]
-    found: list[float] = (chosen * reach).tolist()
-    return found
+    thresholds: list[float] = (chosen * reach).tolist()
+    return thresholds

@@ -111,8 +111,8 @@ def _observe(
     kept: Checkpoint | None,
     device: Device,
 ) -> Statistics:
-    found, done = (kept.load() if kept is not None else None) or (Statistics(), 0)
-    statistics.update(found)
+    earlier, done = (kept.load() if kept is not None else None) or (Statistics(), 0)
+    statistics.update(earlier)
     for name in tensors:
         if name not in statistics:
             statistics[name] = TensorStatistics(channels=ChannelExtremes(axes[name]) if name in axes else None)
@@ -127,14 +127,14 @@ def _observe(
             kept.remove()
         return statistics
     inputs = {tensor.name for tensor in model.inputs}
-    made = [name for name in tensors if name not in inputs]
+    outputs = [name for name in tensors if name not in inputs]
     # The loop that counts leaves the interpreter, so threads share the tensors of one batch.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        preparing = pool.submit(Session, model, outputs=made, observing=True)
+        preparing = pool.submit(Session, model, outputs=outputs, observing=True)
         load()
         session = preparing.result()
-        given = feeds(samples, model, batch=batch)
-        for feed in progress(given, total=len(samples), doing="calibrating", amount=_count, partial=True):
+        batches = feeds(samples, model, batch=batch)
+        for feed in progress(batches, total=len(samples), doing="calibrating", amount=_count, partial=True):
             if feed.first < done:
                 continue
             damage.look(feed, feed.arrays)

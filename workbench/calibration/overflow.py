@@ -41,8 +41,8 @@ def find_overflow(model: Model, samples: Samples, *, batch: int = 1) -> dict[str
     BackendError
         ONNX Runtime refuses the model or fails.
     """
-    made = [str(value.name) for node in model.top_nodes.values() for value in node.outputs if value.name]
-    names = [name for name in made if model.tensor(name).dtype == "FLOAT"]
+    outputs = [str(value.name) for node in model.top_nodes.values() for value in node.outputs if value.name]
+    names = [name for name in outputs if model.tensor(name).dtype == "FLOAT"]
     session = Session(model, outputs=names)
     peaks: dict[str, float] = {}
     for feed in progress(feeds(samples, model, batch=batch), total=None, doing="looking for values beyond FP16"):

@@ -78,10 +78,10 @@ class Preprocessing(BaseModel):
 
     def text(self) -> str:
         """Return it in the form that `parse` reads."""
-        said = [f"color={self.color}", f"scale={'1/255' if self.scale == 1.0 / 255.0 else f'{self.scale:g}'}"]
-        said += [f"{name}={'/'.join(f'{one:g}' for one in self._many(name))}" for name in ("mean", "std")]
-        said += [] if self.layout == "CHW" else [f"layout={self.layout}"]
-        return ",".join([*said, *([] if self.size is None else [f"size={self.size[0]}x{self.size[1]}"])])
+        parts = [f"color={self.color}", f"scale={'1/255' if self.scale == 1.0 / 255.0 else f'{self.scale:g}'}"]
+        parts += [f"{name}={'/'.join(f'{one:g}' for one in self._many(name))}" for name in ("mean", "std")]
+        parts += [] if self.layout == "CHW" else [f"layout={self.layout}"]
+        return ",".join([*parts, *([] if self.size is None else [f"size={self.size[0]}x{self.size[1]}"])])
 
     def _many(self, name: str) -> tuple[float, ...]:
         many: tuple[float, ...] = getattr(self, name)
@@ -96,12 +96,12 @@ class Preprocessing(BaseModel):
         SamplesError
             A field is not known, or its value cannot be.
         """
-        given = {
+        options = {
             key: (value,) if isinstance(value, (int, float)) and key in {"mean", "std"} else value
             for key, value in fields.items()
         }
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(options)
         except ValidationError as error:
             first = error.errors()[0]
             raise SamplesError(

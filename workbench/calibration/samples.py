@@ -211,13 +211,13 @@ def _checked(array: Array, tensor: Tensor, index: int, reshaping: str) -> Array:
             where=where,
             fix="Cut the model behind it: wb.edit('extract', ...).",
         )
-    wanted = tensor.numpy_dtype
-    if tensor.dtype == "BFLOAT16" and wanted is not None and array.dtype in (np.float32, wanted):
+    dtype = tensor.numpy_dtype
+    if tensor.dtype == "BFLOAT16" and dtype is not None and array.dtype in (np.float32, dtype):
         # NumPy itself has no BF16, so samples hold its numbers in float32, and so do the inputs of a run.
-        array = array.astype(wanted).astype(np.float32)
-    elif wanted is not None and array.dtype != wanted:
+        array = array.astype(dtype).astype(np.float32)
+    elif dtype is not None and array.dtype != dtype:
         raise SamplesError(
-            f"dtype {array.dtype}, the model wants {wanted}", where=where, fix=f"Convert it with .astype('{wanted}')."
+            f"dtype {array.dtype}, the model wants {dtype}", where=where, fix=f"Convert it with .astype('{dtype}')."
         )
     shape = tensor.shape
     if shape is not None:

@@ -95,9 +95,9 @@ def labels_for(source: str | os.PathLike[str] | npt.ArrayLike, samples: Samples,
     labels = _read_labels(source)
     if labels.size == len(samples) or labels.size == (rows := sum(feed.rows for feed in feeds(samples, model))):
         return labels
-    told = f"{len(samples)} samples" + ("" if rows == len(samples) else f" of {rows} rows")
+    counted = f"{len(samples)} samples" + ("" if rows == len(samples) else f" of {rows} rows")
     raise SamplesError(
-        f"{labels.size} labels for {told}",
+        f"{labels.size} labels for {counted}",
         where=source if isinstance(source, (str, Path)) else None,
         fix="Give one label a sample.",
     )
@@ -198,9 +198,9 @@ class _File(Samples):
 
     @property
     def fingerprint(self) -> str:
-        found = _file_hash(self._path)
+        digest = _file_hash(self._path)
         self._unchanged.check()
-        return found
+        return digest
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self._path.suffix[1:], "path": str(self._path)}
@@ -347,9 +347,9 @@ def _content_hash(samples: Samples) -> str:
     return digest.hexdigest()
 
 
-def _as_array(given: object, name: object) -> Array:
+def _as_array(content: object, name: object) -> Array:
     try:
-        return np.asarray(given)
+        return np.asarray(content)
     except ValueError as error:
         raise SamplesError(
             "it is a list of arrays of different shapes, and samples are tensors",

@@ -61,11 +61,11 @@ def calibration_table(
     import pandas as pd
 
     statistics = Statistics({name: tensor for name, tensor in statistics.items() if no_range(tensor) is None})
-    found = {m: ranges(statistics, m, target=target, percentile=percentile) for m in METHODS}
-    chosen = chosen or found["mse"]
+    ranges_by_method = {m: ranges(statistics, m, target=target, percentile=percentile) for m in METHODS}
+    chosen = chosen or ranges_by_method["mse"]
     rows = []
     for name, tensor in statistics.items():
-        by_method = {str(m): found[m][name].amax for m in METHODS}
+        by_method = {str(m): ranges_by_method[m][name].amax for m in METHODS}
         thresholds = list(by_method.values())
         rows.append(
             {

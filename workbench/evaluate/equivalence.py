@@ -126,7 +126,7 @@ def run_both(
         The models.
     feeds
         What is fed to the first; the step knows what that is for the second.
-    wanted, results
+    originals, results
         Tensors of the first and of the second to return.
     step
         What made the second.

@@ -64,6 +64,6 @@ def _attribute(attribute: ir.Attr) -> str:
 def _content(tensor: ir.TensorProtocol | None) -> str:
     if tensor is None:
         return "nothing"
-    told = f"{tensor.dtype.name} {list(tensor.shape)}"
+    content = f"{tensor.dtype.name} {list(tensor.shape)}"
     whole = tensor.dtype == ir.DataType.INT64 and tensor.nbytes <= SMALL
-    return told + (f" {bytes_of(tensor).hex()}" if whole else "")
+    return content + (f" {bytes_of(tensor).hex()}" if whole else "")

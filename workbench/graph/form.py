@@ -32,14 +32,14 @@ def model_of_inputs(inputs: Iterable[Mapping[str, Any]]) -> Model:
     BackendError
         Something of an input is missing.
     """
-    given, made, nodes = [], [], []
+    entries, outputs, nodes = [], [], []
     try:
         for tensor in inputs:
             kind, shape = TensorProto.DataType.Value(tensor["dtype"]), tensor["shape"]
-            given.append(helper.make_tensor_value_info(tensor["name"], kind, shape))
-            made.append(helper.make_tensor_value_info(f"{tensor['name']}/handed on", kind, shape))
-            nodes.append(helper.make_node("Identity", [given[-1].name], [made[-1].name], given[-1].name))
-        graph = helper.make_graph(nodes, "inputs", given, made)
+            entries.append(helper.make_tensor_value_info(tensor["name"], kind, shape))
+            outputs.append(helper.make_tensor_value_info(f"{tensor['name']}/handed on", kind, shape))
+            nodes.append(helper.make_node("Identity", [entries[-1].name], [outputs[-1].name], entries[-1].name))
+        graph = helper.make_graph(nodes, "inputs", entries, outputs)
     except (KeyError, TypeError, ValueError) as error:
         raise BackendError(f"the inputs of an engine cannot be read: {error}", fix="Build the engine again.") from error
     opset = helper.make_opsetid("", 21)

@@ -114,7 +114,7 @@ def attempt(trial: Attempt, feeds: Mapping[str, npt.NDArray[Any]], name: str) ->
 
     Parameters
     ----------
-    wanted
+    trial
         What to run.
     feeds
         Input name to array.

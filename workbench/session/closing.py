@@ -69,17 +69,17 @@ def _nothing(wb: Workbench) -> Iterator[str]:
     resolution = wb.plan.resolve()
     decisions = list(resolution.decisions.values())
     asked = {rule.precision for rule in resolution.rules}
-    given = [decision for decision in decisions if decision.own]
-    if given:
+    before = [decision for decision in decisions if decision.own]
+    if before:
         yield (
-            f"{_count(given)} came quantized: {'its' if len(given) == 1 else 'their'} Q/DQ pairs stay as they are; "
+            f"{_count(before)} came quantized: {'its' if len(before) == 1 else 'their'} Q/DQ pairs stay as they are; "
             "the edit remove_qdq takes them out"
         )
     quantizes = bool(asked & set(QUANTIZED))
     if quantizes and not resolution.to_quantize():
-        wanted = [decision for decision in decisions if decision.requested in QUANTIZED and not decision.own]
-        more = " more" if given else ""
-        yield f"nothing{more} was quantized: {_reasons(wanted) or 'the rules select no other node that could be'}"
+        unquantized = [decision for decision in decisions if decision.requested in QUANTIZED and not decision.own]
+        more = " more" if before else ""
+        yield f"nothing{more} was quantized: {_reasons(unquantized) or 'the rules select no other node that could be'}"
     elif not resolution.rules:
         multiplies = any(decision.op_type in MULTIPLYING for decision in decisions)
         yield f"nothing was quantized: {'the plan has no rule' if multiplies else 'no node of the model multiplies'}"
@@ -113,9 +113,9 @@ def _about(comparison: Comparison) -> Iterator[str]:
 def _reasons(decisions: Iterable[Decision]) -> str:
     """Return the most frequent reasons: ``2 MatMul: ...; 1 Conv: ...``."""
     counts = Counter((d.op_type, reason) for d in decisions for reason in d.reasons[:1])
-    told = [f"{count} {op}: {reason}" for (op, reason), count in counts.most_common(MOST_REASONS)]
-    more = len(counts) - len(told)
-    return "; ".join([*told, *([f"and {more} more reasons"] if more > 0 else [])])
+    reasons = [f"{count} {op}: {reason}" for (op, reason), count in counts.most_common(MOST_REASONS)]
+    more = len(counts) - len(reasons)
+    return "; ".join([*reasons, *([f"and {more} more reasons"] if more > 0 else [])])
 
 
 def _count(decisions: list[Decision]) -> str:

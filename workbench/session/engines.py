@@ -78,8 +78,8 @@ class Engines:
                 strip=strip,
             )
         except ValidationError as error:
-            said = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise RecipeError(said, where=self._history.source.name, fix="Ask for both.") from error
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise RecipeError(reason, where=self._history.source.name, fix="Ask for both.") from error
         self._history.amend(build=asked if asked.asked else None)
 
     def build(

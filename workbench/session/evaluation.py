@@ -68,8 +68,8 @@ def compare_tuned(
         comparison = compare(reference_of(history), tuned, data, labels=indices, batch=batch or used, runs=runs)
     own = history.measured.samples
     same = own is not None and (data is own or data.fingerprint == own.fingerprint)
-    told = (comparison.note, f"computed on {where.describe()}" if where.index is not None else "")
-    note, size = "; ".join(filter(None, told)), stored_bytes(history.source)
+    notes = (comparison.note, f"computed on {where.describe()}" if where.index is not None else "")
+    note, size = "; ".join(filter(None, notes)), stored_bytes(history.source)
     comparison = replace(comparison, original_bytes=size, calibrated=same, note=note)
     history.keep("comparison", comparison=comparison, compared=history.state)
     return comparison

@@ -68,15 +68,15 @@ def verdict(wb: Workbench, comparison: Comparison, *, searched: bool = False) ->
         Whether the plan came out of a search already.
     """
     notes = _limits(wb, comparison)
-    said = [one for one in remarks(wb, comparison) if one.startswith("nothing")]
+    warnings = [one for one in remarks(wb, comparison) if one.startswith("nothing")]
     if comparison.nonfinite:
         count = f"{comparison.nonfinite:,} values became NaN or infinite"
         return Verdict(
             "bad", count, "Take the nodes that make them back to FP32 or BF16: see the note.", "inspect", notes
         )
-    if said:
+    if warnings:
         return Verdict(
-            "fair", said[0], "Choose another preset or rules that select what multiplies.", "precision", notes
+            "fair", warnings[0], "Choose another preset or rules that select what multiplies.", "precision", notes
         )
     if comparison.accuracy is not None:
         lost = comparison.accuracy.drop
@@ -126,4 +126,4 @@ def _about(comparison: Comparison) -> str:
 
 def _limits(wb: Workbench, comparison: Comparison) -> tuple[str, ...]:
     own = ("Compared on the calibration's samples: others may fare worse.",) if comparison.calibrated else ()
-    return (*own, *(f"Not checked: {said}" for said in history_of(wb).unchecked))
+    return (*own, *(f"Not checked: {sentence}" for sentence in history_of(wb).unchecked))

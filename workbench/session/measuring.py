@@ -73,7 +73,7 @@ def measured_plan(
             statistics = history.measured.statistics
             if not trials.everything("all in INT8, ranges as calibrated").passed and statistics is not None:
                 try_ways(trials, {CALIBRATED: trials.ranges, **ways_to_choose(trials, statistics, samples, batch)}, ())
-            found = measured_search(
+            result = measured_search(
                 state.model,
                 samples,
                 goal,
@@ -84,21 +84,21 @@ def measured_plan(
                 unranged=state.unranged,
                 batch=batch,
             )
-    chosen = _of_recipe(found)
-    front = [point.candidate.trial for point in found.front if point.candidate.trial is not None]
+    chosen = _of_recipe(result)
+    front = [point.candidate.trial for point in result.front if point.candidate.trial is not None]
 
-    def told(some: Sequence[Trial]) -> tuple[Trial, ...]:
-        return tuple(chosen if trial is found.chosen.candidate.trial else trial for trial in some)
+    def swapped(some: Sequence[Trial]) -> tuple[Trial, ...]:
+        return tuple(chosen if trial is result.chosen.candidate.trial else trial for trial in some)
 
     return SearchResult(
         goal,
         chosen,
-        told(front),
-        told(trials.all),
+        swapped(front),
+        swapped(trials.all),
         None,
         costs,
-        found.seconds,
-        measured=found,
+        result.seconds,
+        measured=result,
     )
 
 
@@ -133,8 +133,8 @@ def step_that_pays(history: History, measure: BackendName | MeasureOptions) -> P
 
 def _options(history: History, measure: BackendName | MeasureOptions) -> MeasureOptions:
     options = measure if isinstance(measure, MeasureOptions) else MeasureOptions(measure)
-    wanted = history.recipe.build
-    return options if wanted is None else replace(options, build=wanted.added_to(options.build))
+    asked = history.recipe.build
+    return options if asked is None else replace(options, build=asked.added_to(options.build))
 
 
 def _aim(history: History, options: MeasureOptions) -> None:
@@ -143,10 +143,10 @@ def _aim(history: History, options: MeasureOptions) -> None:
         history.set_target(parse_target(options.target(options.capabilities())))
 
 
-def _of_recipe(found: MeasuredResult) -> Trial:
-    trial = found.chosen.candidate.trial
+def _of_recipe(result: MeasuredResult) -> Trial:
+    trial = result.chosen.candidate.trial
     if trial is None:  # only what no graph can ask for has none, and that is never chosen
-        raise AssertionError(found.chosen.name)
+        raise AssertionError(result.chosen.name)
     engines = tuple(
         Speed(
             name=point.name,
@@ -155,9 +155,9 @@ def _of_recipe(found: MeasuredResult) -> Trial:
             latency_ms=point.latency_ms or 0.0,
             figure=point.plain_figure,
         )
-        for point in found.front
+        for point in result.front
     )
-    move = f"measured: {found.chosen.candidate.move}"
-    pays = found.pays.model_copy(update={"reason": f"{found.chosen.name}: {found.reason}"})
-    plan = found.chosen.candidate.plan if found.chosen.candidate.kind == "floating" else None
+    move = f"measured: {result.chosen.candidate.move}"
+    pays = result.pays.model_copy(update={"reason": f"{result.chosen.name}: {result.reason}"})
+    plan = result.chosen.candidate.plan if result.chosen.candidate.kind == "floating" else None
     return replace(trial, move=move, plan=plan or trial.plan, pays=pays, engines=engines)

@@ -305,7 +305,7 @@ class Plan(Shown):
         about = (history.without_plan()[1].model, metric, at_least, at_most, data, size, fallback, cost, sensitivity)
         before = history.found
         again = before.search is not None and before.search.stopped and labels is None and before.searched == about
-        known = before.search.trials if again and before.search is not None else ()
+        earlier = before.search.trials if again and before.search is not None else ()
 
         def run() -> SearchResult:
             state = history.state
@@ -326,7 +326,7 @@ class Plan(Shown):
                 target=state.target,
                 overflow=state.overflow,
                 unranged=state.unranged,
-                known=known,
+                earlier=earlier,
             )
 
         with history.attempt(), on_device(device):

@@ -14,7 +14,7 @@ import workbench
 from workbench.backends.compiler import rtx_capabilities
 from workbench.backends.profiles import ProfileInput, default_range
 from workbench.backends.protocol import ShapeRange
-from workbench.backends.verdict.assumed import alternatives, told, written
+from workbench.backends.verdict.assumed import alternatives, assumed_text, written
 from workbench.backends.verdict.blame import first_line
 from workbench.backends.verdict.checking import check
 from workbench.backends.verdict.mending import mend
@@ -322,7 +322,7 @@ def needs_length(length):
 def test_other_shapes_are_tried_before_a_model_is_refused_for_those_that_were_made_up():
     verdict = check(needs_length(256))
     assert verdict.accepted
-    assert [told(profile) for profile in verdict.tried] == ["x 1x128 to 8x128", "x 1x128"]
+    assert [assumed_text(profile) for profile in verdict.tried] == ["x 1x128 to 8x128", "x 1x128"]
     assert "shapes were assumed: x 1x256; refused for x 1x128 to 8x128" in str(verdict)
     refused = check(needs_length(57))
     assert not refused.accepted
@@ -335,9 +335,9 @@ def test_other_shapes_are_tried_before_a_model_is_refused_for_those_that_were_ma
 
 def test_given_shapes_and_stated_lengths_stay_in_every_trial():
     profile = (
-        ProfileInput("x", ShapeRange((1, 3, 224, 224), (1, 3, 224, 224), (8, 3, 224, 224)), given=False),
-        ProfileInput("y", ShapeRange.fixed((1, 128)), given=True),
-        ProfileInput("z", ShapeRange((1, 128, 128), (1, 128, 128), (8, 128, 128)), given=False),
+        ProfileInput("x", ShapeRange((1, 3, 224, 224), (1, 3, 224, 224), (8, 3, 224, 224)), stated=False),
+        ProfileInput("y", ShapeRange.fixed((1, 128)), stated=True),
+        ProfileInput("z", ShapeRange((1, 128, 128), (1, 128, 128), (8, 128, 128)), stated=False),
     )
     inputs = [Tensor("x", ("n", 3, "h", None), "FLOAT"), Tensor("z", ("n", "t", 128), "FLOAT")]
     trials = list(alternatives(profile, inputs))

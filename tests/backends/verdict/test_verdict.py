@@ -97,7 +97,7 @@ def test_turing_has_no_fp32_matrix_product(shared):
 def test_the_default_profile_is_shown(shared):
     verdict = check(shared / "models/iris_mlp/model.onnx")
     (entry,) = verdict.profile
-    assert (entry.range, entry.given) == (ShapeRange((1, 4), (1, 4), (8, 4)), False)
+    assert (entry.range, entry.stated) == (ShapeRange((1, 4), (1, 4), (8, 4)), False)
 
 
 def test_shapes_make_the_difference_between_refused_and_accepted(shared):
@@ -107,7 +107,7 @@ def test_shapes_make_the_difference_between_refused_and_accepted(shared):
     assert "/then/" in refused.refused[0].node or "/else/" in refused.refused[0].node
     accepted = check(path, shapes={"input": (1, 512), "state": (2, 1, 128)})
     assert accepted.accepted
-    assert all(entry.given for entry in accepted.profile)
+    assert all(entry.stated for entry in accepted.profile)
 
 
 @pytest.mark.parametrize(

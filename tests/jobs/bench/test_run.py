@@ -71,7 +71,7 @@ def test_what_the_budget_has_no_time_for_is_skipped_and_told(small_cnn, tmp_path
 @needs_rtx
 def test_a_build_that_the_compiler_refuses_is_a_row_with_the_reason(shared, tmp_path):
     file = shared / "models" / "ultraface_rfb320_qdq" / "model.onnx"
-    source = open_source(file, given=file)
+    source = open_source(file, quantized=file)
     bench = Bench([source], tmp_path, variants=("given",), package="tensorrt_rtx", target="sm86")
     (row,) = bench.run()
     assert row.status == "failed"

@@ -96,9 +96,9 @@ def test_a_recipe_brings_its_plan_ranges_and_storage(weight_storage, small_cnn, 
 def test_a_model_quantized_elsewhere_is_taken_as_it_is(small_cnn, source):
     with pytest.raises(BackendError, match="quantized elsewhere"):
         variant_of(source, "given", BuildOptions(), package="tensorrt", weak=True)
-    source = open_source(small_cnn, batch=4, given=small_cnn)
+    source = open_source(small_cnn, batch=4, quantized=small_cnn)
     model, options = variant_of(source, "given", BuildOptions(), package="tensorrt", weak=True)
-    assert model is source.given
+    assert model is source.quantized
     assert options.weak_types == ("fp16",)
 
 

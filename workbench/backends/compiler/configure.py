@@ -79,14 +79,14 @@ def _set_flags(trt: Any, config: Any, options: BuildOptions) -> None:
             f"{', '.join(options.weak)} ended with TensorRT 8; this is {trt.__version__}",
             fix="Write the precision into the graph: make a plan and lower it.",
         )
-    for name, wanted in flags.items():
-        if wanted:
+    for name, active in flags.items():
+        if active:
             config.set_flag(member(trt.BuilderFlag, name, "builder flag"))
         elif hasattr(trt.BuilderFlag, name):
             config.clear_flag(getattr(trt.BuilderFlag, name))
 
 
-def check_options_took(trt: Any, options: BuildOptions, said: str) -> None:
+def check_options_took(trt: Any, options: BuildOptions, printed: str) -> None:
     """Say what an option lacks here, where a build failed for the want of it.
 
     Parameters
@@ -95,7 +95,7 @@ def check_options_took(trt: Any, options: BuildOptions, said: str) -> None:
         The package.
     options
         The build's.
-    said
+    printed
         What the library printed.
 
     Raises
@@ -103,12 +103,12 @@ def check_options_took(trt: Any, options: BuildOptions, said: str) -> None:
     BackendError
         The package does not bring the lean runtime; a refittable engine needs a GPU to be built.
     """
-    if options.version_compatible and "libnvinfer_lean" in said:
+    if options.version_compatible and "libnvinfer_lean" in printed:
         raise BackendError(
             f"{trt.__name__} {trt.__version__} does not bring the lean runtime that a version-compatible engine holds",
             fix="Leave it out of the engine (exclude_lean_runtime), and have it where the engine runs.",
         )
-    if (options.refit or options.strip) and "CUDA_SUCCESS" in said:
+    if (options.refit or options.strip) and "CUDA_SUCCESS" in printed:
         raise BackendError(
             f"{trt.__name__} {trt.__version__} builds an engine with weights to be put in later only where a GPU is",
             fix="Build it on a machine with a GPU, or leave out refit and strip.",

@@ -159,8 +159,8 @@ def compile_model(
     try:
         builder = trt.Builder(logger)
     except TypeError as error:  # how its binding says that the library returned nothing
-        said = log[-1].text if log else str(error)
-        raise BackendError(f"{package} {trt.__version__} could not start: {said}", fix="It needs a GPU.") from error
+        reason = log[-1].text if log else str(error)
+        raise BackendError(f"{package} {trt.__version__} could not start: {reason}", fix="It needs a GPU.") from error
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     start = time.perf_counter()

@@ -70,12 +70,12 @@ def _set_layer_precisions(trt: Any, network: Any, precisions: Mapping[str, Layer
         kind = str(layer.type).rsplit(".", maxsplit=1)[-1]
         if not matching or kind in UNTYPED or any(str(t.dtype.name) not in FLOATING for t in outputs):
             continue
-        wanted = precisions[matching[-1]]
-        layer.precision = types[wanted]
+        layer_types = precisions[matching[-1]]
+        layer.precision = types[layer_types]
         for i in range(layer.num_outputs):
             # An INT8 result needs a range of its own; the builder knows best where there is one.
-            if wanted != "int8":
-                layer.set_output_type(i, types[wanted])
+            if layer_types != "int8":
+                layer.set_output_type(i, types[layer_types])
     if unused:
         first = ", ".join(repr(name) for name in sorted(unused)[:3])
         more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
@@ -105,13 +105,13 @@ def _types_in_graph(path: str) -> set[str]:
         onnx.TensorProto.BFLOAT16: "bf16",
         onnx.TensorProto.FLOAT8E4M3FN: "fp8",
     }
-    found = {tensor.data_type for tensor in proto.graph.initializer}
-    found |= {value.type.tensor_type.elem_type for value in proto.graph.input}
+    kinds = {tensor.data_type for tensor in proto.graph.initializer}
+    kinds |= {value.type.tensor_type.elem_type for value in proto.graph.input}
     for node in proto.graph.node:
         if node.op_type == "Cast":
-            found |= {attribute.i for attribute in node.attribute if attribute.name == "to"}
-        found |= {attribute.t.data_type for attribute in node.attribute if attribute.name == "value"}
-    types = {name for code, name in names.items() if code in found}
+            kinds |= {attribute.i for attribute in node.attribute if attribute.name == "to"}
+        kinds |= {attribute.t.data_type for attribute in node.attribute if attribute.name == "value"}
+    types = {name for code, name in names.items() if code in kinds}
     if any(node.op_type == "QuantizeLinear" for node in proto.graph.node):
         types |= set() if "fp8" in types else {"int8"}
     return types
@@ -154,6 +154,6 @@ def _cached_calibrator(trt: Any, cache: Path) -> Any:
 def member(enum: Any, name: str, what: str) -> Any:
     """Return a member of an enumeration of TensorRT, or say which there are."""
     if not hasattr(enum, name):
-        known = [key for key, value in vars(enum).items() if isinstance(value, enum)]
-        raise BackendError(f"no {what} {name} in this version", fix=f"It has {', '.join(known)}.")
+        members = [key for key, value in vars(enum).items() if isinstance(value, enum)]
+        raise BackendError(f"no {what} {name} in this version", fix=f"It has {', '.join(members)}.")
     return getattr(enum, name)

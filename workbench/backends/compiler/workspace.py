@@ -28,8 +28,8 @@ def with_workspace(options: BuildOptions, model: Model) -> BuildOptions:
         if tensor.shape is None:
             continue
         declared = tuple(length if isinstance(length, int) else -1 for length in tensor.shape)
-        given = [profile[tensor.name] for profile in options.profiles or () if tensor.name in profile]
-        for shapes in given or [default_range(declared)]:
+        ranges = [profile[tensor.name] for profile in options.profiles or () if tensor.name in profile]
+        for shapes in ranges or [default_range(declared)]:
             # An input that holds a shape has its values in a profile, whose number is not its rank.
             for axis, longest in zip(tensor.shape, shapes.max, strict=False):
                 if isinstance(axis, str):

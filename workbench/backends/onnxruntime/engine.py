@@ -267,12 +267,12 @@ class OnnxRuntime:
             for _ in range(options.runs):
                 session.run(None, feeds)
             events = json.loads(Path(session.end_profiling()).read_text())
-        found: Events = defaultdict(list)
+        grouped: Events = defaultdict(list)
         for event in events:
             name = str(event.get("name", "")).removesuffix("_kernel_time")
             if event.get("cat") == "Node" and name in layers and name != event["name"]:
-                found[name].append(event)
-        return {name: listed[warmed_up:] for name, listed in found.items()}
+                grouped[name].append(event)
+        return {name: listed[warmed_up:] for name, listed in grouped.items()}
 
 
 def _optimize(model: bytes, disabled: list[str], name: str) -> tuple[bytes, str, float]:
@@ -307,9 +307,9 @@ def _threads() -> int:
 
 
 def _processor() -> str:
-    told = Path("/proc/cpuinfo")
-    if told.exists():
-        for line in told.read_text().splitlines():
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "model name":
                 return value.strip()

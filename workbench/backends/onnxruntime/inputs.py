@@ -40,14 +40,14 @@ def graph_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 def input_shapes(proto: onnx.ModelProto, options: BuildOptions) -> dict[str, list[int]]:
     """Return the shape of each input: the first profile's optimum, the graph's, or the documented default."""
-    given = options.profiles[0] if options.profiles else {}
-    unknown = sorted(set(given) - {value.name for value in graph_inputs(proto)})
+    profile = options.profiles[0] if options.profiles else {}
+    unknown = sorted(set(profile) - {value.name for value in graph_inputs(proto)})
     if unknown:
         raise BackendError(f"the optimization profile names {', '.join(unknown)}, which is no input")
     shapes = {}
     for value in graph_inputs(proto):
         declared = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in value.type.tensor_type.shape.dim)
-        chosen = given.get(value.name) or default_range(declared)
+        chosen = profile.get(value.name) or default_range(declared)
         shapes[value.name] = list(chosen.opt)
     return shapes
 

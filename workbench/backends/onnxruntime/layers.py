@@ -54,23 +54,25 @@ def layers_of(
         In the order of the graph, with the keys of TensorRT's inspector.
     """
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-    known: dict[str, dict[str, Any]] = {
+    tensors: dict[str, dict[str, Any]] = {
         name: _tensor(name, _NUMPY.get(array.dtype.name, array.dtype.name), array.shape, blocked=False)
         for name, array in feeds.items()
     }
     layers = []
     for node in proto.graph.node:
-        told = shapes.get(node.name, [])
+        results = shapes.get(node.name, [])
         for position, name in enumerate(output for output in node.output if output):
-            kind, shape = next(iter(told[position].items()), (None, None)) if position < len(told) else (None, None)
+            kind, shape = (
+                next(iter(results[position].items()), (None, None)) if position < len(results) else (None, None)
+            )
             blocked = node.domain == _BLOCKED and node.op_type != "ReorderOutput"
-            known[name] = _tensor(name, kind, shape, blocked=blocked)
+            tensors[name] = _tensor(name, kind, shape, blocked=blocked)
         layer: dict[str, Any] = {
             "Name": node.name,
             "LayerType": node.op_type,
             "Domain": node.domain,
-            "Inputs": [known.get(n, {"Name": n}) for n in node.input if n and n not in constants],
-            "Outputs": [known[n] for n in node.output if n],
+            "Inputs": [tensors.get(n, {"Name": n}) for n in node.input if n and n not in constants],
+            "Outputs": [tensors[n] for n in node.output if n],
             "Metadata": "".join(f"[ONNX Layer: {source}]" for source in sources.get(node.name, ())),
         }
         layer |= _constants(node, constants)
@@ -83,37 +85,37 @@ def layers_of(
 def _tensor(name: str, kind: str | None, shape: Sequence[int] | None, *, blocked: bool) -> dict[str, Any]:
     # Blocked tensors are told with their padded shape, so their bytes count like those of linear ones.
     layout = "NCHWc, channels in blocks, padded as linear" if blocked else "Row major linear"
-    told: dict[str, Any] = {"Name": name, "Location": "Host"}
+    fields: dict[str, Any] = {"Name": name, "Location": "Host"}
     if kind is not None:
-        told["Format/Datatype"] = f"{layout} {_WORDS.get(kind, kind)}"
+        fields["Format/Datatype"] = f"{layout} {_WORDS.get(kind, kind)}"
     if shape is not None:
-        told["Dimensions"] = [int(size) for size in shape]
-    return told
+        fields["Dimensions"] = [int(size) for size in shape]
+    return fields
 
 
 def _constants(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> dict[str, Any]:
     """Describe constant operands: the first is the weights, the second the bias, others count as further weights."""
-    told: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for position, tensor in enumerate(constants[name] for name in node.input if name in constants):
         role = _WEIGHT_ROLES[position] if position < len(_WEIGHT_ROLES) else f"Operand{position}Weights"
         kind = _ONNX.get(tensor.data_type, "")
-        told[role] = {"Type": _WORDS.get(kind, kind), "Count": math.prod(tensor.dims)}
-    return told
+        fields[role] = {"Type": _WORDS.get(kind, kind), "Count": math.prod(tensor.dims)}
+    return fields
 
 
 def _convolution(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> dict[str, Any]:
     attributes = {attribute.name: attribute for attribute in node.attribute}
-    told: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for key, name in (("Kernel", "kernel_shape"), ("Stride", "strides"), ("Dilation", "dilations")):
         if name in attributes:
-            told[key] = list(attributes[name].ints)
+            fields[key] = list(attributes[name].ints)
     if "pads" in attributes:
         pads = list(attributes["pads"].ints)
-        told["PrePadding"], told["PostPadding"] = pads[: len(pads) // 2], pads[len(pads) // 2 :]
-    told["Groups"] = attributes["group"].i if "group" in attributes else 1
+        fields["PrePadding"], fields["PostPadding"] = pads[: len(pads) // 2], pads[len(pads) // 2 :]
+    fields["Groups"] = attributes["group"].i if "group" in attributes else 1
     weights = next((constants[name] for name in node.input[1:] if name in constants), None)
     if weights is not None and weights.dims and node.op_type in ("Conv", "FusedConv"):
-        told["OutMaps"] = int(weights.dims[0])
+        fields["OutMaps"] = int(weights.dims[0])
     if "activation" in attributes:
-        told["Activation"] = attributes["activation"].s.decode().upper()
-    return told
+        fields["Activation"] = attributes["activation"].s.decode().upper()
+    return fields

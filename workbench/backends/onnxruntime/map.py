@@ -57,28 +57,30 @@ def source_nodes(optimized: onnx.ModelProto, source: Model) -> dict[str, tuple[s
 
     def starts(node: onnx.NodeProto) -> frozenset[str]:
         """Return the nearest surviving tensors above a node."""
-        found: set[str] = set()
+        above: set[str] = set()
         todo, seen = list(node.input), set()
         while todo:
             name = todo.pop()
             if name in survives:
-                found.add(survives[name])
+                above.add(survives[name])
             elif name not in seen and name in maker:
                 seen.add(name)
                 todo.extend(maker[name].input)
-        return frozenset(found)
+        return frozenset(above)
 
-    made: dict[str, tuple[str, ...]] = {}
+    sources: dict[str, tuple[str, ...]] = {}
     taken: set[str] = set()
     for node in optimized.graph.node:
         ends = [survives[name] for name in node.output if name in survives]
         inside, bounded = graph.upstream([name for name in ends if name in graph.producer], stop=starts(node))
         same = graph.by_name.get(node.name)
         own = {same.name} if same is not None and same.op_type == node.op_type else set()
-        found = {one.name for one in inside if not graph.constant_tensors.issuperset(one.outputs)} if bounded else set()
-        made[node.name] = tuple(sorted((found | own) - taken, key=order.__getitem__))
-        taken.update(made[node.name])
-    return made
+        computed = (
+            {one.name for one in inside if not graph.constant_tensors.issuperset(one.outputs)} if bounded else set()
+        )
+        sources[node.name] = tuple(sorted((computed | own) - taken, key=order.__getitem__))
+        taken.update(sources[node.name])
+    return sources
 
 
 def _surviving(optimized: onnx.ModelProto, graph: SourceGraph) -> dict[str, str]:
@@ -110,5 +112,5 @@ def _with_fused(node: onnx.NodeProto, tensor: str, graph: SourceGraph) -> str:
 
 
 def _after(tensor: str, op_type: str, graph: SourceGraph) -> str:
-    found = [node for node in graph.consumers.get(tensor, []) if node.op_type == op_type]
-    return found[0].outputs[0] if len(found) == 1 else tensor
+    readers = [node for node in graph.consumers.get(tensor, []) if node.op_type == op_type]
+    return readers[0].outputs[0] if len(readers) == 1 else tensor

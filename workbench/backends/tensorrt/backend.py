@@ -88,33 +88,33 @@ class TensorRT:
             It is not installed.
         """
         kind = "lean" if self.lean else "rtx" if self.name == "tensorrt_rtx" else "full"
-        found = next((one for one in installed() if one.kind == kind), None)
-        if found is None:
+        runtime = next((one for one in installed() if one.kind == kind), None)
+        if runtime is None:
             how = 'pip install "trt-workbench[lean]"' if self.lean else INSTALL[self.name]
             missing = "the lean runtime of TensorRT" if self.lean else f"the package {self.name}"
             raise BackendError(f"{missing} is missing", fix=how)
-        if not found.version:  # copied, not installed: only the library itself knows
-            version = run(RUN_LIMITS, f"importing {found.module}", _imported_version, found.module).value
-            found = replace(found, version=version)
-        return found
+        if not runtime.version:  # copied, not installed: only the library itself knows
+            version = run(RUN_LIMITS, f"importing {runtime.module}", _imported_version, runtime.module).value
+            runtime = replace(runtime, version=version)
+        return runtime
 
     def capabilities(self) -> Capabilities:
         """Say whether the package and a GPU are here, and what is missing."""
         try:
-            found = self.runtime().version
+            version = self.runtime().version
         except BackendError as error:
             return Capabilities(self.name, None, build=False, run=False, reason=f"{error.what}: {error.fix}")
-        major = int(found.split(".")[0]) if found and found.split(".")[0].isdigit() else FIRST_STRONG
+        major = int(version.split(".")[0]) if version and version.split(".")[0].isdigit() else FIRST_STRONG
         weak = self.name == "tensorrt" and major < FIRST_STRONG
         typing: Literal["strong", "weak"] = "weak" if weak else "strong"
         try:
             device = _device()
         except BackendError as error:
-            return Capabilities(self.name, found, build=False, run=False, typing=typing, reason=str(error))
+            return Capabilities(self.name, version, build=False, run=False, typing=typing, reason=str(error))
         reason = "the lean runtime builds nothing" if self.lean else None
         targets = (device.target,)
         return Capabilities(
-            self.name, found, build=not self.lean, run=True, targets=targets, typing=typing, reason=reason
+            self.name, version, build=not self.lean, run=True, targets=targets, typing=typing, reason=reason
         )
 
     def build(
@@ -155,10 +155,12 @@ class TensorRT:
             outcome = compile_in_child(self.name, model, options, child=child, what=what)
         else:
             outcome = compile_for(model, target, options, child=child, keep_engine=True)
-        made = outcome.value
-        if made.engine is None:
+        compilation = outcome.value
+        if compilation.engine is None:
             raise _refusal(self.name, model, device.target if device else str(target), outcome)
-        return Engine(self.name, made.engine, make_manifest(self.name, model, made, options, device, target))
+        return Engine(
+            self.name, compilation.engine, make_manifest(self.name, model, compilation, options, device, target)
+        )
 
     def load(self, data: bytes, manifest: Mapping[str, Any]) -> Engine:
         """Take a stored engine; BackendError where it was made for another version, GPU or system."""
@@ -189,8 +191,8 @@ class TensorRT:
         from workbench.backends.tensorrt.execution import run_file
 
         with self._stored(engine) as path:
-            given = [dict(feed) for feed in feeds]
-            return run(child, f"running {_title(engine)}", run_file, self.runtime().module, path, given).value
+            inputs = [dict(feed) for feed in feeds]
+            return run(child, f"running {_title(engine)}", run_file, self.runtime().module, path, inputs).value
 
     @contextmanager
     def opened(self, engine: Engine) -> Iterator[Run]:

@@ -203,9 +203,9 @@ class EngineFile:
         self.runtime.engine_host_code_allowed = True
         self.engine = self.runtime.deserialize_cuda_engine(Path(path).read_bytes())
         if self.engine is None:
-            said = next((line.text for line in reversed(self.log) if "ERROR" in line.severity), None)
+            reason = next((line.text for line in reversed(self.log) if "ERROR" in line.severity), None)
             raise BackendError(
-                f"{module} {self.trt.__version__} refused the engine: {said or 'it said nothing'}",
+                f"{module} {self.trt.__version__} refused the engine: {reason or 'it said nothing'}",
                 fix="Build it on this machine, with this version.",
             )
 
@@ -276,9 +276,9 @@ class Context:
             raise BackendError(f"optimization profile {index} was refused")
         self.stream.synchronize()
 
-    def _set_shapes(self, given: Mapping[str, tuple[int, ...]], profile_index: int) -> None:
+    def _set_shapes(self, shapes: Mapping[str, tuple[int, ...]], profile_index: int) -> None:
         inputs = [name for name in self.engine.names() if self.engine.is_input(name)]
-        unknown = sorted(set(given) - set(inputs))
+        unknown = sorted(set(shapes) - set(inputs))
         if unknown:
             raise BackendError(f"{', '.join(unknown)} is no input", fix=f"The inputs are {', '.join(inputs)}.")
         for name in inputs:
@@ -286,7 +286,7 @@ class Context:
             low, best, high = (declared,) * 3
             if any(n < 0 for n in declared):
                 low, best, high = map(tuple, self.engine.engine.get_tensor_profile_shape(name, profile_index))
-            shape = tuple(given.get(name, best))
+            shape = tuple(shapes.get(name, best))
             fits = len(shape) == len(low) and all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True))
             if not fits:
                 raise BackendError(
@@ -327,11 +327,11 @@ class Context:
 
     def write(self, name: str, array: Array) -> None:
         """Copy an array into an input."""
-        wanted = self.engine.dtype(name)
-        if array.dtype == np.int64 and wanted == np.int32 and np.array_equal(array.astype(wanted), array):
-            array = array.astype(wanted)  # TensorRT before 10 has no INT64 and makes such inputs INT32
-        if array.dtype != wanted:
-            raise BackendError(f"the feed is {array.dtype}; the engine takes {wanted}", where=name)
+        dtype = self.engine.dtype(name)
+        if array.dtype == np.int64 and dtype == np.int32 and np.array_equal(array.astype(dtype), array):
+            array = array.astype(dtype)  # TensorRT before 10 has no INT64 and makes such inputs INT32
+        if array.dtype != dtype:
+            raise BackendError(f"the feed is {array.dtype}; the engine takes {dtype}", where=name)
         if name in self.host:
             self.host[name][...] = array
         else:

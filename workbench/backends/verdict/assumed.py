@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from workbench.graph import Tensor
 
-__all__ = ["Profile", "alternatives", "as_assumed", "assumed", "told", "written"]
+__all__ = ["Profile", "alternatives", "as_assumed", "assumed", "assumed_text", "written"]
 
 Profile = tuple[ProfileInput, ...]
 
@@ -23,7 +23,7 @@ OTHERS = ((DEFAULT_IMAGE_SIDE, DEFAULT_LENGTH), (256, 256), (64, 16), (640, 512)
 
 def assumed(profile: Profile) -> Profile:
     """Return the inputs whose shapes nobody gave."""
-    return tuple(entry for entry in profile if not entry.given)
+    return tuple(entry for entry in profile if not entry.stated)
 
 
 def alternatives(profile: Profile, inputs: Iterable[Tensor]) -> Iterator[dict[str, ShapeRange]]:
@@ -36,7 +36,7 @@ def alternatives(profile: Profile, inputs: Iterable[Tensor]) -> Iterator[dict[st
     seen = {tuple(entry.range for entry in profile)}
     for side, length in OTHERS:
         trial = {
-            entry.name: entry.range if entry.given else _with(entry.range, stated.get(entry.name, ()), side, length)
+            entry.name: entry.range if entry.stated else _with(entry.range, stated.get(entry.name, ()), side, length)
             for entry in profile
         }
         if tuple(trial.values()) not in seen:
@@ -63,8 +63,8 @@ def _with(shapes: ShapeRange, stated: tuple[int | str | None, ...], side: int, l
 
 def as_assumed(profile: Profile, first: Profile) -> Profile:
     """Return the profile of a trial, in which the inputs count as given that were given at `first`."""
-    given = {entry.name for entry in first if entry.given}
-    return tuple(replace(entry, given=entry.name in given) for entry in profile)
+    names = {entry.name for entry in first if entry.stated}
+    return tuple(replace(entry, stated=entry.name in names) for entry in profile)
 
 
 def written(profile: Profile) -> str:
@@ -72,7 +72,7 @@ def written(profile: Profile) -> str:
     return " ".join(f"--shape {entry.name}:{_shape(entry.range.opt)}" for entry in assumed(profile))
 
 
-def told(profile: Profile) -> str:
+def assumed_text(profile: Profile) -> str:
     """Return assumed shapes in words: ``x 1x3x224x224 to 8x3x224x224``."""
     return ", ".join(
         f"{entry.name} {_shape(entry.range.min)}"

@@ -35,26 +35,29 @@ class Problem:
     message: str | None = None
 
 
-def blame(model: Model, made: Compilation) -> tuple[dict[str, str], tuple[Problem, ...]]:
+def blame(model: Model, compilation: Compilation) -> tuple[dict[str, str], tuple[Problem, ...]]:
     """Bring each error to its node: by the parser's index and name, or by a name in the builder's text."""
     own_names: dict[str, list[str]] = {}
     for address, node in model.nodes.items():
         own_names.setdefault(node.name or "", []).append(address)
-    said: dict[str, str] = {}
+    messages: dict[str, str] = {}
     problems: list[Problem] = []
-    for nodes, text in (*_parser_errors(model, made, own_names), *_builder_errors(model, made, own_names)):
-        said.update(dict.fromkeys(nodes, text))
+    for nodes, text in (
+        *_parser_errors(model, compilation, own_names),
+        *_builder_errors(model, compilation, own_names),
+    ):
+        messages.update(dict.fromkeys(nodes, text))
         if not nodes:
             problems.append(_problem(model, text))
-    return said, tuple(problems)
+    return messages, tuple(problems)
 
 
 def _parser_errors(
-    model: Model, made: Compilation, own_names: Mapping[str, list[str]]
+    model: Model, compilation: Compilation, own_names: Mapping[str, list[str]]
 ) -> Iterator[tuple[list[str], str]]:
     top = list(model.top_nodes)
-    no_gpu = [line.text for line in made.log if NO_GPU in line.text]
-    for issue in made.issues:
+    no_gpu = [line.text for line in compilation.log if NO_GPU in line.text]
+    for issue in compilation.issues:
         text = f"{_NO_GPU_NOISE.sub('', issue.text)} (in function {issue.function}, {issue.code})"
         if "plugin" in issue.text and no_gpu:
             text += f"; {no_gpu[-1]}"
@@ -69,27 +72,27 @@ def _parser_errors(
 
 
 def _builder_errors(
-    model: Model, made: Compilation, own_names: Mapping[str, list[str]]
+    model: Model, compilation: Compilation, own_names: Mapping[str, list[str]]
 ) -> Iterator[tuple[list[str], str]]:
-    if made.built or not made.parsed:
+    if compilation.built or not compilation.parsed:
         return
     # Without a GPU every error is followed by one about the missing driver, which says nothing of the model.
     # A timing cache that could not be read is called an error too, and only costs time.
     idle = ("cudaError 35", "myelinCache", "timing cache will not be used")
-    said = [line.text for line in made.log if "ERROR" in line.severity]
-    errors = [text for text in said if not any(words in text for words in idle)]
+    lines = [line.text for line in compilation.log if "ERROR" in line.severity]
+    errors = [text for text in lines if not any(words in text for words in idle)]
     for text in errors or ["the builder returned no engine and said nothing"]:
         yield _names_in(text, own_names) or _readers_of_constant(model, text) or _told_by_operator(model, text), text
 
 
 def _names_in(text: str, own_names: Mapping[str, list[str]]) -> list[str]:
     """Find the node that a builder's message names: ``(IConvolutionLayer Conv_29: ...`` or ``node Conv_29``."""
-    for found in re.finditer(
+    for match in re.finditer(
         r"I\w+Layer ([^:\s]+) has|I\w+Layer ([^:]+):|\{ForeignNode\[([^\]]+)\]|operation '([^']+)'|[Nn]ode ([^\s:,]+)"
         r"|(\S+) has no runners",
         text,
     ):
-        name = next(group for group in found.groups() if group)
+        name = next(group for group in match.groups() if group)
         # An If or a Loop of the model is several layers, named after it; a name that a tensor has too, as that of a
         # node without one has, goes on as y_U0, and one of a weight as w_0.
         for candidate in (name, name.removesuffix("_OutputLayer"), re.sub(r"_(U?\d+)?$", "", name)):
@@ -107,8 +110,8 @@ def _told_by_operator(model: Model, text: str) -> list[str]:
 
 def _readers_of_constant(model: Model, text: str) -> list[str]:
     """Find the nodes that read the weight a builder's message names."""
-    found = re.search(r"[Cc]onstant \(([^)]+)\)", text)
-    weight = None if found is None else model.initializers.get(found[1])
+    match = re.search(r"[Cc]onstant \(([^)]+)\)", text)
+    weight = None if match is None else model.initializers.get(match[1])
     return [] if weight is None else [str(use.node.name) for use in weight.uses()]
 
 
@@ -152,11 +155,11 @@ def _problem(model: Model, text: str) -> Problem:
 
 
 def _bad_tensor(model: Model, text: str) -> str:
-    found = re.search(r"Failed to import initializer: (\S+) \(in function", text)
-    weight = None if found is None else model.initializers.get(found[1])
-    known = {kind.name for kind in PARSER_TYPES}
+    match = re.search(r"Failed to import initializer: (\S+) \(in function", text)
+    weight = None if match is None else model.initializers.get(match[1])
+    kinds = {kind.name for kind in PARSER_TYPES}
     if weight is None or weight.const_value is None:
-        fed = next((t for t in model.inputs if t.form or (t.dtype is not None and t.dtype not in known)), None)
+        fed = next((t for t in model.inputs if t.form or (t.dtype is not None and t.dtype not in kinds)), None)
         if fed is not None:
             return f"input {fed.name!r} is {f'a {fed.form}' if fed.form else fed.dtype}, which TensorRT does not know"
         return "a weight or an input has a type that TensorRT does not know"
@@ -174,7 +177,7 @@ def first_line(text: str) -> str:
     """
     lines = [line for line in text.strip().splitlines() if not line.startswith("Invalid Node - ")]
     line = lines[0] if lines else text
-    said = _SENTENCE.search(line)
-    if said is not None:
-        line = next(group for group in said.groups() if group)
+    sentence = _SENTENCE.search(line)
+    if sentence is not None:
+        line = next(group for group in sentence.groups() if group)
     return line if len(line) <= 240 else line[:237] + "..."

@@ -106,10 +106,10 @@ def check(
 
 def _may_be_the_shapes(verdict: Verdict) -> bool:
     """Say whether shapes that nobody gave may be why a model was refused."""
-    known = any(
+    accepted = any(
         node.status in ("refused", "undecided") and node.cause not in (None, "shapes") for node in verdict.nodes
     )
-    return not verdict.accepted and not known and bool(assumed(verdict.profile))
+    return not verdict.accepted and not accepted and bool(assumed(verdict.profile))
 
 
 def _judged(opened: Model, target: str, options: BuildOptions, child: Child) -> Verdict:
@@ -144,41 +144,41 @@ def judge(model: Model, target: str, outcome: Outcome[Compilation], *, compiler:
     compiler
         Name and version, for the reader.
     """
-    made, sm = outcome.value, int(target.removeprefix("sm"))
-    said, problems = blame(model, made)
+    compilation, sm = outcome.value, int(target.removeprefix("sm"))
+    messages, problems = blame(model, compilation)
     layers_of: dict[str, list[NetworkLayer]] = {}
-    for layer in made.layers:
+    for layer in compilation.layers:
         for name in layer.nodes:
             layers_of.setdefault(name, []).append(layer)
     nodes = []
     for address, node in model.nodes.items():
-        site = Site(node, model.opset, sm, said.get(address, ""), bool(made.profile), address, model)
-        nodes.append(_node(address, site, layers_of.get(node.name or "", []), made))
-    if not made.built and not said and any(n.status == "refused" for n in nodes):
+        site = Site(node, model.opset, sm, messages.get(address, ""), bool(compilation.profile), address, model)
+        nodes.append(_node(address, site, layers_of.get(node.name or "", []), compilation))
+    if not compilation.built and not messages and any(n.status == "refused" for n in nodes):
         problems = ()  # the compiler named no node, but a known cause explains it
     offers = Offers(model)
     return Verdict(
         model=model.name,
         target=target,
         compiler=compiler,
-        accepted=made.built,
+        accepted=compilation.built,
         nodes=tuple(map(offers.of_node, nodes)),
         problems=tuple(map(offers.of_whole, problems)),
-        layers=made.layers,
-        profile=made.profile,
-        engine_bytes=made.engine_bytes,
-        parse_s=made.parse_s,
-        build_s=made.build_s,
+        layers=compilation.layers,
+        profile=compilation.profile,
+        engine_bytes=compilation.engine_bytes,
+        parse_s=compilation.parse_s,
+        build_s=compilation.build_s,
         peak_bytes=outcome.peak_bytes,
         log=outcome.log,
     )
 
 
-def _node(address: str, site: Site, layers: list[NetworkLayer], made: Compilation) -> NodeVerdict:
+def _node(address: str, site: Site, layers: list[NetworkLayer], compilation: Compilation) -> NodeVerdict:
     node = site.node
     op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
     cause = find_cause(site)
-    status = _status(site, cause, layers, made)
+    status = _status(site, cause, layers, compilation)
     blamed = cause if status in ("refused", "changed", "undecided", "suspected") else None
     main = max(layers, key=_weight) if layers else None
     return NodeVerdict(
@@ -195,14 +195,14 @@ def _node(address: str, site: Site, layers: list[NetworkLayer], made: Compilatio
     )
 
 
-def _status(site: Site, cause: Cause | None, layers: list[NetworkLayer], made: Compilation) -> Status:
+def _status(site: Site, cause: Cause | None, layers: list[NetworkLayer], compilation: Compilation) -> Status:
     if site.message:
         return "undecided" if cause is not None and cause.undecided else "refused"
-    if made.built:
+    if compilation.built:
         return "changed" if cause is not None and cause.quiet else "accepted"
     if cause is not None and not cause.quiet:
         return "refused" if cause.unnamed else "suspected"
-    return "parsed" if made.parsed or layers else "not reached"
+    return "parsed" if compilation.parsed or layers else "not reached"
 
 
 def _weight(layer: NetworkLayer) -> int:

@@ -93,14 +93,14 @@ class Matrix(Shown):
 
     def changes(self, before: str, after: str) -> tuple[str, ...]:
         """Say what changed between two releases, a sentence each; what is the same for several GPUs is said once."""
-        told: dict[str, list[str]] = {}
+        targets_of: dict[str, list[str]] = {}
         for target in self.targets:
             for sentence in _changes(self.cell(before, target), self.cell(after, target)):
-                told.setdefault(sentence, []).append(target)
+                targets_of.setdefault(sentence, []).append(target)
         everywhere = list(self.targets)
         return tuple(
             sentence if targets == everywhere else f"{', '.join(targets)}: {sentence}"
-            for sentence, targets in told.items()
+            for sentence, targets in targets_of.items()
         )
 
     def rows(self) -> list[tuple[str, ...]]:

@@ -61,7 +61,7 @@ def attention(site: Site) -> Cause | None:
 
 def rank(site: Site) -> Cause | None:
     """Name tensors of more axes than TensorRT has."""
-    ranks = [known for value in (*site.node.inputs, *site.node.outputs) if (known := site.rank(value)) is not None]
+    ranks = [rank for value in (*site.node.inputs, *site.node.outputs) if (rank := site.rank(value)) is not None]
     if max(ranks, default=0) <= MOST_AXES:
         return None
     return Cause(
@@ -117,8 +117,8 @@ def custom_domain(site: Site) -> Cause | None:
 def unknown_op(site: Site) -> Cause | None:
     """Name an operator that ONNX itself does not have in this opset."""
     node = site.node
-    known = bool(site.opset) and onnx.defs.has(node.op_type, site.opset, "")
-    if not site.message or node.domain not in STANDARD_DOMAINS or known:
+    present = bool(site.opset) and onnx.defs.has(node.op_type, site.opset, "")
+    if not site.message or node.domain not in STANDARD_DOMAINS or present:
         return None
     return Cause(
         "unknown-op",

@@ -61,9 +61,9 @@ def fp8_kind(site: Site) -> Cause | None:
 
 def target(site: Site) -> Cause | None:
     """Name a type that the GPU does not have in hardware."""
-    found = set(site.types())
+    types = set(site.types())
     for kind, (name, since, instead) in SINCE.items():
-        if kind in found and site.target < since:
+        if kind in types and site.target < since:
             # The targets that can be checked have no sm100.
             near = "sm120" if kind is ir.DataType.FLOAT4E2M1 else f"sm{since}"
             also = " (Blackwell: sm100, sm120)" if kind is ir.DataType.FLOAT4E2M1 else ""
@@ -113,24 +113,24 @@ def uint8_inside(site: Site) -> Cause | None:
 
 def mixed_types(site: Site) -> Cause | None:
     """Name operands of different types, which strong typing never converts."""
-    found = re.search(r"must have same input types\. But they are of types (\w+) and (\w+)", site.message)
-    if found is None:
+    match = re.search(r"must have same input types\. But they are of types (\w+) and (\w+)", site.message)
+    if match is None:
         return None
     return Cause(
         "mixed-types",
-        f"its inputs are {found[1]} and {found[2]}; a strongly typed network converts nothing by itself",
+        f"its inputs are {match[1]} and {match[2]}; a strongly typed network converts nothing by itself",
         Fix("Cast its operands to one type.", "cast_operands", {"node": site.address}),
     )
 
 
 def operand_type(site: Site) -> Cause | None:
     """Name an operator on a type that TensorRT computes it in on no GPU."""
-    found = re.search(r"unsupported input type of (\w+)|But type is (\w+)\.", site.message)
-    if found is None:
+    match = re.search(r"unsupported input type of (\w+)|But type is (\w+)\.", site.message)
+    if match is None:
         return None
     return Cause(
         "operand-type",
-        f"{site.node.op_type} on {found[1] or found[2]} is not supported",
+        f"{site.node.op_type} on {match[1] or match[2]} is not supported",
         Fix("Cast its inputs to a floating-point type and the result back."),
     )
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from workbench.backends.verdict.assumed import Profile, assumed, told, written
+from workbench.backends.verdict.assumed import Profile, assumed, assumed_text, written
 from workbench.display import Card, Shown
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Verdict(Shown):
     layers
         The layers of the strongly typed network, with their types and source nodes; as far as the parser came.
     profile
-        The shapes of dynamic inputs it was built for, those that nobody gave among them (`ProfileInput.given`).
+        The shapes of dynamic inputs it was built for, those that nobody gave among them (`ProfileInput.stated`).
     tried
         Shapes that were assumed before and refused.
     engine_bytes, parse_s, build_s, peak_bytes
@@ -112,11 +112,11 @@ class Verdict(Shown):
     @property
     def fixes(self) -> tuple[Fix, ...]:
         """The edits that the workbench knows for what is wrong, each once: of the whole, then by node."""
-        found: list[Fix] = []
+        fixes: list[Fix] = []
         for fix in (*(problem.fix for problem in self.problems), *(node.fix for node in self.nodes)):
-            if fix is not None and fix.edit is not None and fix not in found:
-                found.append(fix)
-        return tuple(found)
+            if fix is not None and fix.edit is not None and fix not in fixes:
+                fixes.append(fix)
+        return tuple(fixes)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the nodes as a table, one row a node."""
@@ -162,11 +162,11 @@ class Verdict(Shown):
         """Say which shapes were assumed, and how to give others."""
         if not assumed(self.profile):
             return []
-        before = f"; refused for {'; '.join(map(told, self.tried))}" if self.tried else ""
+        before = f"; refused for {'; '.join(map(assumed_text, self.tried))}" if self.tried else ""
         if self.accepted:
-            return [f"  shapes were assumed: {told(self.profile)}{before}"]
+            return [f"  shapes were assumed: {assumed_text(self.profile)}{before}"]
         hint = f"give those it is made for, like {written(self.profile)}"
-        return [f"  refused for assumed shapes: {told(self.profile)}{before.replace('refused', 'and')}; {hint}"]
+        return [f"  refused for assumed shapes: {assumed_text(self.profile)}{before.replace('refused', 'and')}; {hint}"]
 
     def __str__(self) -> str:
         word = "accepted" if self.accepted else "undecided (needs a GPU)" if self.undecided else "refused"

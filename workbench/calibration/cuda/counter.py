@@ -38,7 +38,7 @@ class Machine(Protocol):
     def drain(self) -> NDArray[np.uint64]:
         """Wait for all launches; return the counters (tensors, COUNTERS) and clear them."""
 
-    def start(self, told: NDArray[np.void], tiles: int) -> Any:
+    def start(self, descriptors: NDArray[np.void], tiles: int) -> Any:
         """Launch the kernel without waiting for it; return a ticket."""
 
     def seen(self, ticket: Any) -> NDArray[np.void]:
@@ -118,8 +118,8 @@ class Counter:
             owners, bits = listed >> np.uint64(32), listed.astype(np.uint32)
             for which in beyond:
                 self._tensors[which].take(bits[owners == which].view(np.float32))
-        found: list[int] = np.flatnonzero(seen["nans"] + seen["infs"]).tolist()
-        return found
+        damaged: list[int] = np.flatnonzero(seen["nans"] + seen["infs"]).tolist()
+        return damaged
 
     def empty(self) -> None:
         """Wait for all counting, bring the counters into the statistics, and fit the bins to what was seen."""
@@ -135,9 +135,9 @@ class Counter:
         rows["size"] = sizes
         rows["tile"] = np.concatenate([[0], ends[:-1]])
         rows["counters"] = self._machine.counters() + np.arange(len(rows)) * (COUNTERS * 8)
-        told = np.concatenate([rows, np.zeros(1, rows.dtype)])
-        told["tile"][-1] = ends[-1]
-        return Launch(list(arrays), rows, self._machine.start(told, int(ends[-1])))
+        descriptors = np.concatenate([rows, np.zeros(1, rows.dtype)])
+        descriptors["tile"][-1] = ends[-1]
+        return Launch(list(arrays), rows, self._machine.start(descriptors, int(ends[-1])))
 
     def _count_again(self, launch: Launch, largest: NDArray[np.uint32], beyond: Sequence[int]) -> None:
         """Count the values that were beyond the bins of a launch, with bins that hold them."""
@@ -148,8 +148,8 @@ class Counter:
         least = launch.rows["least"] + launch.rows["span"] + np.uint32(1)
         rows["span"] -= least
         rows["least"] = least
-        wanted = set(beyond)
-        again = self._launched([a if at in wanted else None for at, a in enumerate(launch.arrays)], rows)
+        chosen = set(beyond)
+        again = self._launched([a if at in chosen else None for at, a in enumerate(launch.arrays)], rows)
         seen = self._machine.seen(again.ticket)
         for which in beyond:
             take(self._tensors[which], seen[which], float(rows["fine"][which]))

@@ -120,10 +120,10 @@ class Grids:
             return
         first, top, reach = fit
         counts, lines = grid_of(top, reach).spread(counters)
-        found = TensorStatistics(first=first, top=top, reach=reach, counts=counts, lines=lines)
+        statistics = TensorStatistics(first=first, top=top, reach=reach, counts=counts, lines=lines)
         if tensor.channels is not None:
-            found.channels = ChannelExtremes(tensor.channels.axis)
-        tensor.merge(found)
+            statistics.channels = ChannelExtremes(tensor.channels.axis)
+        tensor.merge(statistics)
 
 
 def take(tensor: TensorStatistics, seen: np.void, fine: float) -> None:

@@ -63,17 +63,17 @@ class Gpu:
     def drain(self) -> NDArray[np.uint64]:
         """Wait for all launches; return the counters (tensors, COUNTERS) and clear them."""
         with self._stream:
-            found: NDArray[np.uint64] = self._counters.get(stream=self._stream)
+            values: NDArray[np.uint64] = self._counters.get(stream=self._stream)
             self._counters.fill(0)
-        return found
+        return values
 
-    def start(self, told: NDArray[np.void], tiles: int) -> _Ticket:
+    def start(self, descriptors: NDArray[np.void], tiles: int) -> _Ticket:
         """Launch the kernel without waiting for it; return a ticket."""
         import cupy
 
         with self._stream:
-            rows = _uploaded(told.view(np.uint8), self._stream)
-            seen = cupy.zeros((len(told) - 1) * SEEN.itemsize, cupy.uint8)
+            rows = _uploaded(descriptors.view(np.uint8), self._stream)
+            seen = cupy.zeros((len(descriptors) - 1) * SEEN.itemsize, cupy.uint8)
             listed = cupy.empty(1 + LISTED, cupy.uint64)  # how many were listed, then they themselves
             listed[:1].fill(0)
             if tiles:
@@ -96,8 +96,8 @@ class Gpu:
 
     def listed(self, ticket: _Ticket, count: int) -> NDArray[np.uint64]:
         """Return the first values of a launch that were beyond the bins, below the number of their tensor."""
-        found: NDArray[np.uint64] = ticket.listed[1 : 1 + count].get(stream=self._stream)
-        return found
+        values: NDArray[np.uint64] = ticket.listed[1 : 1 + count].get(stream=self._stream)
+        return values
 
 
 @cache

@@ -131,8 +131,8 @@ class Pass:
         self._statistics = [statistics[n] if n in statistics else TensorStatistics() for n in self._names]
         with cupy.cuda.Device(device.index), on_device(device):
             self._bringing, self._running, self._counting = (cupy.cuda.Stream(non_blocking=True) for _ in range(3))
-            made = [name for name in self._names if name not in inputs]
-            self._session = Session(model, outputs=made, observing=True, stream=self._running.ptr)
+            outputs = [name for name in self._names if name not in inputs]
+            self._session = Session(model, outputs=outputs, observing=True, stream=self._running.ptr)
             self._counter = Counter(self._statistics, Gpu(len(self._names), self._counting, tuning))
         self._under_way: deque[_UnderWay] = deque()
         self._most = 0  # before the first batch is counted there are no bins, nor is its size known
@@ -160,12 +160,12 @@ class Pass:
         """
         import cupy
 
-        given = ahead(feeds(samples, self._model, batch=batch, empty=self._memory.empty), AHEAD)
+        batches = ahead(feeds(samples, self._model, batch=batch, empty=self._memory.empty), AHEAD)
         saved = time.monotonic()
         with cupy.cuda.Device(self._device.index):
             try:
                 doing = f"calibrating on {self._device}"
-                for feed in progress(given, total=len(samples), doing=doing, amount=lambda f: f.count, partial=True):
+                for feed in progress(batches, total=len(samples), doing=doing, amount=lambda f: f.count, partial=True):
                     if feed.first < done:
                         self._memory.give_back(feed)
                         continue
@@ -176,7 +176,7 @@ class Pass:
                         save(feed.first + feed.count)
                         saved = time.monotonic()
             finally:
-                given.close()
+                batches.close()
                 failed = self._finish()
             if failed is not None:
                 raise failed
@@ -189,12 +189,12 @@ class Pass:
         inputs = self._brought(feed)
         values = self._session.enqueue(inputs)
         self._after(self._running, self._counting)
-        found = {**inputs, **{name: view(value) for name, value in values.items()}}
-        arrays, extremes = self._to_count(feed, found)
+        tensors = {**inputs, **{name: view(value) for name, value in values.items()}}
+        arrays, extremes = self._to_count(feed, tensors)
         launch = self._counter.launch(arrays)
         self._under_way.append(_UnderWay(feed, inputs, values, arrays, launch, extremes))
         if first:
-            self._most = self._room(found)
+            self._most = self._room(tensors)
             self._take()
             self._counter.empty()
 
@@ -221,14 +221,14 @@ class Pass:
         self._after(self._bringing, self._running)
         return inputs
 
-    def _to_count(self, feed: Feed, found: Mapping[str, Any]) -> tuple[list[Any], dict[str, tuple[Any, Any]]]:
+    def _to_count(self, feed: Feed, tensors: Mapping[str, Any]) -> tuple[list[Any], dict[str, tuple[Any, Any]]]:
         """Return the arrays to count, float32 and without padding, and the extremes of channels where wanted."""
         import cupy
 
         arrays, extremes = [], {}
         with self._counting:
             for name, statistics in zip(self._names, self._statistics, strict=True):
-                array = found[name]
+                array = tensors[name]
                 if feed.padding:
                     array = array[feed.real(cupy.asnumpy(array, stream=self._counting))]
                 array = array.astype(cupy.float32, copy=False)
@@ -254,11 +254,11 @@ class Pass:
             self._damage.look(one.feed, arrays)
         self._memory.give_back(one.feed)
 
-    def _room(self, found: Mapping[str, Any]) -> int:
+    def _room(self, tensors: Mapping[str, Any]) -> int:
         """Return how many batches like this one the GPU's free memory holds."""
         import cupy
 
-        size = sum(array.nbytes for array in found.values())
+        size = sum(array.nbytes for array in tensors.values())
         free, _ = cupy.cuda.runtime.memGetInfo()
         return 1 + min(UNDER_WAY - 1, int(free * _MEMORY // max(size, 1)))
 

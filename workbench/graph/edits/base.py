@@ -232,13 +232,13 @@ class Edit(BaseModel):
         if (broken := broken_edge(after.ir_model)) is not None:
             where, tensor = broken
             reason = f"tensor {tensor!r} is {'read' if where else 'an output'}, but nothing makes it"
-        elif (said := checker_reason(after)) is not None:
-            known = checker_reason(before)
-            if known is not None:
+        elif (refusal := checker_reason(after)) is not None:
+            old_refusal = checker_reason(before)
+            if old_refusal is not None:
                 where, reason = _newly_refused(before, after)
-            named = _named(said, after)
-            if reason is None and said != known and not (named is not None and _is_refused(before, named)):
-                where, reason = named or "", said
+            named = _named(refusal, after)
+            if reason is None and refusal != old_refusal and not (named is not None and _is_refused(before, named)):
+                where, reason = named or "", refusal
         if reason is None:
             return
         # What the checker calls the context is the node, which is named already.

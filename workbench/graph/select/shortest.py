@@ -32,7 +32,7 @@ def compact(model: Model, targets: Collection[str], others: Collection[str]) -> 
     ----------
     model
         The model.
-    wanted
+    targets
         Nodes to select.
     others
         Nodes that must not be selected.

@@ -30,12 +30,12 @@ def sarif(findings: Iterable[Finding], file: str | os.PathLike[str]) -> str:
     file
         The file that they were found in; as it is given, so that a relative path stays one.
     """
-    found = list(findings)
-    kinds = {one.kind: one for one in reversed(found)}
+    results = list(findings)
+    kinds = {one.kind: one for one in reversed(results)}
     rules = [{"id": kind, "shortDescription": {"text": kinds[kind].title}} for kind in sorted(kinds)]
     artifact = {"uri": quote(Path(file).as_posix())}
     driver = {"name": "trt-workbench", "version": __version__, "rules": rules}
-    run = {"tool": {"driver": driver}, "results": [_result(one, artifact, sorted(kinds)) for one in found]}
+    run = {"tool": {"driver": driver}, "results": [_result(one, artifact, sorted(kinds)) for one in results]}
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
 
 

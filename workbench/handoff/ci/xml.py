@@ -54,4 +54,4 @@ def _counts(cases: Sequence[Case]) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    return _NO_XML.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _NO_XML.sub(lambda match: ascii(match[0])[1:-1], text)

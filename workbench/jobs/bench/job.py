@@ -79,7 +79,7 @@ def bench(options: BenchOptions) -> BenchResult:
             preprocessing=options.preprocessing,
             recipe=options.recipe,
             allow_scripts=options.allow_scripts,
-            given=options.quantized,
+            quantized=options.quantized,
             evaluation=options.evaluation,
             labels=options.labels,
         )
@@ -104,9 +104,9 @@ def bench(options: BenchOptions) -> BenchResult:
 def _layer_precisions(text: str) -> dict[str, LayerType]:
     from workbench.precision.plan import parse_spec
 
-    known: dict[str, LayerType] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
+    kinds: dict[str, LayerType] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
     entries = parse_spec(text)
     for name, types in entries:
-        if types[0] not in known:
+        if types[0] not in kinds:
             raise OptionError(f"`layer_precisions`: {name}: TensorRT 8 has no {types[0]}")
-    return {name: known[types[0]] for name, types in entries}
+    return {name: kinds[types[0]] for name, types in entries}

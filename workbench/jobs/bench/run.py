@@ -185,12 +185,14 @@ class Bench:
 
         target = str(self.target)
         outcome = compile_for(model, target, options, child=child)
-        made = outcome.value
-        if not made.built:
-            verdict = judge(model, target, outcome, compiler=f"{self.package} {made.version}")
+        compilation = outcome.value
+        if not compilation.built:
+            verdict = judge(model, target, outcome, compiler=f"{self.package} {compilation.version}")
             return replace(row, status="failed", reason=" ".join(str(verdict).split()))
-        reason = f"{self.package} {made.version} for {target}; measuring needs that GPU"
-        return replace(row, status="built", reason=reason, build_s=made.build_s, engine_bytes=made.engine_bytes)
+        reason = f"{self.package} {compilation.version} for {target}; measuring needs that GPU"
+        return replace(
+            row, status="built", reason=reason, build_s=compilation.build_s, engine_bytes=compilation.engine_bytes
+        )
 
     # Measuring
 
@@ -210,12 +212,12 @@ class Bench:
                 paths[stem] = str(path)
             what = f"measuring {source.name}"
             try:
-                found = run(Child(timeout_s=limit), what, measure_files, self.package, paths, self.timing).value
+                results = run(Child(timeout_s=limit), what, measure_files, self.package, paths, self.timing).value
             except WorkbenchError as error:
                 for row in mine.values():
                     self._put(replace(row, reason=_one_line(error)))
                 return
-        for stem, measured in found.items():
+        for stem, measured in results.items():
             self._put(self._record(mine[stem], measured))
 
     def _record(self, row: Row, measured: Measured) -> Row:
@@ -261,8 +263,8 @@ class Bench:
 
     def _judge(self, source: Source) -> None:
         """Compare the results of a model's engines with the floating-point model, where samples are given for it."""
-        given = source.evaluation
-        if given is None:
+        evaluation = source.evaluation
+        if evaluation is None:
             return
         for row in [row for row in self.rows if row.model == source.name and row.status == "measured"]:
             if self._made_up(row.variant, source):
@@ -270,22 +272,24 @@ class Bench:
             elif self._left() <= 0:
                 self.say(f"{row.stem}: no time left to compare its results")
             else:
-                self.say(f"{row.stem}: comparing its results on {len(given.samples)} samples")
-                self._put(self._judged(row, source.model, given))
+                self.say(f"{row.stem}: comparing its results on {len(evaluation.samples)} samples")
+                self._put(self._judged(row, source.model, evaluation))
 
-    def _judged(self, row: Row, original: Model, given: Evaluation) -> Row:
+    def _judged(self, row: Row, original: Model, evaluation: Evaluation) -> Row:
         from workbench.backends import backend_of
         from workbench.evaluate import compare_engine
 
         engine = self._built[row.stem]
         try:
-            found = compare_engine(original, backend_of(engine), engine, given.samples, labels=given.labels)
+            measured = compare_engine(
+                original, backend_of(engine), engine, evaluation.samples, labels=evaluation.labels
+            )
         except WorkbenchError as error:
             return replace(row, reason=f"its results were not compared: {_one_line(error)}")
-        exact = found.accuracy
+        exact = measured.accuracy
         return replace(
             row,
-            sqnr_db=None if math.isnan(found.worst_sqnr_db) else found.worst_sqnr_db,
+            sqnr_db=None if math.isnan(measured.worst_sqnr_db) else measured.worst_sqnr_db,
             top1=None if exact is None else exact.tuned,
             top1_original=None if exact is None else exact.original,
         )

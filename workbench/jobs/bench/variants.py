@@ -71,7 +71,7 @@ class Source:
         Tensor name to clipping threshold; None where nothing was calibrated.
     plan
         A recipe's plan; None for the best practice.
-    given
+    quantized
         The model that was quantized elsewhere.
     evaluation
         What results are judged on; None where speed alone is asked for.
@@ -85,7 +85,7 @@ class Source:
     model: Model
     ranges: Mapping[str, float] | None = None
     plan: PrecisionPlan | None = None
-    given: Model | None = None
+    quantized: Model | None = None
     evaluation: Evaluation | None = None
     weight_storage: WeightStorage | None = None
     build: Build | None = None
@@ -112,7 +112,7 @@ def open_source(
     samples: object = None,
     preprocessing: PreprocessingLike = None,
     recipe: str | os.PathLike[str] | None = None,
-    given: str | os.PathLike[str] | None = None,
+    quantized: str | os.PathLike[str] | None = None,
     evaluation: object = None,
     labels: str | os.PathLike[str] | None = None,
     allow_scripts: bool = False,
@@ -132,7 +132,7 @@ def open_source(
     recipe
         Takes edits, plan, ranges, the storage of weights, and what is asked of engines, from this recipe of the same
         model.
-    given
+    quantized
         The same model, quantized elsewhere.
     evaluation, labels
         Samples to judge the engines' results on, and one class index a sample.
@@ -160,7 +160,7 @@ def open_source(
         model=_with_batch(wb.model, batch),
         ranges=dict(wb.ranges) or None,
         plan=wb.plan.rules if wb.plan.rules.rules else None,
-        given=None if given is None else _with_batch(load_model(given), batch),
+        quantized=None if quantized is None else _with_batch(load_model(quantized), batch),
         evaluation=judged,
         weight_storage=wb.recipe.weight_storage,
         build=wb.recipe.build,
@@ -197,9 +197,9 @@ def variant_of(
     if variant in ("fp32", "tf32"):
         return source.model, replace(options, tf32=variant == "tf32")
     if variant == "given":
-        if source.given is None:
+        if source.quantized is None:
             raise BackendError("there is no model that was quantized elsewhere", fix="Name it with --quantized.")
-        return source.given, replace(options, weak_types=("fp16",)) if weak else options
+        return source.quantized, replace(options, weak_types=("fp16",)) if weak else options
     if variant == "implicit-int8":
         if not weak:
             raise BackendError("implicit INT8 ended with TensorRT 8", fix="Leave the variant out.")

@@ -115,11 +115,11 @@ def _checked(
             fix = f"Did you mean {near[0]}?" if near else f"It has {', '.join(kind.model_fields)}."
             raise OptionError(f"{name} has no option {word}", fix=fix)
     try:
-        given = signature.bind(*arguments, **named).arguments
+        bound = signature.bind(*arguments, **named).arguments
     except TypeError as error:
         raise OptionError(f"{name}: {error}", fix=f"Use {name}{signature}.") from None
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(bound)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(f"`{part}`" for part in first["loc"][:1])

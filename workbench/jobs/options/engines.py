@@ -97,7 +97,7 @@ class BenchOptions(Options):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         of_one = (self.samples, self.recipe, self.quantized, self.calibration_cache, self.evaluation)
-        if len(self.models) > 1 and any(given is not None for given in of_one):
+        if len(self.models) > 1 and any(option is not None for option in of_one):
             names = "`samples`, `recipe`, `quantized`, `calibration_cache` and `evaluation`"
             raise ValueError(f"{names} are of one model: give one")
         if self.labels is not None and self.evaluation is None:
@@ -170,7 +170,7 @@ class EngineOptions(Options):
         if self.gpu is not None and self.gpu not in GPU_LIMITS:
             raise ValueError(f"`gpu`: {self.gpu} is none of {', '.join(GPU_LIMITS)}")
         of_other = (self.against_profile, self.against_model, self.against_timing, self.no_worse)
-        if any(given is not None for given in of_other) and self.against is None:
+        if any(option is not None for option in of_other) and self.against is None:
             raise ValueError("`against_profile`, `against_timing`, `against_model` and `no_worse` go with `against`")
         return self
 

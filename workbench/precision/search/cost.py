@@ -114,20 +114,20 @@ def measured_costs(
     modelled = modelled_costs(model, sizes)
     there = {node: dict(times) for node, times in milliseconds.items() if times and node in modelled.milliseconds}
     pairs = [(spent, modelled.milliseconds[node][p]) for node, times in there.items() for p, spent in times.items()]
-    known = sum(by_model for _, by_model in pairs)
-    factor = sum(spent for spent, _ in pairs) / known if known else 1.0
+    modelled_ms = sum(by_model for _, by_model in pairs)
+    factor = sum(spent for spent, _ in pairs) / modelled_ms if modelled_ms else 1.0
     complete = {
         node: _completed(there[node], by_model) if node in there else {p: ms * factor for p, ms in by_model.items()}
         for node, by_model in modelled.milliseconds.items()
     }
-    said = [*about, f"{len(there)} of {len(complete)} nodes measured"]
+    notes = [*about, f"{len(there)} of {len(complete)} nodes measured"]
     scaled = {p: sum(p not in times for times in there.values()) for p in WIDTH}
     if any(scaled.values()):
         counts = ", ".join(f"{precision} of {count} nodes" for precision, count in scaled.items() if count)
-        said.append(f"not measured, so scaled from another precision by bytes and MACs: {counts}")
+        notes.append(f"not measured, so scaled from another precision by bytes and MACs: {counts}")
     if missing := len(complete) - len(there):
-        said.append(f"{missing} nodes measured in no precision: modelled by bytes and MACs, times {factor:.3g}")
-    return NodeCosts(complete, modelled.macs, there, tuple(said))
+        notes.append(f"{missing} nodes measured in no precision: modelled by bytes and MACs, times {factor:.3g}")
+    return NodeCosts(complete, modelled.macs, there, tuple(notes))
 
 
 def _check(model: Model, milliseconds: Mapping[str, Mapping[str, float]]) -> None:

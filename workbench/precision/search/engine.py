@@ -55,12 +55,12 @@ def engine_costs(
     times: dict[str, dict[str, list[float]]] = {}
     about = []
     for region, report in named:
-        found, lost = engine_latencies(model, report, sizes, region=region)
-        for node, (precision, spent) in found.items():
+        latencies, lost = engine_latencies(model, report, sizes, region=region)
+        for node, (precision, spent) in latencies.items():
             times.setdefault(node, {}).setdefault(precision, []).append(spent)
-        kinds = Counter(precision for precision, _ in found.values())
-        told = ", ".join(f"{count} nodes in {precision}" for precision, count in kinds.items())
-        about.append(f"engine {report.name}: {told}" + (f"; {lost:.3g} ms belong to no node" if lost else ""))
+        kinds = Counter(precision for precision, _ in latencies.values())
+        counted = ", ".join(f"{count} nodes in {precision}" for precision, count in kinds.items())
+        about.append(f"engine {report.name}: {counted}" + (f"; {lost:.3g} ms belong to no node" if lost else ""))
         inside = sum(_ms(layer) for layer in report.layers if layer.myelin and layer_precision(layer).name is None)
         if inside and region is None:
             about.append(
@@ -100,8 +100,8 @@ def engine_latencies(
     lost = 0.0
     for layer, moved in _with_reformats(report, fusion):
         nodes = [node for node in fusion.by_layer[layer.name].nodes if node in modelled.milliseconds]
-        told = layer_precision(layer).name or (region if layer.myelin else None)
-        precision = (told or "").replace("tf32", "fp32")
+        named = layer_precision(layer).name or (region if layer.myelin else None)
+        precision = (named or "").replace("tf32", "fp32")
         if not nodes or precision not in WIDTH:
             lost += _ms(layer) + moved
             continue
@@ -119,12 +119,12 @@ def engine_latencies(
             where=report.name,
             fix="Build it with detailed profiling verbosity, from this model; give the precision of Myelin's regions.",
         )
-    found = {node: (max(of, key=of.__getitem__), sum(of.values())) for node, of in spent.items()}
+    latencies = {node: (max(of, key=of.__getitem__), sum(of.values())) for node, of in spent.items()}
     # What was folded away, or is done by a layer that does not name it, takes no time, in whatever precision.
     idle = {*fusion.vanished, *(node for group in fusion.groups for node in group.absorbed)}
-    common = Counter(precision for precision, _ in found.values()).most_common(1)[0][0]
-    found |= {node: (common, 0.0) for node in modelled.milliseconds if node in idle and node not in found}
-    return found, lost
+    common = Counter(precision for precision, _ in latencies.values()).most_common(1)[0][0]
+    latencies |= {node: (common, 0.0) for node in modelled.milliseconds if node in idle and node not in latencies}
+    return latencies, lost
 
 
 def _with_reformats(report: EngineReport, fusion: FusionMap) -> list[tuple[Layer, float]]:

@@ -33,9 +33,9 @@ def ways_to_choose(trials: Trials, statistics: Statistics, samples: Samples, bat
     for method in METHODS:
         for percentile in PERCENTILES if method == "percentile" else (99.99,):
             usable = {name: tensor for name, tensor in statistics.items() if no_range(tensor) is None}
-            found = ranges_of(usable, method, percentile=percentile)
+            candidates = ranges_of(usable, method, percentile=percentile)
             name = f"{method} {percentile:g}" if method == "percentile" else method
-            ways[name] = {**trials.ranges, **{tensor: chosen.amax for tensor, chosen in found.items()}}
+            ways[name] = {**trials.ranges, **{tensor: chosen.amax for tensor, chosen in candidates.items()}}
     noise = {
         way: local_noise(trials.model, trials.candidates, these, samples, batch=batch) for way, these in ways.items()
     }
@@ -48,15 +48,15 @@ def ways_to_choose(trials: Trials, statistics: Statistics, samples: Samples, bat
 
 def try_ways(trials: Trials, ways: Mapping[str, dict[str, float]], demoted: Collection[str]) -> Trial:
     """Evaluate one plan with every way to choose ranges, and go on with the best."""
-    made = {}
+    trials_by_way = {}
     for way, these in ways.items():
         trials.ranges = these
         out = len(trials.slower.union(demoted))
         plan = f"{out} in floating point" if out else "everything in INT8"
-        made[way] = trials.without(demoted, f"{plan}, ranges: {way}")
-    best = max(made, key=lambda way: trials.goal.merit(made[way].measured))
+        trials_by_way[way] = trials.without(demoted, f"{plan}, ranges: {way}")
+    best = max(trials_by_way, key=lambda way: trials.goal.merit(trials_by_way[way].measured))
     trials.ranges = ways[best]
-    return made[best]
+    return trials_by_way[best]
 
 
 def _readers(trials: Trials) -> dict[str, list[str]]:

@@ -175,7 +175,7 @@ class SearchResult(Shown):
         lines = [
             f"goal {self.goal}: {figures}, with {percent(chosen.share)} of the MACs in INT8",
             f"{chosen.cost_ms:.4g} ms {kind}; {len(self.trials)} evaluations in {self.seconds:.0f} s",
-            *(f"costs: {said}" for said in self.costs.about if self.costs.measured),
+            *(f"costs: {sentence}" for sentence in self.costs.about if self.costs.measured),
             *self.notes,
             *self._ended(),
             *(f"first {edit.do} (a step of the recipe)" for edit in chosen.edits),

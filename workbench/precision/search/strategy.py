@@ -67,7 +67,7 @@ def search(
     target: Target | None = None,
     overflow: Mapping[str, float] | None = None,
     unranged: Mapping[str, str] | None = None,
-    known: Sequence[Trial] = (),
+    earlier: Sequence[Trial] = (),
 ) -> SearchResult:
     """Find the cheapest plan that reaches a goal.
 
@@ -103,7 +103,7 @@ def search(
         Evaluations after which the best plan found is taken; those with corrected biases come on top.
     target, overflow, unranged
         What plans are resolved with; see `PrecisionPlan.resolve`.
-    known
+    earlier
         Trials of a search of the same that was stopped: they need no second evaluation.
 
     Returns
@@ -119,18 +119,18 @@ def search(
     began = time.perf_counter()
     with Evaluator(reference or model, samples, goal, batch=batch, memory=memory) as evaluate:
         trials = Trials(
-            model, goal, evaluate, costs, plan, fallback, dict(ranges), most_trials, target, overflow, unranged, known
+            model, goal, evaluate, costs, plan, fallback, dict(ranges), most_trials, target, overflow, unranged, earlier
         )
-        found, stopped = None, False
+        measured, stopped = None, False
         try:
-            found = _searched(trials, samples, statistics, sensitivity, correct_bias, batch, memory)
+            measured = _searched(trials, samples, statistics, sensitivity, correct_bias, batch, memory)
         except (Stopped, KeyboardInterrupt):
             stopped = True
             if not trials.all:
                 raise
     front = pareto_front(trials.all, goal.merit)
     seconds = time.perf_counter() - began
-    return SearchResult(goal, _best(trials), front, tuple(trials.all), found, costs, seconds, stopped=stopped)
+    return SearchResult(goal, _best(trials), front, tuple(trials.all), measured, costs, seconds, stopped=stopped)
 
 
 def _searched(
@@ -150,18 +150,18 @@ def _searched(
     if statistics is not None and not best.passed:
         ways = ways_to_choose(trials, statistics, samples, batch)
         best = try_ways(trials, ways, ())
-    found: Sensitivity | None = None
+    measured: Sensitivity | None = None
     if not best.passed:
         # Of all ways the one of least noise node by node shows best which nodes hurt with any.
         trials.ranges = ways.get(MIXED, trials.ranges)
         if sensitivity == "exact":
-            found = exact(trials.model, trials.candidates, trials.ranges, samples, batch=batch, memory=memory)
+            measured = exact(trials.model, trials.candidates, trials.ranges, samples, batch=batch, memory=memory)
         else:
-            found = quick(trials.model, trials.candidates, trials.ranges, samples, batch=batch)
-        _demote(trials, {error.node: error.noise for error in found.errors}, ways)
+            measured = quick(trials.model, trials.candidates, trials.ranges, samples, batch=batch)
+        _demote(trials, {error.node: error.noise for error in measured.errors}, ways)
     if correct_bias is not None:
         _correct(trials, correct_bias, batch)
-    return found
+    return measured
 
 
 def _best(trials: Trials) -> Trial:

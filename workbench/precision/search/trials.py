@@ -50,7 +50,7 @@ class Trials:
         How many may be made.
     target, overflow, unranged
         See `PrecisionPlan.resolve`.
-    known
+    earlier
         Trials of the same that need no second evaluation.
 
     Raises
@@ -72,12 +72,12 @@ class Trials:
         target: Target | None = None,
         overflow: Mapping[str, float] | None = None,
         unranged: Mapping[str, str] | None = None,
-        known: Sequence[Trial] = (),
+        earlier: Sequence[Trial] = (),
     ) -> None:
         self._target, self._overflow, self._unranged = target, overflow, unranged
         self.model, self.goal, self.ranges = model, goal, ranges
         self._evaluate, self._costs, self._plan, self._fallback = evaluate, costs, plan, fallback
-        self._most, self._known = most, tuple(known)
+        self._most, self._known = most, tuple(earlier)
         self.all: list[Trial] = []
         self.candidates = self._resolve(plan).nodes("int8")
         if not self.candidates:
@@ -106,11 +106,11 @@ class Trials:
         """Evaluate a plan again, with the mean error of INT8 taken out of the biases."""
         nodes = self._resolve(trial.plan).nodes("int8")
         edit = bias_shifts(self.model, nodes, trial.ranges, calibration, batch=batch)
-        made = edit(self.model)
-        resolution = self._resolve(trial.plan, made.model)
-        measured = self._evaluate(lower(made.model, resolution, trial.ranges).model)
+        result = edit(self.model)
+        resolution = self._resolve(trial.plan, result.model)
+        measured = self._evaluate(lower(result.model, resolution, trial.ranges).model)
         passed, move = self.goal.holds(measured.figure), f"{trial.move}; biases corrected"
-        edits = (edit,) if made.changed else ()
+        edits = (edit,) if result.changed else ()
         self.all.append(
             Trial(move, trial.plan, trial.ranges, trial.demoted, trial.cost_ms, trial.share, measured, passed, edits)
         )
@@ -137,9 +137,9 @@ class Trials:
         return plan.resolve(model, target=self._target, overflow=self._overflow, unranged=self._unranged)
 
     def _try(self, out: frozenset[str], move: str) -> Trial:
-        known = self._known_trial(self.all, out)
-        if known is not None:
-            return known
+        earlier = self._known_trial(self.all, out)
+        if earlier is not None:
+            return earlier
         before = self._known_trial(self._known, out)
         if before is not None:
             self.all.append(before)

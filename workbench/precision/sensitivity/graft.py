@@ -106,7 +106,7 @@ def graft(graph: ir.Graph, lowered: Model, addresses: Iterable[str]) -> list[tup
         The floating-point graph, which is changed: Q/DQ pairs are added, read by nobody yet.
     lowered
         The same graph lowered. No node is renamed in it.
-    wanted
+    addresses
         Nodes that both have.
 
     Returns

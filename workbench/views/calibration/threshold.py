@@ -135,8 +135,8 @@ class ThresholdView(View):
             return []
         amax = np.geomspace(reach / 1000, reach, CURVE)
         clipped, sqnr = sweep(tensor, amax, target=chosen.target)
-        told = np.where(np.isfinite(sqnr), sqnr, np.nan)
-        rows = np.stack([amax, clipped, told], axis=1).tolist()
+        finite = np.where(np.isfinite(sqnr), sqnr, np.nan)
+        rows = np.stack([amax, clipped, finite], axis=1).tolist()
         return [[None if one != one else one for one in row] for row in rows]  # noqa: PLR0124 - JSON has no NaN
 
     def mark_state(self) -> dict[str, Any]:

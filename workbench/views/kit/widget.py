@@ -57,7 +57,7 @@ def page(*files: Path) -> tuple[str, str]:
         for suffix in (".js", ".css")
     )
     *_, last = _EXPORT.finditer(script)
-    script = _EXPORT.sub(lambda found: found[0] if found.start() == last.start() else "", script)
+    script = _EXPORT.sub(lambda match: match[0] if match.start() == last.start() else "", script)
     return script, f"{css_variables('light', '.wb')}{css_variables('dark', '.wb.wb-dark')}\n{style}"
 
 

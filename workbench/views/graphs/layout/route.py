@@ -17,11 +17,11 @@ _NEAR = 9.0
 
 
 def ports(places: Sequence[float], rank: Sequence[float], low: float, high: float) -> list[float]:
-    """Return x on one side of a box for each edge that wants to meet it at `wanted`, in order and not too close.
+    """Return x on one side of a box for each edge that wants to meet it at `places`, in order and not too close.
 
     Parameters
     ----------
-    wanted
+    places
         Where each edge would like to meet the box.
     rank
         What their order from left to right goes by: where they come from or go to.
