@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import urllib.request
 
 import pytest
 
@@ -32,6 +34,19 @@ CLIPPED = """root => {
 
 def step(page, text):
     lab_tools.expect(page.locator(".wb-go")).to_contain_text(text)
+
+
+def run(page, cell) -> None:
+    page.locator(".jp-Notebook .jp-Cell .cm-content").nth(cell).click()
+    page.keyboard.press("Shift+Enter")
+
+
+def restart_kernels(lab) -> None:
+    with urllib.request.urlopen(f"{lab.url}/api/kernels") as answer:  # noqa: S310 - our own server
+        kernels = json.load(answer)
+    for kernel in kernels:
+        asked = urllib.request.Request(f"{lab.url}/api/kernels/{kernel['id']}/restart", method="POST")  # noqa: S310
+        urllib.request.urlopen(asked).close()  # noqa: S310
 
 
 def theme(page, light):
@@ -88,11 +103,25 @@ def test_from_a_model_to_a_tuned_one_on_one_screen(lab, screen, screenshots) -> 
     page.locator(".wb-code .wb-close").click()
     _fits(page, screenshots)
 
-    page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1).click()
-    page.keyboard.press("Shift+Enter")
+    run(page, 1)
     steps = lab_tools.seen(lab)
     assert [one["do"] for one in steps] == ["state_kernel_shape", "calibrate", "set_range", *["set_precision"] * 4]
     assert (steps[-1]["select"], steps[-1]["precision"]) == ("name:block/conv", "fp32")
+
+    # What was clicked survives the kernel, and going on with it gives the very same recipe.
+    (kept,) = lab.folder.glob("screen.model-*.recipe.yaml")
+    before = kept.read_bytes()
+    restart_kernels(lab)
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+    (lab.folder / "seen.json").unlink()
+    page.evaluate("document.querySelectorAll('.wb-app').forEach((node) => node.remove())")
+    run(page, 0)
+    page.locator(".wb-kept button", has_text="Go on with 7 steps").click()
+    lab_tools.expect(page.locator(".wb-chips li")).to_have_count(8)
+    lab_tools.expect(page.locator(".wb-kept")).to_have_text("")
+    assert kept.read_bytes() == before
+    run(page, 1)
+    assert [one["do"] for one in lab_tools.seen(lab)] == [one["do"] for one in steps]
 
 
 def _selects_and_changes(page) -> None:

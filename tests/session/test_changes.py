@@ -102,3 +102,19 @@ def test_statistics_are_there_when_the_calibration_is_told():
     other.on_change(lambda change: seen.append((change.kind, other.ranges.statistics is not None)))
     other.ranges.use_statistics(statistics)
     assert seen[1:] == [("appended", True)]
+
+
+def test_a_listener_that_went_away_while_others_are_told_stops_nobody():
+    changes, told = Changes(), []
+
+    class View:
+        def hear(self, change):
+            told.append(change)
+
+    gone = View()
+    changes.on_change(lambda change: change.kind == "appended" and changes.tell(Change("measured")))
+    changes.on_change(gone.hear)
+    changes.on_change(told.append)
+    del gone
+    changes.tell(Change("appended"))
+    assert [one.kind for one in told] == ["measured", "appended"]

@@ -2,6 +2,7 @@ from .deployment import Deployment as Deployment
 from .deployment import Port as Port
 from .deployment import open_deployment as open_deployment
 from .notebook import export_html as export_html
+from .notebook import has_outputs as has_outputs
 from .notebook import notebooks_home as notebooks_home
 from .notebook import parameters_of as parameters_of
 from .notebook import run_notebook as run_notebook

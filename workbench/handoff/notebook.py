@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import OutputError, WorkbenchError
+from workbench.errors import OutputError, ReportError, WorkbenchError
 from workbench.files import write_text
 from workbench.names import near
 
@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
-__all__ = ["export_html", "notebooks_home", "parameters_of", "run_notebook", "shipped_notebooks", "typed"]
+__all__ = [
+    "export_html",
+    "has_outputs",
+    "notebooks_home",
+    "parameters_of",
+    "run_notebook",
+    "shipped_notebooks",
+    "typed",
+]
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 DARK_RULES = re.compile(r"@media \(prefers-color-scheme: dark\)\s*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}")
@@ -164,11 +172,12 @@ def export_html(notebook: str | os.PathLike[str], out: str | os.PathLike[str]) -
     ------
     OutputError
         A cell shows a widget and has no picture of it.
+    ReportError
+        The file is no notebook.
     """
-    import nbformat
     from nbconvert import HTMLExporter
 
-    content = nbformat.read(str(notebook), as_version=4)
+    content = _read(notebook)
     content.metadata.pop("widgets", None)
     for position, cell in enumerate(content.cells):
         for output in cell.get("outputs", []):
@@ -177,6 +186,22 @@ def export_html(notebook: str | os.PathLike[str], out: str | os.PathLike[str]) -
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     body, _ = exporter.from_notebook_node(content)
     return write_text(out, body)
+
+
+def has_outputs(notebook: str | os.PathLike[str]) -> bool:
+    """Say whether any cell of a notebook shows something."""
+    return any(cell.get("outputs") for cell in _read(notebook).cells)
+
+
+def _read(notebook: str | os.PathLike[str]) -> Any:
+    import nbformat
+
+    try:
+        return nbformat.read(str(notebook), as_version=4)
+    except FileNotFoundError as error:
+        raise ReportError("no such file", where=notebook, fix="Check the path.") from error
+    except Exception as error:  # nbformat and jsonschema raise about ten kinds
+        raise ReportError("not a readable notebook", where=notebook, fix="Give an .ipynb.") from error
 
 
 def _still(output: Any, where: str) -> None:

@@ -59,6 +59,7 @@ class Verb:
 
 
 VERBS = (
+    Verb("open", "showing:open_screen"),
     Verb("tune", "tuning:tune", "TuneOptions"),
     Verb("search", "tuning:search", "SearchOptions"),
     Verb("replay", "replaying:replay", "ReplayOptions"),
@@ -77,6 +78,7 @@ VERBS = (
     Verb("run", "engines:run_engine", "RunEngineOptions"),
     Verb("bench", "bench:bench", "BenchOptions"),
     Verb("serve", "serving:serve"),
+    Verb("export", "showing:export_notebook"),
     Verb("handoff triton", "handing_over:handoff_triton"),
     Verb("drift", "drifting:drift"),
 )

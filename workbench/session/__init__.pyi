@@ -9,6 +9,9 @@ from .fixes import fix_line as fix_line
 from .history import step_text as step_text
 from .judging import Verdict as Verdict
 from .judging import verdict as verdict
+from .keeping import Keeper as Keeper
+from .keeping import keeper_of as keeper_of
+from .keeping import notebook_name as notebook_name
 from .plan import Plan as Plan
 from .ranges import Ranges as Ranges
 from .samples import PreprocessingLike as PreprocessingLike

@@ -93,7 +93,8 @@ class Changes:
         for held in tuple(self._listeners):
             listener = held()
             if listener is None:
-                self._listeners.remove(held)
+                if held in self._listeners:  # whoever was told before may have told more, and swept
+                    self._listeners.remove(held)
                 continue
             try:
                 listener(change)

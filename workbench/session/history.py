@@ -96,6 +96,8 @@ class History:
         self._undone: list[tuple[Recipe, State]] = []
         self._before_plan: tuple[PlanStep, State] | None = None
         self._claim: tuple[int, str] | None = None
+        self.keeper: object = None
+        """What keeps the recipe in a file as it grows, if anything does: see `workbench.session.keeping.keeper_of`."""
 
     @contextmanager
     def claimed(self, doing: str, post: Callable[[Callable[[], None]], object] | None = None) -> Iterator[None]:
@@ -187,6 +189,21 @@ class History:
         redone = step_text(self.recipe.steps[-1])
         self.changes.tell(Change("redone", redone))
         return redone
+
+    def take_over(self, recipe: Recipe) -> None:
+        """Go on from another recipe of the same model, in place of this one.
+
+        Raises
+        ------
+        RecipeError, EditError, SelectorError
+            A step of it cannot be done; all is as it was.
+        """
+        self._check_claim()
+        state = start(recipe, self.source)
+        self.recipe, self.state = recipe.model_copy(update={"model": self.recipe.model}), state
+        self._undone.clear()
+        self._before_plan = None
+        self.changes.tell(Change("appended", f"{len(recipe.steps)} steps that were kept"))
 
     @property
     def undone(self) -> tuple[Step, ...]:

@@ -37,15 +37,34 @@ _SCREEN = "workbench.views.app:bundle"
 """What shows a workbench in a notebook; likewise."""
 
 
-def open_model(path: str | os.PathLike[str]) -> Workbench:
-    """Open an ONNX file on a new workbench.
+def open_model(path: str | os.PathLike[str], *, resume: bool | None = None) -> Workbench:
+    """Open an ONNX file on a new workbench; as the last line of a cell it shows the workbench on one screen.
+
+    Parameters
+    ----------
+    path
+        The file.
+    resume
+        A screen keeps its recipe beside the notebook. ``True`` goes on with the one that is kept for this model,
+        ``False`` starts over, and where left out the screen asks. A parameter of a notebook that runs unattended.
 
     Raises
     ------
     ModelError
         It cannot be loaded; the message says why.
+    RecipeError
+        A step of the recipe that was kept cannot be done.
     """
-    return Workbench(load_model(path))
+    opened = Workbench(load_model(path))
+    if resume is not None:
+        from workbench.session.keeping import Keeper
+
+        keeper = Keeper(history_of(opened))
+        if not resume:
+            keeper.start_over()
+        elif keeper.offer is not None:
+            keeper.go_on()
+    return opened
 
 
 def open_recipe(

@@ -17,8 +17,9 @@ class AppPage extends Page {
     const middle = element("section", { class: "wb-middle", "aria-label": "Nodes" }, this.slots.nodes, this.foot);
     const right = element("section", { class: "wb-right", "aria-label": "Selection" }, this.slots.inspector);
     const body = element("div", { class: "wb-body" }, left, middle, right);
+    this.kept = element("section", { class: "wb-kept", hidden: "", "aria-label": "Kept recipe" });
     this.code = element("section", { class: "wb-code", hidden: "", "aria-label": "Python" });
-    return element("div", { class: "wb-app" }, element("div", { class: "wb-inner" }, this.steps.root, body, this.timeline.root, this.form.root, this.said, this.code));
+    return element("div", { class: "wb-app" }, element("div", { class: "wb-inner" }, this.steps.root, this.kept, body, this.timeline.root, this.form.root, this.said, this.code));
   }
 
   open(el) {
@@ -35,6 +36,7 @@ class AppPage extends Page {
     this.steps.draw(scene);
     this.timeline.draw(scene);
     this.judge(scene.verdict);
+    this.keep(scene.kept);
     if (!this.loading) this.loading = this.load(scene.parts);
   }
 
@@ -54,9 +56,21 @@ class AppPage extends Page {
       page.open(this.slots[name]);
     }
     const { graph, inspector } = this.children;
+    inspector.app = this;
     inspector.edits.append(graph.side);
     inspector.tensor.append(this.slots.threshold);
     this.root.classList.add("wb-ready");
+  }
+
+  /** Say that an earlier recipe is there, until somebody decides; or why nothing is kept. */
+  keep({ offer, problem, file }) {
+    this.kept.hidden = !offer && !problem;
+    const choose = (go_on) => this.ask({ type: "resume", go_on });
+    const steps = offer === 1 ? "1 step" : `${offer} steps`;
+    const parts = offer
+      ? [element("span", {}, `${steps} of an earlier session are kept in ${file}.`), button(`Go on with ${steps}`, { class: "wb-primary" }, () => choose(true)), button("Start over", {}, () => choose(false))]
+      : [element("span", {}, problem ?? "")];
+    this.kept.replaceChildren(...parts);
   }
 
   judge(said) {

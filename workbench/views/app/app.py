@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from workbench.names import Method
-from workbench.session import history_of, verdict
-from workbench.views.app.forms import Forms
+from workbench.errors import WorkbenchError
+from workbench.session import Change, Keeper, history_of, keeper_of, verdict
+from workbench.views.app.acts import Acts
 from workbench.views.app.graph import AppGraph
 from workbench.views.app.inspector import Inspector
 from workbench.views.app.known import Known
 from workbench.views.app.nodes import NodeTable
-from workbench.views.app.points import compare_points
 from workbench.views.app.steps import next_step, step_states
 from workbench.views.app.still import Still
-from workbench.views.app.tasks import Tasks
 from workbench.views.app.timeline import code_of, line_of, timeline
 from workbench.views.kit import View, page, request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from workbench.recipe.steps import Step
-    from workbench.session import Change, Workbench
+    from workbench.session import Workbench
     from workbench.views.kit import Pictured
 
 __all__ = ["App", "bundle", "screen"]
@@ -41,7 +38,7 @@ _APPS: WeakValueDictionary[int, App] = WeakValueDictionary()
 """By the identity of its workbench, which each of them keeps alive."""
 
 
-class App(View):
+class App(Acts):
     """One workbench on one screen.
 
     Parameters
@@ -54,17 +51,12 @@ class App(View):
 
     def __init__(self, wb: Workbench) -> None:
         super().__init__(wb)
-        self.workbench = wb
         self.known = Known(wb)
         self.graph = AppGraph(wb, self.known)
         self.nodes = NodeTable(wb, self.known)
         self.inspector = Inspector(wb, self.known)
-        self.forms = Forms(wb)
-        self.tasks = Tasks(wb, lambda said: self.tell("progress", said=said))
         self.selected: list[str] = []
         self._busy = False
-        self._clicked: set[int] = set()
-        self._prepared: object = None
         for part in (self.graph, self.nodes):
             part.on_select(self._chosen_in)
 
@@ -145,8 +137,16 @@ class App(View):
             "next": next_step(wb, prepared=self._prepared is wb.model),
             "verdict": self._verdict(),
             "forms": self.forms.state(),
+            "kept": self._kept(),
             **timeline(wb, self._clicked),
         }
+
+    def _kept(self) -> dict[str, Any]:
+        keeper = keeper_of(history_of(self.workbench))
+        if keeper is None:
+            return {}
+        offer = 0 if keeper.offer is None else len(keeper.offer.steps)
+        return {"file": keeper.file.name, "offer": offer, "problem": keeper.problem}
 
     def _verdict(self) -> dict[str, Any] | None:
         """Return what to think of the last figures, and what to do next."""
@@ -190,43 +190,17 @@ class App(View):
         self.choose(nodes)
 
     @request
-    def _on_stop(self) -> None:
-        self.tasks.stop()
-
-    @request(current=True)
-    def _on_prepare(self) -> None:
-        def done(result: Any) -> None:
-            self._prepared = self.workbench.model
-            self._say(f"{len(result)} edits" if result else "nothing to prepare: the graph is as quantization wants it")
-            self.draw()
-
-        self._start("preparing", self.workbench.prepare, done)
-
-    @request(current=True)
-    def _on_calibrate(self, samples: str, preprocessing: str, method: Method, batch: int = 1) -> None:
-        wb, given = self.workbench, self.forms.read(samples, preprocessing)
-
-        def work() -> object:
-            return wb.calibrate(given.source, method=method, batch=batch, preprocessing=given.how)
-
-        self._start("calibrating", work)
-
-    @request(current=True)
-    def _on_sensitivity(self) -> None:
-        self._start("measuring sensitivity", self.workbench.sensitivity)
-
-    @request(current=True)
-    def _on_tune(self, preset: str = "") -> None:
-        def work() -> object:
-            if preset:
-                self.workbench.plan.use(preset)
-            return self.workbench.tune()
-
-        self._start("tuning", work)
-
-    @request(current=True)
-    def _on_preset(self, name: str) -> None:
-        self.workbench.plan.use(name)
+    def _on_resume(self, go_on: bool) -> None:
+        """Go on with the recipe that is kept, or start over."""
+        keeper = keeper_of(history_of(self.workbench))
+        if keeper is None:
+            raise WorkbenchError("nothing is kept here", where=self.workbench.source.name)
+        if go_on:
+            count = keeper.go_on()
+            self._say(f"Went on with {count} steps")
+        else:
+            keeper.start_over()
+        self.draw()
 
     @request
     def _on_worst(self) -> None:
@@ -235,56 +209,10 @@ class App(View):
         if worst is not None:
             self.choose([worst[0]])
 
-    @request(current=True)
-    def _on_search(self, goal: float, metric: Literal["sqnr_db", "top1_drop"] = "sqnr_db", labels: str = "") -> None:
-        most, least = (goal, None) if metric == "top1_drop" else (None, goal)
-
-        def work() -> object:
-            found = self.workbench.plan.search(metric, at_most=most, at_least=least, labels=labels or None)
-            if found.chosen.passed:
-                self.workbench.tune()
-            return found
-
-        def done(result: Any) -> None:
-            self._say(result.text().splitlines()[0] if not result.stopped else result.text().splitlines()[2])
-
-        self._start("searching", work, done)
-
-    @request(current=True)
-    def _on_compare(self, samples: str = "", preprocessing: str = "", labels: str = "") -> None:
-        wb = self.workbench
-        source, how = self.forms.read(samples, preprocessing) if samples else (None, None)
-
-        def work() -> object:
-            wb.tune()
-            return wb.compare(source, preprocessing=how, labels=labels or None, runs=0)
-
-        self._start("comparing", work)
-
-    @request(current=True)
-    def _on_build(self) -> None:
-        wb = self.workbench
-
-        def work() -> object:
-            wb.tune()
-            return wb.engines.inspect(wb.build())
-
-        self._start("building", work, lambda _: self._say("built on ONNX Runtime, which tells of this machine only"))
-
-    @request(current=True)
-    def _on_read(self, graph: str, profile: str = "") -> None:
-        self.workbench.engines.read(graph, profile=profile or None)
-
     @request
     def _on_save(self, folder: str = "tuned") -> None:
         files = self.workbench.save(folder)
         self._say(f"Wrote {', '.join(map(str, files))}")
-
-    @request(current=True)
-    def _on_points(self, points: list[int]) -> None:
-        """Measure two points of the recipe on the calibration's samples."""
-        work = partial(compare_points, self.workbench, points)
-        self._start("comparing", work, lambda rows: self.tell("points", rows=rows))
 
     @request
     def _on_code(self) -> None:
@@ -304,25 +232,6 @@ class App(View):
         while len(self.workbench.recipe.steps) > max(to, 0):
             self.workbench.undo()
 
-    def _start(self, name: str, work: Callable[[], object], done: Callable[[Any], object] | None = None) -> None:
-        clicked = len(self.workbench.recipe.steps)
-
-        def finished(outcome: object) -> None:
-            self._clicked |= set(range(clicked, len(self.workbench.recipe.steps)))
-            with self._saying():
-                if isinstance(outcome, Exception):
-                    raise outcome
-                if outcome is None:
-                    self._say(f"{name} was stopped; nothing was changed")
-                elif done is not None:
-                    done(outcome)
-            self.draw()
-
-        self.tasks.start(name, work, finished)
-
-    def _say(self, text: str) -> None:
-        self.tell("done", text=text)
-
 
 def screen(wb: Workbench) -> App:
     """Show a workbench on one screen; shown again, it is the same one.
@@ -341,5 +250,8 @@ def screen(wb: Workbench) -> App:
 def bundle(wb: Workbench, include: Any = None, exclude: Any = None) -> Any:
     """Return what a notebook shows of a workbench: the screen, and its picture."""
     shown = screen(wb)
+    history = history_of(wb)
+    if keeper_of(history) is None:
+        Keeper(history)
     data, metadata = shown._repr_mimebundle_(include, exclude)
     return data | {"text/plain": repr(wb)}, metadata

@@ -42,7 +42,8 @@ class InspectorPage extends Page {
     this.sections.weights.hidden = !scene.weights?.length;
     this.sections.tensor.hidden = scene.kind !== "node";
     this.tensor.hidden = !scene.tensor;
-    this.unseen.textContent = scene.tensor ? "" : (scene.unseen ?? "");
+    const look = scene.again ? [button("Run the samples again", { title: "Shows what flows here; no step comes of it" }, () => this.app.ask({ type: "observe" }))] : [];
+    this.unseen.replaceChildren(...(scene.tensor ? [] : [scene.unseen ?? "", ...look]));
     this.sections.tensor.querySelector("summary").textContent = scene.tensor ? `distribution of ${scene.tensor}` : "distribution";
     this.sections.precision.hidden = !scene.precision;
     if (scene.precision) this.choose(scene.precision);

@@ -141,6 +141,7 @@ class Inspector(View):
             "kind": "node",
             "tensor": tensor if seen else None,
             "unseen": self._unseen(tensor),
+            "again": tensor is not None and not seen and self.workbench.ranges.samples is not None,
             "precision": self._precision(),
             "findings": self._findings(nodes),
         }
@@ -155,7 +156,8 @@ class Inspector(View):
 
     def _unseen(self, tensor: str | None) -> str:
         if self.workbench.ranges.statistics is None:
-            return "Calibrate to see what flows here."
+            again = "The ranges are known, and what was seen is not any more. "
+            return again if self.workbench.ranges else "Calibrate to see what flows here."
         return "" if tensor is not None else "No INT8 tensor is read here, so that none was observed."
 
     def _becomes(self, node: str) -> list[list[str]]:

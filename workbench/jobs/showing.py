@@ -1,0 +1,115 @@
+"""The jobs about notebooks: show a model on one screen in one, and export what one shows as a page."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from workbench.display import Card, Shown
+from workbench.errors import BackendError
+from workbench.files import write_text
+from workbench.graph import load_model
+from workbench.handoff import export_html, has_outputs
+from workbench.jobs.options import Cli, Model, Options, job
+
+__all__ = ["ExportOptions", "OpenOptions", "Written", "export_notebook", "open_screen"]
+
+PROGRAMS = {"lab": "jupyterlab", "notebook": "notebook", "voila": "voila"}
+NEEDS = {"lab": "jupyterlab", "notebook": "'notebook>=7'", "voila": "voila"}
+
+
+class OpenOptions(Options):
+    """Show a model on one screen, in a notebook that this writes and JupyterLab opens.
+
+    The notebook is MODEL.ipynb in this folder, unless `notebook` says otherwise; one that is there is opened as it is.
+    What is clicked is kept beside it, and offered when it is opened again.
+    """
+
+    model: Model
+    notebook: Annotated[Path | None, Field(description="The notebook to write, or to open.")] = None
+    program: Annotated[Literal["lab", "notebook", "voila"], Cli(name="in"), Field(description="What opens it.")] = "lab"
+    write_only: Annotated[bool, Field(description="Write the notebook, and open nothing.")] = False
+
+
+class ExportOptions(Options):
+    """Export a notebook that was run as one HTML page that needs no kernel, no script and no network.
+
+    Live views are shown by their pictures.
+    """
+
+    notebook: Annotated[Path, Cli(argument=True), Field(description="The notebook, with its outputs.")]
+    out: Annotated[Path | None, Field(description="The page to write; beside the notebook where left out.")] = None
+
+
+@dataclass(frozen=True, repr=False)
+class Written(Shown):
+    """A file that was written, or was there.
+
+    Parameters
+    ----------
+    said
+        What came of it, a sentence.
+    files
+        What was written.
+    remarks
+        What one should know, a sentence each.
+    """
+
+    said: str
+    files: tuple[Path, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Return what came of it."""
+        return self.said
+
+    def _card(self) -> Card:
+        return Card(self.said, notes=(*self.remarks, *(f"wrote {path}" for path in self.files)))
+
+
+@job(OpenOptions)
+def open_screen(options: OpenOptions) -> Written:
+    """See `OpenOptions`."""
+    load_model(options.model)  # what is no model is said here, and not in a cell
+    notebook = options.notebook or Path(f"{options.model.stem}.ipynb")
+    files = () if notebook.exists() else (_write(notebook, options.model),)
+    if options.write_only:
+        return Written(f"open it: jupyter lab {notebook}", files)
+    if importlib.util.find_spec(PROGRAMS[options.program]) is None:
+        raise BackendError(
+            f"{PROGRAMS[options.program]} is not installed here",
+            where=notebook,
+            fix=f"Install it: pip install {NEEDS[options.program]}; or take --write-only and open the notebook.",
+        )
+    # The program is one of ours, and what it opens is one argument.
+    subprocess.run([sys.executable, "-m", PROGRAMS[options.program], str(notebook)], check=False)  # noqa: S603
+    return Written(f"{PROGRAMS[options.program]} has ended; {notebook} stays", files)
+
+
+@job(ExportOptions)
+def export_notebook(options: ExportOptions) -> Written:
+    """See `ExportOptions`."""
+    out = options.out or options.notebook.with_suffix(".html")
+    export_html(options.notebook, out)
+    empty = () if has_outputs(options.notebook) else ("it has no outputs: run the notebook, save it, export it again",)
+    return Written(f"{options.notebook} as a page", (out,), empty)
+
+
+def _write(notebook: Path, model: Path) -> Path:
+    """Write a notebook that opens a model, by its way from there."""
+    import nbformat
+
+    way = Path(os.path.relpath(model.resolve(), notebook.resolve().parent)).as_posix()
+    cell = f"import workbench\n\nworkbench.open_model({way!r})"
+    made = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell, id="open")],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    return write_text(notebook, nbformat.writes(made))
