@@ -1,1 +1,2 @@
 from .job import FleetResult as FleetResult
+from .job import fleet as fleet

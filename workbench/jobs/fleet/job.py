@@ -15,8 +15,8 @@ from workbench.handoff import fleet_page
 from workbench.handoff.ci import Case, cases_table
 from workbench.jobs.fleet.plan import load_plan
 from workbench.jobs.fleet.site import Outcome, known_outcome, run_site
-from workbench.jobs.measuring import tell_ci
 from workbench.jobs.options import FleetOptions, job
+from workbench.jobs.telling import tell_ci
 from workbench.jobs.verbs import EXIT_GATE
 from workbench.progress import progress
 from workbench.results import held_folder
