@@ -1,8 +1,7 @@
 """Statistics of what a service sees, counted as calibration counts: constant memory, no values kept.
 
 Every so many runs the rows of one are handed to a thread, which runs them once more with the tensors inside made
-outputs. It holds one run and no second: while it is busy, others pass by uncounted, so that it can never fall behind or
-hold up an answer.
+outputs. Few runs wait for it; while those do, others pass by uncounted, so that it can never hold up an answer.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ import queue
 import threading
 import time
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from workbench.calibration import Statistics, TensorStatistics
 from workbench.errors import OptionError
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["FieldStatistics"]
 
 SAVE_S = 60.0
+WAITING = 8
+"""Runs that may wait to be counted, with their inputs in memory."""
 
 
 class FieldStatistics:
@@ -78,15 +81,17 @@ class FieldStatistics:
         inputs = {tensor.name for tensor in model.inputs}
         self._inside = [name for name in tensors if name not in inputs]
         self._session = Session(model, outputs=self._inside, observing=True) if self._inside else None
-        self._waiting: queue.Queue[Ran | None] = queue.Queue(maxsize=1)
+        self._waiting: queue.Queue[Ran | None] = queue.Queue(maxsize=WAITING + 1)  # and the end
         self._saved = time.monotonic()
+        # The loop that counts is compiled, or read, before a request waits for it.
+        TensorStatistics().update(np.zeros(1, np.float32))
         self._thread = threading.Thread(target=self._work, name="field statistics", daemon=True)
         self._thread.start()
 
     def __call__(self, run: Ran) -> None:
         """Take in a run, or let it pass; never waits."""
         self._runs += 1
-        if (self._runs - 1) % self._every == 0 and self._waiting.empty():
+        if (self._runs - 1) % self._every == 0 and self._waiting.qsize() < WAITING:
             self._waiting.put(run)
 
     def close(self) -> None:
