@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from workbench.backends.needs import installed
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
@@ -42,7 +43,12 @@ def backends() -> list[Availability]:
     here = Availability(
         "onnxruntime", works=True, reason=f"runs on the CPU (version {metadata.version('onnxruntime')})"
     )
-    return [here, _summary(rtx_capabilities()), _summary(tensorrt.capabilities())]
+    found = [here, _summary(rtx_capabilities()), _summary(tensorrt.capabilities())]
+    lean = next((runtime for runtime in installed() if runtime.kind == "lean"), None)
+    if lean is not None:
+        able = tensorrt.TensorRT(lean=True).capabilities()
+        found.append(replace(_summary(able), name=lean.module))
+    return found
 
 
 def backend_of(engine: Engine) -> Backend:

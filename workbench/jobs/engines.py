@@ -108,8 +108,7 @@ def build_engine(options: BuildEngineOptions) -> EngineBuild:
     if options.workspace_mib is not None:
         build = replace(build, workspace_bytes=options.workspace_mib << 20)
     asked = _asked_by(options.recipe, model) if options.recipe is not None else Build()
-    asked = Build(**{name: wanted or flags[name] for name, wanted in asked.model_dump().items()})
-    build = asked.added_to(build)
+    build = asked.and_also(**flags).added_to(build)
     if options.target is None:
         engine = backend_named(options.backend).build(model, build, child=Child())
     else:

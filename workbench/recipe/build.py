@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
+from workbench.errors import RecipeError
 from workbench.recipe.parts import Part
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from workbench.backends import BuildOptions
 
 __all__ = ["Build"]
+
+TOGETHER = "exclude_lean_runtime goes with version_compatible"
 
 
 class Build(Part):
@@ -29,8 +32,21 @@ class Build(Part):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.exclude_lean_runtime and not self.version_compatible:
-            raise ValueError("exclude_lean_runtime goes with version_compatible")
+            raise ValueError(TOGETHER)
         return self
+
+    def and_also(self, **asked: bool) -> Build:
+        """Return what is asked for here and what is asked for besides, by name.
+
+        Raises
+        ------
+        RecipeError
+            They do not fit each other.
+        """
+        wanted = {name: kept or asked.get(name, False) for name, kept in self.model_dump().items()}
+        if wanted["exclude_lean_runtime"] and not wanted["version_compatible"]:
+            raise RecipeError(TOGETHER, fix="Ask for both, or for neither.")
+        return Build(**wanted)
 
     @property
     def asked(self) -> tuple[str, ...]:

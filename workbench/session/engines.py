@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workbench.calibration import labels_for
-from workbench.errors import RecipeError
 from workbench.session.changes import Change
 from workbench.session.evaluation import reference_of
 from workbench.session.fixes import apply_fix
@@ -65,21 +64,15 @@ class Engines:
         RecipeError
             They do not fit each other.
         """
-        from pydantic import ValidationError
-
         from workbench.recipe import Build
 
-        try:
-            asked = Build(
-                version_compatible=version_compatible,
-                exclude_lean_runtime=exclude_lean_runtime,
-                hardware_compatible=hardware_compatible,
-                refit=refit,
-                strip=strip,
-            )
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise RecipeError(reason, where=self._history.source.name, fix="Ask for both.") from error
+        asked = Build().and_also(
+            version_compatible=version_compatible,
+            exclude_lean_runtime=exclude_lean_runtime,
+            hardware_compatible=hardware_compatible,
+            refit=refit,
+            strip=strip,
+        )
         self._history.amend(build=asked if asked.asked else None)
 
     def build(

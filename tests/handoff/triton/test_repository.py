@@ -12,8 +12,10 @@ import pytest
 import yaml
 from google.protobuf import text_format
 from onnx import TensorProto, helper
+from PIL import Image
 from tritonclient.grpc import InferInput, model_config_pb2
 
+import workbench
 from tests.handoff.triton.test_batching import bench
 from workbench.backends import write_engine
 from workbench.backends.needs import this_platform
@@ -99,6 +101,23 @@ def test_it_warms_up_with_the_first_sample_of_the_calibration(repository, small_
         array = np.frombuffer(content, "<f4").reshape(tuple(given.dims))
         with np.load(small_data) as samples:
             np.testing.assert_array_equal(array, samples["x"][0])
+
+
+def test_it_warms_up_with_an_image_as_the_calibration_read_it(small_cnn, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    for at, image in enumerate(pixels):
+        Image.fromarray(image).save(images / f"{at}.png")
+    wb = workbench.open_model(small_cnn)
+    wb.calibrate(images, preprocessing="size=8x8,scale=0.5")
+    wb.save(tmp_path / "tuned")
+    handoff_triton(tmp_path / "tuned", tmp_path / "repo")
+    content = (tmp_path / "repo/small_cnn/warmup/input0.bin").read_bytes()
+    np.testing.assert_array_equal(np.frombuffer(content, "<f4").reshape(3, 8, 8), pixels[0].transpose(2, 0, 1) * 0.5)
+    shutil.rmtree(images)
+    gone = handoff_triton(tmp_path / "tuned", tmp_path / "again")
+    assert any("samples of the calibration are not here" in remark for remark in gone.remarks)
 
 
 def test_the_compose_file_locks_the_server_in(repository):

@@ -16,10 +16,12 @@ from workbench.backends.protocol import BuildOptions, Engine, LayerTime, Measure
 from workbench.cli import main
 from workbench.engine.load import load_report
 from workbench.engine.summary import summarize
-from workbench.errors import BackendError
+from workbench.errors import BackendError, RecipeError
+from workbench.jobs.bench import bench
 from workbench.jobs.bench.rows import Row, table
 from workbench.jobs.bench.run import Bench
 from workbench.jobs.bench.variants import open_source, variant_of
+from workbench.session import open_model
 
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX is missing")
 
@@ -43,6 +45,30 @@ def test_tensorrt_rtx_builds_every_variant_it_can_and_says_why_not_the_others(sm
     assert [row["variant"] for row in written["rows"]] == list(rows)
     assert (tmp_path / "small_cnn.qdq.log").exists()
     assert len(said) == 5
+
+
+@needs_rtx
+def test_several_batches_are_rows_and_what_a_recipe_asks_of_engines_reaches_the_builder(
+    small_cnn, small_data, tmp_path
+):
+    wb = open_model(small_cnn)
+    wb.calibrate(small_data)
+    wb.engines.set(version_compatible=True)
+    wb.save(tmp_path / "asked")
+    common = {"backend": "tensorrt_rtx", "target": "sm86", "variants": "fp32", "batch": "1,4"}
+    result = bench([small_cnn], tmp_path / "out", recipe=tmp_path / "asked/recipe.yaml", **common)
+    assert all("does not bring the lean runtime" in row.reason for row in result.rows)
+    result = bench(
+        [small_cnn], tmp_path / "out", recipe=tmp_path / "asked/recipe.yaml", exclude_lean_runtime=True, **common
+    )
+    assert [(row.model, row.batch, row.status) for row in result.rows] == [
+        ("small_cnn-b1", 1, "built"),
+        ("small_cnn-b4", 4, "built"),
+    ]
+    written = json.loads((tmp_path / "out/results.json").read_text())
+    assert written["conditions"]["asked"]["small_cnn-b4"] == ["version_compatible", "exclude_lean_runtime"]
+    with pytest.raises(RecipeError, match="exclude_lean_runtime goes with version_compatible"):
+        bench([small_cnn], tmp_path / "out", exclude_lean_runtime=True, **common)
 
 
 @needs_rtx

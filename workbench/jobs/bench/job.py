@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from workbench.backends import BuildOptions, TimingOptions
@@ -68,8 +68,6 @@ def bench(options: BenchOptions) -> BenchResult:
         calibration_cache=None if options.calibration_cache is None else str(options.calibration_cache),
         layer_precisions=None if options.layer_precisions is None else _layer_precisions(options.layer_precisions),
     )
-    asked = Build(**{name: getattr(options, name) for name in Build.model_fields})
-    build = asked.added_to(build)
     sources = [
         open_source(
             path,
@@ -86,6 +84,8 @@ def bench(options: BenchOptions) -> BenchResult:
         for path in options.models
         for batch in options.batch or (None,)
     ]
+    flags = {name: getattr(options, name) for name in Build.model_fields}
+    sources = [replace(source, build=(source.build or Build()).and_also(**flags)) for source in sources]
     runner = Bench(
         sources,
         options.out,

@@ -327,6 +327,7 @@ class Bench:
             "options": json.loads(json.dumps(asdict(self.options))),
             "timing": json.loads(json.dumps(asdict(self.timing))),
             "ranges": {source.name: source.ranges_from for source in self.sources},
+            "asked": {source.name: [] if source.build is None else list(source.build.asked) for source in self.sources},
         }
 
     def _write_json(self, name: str, content: object) -> Path:

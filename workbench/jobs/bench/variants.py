@@ -78,7 +78,7 @@ class Source:
     weight_storage
         A recipe's; None lets the target decide. See `workbench.precision.lowering.lowering.lower`.
     build
-        What a recipe asks of engines.
+        What is asked of engines, by a recipe or besides.
     """
 
     name: str
