@@ -132,13 +132,18 @@ class FrontPoint:
     move: str
     passed: bool
     chosen: bool
+    ratio: float | None = None
+    """Latency of its engine over floating point's, where one was measured."""
+    error: float | None = None
+    pays: str = ""
 
     def text(self, name: str) -> str:
         """Say it in one line; `name` is the goal's metric."""
         reached = "reaches the goal" if self.passed else "misses the goal"
         figure = "" if name == "sqnr_db" else f"{name} {self.figure:.4g}, "
         measured = f"{figure}SQNR {self.sqnr_db:.1f} dB, measured by the search"
-        size = f"weights {_bytes(self.weight_bytes)}, {self.cost_ms:.3g} ms by its costs"
+        cost = self.pays or f"{self.cost_ms:.3g} ms by its costs"
+        size = f"weights {_bytes(self.weight_bytes)}, {cost}"
         return f"{percent(self.share)} of the MACs in INT8, {measured}: {reached}; {size}"
 
 
@@ -286,11 +291,11 @@ def front_points(result: SearchResult, model: Model) -> tuple[FrontPoint, ...]:
     """Return the Pareto front of a search on a model, the cheapest plan first."""
 
     def point(trial: Trial) -> FrontPoint:
-        measured, chosen = trial.measured, trial is result.chosen
+        measured, chosen, pays = trial.measured, trial is result.chosen, trial.pays
         size = weight_bytes(model, trial.plan.resolve(model))
-        return FrontPoint(
-            trial.share, measured.figure, measured.sqnr_db, trial.cost_ms, size, trial.move, trial.passed, chosen
-        )
+        rated = (None, None) if pays is None else (pays.ratio, pays.error) if trial.share else (1.0, 0.0)
+        what = (trial.share, measured.figure, measured.sqnr_db, trial.cost_ms, size, trial.move, trial.passed, chosen)
+        return FrontPoint(*what, *rated, pays="" if pays is None else str(pays))
 
     return tuple(point(trial) for trial in result.front)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from workbench.precision import parse_target
 from workbench.precision.measuring import MeasureOptions, measure_tuned, measured_search
-from workbench.precision.placement import Speed
+from workbench.precision.placement import Pays, Speed
 from workbench.precision.plan import Rule, preset
 from workbench.precision.search import (
     CALIBRATED,
@@ -25,8 +25,6 @@ from workbench.session.editing import conversion_steps
 from workbench.session.evaluation import reference_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from workbench.calibration import Samples
     from workbench.names import BackendName
     from workbench.precision.measuring import MeasuredResult
@@ -84,22 +82,11 @@ def measured_plan(
                 unranged=state.unranged,
                 batch=batch,
             )
-    chosen = _of_recipe(result)
-    front = [point.candidate.trial for point in result.front if point.candidate.trial is not None]
-
-    def swapped(some: Sequence[Trial]) -> tuple[Trial, ...]:
-        return tuple(chosen if trial is result.chosen.candidate.trial else trial for trial in some)
-
-    return SearchResult(
-        goal,
-        chosen,
-        swapped(front),
-        swapped(trials.all),
-        None,
-        costs,
-        result.seconds,
-        measured=result,
-    )
+    told = _told(result)
+    chosen = told[id(result.chosen.candidate.trial)]
+    tried = tuple(told.get(id(trial), trial) for trial in trials.all)
+    front = {id(trial): told[id(trial)] for point in result.front if (trial := point.candidate.trial) is not None}
+    return SearchResult(goal, chosen, tuple(front.values()), tried, None, costs, result.seconds, measured=result)
 
 
 def step_that_pays(history: History, measure: BackendName | MeasureOptions) -> PlanStep:
@@ -143,10 +130,8 @@ def _aim(history: History, options: MeasureOptions) -> None:
         history.set_target(parse_target(options.target(options.capabilities())))
 
 
-def _of_recipe(result: MeasuredResult) -> Trial:
-    trial = result.chosen.candidate.trial
-    if trial is None:  # only what no graph can ask for has none, and that is never chosen
-        raise AssertionError(result.chosen.name)
+def _told(result: MeasuredResult) -> dict[int, Trial]:
+    """Return what becomes of each evaluated plan that was built: the identity of its trial to it with what it took."""
     engines = tuple(
         Speed(
             name=point.name,
@@ -157,7 +142,18 @@ def _of_recipe(result: MeasuredResult) -> Trial:
         )
         for point in result.front
     )
-    move = f"measured: {result.chosen.candidate.move}"
-    pays = result.pays.model_copy(update={"reason": f"{result.chosen.name}: {result.reason}"})
-    plan = result.chosen.candidate.plan if result.chosen.candidate.kind == "floating" else None
-    return replace(trial, move=move, plan=plan or trial.plan, pays=pays, engines=engines)
+    told: dict[int, Trial] = {}
+    for point in (*result.points, result.chosen):  # of a plan with several build options the one that was chosen
+        trial, chosen = point.candidate.trial, point.name == result.chosen.name
+        if trial is None or (id(trial) in told and not chosen):
+            continue
+        pays = result.pays if chosen else point.pays or Pays()
+        reason = f"{point.name}: {result.reason}" if chosen else f"{point.name}: taken by hand"
+        told[id(trial)] = replace(
+            trial,
+            move=f"measured: {point.candidate.move}",
+            plan=(point.candidate.plan if point.candidate.kind == "floating" else None) or trial.plan,
+            pays=pays.model_copy(update={"reason": reason}),
+            engines=engines,
+        )
+    return told

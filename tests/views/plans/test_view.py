@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from workbench.engine.formats import TensorFormat
 from workbench.engine.report import EngineReport, Layer, LayerTime, Tensor
 from workbench.errors import PrecisionError, SelectorError, WorkbenchError
 from workbench.precision.estimate import weight_bytes
+from workbench.precision.placement import Pays
 from workbench.precision.sensitivity.measured import exact
 from workbench.recipe.steps import PrecisionStep
 from workbench.session import history_of, open_model, samples_for
@@ -304,6 +306,24 @@ def test_a_point_tells_error_and_size_before_it_is_taken(wb, searched):
         assert f"SQNR {trial.measured.sqnr_db:.1f} dB" in point.text("sqnr_db")
         assert "weights " in point.text("sqnr_db")
     assert view.front[0].weight_bytes < view.front[-1].weight_bytes
+
+
+def test_a_front_of_measured_engines_has_their_latency_with_its_error(wb, searched):
+    ratios = [0.8 + 0.1 * position for position in range(len(searched.front))]
+    front = tuple(
+        replace(trial, pays=Pays(verdict="pays", ratio=ratio, error=0.02, against="fp16"))
+        for trial, ratio in zip(searched.front, ratios, strict=True)
+    )
+    chosen = front[searched.front.index(searched.chosen)]
+    view = precision(wb, search=replace(searched, front=front, chosen=chosen))
+    quantized = [point for point in view.front if point.share]
+    assert [point.ratio for point in quantized] == ratios[: len(quantized)]
+    assert "pays: 0.800 ± 0.020 of the time of fp16" in view.front[0].text("sqnr_db")
+    assert view.widget().scene["front"][0]["error"] == 0.02
+    picture = view.svg()
+    assert picture.count("LineCollection") > precision(wb, search=searched).svg().count("LineCollection")
+    view.take(0)
+    assert wb.recipe.pays.ratio == 0.8
 
 
 def test_undo_takes_a_point_back_as_a_whole(wb, searched):

@@ -28,7 +28,7 @@ RETRIES = 3
 """How often a task is tried on another worker after one has died with it."""
 
 POLL_S = 0.05
-CONNECT_S = 20
+CONNECT_S = 10
 
 
 class Here(Executor):

@@ -93,8 +93,12 @@ class Ledger:
         others = [p for p in self.eligible() if p.candidate.kind != "floating"]
         if chosen.name == self.floating and others:
             chosen = min(others, key=lambda p: p.ratio or math.inf)
-        mine, base = self._timing(chosen.name), self._timing(self.floating)
-        if mine is None or base is None or chosen.name == self.floating:
+        return self.of(chosen.name)
+
+    def of(self, name: str) -> Pays:
+        """Compare an engine with the one in floating point."""
+        mine, base = self._timing(name), self._timing(self.floating)
+        if mine is None or base is None or name == self.floating:
             return Pays(reason="nothing in INT8 was measured that reaches the goal")
         return Pays.of(mine, {self.floating: base})
 

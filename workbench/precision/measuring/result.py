@@ -45,6 +45,8 @@ class Point:
         Seconds of building.
     graph_ratio
         As `ratio`, both replayed as CUDA graphs; None where that was not measured.
+    pays
+        Whether it is faster than floating point.
     engine
         The engine.
     """
@@ -62,6 +64,7 @@ class Point:
     build_s: float = 0.0
     graph_ratio: float | None = None
     graph_ms: float | None = None
+    pays: Pays | None = None
     engine: Engine | None = field(default=None, repr=False)
 
     @property
@@ -84,7 +87,7 @@ class Point:
         told = {
             name: value if not isinstance(value, float) or math.isfinite(value) else None
             for name, value in vars(self).items()
-            if name not in {"candidate", "engine"}
+            if name not in {"candidate", "engine", "pays"}
         }
         one = self.candidate
         options = {"optimization_level", "timing_iterations", "aux_streams", "tactic_sources"}

@@ -268,7 +268,7 @@ class _Search:
         self._with_graphs(always, chosen.name)
         return MeasuredResult(
             self._goal,
-            tuple(ledger.points.values()),
+            tuple(replace(point, pays=ledger.of(name)) for name, point in ledger.points.items()),
             ledger.points[chosen.name],
             reason,
             ledger.pays(chosen),

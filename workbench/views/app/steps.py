@@ -132,7 +132,9 @@ def _tune(wb: Workbench) -> Stage:
     figure = f"{pairs} Q/DQ pairs"
     if search is not None and wb.plan.is_taken(search.chosen):
         figure += f" · {len(search.trials)} plans tried"
-    return Stage("Tune", True, figure, f"tuned.onnx {wb.recipe.tuned.sha256[:12]}")
+    pays = wb.recipe.pays
+    figure += f" · {pays.verdict}"
+    return Stage("Tune", True, figure, f"tuned.onnx {wb.recipe.tuned.sha256[:12]}; against floating point: {pays}")
 
 
 def _is_current(wb: Workbench) -> bool:

@@ -60,6 +60,11 @@ class PrecisionChart(Chart):
         """The front without the plan that quantizes nothing: its error, none, would flatten all others."""
         return [point for point in self.front if point.share]
 
+    @property
+    def _rated(self) -> bool:
+        """Whether engines of all of them were measured."""
+        return all(point.ratio is not None for point in self._quantized)
+
     def draw(self, figure: Figure, colours: Theme) -> None:
         figure.suptitle(f"{self.title}\n{self.about}", color=colours.ink, fontsize=10, x=0.01, ha="left")
         heights = [1.0] + [1.5] * bool(self._measured) + [1.6] * bool(self._quantized)
@@ -116,9 +121,13 @@ class PrecisionChart(Chart):
 
     def _draw_front(self, axes: Axes, colours: Theme) -> None:
         front = self._quantized
-        shares = [100 * (point.share or 0.0) for point in front]
+        shares = [(point.ratio or 0.0) if self._rated else 100 * (point.share or 0.0) for point in front]
         figures = [point.figure for point in front]
         axes.plot(shares, figures, "-", color=colours.line, zorder=1)
+        if self._rated:
+            errors = [point.error or 0.0 for point in front]
+            axes.errorbar(shares, figures, xerr=errors, fmt="none", ecolor=colours.ink, capsize=3, lw=1, zorder=1)
+            axes.axvline(1.0, color=colours.line, linewidth=1, linestyle=":")
         for passed, marker, label in ((True, "o", "reaches the goal"), (False, "X", "misses it")):
             at = [i for i, point in enumerate(front) if point.passed is passed]
             if at:
@@ -127,7 +136,8 @@ class PrecisionChart(Chart):
         for i, point in enumerate(front):
             if point.chosen:
                 axes.plot(shares[i], figures[i], "o", ms=11, mfc="none", color=colours.accent, label="chosen")
-        axes.set_xlabel("MACs in INT8 [%], measured by the search")
+        engine = "latency of the engine over floating point's (dotted), with its standard error"
+        axes.set_xlabel(engine if self._rated else "MACs in INT8 [%], measured by the search")
         axes.set_ylabel(UNITS.get(self.metric, self.metric))
         axes.margins(x=0.05, y=0.2)
         axes.grid(linewidth=0.5)

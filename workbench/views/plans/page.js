@@ -83,15 +83,23 @@ class PrecisionPage extends Page {
     };
     // Without the plan that quantizes nothing: its error, none, would flatten all others.
     const seen = points.filter((one) => one.share > 0);
-    const x = axis(seen.map((one) => one.share), FRONT.width), y = axis(seen.map((one) => one.figure), FRONT.height);
-    const place = (one) => [x(one.share), FRONT.height - y(one.figure)];
+    // Where engines were measured, their latency over floating point's stands in for the share, with its error.
+    const rated = seen.every((one) => one.ratio !== null);
+    const across = (one) => (rated ? one.ratio : one.share);
+    const ends = seen.flatMap((one) => (rated ? [one.ratio - (one.error ?? 0), one.ratio + (one.error ?? 0)] : [one.share]));
+    const x = axis(ends, FRONT.width), y = axis(seen.map((one) => one.figure), FRONT.height);
+    const place = (one) => [x(across(one)), FRONT.height - y(one.figure)];
     const dots = points.map((one, index) => {
       if (!one.share) return null;
       const [cx, cy] = place(one);
       return drawn("circle", { cx, cy, r: 5, class: one.passed ? "wb-passed" : "wb-missed", onclick: () => take(index) }, drawn("title", {}, one.text));
     });
     const line = drawn("polyline", { points: seen.map((one) => place(one).join(",")).join(" "), class: "wb-frontline" });
-    const picture = drawn("svg", { viewBox: `0 0 ${FRONT.width} ${FRONT.height}` }, line, ...dots.filter(Boolean));
+    const bars = (rated ? seen : []).map((one) => {
+      const cy = place(one)[1];
+      return drawn("line", { x1: x(one.ratio - (one.error ?? 0)), x2: x(one.ratio + (one.error ?? 0)), y1: cy, y2: cy, class: "wb-frontline" });
+    });
+    const picture = drawn("svg", { viewBox: `0 0 ${FRONT.width} ${FRONT.height}` }, line, ...bars, ...dots.filter(Boolean));
     const text = element("div", { class: "wb-point", "aria-live": "polite" });
     const slider = element("input", {
       type: "range", min: "0", max: String(last), step: "1", "aria-label": "More in INT8, or less error",
@@ -111,7 +119,7 @@ class PrecisionPage extends Page {
     const taken = point === null ? "The recipe's plan is none of these: move the slider to set one." : `The recipe's plan is point ${point + 1} of ${points.length}.`;
     const held = this.front.contains(document.activeElement);
     this.front.replaceChildren(
-      element("figure", {}, picture, element("figcaption", {}, `MACs in INT8 → and ${metric} ↑ of each plan, as the search measured them`)),
+      element("figure", {}, picture, element("figcaption", {}, `${rated ? "Latency over floating point's, with its error," : "MACs in INT8"} → and ${metric} ↑ of each plan, as the search measured them`)),
       element("div", {}, element("div", { class: "wb-ends" }, "cheaper, more INT8", slider, "less error"), text, element("div", { class: "wb-taken" }, taken)),
     );
     show(Math.min(point ?? this.point ?? chosen, last));

@@ -1,0 +1,90 @@
+"""Builds and timings on workers of a Dask cluster: never two timings on one device, and nothing lost with a worker."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from tests.kit.places import ROOT
+from tests.kit.searching import calibrated, small
+from tests.precision.measuring.test_search import GOAL, options
+from workbench.errors import BackendError
+from workbench.precision.measuring.cluster import Here, alone_on_device, executor_of
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed = pytest.importorskip("distributed")
+    os.environ["PYTHONPATH"] = str(ROOT)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, protocol="tcp"
+    ) as made:
+        yield made
+
+
+def entries(folder):
+    lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    return [line for line in lines if "done" in line]
+
+
+@pytest.mark.slow
+def test_tasks_are_spread_never_timed_at_once_on_one_device_and_a_worker_that_dies_loses_nothing(cluster, tmp_path):
+    wb = calibrated(small(), tmp_path, 8)
+    killed = []
+
+    def kill(sentence):
+        if sentence.startswith("comparison") and not killed:
+            killed.append(next(iter(cluster.workers.values())).pid)
+            threading.Timer(0.3, os.kill, (killed[0], signal.SIGKILL)).start()
+
+    measure = options(tmp_path / "engines", say=kill)
+    with executor_of(cluster.scheduler_address) as executor:
+        found = wb.plan.search(**GOAL, measure=replace(measure, executor=executor)).measured
+    assert killed
+    assert [point.status for point in found.points] == ["measured"] * 4
+    assert all(point.compared for point in found.points)
+    done = [entry["done"] for entry in entries(tmp_path / "engines")]
+    assert len({one["worker"] for one in done}) >= 2
+    timed = sorted((one["began"], one["ended"]) for one in done if one["timing_s"])
+    assert len(timed) == 4
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(timed))
+
+
+def hold(pipe):
+    with alone_on_device("onnxruntime"):
+        pipe.send(time.time())
+        time.sleep(0.3)
+        pipe.send(time.time())
+
+
+def test_two_processes_wait_for_each_other_at_one_device():
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(2)]
+    processes = [context.Process(target=hold, args=(there,)) for _, there in pipes]
+    for process in processes:
+        process.start()
+    spans = sorted((here.recv(), here.recv()) for here, _ in pipes)
+    for process in processes:
+        process.join()
+    assert spans[0][1] <= spans[1][0]
+
+
+def test_where_no_scheduler_answers_one_is_told(monkeypatch):
+    monkeypatch.setattr("workbench.precision.measuring.cluster.CONNECT_S", 1)
+    with pytest.raises(BackendError, match="no Dask scheduler answers"), executor_of("tcp://127.0.0.1:1"):
+        pass
+
+
+def test_work_is_done_here_where_there_is_no_scheduler():
+    with executor_of(None) as executor:
+        assert isinstance(executor, Here)
+        assert executor.submit(divmod, 7, 2).result() == (3, 1)
+        assert isinstance(executor.submit(divmod, 7, 0).exception(), ZeroDivisionError)
