@@ -10,7 +10,8 @@ from onnx import TensorProto, helper
 
 from workbench.calibration.sources import open_samples
 from workbench.errors import BackendError, SamplesError
-from workbench.evaluate.comparison import Accuracy, Comparison, Latency, OutputDifference, compare
+from workbench.evaluate.agreement import Accuracy, Comparison, Latency, OutputDifference
+from workbench.evaluate.comparison import compare
 from workbench.evaluate.metrics import Difference, top1_hits
 from workbench.graph.load import from_proto, load_model
 from workbench.recipe import Gate, check_gates

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from workbench.calibration import Drift
-from workbench.evaluate.comparison import Accuracy, Comparison, Latency, OutputDifference
+from workbench.evaluate.agreement import Accuracy, Comparison, Latency, OutputDifference
 from workbench.precision.placement import Pays
 from workbench.recipe.gates import METRICS, Evidence, Gate, check_gates
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import workbench
-from workbench.evaluate.comparison import Comparison, OutputDifference
+from workbench.evaluate.agreement import Comparison, OutputDifference
 from workbench.handoff.tuning_report import before_after, report
 from workbench.names import percent
 from workbench.session import history_of

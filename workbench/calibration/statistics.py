@@ -22,6 +22,7 @@ import numpy as np
 from workbench.calibration.arrays import read_arrays
 from workbench.calibration.channels import ChannelExtremes
 from workbench.calibration.counting import BINS, FIRST, LINES, LOWEST_TOP, OCTAVES, SIZES, UNIT_EDGES, count
+from workbench.calibration.planes import by_significance, from_significance
 from workbench.display import Card, Shown
 from workbench.errors import ReportError, SamplesError
 from workbench.files import write_bytes
@@ -291,10 +292,9 @@ class Statistics(Shown, dict[str, TensorStatistics]):
     def _card(self) -> Card:
         seen = max((tensor.samples for tensor in self.values()), default=0)
         rows = tuple((name, one.minimum, one.maximum, one.zeros) for name, one in self.items())
-        notes = [f"on {self.device}"] if self.device else []
-        return Card(
-            f"{len(self)} tensors seen on {seen} samples", ("tensor", "smallest", "largest", "zeros"), rows, (*notes,)
-        )
+        notes = (f"on {self.device}",) if self.device else ()
+        what = f"{len(self)} tensors seen on {seen} samples"
+        return Card(what, ("tensor", "smallest", "largest", "zeros"), rows, notes)
 
     def merge(self, other: Statistics) -> None:
         """Take in what other statistics saw, tensor by tensor; tensors seen by one of the two are kept."""
@@ -341,8 +341,8 @@ class Statistics(Shown, dict[str, TensorStatistics]):
             "head": np.frombuffer(json.dumps({"format": _FORMAT, "tensors": axes}).encode(), np.uint8),
             "integers": np.array([[getattr(t, name) for name in _INTEGERS] for t in tensors], np.int64),
             "reals": np.array([[getattr(t, name) for name in _REALS] for t in tensors], np.float64),
-            "counts": _by_significance(np.array([t.counts for t in tensors], "<i8").reshape(-1, 2, BINS)),
-            "lines": _by_significance(np.array([t.lines for t in tensors], "<i8").reshape(-1, LINES + 1)),
+            "counts": by_significance(np.array([t.counts for t in tensors], "<i8").reshape(-1, 2, BINS)),
+            "lines": by_significance(np.array([t.lines for t in tensors], "<i8").reshape(-1, LINES + 1)),
         }
         for i, t in enumerate(tensors):
             if t.channels is not None:
@@ -386,7 +386,7 @@ class Statistics(Shown, dict[str, TensorStatistics]):
         head = json.loads(arrays["head"].tobytes())
         if head["format"] != _FORMAT:
             raise ValueError(f"format {head['format']}, not {_FORMAT}")
-        counts, lines = (_from_significance(arrays[name]) for name in ("counts", "lines"))
+        counts, lines = (from_significance(arrays[name]) for name in ("counts", "lines"))
         result = cls()
         for i, entry in enumerate(head["tensors"]):
             tensor = TensorStatistics(
@@ -399,12 +399,3 @@ class Statistics(Shown, dict[str, TensorStatistics]):
                 tensor.channels = ChannelExtremes(entry["axis"], *arrays[f"channels{i}"])
             result[entry["name"]] = tensor
         return result
-
-
-def _by_significance(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return bytes, the least significant of all counts first: the upper ones are nearly all zero and compress away."""
-    return np.moveaxis(counts.view(np.uint8).reshape(*counts.shape, 8), -1, 0)
-
-
-def _from_significance(planes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return np.asarray(np.moveaxis(planes, 0, -1), order="C").view("<i8")[..., 0].astype(np.int64)

@@ -1,7 +1,7 @@
-from .comparison import Accuracy as Accuracy
-from .comparison import Agreement as Agreement
-from .comparison import Comparison as Comparison
-from .comparison import OutputDifference as OutputDifference
+from .agreement import Accuracy as Accuracy
+from .agreement import Agreement as Agreement
+from .agreement import Comparison as Comparison
+from .agreement import OutputDifference as OutputDifference
 from .comparison import Top1 as Top1
 from .comparison import compare as compare
 from .edit_check import checked as checked

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.errors import BackendError, SamplesError
-from workbench.evaluate.comparison import Agreement, Tally
+from workbench.evaluate.comparison import Tally
 from workbench.evaluate.engine_runs import run_samples
 from workbench.evaluate.reference import Reference
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from workbench.backends import Backend, Engine
     from workbench.calibration import Samples
+    from workbench.evaluate.agreement import Agreement
     from workbench.graph import Model
 
 __all__ = ["compare_engine"]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.backends.clocks import Clocks
 from workbench.backends.cudart import Buffer, Event, cuda
-from workbench.backends.tensorrt.execution import Context, EngineFile, layer_times, warm_up
+from workbench.backends.tensorrt.context import Context, EngineFile, warm_up
+from workbench.backends.tensorrt.execution import layer_times
 from workbench.backends.turns import LOADINGS, Schedule, take_turns
 from workbench.errors import BackendError
 

@@ -2,6 +2,9 @@ from .chart import Chart as Chart
 from .picture import PNG_MAX_HEIGHT as PNG_MAX_HEIGHT
 from .picture import PNG_SCALE as PNG_SCALE
 from .picture import Pictured as Pictured
+from .requests import PART as PART
+from .requests import page as page
+from .requests import request as request
 from .table import Column as Column
 from .table import Row as Row
 from .table import Table as Table
@@ -23,10 +26,7 @@ from .themes import ink_on as ink_on
 from .themes import precision_colour as precision_colour
 from .themes import ramp as ramp
 from .themes import theme as theme
-from .widget import PART as PART
 from .widget import Stack as Stack
 from .widget import View as View
 from .widget import linked as linked
-from .widget import page as page
-from .widget import request as request
 from .widget import tabs as tabs

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.errors import SelectorError
-from workbench.views.kit.widget import View, page, request
+from workbench.views.kit.requests import page, request
+from workbench.views.kit.widget import View
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
