@@ -12,6 +12,8 @@ from .judging import verdict as verdict
 from .keeping import Keeper as Keeper
 from .keeping import keeper_of as keeper_of
 from .keeping import notebook_name as notebook_name
+from .opening import open_model as open_model
+from .opening import open_recipe as open_recipe
 from .plan import Plan as Plan
 from .ranges import Ranges as Ranges
 from .samples import PreprocessingLike as PreprocessingLike
@@ -21,5 +23,3 @@ from .searching import Cost as Cost
 from .thresholds import observed as observed
 from .workbench import Workbench as Workbench
 from .workbench import history_of as history_of
-from .workbench import open_model as open_model
-from .workbench import open_recipe as open_recipe

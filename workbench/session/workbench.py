@@ -6,9 +6,9 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from workbench.display import Card, Shown
-from workbench.graph import Graph, load_model
+from workbench.graph import Graph
 from workbench.progress import in_notebook
-from workbench.recipe import Gate, Recipe, check_model
+from workbench.recipe import Gate, Recipe
 from workbench.results import results_folder
 from workbench.session import editing
 from workbench.session.changes import Changes
@@ -29,68 +29,12 @@ if TYPE_CHECKING:
     from workbench.evaluate import Comparison
     from workbench.graph import Model
 
-__all__ = ["Workbench", "history_of", "open_model", "open_recipe"]
+__all__ = ["Workbench", "history_of"]
 
 _PAGE = "workbench.handoff:page"
 """What writes the report; by name, since it looks at sessions from above."""
 _SCREEN = "workbench.views.app:bundle"
 """What shows a workbench in a notebook; likewise."""
-
-
-def open_model(path: str | os.PathLike[str], *, resume: bool | None = None) -> Workbench:
-    """Open an ONNX file on a new workbench; as the last line of a cell it shows the workbench on one screen.
-
-    Parameters
-    ----------
-    path
-        The file.
-    resume
-        A screen keeps its recipe beside the notebook. ``True`` goes on with the one that is kept for this model,
-        ``False`` starts over, and where left out the screen asks. A parameter of a notebook that runs unattended.
-
-    Raises
-    ------
-    ModelError
-        It cannot be loaded; the message says why.
-    RecipeError
-        A step of the recipe that was kept cannot be done.
-    """
-    opened = Workbench(load_model(path))
-    if resume is not None:
-        from workbench.session.keeping import Keeper
-
-        keeper = Keeper(history_of(opened))
-        if not resume:
-            keeper.start_over()
-        elif keeper.offer is not None:
-            keeper.go_on()
-    return opened
-
-
-def open_recipe(
-    path: str | os.PathLike[str], *, model: str | os.PathLike[str] | None = None, allow_scripts: bool = False
-) -> Workbench:
-    """Open a recipe with its model, every step done again.
-
-    Parameters
-    ----------
-    path
-        The recipe.
-    model
-        Where its model is now, if not where the recipe says.
-    allow_scripts
-        Whether Python scripts of the recipe (see `Workbench.surgeon`) may run. Read them first, as any program.
-
-    Raises
-    ------
-    RecipeError
-        The recipe cannot be read, or the model is not the one it was made for; a script is another, or may not run.
-    """
-    recipe = Recipe.load(path)
-    recipe = recipe.with_scripts_allowed() if allow_scripts else recipe
-    source = load_model(recipe.model.file if model is None else model)
-    check_model(recipe, source)
-    return Workbench(source, recipe=recipe)
 
 
 class Workbench(Shown):
