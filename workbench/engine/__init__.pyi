@@ -9,7 +9,7 @@ from .breakdown import precision_share as precision_share
 from .breakdown import roofline_dots as roofline_dots
 from .breakdown import top_layers as top_layers
 from .breakdown import transitions as transitions
-from .compare import Comparison as Comparison
+from .compare import EngineComparison as EngineComparison
 from .compare import Group as Group
 from .compare import compare_engines as compare_engines
 from .dialects import clocks_text as clocks_text

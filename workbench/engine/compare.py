@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workbench.engine.report import EngineReport, Layer
     from workbench.graph import Model
 
-__all__ = ["Comparison", "Group", "compare_engines"]
+__all__ = ["EngineComparison", "Group", "compare_engines"]
 
 _MOVES = {"reformat", "noop", "constant", "control"}
 _MOST_REASONS = 2
@@ -62,7 +62,7 @@ class Group:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison(Shown):
+class EngineComparison(Shown):
     """Engines aligned group by group, in the first engine's execution order."""
 
     names: tuple[str, ...]
@@ -137,7 +137,7 @@ def compare_engines(
     *,
     models: Sequence[onnx.ModelProto | Model | None] = (),
     profile: int = 0,
-) -> Comparison:
+) -> EngineComparison:
     """Align engines by the source nodes they share, never by position.
 
     Layers of all engines that share a source node, directly or through others, are one group; reformats go with the
@@ -184,7 +184,7 @@ def compare_engines(
                 sides[i].append(layer)
     causes = [_causes(report, fusion) for report, fusion in zip(reports, fusions, strict=True)]
     groups = [_group(layers, fusions, causes, moves, names) for layers in members.values()]
-    return Comparison(tuple(names), tuple(groups), tuple(report.layers_ms for report in reports))
+    return EngineComparison(tuple(names), tuple(groups), tuple(report.layers_ms for report in reports))
 
 
 def _group(

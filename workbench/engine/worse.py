@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from workbench.engine.precision import RANK
 
 if TYPE_CHECKING:
-    from workbench.engine.compare import Comparison
+    from workbench.engine.compare import EngineComparison
     from workbench.engine.report import EngineReport
 
 __all__ = ["Judged", "judge_against"]
@@ -37,7 +37,7 @@ class Judged:
 
 
 def judge_against(
-    before: EngineReport, after: EngineReport, comparison: Comparison, *, tolerance: float = 0.0
+    before: EngineReport, after: EngineReport, comparison: EngineComparison, *, tolerance: float = 0.0
 ) -> tuple[Judged, ...]:
     """Judge an engine against an earlier one.
 
@@ -69,7 +69,7 @@ def _more(layers: tuple[tuple[str, ...], ...]) -> bool:
     return len(layers[1]) > len(layers[0])
 
 
-def _precision(comparison: Comparison) -> Judged:
+def _precision(comparison: EngineComparison) -> Judged:
     wider = [
         f"{group.name}: {group.precision[0]} -> {group.precision[1]}"
         for group in comparison.groups
@@ -86,7 +86,7 @@ def _widest(precision: str | None) -> int | None:
     return None if None in ranks else max(rank for rank in ranks if rank is not None)
 
 
-def _milliseconds(before: EngineReport, after: EngineReport, comparison: Comparison, tolerance: float) -> Judged:
+def _milliseconds(before: EngineReport, after: EngineReport, comparison: EngineComparison, tolerance: float) -> Judged:
     whole = [None if one.timing is None else one.timing.ms.get("median") for one in (before, after)]
     was, now = whole if None not in whole else (before.layers_ms, after.layers_ms)
     if not was or now is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from workbench.engine import Comparison, EngineReport, EngineSummary
+    from workbench.engine import EngineComparison, EngineReport, EngineSummary
 
 MOST_LINES = 5
 """Places where something got worse that a comment names."""
@@ -47,7 +47,7 @@ class EngineResult(Shown):
     """
 
     summary: EngineSummary
-    comparison: Comparison | None = None
+    comparison: EngineComparison | None = None
     files: tuple[Path, ...] = ()
     cases: tuple[Case, ...] = ()
 
@@ -128,7 +128,7 @@ def read_engine(options: EngineOptions) -> EngineResult:
 
 
 def _cases(
-    options: EngineOptions, found: EngineSummary, comparison: Comparison | None, engines: Sequence[EngineReport]
+    options: EngineOptions, found: EngineSummary, comparison: EngineComparison | None, engines: Sequence[EngineReport]
 ) -> list[Case]:
     """Judge the gates, and what must not get worse."""
     evidence = Evidence(**read_evidence(found))

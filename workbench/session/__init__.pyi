@@ -7,7 +7,7 @@ from .closing import remarks as remarks
 from .editing import tried as tried
 from .fixes import fix_line as fix_line
 from .history import step_text as step_text
-from .judging import Verdict as Verdict
+from .judging import Judgement as Judgement
 from .judging import verdict as verdict
 from .keeping import Keeper as Keeper
 from .keeping import keeper_of as keeper_of

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench.evaluate import Comparison
     from workbench.session.workbench import Workbench
 
-__all__ = ["GOOD_SQNR", "Verdict", "verdict"]
+__all__ = ["GOOD_SQNR", "Judgement", "verdict"]
 
 GOOD_SQNR = 30.0
 """In dB: above it the error of an output has less than a thousandth of its power."""
@@ -27,7 +27,7 @@ Kind = Literal["good", "fair", "bad"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """What a comparison comes to.
 
     Parameters
@@ -55,7 +55,7 @@ class Verdict:
         return "\n".join([f"{self.kind}: {self.headline}", f"next: {self.next}", *self.notes])
 
 
-def verdict(wb: Workbench, comparison: Comparison, *, searched: bool = False) -> Verdict:
+def verdict(wb: Workbench, comparison: Comparison, *, searched: bool = False) -> Judgement:
     """Judge a comparison.
 
     Parameters
@@ -71,39 +71,39 @@ def verdict(wb: Workbench, comparison: Comparison, *, searched: bool = False) ->
     warnings = [one for one in remarks(wb, comparison) if one.startswith("nothing")]
     if comparison.nonfinite:
         count = f"{comparison.nonfinite:,} values became NaN or infinite"
-        return Verdict(
+        return Judgement(
             "bad", count, "Take the nodes that make them back to FP32 or BF16: see the note.", "inspect", notes
         )
     if warnings:
-        return Verdict(
+        return Judgement(
             "fair", warnings[0], "Choose another preset or rules that select what multiplies.", "precision", notes
         )
     if comparison.accuracy is not None:
         lost = comparison.accuracy.drop
         headline = f"top-1 {comparison.accuracy.original:.2%} -> {comparison.accuracy.tuned:.2%}"
         if lost <= LOST_POINTS:
-            return Verdict(
+            return Judgement(
                 "good", f"{headline}: {'nothing' if lost <= 0 else f'{lost:.2f} points'} lost", *_build(), notes
             )
         step = f"Search with a bound: workbench search --max-drop {LOST_POINTS:g}{_about(comparison)}."
-        return Verdict("bad", f"{headline}: {lost:.2f} points lost", step, "search", notes)
+        return Judgement("bad", f"{headline}: {lost:.2f} points lost", step, "search", notes)
     worst = comparison.worst_sqnr_db
     if math.isnan(worst):
         differing = max((output.differing for output in comparison.outputs), default=0.0)
         kind: Kind = "good" if differing <= 1 - 0.99 else "bad"
-        return Verdict(
+        return Judgement(
             kind,
             f"{differing:.2%} of the whole numbers differ",
             *(_build() if kind == "good" else _try(wb, comparison)),
             notes,
         )
     if worst < LOW_SQNR:
-        return Verdict("bad", f"{worst:.1f} dB at the worst output is too low", *_try(wb, comparison), notes)
+        return Judgement("bad", f"{worst:.1f} dB at the worst output is too low", *_try(wb, comparison), notes)
     if worst < GOOD_SQNR and not searched:
         headline = f"{worst:.1f} dB at the worst output: look at the task's own figure"
-        return Verdict("fair", headline, *_try(wb, comparison, GOOD_SQNR), notes)
+        return Judgement("fair", headline, *_try(wb, comparison, GOOD_SQNR), notes)
     figure = "equal to the original" if math.isinf(worst) else f"{worst:.1f} dB at the worst output"
-    return Verdict("good" if worst >= GOOD_SQNR else "fair", figure, *_build(), notes)
+    return Judgement("good" if worst >= GOOD_SQNR else "fair", figure, *_build(), notes)
 
 
 def _build() -> tuple[str, str]:

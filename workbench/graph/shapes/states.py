@@ -20,7 +20,7 @@ Types = ChainMap[str, onnx.TypeProto]
 Key = tuple[int | str, ...]
 
 
-class State(NamedTuple):
+class LoopState(NamedTuple):
     """One value that a loop hands on.
 
     Attributes
@@ -105,7 +105,7 @@ def _shaped(kind: onnx.TypeProto) -> bool:
     return kind.HasField("tensor_type") and kind.tensor_type.HasField("shape")
 
 
-def _states(graph: onnx.GraphProto, around: Types, way: Key = ()) -> Iterator[State]:
+def _states(graph: onnx.GraphProto, around: Types, way: Key = ()) -> Iterator[LoopState]:
     here: MutableMapping[str, onnx.TypeProto] = {
         value.name: value.type for value in (*graph.value_info, *graph.output, *graph.input)
     }
@@ -127,7 +127,7 @@ def _graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
 
 def _carried(
     graph: onnx.GraphProto, node: onnx.NodeProto, body: onnx.GraphProto, types: Types, way: Key
-) -> Iterator[State]:
+) -> Iterator[LoopState]:
     # A Loop's iteration number and condition come before its states, and the condition before what its body makes.
     ahead, made_ahead = (2, 1) if node.op_type == "Loop" else (0, 0)
     scanned = next((a.i for a in node.attribute if a.name == "num_scan_inputs"), 0) if node.op_type == "Scan" else 0
@@ -136,4 +136,6 @@ def _carried(
     for at in range(states):
         body_input, body_output = body.input[at + ahead], body.output[at + made_ahead]
         start = types.get(node.input[at + ahead])
-        yield State((*way, at), start, body_input, body_output, node.output[at] if at < len(node.output) else "", graph)
+        yield LoopState(
+            (*way, at), start, body_input, body_output, node.output[at] if at < len(node.output) else "", graph
+        )

@@ -19,7 +19,7 @@ QDQ = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"})
 INTEGER_OPERATORS = re.compile(r"QLinear\w+|QGemm|ConvInteger|MatMulInteger\w*")
 """Operators that compute on integers by their definition, ONNX's own and ONNX Runtime's."""
 
-PRECISIONS: dict[str, Precision] = {
+OF_ELEMENT_TYPE: dict[str, Precision] = {
     "INT8": "int8",
     "UINT8": "int8",
     "FLOAT8E4M3FN": "fp8",
@@ -56,4 +56,4 @@ def _dequantized(value: ir.Value | None, *, moved: bool = False) -> Precision | 
     if maker is None or maker.op_type != "DequantizeLinear":
         return None
     kind = quantized_type(maker)
-    return None if kind is None else PRECISIONS.get(kind.name)
+    return None if kind is None else OF_ELEMENT_TYPE.get(kind.name)

@@ -25,7 +25,7 @@ __all__ = ["Imported", "import_trtexec", "parse_spec"]
 OPTIONS = ("--layerPrecisions", "--layerOutputTypes")
 TYPE = r"fp32|fp16|bf16|fp8|int32|int8|int64|bool"
 ENTRY = re.compile(rf"(?P<name>.+?):(?P<types>(?:{TYPE})(?:\+(?:{TYPE}))*)(?:,|$)", flags=re.DOTALL)
-PRECISIONS: dict[str, Precision] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8", "fp8": "fp8"}
+AS_PRECISION: dict[str, Precision] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8", "fp8": "fp8"}
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _specs(command: str) -> list[tuple[str, str]]:
 
 
 def _rule(option: str, name: str, types: tuple[str, ...]) -> Rule | str:
-    precision = PRECISIONS.get(types[0])
+    precision = AS_PRECISION.get(types[0])
     if precision is None:
         return f"{types[0]} is no precision to choose"
     if len(set(types)) > 1:

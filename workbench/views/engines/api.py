@@ -9,7 +9,7 @@ from workbench.errors import ReportError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workbench.engine import Comparison, EngineReport, EngineSummary
+    from workbench.engine import EngineComparison, EngineReport, EngineSummary
     from workbench.graph import Model
     from workbench.session import Workbench
     from workbench.views.engines.fusion_view import FusionView
@@ -146,7 +146,7 @@ def _model(of: Workbench | Model | None) -> Model | None:
 
 
 def engine_chart(
-    engine: EngineSummary | EngineReport | Comparison,
+    engine: EngineSummary | EngineReport | EngineComparison,
     what: Literal[
         "latency", "treemap", "sunburst", "precision", "transitions", "memory", "roofline", "totals"
     ] = "latency",
@@ -176,7 +176,7 @@ def engine_chart(
     """
     from workbench.engine import (
         GPU_LIMITS,
-        Comparison,
+        EngineComparison,
         EngineSummary,
         memory_timeline,
         precision_share,
@@ -187,7 +187,7 @@ def engine_chart(
     from workbench.views.engines.comparison import TotalBars
     from workbench.views.engines.sunburst import Sunburst, sunburst_arcs
 
-    if isinstance(engine, Comparison):
+    if isinstance(engine, EngineComparison):
         if what != "totals":
             raise ReportError(f"a comparison has no chart {what!r}", fix="Ask for totals, or give one engine.")
         return TotalBars(engine)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from workbench.engine import Comparison, EngineReport, EngineSummary, Finding, GpuLimits
+    from workbench.engine import EngineComparison, EngineReport, EngineSummary, Finding, GpuLimits
     from workbench.views.engines.selection import LayerGraph
     from workbench.views.kit import Chart
 
@@ -66,7 +66,7 @@ def report_card(
     *,
     limits: GpuLimits | None = None,
     gpu: str | None = None,
-    comparison: Comparison | None = None,
+    comparison: EngineComparison | None = None,
     others: Sequence[EngineReport] | None = None,
     theme: Literal["auto", "light", "dark"] = "auto",
     top: int = 20,
@@ -251,7 +251,7 @@ def _roofline(summary: EngineSummary, limits: GpuLimits | None) -> str:
     return _figure(Roofline(dots, limits), f"roofline under {limits.name}", "roofline") + source
 
 
-def _comparison(comparison: Comparison, others: Sequence[EngineReport]) -> list[str]:
+def _comparison(comparison: EngineComparison, others: Sequence[EngineReport]) -> list[str]:
     parts = []
     if any(report.profiled for report in others):
         parts.append(_figure(kind_stacks(others), "time of each engine by kind of layer", "stack-kinds"))

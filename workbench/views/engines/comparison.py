@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from workbench.engine import Comparison, EngineReport, Group
+    from workbench.engine import EngineComparison, EngineReport, Group
     from workbench.views.kit import Theme
 
 __all__ = ["ComparisonBars", "KindStacks", "TotalBars", "kind_stacks", "speedup_colour"]
@@ -28,7 +28,7 @@ _SAME = 0.03
 class ComparisonBars(Chart):
     """The groups with the largest difference, a bar an engine; bars after the first are coloured by speedup."""
 
-    comparison: Comparison
+    comparison: EngineComparison
     top: int = 15
 
     @property
@@ -82,7 +82,7 @@ class ComparisonBars(Chart):
 class TotalBars(Chart):
     """The sum of all layers' time, a bar an engine."""
 
-    comparison: Comparison
+    comparison: EngineComparison
 
     @property
     def size(self) -> tuple[float, float]:

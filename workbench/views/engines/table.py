@@ -13,7 +13,7 @@ from workbench.views.kit import OKABE_ITO, Column, Row, Table, css_colour, reque
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from workbench.engine import Comparison, EngineReport, EngineSummary, NodePrecision
+    from workbench.engine import EngineComparison, EngineReport, EngineSummary, NodePrecision
     from workbench.session import Workbench
     from workbench.views.kit import Chart, Pictured
 
@@ -86,7 +86,7 @@ def _put_requested(row: Row, verdicts: Sequence[NodePrecision]) -> None:
     row.put("requested", text or None, text, **look)
 
 
-def comparison_rows(comparison: Comparison) -> tuple[list[Column], list[Row]]:
+def comparison_rows(comparison: EngineComparison) -> tuple[list[Column], list[Row]]:
     """Return the table of a comparison's groups; the id of a row is the group's place in `comparison.groups`."""
     columns = [Column("nodes", "source nodes")]
     for at, name in enumerate(comparison.names):
@@ -156,7 +156,7 @@ class LayerTable(Table):
         self._ids = {row.id for row in self.rows}
 
     @classmethod
-    def of_groups(cls, comparison: Comparison, chart: Chart) -> LayerTable:
+    def of_groups(cls, comparison: EngineComparison, chart: Chart) -> LayerTable:
         """Return the table of a comparison's groups, what was saved most first."""
         columns, rows = comparison_rows(comparison)
         return cls(columns, rows, chart, order=("saved 1", True), legend=_SPEEDUPS)

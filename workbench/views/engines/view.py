@@ -19,7 +19,7 @@ from workbench.views.kit import OKABE_ITO, Stack, tabs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from workbench.engine import Comparison, EngineSummary, Finding
+    from workbench.engine import EngineComparison, EngineSummary, Finding
     from workbench.graph import Model
     from workbench.session import Workbench
     from workbench.views.kit import Chart, Pictured
@@ -227,7 +227,7 @@ class CompareView(_Linked):
         self._changes.tell(Change("selection", row or "", self))
 
 
-def speed_columns(comparison: Comparison) -> dict[str, Overlay]:
+def speed_columns(comparison: EngineComparison) -> dict[str, Overlay]:
     """Return for every engine but the first a column over source nodes: whether their group is faster or slower."""
     words = {OKABE_ITO["blue"]: "faster", OKABE_ITO["sky"]: "within 3%", OKABE_ITO["vermillion"]: "slower"}
     columns = {}
