@@ -70,7 +70,9 @@ def test_a_manifest_cannot_say_that_it_is_trusted(tmp_path):
     assert "trusted" not in read_engine(path).manifest
 
 
-@pytest.mark.parametrize("changes", [{"options": ["x"]}, {"options": "x"}, {"device": 7}])
+@pytest.mark.parametrize(
+    "changes", [{"options": ["x"]}, {"options": "x"}, {"device": 7}, {"inputs": "x"}, {"profile": [1]}, {"outputs": 7}]
+)
 def test_a_damaged_manifest_is_refused(tmp_path, changes):
     path = write_engine(Engine("tensorrt", DATA, facts(**changes)), tmp_path / "a.plan")
     with pytest.raises(BackendError, match="damaged"):

@@ -135,7 +135,9 @@ def read_engine(path: str | os.PathLike[str], *, trusted_backend: str | None = N
         raise BackendError("the engine is not the one its manifest describes", where=path, fix="Build it again.")
     if not isinstance(manifest.get("backend"), str):
         raise BackendError("the manifest names no backend", where=beside, fix="Build the engine again.")
-    if not all(isinstance(manifest.get(part) or {}, dict) for part in ("options", "device")):
+    parts = all(isinstance(manifest.get(part) or {}, dict) for part in ("options", "device"))
+    lists = [manifest.get(part) or [] for part in ("inputs", "outputs", "profile")]
+    if not parts or not all(isinstance(one, list) and all(isinstance(entry, dict) for entry in one) for one in lists):
         raise BackendError("the manifest is damaged", where=beside, fix="Build the engine again.")
     # Only whoever loads a file can say that he trusts it.
     manifest.pop("trusted", None)

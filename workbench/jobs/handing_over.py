@@ -154,7 +154,10 @@ def _engine_of(path: Path, deployment: Deployment) -> Engine:
 def _limit(manifest: Mapping[str, Any], deployment: Deployment) -> int | None:
     """Return the largest batch that an engine takes."""
     batched = {port.name for port in deployment.inputs if port.shape and port.shape[0] < 0}
-    longest = [entry["max"][0] for entry in manifest.get("profile", ()) if entry["input"] in batched]
+    try:
+        longest = [int(entry["max"][0]) for entry in manifest.get("profile") or () if entry["input"] in batched]
+    except (LookupError, TypeError, ValueError) as error:
+        raise BackendError("the manifest's profile cannot be read", fix="Build the engine again.") from error
     return min(longest, default=None)
 
 

@@ -147,6 +147,23 @@ def test_its_page_shows_a_client_that_makes_the_right_request(repository):
     assert (given.name(), given.shape(), given.datatype()) == ("x", [1, 3, 8, 8], "FP32")
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("x", ["n", 4], "Engines are built for a batch of 1 to 8, best for 8."),
+        ("x", ["n", "t"], "more than the batch is free"),
+        ("image:0", ["n", 4], "no place for the name 'image:0'"),
+        ("x", [2, 4], "built for the first shapes that come"),
+    ],
+)
+def test_what_engines_are_built_for_is_said(tmp_path, name, shape, said):
+    kind = (TensorProto.FLOAT, shape)
+    handoff_triton(deployed(tmp_path / "some", network({name: kind}, {"y": kind})), tmp_path / "repo")
+    assert said in (tmp_path / "repo/net/README.md").read_text()
+    (accelerator,) = config(tmp_path / "repo", "net").optimization.execution_accelerators.gpu_execution_accelerator
+    assert ("trt_profile_max_shapes" in accelerator.parameters) == said.startswith("Engines")
+
+
 def test_a_second_version_and_a_second_model(repository, tuned_cnn, tmp_path):
     out = shutil.copytree(repository, tmp_path / "repo")
     (out / "README.md").write_text("ours\n")

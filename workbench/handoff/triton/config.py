@@ -73,6 +73,23 @@ class Served:
         kept = {pair.output.name for pair in self.states}
         return tuple(port for port in self.deployment.outputs if port.name not in kept)
 
+    @property
+    def no_profile(self) -> str | None:
+        """Why ONNX Runtime is told no optimization profile, where it is not."""
+        if self.platform != "onnx":
+            return "The engine has its own optimization profiles."
+        if not self.batching.most or self.states:
+            return "No optimization profile: the engine is built for the first shapes that come."
+        if any(length < 0 for port in self.inputs() for length in port.shape[1:]):
+            return (
+                "No optimization profile, since more than the batch is free: an engine is built anew, while a request "
+                "waits, whenever a shape comes that is outside of those before."
+            )
+        odd = next((port.name for port in self.inputs() if set(port.name) & set(":,")), None)
+        if odd is not None:
+            return f"No optimization profile: ONNX Runtime's form of it has no place for the name {odd!r}."
+        return None
+
     def dims(self, port: Port) -> list[int]:
         """Return a shape as Triton's configuration has it: without the batch where there is one, and never empty."""
         return list(port.shape[1:] if self.batching.most else port.shape) or [1]
@@ -208,11 +225,10 @@ def _add_accelerator(config: Any, served: Served) -> None:
     accelerator.parameters["trt_engine_cache_path"] = CACHE
     accelerator.parameters["trt_timing_cache_enable"] = "1"
     accelerator.parameters["trt_timing_cache_path"] = CACHE
-    batching, ports = served.batching, served.inputs()
-    if batching.most and not served.states and all(length > 0 for port in ports for length in port.shape[1:]):
-        # Without a profile an engine is built anew while a request waits, whenever a larger batch comes.
-        for word, batch in (("min", 1), ("opt", batching.tuned), ("max", batching.most)):
-            shapes = (f"{port.name}:{'x'.join(map(str, (batch, *port.shape[1:])))}" for port in ports)
+    if served.no_profile is None:
+        # Without one an engine is built anew while a request waits, whenever a larger batch comes.
+        for word, batch in (("min", 1), ("opt", served.batching.tuned), ("max", served.batching.most)):
+            shapes = (f"{port.name}:{'x'.join(map(str, (batch, *port.shape[1:])))}" for port in served.inputs())
             accelerator.parameters[f"trt_profile_{word}_shapes"] = ",".join(shapes)
 
 

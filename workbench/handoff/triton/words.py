@@ -96,7 +96,8 @@ def model_page(served: Served, version: int, warmed: str, release: str) -> str:
     name = deployment.name
     ports = [f"- input {_port(served, port)}" for port in served.inputs()]
     ports += [f"- output {_port(served, port)}" for port in served.outputs()]
-    why = [f"- {sentence}" for sentence in (*batching.why, warmed)]
+    built = served.no_profile or f"Engines are built for a batch of 1 to {batching.most}, best for {batching.tuned}."
+    why = [f"- {sentence}" for sentence in (*batching.why, built, warmed)]
     return "\n".join(
         [
             f"# {name}",
