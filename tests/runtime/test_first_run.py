@@ -10,10 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.kit.models import model as made
+from workbench import helper as helper_process
 from workbench.child import ChildError
 from workbench.errors import BackendError
 from workbench.graph.load import from_proto
-from workbench.runtime import first_run
 from workbench.runtime.session import Session
 
 X = {"x": np.ones((2, 2), np.float32)}
@@ -53,7 +53,7 @@ onnxruntime.InferenceSession = Deadly
 """
         )
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        monkeypatch.setattr(first_run, "_helper", None)
+        monkeypatch.setattr(helper_process, "_helper", None)
 
     return kill
 
@@ -84,12 +84,12 @@ def test_what_is_refused_in_words_is_refused_here():
 
 def test_a_graph_is_tried_once(monkeypatch):
     asked = []
-    real = first_run._Helper.answer
-    monkeypatch.setattr(first_run._Helper, "answer", lambda self, what: asked.append(what[1]) or real(self, what))
+    real = helper_process.call
+    monkeypatch.setattr(helper_process, "call", lambda what, *given: asked.append(what.__name__) or real(what, *given))
     graph = model("Exp", "Sqrt", "Neg")
     for mode in ("numerics", "speed", "numerics", "speed"):
         Session(graph, mode=mode, untried=X)
-    assert asked == ["make", "run"] * 2
+    assert asked == ["_tried"] * 2
     start = time.perf_counter()
     Session(graph, untried=X)
     assert time.perf_counter() - start < 1.0
@@ -98,7 +98,7 @@ def test_a_graph_is_tried_once(monkeypatch):
 def test_without_a_helper_it_is_said_and_goes_on(monkeypatch, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.exit(1)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(first_run, "_helper", None)
+    monkeypatch.setattr(helper_process, "_helper", None)
     with pytest.warns(UserWarning, match="no helper process starts"):
         Session(model("Exp", "Log"), untried=X)
 
@@ -113,13 +113,13 @@ def test_a_graph_that_one_file_cannot_hold_is_tried_with_its_weights_beside_it(d
         return made(nodes, {"x": [1, 64]}, {"y": [1, 64]}, stored)
 
     asked = []
-    real = first_run._Helper.answer
-    monkeypatch.setattr(first_run._Helper, "answer", lambda self, what: asked.append(what[1]) or real(self, what))
+    real = helper_process.call
+    monkeypatch.setattr(helper_process, "call", lambda what, *given: asked.append(what.__name__) or real(what, *given))
     x = {"x": np.ones((1, 64), np.float32)}
     for factor in (1, 1, 2):  # other weights are another graph
         got = Session(product("Neg", factor), untried=x).run(x)["y"]
         np.testing.assert_allclose(got, -factor * weights.sum(axis=0, keepdims=True), atol=1e-4)
-    assert asked == ["make", "run"] * 2
+    assert asked == ["_tried"] * 2
     deadly(signal.SIGSEGV)
     with pytest.raises(ChildError, match="SIGSEGV"):
         Session(product("Tanh", 1), untried=x)

@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from workbench.graph.flat import HOLDERS
+from workbench.graph.native import infer_shapes
 from workbench.graph.structure import graphs_of, walk
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def contradiction(model: Model) -> Contradiction | None:
     from workbench.graph.shapes import skeleton_proto
 
     try:
-        onnx.shape_inference.infer_shapes(skeleton_proto(model), check_type=True, strict_mode=True)
+        infer_shapes(skeleton_proto(model), check_type=True, strict_mode=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         sentence = " ".join(str(error).split())
         refusal = _REFUSED.search(sentence)

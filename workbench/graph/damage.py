@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from workbench.errors import ModelError, WorkbenchError
 from workbench.graph.check import node_reason
+from workbench.graph.native import FRAGILE, check_model
 from workbench.graph.structure import graphs_of
 from workbench.limits import check
 
@@ -245,7 +246,10 @@ def blamed_on(model: Model) -> Iterator[None]:
 
 def _said_against(model: Model) -> str | None:
     try:
-        if model.path is not None and model.path.is_file():
+        there = model.path is not None and model.path.is_file()
+        if any(node.op_type in FRAGILE for node in model.nodes.values()):
+            check_model(str(model.path) if there else model.proto.SerializeToString())
+        elif there:
             onnx.checker.check_model(str(model.path), full_check=True)
         else:
             onnx.checker.check_model(model.proto, full_check=True)

@@ -297,8 +297,10 @@ def _is_training(node: ir.Node) -> bool:
     return node.op_type == "BatchNormalization" and bool(node.attributes.get_int("training_mode", 0))
 
 
-def _in_numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return BF16, of which ONNX Runtime's Python takes no arrays, as FP32."""
+def _in_numbers(array: Any) -> Any:
+    """Return BF16, of which ONNX Runtime's Python takes no arrays, as FP32; a sequence part by part."""
+    if isinstance(array, list):
+        return [_in_numbers(part) for part in array]
     return array.astype("float32") if array.dtype.name == "bfloat16" else array
 
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from tests.kit.models import assert_same, constant, model, run, weight
+from tests.kit.models import assert_same, constant, model, proto, run, weight
 from workbench.errors import EditError
-from workbench.graph.edits.registry import edit_by_name
+from workbench.graph.edits.convert_opset import ConvertOpset
+from workbench.graph.edits.registry import applicable, edit_by_name
+from workbench.graph.load import from_proto
 
 IMAGE = [1, 4, 6, 6]
 
@@ -131,3 +133,36 @@ def test_an_early_ir_version_rises_with_weights_that_are_no_inputs():
     assert folded.ir_model.ir_version == 4
     assert_same(made, folded)
     assert_same(made, converted(folded, 8))
+
+
+MAPPED = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+
+
+def with_map(*, typed):
+    node = helper.make_node("DictVectorizer", ["m"], ["d"], "vector", domain="ai.onnx.ml", string_vocabulary=["a", "b"])
+    made = proto([node, helper.make_node("Relu", ["d"], ["y"], "relu")], {"m": [1]}, {"y": [1, 2]}, opset=12)
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    made.graph.input[0].type.CopyFrom(MAPPED) if typed else made.graph.input[0].ClearField("type")
+    return from_proto(made)
+
+
+def test_maps_keep_their_type():
+    newer = ConvertOpset(version=17)(with_map(typed=True)).model
+    assert newer.proto.graph.input[0].type == MAPPED
+    assert newer.opset == 17
+
+
+def test_what_crashes_in_onnxs_native_code_is_one_line_and_no_dead_process():
+    model = with_map(typed=False)
+    assert model.tensor("y").shape == (1, 2)  # inference crashed, too, and what the file says is left
+    with pytest.raises(EditError, match=r"ONNX's converter crashed in native code \(SIGSEGV\)") as error:
+        ConvertOpset(version=17)(model)
+    assert "\n" not in str(error.value)
+    nodes = [
+        helper.make_node("Tokens", ["x"], ["t"], "tokens", domain="own"),
+        helper.make_node("RegexFullMatch", ["t"], ["y"], "match", pattern="a+"),
+    ]
+    stated = {"y": (TensorProto.BOOL, [4])}
+    made = from_proto(proto(nodes, {"x": (TensorProto.STRING, [4])}, stated, opset=20, domains=["own"]))
+    assert made.tensor("y").dtype == "BOOL"
+    assert applicable(made, []) is not None

@@ -12,6 +12,8 @@ from workbench.graph.edits.base import Edit
 from workbench.graph.edits.inside import called
 from workbench.graph.edits.opset_changes import revealed, rewrite
 from workbench.graph.edits.opset_refusal import FAILURES, refusal
+from workbench.graph.message import readable, to_message
+from workbench.graph.native import convert_version
 from workbench.graph.structure import is_external, walk
 
 if TYPE_CHECKING:
@@ -70,7 +72,8 @@ class ConvertOpset(Edit):
     def _converted(self, graph: ir.Model, model: Model) -> ir.Model:
         aside = _set_aside(graph.graph)
         try:
-            converted = ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(graph), self.version))
+            proto, _ = readable(convert_version(to_message(graph), self.version), model.name)
+            converted = ir.from_proto(proto)
         except FAILURES as error:
             raise refusal(model, self.version, error) from error
         for value in [value for value in converted.graph.inputs if value.name in aside]:

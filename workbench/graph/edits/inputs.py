@@ -11,6 +11,7 @@ import onnx_ir as ir
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused
+from workbench.graph.native import infer_shapes
 from workbench.graph.structure import graphs_of
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class SetBatch(Edit):
         proto = skeleton_proto(after)
         bind(proto, sizes)
         try:
-            onnx.shape_inference.infer_shapes(proto, strict_mode=not any(q.kind == "custom-op" for q in after.quirks))
+            infer_shapes(proto, strict_mode=not any(q.kind == "custom-op" for q in after.quirks))
         except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
             raise EditError(
                 f"the model does not work with another batch: {str(error).strip().splitlines()[-1]}",

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from workbench.errors import EditError
 from workbench.graph.edits.inside import tensor_at
 from workbench.graph.edits.surgery import constant_array
+from workbench.graph.native import convert_version
 from workbench.graph.structure import walk
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _alone(model: Model, address: str, node: ir.Node, version: int) -> str | Non
     )
     proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", model.opset)])
     try:
-        onnx.version_converter.convert_version(proto, version)
+        convert_version(proto, version)
     except FAILURES as error:
         return _words(error)
     return None

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from workbench.graph import native
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -36,10 +38,10 @@ def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
         As `onnx.shape_inference.infer_shapes`.
     """
     if _may_be_long(proto.graph):
-        plain = onnx.shape_inference.infer_shapes(proto)
+        plain = native.infer_shapes(proto)
         if any(map(_is_long, _stated(plain.graph))):
             return plain
-    return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    return native.infer_shapes(proto, data_prop=True)
 
 
 def _may_be_long(graph: onnx.GraphProto) -> bool:
