@@ -59,7 +59,7 @@ def moved_into(path: Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        The disk is full, or the folder cannot be written to; a block device, a socket, a pipe that nobody reads.
+        The disk is full, or the folder cannot be written to; a block device, a socket, a pipe that nothing reads.
     """
     try:
         special = _is_special(path)

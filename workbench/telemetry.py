@@ -28,7 +28,7 @@ def switch_off() -> None:
 
 
 def telemetry() -> str:
-    """Say in a few words what became of it, for ``workbench doctor``."""
+    """Say in a few words what happened to it, for ``workbench doctor``."""
     if not _is_off():
         return f"left on: {VARIABLE}={os.environ.get(VARIABLE)} is set"
     if any(_before):

@@ -3,7 +3,7 @@
 All methods pick the threshold ``amax`` of symmetric quantization: magnitudes up to it map to the grid of the target,
 larger ones are clipped to it. A target is its non-negative levels, scaled so that the last one is ``amax``: INT8 has
 127 steps of equal size, FP8 (E4M3) steps that grow with the value, up to 448. [-amax, amax] is covered by codes from
--127 to 127; TensorRT leaves INT8's -128 unused likewise.
+-127 to 127; TensorRT leaves INT8's -128 unused too.
 """
 
 from __future__ import annotations

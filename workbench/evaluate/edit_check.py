@@ -42,7 +42,7 @@ def checked(edit: Edit, before: Model, after: Model, check: bool | Arrays | None
     Parameters
     ----------
     edit, before, after
-        The edit, its model, and what became of it.
+        The edit, its model, and what happened to it.
     check
         ``None``: on seeded random inputs, the touched part where the whole is `too_costly`. ``True``: on random inputs,
         the whole in any case. A mapping: on these inputs. ``False``: never.

@@ -33,7 +33,7 @@ class StoredWeight(ir.ExternalTensor):
     """A weight in a file that may be written anew while the model is open.
 
     It is read rather than mapped: where a mapped file is cut off, the operating system ends the process. Whoever holds
-    the array shares it with all others; nobody keeps it here.
+    the array shares it with all others; it is not kept here.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class DriftResult(Shown):
     sentences
         What is clipped in the field and was not in calibration, the worst first.
     verdicts
-        What became of each gate: those asked for, and those of the recipe that are on the field.
+        The outcome of each gate: those asked for, and those of the recipe that are on the field.
     rows
         How many rows the field's statistics are of.
     files

@@ -25,7 +25,7 @@ __all__ = ["NotebooksResult", "list_notebooks", "run_notebooks"]
 
 @dataclass(frozen=True, repr=False)
 class NotebooksResult(Shown):
-    """What became of notebooks.
+    """The outcome of notebooks.
 
     Parameters
     ----------

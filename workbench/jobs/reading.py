@@ -43,7 +43,7 @@ class EngineResult(Shown):
     files
         What was written.
     cases
-        What became of each gate, and of what must not get worse.
+        The outcome of each gate, and of what must not get worse.
     """
 
     summary: EngineSummary

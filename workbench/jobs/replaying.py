@@ -60,7 +60,7 @@ class ReplayResult(Shown):
     moved
         Every range that is not what it was, the largest change first; ``None`` where nothing was measured again.
     verdicts
-        What became of each gate.
+        The outcome of each gate.
     remarks
         What has drifted, and what could not be kept, a sentence each.
     """
@@ -81,7 +81,7 @@ class ReplayResult(Shown):
         return 0 if self.passed else EXIT_GATE
 
     def text(self) -> str:
-        """Return what came of it in a few lines."""
+        """Return the result in a few lines."""
         gates = [f"gate {verdict}" for verdict in self.verdicts]
         if self.moved is None:
             return "\n".join(["the tuned model is, byte for byte, the recipe's", *gates])

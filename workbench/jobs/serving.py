@@ -117,7 +117,7 @@ class ServeResult(Shown):
     url: str
 
     def text(self) -> str:
-        """Return what came of it in a line."""
+        """Return the result in a line."""
         return f"the service at {self.url} has ended"
 
     def _card(self) -> Card:

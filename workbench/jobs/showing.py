@@ -67,7 +67,7 @@ class Written(Shown):
     remarks: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """Return what came of it."""
+        """Return the result."""
         return self.said
 
     def _card(self) -> Card:

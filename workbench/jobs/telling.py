@@ -1,4 +1,4 @@
-"""How a job tells a CI system what became of what it checked."""
+"""How a job tells a CI system what happened to what it checked."""
 
 from __future__ import annotations
 

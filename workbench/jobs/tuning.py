@@ -49,7 +49,7 @@ class TuneResult(Shown):
     comparison
         Original against tuned.
     verdicts
-        What became of each gate.
+        The outcome of each gate.
     files
         What was written.
     search

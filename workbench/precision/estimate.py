@@ -53,7 +53,7 @@ class PrecisionRow:
     latency
         Its share of the measured time, 0 to 1; ``None`` where nothing was measured.
     sqnr_db
-        SQNR of the model's outputs with this node alone in INT8; ``None`` where nobody measured it.
+        SQNR of the model's outputs with this node alone in INT8; ``None`` where it was not measured.
     requested, gets
         What the deciding rule asks for, and what the node has after all constraints.
     realized
@@ -99,7 +99,7 @@ class Estimate:
         are independent and small. Infinite without INT8, ``None`` where no sensitivity is known. Rounding to FP16 and
         BF16 counts as none.
     unknown
-        Quantized nodes that are not in that sum: nobody measured them (an FP8 node's error is not its INT8 one).
+        Quantized nodes that are not in that sum: not measured (an FP8 node's error is not its INT8 one).
     """
 
     share: float | None
@@ -189,7 +189,7 @@ def sources(
     table = costs(model, batch_of_one(model))
     spent = {node: max(times.values()) for node, times in (measured or {}).items() if times}
     if engine is not None and engine.profiled:
-        # For shares of the time it does not matter which precision a region of Myelin has, which nobody tells.
+        # For shares of the time it does not matter which precision a region of Myelin has, which is not told.
         latencies, _ = engine_latencies(model, engine, batch_of_one(model), region="fp32")
         spent = {node: ms for node, (_, ms) in latencies.items()}
     time = sum(spent.values())

@@ -109,7 +109,7 @@ def what_is_wrong(error: ValidationError, kind: type[BaseModel]) -> str:
     kind
         The class of the whole document.
     """
-    # A key that nobody knows is why another one is missing, and says more.
+    # An unknown key is why another one is missing, and says more.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

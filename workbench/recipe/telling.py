@@ -1,4 +1,4 @@
-"""A recipe in words, for whoever has to understand what was done."""
+"""A recipe in words, for people who have to understand what was done."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def _check_fits(recipe: Recipe, model: Model, *, retrained: bool) -> None:
 
 
 def _moved_files(recipe: Recipe) -> Iterator[str]:
-    """Yield what became of files that ranges were read from; the recipe holds the ranges themselves."""
+    """Yield what happened to files that ranges were read from; the recipe holds the ranges themselves."""
     for position, step in enumerate(recipe.steps):
         for name in ("cache", "statistics"):
             file = getattr(step, name, None)

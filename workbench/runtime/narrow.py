@@ -139,7 +139,7 @@ class _Rewriting:
 
         name, output = str(value.name), value.is_graph_output()
         kept = output or (name in self._keep and part is self._parts[0][1])
-        # NumPy has no BF16: whoever is outside gets the rounded number in FP32.
+        # NumPy has no BF16: callers get the rounded number in FP32.
         bordering = kept and self._narrow[value] == BF16 and part is self._parts[0][1]
         wide_uses, narrow_uses = _uses(value)
         narrow = value

@@ -1,4 +1,4 @@
-"""How a session tells what changed, so that whoever shows something of it can show it as it is now."""
+"""How a session tells what changed, so that views can show it as it is now."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Change:
 class Changes:
     """Listeners, and telling them.
 
-    A bound method is held weakly, so that whatever nobody but a session knows any longer goes away, listener and all;
+    A bound method is held weakly, so that what only a session still refers to goes away with its listener;
     a function is held until it is stopped.
     """
 

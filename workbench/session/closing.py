@@ -30,7 +30,7 @@ MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def remarks(wb: Workbench, comparison: Comparison) -> tuple[str, ...]:
-    """Return what whoever tuned should know of the result, a sentence each, most serious first.
+    """Return what to know of the result, a sentence each, most serious first.
 
     Values that became NaN, outputs of which little is left, plans that changed nothing, nodes inside of bodies that
     stay as they are, what was compared if not the source, and the GPU that ran the samples. Edits that nobody checked

@@ -50,7 +50,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Found:
-    """The last figures of each kind that were measured in a session, whoever asked; not part of the recipe.
+    """The last figures of each kind that were measured in a session; not part of the recipe.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ SAVED = frozenset({"appended", "undone", "redone", "plan"})
 
 
 def notebook_name() -> str:
-    """Return the name of the notebook whose kernel this is, without its ending; ``notebook`` where nobody tells."""
+    """Return the name of the notebook whose kernel this is, without its ending; ``notebook`` where that is unknown."""
     told = os.environ.get("JPY_SESSION_NAME", "")
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()

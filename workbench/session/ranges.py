@@ -191,7 +191,7 @@ class Ranges(Shown, Mapping[str, float]):
         with on_device(where):
             beyond = find_overflow(model, data, batch=batch) if look else None
         thresholds, unranged = thresholds_of(statistics, method, percentile, {})
-        # Whoever is told of the step finds what it came from.
+        # Listeners of the step find what it came from.
         self._history.measured = Measured(statistics, data, batch)
         self._history.do(
             CalibrateStep(
@@ -372,7 +372,7 @@ class Ranges(Shown, Mapping[str, float]):
     ) -> dict[str, float]:
         thresholds, unranged = thresholds_of(statistics, method, percentile, overrides)
         used = method == "percentile" or "percentile" in overrides.values()
-        # Whoever is told of the step finds what it came from.
+        # Listeners of the step find what it came from.
         self._history.measured = replace(self._history.measured, statistics=statistics)
         self._history.do(
             ChooseStep(

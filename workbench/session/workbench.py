@@ -34,11 +34,11 @@ __all__ = ["Workbench", "history_of"]
 _PAGE = "workbench.handoff:page"
 """What writes the report; by name, since it looks at sessions from above."""
 _SCREEN = "workbench.views.app:bundle"
-"""What shows a workbench in a notebook; likewise."""
+"""What shows a workbench in a notebook; by name too."""
 
 
 class Workbench(Shown):
-    """One model on its way: what was done to it is `recipe`, what became of it is `model`.
+    """One model on its way: what was done to it is `recipe`, what happened to it is `model`.
 
     Everything that changes something appends a step to the recipe; looking changes nothing. Ranges, precision plan and
     engines have their own places: `ranges`, `plan`, `engines`.
@@ -117,7 +117,7 @@ class Workbench(Shown):
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """What whoever builds an engine of the tuned model should know, a sentence each; `unchecked` comes first."""
+        """What to know when building an engine of the tuned model, a sentence each; `unchecked` comes first."""
         return (*self._history.unchecked, *self._tuning.lowered().advice)
 
     # What is done to it

@@ -87,7 +87,7 @@ def _set_flags(trt: Any, config: Any, options: BuildOptions) -> None:
 
 
 def check_options_took(trt: Any, options: BuildOptions, printed: str) -> None:
-    """Say what an option lacks here, where a build failed for the want of it.
+    """Say what an option lacks here, where a build failed because it is missing.
 
     Parameters
     ----------

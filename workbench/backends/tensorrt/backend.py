@@ -56,7 +56,7 @@ FIRST_STRONG = 9
 
 
 class BuildError(BackendError):
-    """A build that failed; `verdict` says node by node what became of the model, `log` is all the library printed."""
+    """A build that failed; `verdict` says node by node what happened to the model, `log` is all the library printed."""
 
     def __init__(self, what: str, *, verdict: Verdict, where: object = None, fix: str | None = None) -> None:
         super().__init__(what, where=where, fix=fix)

@@ -27,7 +27,7 @@ class Cell:
     outcome
         ``accepted``, ``refused``, ``undecided`` (it needs a GPU to tell) or ``unknown`` (it could not be asked).
     nodes
-        Address to what became of the node: ``status``, ``types``, ``arithmetic``, ``reason``, ``op``.
+        Address to what happened to the node: ``status``, ``types``, ``arithmetic``, ``reason``, ``op``.
     reason
         Why it is not accepted, in a sentence.
     seconds

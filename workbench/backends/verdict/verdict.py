@@ -24,7 +24,7 @@ Status = Literal["accepted", "changed", "refused", "suspected", "undecided", "no
 
 @dataclass(frozen=True)
 class NodeVerdict:
-    """What became of one node.
+    """The outcome of one node.
 
     Attributes
     ----------

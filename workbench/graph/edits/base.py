@@ -51,7 +51,7 @@ class EditResult(Shown):
     notes
         One sentence for each thing worth telling (what was folded, what was left and why).
     check
-        How far the outputs moved, or why nobody looked; see `Workbench.edit`.
+        How far the outputs moved, or why they were not compared; see `Workbench.edit`.
     """
 
     model: Model

@@ -154,7 +154,7 @@ def _group(node: ir.Node) -> int:
 
 
 def _replace(graph: ir.Graph, node: ir.Node, position: int, array: Array) -> None:
-    """Give a node a weight of its own; the old one stays for whoever else reads it."""
+    """Give a node a weight of its own; the old one stays for its other readers."""
     old = node.inputs[position]
     if old is None:
         return

@@ -1,4 +1,4 @@
-"""What a check of an edit came to: how far the outputs moved, or why nobody looked."""
+"""What a check of an edit came to: how far the outputs moved, or why they were not compared."""
 
 from __future__ import annotations
 

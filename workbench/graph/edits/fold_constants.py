@@ -196,7 +196,7 @@ def _casts_alike(node: ir.Node, array: Array | None) -> bool:
     """Say whether a Cast gives the same in ONNX's reference as in ONNX Runtime.
 
     To and from types of less than two bytes' floats they round, saturate and pack each in its own way (onnx 1.23
-    truncates FLOAT to INT4, ONNX Runtime 1.32 rounds it), and what is out of an integer's range is nobody's to say.
+    truncates FLOAT to INT4, ONNX Runtime 1.32 rounds it), and what is out of an integer's range is undefined.
     """
     target = ir.DataType(node.attributes.get_int("to", 0))
     if array is None or target not in PLAIN or ir.DataType.from_numpy(array.dtype) not in PLAIN:

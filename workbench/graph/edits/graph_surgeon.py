@@ -143,7 +143,7 @@ class Surgeon(Edit):
             )
 
     def unchecked(self, model: Model) -> str | None:
-        return None  # whoever asks for a comparison says that the function is to keep what the model computes
+        return None  # asking for a comparison says that the function is to keep what the model computes
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         from workbench.graph.edits.round_trip import changed_by

@@ -147,7 +147,7 @@ def _same(node: ir.Node, model: Model) -> int | None:
 
 
 class Delete(Edit):
-    """Remove a node whose results nobody reads."""
+    """Remove a node whose results are unused."""
 
     do: Literal["delete"] = "delete"
     title: ClassVar[str] = "Delete a node"

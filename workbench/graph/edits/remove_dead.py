@@ -1,4 +1,4 @@
-"""Take out what nobody needs."""
+"""Take out what is unused."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RemoveDead(WideEdit):
 
 
 def _drop_results(node: ir.Node, opset: int) -> None:
-    """Leave out optional results at the end that nobody reads: some compilers refuse them."""
+    """Leave out optional results at the end that nothing reads: some compilers refuse them."""
     if node.domain or node.op_type in TOGETHER or not onnx.defs.has(node.op_type, opset, ""):
         return
     formals = onnx.defs.get_schema(node.op_type, opset, "").outputs

@@ -140,7 +140,7 @@ class _Loan:
         for node, old in zip(twin.nodes, origin, strict=True):
             lent = _Lent(old, node, {name: _look(value) for name, value in node.attrs.items()})
             self.nodes[id(node)] = self.named[prefix, node.name, "node"] = lent
-            # Results that nobody reads may be missing at the end.
+            # Unused results may be missing at the end.
             pairs += [*zip(node.inputs, old.inputs, strict=False), *zip(node.outputs, old.outputs, strict=False)]
             for name, value in node.attrs.items():
                 if isinstance(value, gs.Graph):

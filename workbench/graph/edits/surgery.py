@@ -202,7 +202,7 @@ def import_default(model: ir.Model) -> None:
 
 
 def drop_unused(part: ir.Graph, values: Iterable[ir.Value | None]) -> None:
-    """Remove those of some weights and ``Constant`` nodes of a graph that nobody reads any more."""
+    """Remove those of some weights and ``Constant`` nodes of a graph that nothing reads any more."""
     for value in values:
         if value is None or value.uses() or value.is_graph_output():
             continue

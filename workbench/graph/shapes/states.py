@@ -32,7 +32,7 @@ class LoopState(NamedTuple):
     body_input, body_output
         It as the body gets it and as the body leaves it.
     result
-        Its name after the last iteration; empty where nobody asks.
+        Its name after the last iteration; empty where it is unused.
     graph
         The graph that the loop is in.
     """

@@ -40,7 +40,7 @@ class Case:
 
 
 def gate_cases(group: str, verdicts: Iterable[GateResult]) -> list[Case]:
-    """Return what became of gates as cases."""
+    """Return what happened to gates as cases."""
     return [
         Case(group, one.gate, one.passed, f"{one.value_text}, {one.outcome}", one.conditions or str(one))
         for one in verdicts

@@ -23,7 +23,7 @@ __all__ = ["BenchResult", "bench"]
 
 @dataclass(frozen=True, repr=False)
 class BenchResult(Shown):
-    """What became of each model and variant.
+    """The outcome of each model and variant.
 
     Parameters
     ----------

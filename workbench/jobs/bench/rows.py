@@ -1,4 +1,4 @@
-"""What became of each variant, as a table and as JSON."""
+"""The outcome of each variant, as a table and as JSON."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ DEATHS = 1
 
 @dataclass(frozen=True, repr=False)
 class FleetResult(Shown):
-    """What became of a fleet.
+    """The outcome of a fleet.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def _details(outcome: Outcome) -> str:
 
 
 def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator[Outcome]:
-    """Do sites as workers are free, and yield what became of each as it comes."""
+    """Do sites as workers are free, and yield what happened to each as it comes."""
     if not todo:
         return
     try:

@@ -1,4 +1,4 @@
-"""One site, in a worker: its result in a folder of its own, and beside it what became of it."""
+"""One site, in a worker: its result in a folder of its own, and beside it what happened to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Outcome", "known_outcome", "run_site"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a site.
+    """The outcome of a site.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Outcome:
     worst
         The gate with the least room, or how far beyond its bound; what is wrong where it is broken.
     gates
-        What became of each gate: the text, whether it passed.
+        The outcome of each gate: the text, whether it passed.
     files
         Its results, relative to the fleet's folder.
     seconds, worker
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def known_outcome(out: Path, name: str, site: Site) -> Outcome | None:
-    """Return what became of a site earlier; ``None`` where it has to be done: never, broken, or with other inputs."""
+    """Return what happened to a site earlier; ``None`` where it has to be done: never, broken, or with other inputs."""
     try:
         content = json.loads((out / "sites" / f"{name}.json").read_text())
         gates = tuple((str(text), bool(passed)) for text, passed in content.pop("gates"))
@@ -72,7 +72,7 @@ def known_outcome(out: Path, name: str, site: Site) -> Outcome | None:
 
 
 def run_site(name: str, site: Site, out: str, key: str) -> Outcome:
-    """Do one site; whatever goes wrong is its outcome, and nobody else's."""
+    """Do one site; whatever goes wrong is its own outcome."""
     import os
     import platform
 

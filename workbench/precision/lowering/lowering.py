@@ -83,7 +83,7 @@ class Lowered(Shown):
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """What whoever builds an engine of it should know, a sentence each: the flags that it needs, and the notes."""
+        """What to know when building an engine of it, a sentence each: the flags that it needs, and the notes."""
         options = " ".join(f"--{flag}" for flag in self.flags)
         needed = (f"its builder is weakly typed and has to be allowed this: {options}",) if options else ()
         return (*needed, *self.notes)

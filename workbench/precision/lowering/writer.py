@@ -228,7 +228,7 @@ class Writer:
             self._graph.insert_after(producer, nodes)
 
     def _drop(self, value: ir.Value) -> None:
-        """Remove a constant that nobody reads any more."""
+        """Remove a constant that nothing reads any more."""
         if value.is_initializer() and not value.uses() and not value.is_graph_output():
             self._graph.initializers.pop(str(value.name), None)
             if value.is_graph_input():

@@ -1,4 +1,4 @@
-"""Engines of a search: what was asked for, what became of it, and how fast it is beside floating point."""
+"""Engines of a search: what was asked for, what happened to it, and how fast it is beside floating point."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Ledger:
         return dict.fromkeys(there, done.measured) if done is not None and done.measured else {}
 
     def _note(self, candidate: Candidate, done: Done | None) -> None:
-        """Write down what became of a candidate, and how it compares where it was timed beside floating point."""
+        """Write down what happened to a candidate, and how it compares where it was timed beside floating point."""
         trial = candidate.trial
         point = Point(
             candidate,

@@ -30,7 +30,7 @@ class Point:
     candidate
         What it is.
     status, reason
-        ``measured``, or what became of it instead, and why.
+        ``measured``, or what happened to it instead, and why.
     ratio, error
         Its latency over that of the engine in floating point, which took turns with it, and the standard error.
     latency_ms, latency_error_ms

@@ -183,7 +183,7 @@ def residual_convolution(node: ir.Node) -> ir.Node | None:
 
 
 def _ends_convolution(value: ir.Value | None) -> ir.Node | None:
-    """Return the convolution whose result this is, if nobody else reads it."""
+    """Return the convolution whose result this is, if nothing else reads it."""
     while value is not None and len(value.uses()) == 1 and not value.is_graph_output():
         producer = value.producer()
         if producer is None:

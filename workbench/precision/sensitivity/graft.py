@@ -103,7 +103,7 @@ def graft(graph: ir.Graph, lowered: Model, addresses: Iterable[str]) -> list[tup
     Parameters
     ----------
     graph
-        The floating-point graph, which is changed: Q/DQ pairs are added, read by nobody yet.
+        The floating-point graph, which is changed: Q/DQ pairs are added, read by nothing yet.
     lowered
         The same graph lowered. No node is renamed in it.
     addresses

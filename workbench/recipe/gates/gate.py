@@ -1,4 +1,4 @@
-"""A gate, and what became of it."""
+"""A gate, and what happened to it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Gate(Part):
 
 @dataclass(frozen=True)
 class GateResult:
-    """What became of one gate.
+    """The outcome of one gate.
 
     Parameters
     ----------

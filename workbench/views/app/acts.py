@@ -1,4 +1,4 @@
-"""What the screen does that takes longer than a click: it runs beside the page, which hears what came of it."""
+"""What the screen does that takes longer than a click: it runs beside the page, which hears the result."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Tasks:
         self.running: Task | None = None
 
     def start(self, name: str, work: Callable[[], object], done: Callable[[object], None]) -> None:
-        """Do something; `done` hears what came of it: a result, ``None`` where it was stopped, or an error.
+        """Do something; `done` is called with the result, ``None`` where it was stopped, or an error.
 
         Raises
         ------

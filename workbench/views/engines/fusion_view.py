@@ -71,7 +71,7 @@ class FusionPicture(GraphPicture):
         network.describe = lambda name: {**describe(name), **self.facts(name)}
 
     def facts(self, node: str) -> dict[str, str]:
-        """Return what became of a source node."""
+        """Return what happened to a source node."""
         layers = self.of_node.get(node)
         if not layers:
             return {GONE: self.summary.fusion.vanished.get(node, "nothing tells why")}
@@ -117,7 +117,7 @@ class FusionPicture(GraphPicture):
         painted.fill |= {item.id: None for item in gone}
         painted.text |= {item.id: GONE for item in gone}
         if gone:
-            # One entry for both greys: nobody tells them apart by colour.
+            # One entry for both greys: they are not told apart by colour.
             painted.legend = [key for key in painted.legend if key.colour is not None]
             painted.legend.append(Key(None, f"unknown, or {GONE}"))
         return painted

@@ -99,7 +99,7 @@ class LayerGraph(GraphView):
         self._pick(names, self.layer_of(names))
 
     def on_layer(self, listener: Callable[[str | None], object]) -> Callable[[], None]:
-        """Call a function with the layer's name whenever another one is selected, whoever selected it."""
+        """Call a function with the layer's name whenever another one is selected, whatever selected it."""
         return self.on_selection("selected_layer", listener)
 
     def facts(self) -> list[tuple[str, str]]:

@@ -107,7 +107,7 @@ class EngineView(_Linked):
         self.table.selected = name
 
     def on_layer(self, listener: Callable[[str | None], object]) -> Callable[[], None]:
-        """Call a function with the layer's name whenever another one is selected, whoever selected it."""
+        """Call a function with the layer's name whenever another one is selected, whatever selected it."""
         return self._changes.on_change(lambda _: listener(self._layer))
 
     def facts(self) -> list[tuple[str, str]]:
@@ -197,7 +197,7 @@ class CompareView(_Linked):
         self.table.selected = None if place is None else str(place)
 
     def on_group(self, listener: Callable[[int | None], object]) -> Callable[[], None]:
-        """Call a function with the group's place whenever another one is selected, whoever selected it."""
+        """Call a function with the group's place whenever another one is selected, whatever selected it."""
         return self._changes.on_change(lambda _: listener(self.selected_group))
 
     def _from_source(self, nodes: list[str]) -> None:

@@ -32,7 +32,7 @@ _COLOURS = {
 
 
 def changes(before: Network, after: Network) -> tuple[dict[str, Change], dict[str, Change]]:
-    """Return what became of every node of one model, and where every node of the other came from.
+    """Return what happened to every node of one model, and where every node of the other came from.
 
     Of models it is what `workbench.graph.diff` finds: a node is "changed" that has another name, other attributes
     or tensors, or reads a weight of other values. Of graphs from elsewhere only types and tensors are compared.

@@ -75,7 +75,7 @@ class Theme:
     good, warn, bad
         A gate passed, a thing to look at, a gate failed.
     unknown
-        A value that nobody knows; never a colour of the ramp.
+        An unknown value; never a colour of the ramp.
     """
 
     name: str
@@ -137,7 +137,7 @@ def theme(name: ThemeName) -> Theme:
 
 
 def precision_colour(name: str, colours: Theme) -> str:
-    """Return the colour of a precision, in a theme; what nobody told is ``unknown``."""
+    """Return the colour of a precision, in a theme; ``unknown`` has its own."""
     return colours.unknown if name == "unknown" else PRECISION_COLOURS.get(name, OKABE_ITO["grey"])
 
 

@@ -150,7 +150,7 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
     # Selecting
 
     def on_select(self, listener: Callable[[Any], object]) -> Callable[[], None]:
-        """Call a function with `selected` whenever that has changed, whoever changed it; what is returned stops it."""
+        """Call a function with `selected` whenever that has changed, whatever changed it; what is returned stops it."""
         return self.on_selection("selected", listener)
 
     def on_selection(self, what: str, listener: Callable[[Any], object]) -> Callable[[], None]:
@@ -169,7 +169,7 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
     # Undoing
 
     def undo(self) -> str:
-        """Take the recipe's last step back, whoever made it; return which it was.
+        """Take the recipe's last step back, whatever view or call made it; return which it was.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What each layer is asked to be, and what came of it."""
+"""What each layer is asked to be, and the result."""
 
 import lazy_loader
 

@@ -80,7 +80,7 @@ def layered(
         Per edge where it has to leave its tail and to meet its head, in pixels right of the box's centre; None where
         that is free.
     weak
-        Boxes that stand beside their neighbours and draw nobody towards them.
+        Boxes that stand beside their neighbours and draw no other box towards them.
     """
     gaps = gaps or Gaps()
     count = len(widths)

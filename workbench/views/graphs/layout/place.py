@@ -33,7 +33,7 @@ def place(graph: Proper, apart: Callable[[int, int], float], weak: Collection[in
     apart
         The least distance between the centres of two neighbours, left and right.
     weak
-        Nodes that nothing is aligned with: they stand beside what they belong to and move nobody.
+        Nodes that nothing is aligned with: they stand beside what they belong to and move no other.
     """
     away = set(weak)
     conflicts = _conflicts(graph)
