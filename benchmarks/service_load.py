@@ -129,6 +129,8 @@ def load(server: psutil.Process, port: int, script: Path, clients: int, seconds:
     summary = json.loads(re.search(r"^\{.*\}$", text, re.MULTILINE)[0])
     if summary["wrong"]:
         sys.exit(f"{summary['wrong']} requests failed:\n{text}")
+    if not summary["requests"]:
+        sys.exit(f"nothing was answered in {seconds:g} s: the service hangs, or the machine has no time for it")
     return {
         "throughput": summary["requests"] / summary["us"] * 1e6,
         "p50": summary["p50"],
@@ -179,8 +181,9 @@ def soak(folder: Path, model: Path, options: argparse.Namespace) -> None:
             turn += 1
             seen.append(server.memory_info().rss / 2**20)
             print(f"  {time.monotonic() - begin:.0f} s: {seen[-1]:.1f} MiB, {server.num_fds()} descriptors", flush=True)
-        warm = seen[len(seen) // 5]
-        print(f"memory: {warm:.1f} MiB after a fifth of {options.soak:g} s, {seen[-1]:.1f} MiB at the end")
+        fifth = max(len(seen) // 5, 1)
+        early, late = max(seen[fifth : 2 * fifth], default=seen[-1]), max(seen[-fifth:])
+        print(f"memory in {options.soak:g} s: at most {early:.1f} MiB in the second fifth, {late:.1f} MiB in the last")
 
 
 def main() -> None:

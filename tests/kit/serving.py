@@ -12,6 +12,7 @@ import uvicorn
 from workbench.handoff import open_deployment
 from workbench.handoff.service import Service, Settings, engine_for, listen, load, url_of
 from workbench.handoff.service.application import Application
+from workbench.handoff.service.connections import PatientProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,9 @@ def running(models: list[Any], settings: Settings | None = None, **options: Any)
     """Serve models on a free port until the end of the block."""
     service = Service(models, settings, **options)
     with listen("127.0.0.1", 0) as opened:
-        config = uvicorn.Config(Application(service), log_level="error", timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            Application(service), http=PatientProtocol, log_level="error", timeout_graceful_shutdown=5
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
         thread.start()

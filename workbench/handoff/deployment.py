@@ -166,7 +166,7 @@ def open_deployment(folder: str | os.PathLike[str], *, name: str | None = None) 
             fix="Write the folder again: workbench replay recipe.yaml --out FOLDER.",
         )
     return Deployment(
-        name=_usable(Path(recipe.model.file).stem if name is None else name, given=name is not None),
+        name=_usable(Path(recipe.model.file).stem if name is None else name, chosen=name is not None),
         folder=folder,
         model=model,
         inputs=tuple(_port(tensor, "input") for tensor in model.inputs),
@@ -192,10 +192,10 @@ def _digest(folder: Path, model: Model) -> str:
     return hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
 
 
-def _usable(name: str, *, given: bool) -> str:
+def _usable(name: str, *, chosen: bool) -> str:
     """Return a name that stands in a URL and can be a folder's."""
     usable = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".-") or "model"
-    if given and usable != name:
+    if chosen and usable != name:
         raise RecipeError(f"{name!r} cannot be the name of a model", fix=f"Call it for example {usable}.")
     return usable
 

@@ -147,18 +147,18 @@ def serve(options: ServeOptions) -> ServeResult:
 
 
 def _deployments(folders: tuple[str, ...]) -> list[Deployment]:
-    found: dict[str, Deployment] = {}
+    deployments: dict[str, Deployment] = {}
     for text in folders:
         name, equals, folder = text.partition("=")
         named = bool(equals) and not Path(text).exists()
         one = open_deployment(folder if named else text, name=name if named else None)
-        if one.name in found:
+        if one.name in deployments:
             raise OptionError(
-                f"`folders`: {found[one.name].folder} and {one.folder} are both called {one.name}; "
+                f"`folders`: {deployments[one.name].folder} and {one.folder} are both called {one.name}; "
                 f"give one another name: {one.name}_2={one.folder}"
             )
-        found[one.name] = one
-    return list(found.values())
+        deployments[one.name] = one
+    return list(deployments.values())
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.kit.serving import loaded, running
 from workbench.handoff.service import Settings
+from workbench.handoff.service.connections import PatientProtocol
 
 PATH = "/v2/models/small_cnn/infer"
 X = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
@@ -218,6 +219,23 @@ def test_clients_that_go_away_leave_nothing(served):
     until(lambda: served.service._in_flight == 0)
     assert served.service.models["small_cnn"].batcher.queued == 0
     assert answers(served)
+
+
+def test_connections_that_never_say_what_they_want_are_closed(served, monkeypatch):
+    monkeypatch.setattr(PatientProtocol, "patience_s", 0.3)
+    for begun in (b"", b"GET /v2 HTTP/1.1\r\nHost:", b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\nGET /v"):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=10) as raw:
+            raw.sendall(begun)
+            received = b""
+            while part := raw.recv(1000):
+                received += part
+            assert received.count(b"HTTP/1.1 200") == begun.count(b"\r\n\r\n")
+    assert answers(served)
+
+
+def test_json_that_would_hold_up_the_others(served):
+    status, content, _ = post(served, b'{"inputs": [' + b" " * (17 << 20) + b"]}")
+    assert (status, "in the binary extension" in content["error"]) == (413, True)
 
 
 def test_a_client_that_does_not_read_holds_nobody_up(tuned_cnn):

@@ -39,8 +39,8 @@ class Application:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request."""
-        found = _INFER.match(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if found is None:
+        path = _INFER.match(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if path is None:
             await self._others(scope, receive, send)
         else:
-            await self.service.infer(found[1], found[2], dict(scope["headers"]), receive, send)
+            await self.service.infer(path[1], path[2], dict(scope["headers"]), receive, send)

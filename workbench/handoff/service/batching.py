@@ -258,11 +258,11 @@ class Batcher:
 
     def _once(self, feeds: Feeds, rows: int) -> Results:
         size = next((size for size in self.batching.sizes or () if size >= rows), rows)
-        given = feeds
+        filled = feeds
         if size != rows:
-            given = {name: np.concatenate([a, np.repeat(a[-1:], size - rows, 0)]) for name, a in feeds.items()}
+            filled = {name: np.concatenate([a, np.repeat(a[-1:], size - rows, 0)]) for name, a in feeds.items()}
         start = time.perf_counter()
-        results = self._run(given)
+        results = self._run(filled)
         self._on_run(Ran(rows, time.perf_counter() - start, feeds))
         return results if size == rows else {name: array[:rows] for name, array in results.items()}
 

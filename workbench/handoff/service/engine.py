@@ -108,11 +108,11 @@ def load(deployment: Deployment, engine: Engine, *, most: int, exact: bool = Fal
         The engine does not run here.
     """
     closing = ExitStack()
-    held = [one["max"][0] for one in engine.manifest.get("profile", ()) if one.get("max")]
+    profiled = [one["max"][0] for one in engine.manifest.get("profile", ()) if one.get("max")]
     try:
         run = closing.enter_context(backend_of(engine).opened(engine))
         steps = engine.backend != "onnxruntime"
-        rows = rows_of(run, deployment, min([most, *held]), steps=steps, exact=exact)
+        rows = rows_of(run, deployment, min([most, *profiled]), steps=steps, exact=exact)
     except BaseException:
         closing.close()
         raise

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["InferRequest", "decode", "encode"]
 
+MOST_JSON = 16 << 20
+"""Reading JSON holds up everything else in the process; bytes are taken as they are."""
 _SHARED = "shared_memory_region"
 
 
@@ -66,7 +68,7 @@ def decode(
     Raises
     ------
     RequestError
-        400: it is not as the protocol says, or not for this model.
+        400: it is not as the protocol says, or not for this model; 413: too much of it is JSON.
     """
     if header_length is not None and not 0 <= header_length <= len(body):
         raise RequestError(
@@ -75,6 +77,9 @@ def decode(
             fix="Give the length of the JSON in front of the tensors.",
         )
     end = len(body) if header_length is None else header_length
+    if end > MOST_JSON:
+        what = f"{end >> 20} MiB of JSON, which others would wait for; {MOST_JSON >> 20} MiB are the most"
+        raise RequestError(413, what, fix="Send the tensors in the binary extension, or fewer rows at once.")
     try:
         head = orjson.loads(memoryview(body)[:end])
     except orjson.JSONDecodeError as error:

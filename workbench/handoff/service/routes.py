@@ -124,8 +124,8 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    said = {404: "there is no such page", 405: f"this page takes no {request.method}"}.get(status, str(error))
-    return _json({"error": f"{said}. What there is, is listed at /docs."}, status)
+    reason = {404: "there is no such page", 405: f"this page takes no {request.method}"}.get(status, str(error))
+    return _json({"error": f"{reason}. What there is, is listed at /docs."}, status)
 
 
 def _tensor(port: Port) -> dict[str, Any]:

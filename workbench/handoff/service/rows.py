@@ -83,8 +83,8 @@ def rows_of(run: Run, deployment: Deployment, most: int, *, steps: bool = False,
     pairs = _rolled(run, first, alone, fixed) if fixed > 1 else _joined(run, first, alone, most)
     worst, noise = 0.0, 0.0
     try:
-        for expected, found in pairs:
-            one, power = _difference(expected, found)
+        for expected, actual in pairs:
+            one, power = _difference(expected, actual)
             worst, noise = max(worst, one), max(noise, power)
     except (WorkbenchError, ValueError) as error:
         return _single(f"several rows do not run: {error}")
@@ -126,28 +126,28 @@ def _joined(run: Run, first: Arrays, alone: Arrays, most: int) -> Iterator[tuple
         results.append(run(rows[-1]))
     for size in sorted({len(rows), most}):
         order = [i % len(rows) for i in range(size)]
-        found = run({name: np.concatenate([rows[i][name] for i in order]) for name in first})
-        for name, array in found.items():
+        together = run({name: np.concatenate([rows[i][name] for i in order]) for name in first})
+        for name, array in together.items():
             yield np.concatenate([results[i][name] for i in order]), array
 
 
 def _rolled(run: Run, first: Arrays, before: Arrays, fixed: int) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Yield outputs of a batch of fixed size, and of the same rows in other places beside other neighbours."""
     half = fixed // 2 or 1
-    found = run({name: np.concatenate([array[half:], array[:half] * 0]) for name, array in first.items()})
-    for name, array in found.items():
+    together = run({name: np.concatenate([array[half:], array[:half] * 0]) for name, array in first.items()})
+    for name, array in together.items():
         yield before[name][half:], array[: fixed - half]
 
 
-def _difference(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
+def _difference(expected: NDArray[Any], actual: NDArray[Any]) -> tuple[float, float]:
     """Return the largest difference as a part of the largest value, and the noise as a part of the power."""
-    if expected.shape != found.shape:
-        raise ValueError(f"an output of shape {list(found.shape)} in place of {list(expected.shape)}")
+    if expected.shape != actual.shape:
+        raise ValueError(f"an output of shape {list(actual.shape)} in place of {list(expected.shape)}")
     if expected.dtype.kind in "OUS":
-        different = float((expected != found).mean()) if expected.size else 0.0
+        different = float((expected != actual).mean()) if expected.size else 0.0
         return different, different
     a, b = (
-        np.nan_to_num(array.astype(np.float64), nan=0.0, posinf=1e300, neginf=-1e300) for array in (expected, found)
+        np.nan_to_num(array.astype(np.float64), nan=0.0, posinf=1e300, neginf=-1e300) for array in (expected, actual)
     )
     largest, power = float(np.abs(a).max(initial=0.0)), float((a * a).sum())
     off = np.abs(a - b)

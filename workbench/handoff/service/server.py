@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from uvicorn.supervisors import Multiprocess
 
 from workbench.errors import OptionError
 from workbench.handoff.service.application import Application
+from workbench.handoff.service.connections import PatientProtocol
 from workbench.handoff.service.metrics import MULTIPROCESS
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["listen", "run_server", "url_of"]
 
-_LOOPBACK_ONLY = "127.0.0.1"
 GRACE_S = 30
 
 
@@ -42,9 +43,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        said = f"cannot be opened: {error.strerror or error}"
-        busy = "it is in use; choose another `port`, 0 for any free one, or end the program that has it"
-        raise OptionError(f"`port` {port} on {host}: {busy if error.errno == 98 else said}") from None
+        reason = f"cannot be opened: {error.strerror or error}"
+        if error.errno == errno.EADDRINUSE:
+            reason = "it is in use; choose another `port`, 0 for any free one, or end the program that has it"
+        raise OptionError(f"`port` {port} on {host}: {reason}") from None
     except OverflowError:
         raise OptionError(f"`port` {port}: a port is 0 to 65535") from None
 
@@ -95,6 +97,7 @@ def run_server(make: Callable[[], Service], opened: socket.socket, *, workers: i
     config = uvicorn.Config(
         _Application(make),
         factory=True,
+        http=PatientProtocol,
         workers=workers,
         lifespan="on",
         log_level="warning",

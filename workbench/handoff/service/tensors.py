@@ -11,8 +11,6 @@ import numpy as np
 from workbench.handoff.service.request_error import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from workbench.handoff.deployment import Port
@@ -50,7 +48,7 @@ def dtype_of(datatype: str) -> np.dtype[Any]:
     return _DTYPE[datatype]
 
 
-def shape_of(given: object, port: Port) -> tuple[int, ...]:
+def shape_of(shape: object, port: Port) -> tuple[int, ...]:
     """Check a shape of a request against the model's.
 
     Raises
@@ -58,11 +56,11 @@ def shape_of(given: object, port: Port) -> tuple[int, ...]:
     RequestError
         400: it is no list of whole numbers, or another one than the model takes.
     """
-    if type(given) is not list or len(given) > _MOST_AXES or any(type(n) is not int or n < 0 for n in given):
-        raise _wrong(port, f"shape {str(given)[:60]} is no list of lengths", "Give one whole number an axis.")
-    if len(given) != len(port.shape) or any(n not in (-1, m) for n, m in zip(port.shape, given, strict=True)):
-        raise _wrong(port, f"shape {given}, the model takes {list(port.shape)}", "-1 stands for any length.")
-    return tuple(given)
+    if type(shape) is not list or len(shape) > _MOST_AXES or any(type(n) is not int or n < 0 for n in shape):
+        raise _wrong(port, f"shape {str(shape)[:60]} is no list of lengths", "Give one whole number an axis.")
+    if len(shape) != len(port.shape) or any(n not in (-1, m) for n, m in zip(port.shape, shape, strict=True)):
+        raise _wrong(port, f"shape {shape}, the model takes {list(port.shape)}", "-1 stands for any length.")
+    return tuple(shape)
 
 
 def from_bytes(content: memoryview, shape: tuple[int, ...], port: Port) -> NDArray[Any]:
@@ -102,11 +100,11 @@ def from_json(data: object, shape: tuple[int, ...], port: Port) -> NDArray[Any]:
             array = np.asarray(data, object).reshape(-1)
             fits = all(type(one) is str for one in array)
         else:
-            found = np.asarray(data)
-            fits = found.size == 0 or _fits(found, dtype)
-            array = found.astype(dtype)
+            values = np.asarray(data)
+            fits = values.size == 0 or _fits(values, dtype)
+            array = values.astype(dtype)
             # Whole numbers wrap around where they are too large.
-            fits = fits and (dtype.kind == "f" or bool((array == found).all()))
+            fits = fits and (dtype.kind == "f" or bool((array == values).all()))
     except (ValueError, TypeError, OverflowError):
         fits = False
     if not fits:
@@ -116,10 +114,10 @@ def from_json(data: object, shape: tuple[int, ...], port: Port) -> NDArray[Any]:
     return array.reshape(shape)
 
 
-def _fits(found: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+def _fits(values: NDArray[Any], dtype: np.dtype[Any]) -> bool:
     if dtype.kind == "b":
-        return found.dtype.kind == "b"
-    return found.dtype.kind in ("iuf" if dtype.kind == "f" else "iu")
+        return values.dtype.kind == "b"
+    return values.dtype.kind in ("iuf" if dtype.kind == "f" else "iu")
 
 
 def to_bytes(array: NDArray[Any]) -> bytes:
@@ -138,14 +136,13 @@ def to_json(array: NDArray[Any], name: str) -> list[Any]:
     RequestError
         400: JSON has no word for a value of it: NaN, infinity, BF16, or bytes that are no text.
     """
-    said: Sequence[Any] = array.reshape(-1).tolist()
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise RequestError(
             400, "it holds NaN or infinity, which JSON cannot say", where=f"output {name!r}", fix="Ask for binary_data."
         )
     if array.dtype.kind == "V":
         raise RequestError(400, "BF16 cannot be written in JSON", where=f"output {name!r}", fix="Ask for binary_data.")
-    return list(said)
+    return list(array.reshape(-1).tolist())
 
 
 def _texts(content: memoryview, count: int, port: Port) -> NDArray[Any]:
