@@ -131,6 +131,9 @@ def test_a_runtime_that_is_not_here_is_named_with_its_version(tmp_path, run, opt
 def test_inputs_that_do_not_fit_are_refused(engine, tmp_path):
     with pytest.raises(SamplesError, match="the model wants"):
         run_engine(engine, samples={"x": np.zeros((2, 3, 9, 9), np.float32)}, out=tmp_path / "r.npz")
+    with pytest.raises(SamplesError, match=r"no samples|no sample|empty"):
+        run_engine(engine, samples={"x": np.zeros((0, 3, 8, 8), np.float32)}, out=tmp_path / "r.npz")
+    assert not (tmp_path / "r.npz").exists()
     with pytest.raises(OptionError, match="give both, or neither"):
         run_engine(engine, out=tmp_path / "r.npz")
     with pytest.raises(BackendError, match="no such engine"):

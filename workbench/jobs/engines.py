@@ -18,7 +18,7 @@ from workbench.backends import (
 from workbench.calibration import Preprocessing, open_samples
 from workbench.child import Child
 from workbench.display import Card, Shown
-from workbench.errors import BackendError, RecipeError
+from workbench.errors import BackendError, RecipeError, SamplesError
 from workbench.evaluate import Outputs, run_samples
 from workbench.graph import file_digest, load_model, model_of_inputs
 from workbench.jobs.options import BuildEngineOptions, RunEngineOptions, job
@@ -138,6 +138,8 @@ def run_engine(options: RunEngineOptions) -> EngineRun:
     outputs = Outputs()
     for feed, found in run_samples(backend, engine, samples, form, batch=options.batch):
         outputs.add(feed, found)
+    if not outputs.samples:
+        raise SamplesError("no samples to run", fix="Give at least one.")
     shapes = tuple((name, array.shape) for name, array in outputs.arrays().items())
     return EngineRun(need, runtime, outputs.samples, shapes, (outputs.save(options.out),))
 

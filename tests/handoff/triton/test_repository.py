@@ -115,7 +115,13 @@ def test_it_warms_up_with_an_image_as_the_calibration_read_it(small_cnn, tmp_pat
     handoff_triton(tmp_path / "tuned", tmp_path / "repo")
     content = (tmp_path / "repo/small_cnn/warmup/input0.bin").read_bytes()
     np.testing.assert_array_equal(np.frombuffer(content, "<f4").reshape(3, 8, 8), pixels[0].transpose(2, 0, 1) * 0.5)
+    for file in images.iterdir():
+        file.write_bytes(b"no image")
+    odd = handoff_triton(tmp_path / "tuned", tmp_path / "odd")
+    assert any("are not what they were" in remark for remark in odd.remarks)
     shutil.rmtree(images)
+    with pytest.raises(SamplesError):
+        handoff_triton(tmp_path / "tuned", tmp_path / "none", samples={"x": np.zeros((0, 3, 8, 8), np.float32)})
     gone = handoff_triton(tmp_path / "tuned", tmp_path / "again")
     assert any("samples of the calibration are not here" in remark for remark in gone.remarks)
 

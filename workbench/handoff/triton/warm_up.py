@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.calibration import Preprocessing, feeds, first_samples, open_samples
+from workbench.errors import SamplesError
 from workbench.recipe.steps import CalibrateStep
 
 if TYPE_CHECKING:
+    from workbench.calibration import Feed
     from workbench.handoff.deployment import Deployment, Port
     from workbench.handoff.triton.batching import Batching
 
@@ -81,8 +83,12 @@ def make_warm_ups(
         )
         if source is None or not Path(source).exists():
             return (), "No warm-up: the samples of the calibration are not here. Name some with --samples."
-    opened = open_samples(source, deployment.model, preprocessing=_read(preprocessing))
-    feed = next(iter(feeds(first_samples(opened, 1), deployment.model)))
+    try:
+        feed = _first(source, deployment, _read(preprocessing))
+    except SamplesError as error:
+        if samples is not None:
+            raise
+        return (), f"No warm-up: the samples of the calibration are not what they were ({error})."
     tensors = []
     for at, port in enumerate(deployment.inputs):
         array = feed.arrays[port.name]
@@ -97,6 +103,14 @@ def make_warm_ups(
     made = tuple(WarmUp(f"batch {size}", size, tuple(tensors)) for size in sizes)
     where = "the samples given" if samples is not None else "the calibration's samples"
     return made, f"Warm-up: the first of {where}, in a run of {' and one of '.join(map(str, sizes))}."
+
+
+def _first(source: object, deployment: Deployment, preprocessing: Preprocessing | None) -> Feed:
+    opened = open_samples(source, deployment.model, preprocessing=preprocessing)
+    feed = next(feeds(first_samples(opened, 1), deployment.model), None)
+    if feed is None:
+        raise SamplesError("there is no sample to warm up with", fix="Give at least one.")
+    return feed
 
 
 def _read(given: Any) -> Preprocessing | None:
