@@ -17,6 +17,7 @@ from scipy.stats import entropy, spearmanr
 
 from tests.kit.searching import ROOT, calibrated, mobilenet, small
 from workbench.calibration.samples import feeds
+from workbench.calibration.sources import open_samples
 from workbench.errors import BackendError, OutputError, PrecisionError
 from workbench.graph.load import from_proto
 from workbench.graph.select.selectors import nodes
@@ -326,3 +327,34 @@ def test_a_residual_add_can_be_asked_about_without_its_convolution(wb, measured)
     samples, _ = samples_for(history_of(wb), None)
     alone = exact(wb.model, ["block/add"], wb.ranges, samples, batch=4)
     assert alone["block/add"].sqnr_db == pytest.approx(measured()["block/add"].sqnr_db)
+
+
+def test_where_the_work_of_a_node_is_unknown_nodes_are_counted():
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"], "goes"), helper.make_node("Neg", ["s"], ["t"], "neg")],
+        "body",
+        [info("i", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), info("s", TensorProto.FLOAT, [4, 4])],
+        [info("on", TensorProto.BOOL, []), info("t", TensorProto.FLOAT, [4, 4])],
+    )
+    main = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], "first"),
+        helper.make_node("Loop", ["times", "", "a"], ["l"], "loop", body=body),
+        helper.make_node("MatMul", ["l", "w"], ["y"], "last"),
+    ]
+    rng = np.random.default_rng(0)
+    weights = [numpy_helper.from_array(rng.normal(size=(4, 4)).astype(np.float32), "w")]
+    shapes = (
+        [info("x", TensorProto.FLOAT, [4, 4]), info("times", TensorProto.INT64, [])],
+        [info("y", TensorProto.FLOAT, [4, 4])],
+    )
+    graph = helper.make_graph(main, "g", *shapes, weights)
+    model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    given = open_samples(
+        [{"x": rng.normal(size=(4, 4)).astype(np.float32), "times": np.array(2)} for _ in range(4)], model
+    )
+    ranges = dict.fromkeys("xal", 8.0)
+    found = [run(model, ["first", "last"], ranges, given) for run in (exact, quick)]
+    assert [error.sqnr_db for error in found[0].errors] == [error.sqnr_db for error in found[1].errors]
+    assert found[1].samples == 4
+    assert found[0].forwards == pytest.approx(1 + 3 / 3 + 1 / 3)

@@ -18,12 +18,11 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.calibration import feeds, first_samples
-from workbench.errors import PrecisionError
 from workbench.evaluate import sqnr_db
 from workbench.graph import names_in
 from workbench.precision.sensitivity.cut import cut
 from workbench.precision.sensitivity.graft import all_quantized, beside
-from workbench.precision.sensitivity.measured import downstream_share, exact, measured_macs
+from workbench.precision.sensitivity.measured import downstream_share, exact, work_of
 from workbench.precision.sensitivity.result import NodeError, Sensitivity
 from workbench.progress import progress
 from workbench.runtime import Session
@@ -56,7 +55,7 @@ def quick(
     model, candidates, ranges, samples, batch
         As for `workbench.precision.sensitivity.measured.exact`.
     budget
-        Forward passes a sample that may be run, in multiply-accumulates.
+        Forward passes a sample that may be run, in multiply-accumulates; in nodes where those of one are unknown.
 
     Returns
     -------
@@ -67,27 +66,21 @@ def quick(
     Raises
     ------
     PrecisionError
-        A node cannot be INT8, a range is missing, or the model's multiply-accumulates are unknown, so that no budget
-        can be kept.
+        A node cannot be INT8, or a range is missing.
     SamplesError
         The samples do not fit the model, or there are none.
     """
     began = time.perf_counter()
     if not candidates:
         return Sensitivity((), "quick", 0, 0.0, 0.0)
-    macs = measured_macs(model, samples)
-    share = {node: downstream_share(cut(model, node), macs) for node in candidates}
-    if None in macs.values() or not any(macs.values()):
-        unknown = next((node for node, count in macs.items() if count is None), model.name)
-        raise PrecisionError(
-            "its multiply-accumulates are unknown, so no budget can be kept", where=unknown, fix="Measure it exactly."
-        )
+    work = work_of(model, samples)
+    share = {node: downstream_share(cut(model, node), work) for node in candidates}
     few = min(len(samples), int(budget * len(samples) / (1.0 + sum(share.values()))))
     if few:
         measured = exact(model, candidates, ranges, first_samples(samples, few), batch=batch)
         spent = measured.forwards * few / len(samples)
         return Sensitivity(measured.errors, "quick", few, spent, time.perf_counter() - began)
-    once = 1.0 + _own_share(candidates, macs)
+    once = 1.0 + _own_share(candidates, work)
     some = _affordable(candidates, share, (budget - once) * len(samples) - 1.0 - once)
     local = local_noise(model, candidates, ranges, samples, batch=batch)
     gains, spent, whole_numbers = dict.fromkeys(candidates, 1.0), once, False
@@ -161,9 +154,8 @@ def _compare(graph: ir.Graph, name: str, original: ir.Value, copy: ir.Value) -> 
         yield str(square.outputs[0].name)
 
 
-def _own_share(candidates: Sequence[str], macs: Mapping[str, int | None]) -> float:
-    total = sum(value or 0 for value in macs.values())
-    return sum(macs[node] or 0 for node in candidates) / total
+def _own_share(candidates: Sequence[str], work: Mapping[str, int]) -> float:
+    return sum(work[node] for node in candidates) / sum(work.values())
 
 
 def _affordable(candidates: Sequence[str], share: Mapping[str, float], allowance: float) -> list[str]:

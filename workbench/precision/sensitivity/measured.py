@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from workbench.precision.sensitivity.cut import Cut
     from workbench.precision.sensitivity.errors import TaskMetric
 
-__all__ = ["DEFAULT_MEMORY", "axis_lengths", "candidates_of", "downstream_share", "exact", "measured_macs"]
+__all__ = ["DEFAULT_MEMORY", "axis_lengths", "candidates_of", "downstream_share", "exact", "work_of"]
 
 DEFAULT_MEMORY = 1 << 30
 """Bytes of activations kept in memory; what is beyond lies on disk."""
@@ -100,8 +99,8 @@ def exact(
         left = [node for node in candidates if node not in journaled]
         cuts = {node: cut(model, node) for node in candidates}
         work = Work(cuts=cuts, samples=samples, batch=batch, task=task, memory=memory)
-        macs = measured_macs(model, samples)
-        share = {node: downstream_share(cuts[node], macs) for node in left}
+        work_at = work_of(model, samples)
+        share = {node: downstream_share(cuts[node], work_at) for node in left}
         if executor is None:
             groups, results = [left] if left else [], work.here(model, lowered, left)
         else:
@@ -139,8 +138,11 @@ def axis_lengths(model: Model, samples: Samples) -> dict[str, int]:
     raise SamplesError("no samples to measure on", fix="Give at least one.")
 
 
-def measured_macs(model: Model, samples: Samples) -> dict[str, int | None]:
-    """Return the multiply-accumulates of each node of the main graph for the first sample, `None` where unknown.
+def work_of(model: Model, samples: Samples) -> dict[str, int]:
+    """Return how much work each node of the main graph is for the first sample: its multiply-accumulates.
+
+    Where those of a node are unknown (an operator without a rule, a loop whose end is computed), or there are none at
+    all, every node counts 1.
 
     Raises
     ------
@@ -148,13 +150,13 @@ def measured_macs(model: Model, samples: Samples) -> dict[str, int | None]:
         There is no sample.
     """
     table = costs(model, axis_lengths(model, samples))
-    return {node: table[node].work for node in model.top_nodes}
+    known = {node: work for node in model.top_nodes if (work := table[node].work) is not None}
+    return known if len(known) == len(model.top_nodes) and any(known.values()) else dict.fromkeys(model.top_nodes, 1)
 
 
-def downstream_share(part: Cut, macs: Mapping[str, int | None]) -> float:
-    """Return what share of a forward pass lies downstream of a cut; NaN where the model's total is unknown."""
-    total = sum(macs.values()) if None not in macs.values() else 0  # type: ignore[arg-type]
-    return sum(macs[name] or 0 for name in part.affected) / total if total else math.nan
+def downstream_share(part: Cut, work: Mapping[str, int]) -> float:
+    """Return what share of the work of a forward pass lies downstream of a cut."""
+    return sum(work[name] for name in part.affected) / sum(work.values())
 
 
 def _deal(candidates: Sequence[str], share: Mapping[str, float], parts: int) -> list[list[str]]:

@@ -68,7 +68,7 @@ class Sensitivity(Shown):
     samples
         How many samples it is of.
     forwards
-        Multiply-accumulates that were run, in forward passes a sample; NaN where the model's are unknown.
+        Work that was done, in forward passes a sample: multiply-accumulates, or nodes where those of one are unknown.
     seconds
         Wall time.
     resumed
