@@ -47,7 +47,7 @@ def backends() -> list[Availability]:
     lean = next((runtime for runtime in installed() if runtime.kind == "lean"), None)
     if lean is not None:
         able = tensorrt.TensorRT(lean=True).capabilities()
-        found.append(replace(_summary(able), name=lean.module))
+        found.append(replace(_summary(able), name="tensorrt_lean"))
     return found
 
 
