@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -24,6 +26,7 @@
 # %% tags=["parameters"]
 model: str = ""  # an .onnx file; the sample model where empty
 samples: str = ""  # .npz, .npy or a folder of images to calibrate on; drawn where empty
+preprocess: str = ""  # for folders of images, in the form of the command line: how a pixel becomes a number
 eval_samples: str = ""  # what to compare on; drawn where empty
 labels: str = ""  # one class index a sample of eval_samples
 out: str = "out/quickstart"  # where the results go
@@ -60,11 +63,14 @@ if not eval_samples:
 # %% [markdown]
 # ## Open
 #
-# Loading checks the file, gives every node a unique name and says what is odd about the model.
+# Loading checks the file and gives every node a unique name. Shown, the workbench is one screen: steps at the top, the
+# graph, a table of its nodes, what there is to say of the selection, and the recipe at the bottom. All that follows can
+# be done on it by mouse, with the button at its top right; each click is a step of the recipe. The cells below do the
+# same in Python, and the screen follows them.
 
 # %%
-wb = workbench.open_model(model or ROOT / "sample_models" / "residual_cnn.onnx")
-print(wb.graph.summary().text())
+wb = workbench.open_model(model or ROOT / "sample_models" / "residual_cnn.onnx", resume=False)
+wb
 
 # %% [markdown]
 # ## Prepare and calibrate
@@ -75,7 +81,7 @@ print(wb.graph.summary().text())
 
 # %%
 wb.prepare()
-statistics = wb.calibrate(samples, batch=32)
+statistics = wb.calibrate(samples, batch=32, preprocessing=preprocess or None)
 print(f"{len(statistics)} tensors observed; the first ranges: {dict(list(wb.ranges.items())[:3])}")
 
 # %% [markdown]
@@ -116,7 +122,7 @@ views.tuning(wb)
 # the arithmetic that TensorRT's INT8 approximates. Latency here is this processor's and says nothing about a GPU's.
 
 # %%
-comparison = wb.compare(eval_samples, labels=labels or None, batch=32)
+comparison = wb.compare(eval_samples, labels=labels or None, batch=32, preprocessing=preprocess or None)
 for gate in wb.recipe.check_gates(comparison):
     print(f"gate {gate}")
 comparison
@@ -136,3 +142,6 @@ print(recipe.read_text()[:1200])
 again = workbench.open_recipe(recipe)
 assert again.tune().model.to_bytes() == files[0].read_bytes()
 print("replayed: the same", len(files[0].read_bytes()), "bytes")
+
+# %% [markdown]
+# Next: [01_graph](01_graph.ipynb) looks into a graph that is not as it should be, and repairs it.

@@ -218,3 +218,6 @@ print(recipe.read_text())
 again = workbench.open_recipe(recipe)
 assert again.model.to_bytes() == (OUT / "repaired.onnx").read_bytes()
 print("replayed: the same", len((OUT / "repaired.onnx").read_bytes()), "bytes")
+
+# %% [markdown]
+# Next: [02_calibration](02_calibration.ipynb), how ranges are found, and what each method makes of them.

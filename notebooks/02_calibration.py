@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -201,3 +203,6 @@ assert again.tune().model.to_bytes() == wb.tuned.to_bytes()
 print(
     f"{tensor}: {again.ranges[tensor]:.6g}, {again.ranges.origins[tensor]}; {len(again.ranges)} ranges in {recipe.name}"
 )
+
+# %% [markdown]
+# Next: [03_precision](03_precision.ipynb), which layers to leave in floating point.

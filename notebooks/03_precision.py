@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -23,6 +25,7 @@
 # %% tags=["parameters"]
 model: str = ""  # an .onnx file; the sample model where empty
 samples: str = ""  # .npz, .npy or a folder of images to calibrate on; drawn where empty
+preprocess: str = ""  # for folders of images, in the form of the command line: how a pixel becomes a number
 search_samples: str = ""  # what the search evaluates on; drawn with the sample model, else the calibration's
 search_labels: str = ""  # one class index a sample of search_samples
 eval_samples: str = ""  # what the result is judged on; drawn with the sample model, else the calibration's
@@ -101,9 +104,10 @@ if samples:
 
 # %%
 wb.prepare()
-wb.calibrate(data, method="minmax", batch=batch)
+how = preprocess or None
+wb.calibrate(data, method="minmax", batch=batch, preprocessing=how)
 wb.plan.use("int8")
-uniform = wb.compare(eval_data, labels=eval_classes, batch=batch, runs=0)
+uniform = wb.compare(eval_data, labels=eval_classes, batch=batch, preprocessing=how, runs=0)
 
 
 def row(name: str, comparison: object, share: float) -> dict[str, object]:
@@ -169,7 +173,7 @@ print(f'wb.plan.set("{view.selector}", "fp32")')
 print("before:", view.estimate().text())
 view.set("fp32")
 print("after: ", view.estimate().text())
-by_hand = wb.compare(eval_data, labels=eval_classes, batch=batch, runs=0)
+by_hand = wb.compare(eval_data, labels=eval_classes, batch=batch, preprocessing=how, runs=0)
 table.append(row("two layers in FP32 by hand", by_hand, view.estimate().share))
 view.undo()
 pd.DataFrame(table)
@@ -191,13 +195,14 @@ if search_classes is not None:
         "top1_drop",
         at_most=max_drop,
         samples=search_data,
+        preprocessing=how,
         labels=search_classes,
         batch=batch,
         cost=report,
         most_trials=most_trials,
     )
     print(by_drop.text())
-    with_ranges = wb.compare(eval_data, labels=eval_classes, batch=batch, runs=0)
+    with_ranges = wb.compare(eval_data, labels=eval_classes, batch=batch, preprocessing=how, runs=0)
     table.append(row(f"search: top-1 drop <= {max_drop:g}", with_ranges, by_drop.chosen.share))
     display(by_drop.table())
 else:
@@ -213,6 +218,7 @@ found = wb.plan.search(
     "sqnr_db",
     at_least=min_sqnr,
     samples=search_data,
+    preprocessing=how,
     batch=batch,
     cost=report,
     equalize=True,
@@ -238,7 +244,7 @@ views.precision(wb, search=found, engine=report)
 # the plan kept 99% on the other 12 for one half, and 85% for the other half.
 
 # %%
-final = wb.compare(eval_data, labels=eval_classes, batch=batch, runs=0)
+final = wb.compare(eval_data, labels=eval_classes, batch=batch, preprocessing=how, runs=0)
 table.append(row(f"search: SQNR >= {min_sqnr:g} dB", final, found.chosen.share))
 if eval_data is data:
     print("judged on the calibration's own samples: give eval_samples for a judgement on others")
@@ -279,3 +285,6 @@ files = wb.save(OUT / "tuned")
 recipe = OUT / "tuned" / "recipe.yaml"
 assert workbench.open_recipe(recipe).tune().model.to_bytes() == files[0].read_bytes()
 print(f"{recipe.name}: {len(wb.recipe.steps)} steps; replayed, the same bytes")
+
+# %% [markdown]
+# Next: [04_engines](04_engines.ipynb), what compilers make of the tuned model.

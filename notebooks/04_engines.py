@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -296,3 +298,6 @@ def mend(finding: object) -> str:
 if plain is not None:
     for finding in summary.findings:
         print(f"{finding.title}: {mend(finding)}")
+
+# %% [markdown]
+# This is the last one. Start over with a model of your own on the screen: [00_quickstart](00_quickstart.ipynb).

@@ -206,12 +206,47 @@ def test_image_layout_gray_and_size(images):
     samples = open_samples(images, model, preprocessing=Preprocessing.parse("size=2x5,layout=HWC,color=GRAY"))
     assert next(iter(samples))[""].shape == (2, 5, 1)
     with pytest.raises(SamplesError, match="size cannot be read off the model"):
+        open_samples(images, model, preprocessing=Preprocessing())
+
+
+def test_how_images_become_inputs_is_stated_and_never_guessed(images):
+    model = identity([1, 3, 4, 6])
+    with pytest.raises(SamplesError, match=r"nothing says how .*preprocess\.json") as caught:
         open_samples(images, model)
+    assert caught.value.exit_code != 1
+    (images / "preprocess.json").write_text('{"scale": 1, "mean": 127, "std": [128]}')
+    stated = open_samples(images, model)
+    assert stated.describe()["preprocessing"]["mean"] == [127.0]
+    assert float(next(iter(stated))[""][0, 0, 0]) == 1.0  # (255 - 127) / 128
+    assert len(stated) == 3
+    given = open_samples(images, model, preprocessing=Preprocessing.parse("scale=1/255"))
+    assert float(next(iter(given))[""][0, 0, 0]) == pytest.approx(1.0)
+    # Beside the folder it holds for several folders; in the folder it comes first.
+    (images / "preprocess.json").rename(images.parent / "preprocess.json")
+    try:
+        assert open_samples(images, model).fingerprint == stated.fingerprint
+    finally:
+        (images.parent / "preprocess.json").unlink()
+
+
+@pytest.mark.parametrize("content", ["[]", "no json", '{"scal": 1}', '{"mean": "x"}', '{"color": null}'])
+def test_a_preprocessing_that_cannot_be_read_is_refused(images, content):
+    (images / "preprocess.json").write_text(content)
+    with pytest.raises(SamplesError):
+        open_samples(images, identity([1, 3, 4, 6]))
+
+
+@pytest.mark.parametrize(
+    "text", ["color=BGR,scale=1/255", "scale=1,mean=127,std=128,size=3x4", "layout=HWC,mean=1/2/3"]
+)
+def test_preprocessing_is_written_as_it_is_read(text):
+    made = Preprocessing.parse(text)
+    assert Preprocessing.parse(made.text()) == made
 
 
 def test_images_with_other_channels_are_told_what_images_can_do(images):
     model = identity([1, 1, 2, 5])
-    samples = open_samples(images, model)
+    samples = open_samples(images, model, preprocessing=Preprocessing())
     with pytest.raises(SamplesError, match=r"Say in the preprocessing.*color=GRAY") as caught:
         list(feeds(first_samples(samples, 1), model))
     assert "npz" not in str(caught.value)
@@ -220,7 +255,7 @@ def test_images_with_other_channels_are_told_what_images_can_do(images):
 def test_an_unreadable_image_is_named(images):
     (images / "1.png").write_bytes(b"broken")
     with pytest.raises(SamplesError, match=r"1\.png: not a readable image"):
-        list(open_samples(images, identity([1, 3, 4, 6])))
+        list(open_samples(images, identity([1, 3, 4, 6]), preprocessing=Preprocessing()))
 
 
 @pytest.mark.parametrize(

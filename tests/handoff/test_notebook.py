@@ -10,6 +10,7 @@ import pytest
 nbformat = pytest.importorskip("nbformat", reason="notebooks come with the extra [lab]")
 pytest.importorskip("nbconvert", reason="notebooks come with the extra [lab]")
 
+from tests.kit.places import ROOT  # noqa: E402
 from workbench.errors import OutputError, WorkbenchError  # noqa: E402
 from workbench.handoff.notebook import WIDGET, export_html, run_notebook  # noqa: E402
 from workbench.views.kit.themes import css_variables  # noqa: E402
@@ -64,3 +65,25 @@ def test_an_unknown_parameter_is_an_error(tmp_path):
     nbformat.write(made, tmp_path / "a.ipynb")
     with pytest.raises(WorkbenchError, match="no parameter 'cuont'"):
         run_notebook(tmp_path / "a.ipynb", tmp_path / "b.ipynb", {"cuont": 2})
+
+
+def test_a_workbench_that_was_run_is_a_picture_in_any_export(tmp_path, small_cnn, monkeypatch):
+    pytest.importorskip("papermill", reason="notebooks come with the extra [lab]")
+    from nbconvert import HTMLExporter
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    v4 = nbformat.v4
+    cells = [v4.new_code_cell('model: str = ""'), v4.new_code_cell("import workbench\nworkbench.open_model(model)")]
+    cells[0].metadata["tags"] = ["parameters"]
+    made = v4.new_notebook(cells=cells)
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(made, tmp_path / "a.ipynb")
+    ran = run_notebook(tmp_path / "a.ipynb", tmp_path / "b.ipynb", {"model": str(small_cnn)}, cwd=tmp_path)
+    shown = nbformat.read(ran, as_version=4).cells[-1].outputs[0].data
+    assert WIDGET in shown  # live where a kernel is
+    plain, _ = HTMLExporter().from_filename(str(ran))
+    assert "widget-view+json" not in plain
+    for page in (plain, export_html(ran, tmp_path / "b.html").read_text()):
+        found = re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", page)
+        assert any("head/fc" in base64.b64decode(one).decode() for one in found)  # the table of the picture
+    assert list(tmp_path.glob("*.yaml")) == []  # looking keeps nothing

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from workbench.calibration.samples import Array
     from workbench.graph import Model
 
-__all__ = ["FILE", "Preprocessing", "stated_preprocessing"]
+__all__ = ["PREPROCESSING_FILE", "Preprocessing", "stated_preprocessing"]
 
-FILE = "preprocess.json"
+PREPROCESSING_FILE = "preprocess.json"
 """Where a folder of images says how they become inputs: in it, or beside it."""
 
 
@@ -184,7 +184,9 @@ def stated_preprocessing(folder: Path) -> Preprocessing | None:
     SamplesError
         It cannot be read, or says something unknown.
     """
-    file = next((file for file in (folder / FILE, folder.parent / FILE) if file.is_file()), None)
+    file = next(
+        (file for file in (folder / PREPROCESSING_FILE, folder.parent / PREPROCESSING_FILE) if file.is_file()), None
+    )
     if file is None:
         return None
     try:

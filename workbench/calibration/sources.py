@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 
 from workbench.calibration.ahead import each_ahead
 from workbench.calibration.arrays import as_text, npy_header, read_array
-from workbench.calibration.preprocessing import Preprocessing
+from workbench.calibration.preprocessing import PREPROCESSING_FILE, Preprocessing, stated_preprocessing
 from workbench.calibration.samples import ONLY_INPUT, Array, Sample, Samples, feeds
 from workbench.calibration.unchanged import Unchanged
 from workbench.errors import SamplesError, WorkbenchError
@@ -45,12 +45,14 @@ def open_samples(source: object, model: Model, *, preprocessing: Preprocessing |
     model
         Whose inputs the samples are for.
     preprocessing
-        For a folder of images: how a pixel becomes a number.
+        For a folder of images: how a pixel becomes a number; what ``preprocess.json`` in it or beside it says where
+        left out. It is never guessed.
 
     Raises
     ------
     SamplesError
-        No such file, a file of another kind, arrays of different lengths, or no samples at all.
+        No such file, a file of another kind, arrays of different lengths, no samples at all, or images of which
+        nothing says how they become inputs.
     """
     if isinstance(source, Samples):
         return source
@@ -128,7 +130,15 @@ def _open_path(path: Path, model: Model, preprocessing: Preprocessing | None) ->
             raise SamplesError(
                 f"a folder of images, and the model has {len(model.inputs)} inputs", where=path, fix="Give an .npz."
             )
-        return _Images(path, (preprocessing or Preprocessing()).sized_for(model), model)
+        stated = preprocessing or stated_preprocessing(path)
+        if stated is None:
+            raise SamplesError(
+                "nothing says how these images become inputs, and a wrong guess looks right",
+                where=path,
+                fix="Say it as in training: --preprocess color=RGB,scale=1/255 (preprocessing=... in Python), or write "
+                f"{PREPROCESSING_FILE} into the folder.",
+            )
+        return _Images(path, stated.sized_for(model), model)
     if not path.is_file():
         raise SamplesError("no such file or folder", where=path, fix="Check the path.")
     if path.suffix in (".npz", ".npy"):

@@ -67,7 +67,13 @@ def run_notebook(
     values = typed(notebook, parameters or {})
     try:
         papermill.execute_notebook(
-            str(notebook), str(out), values, progress_bar=False, cwd=None if cwd is None else str(cwd)
+            str(notebook),
+            str(out),
+            values,
+            progress_bar=False,
+            cwd=None if cwd is None else str(cwd),
+            # Of a widget without its kernel an export would show a blank: without its state it shows the picture.
+            store_widget_state=False,
         )
     except PapermillExecutionError as error:
         code = next((line for line in str(error.source).splitlines() if line.strip()), "")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from workbench.handoff.document import html_document, html_table, picture
 from workbench.handoff.tuning_report import before_after, precisions
-from workbench.session import remarks
+from workbench.session import remarks, verdict
 from workbench.views.kit import escape
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
     body = [
         f"<h1>{escape(wb.source.name)}: tuned to {escape(precisions(wb))}</h1>",
         f'<p class="muted">{escape(_subtitle(wb, comparison))}</p>',
+        _verdict(wb, comparison),
         _gates(verdicts),
         html_table(
             ("", "original", "tuned", "change"),
@@ -66,6 +67,13 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
     return html_document(f"{wb.source.name}: tuning report", body)
 
 
+def _verdict(wb: Workbench, comparison: Comparison) -> str:
+    said = verdict(wb, comparison)
+    notes = "".join(f'<br><span class="muted">{escape(note)}</span>' for note in said.notes)
+    style = {"good": "good", "bad": "bad"}.get(said.kind, "")
+    return f'<p><b class="{style}">{escape(said.headline)}.</b> {escape(said.next)}{notes}</p>'
+
+
 def _subtitle(wb: Workbench, comparison: Comparison) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in wb.recipe.environment.items())
     return f"{comparison.samples} samples. Model sha256 {wb.source.digest[:16]}. {versions}."
@@ -73,9 +81,9 @@ def _subtitle(wb: Workbench, comparison: Comparison) -> str:
 
 def _gates(verdicts: Sequence[GateResult]) -> str:
     lines = []
-    for verdict in verdicts:
-        mark, style = ("passed", "good") if verdict.passed else ("failed", "bad")
-        value = "not measured" if verdict.value is None else f"{verdict.value:.3g}"
-        why = f" ({escape(verdict.reason)})" if verdict.reason else ""
-        lines.append(f'<p>Gate <b>{escape(verdict.gate)}</b>: {value}, <b class="{style}">{mark}</b>{why}</p>')
+    for gate in verdicts:
+        mark, style = ("passed", "good") if gate.passed else ("failed", "bad")
+        value = "not measured" if gate.value is None else f"{gate.value:.3g}"
+        why = f" ({escape(gate.reason)})" if gate.reason else ""
+        lines.append(f'<p>Gate <b>{escape(gate.gate)}</b>: {value}, <b class="{style}">{mark}</b>{why}</p>')
     return "".join(lines)

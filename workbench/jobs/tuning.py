@@ -22,12 +22,12 @@ from workbench.names import PRECISIONS
 from workbench.precision.search import MOST_TRIALS
 from workbench.recipe import Evaluation, FileReference, GateResult, SamplesReference, check_gates
 from workbench.results import results_folder
-from workbench.session import Workbench, history_of, open_model, remarks, samples_for
+from workbench.session import Workbench, history_of, open_model, remarks, samples_for, verdict
 
 if TYPE_CHECKING:
     from workbench.evaluate import Comparison
     from workbench.precision.search import SearchResult
-    from workbench.session import Cost
+    from workbench.session import Cost, Judgement
 
 __all__ = ["OUTPUTS", "REPORTS", "SEARCH_OUTPUTS", "STATISTICS", "TuneResult", "save_statistics", "search", "tune"]
 
@@ -73,15 +73,20 @@ class TuneResult(Shown):
         return (*remarks(self.workbench, self.comparison), *self.workbench.advice)
 
     @property
+    def verdict(self) -> Judgement:
+        """What to think of it, and one thing to do next."""
+        return verdict(self.workbench, self.comparison)
+
+    @property
     def exit_code(self) -> int:
         """What the command line ends with."""
         return 0 if self.passed else EXIT_GATE
 
     def text(self) -> str:
-        """Return what was tried, the before/after table and the gates."""
+        """Return what was tried, the before/after table, the gates and the verdict."""
         tried = () if self.search is None else (f"{self.search.text()}\n",)
         gates = "".join(f"gate {verdict}\n" for verdict in self.verdicts)
-        return "\n".join((*tried, f"{self.table()}\n", gates)).rstrip("\n")
+        return "\n".join((*tried, f"{self.table()}\n", gates, self.verdict.text())).rstrip("\n")
 
     def table(self) -> str:
         """Return the before/after table as text."""

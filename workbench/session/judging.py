@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from workbench.recipe.steps import CalibrateStep
+from workbench.recipe.steps import CalibrateStep, PlanStep
 from workbench.session.closing import LOW_SQNR, remarks
 from workbench.session.workbench import history_of
 
@@ -55,7 +55,7 @@ class Judgement:
         return "\n".join([f"{self.kind}: {self.headline}", f"next: {self.next}", *self.notes])
 
 
-def verdict(wb: Workbench, comparison: Comparison, *, searched: bool = False) -> Judgement:
+def verdict(wb: Workbench, comparison: Comparison) -> Judgement:
     """Judge a comparison.
 
     Parameters
@@ -64,9 +64,8 @@ def verdict(wb: Workbench, comparison: Comparison, *, searched: bool = False) ->
         What was compared.
     comparison
         Its figures.
-    searched
-        Whether the plan came out of a search already.
     """
+    searched = bool(wb.recipe.of_kind(PlanStep))
     notes = _limits(wb, comparison)
     warnings = [one for one in remarks(wb, comparison) if one.startswith("nothing")]
     if comparison.nonfinite:

@@ -73,6 +73,10 @@ class Workbench(Shown):
         shown: tuple[dict[str, Any], dict[str, Any]] = resolve_name(_SCREEN)(self, include, exclude)
         return shown
 
+    def _repr_html_(self) -> str | None:  # type: ignore[override]
+        """Leave a notebook to the screen and its picture: exports would take this before them."""
+        return None if in_notebook() else super()._repr_html_()
+
     # What there is
 
     @property

@@ -152,8 +152,7 @@ class App(Acts):
         """Return what to think of the last figures, and what to do next."""
         found = history_of(self.workbench).found
         if found.comparison is not None and found.compared is history_of(self.workbench).state:
-            searched = found.search is not None and self.workbench.plan.is_taken(found.search.chosen)
-            said = verdict(self.workbench, found.comparison, searched=searched)
+            said = verdict(self.workbench, found.comparison)
             state = {"kind": said.kind, "text": said.headline, "next": said.next, "ask": said.ask, "notes": said.notes}
             if said.ask == "build" and found.engine is not None:
                 state |= {"next": "Save it: tuned.onnx with its recipe.", "ask": "save"}
