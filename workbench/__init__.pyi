@@ -16,7 +16,9 @@ from .jobs import replay as replay
 from .jobs import run_engine as run_engine
 from .jobs import search as search
 from .jobs import serve as serve
+from .jobs import show_recipe as show_recipe
 from .jobs import tune as tune
+from .jobs import write_dossier as write_dossier
 from .jobs.bench import bench as bench
 from .recipe import Recipe as Recipe
 from .session import Workbench as Workbench

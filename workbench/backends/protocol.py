@@ -6,7 +6,7 @@ a node runs; two exceptions that TensorRT itself imposes (TF32, and the weakly t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from workbench.display import Card, Shown
@@ -216,6 +216,8 @@ class Timing:
         How many inferences were measured, and how many ran before.
     conditions
         Device, versions, shapes, clock source: what a reader needs to judge or repeat it.
+    latencies_ms
+        Each of them, for their distribution; empty where they were not kept.
     """
 
     median_ms: float
@@ -227,6 +229,7 @@ class Timing:
     runs: int
     warm_up_runs: int
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    latencies_ms: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
     def of(
@@ -263,7 +266,12 @@ class Timing:
             runs=int(samples_ms.size),
             warm_up_runs=warm_up_runs,
             conditions=dict(conditions),
+            latencies_ms=tuple(float(one) for one in samples_ms.ravel()),
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, without the single latencies."""
+        return {name: value for name, value in asdict(self).items() if name != "latencies_ms"}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ from .bodies import most_repeated as most_repeated
 from .check import custom_ops as custom_ops
 from .cost import costs as costs
 from .cost import mac_shares as mac_shares
+from .cost import memory_use as memory_use
 from .cost import suggested_workspace as suggested_workspace
 from .cost import total as total
 from .damage import blaming as blaming

@@ -1,6 +1,8 @@
 from .bench import BenchResult as BenchResult
 from .checking import CheckResult as CheckResult
 from .checking import check as check
+from .dossier import DossierResult as DossierResult
+from .dossier import write_dossier as write_dossier
 from .drifting import DriftResult as DriftResult
 from .drifting import drift as drift
 from .engines import EngineBuild as EngineBuild

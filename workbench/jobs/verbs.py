@@ -67,6 +67,7 @@ VERBS = (
     Verb("recipe diff", "recipes:diff_recipes", "DiffRecipesOptions"),
     Verb("recipe verify", "recipes:verify_recipe", "VerifyRecipeOptions"),
     Verb("recipe schema", "recipes:schema", "SchemaOptions"),
+    Verb("dossier", "dossier:write_dossier", "DossierOptions"),
     Verb("fleet", "fleet.job:fleet", "FleetOptions"),
     Verb("notebooks list", "notebooks:list_notebooks", "ListNotebooksOptions"),
     Verb("notebooks run", "notebooks:run_notebooks", "RunNotebooksOptions"),

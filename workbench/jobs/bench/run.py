@@ -237,7 +237,7 @@ class Bench:
         ]
         profile_file = self._write_json(f"{stem}.profile.json", profile)
         self._write_json(f"{stem}.timing.json", [{"computeMs": ms} for ms in measured.latencies_ms])
-        self._write_json(f"{stem}.manifest.json", {**self._built[stem].manifest, "timing": asdict(timing)})
+        self._write_json(f"{stem}.manifest.json", {**self._built[stem].manifest, "timing": timing.to_dict()})
         error_ms = median_error_ms(timing)
         row = replace(
             row,

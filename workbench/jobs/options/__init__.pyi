@@ -2,6 +2,7 @@ from .base import Cli as Cli
 from .base import Options as Options
 from .base import job as job
 from .base import options_of as options_of
+from .dossier import DossierOptions as DossierOptions
 from .engines import BenchOptions as BenchOptions
 from .engines import CheckOptions as CheckOptions
 from .engines import EngineOptions as EngineOptions

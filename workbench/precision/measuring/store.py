@@ -153,4 +153,4 @@ def key_of(task: Task) -> str:
 
 
 def _plain(timing: Timing | None) -> dict[str, Any] | None:
-    return None if timing is None else json.loads(json.dumps(asdict(timing)))
+    return None if timing is None else json.loads(json.dumps(timing.to_dict()))

@@ -13,6 +13,7 @@ from .text import escape as escape
 from .text import escape_lines as escape_lines
 from .text import escape_value as escape_value
 from .text import shown as shown
+from .themes import CJK_FILES as CJK_FILES
 from .themes import DARK as DARK
 from .themes import FONT as FONT
 from .themes import LIGHT as LIGHT

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from workbench.errors import WorkbenchError
 
 __all__ = [
+    "CJK",
+    "CJK_FILES",
     "DARK",
     "FONT",
     "LIGHT",
@@ -50,7 +54,29 @@ PRECISION_COLOURS = {
 }
 """The one colour of each precision, in every picture, page and report."""
 
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', Arial, sans-serif"
+CJK = (
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+)
+"""Fonts with Chinese characters, Japanese and Korean ones mostly among them; the first that is installed is taken."""
+
+CJK_FILES = (
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansCJKsc-Regular.otf",
+    "NotoSansSC-Regular.otf",
+    "wqy-microhei.ttc",
+    "wqy-zenhei.ttc",
+    "PingFang.ttc",
+    "msyh.ttc",
+)
+"""Their files."""
+
+FONT = f"system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', Arial, {str(CJK)[1:-1]}, sans-serif"
 
 _VIRIDIS = (
     "#440154", "#481f70", "#443983", "#3b528b", "#31688e", "#287c8e", "#21918c",
@@ -201,10 +227,26 @@ def mpl_rc(name: ThemeName = "light") -> Any:
         "legend.facecolor": colours.panel,
         "legend.edgecolor": colours.line,
         "legend.labelcolor": colours.ink,
+        "font.family": _families(),
         "text.parse_math": False,  # names may hold dollar signs
         "svg.fonttype": "none",
         "svg.hashsalt": "workbench",  # the same picture gives the same bytes
     }
+
+
+@functools.cache
+def _families() -> list[str]:
+    """Return matplotlib's own font, then what is installed for characters that it has not."""
+    from matplotlib import font_manager
+
+    manager = font_manager.fontManager
+    if not any(font.name in CJK for font in manager.ttflist):
+        # Its list is of the day when it was first imported; a font that was installed since is not in it.
+        for file in font_manager.findSystemFonts():
+            if Path(file).name in CJK_FILES:
+                manager.addfont(file)
+    installed = {font.name for font in manager.ttflist}
+    return ["DejaVu Sans", *(name for name in CJK if name in installed)]
 
 
 def _cycle() -> Any:

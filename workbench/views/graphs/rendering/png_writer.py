@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from functools import lru_cache
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.views.graphs.rendering.marks import Box, Curve, Drawing, Shape, Text, Triangle, area, rounded
 from workbench.views.graphs.rendering.sheet import WIDEST, sheet
-from workbench.views.kit import PNG_MAX_HEIGHT, PNG_SCALE, shown, theme
+from workbench.views.kit import CJK_FILES, PNG_MAX_HEIGHT, PNG_SCALE, shown, theme
 
 if TYPE_CHECKING:
     from workbench.views.graphs.layout import Point
@@ -84,6 +85,10 @@ def _beside(image: Any, paper: Sheet, scale: float, colours: Theme) -> Any:
     return whole
 
 
+FIRST_CJK = 0x2E80
+"""Where Unicode's radicals, kana and ideographs begin."""
+
+
 class _Shapes:
     def __init__(self, pen: Any, scale: float, colours: Theme) -> None:
         self.pen, self.scale, self.theme = pen, scale, colours
@@ -135,7 +140,8 @@ class _Shapes:
 
 
 def _write(pen: Any, text: Text, scale: float, colours: Theme) -> None:
-    font = _font(text.size * scale, text.bold)
+    wide = any(ord(character) >= FIRST_CJK for character in text.text)
+    font = (_cjk_font(text.size * scale) if wide else None) or _font(text.size * scale, text.bold)
     anchor = {"start": "ls", "middle": "ms", "end": "rs"}[text.anchor]
     halo = {"stroke_width": round(2 * scale), "stroke_fill": _colour(text.halo, colours)} if text.halo else {}
     place = (text.x * scale, text.y * scale)
@@ -154,6 +160,17 @@ def _font(size: float, bold: bool) -> Any:
             # The bold cut is a good deal wider than the text was measured for.
             return ImageFont.truetype(str(file), size * (0.93 if bold else 1))
     return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=64)
+def _cjk_font(size: float) -> Any:
+    """Return a font of the system with Chinese characters, which DejaVu Sans has not; ``None`` where there is none."""
+    from PIL import ImageFont
+
+    for file in CJK_FILES:
+        with contextlib.suppress(OSError):  # it is not installed
+            return ImageFont.truetype(file, size)
+    return None
 
 
 def _colour(name: str, colours: Theme) -> str:

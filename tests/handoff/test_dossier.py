@@ -1,0 +1,111 @@
+"""The dossier has all that was measured, with its conditions, and says what was not."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+import workbench
+from workbench.jobs import tune
+from workbench.jobs.dossier import BROWSERS, write_dossier
+
+
+@pytest.fixture(scope="module")
+def tuned(small_cnn, small_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dossier")
+    labels = small_data.with_name("labels.npy")
+    tune(small_cnn, small_data, folder / "out", labels=labels, gates=("sqnr_db >= 15", "p95_ms <= 1000"), runs=0)
+    return folder / "out/recipe.yaml"
+
+
+@pytest.fixture(scope="module")
+def dossier(tuned, small_data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("made")
+    pdf = any(shutil.which(name) for name in BROWSERS)
+    gates = ("p99_ms <= 1e-6", "device_mib <= 1")
+    return write_dossier(
+        tuned, out / "d", title="北京工厂 <调优>", field=small_data, gates=gates, batches=(1, 4), runs=10, pdf=pdf
+    )
+
+
+def test_each_part_is_there_with_its_conditions(dossier):
+    page = dossier.files[0].read_text()
+    for said in (
+        "北京工厂 &lt;调优&gt;",
+        "2 of 4 gates failed",
+        "Latency and the service level",
+        "p95 &lt;= 1000 ms",
+        "Throughput and memory against the batch",
+        "95% confidence interval",
+        "Precision of each layer, and why",
+        "fingerprint ",
+        "0 of 4 tensors leave their ranges on 12 samples",
+        "Fusion",
+        "Findings left",
+        "Pin the versions",
+        "workbench replay recipe.yaml",
+        "10 runs after",
+        "load while it was measured",
+    ):
+        assert said in page, said
+    assert 'lang="zh"' in page
+
+
+def test_it_loads_nothing_and_has_both_themes(dossier):
+    page = dossier.files[0].read_text()
+    assert not re.search(r'<(?:script|link|iframe)|(?:src|href|srcset)="(?!data:|#)', page)
+    assert page.count('media="(prefers-color-scheme: dark)"') == page.count("<picture>") >= 3
+
+
+def test_gates_are_judged_on_what_this_run_measured(dossier):
+    passed = {verdict.gate.split()[0]: verdict for verdict in dossier.verdicts}
+    assert passed["sqnr_db"].passed
+    assert passed["p95_ms"].passed
+    assert "10 runs" in passed["p95_ms"].conditions
+    assert not passed["p99_ms"].passed
+    assert passed["device_mib"].reason == "what timed the engine does not tell"
+    assert dossier.exit_code == 12
+
+
+def test_it_prints_to_pdf(dossier):
+    if len(dossier.files) == 1:
+        pytest.skip("no Chromium browser is on the PATH")
+    assert dossier.files[1].read_bytes().startswith(b"%PDF-")
+
+
+def test_no_part_is_clipped_on_a_narrow_page_or_a_wide_one(dossier):
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no Chromium is on the PATH")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for width in (420, 1200):
+            page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme="dark")
+            asked = []
+            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            page.goto(dossier.files[0].as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        browser.close()
+
+
+def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(small_cnn, small_data, tmp_path):
+    wb = workbench.open_model(small_cnn)
+    wb.calibrate(dict(workbench_samples(small_data)))
+    wb.plan.set("op:Conv", "int8")
+    wb.require("sqnr_db >= 10")
+    wb.save(tmp_path / "r")
+    result = write_dossier(tmp_path / "r/recipe.yaml", tmp_path / "d", runs=10, batches=(1,))
+    assert any("its samples were no file" in remark for remark in result.remarks)
+    page = result.files[0].read_text()
+    assert "Not measured: a comparison" in page
+    assert "Latency and the service level" in page
+
+
+def workbench_samples(path):
+    import numpy as np
+
+    return np.load(path)
