@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint fuzz mutants conformance lab notebooks docs screenshots clean
+.PHONY: demo test lint fuzz mutants conformance lab notebooks docs lock screenshots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python sample_models/demo.py --out out/demo
@@ -47,6 +47,11 @@ notebooks: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs out/docs
 	@echo open out/docs/index.html
+
+# The versions that containers install, for every Python and system that the package is for; needs uv.
+lock:
+	uv pip compile pyproject.toml --extra lab --extra cluster --extra serve --universal --python-version 3.10 \
+	  --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
 screenshots: $(VENV)/.installed-dev
 	$(BIN)/python docs/screenshots.py

@@ -80,6 +80,8 @@ def test_what_the_build_needs_of_the_project_is_copied(lines):
     copied = {source for words in said(lines, "COPY") for source in words.split()[:-1]}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert {"pyproject.toml", "workbench", project["readme"], *project["license-files"]} <= copied
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    assert set(build["wheel"]["force-include"]) <= copied
     for extras in re.findall(r"\[([a-z,]+)\]", " ".join(said(lines, "RUN"))):
         assert set(extras.split(",")) <= set(project["optional-dependencies"])
 
@@ -94,3 +96,8 @@ def test_services_cannot_write_their_root_and_are_bound_to_this_machine(file):
             context = (file.parent / service["build"]["context"]).resolve()
             assert context == ROOT
             assert (context / service["build"]["dockerfile"]).is_file()
+
+
+def test_a_recipe_that_is_made_in_one_says_which_it_was(lines):
+    image = said(lines, "FROM")[-1].split()[0]
+    assert f"WORKBENCH_CONTAINER={image}" in " ".join(said(lines, "ENV")).split()

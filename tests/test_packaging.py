@@ -8,6 +8,8 @@ import sys
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.kit.places import ROOT
 
@@ -47,6 +49,28 @@ def test_the_environment_of_a_jetson_is_in_step_with_pyproject(project):
     least = dict(map(normalized, project["optional-dependencies"]["tensorrt"]))["cuda-bindings"]
     assert cuda == ("cuda-bindings", f"{least},<13")
     assert wanted < have
+
+
+LOCKED = ("lab", "cluster", "serve")
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_lock_file_is_in_step_with_pyproject(project, python):
+    wanted = [*project["dependencies"], *(r for extra in LOCKED for r in project["optional-dependencies"][extra])]
+    system = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
+    system |= {"platform_system": "Linux", "platform_machine": "x86_64", "implementation_name": "cpython"}
+    pins = {}
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        pin = Requirement(line)
+        if pin.marker is None or pin.marker.evaluate(system):
+            assert canonicalize_name(pin.name) not in pins, f"{pin.name} is pinned twice for Python {python}"
+            (only,) = pin.specifier
+            assert only.operator == "=="
+            pins[canonicalize_name(pin.name)] = only.version
+    for one in map(Requirement, wanted):
+        version = pins.get(canonicalize_name(one.name))
+        assert version is not None, f"{one.name} is not in the lock file: make lock"
+        assert one.specifier.contains(version, prereleases=True), f"{one} against {version}: make lock"
 
 
 def test_conda_allows_the_pythons_that_pyproject_allows(project):

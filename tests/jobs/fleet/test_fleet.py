@@ -23,7 +23,7 @@ from workbench.jobs.fleet.plan import load_plan
 from workbench.jobs.fleet.site import _worst
 from workbench.recipe import Gate, check_gates
 
-pytest.importorskip("distributed", reason="fleets come with the extra [fleet]")
+pytest.importorskip("distributed", reason="fleets come with the extra [cluster]")
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator
     try:
         from distributed import as_completed
     except ImportError as error:
-        raise BackendError("a fleet needs Dask distributed", fix='pip install "trt-workbench[fleet]"') from error
+        raise BackendError("a fleet needs Dask distributed", fix='pip install "trt-workbench[cluster]"') from error
     with _client(options, len(todo)) as client:
         keys = {name: site.key() for name, site in todo.items()}
         futures = {

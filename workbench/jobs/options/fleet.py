@@ -17,7 +17,7 @@ __all__ = ["FleetOptions"]
 
 
 class FleetOptions(Options):
-    """Do one recipe, or one way of tuning, for many models, sites or GPUs. Needs the extra [fleet].
+    """Do one recipe, or one way of tuning, for many models, sites or GPUs. Needs the extra [cluster].
 
     Every site has a folder of its own in `out`; a page names them all, with what passed and the worst figure. A site
     that fails stops no other. Stopped at any moment, the next run goes on with the sites that are not done.
