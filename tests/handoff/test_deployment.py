@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
 import workbench
+from tests.kit.serving import saved
 from workbench.errors import ModelError, RecipeError
 from workbench.handoff import Port, open_deployment
-from workbench.recipe import ModelReference, Recipe, Tuned
 
 
 def test_a_result_of_tune_is_described(tuned_cnn):
@@ -48,17 +46,6 @@ def test_a_model_that_its_recipe_did_not_make(tuned_cnn, small_cnn, tmp_path):
     shutil.copy(small_cnn, folder / "tuned.onnx")
     with pytest.raises(RecipeError, match="not the model that its recipe makes"):
         open_deployment(folder)
-
-
-def saved(folder, inputs, outputs, nodes):
-    """Save a model as a tuning that changed nothing would."""
-    graph = helper.make_graph(nodes, "g", inputs, outputs)
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
-    onnx.save(proto, folder / "tuned.onnx")
-    made = hashlib.sha256((folder / "tuned.onnx").read_bytes()).hexdigest()
-    source = ModelReference(file=str(folder / "source.onnx"), sha256=made)
-    Recipe(model=source, tuned=Tuned(sha256=made)).save(folder / "recipe.yaml")
-    return folder
 
 
 def value(name, kind, shape):

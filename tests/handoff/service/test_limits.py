@@ -86,6 +86,7 @@ def test_malformed_requests_are_one_sentence(served, case):
         ({"data": [[1.0], [1.0, 2.0]]}, "no FP32 values"),
         ({"data": None}, "no FP32 values"),
         ({"data": [1.0]}, "1 values, and"),
+        ({"data": [1e300] * 192}, "no FP32 values"),
         ({"datatype": None}, "datatype None"),
         ({"data": [0.0] * 192, "parameters": {"binary_data_size": -1}}, "binary_data_size is -1"),
         ({"data": [0.0] * 192, "parameters": {"binary_data_size": 1.5}}, "binary_data_size is 1.5"),

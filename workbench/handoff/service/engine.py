@@ -90,6 +90,13 @@ def engine_for(deployment: Deployment, backend: BackendName, most: int, file: Pa
                 fix="Build one of that file.",
             )
         return backend_of(engine).load(engine.data, engine.manifest)
+    narrow = next((port.name for port in deployment.inputs if port.datatype == "BF16"), None)
+    if backend == "onnxruntime" and narrow is not None:
+        raise BackendError(
+            "ONNX Runtime takes no BF16 from Python",
+            where=f"input {narrow!r}",
+            fix="Put a Cast behind an FP32 input and tune again, or serve with --backend tensorrt.",
+        )
     profile = {
         port.name: ShapeRange((1, *port.shape[1:]), (most, *port.shape[1:]), (most, *port.shape[1:]))
         for port in deployment.inputs

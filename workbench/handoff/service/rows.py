@@ -70,14 +70,14 @@ def rows_of(run: Run, deployment: Deployment, most: int, *, steps: bool = False,
     exact
         Put rows together only where they then have the bits of single runs.
 
-    Raises
-    ------
-    BackendError
-        It does not run at all.
+    Where no inputs can be made up that the model runs (text, indices into something), requests run one by one.
     """
     firsts = {port.shape[0] if port.shape else 0 for port in (*deployment.inputs, *deployment.outputs)}
     fixed = next(iter(firsts)) if len(firsts) == 1 else 0
-    first, alone = _first_run(run, deployment)
+    try:
+        first, alone = _first_run(run, deployment)
+    except BackendError as error:
+        return _single(f"no inputs could be made up to try more ({error.what})")
     if most == 1 or not (deployment.batches or fixed > 1):
         return _single("one row was asked for" if most == 1 else "inputs and outputs have no batch axis in common")
     pairs = _rolled(run, first, alone, fixed) if fixed > 1 else _joined(run, first, alone, most)

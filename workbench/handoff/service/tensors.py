@@ -100,11 +100,7 @@ def from_json(data: object, shape: tuple[int, ...], port: Port) -> NDArray[Any]:
             array = np.asarray(data, object).reshape(-1)
             fits = all(type(one) is str for one in array)
         else:
-            values = np.asarray(data)
-            fits = values.size == 0 or _fits(values, dtype)
-            array = values.astype(dtype)
-            # Whole numbers wrap around where they are too large.
-            fits = fits and (dtype.kind == "f" or bool((array == values).all()))
+            array, fits = _numbers(data, dtype)
     except (ValueError, TypeError, OverflowError):
         fits = False
     if not fits:
@@ -114,10 +110,20 @@ def from_json(data: object, shape: tuple[int, ...], port: Port) -> NDArray[Any]:
     return array.reshape(shape)
 
 
-def _fits(values: NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    if dtype.kind == "b":
-        return values.dtype.kind == "b"
-    return values.dtype.kind in ("iuf" if dtype.kind == "f" else "iu")
+def _numbers(data: object, dtype: np.dtype[Any]) -> tuple[NDArray[Any], bool]:
+    """Return values as an array, and whether each of them is one of its type."""
+    values = np.asarray(data)
+    if values.dtype.kind == "f" and dtype.kind in "iu":
+        # Whole numbers beyond 2**63 among smaller ones: NumPy would make floats of all.
+        values = np.asarray(data, object)
+        fits = all(type(value) is int for value in values.reshape(-1))
+        return np.array(values.tolist(), dtype), fits
+    kinds = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = values.astype(dtype)
+    # Whole numbers wrap around where they are too large, others become infinite.
+    same = np.isfinite(array) if dtype.kind == "f" else array == values
+    return array, values.size == 0 or (values.dtype.kind in kinds and bool(same.all()))
 
 
 def to_bytes(array: NDArray[Any]) -> bytes:
