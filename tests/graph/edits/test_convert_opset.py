@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import AttributeProto, TensorProto, helper
 
 from tests.kit.models import assert_same, constant, model, proto, run, weight
 from workbench.errors import EditError
@@ -166,3 +166,26 @@ def test_what_crashes_in_onnxs_native_code_is_one_line_and_no_dead_process():
     made = from_proto(proto(nodes, {"x": (TensorProto.STRING, [4])}, stated, opset=20, domains=["own"]))
     assert made.tensor("y").dtype == "BOOL"
     assert applicable(made, []) is not None
+
+
+def with_function(op, name, value, kind, *, opset=11):
+    node = helper.make_node(op, ["a"], ["b"], "inner")
+    node.attribute.append(AttributeProto(name=name, type=kind, ref_attr_name="given"))
+    opsets = [helper.make_opsetid("", opset)]
+    function = helper.make_function("own", "Does", ["a"], ["b"], [node], opsets, attributes=["given"])
+    call = helper.make_node("Does", ["x"], ["y"], "call", domain="own", given=value)
+    return model([call], {"x": [2, 3, 4]}, {"y": None}, opset=opset, domains=["own"], functions=[function])
+
+
+def test_what_a_call_gives_a_function_is_given_after_a_conversion():
+    made = with_function("LeakyRelu", "alpha", 0.3, AttributeProto.FLOAT, opset=13)
+    assert_same(made, converted(made, 21))
+
+
+@pytest.mark.parametrize(
+    ("op", "name", "value", "kind"),
+    [("Softmax", "axis", 1, AttributeProto.INT), ("ReduceSum", "axes", [1], AttributeProto.INTS)],
+)
+def test_what_a_call_gives_and_the_newer_operator_takes_otherwise_is_refused(op, name, value, kind):
+    with pytest.raises(EditError, match=f"says an attribute of {op} otherwise, which is given by each call of 'Does'"):
+        converted(with_function(op, name, value, kind), 13)

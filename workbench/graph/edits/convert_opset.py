@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from workbench.errors import EditError
+from workbench.graph.bodies import subgraphs
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.inside import called
 from workbench.graph.edits.opset_changes import revealed, rewrite
@@ -17,6 +18,8 @@ from workbench.graph.native import convert_version
 from workbench.graph.structure import is_external, walk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from workbench.graph.model import Model
 
 __all__ = ["ConvertOpset"]
@@ -62,6 +65,7 @@ class ConvertOpset(Edit):
         stated = model.replaced(graph.clone()) if graph.functions else model
         for key, function in list(graph.functions.items()):
             inner = self._converted(called(stated, stated.ir_model.functions[key]).thaw(), model)
+            self._return_references(function, inner, model)
             converted = ir.Function(*key, graph=inner.graph, attributes=function.attributes.values())
             converted.metadata_props.update(function.metadata_props)
             graph.functions[key] = converted
@@ -82,10 +86,39 @@ class ConvertOpset(Edit):
             converted.graph.initializers.add(value)
         return converted
 
+    def _return_references(self, function: ir.Function, converted: ir.Model, model: Model) -> None:
+        """Let attributes that a call gives be given by it again: the converter makes them zero. Changes `converted`."""
+        given = {
+            node.outputs[0].name: (node, [held for held in node.attributes.values() if held.is_ref()])
+            for node in _nodes_of(function.graph)
+            if node.outputs
+        }
+        for node in _nodes_of(converted.graph):
+            original, references = given.get(node.outputs[0].name, (node, [])) if node.outputs else (node, [])
+            if node.op_type == original.op_type and all(held.name in node.attributes for held in references):
+                for held in references:
+                    node.attributes[held.name] = ir.RefAttr(held.name, str(held.ref_attr_name), held.type)
+                references.clear()
+        for original, references in given.values():
+            if references:
+                raise EditError(
+                    f"operator set {self.version} says an attribute of {original.op_type} otherwise, which is given by "
+                    f"each call of {function.name!r}",
+                    where=f"function({function.domain}:{function.name})/{original.name}",
+                    fix=f"Export the model without functions, or keep operator set {model.opset}.",
+                )
+
     def ensures(self, before: Model, after: Model) -> None:
         kept = {t.name for t in before.inputs} == {t.name for t in after.inputs}
         if not kept or [t.name for t in before.outputs] != [t.name for t in after.outputs]:
             raise EditError("the conversion changed the model's inputs or outputs", where=before.name)
+
+
+def _nodes_of(graph: ir.Graph) -> Iterator[ir.Node]:
+    for node in graph:
+        yield node
+        for _, inner in subgraphs(node):
+            yield from _nodes_of(inner)
 
 
 def _set_aside(part: ir.Graph) -> dict[str, ir.TensorProtocol]:
