@@ -290,10 +290,9 @@ class Statistics(Shown, dict[str, TensorStatistics]):
     device: str | None = None  # the GPU that ran the samples, in words; not kept in files
 
     def _card(self) -> Card:
-        seen = max((tensor.samples for tensor in self.values()), default=0)
         rows = tuple((name, one.minimum, one.maximum, one.zeros) for name, one in self.items())
         notes = (f"on {self.device}",) if self.device else ()
-        what = f"{len(self)} tensors seen on {seen} samples"
+        what = f"{len(self)} tensors seen on {max((one.samples for one in self.values()), default=0)} samples"
         return Card(what, ("tensor", "smallest", "largest", "zeros"), rows, notes)
 
     def merge(self, other: Statistics) -> None:

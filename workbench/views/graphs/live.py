@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
-from workbench.views.graphs.overlay import Overlay
+from workbench.views.graphs.overlay import Overlay, Value, short
 from workbench.views.graphs.rendering import Drawn, legend, svg
 from workbench.views.kit import Column as TableColumn
 from workbench.views.kit import Row, View, page, request, table_state
@@ -220,7 +220,7 @@ class LiveGraph(Drawn, View):  # type: ignore[misc]
         for name in islice(names, _MOST_ROWS):
             network = next(pane.scopes.network for pane in self.panes if name in pane.scopes.network.index)
             values = {title: overlay.of([name]) for title, overlay in loaded.items()}
-            texts = {key: "" if v is None else v if isinstance(v, str) else f"{v:.6g}" for key, v in values.items()}
+            texts = {key: _text(value, loaded[key].unit) for key, value in values.items()}
             rows.append(Row(name, texts={"name": name, "type": network.ops[network.index[name]].op_type} | texts))
         return table_state([TableColumn(title, title) for title in ("name", "type", *loaded)], rows)
 
@@ -275,3 +275,9 @@ class LiveGraph(Drawn, View):  # type: ignore[misc]
     def _on_details(self, id: str, pane: int) -> None:  # noqa: A002
         rows = [[key, value] for key, value in self._pane(pane).scopes.network.describe(id).items()]
         self.tell("details", id=id, rows=rows)
+
+
+def _text(value: Value, unit: str) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return f"{short(float(value))} {unit}".strip()
