@@ -107,7 +107,10 @@ def build_engine(options: BuildEngineOptions) -> EngineBuild:
     )
     if options.workspace_mib is not None:
         build = replace(build, workspace_bytes=options.workspace_mib << 20)
-    asked = _asked_by(options.recipe, model) if options.recipe is not None else Build()
+    asked = Build()
+    if options.recipe is not None:
+        recipe = _recipe_of(model, options.recipe)
+        build, asked = recipe.built_by(options.backend, build), recipe.build or asked
     build = asked.and_also(**flags).added_to(build)
     if options.target is None:
         engine = backend_named(options.backend).build(model, build, child=Child())
@@ -162,7 +165,7 @@ def _loader(engine: Engine, need: Need, wanted: str, where: Path) -> tuple[Backe
     return TensorRT(backend.name, lean=fitting.kind == "lean"), str(fitting)
 
 
-def _asked_by(recipe: Path, model: Model) -> Build:
+def _recipe_of(model: Model, recipe: Path) -> Recipe:
     document = Recipe.load(recipe)
     if document.tuned is None or document.tuned.sha256 != file_digest(model):
         raise RecipeError(
@@ -170,7 +173,7 @@ def _asked_by(recipe: Path, model: Model) -> Build:
             where=recipe,
             fix="Name the recipe beside tuned.onnx, or replay it: workbench replay.",
         )
-    return document.build or Build()
+    return document
 
 
 def _profile(model: Model, batches: tuple[int, ...]) -> dict[str, ShapeRange]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from workbench.backends import BuildOptions
     from workbench.evaluate import Comparison
+    from workbench.names import BackendName
     from workbench.recipe.steps import Step
 
 __all__ = ["SCHEMA", "Recipe", "Tuned"]
@@ -97,6 +100,13 @@ class Recipe(Shown, Part):
         """Whether the plan is faster than floating point, by engines; not measured where a later step changed it."""
         last = self.steps[-1] if self.steps else None
         return (last.pays if isinstance(last, PlanStep) else None) or Pays()
+
+    def built_by(self, backend: BackendName, options: BuildOptions) -> BuildOptions:
+        """Return options of a build with what is asked for here, and with those that the plan was measured with."""
+        options = options if self.build is None else self.build.added_to(options)
+        known = {} if backend == "onnxruntime" else self.pays.build or {}
+        measured: dict[str, Any] = {name: value for name, value in known.items() if getattr(options, name) is None}
+        return replace(options, **measured)
 
     def check_gates(self, comparison: Comparison) -> tuple[GateResult, ...]:
         """Say of each gate whether what was measured meets it."""

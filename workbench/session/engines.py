@@ -89,7 +89,7 @@ class Engines:
         backend
             What compiles it; `workbench doctor` says which work here.
         options
-            How; where left out the backend's defaults, with what `set` asked for.
+            How; where left out the backend's defaults, with what `set` asked for and what the plan was measured with.
         path
             Where to write the engine, with its manifest beside it; nowhere where left out.
 
@@ -102,9 +102,8 @@ class Engines:
         from workbench.child import Child
 
         model = self._tuning.lowered().model
-        asked = self._history.recipe.build
         if options is None:
-            options = BuildOptions() if asked is None else asked.added_to(BuildOptions())
+            options = self._history.recipe.built_by(backend, BuildOptions())
         engine = backend_named(backend).build(model, options, child=Child())
         if path is not None:
             write_engine(engine, path)

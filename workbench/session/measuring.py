@@ -153,7 +153,7 @@ def _told(result: MeasuredResult) -> dict[int, Trial]:
             trial,
             move=f"measured: {point.candidate.move}",
             plan=(point.candidate.plan if point.candidate.kind == "floating" else None) or trial.plan,
-            pays=pays.model_copy(update={"reason": reason}),
+            pays=pays.model_copy(update={"reason": reason, "build": point.candidate.ways or None}),
             engines=engines,
         )
     return told

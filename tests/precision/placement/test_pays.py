@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.backends.protocol import Timing
+from workbench.backends.protocol import BuildOptions, Timing
 from workbench.precision.placement import Pays
 
 
@@ -43,3 +43,18 @@ def test_the_fastest_in_floating_point_is_what_counts():
 def test_what_was_not_measured_says_so():
     assert str(Pays()) == "not measured: no engine was built, so whether INT8 is faster is not known"
     assert Pays().speedup is None
+
+
+def test_the_build_options_that_a_plan_was_measured_with_go_into_its_builds_on_a_gpu():
+    from workbench.recipe.document import Recipe
+    from workbench.recipe.parts import ModelReference, ranges_hash
+    from workbench.recipe.steps import PlanStep
+
+    pays = Pays(
+        verdict="pays", ratio=0.9, error=0.01, against="fp16", build={"optimization_level": 5, "aux_streams": 0}
+    )
+    step = PlanStep(rules=(), sha256=ranges_hash({}), pays=pays)
+    recipe = Recipe(model=ModelReference(file="m.onnx", sha256=""), steps=(step,))
+    made = recipe.built_by("tensorrt", BuildOptions(aux_streams=2))
+    assert (made.optimization_level, made.aux_streams) == (5, 2)  # what a person says counts
+    assert recipe.built_by("onnxruntime", BuildOptions()) == BuildOptions()

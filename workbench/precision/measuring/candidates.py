@@ -62,6 +62,12 @@ class Candidate:
     trial: Trial | None = field(default=None, repr=False)
     expected_ms: float | None = None
 
+    @property
+    def ways(self) -> dict[str, int]:
+        """Build options that are not the builder's own, and belong to its speed."""
+        names = ("optimization_level", "timing_iterations", "aux_streams")
+        return {name: value for name in names if (value := getattr(self.build, name)) is not None}
+
 
 class Maker:
     """Makes candidates of plans.

@@ -90,10 +90,15 @@ class Point:
             if name not in {"candidate", "engine", "pays"}
         }
         one = self.candidate
-        options = {"optimization_level", "timing_iterations", "aux_streams", "tactic_sources"}
-        build = {name: value for name, value in vars(one.build).items() if name in options and value is not None}
         expected = one.expected_ms
-        return {"name": one.name, "kind": one.kind, "move": one.move, "expected_ms": expected, "build": build, **told}
+        return {
+            "name": one.name,
+            "kind": one.kind,
+            "move": one.move,
+            "expected_ms": expected,
+            "build": one.ways,
+            **told,
+        }
 
 
 @dataclass(frozen=True, repr=False)

@@ -148,7 +148,8 @@ class Runner:
         results[task.name] = done
         if task.model is not None:
             self.builds += 1
-            self._longest_s = max(self._longest_s, done.build_s)
+            if task.build is None or task.build.dynamic_range is None:  # implicit INT8 is built but once, and slowly
+                self._longest_s = max(self._longest_s, done.build_s)
         if done.timing_s and task.beside:
             engines = len(task.beside) + (task.model is not None)
             self._loading_s = max(self._loading_s, done.timing_s / (engines * task.loadings))

@@ -62,6 +62,8 @@ class Pays(BaseModel):
         What ran it: backend, version, device, shapes.
     reason
         Why this plan was taken, where a search took it.
+    build
+        Options of the build that belong to it, by their names in `BuildOptions`; None for the builder's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +74,7 @@ class Pays(BaseModel):
     against: str | None = None
     where: str | None = None
     reason: str | None = None
+    build: dict[str, int] | None = None
 
     @classmethod
     def of(cls, tuned: Timing, floating: Mapping[str, Timing]) -> Pays:
