@@ -1,11 +1,12 @@
 """Search placements of INT8 by measured engines, case by case, on the GPUs of one host.
 
-    python benchmarks/placement_gpu.py OUT [CASE ...] --gpus 4 --budget-s 480
+    python benchmarks/placement_gpu.py OUT CASE[:GPUS] [CASE[:GPUS] ...] --budget-s 240
 
-Runs the job `workbench search --measure` for each case, all at once; their builds and timings are spread over the GPUs
-by Dask, one worker a GPU. In each case FP16, INT8 everywhere, implicit INT8 (TensorRT 8) and what the search finds are
-timed in turns in one run. What is small (reports, profiles, results) goes to OUT as it comes, engines to WORK, where a
-second run goes on from them. ``--backend onnxruntime`` is for a trial without a GPU.
+Runs the job `workbench search --measure` for all cases at once, each on GPUs and cores of its own; where those are
+several, builds and timings are spread over them by Dask, one worker a GPU. In each case FP16, INT8 everywhere, implicit
+INT8 (TensorRT 8) and what the search finds are timed in turns in one run. What is small (reports, profiles, results)
+goes to OUT as it comes, engines to WORK, where a second run goes on from them. ``--backend onnxruntime`` is for a trial
+without a GPU.
 """
 
 from __future__ import annotations
@@ -55,19 +56,17 @@ SYNC_S = 10.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; all where left out")
-    parser.add_argument("--gpus", type=int, default=1)
-    parser.add_argument("--budget-s", type=float, default=480.0, help="for each case, all running at once")
+    parser.add_argument("cases", nargs="+", help=f"of {', '.join(CASES)}, each with its number of GPUs, or 1")
+    parser.add_argument("--budget-s", type=float, default=240.0, help="for each case, all running at once")
     parser.add_argument("--builds", type=int, default=12)
     parser.add_argument("--backend", default="tensorrt")
     parser.add_argument("--work", type=Path, default=Path("/tmp/placement-work"))  # noqa: S108 - on a host of its own
     parser.add_argument("--ultraface", type=Path, default=ROOT.parent / "shared/models/ultraface_rfb320/model.onnx")
-    parser.add_argument("--scheduler", help=argparse.SUPPRESS)
+    parser.add_argument("--first-gpu", type=int, default=None, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.scheduler is not None:
+    if given.first_gpu is not None:
         one_case(given)
         return
-    names = given.cases or list(CASES)
     given.out.mkdir(parents=True, exist_ok=True)
     given.work.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -75,58 +74,60 @@ def main() -> None:
     copying = threading.Thread(target=keep_copying, args=(given.work, given.out, stop))
     copying.start()
     try:
-        with workers(given) as address:
-            print(f"{given.gpus} workers in {time.monotonic() - began:.0f} s", flush=True)
-            run_all(names, given, address)
+        run_all(given)
     finally:
         stop.set()
         copying.join()
         copy(given.work, given.out)
+    names = [case.partition(":")[0] for case in given.cases]
     print(f"all in {time.monotonic() - began:.0f} s\n{summary(names, given.out)}", flush=True)
 
 
+def run_all(given: argparse.Namespace) -> None:
+    """Run each case in a process of its own, on GPUs and cores of its own."""
+    cores = sorted(os.sched_getaffinity(0))
+    counts = [int(case.partition(":")[2] or 1) for case in given.cases]
+    running, gpu = {}, 0
+    for case, count in zip(given.cases, counts, strict=True):
+        own = cores[gpu * len(cores) // sum(counts) : (gpu + count) * len(cores) // sum(counts)]
+        command = ["taskset", "-c", ",".join(map(str, own)), sys.executable, __file__, str(given.out), case]
+        command += ["--first-gpu", str(gpu), "--budget-s", str(given.budget_s), "--builds", str(given.builds)]
+        command += ["--backend", given.backend, "--work", str(given.work), "--ultraface", str(given.ultraface)]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": str(gpu)}
+        log = (given.work / f"{case.partition(':')[0]}.log").open("w")
+        running[case] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        gpu += count
+    for case, process in running.items():
+        print(f"{case}: ended with {process.wait()}", flush=True)
+
+
 @contextlib.contextmanager
-def workers(given: argparse.Namespace) -> Iterator[str]:
+def workers(first: int, count: int, work: Path) -> Iterator[str | None]:
     """Start a scheduler here and one worker a GPU, each on cores of its own; yield the address."""
+    if count == 1:
+        yield None
+        return
     from distributed import Client, LocalCluster
 
     cores = sorted(os.sched_getaffinity(0))
-    share = max(1, len(cores) // 2 // given.gpus)
+    share = max(1, len(cores) // (count + 1))  # one share is for what this process does
     with LocalCluster(n_workers=0, dashboard_address=None, protocol="tcp", host="127.0.0.1") as cluster:
         address = cluster.scheduler_address
         started = []
-        for gpu in range(given.gpus):
+        for gpu in range(count):
             own = ",".join(map(str, cores[gpu * share : (gpu + 1) * share]))
-            environment = {**os.environ, "CUDA_VISIBLE_DEVICES": str(gpu)}
+            environment = {**os.environ, "CUDA_VISIBLE_DEVICES": str(first + gpu)}
             command = ["taskset", "-c", own, sys.executable, "-m", "distributed.cli.dask_worker", address]
-            command += ["--nthreads", "1", "--no-dashboard", "--name", f"gpu{gpu}", "--memory-limit", "0", "--no-nanny"]
-            log = (given.work / f"worker{gpu}.log").open("w")
+            command += ["--nthreads", "1", "--no-dashboard", "--memory-limit", "0", "--no-nanny"]
+            log = (work / f"worker{first + gpu}.log").open("w")
             started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
         try:
             with Client(address) as client:
-                client.wait_for_workers(given.gpus, timeout=60)
+                client.wait_for_workers(count, timeout=60)
             yield address
         finally:
             for process in started:
                 process.terminate()
-
-
-def run_all(names: list[str], given: argparse.Namespace, address: str) -> None:
-    """Run each case in a process of its own, beside the workers' cores."""
-    cores = sorted(os.sched_getaffinity(0))
-    rest = cores[len(cores) // 2 :]
-    share = max(1, len(rest) // len(names))
-    running = {}
-    for position, name in enumerate(names):
-        own = rest[position * share % len(rest) :][:share]
-        command = ["taskset", "-c", ",".join(map(str, own)), sys.executable, __file__, str(given.out), name]
-        command += ["--scheduler", address, "--budget-s", str(given.budget_s), "--builds", str(given.builds)]
-        command += ["--backend", given.backend, "--work", str(given.work), "--ultraface", str(given.ultraface)]
-        log = (given.work / f"{name}.log").open("w")
-        running[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    for name, process in running.items():
-        code = process.wait()
-        print(f"{name}: ended with {code}", flush=True)
 
 
 def one_case(given: argparse.Namespace) -> None:
@@ -135,27 +136,28 @@ def one_case(given: argparse.Namespace) -> None:
 
     # ONNX Runtime takes as many threads as the machine has cores; this process has a share of them.
     os.cpu_count = lambda: len(os.sched_getaffinity(0))
-    (name,) = given.cases
+    start = time.monotonic()
+    name, _, count = given.cases[0].partition(":")
     kind, batch = CASES[name]
     model, samples = prepared(kind, given)
-    start = time.monotonic()
-    result = search(
-        model,
-        samples,
-        given.work / name / "out",
-        min_sqnr=MIN_SQNR,
-        runs=0,
-        method="minmax",
-        measure=given.backend,
-        measure_batch=batch,
-        builds=given.builds,
-        budget_s=given.budget_s,
-        implicit=given.backend == "tensorrt",
-        tactic_sources=TACTICS if given.backend == "tensorrt" else None,
-        scheduler=given.scheduler,
-        engines=given.work / name / "engines",
-        say=lambda text: print(f"{time.monotonic() - start:6.1f} s  {text}", flush=True),
-    )
+    with workers(given.first_gpu, int(count or 1), given.work) as scheduler:
+        result = search(
+            model,
+            samples,
+            given.work / name / "out",
+            min_sqnr=MIN_SQNR,
+            runs=0,
+            method="minmax",
+            measure=given.backend,
+            measure_batch=batch,
+            builds=given.builds,
+            budget_s=given.budget_s,
+            implicit=given.backend == "tensorrt",
+            tactic_sources=TACTICS if given.backend == "tensorrt" else None,
+            scheduler=scheduler,
+            engines=given.work / name / "engines",
+            say=lambda text: print(f"{time.monotonic() - start:6.1f} s  {text}", flush=True),
+        )
     print(result.text(), flush=True)
 
 
@@ -213,11 +215,17 @@ def summary(names: list[str], out: Path) -> str:
         error = over * math.hypot(chosen["error"] / chosen["ratio"], fastest["error"] / fastest["ratio"])
         cells = [name, *(_told(points.get(key)) for key in ("int8", "implicit-int8"))]
         cells += [chosen["name"], _told(chosen), f"{over:.3f} ± {error:.3f} of {fastest['name']}"]
-        cells += [str(told["predicted_right"]), str(len(points)), f"{told['seconds']:.0f}"]
+        work = sum(one["build_s"] + one["timing_s"] for one in done(out / name / "engines/journal.jsonl"))
+        cells += [str(told["predicted_right"]), str(len(points)), f"{told['seconds']:.0f} for {work:.0f} of work"]
         lines.append(" | ".join(cells))
     text = "\n".join(lines)
     (out / "summary.txt").write_text(text + "\n")
     return text
+
+
+def done(journal: Path) -> list[dict[str, float]]:
+    """Return what the tasks of a journal took."""
+    return [entry["done"] for line in journal.read_text().splitlines() if "done" in (entry := json.loads(line))]
 
 
 def _told(point: dict[str, float] | None) -> str:

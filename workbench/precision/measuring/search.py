@@ -61,9 +61,9 @@ SIMPLE = ("floating", "int8", "placement", "options")
 """Kinds of candidates, those first that are taken where others are no faster."""
 
 WAYS: tuple[tuple[str, str, dict[str, int]], ...] = (
+    ("one-stream", "without auxiliary streams", {"aux_streams": 0}),
     ("timed-8-times", "each tactic timed 8 times", {"timing_iterations": 8}),
     ("level-5", "builder optimization level 5", {"optimization_level": 5, "timing_iterations": 4}),
-    ("one-stream", "without auxiliary streams", {"aux_streams": 0}),
 )
 """Build options that may change the speed: a name, what it is, and what is set."""
 
@@ -142,6 +142,8 @@ class _Search:
             self._learn()
             while self._runner.builds_left > self._reserved and self._round():
                 pass
+            if implicit := self._implicit():
+                self._ledger.build(implicit, beside=self._rivals())
             self._try_options()
         return self._finish()
 
@@ -153,8 +155,6 @@ class _Search:
         floating = replace(self._maker.floating(), trial=plain)
         whole = self._maker.of(everything.plan, INT8, "INT8 everywhere by the plan", "int8", ranges=everything.ranges)
         first = [floating, replace(whole, trial=everything)]
-        if self._options.implicit and self._maker.weak:
-            first.append(self._maker.implicit())
         self._ledger.build(first)
         point = self._ledger.points[floating.name]
         if point.engine is not None:
@@ -209,15 +209,21 @@ class _Search:
             self._predict(chosen)
         if not chosen:
             return False
-        self._ledger.build(chosen, beside=self._rivals())
+        self._ledger.build([*chosen, *self._implicit()], beside=self._rivals())
         self._learn()
         return True
+
+    def _implicit(self) -> list[Candidate]:
+        """Return implicit INT8, once: it says nothing of placements, and takes long to build, so it comes late."""
+        wanted = self._options.implicit and self._maker.weak and self._runner.builds_left > 0
+        made = [self._maker.implicit()] if wanted else []
+        return [one for one in made if one.name not in self._ledger.points]
 
     def _worth_building(self, regions: Regions, accuracy: Accuracy, costs: PlacementCosts) -> list[Candidate]:
         every = frozenset(regions.able)
         before = [p.candidate.int8 & every for p in self._ledger.points.values() if p.candidate.kind == "placement"]
         fastest = min(p.latency_ms or math.inf for p in self._ledger.eligible())
-        wanted = min(ROUND, self._runner.builds_left - self._reserved)
+        wanted = min(ROUND, self._runner.builds_left - self._reserved - len(self._implicit()))
         chosen: list[Candidate] = []
         for one in proposals(costs, penalty=accuracy.penalty(costs), tried={frozenset(), every, *before}):
             built = len(before) + len(chosen)
