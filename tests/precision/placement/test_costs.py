@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.kit.places import RECORDED
+from tests.kit.places import RECORDED, ROOT
 from tests.kit.searching import benchmark_model
 from workbench.engine import fusion_map, load_report
 from workbench.graph.load import from_proto
@@ -26,14 +26,13 @@ from workbench.precision.placement import (
 )
 from workbench.precision.placement.regions import Crossing
 from workbench.precision.plan import preset
+from workbench.session import open_model
 
 
-@pytest.fixture(scope="module")
-def recorded():
-    """MobileNetV2 at batch 32 on an H200: regions, and what its FP16 and INT8 engines tell."""
-    model = from_proto(benchmark_model("mobilenet_v2", batch=32))
+def read(model, name):
+    """Return regions, reports, and what the FP16 and INT8 engines of a model tell of them."""
     resolution = preset("int8+fp16", model).resolve(model, target=parse_target("tensorrt-8.6"))
-    stems = [f"{RECORDED}/mobilenet_v2.{variant}" for variant in ("fp16", "qdq")]
+    stems = [f"{RECORDED}/{name}.{variant}" for variant in ("fp16", "qdq")]
     reports = [
         load_report(f"{s}.graph.json", profile=f"{s}.profile.json", timing=f"{s}.timing.json", name=s) for s in stems
     ]
@@ -45,6 +44,24 @@ def recorded():
         for report, fusion, int8 in zip(reports, maps, (frozenset(), everything), strict=True)
     ]
     return regions, reports, seen
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """MobileNetV2 at batch 32 on an H200."""
+    return read(from_proto(benchmark_model("mobilenet_v2", batch=32)), "mobilenet_v2")
+
+
+def test_at_batch_1_small_conversions_tell_nothing_of_bandwidth_and_int8_everywhere_is_expected_to_be_fastest():
+    wb = open_model(ROOT / "sample_models/residual_cnn.onnx")
+    wb.prepare()
+    regions, _, seen = read(wb.model, "residual_cnn.b1")
+    costs = PlacementCosts.of(regions, seen)
+    assert costs.ms_an_element * 1e6 == pytest.approx(0.003)  # what is assumed: 1024 numbers at most were converted
+    assert costs.start_ms == pytest.approx(0.00496, abs=1e-5)
+    first, second, *_ = proposals(costs)
+    assert first.int8 == frozenset(regions.able)
+    assert costs.latency_ms(()) > second.expected_ms > first.expected_ms
 
 
 def test_regions_of_real_engines_are_their_layers_and_repeated_blocks_share_decisions(recorded):

@@ -30,6 +30,9 @@ FALLBACK_MS = 0.004
 FALLBACK_MS_A_MILLION = 0.003
 """And so long for a million elements more: 3 bytes each at 1 TB/s."""
 
+LARGE = 1 << 17
+"""Elements of a conversion from which its time tells of bandwidth; what smaller ones take is their start."""
+
 PULL = 0.5
 """How much the expectation of a border's cost counts beside one measured engine with as many borders."""
 
@@ -267,5 +270,5 @@ def _line(moves: Sequence[tuple[int, float]]) -> tuple[float, float]:
     if not moves:
         return FALLBACK_MS, FALLBACK_MS_A_MILLION / 1e6
     start = min(spent for _, spent in moves)
-    slopes = [(spent - start) / elements for elements, spent in moves if elements and spent > start]
+    slopes = [(spent - start) / elements for elements, spent in moves if elements >= LARGE and spent > start]
     return start, float(np.median(slopes)) if slopes else FALLBACK_MS_A_MILLION / 1e6
