@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from workbench.engine.load import load_report
 from workbench.engine.summary import load_engine
 from workbench.engine.tables import convolutions_table, kinds_table, memory_table, precisions_table, tactics_table
 from workbench.engine.work import GPU_LIMITS, memory_timeline
+from workbench.engine.worse import judge_against
 
 NAMES = sorted(path.name.removesuffix(".graph.json") for path in RECORDED.glob("*.graph.json"))
 TABLES = (convolutions_table, kinds_table, memory_table, precisions_table, tactics_table)
@@ -84,3 +86,14 @@ def repr_of(found):
     elif isinstance(found, (list, tuple)):
         return "\n".join(map(repr_of, found))
     return text_of(found)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 50.0])
+@pytest.mark.parametrize("pair", [*PAIRS, ("resnet50.qdq", "resnet50.fp32"), ("yolox_nano.qdq",) * 2], ids="-".join)
+def test_whether_an_engine_got_worse(pair, tolerance, snapshot):
+    before, after = (report_of(name) for name in pair)
+    judged = judge_against(before, after, compare_engines([before, after]), tolerance=tolerance)
+    lines = [f"{one.what}: {one.passed} {one.message} {list(one.details[:4])}" for one in judged]
+    assert "\n".join(lines) == snapshot
+    bare = [replace(report, timing=None) for report in (before, after)]
+    assert str(judge_against(*bare, compare_engines(bare))[-1].message) == snapshot(name="sum of layers")
