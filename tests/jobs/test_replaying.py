@@ -64,6 +64,7 @@ def test_samples_that_are_gone_fail_the_gates_that_need_them_and_say_so(tuned, t
     (tmp_path / "recipe.yaml").write_text(text)
     model = Recipe.load(tuned).model.file
     result = replay(tmp_path / "recipe.yaml", tmp_path / "out", model=model)
+    assert any("gates on results cannot be judged again" in remark for remark in result.remarks)
     sqnr, size = result.verdicts
     assert (sqnr.value, size.passed) == (None, True)
     assert "gone.npz" in sqnr.reason

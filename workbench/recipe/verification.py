@@ -13,6 +13,7 @@ from workbench.precision import parse_target
 from workbench.recipe.difference import drifted
 from workbench.recipe.parts import FileReference
 from workbench.recipe.replay import check_model
+from workbench.recipe.steps import CalibrateStep
 from workbench.recipe.versions import environment
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def verify(
             parse_target(recipe.target)
         except WorkbenchError as error:
             problems.append(error)
-    return Verified(recipe, loaded, tuple(problems), (*notes, *_moved_files(recipe)))
+    return Verified(recipe, loaded, tuple(problems), (*notes, *_moved_files(recipe), *_gone_samples(recipe)))
 
 
 def _model(recipe: Recipe, where: str | os.PathLike[str] | None, model: str | os.PathLike[str] | None) -> Model:
@@ -138,6 +139,21 @@ def _check_fits(recipe: Recipe, model: Model, *, retrained: bool) -> None:
                 where=model.path or model.name,
                 fix="Tune it anew; a recipe is re-targeted to the same network trained again.",
             ) from error
+
+
+def _gone_samples(recipe: Recipe) -> Iterator[str]:
+    """Yield what is gone of the data that gates are judged on; a replay makes the model all the same."""
+    if not recipe.gates:
+        return
+    calibrated = recipe.of_kind(CalibrateStep)
+    on = recipe.evaluation.samples if recipe.evaluation is not None else calibrated[-1].samples if calibrated else None
+    if on is None or "path" not in on.source:
+        yield "gates on results cannot be judged again: their samples were no file"
+    elif not Path(on.source["path"]).exists():
+        yield f"gates on results cannot be judged again: there is no {on.source['path']}"
+    labels = None if recipe.evaluation is None else recipe.evaluation.labels
+    if labels is not None and not Path(labels.file).is_file():
+        yield f"gates on accuracy cannot be judged again: there is no {labels.file}"
 
 
 def _moved_files(recipe: Recipe) -> Iterator[str]:
