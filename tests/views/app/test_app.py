@@ -207,7 +207,8 @@ def test_no_message_of_a_click_is_large(calibrated):
         assert len(json.dumps([part.scene, part.marks])) < 1_000_000
 
 
-def test_a_notebook_shows_a_workbench_as_the_screen_with_its_picture(wb, monkeypatch):
+def test_a_notebook_shows_a_workbench_as_the_screen_with_its_picture(wb, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     data, _ = wb._repr_mimebundle_()
     assert data.keys() == {"text/plain"}  # a terminal
     monkeypatch.setattr("workbench.session.workbench.in_notebook", lambda: True)
