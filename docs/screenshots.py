@@ -78,7 +78,11 @@ built = workbench.load_engine("graph.json", profile="profile.json", timing="timi
 """
 SLOWEST = "view.selected_layer = max(built.report.layers, key=lambda layer: layer.ms or 0.0).name\nview"
 
+SCREEN = CALIBRATED + 'wb.plan.use("int8")\nwb.sensitivity()\nwb.tune()\nwb.compare("test.npz", batch=32, runs=0)\n'
+WORST = ".wb-nodes tbody tr"
+
 SCENES = {
+    "screen": Scene(SCREEN, "wb", ".wb-app.wb-ready", act=((WORST, "click"),)),
     "lab": Scene(ENGINE, f"view = views.engine(built)\n{SLOWEST}", ".wb-canvas svg", whole=True),
     "engine": Scene(ENGINE, f"view = views.engine(built)\n{SLOWEST}", ".wb-canvas svg"),
     "graph": Scene(OPEN, "views.surgery(wb)", ".wb-canvas svg"),

@@ -98,6 +98,7 @@ def test_from_a_model_to_a_tuned_one_on_one_screen(lab, screen, screenshots) -> 
     page.locator(".wb-verdict", has_text="dB at the worst output").wait_for()
     lab_tools.expect(page.locator('[data-step="Compare"]')).to_contain_text("12 samples")
 
+    _can_be_read_and_reached(page)
     page.locator(".wb-timeline button", has_text="insert as cell").click()
     page.locator(".wb-code pre", has_text="wb.calibrate('samples.npz'").wait_for()
     page.locator(".wb-code .wb-close").click()
@@ -147,6 +148,23 @@ def _selects_and_changes(page) -> None:
     page.locator('.wb-nodes tr[data-id="block/conv"] td[data-key="gets"]', has_text="fp32").wait_for()
 
 
+def _can_be_read_and_reached(page) -> None:
+    """Contrast, names and roles as axe-core checks them, in both themes; and everything by keyboard."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed")
+    for light in ("true", "false"):
+        theme(page, light)
+        found = axe.Axe().run(page, context=".wb-app").response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+    theme(page, "true")
+    page.locator(".wb-step").first.focus()
+    reached = set()
+    for _ in range(60):
+        part = page.evaluate("document.activeElement.closest('.wb-slot, .wb-steps, .wb-timeline, .wb-foot')?.className")
+        reached.add((part or "").split(" ")[-1])
+        page.keyboard.press("Tab")
+    assert reached >= {"wb-steps", "wb-slot-graph", "wb-slot-nodes", "wb-foot", "wb-slot-inspector"}
+
+
 def _fits(page, screenshots) -> None:
     for size in ((1280, 800), (1920, 1080)):
         page.set_viewport_size({"width": size[0], "height": size[1]})
@@ -155,3 +173,27 @@ def _fits(page, screenshots) -> None:
             page.locator(".wb-app").evaluate("node => node.scrollIntoView({ block: 'center' })")
             page.screenshot(path=screenshots / f"app-{size[0]}-{'light' if light == 'true' else 'dark'}.png")
             assert page.locator(".wb-app").evaluate(CLIPPED) == []
+
+
+@pytest.mark.parametrize("place", ["notebooks", "voila/render"])
+def test_the_same_screen_in_notebook_7_and_in_voila(lab, page, small_cnn, place) -> None:
+    pytest.importorskip(place.split("/")[0].removesuffix("s"), reason="it is not installed")
+    shutil.copy(small_cnn, lab.folder / "model.onnx")
+    lab_tools.notebook(lab.folder / "other.ipynb", SHOW)
+    page.goto(f"{lab.url}/{place}/other.ipynb", wait_until="domcontentloaded")
+    if place == "notebooks":
+        page.locator(".jp-NotebookKernelStatus-info, .jp-Notebook-ExecutionIndicator").first.wait_for(state="attached")
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached", timeout=60_000)
+        # It says that the kernel is idle before a cell is taken: press until one is.
+        prompt = page.locator(".jp-InputPrompt", has_text="[ ]")
+        for _ in range(5):
+            run(page, 0)
+            page.wait_for_timeout(2000)
+            if prompt.count() == 0:
+                break
+    page.locator(".wb-app.wb-ready").wait_for(timeout=120_000)
+    page.locator('.wb-nodes tr[data-id="block/conv"]').click()
+    lab_tools.expect(page.locator(".wb-inspector h3")).to_have_text("block/conv")
+    page.locator('.wb-option[data-precision="fp32"]').click()
+    page.locator(".wb-apply-precision").click()
+    page.locator(".wb-chips .wb-clicked", has_text="block/conv").wait_for()

@@ -4,7 +4,7 @@ const SPARE = ["latency", "realized", "shape", "requested", "range", "op", "gets
 
 class NodesPage extends Page {
   build() {
-    this.table = new Table(this, "Nodes");
+    this.table = new Table(this, "Rows of nodes");
     this.filter = element("input", {
       type: "search", class: "wb-filter", spellcheck: "false", placeholder: "filter: op:Conv & scope:/head",
       "aria-label": "List what a selector names", oninput: () => this.typed(), onkeydown: (event) => event.key === "Enter" && this.ask({ type: "filtered" }),

@@ -5,7 +5,7 @@ class Steps {
     this.app = app;
     this.list = element("ol", { class: "wb-stages", "aria-label": "Steps" });
     this.go = button("", { class: "wb-go" }, () => app.act(app.scene.next));
-    this.root = element("header", { class: "wb-steps" }, this.list, this.go);
+    this.root = element("div", { class: "wb-steps" }, this.list, this.go);
   }
 
   draw({ stages, next }) {

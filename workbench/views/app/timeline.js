@@ -3,7 +3,7 @@
 class Timeline {
   constructor(app) {
     this.app = app;
-    this.steps = element("ol", { class: "wb-chips", "aria-label": "Recipe" });
+    this.steps = element("ol", { class: "wb-chips", tabindex: "0", "aria-label": "Recipe" });
     const act = (title, action) => button("", { title }, action);
     this.undo = act("", () => app.ask({ type: "undo" }));
     this.redo = act("", () => app.ask({ type: "redo" }));
@@ -12,7 +12,7 @@ class Timeline {
     this.save = button("save", { title: "Write tuned.onnx and recipe.yaml into ./tuned" }, () => app.ask({ type: "save" }));
     this.large = button("", { title: "Fill the screen", "aria-label": "Fill the screen", class: "wb-tool" }, () => app.fillScreen());
     this.large.append(icon("large"));
-    this.root = element("footer", { class: "wb-timeline" }, this.steps, this.undo, this.redo, this.points, this.code, this.save, this.large);
+    this.root = element("div", { class: "wb-timeline" }, this.steps, this.undo, this.redo, this.points, this.code, this.save, this.large);
   }
 
   draw({ steps, undone, undo, redo }) {
@@ -20,7 +20,7 @@ class Timeline {
       element("li", { class: clicked ? "wb-clicked" : null, title: clicked ? `${title}\n(made by a click)` : title, "data-at": at }, text);
     const gone = ({ text, title }) => element("li", { class: "wb-gone", title: `undone: ${title}` }, text);
     this.steps.replaceChildren(element("li", { class: "wb-start" }, "open"), ...steps.map(chip), ...undone.map(gone));
-    this.steps.scrollLeft = this.steps.scrollWidth;
+    requestAnimationFrame(() => (this.steps.scrollLeft = this.steps.scrollWidth)); // once it is laid out
     for (const [control, what, sign, verb] of [[this.undo, undo, "⟲", "undo"], [this.redo, redo, "⟳", "redo"]]) {
       control.disabled = !what;
       control.textContent = what ? `${sign} ${verb} “${what.length > 18 ? `${what.slice(0, 17)}…` : what}”` : `${sign} ${verb}`;

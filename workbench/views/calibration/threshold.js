@@ -100,7 +100,7 @@ class ThresholdPage extends Page {
       parts.push(drawn("line", { class: "grid", x1: LEFT, x2: W - RIGHT, y1: y(10 ** power), y2: y(10 ** power) }));
       parts.push(drawn("text", { x: LEFT - 6, y: y(10 ** power) + 4, "text-anchor": "end" }, `1e${power}`));
     }
-    for (const value of ticks(low, high, Math.max(3, W / 95))) {
+    for (const value of ticks(low, high, Math.max(4, W / 75))) {
       parts.push(drawn("text", { x: x(value), y: H - BOTTOM + 16, "text-anchor": "middle" }, String(Number(value.toPrecision(6)))));
     }
     const middle = `translate(12,${(TOP + H - BOTTOM) / 2}) rotate(-90)`;
@@ -108,7 +108,7 @@ class ThresholdPage extends Page {
     counts.forEach((count, i) => (path += `L${x(edges[i])},${y(count || 0.5)}L${x(edges[i + 1])},${y(count || 0.5)}`));
     return [
       ...parts,
-      drawn("text", { x: (LEFT + W - RIGHT) / 2, y: H - 6, "text-anchor": "middle" }, `value of ${name.length > W / 9 ? `…${name.slice(-Math.floor(W / 9))}` : name}`),
+      drawn("text", { x: (LEFT + W - RIGHT) / 2, y: H - 6, "text-anchor": "middle" }, `value of ${name.length > W / 11 ? `…${name.slice(-Math.floor(W / 11))}` : name}`),
       drawn("text", { transform: middle, "text-anchor": "middle" }, "values seen"),
       drawn("path", { class: "bars", d: `${path}L${x(high)},${y(0.5)}Z` }),
     ];

@@ -46,7 +46,7 @@ class GraphPage extends Page {
       act("fit", "Show the whole graph (0)", () => this.active.whole()),
     );
     this.stage = element("div", { class: "wb-stage" });
-    this.legend = element("div", { class: "wb-legend" });
+    this.legend = element("div", { class: "wb-legend", tabindex: "0", role: "group", "aria-label": "Legend" });
     this.side = element("div", { class: "wb-side" });
     this.tip = element("div", { class: "wb-tip", role: "tooltip", hidden: "" });
     this.live = element("div", { class: "wb-live", "aria-live": "polite" });
