@@ -10,7 +10,7 @@ from onnx import numpy_helper
 import workbench
 from workbench.errors import RecipeError
 from workbench.graph import load_model, structure_digest
-from workbench.recipe import Recipe, drifted, recipe_difference, recipe_text, verify
+from workbench.recipe import Evaluation, Recipe, SamplesReference, drifted, recipe_difference, recipe_text, verify
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,13 @@ def test_each_difference_is_a_sentence(tuned):
         "gate sqnr_db >= 10 is gone",
         f"environment: onnx {onnx_version} -> 0",
     )
+
+
+def test_other_samples_for_the_gates_are_a_difference(tuned):
+    before = Recipe.load(tuned)
+    samples = SamplesReference(source={"kind": "npz", "path": "/t.npz"}, count=7, fingerprint="f")
+    after = before.model_copy(update={"evaluation": Evaluation(samples=samples)})
+    assert recipe_difference(before, after) == ("gates are judged on other samples: the calibration's -> 7",)
 
 
 def test_a_retrained_model_has_the_structure_and_another_digest(small_cnn, retrained):

@@ -55,6 +55,12 @@ def _changes(before: Recipe, after: Recipe) -> Iterator[str]:
     gates = [[str(gate) for gate in one.gates] for one in (before, after)]
     yield from (f"gate {gate} is gone" for gate in gates[0] if gate not in gates[1])
     yield from (f"gate {gate} is new" for gate in gates[1] if gate not in gates[0])
+    on = [None if one.evaluation is None else one.evaluation.samples.fingerprint for one in (before, after)]
+    if on[0] != on[1]:
+        counts = [
+            "the calibration's" if e is None else f"{e.samples.count}" for e in (before.evaluation, after.evaluation)
+        ]
+        yield f"gates are judged on other samples: {counts[0]} -> {counts[1]}"
     if before.tuned is not None and after.tuned is not None and before.tuned != after.tuned:
         yield f"tuned.onnx: {before.tuned.sha256[:12]} -> {after.tuned.sha256[:12]}"
     if versions := drifted(before.environment, after.environment):
