@@ -32,7 +32,7 @@ def test_a_recipe_in_words(path, snapshot):
     assert recipe_text(loaded(path.read_text())) == snapshot
 
 
-@pytest.mark.parametrize("pair", itertools.permutations(STORED, 2), ids=lambda pair: "-".join(p.stem for p in pair))
+@pytest.mark.parametrize("pair", [*itertools.permutations(STORED, 2)], ids=lambda pair: "-".join(p.stem for p in pair))
 def test_how_two_recipes_differ(pair, snapshot):
     before, after = (loaded(path.read_text()) for path in pair)
     assert "\n".join(recipe_difference(before, after)) == snapshot
