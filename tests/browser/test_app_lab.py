@@ -100,11 +100,10 @@ def test_from_a_model_to_a_tuned_one_on_one_screen(lab, screen, screenshots) -> 
 
     _can_be_read_and_reached(page)
     page.locator(".wb-timeline button", has_text="insert as cell").click()
-    page.locator(".wb-code pre", has_text="wb.calibrate('samples.npz'").wait_for()
-    page.locator(".wb-code .wb-close").click()
+    page.locator(".jp-Cell .cm-content", has_text="wb.calibrate('samples.npz'").wait_for()
     _fits(page, screenshots)
 
-    run(page, 1)
+    run(page, 2)  # the inserted cell lies between
     steps = lab_tools.seen(lab)
     assert [one["do"] for one in steps] == ["state_kernel_shape", "calibrate", "set_range", *["set_precision"] * 4]
     assert (steps[-1]["select"], steps[-1]["precision"]) == ("name:block/conv", "fp32")
@@ -121,7 +120,7 @@ def test_from_a_model_to_a_tuned_one_on_one_screen(lab, screen, screenshots) -> 
     lab_tools.expect(page.locator(".wb-chips li")).to_have_count(8)
     lab_tools.expect(page.locator(".wb-kept")).to_have_text("")
     assert kept.read_bytes() == before
-    run(page, 1)
+    run(page, 2)
     assert [one["do"] for one in lab_tools.seen(lab)] == [one["do"] for one in steps]
 
 
@@ -197,3 +196,66 @@ def test_the_same_screen_in_notebook_7_and_in_voila(lab, page, small_cnn, place)
     page.locator('.wb-option[data-precision="fp32"]').click()
     page.locator(".wb-apply-precision").click()
     page.locator(".wb-chips .wb-clicked", has_text="block/conv").wait_for()
+
+
+STORY = """
+import workbench
+wb = workbench.open_model({path!r}, resume=False)
+wb
+"""
+PIXELS = """image => {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    const pen = canvas.getContext("2d");
+    pen.drawImage(image, 0, 0);
+    return new Set(new Uint32Array(pen.getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size;
+}"""
+
+
+def test_the_story_of_five_minutes_on_a_real_model(lab, page, shared, screenshots) -> None:
+    """Open, look, calibrate on stated images, find the worst layer, change it, tune, compare, build, save: by mouse."""
+    (lab.folder / "faces").mkdir()
+    for image in sorted((shared / "data/faces").iterdir())[:3]:
+        shutil.copy(image, lab.folder / "faces")
+    (lab.folder / "faces/preprocess.json").write_text('{"scale": 1, "mean": 127, "std": 128}')
+    path = shared / "models/ultraface_rfb320/model.onnx"
+    lab_tools.notebook(lab.folder / "story.ipynb", STORY.format(path=str(path)))
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(f"{lab.url}/lab/tree/story.ipynb?reset", wait_until="domcontentloaded")
+    lab_tools.ready(page)
+    page.keyboard.press("Control+b")
+    run(page, 0)
+    page.locator(".wb-app.wb-ready").wait_for(timeout=90_000)
+    page.set_default_timeout(120_000)
+    page.locator(".wb-go").click()
+    page.locator(".wb-go", has_text="Calibrate").click()
+    page.locator(".wb-form-of input").first.fill("faces")
+    lab_tools.expect(page.locator(".wb-form-of input").nth(1)).to_have_value("color=RGB,scale=1,mean=127,std=128")
+    page.locator(".wb-form-of button", has_text="look at one").click()
+    image = page.locator(".wb-looked img")
+    image.wait_for()
+    assert image.evaluate(PIXELS) > 1000  # a photograph, as the model sees it
+    page.locator(".wb-form-of button", has_text="Calibrate").click()
+    page.locator(".wb-go", has_text="Measure sensitivity").click()
+    page.locator(".wb-go", has_text="Tune").wait_for()
+    page.locator(".wb-verdict button", has_text="Show it").click()
+    worst = page.locator(".wb-nodes tbody tr").first
+    lab_tools.expect(page.locator(".wb-inspector h3")).to_have_text(worst.get_attribute("data-id"))
+    page.locator('.wb-option[data-precision="fp32"]').click()
+    page.locator(".wb-preview", has_text="+").wait_for()
+    page.locator(".wb-apply-precision").click()
+    lab_tools.expect(worst.locator('td[data-key="gets"]')).to_have_text("fp32")
+    page.locator(".wb-go", has_text="Tune").click()
+    page.locator(".wb-go", has_text="Compare").click()
+    page.locator(".wb-verdict-good", has_text="dB at the worst output").wait_for()
+    page.screenshot(path=screenshots / "app-story.png")
+    page.locator(".wb-go", has_text="Build engine").click()
+    page.locator(".wb-go", has_text="Save").click()
+    page.locator(".wb-said", has_text="tuned.onnx").wait_for()
+    from workbench.recipe import Recipe
+
+    recipe = Recipe.load(lab.folder / "tuned/recipe.yaml")
+    assert [step.do for step in recipe.steps][-2:] == ["set_precision", "set_precision"]
+    assert recipe.tuned is not None
+    assert page.errors == []
+    assert page.abroad == []

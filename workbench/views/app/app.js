@@ -104,7 +104,7 @@ class AppPage extends Page {
     if (message.type === "progress") return this.progress.show(message.said);
     if (message.type === "peek") return this.form.look(message);
     if (message.type === "points") return this.comparePoints(message.rows);
-    if (message.type === "code") return this.python(message.code);
+    if (message.type === "code") return void insertCell(this.root, message.code).then((done) => done || this.python(message.code));
     this.error.hidden = this.done.hidden = true;
     super.answer(message);
     this.said.hidden = this.error.hidden && this.done.hidden;

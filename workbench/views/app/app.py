@@ -31,7 +31,10 @@ _HERE = Path(__file__).parent
 _PARTS = (
     *(_HERE.parent / "graphs" / name for name in ("pane.js", "surgery.js", "graph.js", "graph.css")),
     *(_HERE.parent / "calibration" / name for name in ("threshold.js", "threshold.css")),
-    *(_HERE / f"{name}.js" for name in ("graph", "nodes", "weights", "inspector", "steps", "forms", "timeline", "app")),
+    *(
+        _HERE / f"{name}.js"
+        for name in ("graph", "nodes", "weights", "inspector", "steps", "forms", "timeline", "cell", "app")
+    ),
     *(_HERE / f"{name}.css" for name in ("app", "parts")),
 )
 _APPS: WeakValueDictionary[int, App] = WeakValueDictionary()
