@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from workbench.engine import fusion_map, load_report
 from workbench.errors import BackendError, WorkbenchError
 from workbench.precision.measuring.accuracy import Accuracy
+from workbench.precision.measuring.bound import what_limits
 from workbench.precision.measuring.candidates import Candidate, Maker
 from workbench.precision.measuring.ledger import Ledger
 from workbench.precision.measuring.result import MeasuredResult, Point
@@ -339,12 +340,12 @@ class _Search:
         if self._options.backend == "onnxruntime" or self._options.timing.cuda_graph or self._runner.stopped:
             return
         self._ledger.compare_as_graphs(list(dict.fromkeys([*always, chosen])))
-        point = self._ledger.points[chosen]
-        if point.graph_ms is not None and point.latency_ms is not None:
-            share = 1 - point.graph_ms / point.latency_ms
-            said = f"as a CUDA graph {chosen} takes {point.graph_ms:.4f} ms, {share:.0%} less, for launching"
-            beside = "" if point.graph_ratio is None else f"; {point.graph_ratio:.3f} of {self._ledger.floating}'s"
-            self._notes.append(said + beside)
+        point, timing = self._ledger.points[chosen], self._ledger.measured[chosen].timing
+        if timing is not None:
+            told, device = _report(chosen, self._ledger.measured[chosen]), str(timing.conditions.get("device"))
+            self._notes += what_limits(chosen, told, device, timing.median_ms, point.graph_ms)
+        if point.graph_ratio is not None:
+            self._notes.append(f"as CUDA graphs it takes {point.graph_ratio:.3f} of {self._ledger.floating}")
 
     def _learnt(self) -> tuple[str, ...]:
         if self._model is None:

@@ -1,0 +1,47 @@
+"""What limits an engine, by recorded ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kit.places import RECORDED
+from workbench.engine import load_report
+from workbench.precision.measuring.bound import least_ms, limits_of, what_limits
+
+
+def read(stem):
+    return load_report(RECORDED / f"{stem}.graph.json", profile=RECORDED / f"{stem}.profile.json")
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [
+        ("NVIDIA H200", "H200 SXM"),
+        ("NVIDIA H100 80GB HBM3", "H100 SXM"),
+        ("NVIDIA H100 PCIe", None),
+        ("NVIDIA A100-SXM4-80GB", "A100 SXM 80GB"),
+        ("NVIDIA A100 80GB PCIe", "A100 PCIe 80GB"),
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA L40S", None),
+        ("NVIDIA GeForce RTX 4090", None),
+        ("Intel(R) Xeon(R) Processor", None),
+    ],
+)
+def test_a_gpu_is_known_by_the_name_of_its_driver(device, name):
+    found = limits_of(device)
+    assert (None if found is None else found.name) == name
+
+
+def test_at_batch_32_memory_and_arithmetic_are_most_of_it_and_at_batch_1_next_to_nothing():
+    h200 = limits_of("NVIDIA H200")
+    large, small = least_ms(read("resnet50.fp16"), h200), least_ms(read("residual_cnn.b1.fp16"), h200)
+    assert 0.3 < large / 1.1148 < 1
+    assert small / 0.1278 < 0.02
+
+
+def test_what_limits_is_said_in_sentences():
+    graph, roofline = what_limits("fp16", read("residual_cnn.b1.fp16"), "NVIDIA H200", 0.1278, 0.09)
+    assert graph == "as a CUDA graph fp16 takes 0.0900 ms, 30% less, for launching its kernels"
+    assert "layers need 0.00" in roofline
+    assert "H200 SXM (roofline)" in roofline
+    assert what_limits("fp16", read("residual_cnn.b1.fp16"), "a processor", 0.1278, None) == ()
