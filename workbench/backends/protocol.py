@@ -87,10 +87,11 @@ class BuildOptions:
     timing_cache
         Path of a timing cache, read where it exists and written after the build.
     timing_iterations
-        How often the builder times a tactic before it takes the fastest; None is its own default. More of them choose
-        better among tactics that are nearly equal, and take longer.
+        How often the builder times a tactic before it takes the fastest; None is its own default.
     aux_streams
-        Streams besides its own that an engine may run branches on; 0 for none, None leaves it to the builder.
+        Streams besides its own that an engine may run branches on; None leaves it to the builder.
+    build_route
+        Of TensorRT 11.1 and later: the way of building, by its name in ``IBuilderConfig.all_build_routes``.
     version_compatible
         The engine also loads in newer versions of TensorRT; see `workbench.backends.needs`. It may be slower.
     exclude_lean_runtime
@@ -127,6 +128,7 @@ class BuildOptions:
     timing_cache: str | None = None
     timing_iterations: int | None = None
     aux_streams: int | None = None
+    build_route: str | None = None
     version_compatible: bool = False
     exclude_lean_runtime: bool = False
     hardware_compatible: bool = False
@@ -147,11 +149,9 @@ class BuildOptions:
                 "only a version-compatible engine has a lean runtime to leave out",
                 fix="Ask for version_compatible too, or leave exclude_lean_runtime out.",
             )
-        if (self.timing_iterations or 1) < 1 or (self.aux_streams or 0) < 0:
-            raise BackendError(
-                f"timing_iterations={self.timing_iterations}, aux_streams={self.aux_streams}",
-                fix="Give at least one iteration, and no negative number of streams.",
-            )
+        if self.timing_iterations == 0 or min(self.timing_iterations or 0, self.aux_streams or 0) < 0:
+            said = f"timing_iterations={self.timing_iterations}, aux_streams={self.aux_streams}"
+            raise BackendError(said, fix="Give at least one iteration, and no negative number of streams.")
         if isinstance(self.workspace_bytes, int) and self.workspace_bytes <= 0:
             raise BackendError(f"a workspace limit of {self.workspace_bytes} bytes", fix="Give a positive number.")
         if self.dynamic_range is not None and (self.dynamic_range <= 0 or self.calibration_cache is not None):

@@ -50,6 +50,14 @@ def test_options_that_the_package_lacks_are_errors(model):
         check(model, options=BuildOptions(dynamic_range=4.0, layer_precisions={"*": "fp16"}))
 
 
+def test_options_about_speed_reach_the_builder_or_are_said_to_be_missing(model):
+    assert check(model, options=BuildOptions(timing_iterations=2, aux_streams=0)).accepted
+    with pytest.raises(BackendError, match=r"has no build_route 'scenic'\. It has none"):
+        check(model, options=BuildOptions(build_route="scenic"))
+    with pytest.raises(BackendError, match="timing_iterations=0"):
+        BuildOptions(timing_iterations=0)
+
+
 def test_a_file_that_is_no_timing_cache_is_refused_and_kept(model, tmp_path):
     cache = tmp_path / "timing.cache"
     cache.write_bytes(b"not a timing cache")

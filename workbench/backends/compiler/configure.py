@@ -32,11 +32,7 @@ def configure(trt: Any, builder: Any, options: BuildOptions, target: str | None)
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
-    for name, value in (("avg_timing_iterations", options.timing_iterations), ("max_aux_streams", options.aux_streams)):
-        if value is not None:
-            if not hasattr(config, name):
-                raise BackendError(f"{trt.__name__} {trt.__version__} has no {name}", fix="Leave the option out.")
-            setattr(config, name, value)
+    _set_properties(trt, config, options)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.tactic_sources is not None:
         sources = (member(trt.TacticSource, name, "tactic source") for name in options.tactic_sources)
@@ -47,6 +43,23 @@ def configure(trt: Any, builder: Any, options: BuildOptions, target: str | None)
     if options.hardware_compatible:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     return config
+
+
+def _set_properties(trt: Any, config: Any, options: BuildOptions) -> None:
+    asked = {
+        "avg_timing_iterations": options.timing_iterations,
+        "max_aux_streams": options.aux_streams,
+        "build_route": options.build_route,
+    }
+    for name, value in asked.items():
+        if value is None:
+            continue
+        if not hasattr(config, name):
+            raise BackendError(f"{trt.__name__} {trt.__version__} has no {name}", fix="Leave the option out.")
+        setattr(config, name, value)
+        if getattr(config, name) != value:  # TensorRT-RTX 1.7.1 passes over a route that it does not have
+            known = str(getattr(config, f"all_{name}s", "")) or "none"
+            raise BackendError(f"{trt.__name__} {trt.__version__} has no {name} {value!r}", fix=f"It has {known}.")
 
 
 def configure_network(trt: Any, network: Any, config: Any, options: BuildOptions, path: str) -> list[Any]:

@@ -63,8 +63,8 @@ def what_limits(
     if limits is not None:
         least = least_ms(report, limits)
         share = least / (graph_ms or latency_ms)
-        said.append(
-            f"memory and arithmetic of its {len(report.layers)} layers need {least:.4f} ms on {limits.name} (roofline), "
-            f"{share:.0%} of that: the rest is what small kernels take to start and end"
+        layers = (
+            f"memory and arithmetic of its {len(report.layers)} layers need {least:.4f} ms on {limits.name} (roofline)"
         )
+        said.append(f"{layers}, {share:.0%} of that: the rest is what small kernels take to start and end")
     return tuple(said)

@@ -63,9 +63,9 @@ class Candidate:
     expected_ms: float | None = None
 
     @property
-    def ways(self) -> dict[str, int]:
+    def ways(self) -> dict[str, int | str]:
         """Build options that are not the builder's own, and belong to its speed."""
-        names = ("optimization_level", "timing_iterations", "aux_streams")
+        names = ("optimization_level", "timing_iterations", "aux_streams", "build_route")
         return {name: value for name in names if (value := getattr(self.build, name)) is not None}
 
 

@@ -74,7 +74,7 @@ class Pays(BaseModel):
     against: str | None = None
     where: str | None = None
     reason: str | None = None
-    build: dict[str, int] | None = None
+    build: dict[str, int | str] | None = None
 
     @classmethod
     def of(cls, tuned: Timing, floating: Mapping[str, Timing]) -> Pays:
