@@ -43,12 +43,12 @@ def backends() -> list[Availability]:
     here = Availability(
         "onnxruntime", works=True, reason=f"runs on the CPU (version {metadata.version('onnxruntime')})"
     )
-    found = [here, _summary(rtx_capabilities()), _summary(tensorrt.capabilities())]
+    entries = [here, _summary(rtx_capabilities()), _summary(tensorrt.capabilities())]
     lean = next((runtime for runtime in installed() if runtime.kind == "lean"), None)
     if lean is not None:
         able = tensorrt.TensorRT(lean=True).capabilities()
-        found.append(replace(_summary(able), name="tensorrt_lean"))
-    return found
+        entries.append(replace(_summary(able), name="tensorrt_lean"))
+    return entries
 
 
 def backend_of(engine: Engine) -> Backend:

@@ -114,10 +114,10 @@ def _head(dossier: Dossier) -> Iterator[str]:
     yield f"<h1>{escape(dossier.title)}</h1>"
     failed = sum(not verdict.passed for verdict in dossier.verdicts)
     if dossier.verdicts:
-        told = (
+        facts = (
             f"{failed} of {len(dossier.verdicts)} gates failed" if failed else f"all {len(dossier.verdicts)} gates hold"
         )
-        yield f'<p><b class="{"bad" if failed else "good"}">{told}</b></p>'
+        yield f'<p><b class="{"bad" if failed else "good"}">{facts}</b></p>'
     rows = [
         ("model", f"{wb.source.name}, sha256 {wb.source.digest}"),
         ("tuned to", precisions(wb)),
@@ -171,8 +171,8 @@ def _service(dossier: Dossier) -> Iterator[str]:
     yield "<h2>Latency and the service level</h2>"
     for (name, bound, met), verdict in zip(levels, _levelled(dossier), strict=True):
         style = "good" if met else "bad"
-        told = f'<b class="{style}">{escape(verdict.outcome)}</b>, {escape(verdict.value_text)}'
-        yield f"<p>{name} &lt;= {bound:g} ms: {told}</p>"
+        judged = f'<b class="{style}">{escape(verdict.outcome)}</b>, {escape(verdict.value_text)}'
+        yield f"<p>{name} &lt;= {bound:g} ms: {judged}</p>"
     yield picture(LatencyChart(shown, levels, title), f"Distribution of latencies: {title}")
 
 
@@ -191,10 +191,10 @@ def _scaling(dossier: Dossier) -> Iterator[str]:
     if not served:
         return
     yield "<h2>Throughput and memory against the batch</h2>"
-    told = all(one.device_mib is not None for one in served)
-    values = [one.device_mib if told else one.activations_mib for one in served]
+    measured = all(one.device_mib is not None for one in served)
+    values = [one.device_mib if measured else one.activations_mib for one in served]
     memory = tuple(value for value in values if value is not None)
-    label = "device memory" if told else "activations, computed"
+    label = "device memory" if measured else "activations, computed"
     rates = tuple(one.batch * one.timing.throughput for one in served)
     chart = BatchChart(
         tuple(one.batch for one in served),
@@ -271,11 +271,11 @@ def _calibration(dossier: Dossier) -> Iterator[str]:
         yield _nothing("a calibration: the ranges came from elsewhere, or there are none")
     for step in steps:
         source = step.samples.source.get("path", "memory")
-        told = f"{step.samples.count} samples of {source}, method {step.method}, {len(step.ranges)} ranges"
-        yield f'<p>{escape(told)}<br><span class="muted">fingerprint {escape(step.samples.fingerprint)}</span></p>'
+        line = f"{step.samples.count} samples of {source}, method {step.method}, {len(step.ranges)} ranges"
+        yield f'<p>{escape(line)}<br><span class="muted">fingerprint {escape(step.samples.fingerprint)}</span></p>'
     if dossier.drift is None:
-        told = "No samples from the field were given: whether calibration was like them is not known."
-        yield f'<p class="muted">{told}</p>'
+        line = "No samples from the field were given: whether calibration was like them is not known."
+        yield f'<p class="muted">{line}</p>'
         return
     warned = [one.warning for one in dossier.drift if one.warning is not None]
     count = f"{len(warned)} of {len(dossier.drift)} tensors leave their ranges"
@@ -347,10 +347,10 @@ def _again(dossier: Dossier) -> Iterator[str]:
 
 
 def _conditions(words: str, timing: Timing) -> str:
-    told = ", ".join(
+    stated = ", ".join(
         f"{name} {_text(value)}" for name, value in timing.conditions.items() if value not in (None, "", {})
     )
-    return f'<p class="muted">{words}: {escape(told)}, {timing.runs} runs after {timing.warm_up_runs} to warm up.</p>'
+    return f'<p class="muted">{words}: {escape(stated)}, {timing.runs} runs after {timing.warm_up_runs} to warm up.</p>'
 
 
 def _text(value: Any) -> str:

@@ -116,16 +116,16 @@ def parameters_of(notebook: str | os.PathLike[str]) -> dict[str, dict[str, str]]
     import papermill
 
     try:
-        found = papermill.inspect_notebook(str(notebook))
+        parameters = papermill.inspect_notebook(str(notebook))
     except Exception as error:  # nbformat, JSON and the disk each raise their own
         raise WorkbenchError(f"this is no notebook: {error}", where=notebook, fix="Give an .ipynb.") from error
     return {
         name: {"type": str(one["inferred_type_name"]), "default": str(one["default"]), "about": str(one["help"] or "")}
-        for name, one in found.items()
+        for name, one in parameters.items()
     }
 
 
-def typed(notebook: str | os.PathLike[str], given: Mapping[str, Any]) -> dict[str, Any]:
+def typed(notebook: str | os.PathLike[str], texts: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters as a notebook wants them: text becomes what the type in its cell says.
 
     Raises
@@ -133,15 +133,15 @@ def typed(notebook: str | os.PathLike[str], given: Mapping[str, Any]) -> dict[st
     WorkbenchError
         It has no such parameter (papermill itself would only log it), or a value is not of its type.
     """
-    known, values = parameters_of(notebook), {}
-    for name, value in given.items():
-        if name not in known:
+    parameters, values = parameters_of(notebook), {}
+    for name, value in texts.items():
+        if name not in parameters:
             raise WorkbenchError(
-                f"the notebook has no parameter {name!r}; {near(name, known)}",
+                f"the notebook has no parameter {name!r}; {near(name, parameters)}",
                 where=notebook,
-                fix=f"It has {', '.join(sorted(known))}.",
+                fix=f"It has {', '.join(sorted(parameters))}.",
             )
-        kind = known[name]["type"]
+        kind = parameters[name]["type"]
         try:
             values[name] = KINDS.get(kind, _same)(value) if isinstance(value, str) else value
         except ValueError as error:

@@ -43,8 +43,8 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
         "<h2>Along the network</h2>",
         picture(chart, chart.title),
     ]
-    if said := remarks(wb, comparison):
-        body += ["<h2>To be noted</h2>", *(f"<p>{escape(sentence)}</p>" for sentence in said)]
+    if sentences := remarks(wb, comparison):
+        body += ["<h2>To be noted</h2>", *(f"<p>{escape(sentence)}</p>" for sentence in sentences)]
     if refused:
         body += [
             "<h2>Asked for, and not given</h2>",
@@ -68,10 +68,10 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
 
 
 def _verdict(wb: Workbench, comparison: Comparison) -> str:
-    said = verdict(wb, comparison)
-    notes = "".join(f'<br><span class="muted">{escape(note)}</span>' for note in said.notes)
-    style = {"good": "good", "bad": "bad"}.get(said.kind, "")
-    return f'<p><b class="{style}">{escape(said.headline)}.</b> {escape(said.next)}{notes}</p>'
+    judgement = verdict(wb, comparison)
+    notes = "".join(f'<br><span class="muted">{escape(note)}</span>' for note in judgement.notes)
+    style = {"good": "good", "bad": "bad"}.get(judgement.kind, "")
+    return f'<p><b class="{style}">{escape(judgement.headline)}.</b> {escape(judgement.next)}{notes}</p>'
 
 
 def _subtitle(wb: Workbench, comparison: Comparison) -> str:

@@ -77,17 +77,17 @@ def write_dossier(options: DossierOptions) -> DossierResult:
     """See `DossierOptions`."""
     recipe = Recipe.load(options.recipe)
     gates = tuple(dict.fromkeys((*recipe.gates, *gates_of(options.gates))))
-    found = verify(recipe, where=options.recipe, model=options.model, allow_scripts=options.allow_scripts)
+    verified = verify(recipe, where=options.recipe, model=options.model, allow_scripts=options.allow_scripts)
     browser = _browser() if options.pdf else None
     with results_folder(options.out, OUTPUTS) as folder:
-        measured = _Measured(Workbench(found.required(), recipe=found.recipe), options, recipe)
+        measured = _Measured(Workbench(verified.required(), recipe=verified.recipe), options, recipe)
         check_result(recipe, measured.wb.recipe.tuned, environment())
         dossier = measured.dossier(gates)
         text = dossier_page(dossier)
         files = [write_text(folder / "report.html", text)]
         if browser is not None:
             files.append(write_bytes(folder / "report.pdf", _printed(browser, text)))
-    return DossierResult(tuple(files), tuple(dossier.verdicts), (*found.notes, *dossier.notes))
+    return DossierResult(tuple(files), tuple(dossier.verdicts), (*verified.notes, *dossier.notes))
 
 
 class _Measured:
@@ -223,10 +223,10 @@ def _floating(model: Model) -> str:
 
 
 def _machine(timing: Timing | None) -> dict[str, str]:
-    told = {"system": f"{platform.system()} {platform.release()}", "processor": _processor()}
+    machine = {"system": f"{platform.system()} {platform.release()}", "processor": _processor()}
     if hasattr(os, "getloadavg"):
-        told["load while it was measured"] = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    return told | dict(_gpu(timing))
+        machine["load while it was measured"] = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    return machine | dict(_gpu(timing))
 
 
 def _processor() -> str:
@@ -248,10 +248,10 @@ def _gpu(timing: Timing | None) -> Iterator[tuple[str, str]]:
 
 
 def _browser() -> str:
-    found = next((path for name in BROWSERS if (path := shutil.which(name)) is not None), None)
-    if found is None:
+    browser = next((path for name in BROWSERS if (path := shutil.which(name)) is not None), None)
+    if browser is None:
         raise BackendError("a PDF is printed by a Chromium browser, and none is on the PATH", fix="Leave --pdf out.")
-    return found
+    return browser
 
 
 def _printed(browser: str, text: str) -> bytes:

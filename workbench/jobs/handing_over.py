@@ -190,8 +190,8 @@ def _like_states(served: Served) -> list[str]:
     ]
     if not alike:
         return []
-    told = (
+    sentence = (
         f"Inputs and outputs of one type and shape: {', '.join(alike)}. Where one is the other of the run before, hand "
         "it over with --state INPUT=OUTPUT."
     )
-    return [told]
+    return [sentence]

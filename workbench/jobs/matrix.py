@@ -38,18 +38,18 @@ def ask_releases(model: Path, releases: Sequence[str], targets: Sequence[str], s
         except WorkbenchError as error:
             cells += [Cell(release, target, "unknown", {}, str(error)) for target in targets]
             continue
-        found = _ask(folder, model, targets, shapes)
-        if isinstance(found, str) and len(targets) > 1:  # one GPU that it cannot be asked for is not all of them
+        answer = _ask(folder, model, targets, shapes)
+        if isinstance(answer, str) and len(targets) > 1:  # one GPU that it cannot be asked for is not all of them
             cells += [_cell(release, target, _ask(folder, model, [target], shapes)) for target in targets]
-        elif isinstance(found, str):
-            cells.append(Cell(release, targets[0], "unknown", {}, found))
+        elif isinstance(answer, str):
+            cells.append(Cell(release, targets[0], "unknown", {}, answer))
         else:
-            cells += [Cell.of(release, verdict) for verdict in found]
+            cells += [Cell.of(release, verdict) for verdict in answer]
     return Matrix(model.stem, tuple(cells))
 
 
-def _cell(release: str, target: str, found: list[dict[str, Any]] | str) -> Cell:
-    return Cell(release, target, "unknown", {}, found) if isinstance(found, str) else Cell.of(release, found[0])
+def _cell(release: str, target: str, answer: list[dict[str, Any]] | str) -> Cell:
+    return Cell(release, target, "unknown", {}, answer) if isinstance(answer, str) else Cell.of(release, answer[0])
 
 
 def _folder(release: str) -> Path | None:
@@ -82,8 +82,8 @@ def _ask(folder: Path | None, model: Path, targets: Sequence[str], shapes: Seque
     except subprocess.TimeoutExpired:
         return f"no answer within {LONGEST_S:g} s"
     if done.returncode not in (0, EXIT_REFUSED):
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return said[-1].removeprefix("error: ")
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        return lines[-1].removeprefix("error: ")
     verdicts: list[dict[str, Any]] = json.loads(done.stdout)
     return verdicts
 
@@ -99,6 +99,6 @@ def _cases(matrix: Matrix) -> Iterator[Case]:
         refused = [
             f"{name} ({one['op']}): {one['reason']}" for name, one in cell.nodes.items() if one["status"] == "refused"
         ]
-        told = cell.outcome + (f": {cell.reason}" if cell.reason else "")
+        outcome = cell.outcome + (f": {cell.reason}" if cell.reason else "")
         group, name = f"TensorRT-RTX {cell.release}", f"{matrix.model} for {cell.target}"
-        yield Case(group, name, passed, told, "\n".join(refused) or cell.reason, cell.seconds)
+        yield Case(group, name, passed, outcome, "\n".join(refused) or cell.reason, cell.seconds)

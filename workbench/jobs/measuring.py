@@ -69,29 +69,29 @@ def built_evidence(wb: Workbench, backend: BackendName, runs: int) -> dict[str, 
         engine = wb.build(backend)
     except WorkbenchError as error:
         return {"lacking": dict.fromkeys(("engine", "timing"), str(error))}
-    found: dict[str, Any] = {"engine_bytes": len(engine.data)}
+    evidence: dict[str, Any] = {"engine_bytes": len(engine.data)}
     runner = backend_of(engine)
     try:
         timing = runner.time(engine, TimingOptions(runs=max(runs, 1)))
-        found |= {"latency_ms": Evidence.percentiles(timing), "throughput": timing.throughput}
+        evidence |= {"latency_ms": Evidence.percentiles(timing), "throughput": timing.throughput}
         scratch = timing.conditions.get("engine_scratch_bytes")
-        found["device_bytes"] = None if scratch is None else int(scratch)
+        evidence["device_bytes"] = None if scratch is None else int(scratch)
         named = ("backend", "version", "device", "note")
-        told = [str(timing.conditions[name]) for name in named if timing.conditions.get(name)]
-        found["conditions"] = ", ".join([*told, f"{timing.runs} runs"])
-        found["engine"] = wb.engines.inspect(engine)
+        conditions = [str(timing.conditions[name]) for name in named if timing.conditions.get(name)]
+        evidence["conditions"] = ", ".join([*conditions, f"{timing.runs} runs"])
+        evidence["engine"] = wb.engines.inspect(engine)
     except BackendError as error:
-        found["lacking"] = dict.fromkeys(("engine", "timing"), str(error))
-    return found
+        evidence["lacking"] = dict.fromkeys(("engine", "timing"), str(error))
+    return evidence
 
 
 def read_evidence(summary: EngineSummary) -> dict[str, Any]:
     """Return what the files of an engine tell that was built and timed elsewhere."""
     timing = summary.report.timing
-    found: dict[str, Any] = {"engine": summary, "conditions": f"{summary.report.name}, {summary.report.dialect}"}
+    evidence: dict[str, Any] = {"engine": summary, "conditions": f"{summary.report.name}, {summary.report.dialect}"}
     if timing is None:
-        found["lacking"] = {"timing": "the files have no times of whole inferences: give timing"}
-        return found
+        evidence["lacking"] = {"timing": "the files have no times of whole inferences: give timing"}
+        return evidence
     names = {"p50": "median", "p90": "p90", "p95": "p95", "p99": "p99"}
     latency = {ours: timing.ms[theirs] for ours, theirs in names.items() if theirs in timing.ms}
-    return found | {"latency_ms": latency, "throughput": timing.throughput}
+    return evidence | {"latency_ms": latency, "throughput": timing.throughput}

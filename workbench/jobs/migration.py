@@ -84,7 +84,7 @@ class Migration(Shown):
                 else repr(self.untold[0])
             )
             lines.append(f"engine: its report does not say what it ran {many} in; they are quantized as without it")
-        lines += [f"note: {told}" for told in history_of(self.workbench).unchecked]
+        lines += [f"note: {sentence}" for sentence in history_of(self.workbench).unchecked]
         return "\n".join([*lines, *(f"left out: {note}" for note in self.notes)])
 
     def _card(self) -> Card:
@@ -145,8 +145,8 @@ def _write(out: Path, migration: Migration) -> tuple[Path, ...]:
 
 def _imported(wb: Workbench, precisions: str | None, output_types: str | None) -> Imported:
     """Read the flags on the model as it was given to trtexec."""
-    said = [("--layerPrecisions", precisions), ("--layerOutputTypes", output_types)]
-    words = [f"{option}={shlex.quote(value)}" for option, value in said if value]
+    specs = [("--layerPrecisions", precisions), ("--layerOutputTypes", output_types)]
+    words = [f"{option}={shlex.quote(value)}" for option, value in specs if value]
     return import_trtexec(" ".join(words), wb.model) if words else Imported(PrecisionPlan(), ())
 
 
@@ -156,10 +156,10 @@ def _told_by_engine(wb: Workbench, engine: str | os.PathLike[str]) -> tuple[list
 
     report = load_report(engine)
     realized = realized_precision(report, fusion_map(report, wb.source))
-    known = {node: found.precision for node, found in realized.items() if found.precision is not None}
-    wanted = wb.plan.resolve().to_quantize()
-    floating = [node for node in wanted if known.get(node, "int8") not in QUANTIZED]
-    return floating, [node for node in wanted if node not in known]
+    precisions = {node: one.precision for node, one in realized.items() if one.precision is not None}
+    planned = wb.plan.resolve().to_quantize()
+    floating = [node for node in planned if precisions.get(node, "int8") not in QUANTIZED]
+    return floating, [node for node in planned if node not in precisions]
 
 
 def _set(wb: Workbench, nodes: Collection[str], precision: Precision) -> None:

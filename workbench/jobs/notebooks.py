@@ -69,23 +69,23 @@ def run_notebooks(options: RunNotebooksOptions) -> NotebooksResult:
     """See `RunNotebooksOptions`."""
     _needs_lab()
     chosen = _chosen(options.names)
-    given = dict(text.split("=", 1) for text in options.parameters)
-    _check_known(given, chosen.values())
+    texts = dict(text.split("=", 1) for text in options.parameters)
+    _check_known(texts, chosen.values())
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     cases, files = [], []
     for name, path in progress(chosen.items(), total=len(chosen), doing="running notebooks"):
-        case, written = _run(name, path, out, given)
+        case, written = _run(name, path, out, texts)
         cases.append(case)
         files += written
     reports = tell_ci("notebooks", cases, junit_file=options.junit, summary=options.summary)
     return NotebooksResult(tuple(cases), (*files, *reports))
 
 
-def _run(name: str, path: Path, out: Path, given: Mapping[str, str]) -> tuple[Case, list[Path]]:
-    known = parameters_of(path)
-    mine: dict[str, Any] = {key: value for key, value in given.items() if key in known}
-    if "out" in known and "out" not in mine:
+def _run(name: str, path: Path, out: Path, texts: Mapping[str, str]) -> tuple[Case, list[Path]]:
+    parameters = parameters_of(path)
+    mine: dict[str, Any] = {key: value for key, value in texts.items() if key in parameters}
+    if "out" in parameters and "out" not in mine:
         mine["out"] = str(out / name)  # beside the page, and never in an installed package
     executed, page = out / f"{name}.ipynb", out / f"{name}.html"
     executed.unlink(missing_ok=True)
@@ -122,11 +122,11 @@ def _chosen(names: tuple[str, ...]) -> dict[str, Path]:
     return chosen
 
 
-def _check_known(given: Mapping[str, str], notebooks: Iterable[Path]) -> None:
-    known = {name for path in notebooks for name in parameters_of(path)}
-    for name in given:
-        if name not in known:
-            raise OptionError(f"`parameters`: no notebook has {name}; {near(name, sorted(known))}")
+def _check_known(texts: Mapping[str, str], notebooks: Iterable[Path]) -> None:
+    parameters = {name for path in notebooks for name in parameters_of(path)}
+    for name in texts:
+        if name not in parameters:
+            raise OptionError(f"`parameters`: no notebook has {name}; {near(name, sorted(parameters))}")
 
 
 def _needs_lab() -> None:

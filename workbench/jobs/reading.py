@@ -90,7 +90,7 @@ def read_engine(options: EngineOptions) -> EngineResult:
         wb = open_recipe(options.recipe, model=options.model, allow_scripts=options.allow_scripts)
         source = wb.tuned
         requested = wb.plan.precisions
-    found = load_engine(
+    engine = load_engine(
         options.graph,
         profile=options.profile,
         timing=options.timing,
@@ -99,40 +99,40 @@ def read_engine(options: EngineOptions) -> EngineResult:
         requested=requested,
         tensorrt_version=options.tensorrt_version,
     )
-    comparison, engines = None, [found.report]
+    comparison, engines = None, [engine.report]
     if options.against is not None:
         other = load_report(options.against, profile=options.against_profile, timing=options.against_timing)
         behind = None if options.against_model is None else load_model(options.against_model)
-        engines = [other, found.report]
+        engines = [other, engine.report]
         comparison = compare_engines(engines, source, models=[behind, source] if behind else [])
     files = []
     if options.onnx is not None:
-        files.append(write_bytes(options.onnx, engine_onnx(found.report).SerializeToString(deterministic=True)))
+        files.append(write_bytes(options.onnx, engine_onnx(engine.report).SerializeToString(deterministic=True)))
     if options.html is not None:
         from workbench.views.engines import report_card
 
         limits = None if options.gpu is None else GPU_LIMITS[options.gpu]
-        page = report_card(found, limits=limits, comparison=comparison, others=engines)
+        page = report_card(engine, limits=limits, comparison=comparison, others=engines)
         files.append(write_text(options.html, page))
-    cases = _cases(options, found, comparison, engines)
+    cases = _cases(options, engine, comparison, engines)
     if options.sarif is not None:
-        files.append(write_text(options.sarif, sarif(found.findings, options.graph)))
+        files.append(write_text(options.sarif, sarif(engine.findings, options.graph)))
     files += tell_ci(
-        f"engine {found.report.name}",
+        f"engine {engine.report.name}",
         cases,
         junit_file=options.junit,
         summary=options.summary,
         notes=[f"{case.name}: {line}" for case in cases if case.passed is False for line in _first(case.details)],
     )
-    return EngineResult(found, comparison, tuple(files), tuple(cases))
+    return EngineResult(engine, comparison, tuple(files), tuple(cases))
 
 
 def _cases(
-    options: EngineOptions, found: EngineSummary, comparison: EngineComparison | None, engines: Sequence[EngineReport]
+    options: EngineOptions, engine: EngineSummary, comparison: EngineComparison | None, engines: Sequence[EngineReport]
 ) -> list[Case]:
     """Judge the gates, and what must not get worse."""
-    evidence = Evidence(**read_evidence(found))
-    cases = gate_cases(found.report.name, check_gates(gates_of(options.gates), evidence))
+    evidence = Evidence(**read_evidence(engine))
+    cases = gate_cases(engine.report.name, check_gates(gates_of(options.gates), evidence))
     if options.no_worse is not None and comparison is not None:
         judged = judge_against(engines[0], engines[1], comparison, tolerance=options.no_worse)
         group = f"against {engines[0].name}"

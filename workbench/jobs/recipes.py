@@ -44,18 +44,18 @@ def show_recipe(options: ShowRecipeOptions) -> Told:
 @job(DiffRecipesOptions)
 def diff_recipes(options: DiffRecipesOptions) -> Told:
     """See `DiffRecipesOptions`."""
-    told = recipe_difference(Recipe.load(options.before), Recipe.load(options.after))
-    return Told(told or ("the two do the same to the same model",))
+    differences = recipe_difference(Recipe.load(options.before), Recipe.load(options.after))
+    return Told(differences or ("the two do the same to the same model",))
 
 
 @job(VerifyRecipeOptions)
 def verify_recipe(options: VerifyRecipeOptions) -> Told:
     """See `VerifyRecipeOptions`."""
     recipe = Recipe.load(options.recipe)
-    found = verify(recipe, where=options.recipe, model=options.model, allow_scripts=options.allow_scripts)
-    problems = tuple(f"error: {problem}" for problem in found.problems)
-    told = (*problems, *found.notes) or ("it can be replayed here; nothing has drifted",)
-    return Told(told, found.problems[0].exit_code if found.problems else 0)
+    verified = verify(recipe, where=options.recipe, model=options.model, allow_scripts=options.allow_scripts)
+    problems = tuple(f"error: {problem}" for problem in verified.problems)
+    differences = (*problems, *verified.notes) or ("it can be replayed here; nothing has drifted",)
+    return Told(differences, verified.problems[0].exit_code if verified.problems else 0)
 
 
 @job(SchemaOptions)

@@ -129,7 +129,7 @@ def replay(options: ReplayOptions) -> ReplayResult:
     settings = dict(text.split("=", 1) for text in options.settings)
     recipe = Recipe.load(options.recipe)
     gates = () if options.no_gates else tuple(dict.fromkeys((*recipe.gates, *gates_of(options.gates))))
-    found = verify(
+    verified = verify(
         recipe,
         where=options.recipe,
         model=settings.get("model", options.model),
@@ -138,7 +138,7 @@ def replay(options: ReplayOptions) -> ReplayResult:
     )
     kept = (*REPORTS, STATISTICS) if not settings and _is_made_there(options.out, recipe) else ()
     with results_folder(options.out, (*OUTPUTS, *recipe.scripts(options.out)), keeps=kept) as folder:
-        again = _Replay(options, found.recipe, found.required(), settings)
+        again = _Replay(options, verified.recipe, verified.required(), settings)
         again.make()
         comparison = again.measure(gates)
         verdicts = tuple(check_gates(gates, again.evidence))
@@ -149,7 +149,7 @@ def replay(options: ReplayOptions) -> ReplayResult:
             content = json.dumps(report(again.wb, comparison, verdicts), indent=1)
             files += (write_text(folder / "report.json", content),)
             files += (write_text(folder / "report.html", page(again.wb, comparison, verdicts)),)
-    remarks = (*found.notes, *again.notes)
+    remarks = (*verified.notes, *again.notes)
     files += tell_ci(
         f"replay of {options.recipe.name}",
         gate_cases(again.wb.source.name, verdicts),
@@ -241,8 +241,8 @@ class _Replay:
             raise RecipeError("there are no samples to judge on", fix="Give some: --set eval_samples=FILE.")
         if self.settings:
             reference = SamplesReference(source=data.describe(), count=len(data), fingerprint=data.fingerprint)
-            known = None if labels is None else FileReference.of(labels)
-            history.amend(evaluation=Evaluation(samples=reference, labels=known))
+            labels_file = None if labels is None else FileReference.of(labels)
+            history.amend(evaluation=Evaluation(samples=reference, labels=labels_file))
         calibrated = self.recipe.of_kind(CalibrateStep)
         batch = calibrated[-1].batch if calibrated else None
         return self.wb.compare(data, labels=labels, batch=batch, runs=self.options.runs)
@@ -254,9 +254,9 @@ class _Replay:
     def _engine(self, gates: tuple[Any, ...]) -> dict[str, Any]:
         if not needs(gates, "engine", "timing"):
             return {}
-        found: dict[str, Any] = {}
+        evidence: dict[str, Any] = {}
         if self.options.backend is not None:
-            found = built_evidence(self.wb, self.options.backend, self.options.runs)
+            evidence = built_evidence(self.wb, self.options.backend, self.options.runs)
         elif self.options.engine is not None:
             decisions = self.wb.plan.resolve().decisions.values()
             summary = load_engine(
@@ -266,8 +266,8 @@ class _Replay:
                 model=self.wb.tuned,
                 requested={one.node: one.precision for one in decisions if one.rule is not None},
             )
-            found = read_evidence(summary)
-        return found | {"lacking": {**self.evidence.lacking, **found.get("lacking", {})}}
+            evidence = read_evidence(summary)
+        return evidence | {"lacking": {**self.evidence.lacking, **evidence.get("lacking", {})}}
 
 
 def _ranges(step: Any) -> Mapping[str, float]:

@@ -108,8 +108,8 @@ def _write(notebook: Path, model: Path) -> Path:
 
     way = Path(os.path.relpath(model.resolve(), notebook.resolve().parent)).as_posix()
     cell = f"import workbench\n\nworkbench.open_model({way!r})"
-    made = nbformat.v4.new_notebook(
+    page = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(cell, id="open")],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
-    return write_text(notebook, nbformat.writes(made))
+    return write_text(notebook, nbformat.writes(page))

@@ -127,7 +127,7 @@ def search(options: SearchOptions) -> TuneResult:
         wb = _started(options)
         (goal,) = _gates(options)
         with measuring(options) as how:
-            found = wb.plan.search(
+            searched = wb.plan.search(
                 **goal,
                 samples=options.evaluation,
                 labels=options.labels,
@@ -142,9 +142,9 @@ def search(options: SearchOptions) -> TuneResult:
             )
         _judge_on(wb, options)
         outcome = _finish(wb, folder, options)
-        trials = write_text(folder / "search.json", json.dumps(found.to_dict(), indent=1))
+        trials = write_text(folder / "search.json", json.dumps(searched.to_dict(), indent=1))
     result = _measured(outcome)
-    return replace(result, files=(*result.files, trials), search=found)
+    return replace(result, files=(*result.files, trials), search=searched)
 
 
 def _started(options: TuneOptions) -> Workbench:
@@ -228,14 +228,14 @@ def _finish(wb: Workbench, folder: Path, options: TuneOptions) -> TuneResult | C
     content = json.dumps(report(wb, comparison, verdicts), indent=1)
     document = page(wb, comparison, verdicts)
     reports = (write_text(folder / "report.json", content), write_text(folder / "report.html", document))
-    told = tell_ci(
+    ci_files = tell_ci(
         f"tuning of {wb.source.name}",
         gate_cases(wb.source.name, verdicts),
         junit_file=options.junit,
         summary=options.summary,
         notes=remarks(wb, comparison),
     )
-    return TuneResult(wb, comparison, verdicts, (*files, *reports, *told))
+    return TuneResult(wb, comparison, verdicts, (*files, *reports, *ci_files))
 
 
 def save_statistics(wb: Workbench, folder: Path) -> tuple[Path, ...]:

@@ -43,10 +43,10 @@ class Build(Part):
         RecipeError
             They do not fit each other.
         """
-        wanted = {name: kept or asked.get(name, False) for name, kept in self.model_dump().items()}
-        if wanted["exclude_lean_runtime"] and not wanted["version_compatible"]:
+        merged = {name: kept or asked.get(name, False) for name, kept in self.model_dump().items()}
+        if merged["exclude_lean_runtime"] and not merged["version_compatible"]:
             raise RecipeError(TOGETHER, fix="Ask for both, or for neither.")
-        return Build(**wanted)
+        return Build(**merged)
 
     @property
     def asked(self) -> tuple[str, ...]:

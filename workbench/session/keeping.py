@@ -31,12 +31,12 @@ SAVED = frozenset({"appended", "undone", "redone", "plan"})
 
 def notebook_name() -> str:
     """Return the name of the notebook whose kernel this is, without its ending; ``notebook`` where that is unknown."""
-    told = os.environ.get("JPY_SESSION_NAME", "")
+    session_name = os.environ.get("JPY_SESSION_NAME", "")
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if shell is not None:
-        told = shell.user_ns.get("__vsc_ipynb_file__") or told
-    return Path(told).stem or "notebook"
+        session_name = shell.user_ns.get("__vsc_ipynb_file__") or session_name
+    return Path(session_name).stem or "notebook"
 
 
 def kept_file(history: History, folder: Path | None = None) -> Path:

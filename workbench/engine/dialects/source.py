@@ -105,9 +105,9 @@ def _parsed(text: str, where: object) -> tuple[str, Any]:
     return kind_of(data), data
 
 
-def _whole(found: re.Match[str]) -> str:
+def _whole(match: re.Match[str]) -> str:
     """Return what stands for half of a character, of which nothing could be written; all else as it is."""
-    return "\\ufffd" if found["half"] else found[0]
+    return "\\ufffd" if match["half"] else match[0]
 
 
 def _is_json_text(source: Any) -> bool:

@@ -88,18 +88,18 @@ class ConvertOpset(Edit):
 
     def _return_references(self, function: ir.Function, converted: ir.Model, model: Model) -> None:
         """Let attributes that a call gives be given by it again: the converter makes them zero. Changes `converted`."""
-        given = {
+        arguments = {
             node.outputs[0].name: (node, [held for held in node.attributes.values() if held.is_ref()])
             for node in _nodes_of(function.graph)
             if node.outputs
         }
         for node in _nodes_of(converted.graph):
-            original, references = given.get(node.outputs[0].name, (node, [])) if node.outputs else (node, [])
+            original, references = arguments.get(node.outputs[0].name, (node, [])) if node.outputs else (node, [])
             if node.op_type == original.op_type and all(held.name in node.attributes for held in references):
                 for held in references:
                     node.attributes[held.name] = ir.RefAttr(held.name, str(held.ref_attr_name), held.type)
                 references.clear()
-        for original, references in given.values():
+        for original, references in arguments.values():
             if references:
                 raise EditError(
                     f"operator set {self.version} says an attribute of {original.op_type} otherwise, which is given by "

@@ -65,7 +65,7 @@ def _request(inputs: list[Port], outputs: list[Port]) -> dict[str, Any]:
         shape = [1 if n < 0 else n for n in port.shape]
         return {"name": port.name, "shape": shape, "datatype": port.datatype, "data": []}
 
-    wanted = [{"name": port.name, "parameters": {"binary_data": False}} for port in outputs]
+    asked = [{"name": port.name, "parameters": {"binary_data": False}} for port in outputs]
     parameters = {"type": "object", "description": "binary_data_size, binary_data, binary_data_output, timeout (in µs)"}
     fields = {
         "name": {"type": "string"},
@@ -83,7 +83,7 @@ def _request(inputs: list[Port], outputs: list[Port]) -> dict[str, Any]:
             "inputs": {"type": "array", "items": {"type": "object", "properties": fields}},
             "outputs": {"type": "array", "items": {"type": "object", "properties": {"name": fields["name"]}}},
         },
-        "example": {"inputs": [tensor(port) for port in inputs], "outputs": wanted},
+        "example": {"inputs": [tensor(port) for port in inputs], "outputs": asked},
     }
 
 

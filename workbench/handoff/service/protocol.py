@@ -105,8 +105,8 @@ def decode(
     request_id = head.get("id")
     if request_id is not None and type(request_id) is not str:
         raise RequestError(400, "'id' is no text", fix="Give a text, or none.")
-    wanted = _wanted(head, outputs, everything=parameters.get("binary_data_output") is True)
-    return InferRequest(feeds, wanted, request_id, _timeout(parameters))
+    asked = _asked(head, outputs, everything=parameters.get("binary_data_output") is True)
+    return InferRequest(feeds, asked, request_id, _timeout(parameters))
 
 
 def _entries(head: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
@@ -152,11 +152,11 @@ def _input(
     return name, from_bytes(content[place : place + size], shape, port), place + size
 
 
-def _wanted(head: Mapping[str, Any], ports: Mapping[str, Port], *, everything: bool) -> list[tuple[str, bool]]:
+def _asked(head: Mapping[str, Any], ports: Mapping[str, Port], *, everything: bool) -> list[tuple[str, bool]]:
     entries = _entries(head, "outputs")
     if not entries:
         return [(name, everything) for name in ports]
-    wanted = []
+    asked = []
     for entry in entries:
         name, parameters = entry.get("name"), _parameters(entry)
         if type(name) is not str or name not in ports:
@@ -165,8 +165,8 @@ def _wanted(head: Mapping[str, Any], ports: Mapping[str, Port], *, everything: b
         if parameters.get("classification"):
             fix = "Ask for the output itself, or post an image to /v2/models/NAME/image."
             raise RequestError(400, "there is no classification extension here", where=f"output {name!r}", fix=fix)
-        wanted.append((name, bool(parameters.get("binary_data", everything))))
-    return wanted
+        asked.append((name, bool(parameters.get("binary_data", everything))))
+    return asked
 
 
 def _timeout(parameters: Mapping[str, Any]) -> float | None:

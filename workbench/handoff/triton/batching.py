@@ -105,9 +105,9 @@ def read_curve(folders: Iterable[str | os.PathLike[str]], model: str, *, variant
             elif median > 0:
                 best[batch] = min(median, best.get(batch, median))
     if not best:
-        found = f"; they are of {', '.join(sorted(others))}" if others else ""
+        others_named = f"; they are of {', '.join(sorted(others))}" if others else ""
         raise ReportError(
-            f"nothing was measured of {model} as {variant} with a fixed batch{found}",
+            f"nothing was measured of {model} as {variant} with a fixed batch{others_named}",
             where=", ".join(map(str, folders)),
             fix=f"Measure it: workbench bench {model}.onnx --batch 1,8,32 --out FOLDER.",
         )

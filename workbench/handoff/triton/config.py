@@ -133,15 +133,15 @@ def state_pairs(deployment: Deployment, stated: Sequence[str]) -> tuple[StatePai
     for text in stated:
         # A name may have an equals sign in it.
         cuts = [(text[:at], text[at + 1 :]) for at, letter in enumerate(text) if letter == "="]
-        found = next(((a, b) for a, b in cuts if a in inputs and b in outputs), None)
-        if found is None:
+        cut = next(((a, b) for a, b in cuts if a in inputs and b in outputs), None)
+        if cut is None:
             raise OptionError(
                 f"`state`: {text!r} is not INPUT=OUTPUT; inputs are {', '.join(inputs)}, outputs {', '.join(outputs)}"
             )
-        pair = StatePair(inputs[found[0]], outputs[found[1]])
+        pair = StatePair(inputs[cut[0]], outputs[cut[1]])
         same = pair.input.datatype == pair.output.datatype and len(pair.input.shape) == len(pair.output.shape)
         if not same:
-            raise OptionError(f"`state`: {found[0]} and {found[1]} differ in type or rank, so one is not the other")
+            raise OptionError(f"`state`: {cut[0]} and {cut[1]} differ in type or rank, so one is not the other")
         if any(pair.input == other.input or pair.output == other.output for other in pairs):
             raise OptionError(f"`state`: {text} names a tensor that has its state already")
         pairs.append(pair)
@@ -190,10 +190,10 @@ def _add_warm_ups(types: Any, config: Any, served: Served) -> None:
     for warm_up in served.warm_ups:
         entry = config.model_warmup.add(name=warm_up.name, batch_size=warm_up.batch, count=1)
         for tensor in warm_up.tensors:
-            given = entry.inputs[tensor.name]
-            given.data_type = types.DataType.Value(served.datatype(tensor.port))
-            given.dims.extend(tensor.dims)
-            given.input_data_file = tensor.file
+            entry_input = entry.inputs[tensor.name]
+            entry_input.data_type = types.DataType.Value(served.datatype(tensor.port))
+            entry_input.dims.extend(tensor.dims)
+            entry_input.input_data_file = tensor.file
 
 
 def _add_port(types: Any, entries: Any, served: Served, port: Port) -> None:

@@ -85,23 +85,23 @@ def write_repository(
         home = root / name
         _check_room(home, version, config)
         with scratch_folder(root) as staging:
-            made = staging / name
-            content = made / str(version)
+            staged = staging / name
+            content = staged / str(version)
             content.mkdir(parents=True)
             sources = served.deployment.files if engine is None else (engine,)
             for source in sources:
                 target = FILES[served.platform] if source == sources[0] else source.name
                 shutil.copyfile(source, content / target)
             for warm_up in served.warm_ups[:1]:
-                (made / "warmup").mkdir()
+                (staged / "warmup").mkdir()
                 for tensor in warm_up.tensors:
-                    write_bytes(made / "warmup" / tensor.file, tensor.content)
+                    write_bytes(staged / "warmup" / tensor.file, tensor.content)
             if labels is not None:
-                write_text(made / "labels.txt", labels)
-            write_text(made / "README.md", model_page(served, version, warmed, release))
-            write_text(made / CONFIG, to_text(config))
-            files = sorted(file.relative_to(staging) for file in made.rglob("*") if file.is_file())
-            _land(made, home)
+                write_text(staged / "labels.txt", labels)
+            write_text(staged / "README.md", model_page(served, version, warmed, release))
+            write_text(staged / CONFIG, to_text(config))
+            files = sorted(file.relative_to(staging) for file in staged.rglob("*") if file.is_file())
+            _land(staged, home)
         kept, beside = [], {"compose.yaml": compose_text(release), "README.md": repository_page(release)}
         for file, text in beside.items():
             path = root / file
@@ -144,12 +144,12 @@ def _ports(entries: Any) -> list[tuple[str, int, tuple[int, ...]]]:
     return sorted((entry.name, entry.data_type, tuple(entry.dims)) for entry in entries)
 
 
-def _land(made: Path, home: Path) -> None:
+def _land(staged: Path, home: Path) -> None:
     """Put a staged model in its place; the configuration comes last."""
     if not home.exists() or not any(home.iterdir()):
-        made.rename(home)
+        staged.rename(home)
         return
-    for entry in sorted(made.iterdir(), key=lambda entry: (entry.name == CONFIG, not entry.is_dir())):
+    for entry in sorted(staged.iterdir(), key=lambda entry: (entry.name == CONFIG, not entry.is_dir())):
         if not entry.is_dir():
             entry.replace(home / entry.name)
         elif entry.name.isdecimal():

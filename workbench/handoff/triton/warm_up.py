@@ -100,9 +100,9 @@ def make_warm_ups(
         content = np.asarray(row, order="C").tobytes()
         tensors.append(Warmer(port, row.shape or (1,), f"input{at}.bin", content))
     sizes = dict.fromkeys((1, batching.most)) if batching.most > 1 else {1: None}
-    made = tuple(WarmUp(f"batch {size}", size, tuple(tensors)) for size in sizes)
+    warm_ups = tuple(WarmUp(f"batch {size}", size, tuple(tensors)) for size in sizes)
     where = "the samples given" if samples is not None else "the calibration's samples"
-    return made, f"Warm-up: the first of {where}, in a run of {' and one of '.join(map(str, sizes))}."
+    return warm_ups, f"Warm-up: the first of {where}, in a run of {' and one of '.join(map(str, sizes))}."
 
 
 def _first(source: object, deployment: Deployment, preprocessing: Preprocessing | None) -> Feed:
@@ -113,6 +113,6 @@ def _first(source: object, deployment: Deployment, preprocessing: Preprocessing 
     return feed
 
 
-def _read(given: Any) -> Preprocessing | None:
-    read: Preprocessing | None = Preprocessing.parse(given) if isinstance(given, str) else given
+def _read(description: Any) -> Preprocessing | None:
+    read: Preprocessing | None = Preprocessing.parse(description) if isinstance(description, str) else description
     return read

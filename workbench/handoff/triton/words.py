@@ -157,11 +157,11 @@ def _states(served: Served) -> list[str]:
     if not served.states:
         return []
     pairs = ", ".join(f"`{pair.output.name}` becomes `{pair.input.name}`" for pair in served.states)
-    told = (
+    sentences = (
         f"Between the requests of one sequence Triton keeps the state: {pairs}. It is zero at the beginning. A client "
         "sends the same `sequence_id` with each request, `sequence_start` with the first, `sequence_end` with the last."
     )
-    return ["", told]
+    return ["", sentences]
 
 
 def _client(served: Served) -> list[str]:

@@ -81,10 +81,10 @@ def fleet(options: FleetOptions) -> FleetResult:
         done: dict[str, Outcome] = {}
         todo: dict[str, Site] = {}
         for name, site in sites.items():
-            known = known_outcome(out, name, site)
+            earlier = known_outcome(out, name, site)
             problem = site.problem()
-            if known is not None:
-                done[name] = known
+            if earlier is not None:
+                done[name] = earlier
             elif problem is not None:
                 done[name] = Outcome(name, site.key(), "broken", problem)
             else:
@@ -97,8 +97,8 @@ def fleet(options: FleetOptions) -> FleetResult:
         table = write_text(out / "fleet.json", json.dumps([asdict(one) for one in outcomes], indent=1))
         cases = [Case("fleet", one.site, one.passed, one.worst, _details(one), one.seconds) for one in outcomes]
         comment = write_text(out / "summary.md", cases_table(f"fleet {options.fleet.stem}", cases))
-    told = tell_ci(f"fleet {options.fleet.stem}", cases, junit_file=options.junit, summary=options.summary)
-    return FleetResult(outcomes, taken_up, (page, table, comment, *told))
+    reports = tell_ci(f"fleet {options.fleet.stem}", cases, junit_file=options.junit, summary=options.summary)
+    return FleetResult(outcomes, taken_up, (page, table, comment, *reports))
 
 
 def _details(outcome: Outcome) -> str:
@@ -125,8 +125,8 @@ def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator
             if failure is None:
                 yield future.result()
                 continue
-            told = "the process that did it died" if type(failure).__name__ == "KilledWorker" else str(failure)
-            outcome = Outcome(name, keys[name], "broken", f"{type(failure).__name__}: {told}")
+            reports = "the process that did it died" if type(failure).__name__ == "KilledWorker" else str(failure)
+            outcome = Outcome(name, keys[name], "broken", f"{type(failure).__name__}: {reports}")
             write_text(out / "sites" / f"{name}.json", json.dumps(asdict(outcome), indent=1))
             yield outcome
 

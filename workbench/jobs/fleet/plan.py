@@ -78,9 +78,9 @@ class Site(Part):
 
     def key(self) -> str:
         """Return a digest of all that its result follows from: files by size and time, folders by those in them."""
-        told = self.model_dump(mode="json")
+        content = self.model_dump(mode="json")
         stats = {name: _stat(Path(path)) for name in FILES if (path := getattr(self, name)) is not None}
-        return hashlib.sha256(json.dumps([told, stats], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([content, stats], sort_keys=True).encode()).hexdigest()
 
 
 class FleetPlan(Part):
@@ -116,12 +116,12 @@ class FleetPlan(Part):
     def resolved(self, folder: Path) -> dict[str, Site]:
         """Return every site with the defaults and with absolute paths."""
         common = self.defaults.model_dump(exclude_unset=True)
-        made = {}
+        paths = {}
         for name, site in self.sites.items():
             own = site.model_dump(exclude_unset=True)
             gates = (*common.get("gates", ()), *own.get("gates", ()))
-            made[name] = Site(**{**common, **own, "gates": tuple(dict.fromkeys(gates))}).at(folder)
-        return made
+            paths[name] = Site(**{**common, **own, "gates": tuple(dict.fromkeys(gates))}).at(folder)
+        return paths
 
 
 def load_plan(path: str | os.PathLike[str]) -> Mapping[str, Site]:
@@ -145,7 +145,7 @@ def _stat(path: Path) -> Any:
     try:
         if path.is_dir():
             return sorted([one.name, *_stat(one)] for one in path.iterdir() if one.is_file())
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return []
-    return [found.st_size, found.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns]

@@ -83,8 +83,8 @@ def run_site(name: str, site: Site, out: str, key: str) -> Outcome:
     except WorkbenchError as error:
         outcome = Outcome(name, key, "broken", str(error), seconds=time.perf_counter() - start, worker=worker)
     except Exception as error:  # noqa: BLE001 - a site that fails in a way that nobody foresaw stops no other
-        told = f"{type(error).__name__}: {error}"
-        outcome = Outcome(name, key, "broken", told, seconds=time.perf_counter() - start, worker=worker)
+        reason = f"{type(error).__name__}: {error}"
+        outcome = Outcome(name, key, "broken", reason, seconds=time.perf_counter() - start, worker=worker)
     else:
         outcome = Outcome(
             name,
@@ -107,11 +107,11 @@ def _done(site: Site, folder: Path) -> tuple[Sequence[Path], Sequence[GateResult
 
         own: dict[str, Any] = {"evaluation": site.eval_samples, "labels": site.labels, "target": site.target}
         own |= {"preset": site.preset, "method": site.method, "batch": site.batch}
-        given = {name: value for name, value in own.items() if value is not None}
-        made = tune(site.model, site.samples, folder, gates=site.gates, runs=site.runs, **given)
-        sqnr = made.comparison.worst_sqnr_db
+        options = {name: value for name, value in own.items() if value is not None}
+        result = tune(site.model, site.samples, folder, gates=site.gates, runs=site.runs, **options)
+        sqnr = result.comparison.worst_sqnr_db
         figure = "no floating-point output" if math.isnan(sqnr) else f"SQNR {sqnr:.1f} dB at the worst output"
-        return made.files, made.verdicts, figure
+        return result.files, result.verdicts, figure
     from workbench.jobs.replaying import replay
 
     settings = tuple(

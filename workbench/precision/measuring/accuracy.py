@@ -73,12 +73,12 @@ class Accuracy:
 
     def _of_regions(self) -> Mapping[int, float]:
         if self._noise is None:
-            found = quick(
+            sensitivity = quick(
                 self._trials.model, self._trials.candidates, self._trials.ranges, self._samples, batch=self._batch
             )
-            self._noise = {error.node: error.noise for error in found.errors}
-        known = self._noise
+            self._noise = {error.node: error.noise for error in sensitivity.errors}
+        noise = self._noise
         return {
-            position: sum(known.get(node, 0.0) for node in self._regions.all[position].able)
+            position: sum(noise.get(node, 0.0) for node in self._regions.all[position].able)
             for position in self._regions.able
         }

@@ -72,8 +72,8 @@ class Ledger:
 
     def compare_as_graphs(self, names: Sequence[str]) -> None:
         """Time engines replayed as CUDA graphs too."""
-        found = self._side_by_side(names, cuda_graph=True)
-        timings = {name: one[name].timing for name, one in found.items()}
+        side_by_side = self._side_by_side(names, cuda_graph=True)
+        timings = {name: one[name].timing for name, one in side_by_side.items()}
         base = timings.get(self.floating)
         for name, timing in timings.items():
             if timing is not None:

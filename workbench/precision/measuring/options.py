@@ -82,19 +82,21 @@ class MeasureOptions:
 
     def capabilities(self) -> Capabilities:
         """Say what the backend can do here; BackendError where it cannot build and run."""
-        found = able(self.backend) if self.executor is None else self.executor.submit(able, self.backend).result()
-        if not (found.build and found.run):
+        capabilities = (
+            able(self.backend) if self.executor is None else self.executor.submit(able, self.backend).result()
+        )
+        if not (capabilities.build and capabilities.run):
             raise BackendError(
-                f"{self.backend} cannot measure here: {found.reason}",
+                f"{self.backend} cannot measure here: {capabilities.reason}",
                 fix="Measure on this processor (onnxruntime), or where there is a GPU.",
             )
-        return found
+        return capabilities
 
-    def target(self, found: Capabilities) -> str:
+    def target(self, capabilities: Capabilities) -> str:
         """Return the target that graphs are lowered for."""
-        if found.typing == "weak":
+        if capabilities.typing == "weak":
             return "tensorrt-8.6"
-        if self.backend == "tensorrt" and (found.version or "").startswith("11"):
+        if self.backend == "tensorrt" and (capabilities.version or "").startswith("11"):
             return "tensorrt-11"
         return STRONG[self.backend]
 

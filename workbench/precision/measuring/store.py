@@ -91,18 +91,18 @@ class Store:
         stem = f"{len(self._entries) + 1:02d}-{''.join(c if c.isalnum() else '-' for c in task.name)}"
         if done.engine is not None:
             write_engine(done.engine, self.folder / f"{stem}.engine")
-        told = {}
+        content = {}
         for name, measured in done.measured.items():
             own = stem if name == task.name else f"{stem}.beside-{''.join(c if c.isalnum() else '-' for c in name)}"
             self._write(own, measured)
-            told[name] = {"stem": own, "timing": _plain(measured.timing), "error": measured.error}
+            content[name] = {"stem": own, "timing": _plain(measured.timing), "error": measured.error}
         kept = {name: value for name, value in vars(done).items() if name not in {"engine", "measured", "cache"}}
         entry: dict[str, Any] = {
             "key": key_of(task),
             "name": task.name,
             "stem": stem,
             "engine": done.engine is not None,
-            "measured": told,
+            "measured": content,
             "done": kept,
         }
         self._entries[entry["key"]] = entry
@@ -123,23 +123,23 @@ class Store:
         times = [{"computeMs": ms} for ms in measured.latencies_ms]
         write_text(self.folder / f"{stem}.timing.json", json.dumps(times, indent=1))
 
-    def _read(self, name: str, told: dict[str, Any]) -> Measured:
-        if told["timing"] is None:
-            return Measured(error=told["error"])
-        stem = self.folder / told["stem"]
+    def _read(self, name: str, entry: dict[str, Any]) -> Measured:
+        if entry["timing"] is None:
+            return Measured(error=entry["error"])
+        stem = self.folder / entry["stem"]
         profile = json.loads(Path(f"{stem}.profile.json").read_text())
         times = json.loads(Path(f"{stem}.timing.json").read_text())
         layers = tuple(LayerTime(one["name"], one["medianMs"], one["averageMs"]) for one in profile[1:])
         inspector = Path(f"{stem}.graph.json").read_text()
         if not inspector:
             raise BackendError("nothing of this engine is left", where=name)
-        return Measured(Timing(**told["timing"]), tuple(one["computeMs"] for one in times), layers, inspector)
+        return Measured(Timing(**entry["timing"]), tuple(one["computeMs"] for one in times), layers, inspector)
 
 
 def key_of(task: Task) -> str:
     """Return what a task is known by: all that decides what comes of it."""
     build = None if task.build is None else asdict(replace(task.build, timing_cache=None))
-    told = {
+    entry = {
         "name": task.name,
         "backend": task.backend,
         "model": None if task.model is None else hashlib.sha256(task.model).hexdigest(),
@@ -149,7 +149,7 @@ def key_of(task: Task) -> str:
         "loadings": task.loadings,
         "kept": task.kept,
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:KEY_LENGTH]
+    return hashlib.sha256(json.dumps(entry, sort_keys=True, default=str).encode()).hexdigest()[:KEY_LENGTH]
 
 
 def _plain(timing: Timing | None) -> dict[str, Any] | None:

@@ -67,19 +67,19 @@ def measure_tuned(
         done = runner.run(tasks)
         engines = {}
         for each in both:
-            made = done.get(each.name)
-            if made is None or made.engine is None:
-                reason = "it was stopped" if made is None else made.reason
+            outcome = done.get(each.name)
+            if outcome is None or outcome.engine is None:
+                reason = "it was stopped" if outcome is None else outcome.reason
                 raise BackendError(f"{each.name} was not built: {reason}", where=model.name)
-            engines[each.name] = made.engine
+            engines[each.name] = outcome.engine
         task = Task("comparison", options.backend, options.timing, beside=engines, loadings=options.loadings)
-        found = runner.run([task])
+        outcomes = runner.run([task])
         timings = (
-            {name: one.timing for name, one in found["comparison"].measured.items() if one.timing is not None}
-            if found
+            {name: one.timing for name, one in outcomes["comparison"].measured.items() if one.timing is not None}
+            if outcomes
             else {}
         )
         if len(timings) < len(both):
-            reasons = "; ".join(str(d.reason) for d in found.values() if d.reason) or "it was stopped"
+            reasons = "; ".join(str(d.reason) for d in outcomes.values() if d.reason) or "it was stopped"
             raise BackendError(f"the engines were not timed: {reasons}", where=model.name)
         return Pays.of(timings["tuned"], {floating.name: timings[floating.name]})

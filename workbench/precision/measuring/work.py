@@ -125,15 +125,15 @@ def _timed(task: Task, done: Done, device: str) -> Done:
     engines = {**task.beside} if done.engine is None else {**task.beside, task.name: done.engine}
     try:
         backend = backend_named(task.backend)
-        found = backend.measure(engines, task.timing, loadings=task.loadings, kept=task.kept)
+        timings = backend.measure(engines, task.timing, loadings=task.loadings, kept=task.kept)
     except WorkbenchError as error:
         return replace(done, reason=f"not timed: {error}")
     ended = time.time()
-    mine = found.get(task.name)
+    mine = timings.get(task.name)
     if mine is not None and mine.error is not None:
         return replace(done, status="failed", reason=f"it does not run: {mine.error}")
     return replace(
-        done, status="measured", measured=found, timing_s=ended - began, began=began, ended=ended, reason=None
+        done, status="measured", measured=timings, timing_s=ended - began, began=began, ended=ended, reason=None
     )
 
 

@@ -59,18 +59,18 @@ def proposals(
     tried
         What needs no proposal any more: positions of regions with nodes in INT8.
     """
-    found: dict[frozenset[int], str] = {}
+    proposals_of: dict[frozenset[int], str] = {}
 
     def add(int8: Iterable[int], move: str) -> None:
-        found.setdefault(frozenset(int8) & frozenset(costs.regions.able), move)
+        proposals_of.setdefault(frozenset(int8) & frozenset(costs.regions.able), move)
 
     best: frozenset[int] | None = None
     for shared in (True, False) if not penalty else (False,):
         for doubt in DOUBTS:
             cut = cheapest(costs, penalty=penalty, doubt=doubt, shared=shared)
             best = cut if best is None else best
-            said = "" if doubt == 1 else f", were borders {doubt:g} times as dear"
-            add(cut, f"the cheapest by regions and borders{said}{'' if shared else ', region by region'}")
+            doubtful = "" if doubt == 1 else f", were borders {doubt:g} times as dear"
+            add(cut, f"the cheapest by regions and borders{doubtful}{'' if shared else ', region by region'}")
     able = costs.regions.able
     charged = sum((penalty or {}).values())
     if not charged:
@@ -81,8 +81,10 @@ def proposals(
         name = costs.regions.all[group[0]].name
         more = f" and {len(group) - 1} like it" if len(group) > 1 else ""
         add((best or frozenset()) ^ frozenset(group), f"the cheapest with {name}{more} the other way")
-    full = {each: with_neutral(costs, each) for each in found}
-    ranked = [Placement(each, move, costs.latency_ms(full[each])) for each, move in found.items() if each not in tried]
+    full = {each: with_neutral(costs, each) for each in proposals_of}
+    ranked = [
+        Placement(each, move, costs.latency_ms(full[each])) for each, move in proposals_of.items() if each not in tried
+    ]
     extra = penalty or {}
     return sorted(ranked, key=lambda one: one.expected_ms + sum(extra.get(position, 0.0) for position in one.int8))
 

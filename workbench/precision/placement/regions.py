@@ -92,11 +92,11 @@ class Regions:
     @cached_property
     def classes(self) -> tuple[tuple[int, ...], ...]:
         """Positions of free regions that share a decision, since they are built alike."""
-        found: dict[str, list[int]] = defaultdict(list)
+        members: dict[str, list[int]] = defaultdict(list)
         for position, region in enumerate(self.all):
             if region.able:
-                found[region.structure].append(position)
-        return tuple(map(tuple, found.values()))
+                members[region.structure].append(position)
+        return tuple(map(tuple, members.values()))
 
     @cached_property
     def able(self) -> tuple[int, ...]:
@@ -105,8 +105,8 @@ class Regions:
 
     def in_int8(self, nodes: Collection[str]) -> frozenset[int]:
         """Return the positions of the regions whose able nodes are all among some nodes."""
-        given = set(nodes)
-        return frozenset(position for position in self.able if given.issuperset(self.all[position].able))
+        inside = set(nodes)
+        return frozenset(position for position in self.able if inside.issuperset(self.all[position].able))
 
     def nodes_of(self, positions: Collection[int]) -> frozenset[str]:
         """Return the nodes that are INT8 where some regions are."""
@@ -137,8 +137,8 @@ def regions_of(model: Model, able: Collection[str], engines: Sequence[tuple[Engi
     for report, fusion in engines:
         for layer in report.layers:
             if not layer.myelin and kind_of_layer(layer) not in {"reformat", "qdq"}:
-                found = fusion.by_layer[layer.name]
-                groups.join([node for node in (*found.nodes, *found.absorbed) if node in model.top_nodes])
+                group = fusion.by_layer[layer.name]
+                groups.join([node for node in (*group.nodes, *group.absorbed) if node in model.top_nodes])
     for address, node in model.top_nodes.items():
         convolution = residual_convolution(node)
         if convolution is not None:
@@ -169,10 +169,10 @@ class _Groups:
 
     def all(self) -> list[list[str]]:
         """Return the groups in the order of their first nodes."""
-        found: dict[str, list[str]] = {}
+        by_class: dict[str, list[str]] = {}
         for node in self._parent:
-            found.setdefault(self._root(node), []).append(node)
-        return list(found.values())
+            by_class.setdefault(self._root(node), []).append(node)
+        return list(by_class.values())
 
 
 def _region(model: Model, nodes: Sequence[str], can: Collection[str]) -> Region:
@@ -187,7 +187,7 @@ def _structure(model: Model, nodes: Sequence[str]) -> str:
     Whether a node reads one of its own region or another is part of it, its name is not.
     """
     inside = {model.top_nodes[node] for node in nodes}
-    told = []
+    parts = []
     for name in nodes:
         node = model.top_nodes[name]
         attributes = sorted(f"{key}={value.value}" for key, value in node.attributes.items())
@@ -196,9 +196,9 @@ def _structure(model: Model, nodes: Sequence[str]) -> str:
             for value in node.inputs
             if value is not None
         ]
-        made = [str(model.tensor(str(value.name)).shape) for value in node.outputs]
-        told.append((node.op_type, attributes, read, made))
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+        shapes = [str(model.tensor(str(value.name)).shape) for value in node.outputs]
+        parts.append((node.op_type, attributes, read, shapes))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def _crossings(model: Model, owner: Mapping[str, int]) -> Iterator[Crossing]:

@@ -150,8 +150,8 @@ def work_of(model: Model, samples: Samples) -> dict[str, int]:
         There is no sample.
     """
     table = costs(model, axis_lengths(model, samples))
-    known = {node: work for node in model.top_nodes if (work := table[node].work) is not None}
-    return known if len(known) == len(model.top_nodes) and any(known.values()) else dict.fromkeys(model.top_nodes, 1)
+    works = {node: work for node in model.top_nodes if (work := table[node].work) is not None}
+    return works if len(works) == len(model.top_nodes) and any(works.values()) else dict.fromkeys(model.top_nodes, 1)
 
 
 def downstream_share(part: Cut, work: Mapping[str, int]) -> float:

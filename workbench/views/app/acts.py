@@ -65,10 +65,10 @@ class Acts(View):
 
     @request(current=True)
     def _on_calibrate(self, samples: str, preprocessing: str, method: Method, batch: int = 1) -> None:
-        wb, given = self.workbench, self.forms.read(samples, preprocessing)
+        wb, reading = self.workbench, self.forms.read(samples, preprocessing)
 
         def work() -> object:
-            return wb.calibrate(given.source, method=method, batch=batch, preprocessing=given.how)
+            return wb.calibrate(reading.source, method=method, batch=batch, preprocessing=reading.how)
 
         self._start("calibrating", work)
 
@@ -94,10 +94,10 @@ class Acts(View):
         most, least = (goal, None) if metric == "top1_drop" else (None, goal)
 
         def work() -> object:
-            found = self.workbench.plan.search(metric, at_most=most, at_least=least, labels=labels or None)
-            if found.chosen.passed:
+            result = self.workbench.plan.search(metric, at_most=most, at_least=least, labels=labels or None)
+            if result.chosen.passed:
                 self.workbench.tune()
-            return found
+            return result
 
         def done(result: Any) -> None:
             self._say(result.text().splitlines()[0] if not result.stopped else result.text().splitlines()[2])

@@ -31,18 +31,22 @@ def of_model(model: Model) -> dict[str, Any]:
     """Return the model in a few rows."""
     from workbench.graph import summary
 
-    told = summary(model)
-    ops = ", ".join(f"{count} {op}" for op, count in list(told.ops.items())[:6])
+    summarized = summary(model)
+    ops = ", ".join(f"{count} {op}" for op, count in list(summarized.ops.items())[:6])
     return {
-        "title": told.name,
-        "about": f"{told.nodes:,} nodes, opset {told.opset}",
+        "title": summarized.name,
+        "about": f"{summarized.nodes:,} nodes, opset {summarized.opset}",
         "rows": [
-            ["producer", told.producer or "not said"],
-            ["operators", ops + (" …" if len(told.ops) > 6 else "")],
-            ["parameters", f"{told.parameters:,}"],
-            ["MACs", f"{told.macs:,}" + (f" and {len(told.macs_unknown)} nodes unknown" if told.macs_unknown else "")],
-            *[[f"input {t.name}", _shape(t)] for t in told.inputs],
-            *[[f"output {t.name}", _shape(t)] for t in told.outputs],
+            ["producer", summarized.producer or "not said"],
+            ["operators", ops + (" …" if len(summarized.ops) > 6 else "")],
+            ["parameters", f"{summarized.parameters:,}"],
+            [
+                "MACs",
+                f"{summarized.macs:,}"
+                + (f" and {len(summarized.macs_unknown)} nodes unknown" if summarized.macs_unknown else ""),
+            ],
+            *[[f"input {t.name}", _shape(t)] for t in summarized.inputs],
+            *[[f"output {t.name}", _shape(t)] for t in summarized.outputs],
         ],
     }
 

@@ -89,16 +89,16 @@ class Forms:
         SamplesError
             The samples cannot be had, or nothing states how these images become inputs.
         """
-        given = self.read(samples, preprocessing)
-        data = opened(history_of(self.workbench), given.source, given.how)
+        reading = self.read(samples, preprocessing)
+        data = opened(history_of(self.workbench), reading.source, reading.how)
         model = self.workbench.model
         feed = next(iter(feeds(first_samples(data, 1), model)))
         name, array = next(iter(feed.arrays.items()))
         how = data.describe().get("preprocessing")
-        said = Preprocessing.of(how).text() if how else "as they are in the file"
+        how_text = Preprocessing.of(how).text() if how else "as they are in the file"
         low, high = float(array.min()), float(array.max())
-        told = f"{len(data)} samples; {name} {'×'.join(map(str, array.shape))}, values {low:.4g} to {high:.4g}"
-        return {"text": told, "how": said, "picture": _picture(array, how or {})}
+        described = f"{len(data)} samples; {name} {'×'.join(map(str, array.shape))}, values {low:.4g} to {high:.4g}"
+        return {"text": described, "how": how_text, "picture": _picture(array, how or {})}
 
 
 def _near(wb: Workbench) -> list[dict[str, str]]:
@@ -106,14 +106,14 @@ def _near(wb: Workbench) -> list[dict[str, str]]:
     places = [Path.cwd()]
     if wb.source.path is not None:
         places.append(wb.source.path.resolve().parent)
-    found: dict[str, dict[str, str]] = {}
+    files: dict[str, dict[str, str]] = {}
     for place in dict.fromkeys(places):
         for path in _paths(place):
-            told = os.path.relpath(path)
+            relative = os.path.relpath(path)
             kind = "folder of images" if path.is_dir() else "arrays"
             stated = stated_preprocessing(path) if path.is_dir() else None
-            found[told] = {"path": told, "kind": kind, "how": "" if stated is None else stated.text()}
-    return list(found.values())[:MOST_SOURCES]
+            files[relative] = {"path": relative, "kind": kind, "how": "" if stated is None else stated.text()}
+    return list(files.values())[:MOST_SOURCES]
 
 
 def _paths(place: Path) -> Iterator[Path]:

@@ -68,10 +68,10 @@ class AppGraph(Surgery):
         return Overlay("where its range comes from", {n: origins.get(t) for n, t in self.known.reads().items()})
 
     def _differs(self) -> Overlay:
-        def said(row: Any) -> str | None:
+        def differing(row: Any) -> str | None:
             return None if row.realized is None else "another" if row.differs else "as asked"
 
-        return Overlay("what the compiler made", {row.node: said(row) for row in self.known.rows()})
+        return Overlay("what the compiler made", {row.node: differing(row) for row in self.known.rows()})
 
     def renew(self) -> None:
         """Take over the model and the figures as they are now."""

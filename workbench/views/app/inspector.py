@@ -73,9 +73,9 @@ class Inspector(View):
         after = self.known.estimate(Rule(select=self.selector, precision=precision))
         parts = []
         if before.sqnr_db is not None and after.sqnr_db is not None:
-            told = f"{after.sqnr_db:.1f} dB" if math.isfinite(after.sqnr_db) else "no quantization error"
+            figure = f"{after.sqnr_db:.1f} dB" if math.isfinite(after.sqnr_db) else "no quantization error"
             finite = math.isfinite(before.sqnr_db) and math.isfinite(after.sqnr_db)
-            parts.append(f"{after.sqnr_db - before.sqnr_db:+.1f} dB, to {told}" if finite else told)
+            parts.append(f"{after.sqnr_db - before.sqnr_db:+.1f} dB, to {figure}" if finite else figure)
         else:
             parts.append("SQNR unknown: measure the sensitivity")
         if before.share is not None and after.share is not None:
@@ -179,7 +179,7 @@ class Inspector(View):
         engine = history.found.engine
         if engine is None:
             return []
-        told = []
+        lines = []
         for at, finding in enumerate(engine.findings):
             if nodes and not set(nodes) & set(finding.nodes):
                 continue
@@ -189,8 +189,8 @@ class Inspector(View):
                 line = ""
             cost = "" if finding.cost_ms is None else f"{finding.cost_ms:.4f} ms"
             words = {"title": finding.title, "evidence": finding.evidence, "fix": finding.fix}
-            told.append(words | {"at": at, "line": line, "cost": cost})
-        return told[:MOST_FINDINGS]
+            lines.append(words | {"at": at, "line": line, "cost": cost})
+        return lines[:MOST_FINDINGS]
 
     @request
     def _on_preview(self, precision: Precision) -> None:

@@ -37,12 +37,12 @@ class Known:
 
     def sources(self) -> Sources:
         """Return what rows are made of besides the plan."""
-        found = history_of(self.wb).found
-        key = (self.wb.model, found.sensitivity, found.search, found.engine)
+        figures = history_of(self.wb).found
+        key = (self.wb.model, figures.sensitivity, figures.search, figures.engine)
         if self._sources is None or any(a is not b for a, b in zip(self._sources[0], key, strict=True)):
-            measured = None if found.search is None else found.search.costs.measured
-            known = sources(self.wb.model, found.sensitivity, measured)
-            self._sources = key, known if found.engine is None else _with_engine(known, found.engine)
+            measured = None if figures.search is None else figures.search.costs.measured
+            costs = sources(self.wb.model, figures.sensitivity, measured)
+            self._sources = key, costs if figures.engine is None else _with_engine(costs, figures.engine)
         return self._sources[1]
 
     def rows(self) -> tuple[PrecisionRow, ...]:
@@ -75,8 +75,8 @@ class Known:
         if node in self.reads():
             return self.reads()[node]
         seen = () if self.wb.ranges.statistics is None else self.wb.ranges.statistics
-        made = self.wb.model.top_nodes.get(node)
-        names = [] if made is None else [str(value.name) for value in made.outputs if value.name]
+        maker = self.wb.model.top_nodes.get(node)
+        names = [] if maker is None else [str(value.name) for value in maker.outputs if value.name]
         return next((name for name in names if name in seen), None)
 
 
@@ -87,7 +87,7 @@ def _with_engine(known: Sources, engine: EngineSummary) -> Sources:
     """
     from workbench.engine import realized_precision
 
-    found = realized_precision(engine.report, engine.fusion).values()
+    realized = realized_precision(engine.report, engine.fusion).values()
     spent: dict[str, float] = {}
     for layer in engine.report.layers:
         group = engine.fusion.by_layer.get(layer.name)
@@ -99,6 +99,6 @@ def _with_engine(known: Sources, engine: EngineSummary) -> Sources:
     whole = sum(spent.values())
     return replace(
         known,
-        realized={one.node: one.precision for one in found if one.precision is not None},
+        realized={one.node: one.precision for one in realized if one.precision is not None},
         latency={node: ms / whole for node, ms in spent.items()} if whole else {},
     )

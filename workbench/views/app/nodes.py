@@ -78,9 +78,9 @@ class NodeTable(Table):
 
     def choose(self, ids: Iterable[str]) -> None:
         """Select nodes, in graph order; the window moves to the first that is listed."""
-        wanted = set(ids)
-        self._chosen = tuple(node for node in self.workbench.model.nodes if node in wanted)
-        places = [at for at, row in enumerate(self.listed()) if row.id in wanted]
+        chosen = set(ids)
+        self._chosen = tuple(node for node in self.workbench.model.nodes if node in chosen)
+        places = [at for at, row in enumerate(self.listed()) if row.id in chosen]
         if places and not any(self._first <= at < self._first + WINDOW for at in places):
             self._first = max(0, places[0] - WINDOW // 2)
             self.draw()
@@ -105,10 +105,10 @@ class NodeTable(Table):
     def listed(self) -> list[Row]:
         """Return the rows that pass the filter, sorted."""
         if self._listed is None:
-            found = self.known.rows()
+            rows = self.known.rows()
             kept = self._kept()
-            shown = [row for row in found if kept is None or row.node in kept]
-            self._listed = self._sorted([self._row(row) for row in shown]), len(found)
+            shown = [row for row in rows if kept is None or row.node in kept]
+            self._listed = self._sorted([self._row(row) for row in shown]), len(rows)
         return self._listed[0]
 
     def _kept(self) -> set[str] | None:
@@ -126,10 +126,10 @@ class NodeTable(Table):
         key, down = self.order
         # Of equals the one that computes most comes first.
         rows.sort(key=lambda row: -(row.values.get("macs") or 0.0))  # type: ignore[operator]
-        known = [row for row in rows if row.values.get(key) is not None]
+        filled = [row for row in rows if row.values.get(key) is not None]
         unknown = [row for row in rows if row.values.get(key) is None]
-        known.sort(key=partial(_value, key), reverse=down)
-        return [*known, *unknown]
+        filled.sort(key=partial(_value, key), reverse=down)
+        return [*filled, *unknown]
 
     def _row(self, row: PrecisionRow) -> Row:
         tensor = self.known.reads().get(row.node)

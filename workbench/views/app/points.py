@@ -35,9 +35,9 @@ def compare_points(wb: Workbench, points: Sequence[int]) -> list[list[str]]:
     outside = next((point for point in points if not 0 <= point <= len(steps)), None)
     if outside is not None:
         raise RecipeError(f"there is no point {outside}", where=wb.source.name, fix=f"Take one of 0 to {len(steps)}.")
-    found = [_measured(wb, point) for point in points]
+    measured = [_measured(wb, point) for point in points]
     heads = [f"after {point} steps" if point else "as opened" for point in points]
-    return [["", *heads], *([name, *(of(one) for one in found)] for name, of in FIGURES.items())]
+    return [["", *heads], *([name, *(of(one) for one in measured)] for name, of in FIGURES.items())]
 
 
 def _measured(wb: Workbench, point: int) -> Comparison:

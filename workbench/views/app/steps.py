@@ -50,22 +50,22 @@ def next_step(wb: Workbench, *, prepared: bool) -> dict[str, str]:
     prepared
         Whether `Workbench.prepare` is known to change nothing more.
     """
-    found = history_of(wb).found
+    figures = history_of(wb).found
     if not prepared and (not wb.ranges or needed_opset(wb.model, all_int8(wb.model)) is not None):
         return {"step": "Edit", "text": "Prepare the graph", "ask": "prepare"}
     if not wb.ranges:
         return {"step": "Calibrate", "text": "Calibrate…", "ask": "form"}
-    if found.sensitivity is None and wb.ranges.samples is not None:
+    if figures.sensitivity is None and wb.ranges.samples is not None:
         return {"step": "Precision", "text": "Measure sensitivity", "ask": "sensitivity"}
     if wb.recipe.tuned is None:
         return {"step": "Tune", "text": "Tune", "ask": "tune"}
     if not _is_current(wb):
         able = wb.ranges.samples is not None
         return {"step": "Compare", "text": "Compare" if able else "Compare…", "ask": "compare" if able else "form"}
-    worst = found.comparison.worst_sqnr_db if found.comparison else math.nan
-    if worst < LOW_SQNR and (found.search is None or not found.search.chosen.passed):
+    worst = figures.comparison.worst_sqnr_db if figures.comparison else math.nan
+    if worst < LOW_SQNR and (figures.search is None or not figures.search.chosen.passed):
         return {"step": "Tune", "text": "Search…", "ask": "form"}
-    if found.engine is None:
+    if figures.engine is None:
         return {"step": "Engine", "text": "Build engine", "ask": "build"}
     return {"step": "Engine", "text": "Save", "ask": "save"}
 
@@ -75,10 +75,10 @@ def _look(wb: Workbench) -> Stage:
 
     model = wb.model
     macs = [cost.work for cost in costs(model, batch_of_one(model)).values()]
-    known = sum(work for work in macs if work is not None)
+    total = sum(work for work in macs if work is not None)
     nodes = len([node for node in model.nodes.values() if node.op_type != "Constant"])
     return Stage(
-        "Look", True, f"{nodes:,} nodes · {_count(known)}{'+' * (None in macs)}", f"{nodes:,} nodes, {known:,} MACs"
+        "Look", True, f"{nodes:,} nodes · {_count(total)}{'+' * (None in macs)}", f"{nodes:,} nodes, {total:,} MACs"
     )
 
 
@@ -88,17 +88,17 @@ def _edit(wb: Workbench) -> Stage:
         return Stage("Edit", False, "—", "no edits yet")
     more = len(wb.model.nodes) - len(wb.source.nodes)
     unchecked = history_of(wb).unchecked
-    told = f"{len(unchecked)} unchecked" if unchecked else "equal"
+    checked = f"{len(unchecked)} unchecked" if unchecked else "equal"
     if not any(edit.equivalent for edit in edits):
-        told = f"{len(edits)} edits"
-    title = "\n".join(unchecked) or f"{len(edits)} edits, {told}"
+        checked = f"{len(edits)} edits"
+    title = "\n".join(unchecked) or f"{len(edits)} edits, {checked}"
     # The field's minus sign is wider than a hyphen, and reads as one.
     changed = (
         f"{more:+,} nodes".replace("-", "\N{MINUS SIGN}")
         if more
         else f"{len(edits)} {'edit' if len(edits) == 1 else 'edits'}"
     )
-    return Stage("Edit", True, f"{changed} · {told}", title)
+    return Stage("Edit", True, f"{changed} · {checked}", title)
 
 
 def _calibrate(wb: Workbench) -> Stage:
@@ -161,8 +161,8 @@ def _engine(wb: Workbench) -> Stage:
     engine = history_of(wb).found.engine
     if engine is None:
         return Stage("Engine", False, "not built", "no engine was built or read yet")
-    found = len(engine.findings)
-    return Stage("Engine", True, f"{len(engine.report.layers)} layers · {found} findings", engine.report.name)
+    count = len(engine.findings)
+    return Stage("Engine", True, f"{len(engine.report.layers)} layers · {count} findings", engine.report.name)
 
 
 def _count(value: float) -> str:

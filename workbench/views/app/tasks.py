@@ -49,8 +49,8 @@ class Task:
         left = spent / done * (total - done) if total and done else None
         share = None if not total else min(1.0, done / total)
         count = "" if total == 1.0 else f"{done:g}" if total is None else f"{done:g} of {total:g}"
-        said = {"doing": doing, "count": count, "share": share, "spent": round(spent, 1)}
-        self._tell(said | {"left": None if left is None else round(left, 1), "best": self._best})
+        message = {"doing": doing, "count": count, "share": share, "spent": round(spent, 1)}
+        self._tell(message | {"left": None if left is None else round(left, 1), "best": self._best})
 
     def best(self, text: str) -> None:
         """Hear of the best found so far."""

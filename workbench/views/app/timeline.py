@@ -43,11 +43,11 @@ def timeline(wb: Workbench, clicked: Collection[int]) -> dict[str, Any]:
 
 def short(step: Step) -> str:
     """Return a step as a chip says it."""
-    text = shown(_said(step))
+    text = shown(_step_text(step))
     return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
 
 
-def _said(step: Step) -> str:
+def _step_text(step: Step) -> str:
     if isinstance(step, CalibrateStep):
         name = str(step.samples.source.get("path", step.samples.source.get("kind", ""))).rstrip("/").rpartition("/")[2]
         return f"calibrate {name or 'samples'}, {step.method}"
@@ -70,12 +70,12 @@ def line_of(step: Step) -> str:
         return python_line(step)
     if isinstance(step, CalibrateStep):
         source = step.samples.source
-        given = repr(source["path"]) if "path" in source else "samples"
+        source_text = repr(source["path"]) if "path" in source else "samples"
         options = [f"method={step.method!r}"] if step.method != "mse" else []
         options += [f"percentile={step.percentile!r}"] if step.percentile is not None else []
         options += [f"batch={step.batch}"] if step.batch != 1 else []
         options += [f"preprocessing={source['preprocessing']!r}"] if source.get("preprocessing") else []
-        return f"wb.calibrate({', '.join([given, *options])})"
+        return f"wb.calibrate({', '.join([source_text, *options])})"
     if isinstance(step, ChooseStep):
         options = [f"percentile={step.percentile!r}"] if step.percentile is not None else []
         options += [f"overrides={dict(step.overrides)!r}"] if step.overrides else []
@@ -85,8 +85,8 @@ def line_of(step: Step) -> str:
     if isinstance(step, RangeStep):
         return f"wb.set_range({step.tensor!r}, {step.amax!r})"
     if isinstance(step, PrecisionStep):
-        told = step.model_dump(exclude_defaults=True, exclude={"do", "select", "precision"})
-        more = "".join(f", {name}={value!r}" for name, value in told.items())
+        fields = step.model_dump(exclude_defaults=True, exclude={"do", "select", "precision"})
+        more = "".join(f", {name}={value!r}" for name, value in fields.items())
         return f"wb.plan.set({step.select!r}, {step.precision!r}{more})"
     if isinstance(step, PlanStep):
         return f"# the plan of a search, {step.move}: {len(step.rules)} rules, in the recipe"
