@@ -44,7 +44,9 @@ import numpy as np, onnxruntime
 from fastapi import FastAPI, Request, Response
 
 app = FastAPI()
-session = onnxruntime.InferenceSession({model!r}, providers=["CPUExecutionProvider"])
+options = onnxruntime.SessionOptions()
+options.add_session_config_entry("session.intra_op.allow_spinning", "{spinning:d}")
+session = onnxruntime.InferenceSession({model!r}, options, providers=["CPUExecutionProvider"])
 
 @app.get("/v2/health/ready")
 def ready():
@@ -120,17 +122,17 @@ def process(command: list[str], port: int, folder: Path) -> Iterator[psutil.Proc
         started.wait(60)
 
 
-def load(server: psutil.Process, port: int, script: Path, clients: int, seconds: float) -> dict[str, float]:
+def load(server: psutil.Process, port: int, script: Path, clients: int, seconds: int) -> dict[str, float]:
     """Load a server; return what wrk says, and the processor time that the server took a request, in seconds."""
     before = sum(server.cpu_times()[:2])
     address = f"http://127.0.0.1:{port}{URL}"
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(script), address]
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script), address]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     summary = json.loads(re.search(r"^\{.*\}$", text, re.MULTILINE)[0])
     if summary["wrong"]:
         sys.exit(f"{summary['wrong']} requests failed:\n{text}")
     if not summary["requests"]:
-        sys.exit(f"nothing was answered in {seconds:g} s: the service hangs, or the machine has no time for it")
+        sys.exit(f"nothing was answered in {seconds} s: the service hangs, or the machine has no time for it")
     return {
         "throughput": summary["requests"] / summary["us"] * 1e6,
         "p50": summary["p50"],
@@ -141,14 +143,15 @@ def load(server: psutil.Process, port: int, script: Path, clients: int, seconds:
 
 def against_bare(folder: Path, model: Path, options: argparse.Namespace) -> None:
     """Print the ratios of the service to the bare one: medians over rounds."""
-    (folder / "bare.py").write_text(BARE.format(model=str(model / "tuned.onnx"), url=URL, name=NAME))
+    program = BARE.format(model=str(model / "tuned.onnx"), url=URL, name=NAME, spinning=not options.still)
+    (folder / "bare.py").write_text(program)
     script = write_request(folder, 1)
     bare = [sys.executable, "-m", "uvicorn", "bare:app", "--port", str(options.port), "--no-access-log"]
     ours = [sys.executable, "-m", "workbench", "serve", str(model), "--port", str(options.port + 1)]
     with process(bare, options.port, folder) as one, process(ours, options.port + 1, folder) as two:
         servers = {options.port: one, options.port + 1: two}
         for port, server in servers.items():
-            load(server, port, script, 8, 1.0)
+            load(server, port, script, 8, 1)
         for clients in options.clients:
             ratios: dict[str, list[float]] = {"throughput": [], "p50": [], "p99": [], "processor time": []}
             for turn in range(options.rounds):
@@ -162,7 +165,7 @@ def against_bare(folder: Path, model: Path, options: argparse.Namespace) -> None
                 f"{key} {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
                 for key, values in ratios.items()
             )
-            print(f"{clients} clients, service to bare, {options.rounds} rounds of {options.seconds:g} s: {medians}")
+            print(f"{clients} clients, service to bare, {options.rounds} rounds of {options.seconds} s: {medians}")
 
 
 def described(seen: dict[str, float]) -> str:
@@ -177,7 +180,13 @@ def soak(folder: Path, model: Path, options: argparse.Namespace) -> None:
     with process(ours, options.port, folder) as server:
         begin, turn, seen = time.monotonic(), 0, []
         while time.monotonic() - begin < options.soak:
-            load(server, options.port, scripts[turn % len(scripts)], options.clients[-1], min(5.0, options.soak / 6))
+            load(
+                server,
+                options.port,
+                scripts[turn % len(scripts)],
+                options.clients[-1],
+                max(1, min(5, int(options.soak) // 6)),
+            )
             turn += 1
             seen.append(server.memory_info().rss / 2**20)
             print(f"  {time.monotonic() - begin:.0f} s: {seen[-1]:.1f} MiB, {server.num_fds()} descriptors", flush=True)
@@ -191,7 +200,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 32], help="connections at a time")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each load")
+    parser.add_argument("--seconds", type=int, default=4, help="of each load")
+    parser.add_argument(
+        "--still", action="store_true", help="ONNX Runtime's threads do not spin in the bare one either"
+    )
     parser.add_argument("--soak", type=float, default=0.0, help="seconds of load on the service alone")
     parser.add_argument("--port", type=int, default=18700, help="this one and the next are used")
     options = parser.parse_args()
