@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["Mode", "Session", "disabled_optimizers", "first_line", "in_one_array"]
 
 Mode = Literal["numerics", "speed"]
+
+_FILE = r"(?:[\w.:-]*[/\\])+\w+\.(?:cc|cpp|cu|cuh|h|hpp):\d+ "
+_FUNCTION = r"(?=[^()]*::)[^()]+\((?:[^()]|\([^()]*\))*\)(?: const)?(?: \[with [^\]]*\])?(?:::<lambda\([^()]*\)>)* "
+_SOURCE = re.compile(rf"{_FILE}(?:{_FUNCTION})?|\blocale::[\w:]+ ")
+"""Where in ONNX Runtime's source something is said, which helps nobody who reads it."""
 
 TOGETHER_BYTES = 16 << 20
 """What is fed at once to a session apart."""
@@ -311,7 +317,7 @@ def _in_bfloat16(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def first_line(error: Exception) -> str:
-    """Return what ONNX Runtime says of a failure, shortened."""
+    """Return what ONNX Runtime says of a failure, shortened, and without the place in its source that says so."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
+    text = _SOURCE.sub("", lines[0] if lines else type(error).__name__)
     return text if len(text) <= 300 else f"{text[:297]}..."

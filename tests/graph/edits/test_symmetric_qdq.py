@@ -8,6 +8,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.kit.models import model
+from workbench.graph.edits.registry import applicable
 from workbench.graph.edits.symmetric_qdq import SymmetricQDQ
 from workbench.graph.load import from_proto
 
@@ -125,3 +127,19 @@ def test_integers_read_by_other_operators_are_left():
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     assert not SymmetricQDQ()(from_proto(proto)).changed
+
+
+@pytest.mark.parametrize("op", ["QuantizeLinear", "DequantizeLinear"])
+@pytest.mark.parametrize("fed", ["s", "q"])
+def test_what_is_fed_or_given_out_is_no_offer(op, fed):
+    kinds = {
+        "QuantizeLinear": (TensorProto.FLOAT, TensorProto.UINT8),
+        "DequantizeLinear": (TensorProto.UINT8, TensorProto.FLOAT),
+    }
+    kind, result = kinds[op]
+    inputs = {"x": (kind, [4])} | ({"s": (TensorProto.FLOAT, [])} if fed == "s" else {})
+    stored = [numpy_helper.from_array(np.uint8(3), "z")]
+    if fed != "s":
+        stored.append(numpy_helper.from_array(np.float32(0.1), "s"))
+    made = model([helper.make_node(op, ["x", "s", "z"], ["y"], "q")], inputs, {"y": (result, [4])}, stored)
+    assert not [edit for edit in applicable(made, []) if edit.do == "symmetric_qdq"]

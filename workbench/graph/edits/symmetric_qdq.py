@@ -38,7 +38,9 @@ class SymmetricQDQ(WideEdit):
 
     @classmethod
     def fits(cls, node: ir.Node) -> bool:
-        return node.op_type in ("QuantizeLinear", "DequantizeLinear") and _needs(node)
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or not _needs(node):
+            return False
+        return _is_shared_pair(node) if node.op_type == "QuantizeLinear" else _is_stored(node)
 
     def sweep(self, area: Area) -> list[str] | None:
         done = {_activation: 0, _weight: 0}
@@ -80,6 +82,20 @@ def _only_dequantized(value: ir.Value) -> bool:
     return not value.is_graph_output() and all(
         use.node.op_type == "DequantizeLinear" and use.idx == 0 for use in value.uses()
     )
+
+
+def _is_shared_pair(node: ir.Node) -> bool:
+    """Say whether a QuantizeLinear has a known scale, and is read by DequantizeLinear nodes of known scales alone."""
+    result = node.outputs[0]
+    if _constant(node, 1) is None or not _only_dequantized(result):
+        return False
+    return all(pair_factor(node, use.node) is not None and _constant(use.node, 1) is not None for use in result.uses())
+
+
+def _is_stored(node: ir.Node) -> bool:
+    """Say whether a DequantizeLinear reads a constant with one known scale, or one a channel."""
+    blocks = node.attributes.get_int("block_size", 0)
+    return _constant(node, 0) is not None and _constant(node, 1) is not None and not blocks
 
 
 def _activation(node: ir.Node, part: ir.Graph) -> bool:
