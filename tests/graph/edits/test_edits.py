@@ -367,7 +367,7 @@ def test_strip_and_restore_weights(shared, tmp_path):
     for tensor in other.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
             tensor.float_data[:] = [number + 1 for number in tensor.float_data]
-            tensor.raw_data = b""
+            tensor.ClearField("raw_data")
     onnx.save(other, tmp_path / "other.onnx")
     refused(again, "it holds other numbers", "restore_weights", source=str(tmp_path / "other.onnx"))
     iris = shared / "models/iris_mlp/model.onnx"
