@@ -1,4 +1,4 @@
-"""What is ended early keeps what was computed: samples that were seen, nodes that were measured, plans that were tried."""
+"""What is ended early keeps what was computed: samples seen, nodes measured, plans tried."""
 
 from __future__ import annotations
 
