@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from workbench.calibration import Statistics, at
 from workbench.display import Card, Shown
 from workbench.errors import ReportError
 from workbench.files import write_bytes, write_text
 from workbench.handoff import open_deployment
-from workbench.jobs.options import Cli, Options, job
+from workbench.jobs.options import DriftOptions, job
 from workbench.jobs.verbs import EXIT_GATE
 from workbench.recipe import METRICS, Evidence, Gate, GateResult, check_gates
 from workbench.recipe.steps import CalibrateStep
@@ -23,21 +21,9 @@ if TYPE_CHECKING:
     from workbench.handoff import Deployment
     from workbench.views.calibration import DriftChart
 
-__all__ = ["DriftOptions", "DriftResult", "drift"]
+__all__ = ["DriftResult", "drift"]
 
 MOST_LINES = 20
-
-
-class DriftOptions(Options):
-    """Compare what a service saw in the field with what its model was calibrated on, the worst tensor first."""
-
-    folder: Annotated[Path, Cli(argument=True), Field(description="What workbench tune wrote, and what is served.")]
-    field: Annotated[Path, Cli(argument=True), Field(description="The statistics that workbench serve --watch wrote.")]
-    gate: Annotated[
-        tuple[str, ...],
-        Field(description="A condition: 'field_clipped <= 1' (percent), 'field_drift <= 0.3'. May come several times."),
-    ] = ()
-    picture: Annotated[Path | None, Field(description="Write the picture too: an .svg or a .png.")] = None
 
 
 @dataclass(frozen=True, repr=False)

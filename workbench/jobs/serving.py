@@ -6,102 +6,23 @@ import fnmatch
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import Field, model_validator
+from typing import TYPE_CHECKING, Any
 
 from workbench.calibration import Preprocessing
 from workbench.display import Card, Shown
 from workbench.errors import BackendError, OptionError
 from workbench.handoff import open_deployment
-from workbench.jobs.options import Cli, Options, Words, job
-from workbench.names import BackendName, near
+from workbench.jobs.options import ServeOptions, job
+from workbench.names import near
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from workbench.backends import Engine
     from workbench.handoff import Deployment
     from workbench.handoff.service import Images, Loaded, Service
 
-__all__ = ["ServeOptions", "ServeResult", "serve"]
+__all__ = ["ServeResult", "serve"]
 
 NEEDED = ("fastapi", "uvicorn", "prometheus_client", "orjson")
-
-
-class ServeOptions(Options):
-    """Serve tuned models over HTTP, by KServe's open inference protocol, until the process is told to end.
-
-    Any of its clients will do: tritonclient.http, curl. GET /docs lists what can be asked, GET /metrics is for
-    Prometheus. The service listens to this machine alone unless `host` says otherwise, and knows no passwords.
-    """
-
-    folders: Annotated[
-        tuple[str, ...],
-        Cli(argument=True, metavar="[NAME=]DIR..."),
-        Field(min_length=1, description="What workbench tune wrote, and how clients call it."),
-    ]
-    port: Annotated[int, Field(ge=0, le=65535, description="The port; 0 for any free one.")] = 8000
-    host: Annotated[str, Field(description="The address to listen at; 0.0.0.0 for all of this machine's.")] = (
-        "127.0.0.1"
-    )
-    backend: Annotated[BackendName, Field(description="What runs the model.")] = "onnxruntime"
-    engine: Annotated[
-        Path | None, Field(description="An engine that was built of the folder's tuned.onnx, with its manifest.")
-    ] = None
-    max_batch: Annotated[int, Field(ge=1, le=1024, description="The most rows of a run; 1 for no batching.")] = 16
-    wait_ms: Annotated[
-        float, Field(ge=0, le=1000, description="How long a request waits for others though the engine is free.")
-    ] = 0.0
-    exact: Annotated[
-        bool, Field(description="Run requests together only where answers keep the bits of single runs.")
-    ] = False
-    queue: Annotated[int, Field(ge=1, description="Requests that may wait for a model (503 beyond).")] = 256
-    concurrency: Annotated[int, Field(ge=1, description="Requests in flight at a time (429 beyond).")] = 256
-    max_body_mib: Annotated[int, Field(ge=1, description="The largest body of a request (413 beyond).")] = 64
-    timeout_s: Annotated[float, Field(gt=0, description="How long a request may wait in the queue (504 beyond).")] = (
-        30.0
-    )
-    workers: Annotated[
-        int, Field(ge=1, le=64, description="Processes, each with engines of its own; one that dies is replaced.")
-    ] = 1
-
-    postprocess: Annotated[
-        str | None,
-        Cli(metavar="KEY=VALUE,..."),
-        Field(
-            description="Take images too, at /v2/models/NAME/image, and answer with kind=classes (top=5, softmax=yes) "
-            "or kind=detections (boxes, scores: outputs; threshold, overlap, background, form, units)."
-        ),
-    ] = None
-    preprocess: Annotated[
-        str | None,
-        Cli(metavar="KEY=VALUE,..."),
-        Field(description="How an image becomes the input; as in calibration where left out."),
-    ] = None
-    watch: Annotated[
-        Path | None,
-        Field(description="Count what is seen in the field into this file (.npz), for workbench drift; off without."),
-    ] = None
-    watch_tensors: Annotated[
-        tuple[str, ...],
-        Words,
-        Cli(metavar="NAME,..."),
-        Field(description="Which tensors are counted, * for any text; inputs, and all that have a range, by default."),
-    ] = ()
-    watch_every: Annotated[int, Field(ge=1, description="Count one of so many runs, to spare the processor.")] = 10
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.preprocess is not None and self.postprocess is None:
-            raise ValueError("`preprocess` is for images, which `postprocess` says what to make of: give both")
-        if self.watch is not None and (len(self.folders) > 1 or self.workers > 1):
-            raise ValueError("`watch` counts for one model in one process: give one folder, and no `workers`")
-        if self.watch is None and self.watch_tensors:
-            raise ValueError("`watch_tensors` says what `watch` counts: give both")
-        if self.engine is not None and len(self.folders) > 1:
-            raise ValueError("`engine` is of one model: give one folder")
-        return self
 
 
 @dataclass(frozen=True, repr=False)

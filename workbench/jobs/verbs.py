@@ -78,10 +78,10 @@ VERBS = (
     Verb("build", "engines:build_engine", "BuildEngineOptions"),
     Verb("run", "engines:run_engine", "RunEngineOptions"),
     Verb("bench", "bench:bench", "BenchOptions"),
-    Verb("serve", "serving:serve"),
+    Verb("serve", "serving:serve", "ServeOptions"),
     Verb("export", "showing:export_notebook"),
     Verb("handoff triton", "handing_over:handoff_triton"),
-    Verb("drift", "drifting:drift"),
+    Verb("drift", "drifting:drift", "DriftOptions"),
 )
 """A new verb is a module with its options and its job, and a line here."""
 

@@ -33,6 +33,8 @@ from .recipes import ShowRecipeOptions as ShowRecipeOptions
 from .recipes import VerifyRecipeOptions as VerifyRecipeOptions
 from .running import BuildEngineOptions as BuildEngineOptions
 from .running import RunEngineOptions as RunEngineOptions
+from .serving import DriftOptions as DriftOptions
+from .serving import ServeOptions as ServeOptions
 from .tuning import DEFAULT_PRESET as DEFAULT_PRESET
 from .tuning import MigrateOptions as MigrateOptions
 from .tuning import ReplayOptions as ReplayOptions
