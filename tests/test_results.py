@@ -233,3 +233,15 @@ def test_a_disk_that_is_full_in_the_middle_changes_nothing(tmp_path):
         assert (tmp_path / "a").read_text() == "new"
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)  # noqa: S607
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_that_was_made_for_a_result_goes_where_there_is_none(there, tmp_path):
+    out = tmp_path / "out"
+    if there:
+        out.mkdir()
+    with pytest.raises(KeyError), results_folder(out, ["a"]) as folder:
+        write_text(folder / "a", "half")
+        raise KeyError
+    assert out.exists() == there
+    assert not there or list(out.iterdir()) == []

@@ -46,6 +46,7 @@ def results_folder(
     OutputError
         As in `prepare_folder`; another process holds the folder; the disk is full.
     """
+    ours = not Path(folder).exists()
     folder = prepare_folder(folder, names)
     try:
         with contextlib.ExitStack() as stack:
@@ -58,8 +59,13 @@ def results_folder(
                 for name in {*names} - {*keeps} - {*kept.written}:
                     (folder / name).unlink(missing_ok=True)
                 _finish(folder)
-    except OSError as error:
-        raise write_error(error, folder) from error
+    except BaseException as error:
+        if ours:
+            with contextlib.suppress(OSError):  # it is not empty: a killed process left something
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise write_error(error, folder) from error
+        raise
 
 
 @contextlib.contextmanager
