@@ -240,8 +240,13 @@ def test_a_folder_that_was_made_for_a_result_goes_where_there_is_none(there, tmp
     out = tmp_path / "out"
     if there:
         out.mkdir()
-    with pytest.raises(KeyError), results_folder(out, ["a"]) as folder:
-        write_text(folder / "a", "half")
-        raise KeyError
+
+    def fail():
+        with results_folder(out, ["a"]) as folder:
+            write_text(folder / "a", "half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert out.exists() == there
     assert not there or list(out.iterdir()) == []
