@@ -3,6 +3,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#ifdef __SSE__
+#include <xmmintrin.h>
+#endif
 #define __device__
 #define __global__
 #define __forceinline__ inline

@@ -14,9 +14,16 @@ pytestmark = pytest.mark.skipif(one_thread.COMPILER is None, reason="no C++ comp
 EXACT = ("values", "zeros", "nans", "infs", "tiny", "minimum", "maximum", "first", "top", "reach")
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["counters in shared memory", "counters in global memory"])
+KERNELS = {
+    "counters in shared memory": {"shared": True},
+    "counters in global memory": {"shared": False},
+    "subnormals flushed": {"shared": True, "flushed": True},
+}
+
+
+@pytest.fixture(scope="module", params=KERNELS.values(), ids=KERNELS)
 def kernel(request, tmp_path_factory):
-    return one_thread.compiled(tmp_path_factory.mktemp("kernel"), shared=request.param)
+    return one_thread.compiled(tmp_path_factory.mktemp("kernel"), **request.param)
 
 
 def counted(kernel, *batches: list, ahead: int = 0):

@@ -34,7 +34,7 @@ struct Seen {
 struct Sums {
     double sum, squares;
     u32 zeros, below;
-    float low, high;
+    u32 low, high;  // as in Seen
 };
 
 struct Out {
@@ -49,9 +49,9 @@ struct Out {
 #define SHIFT 8388608.0f  // added to a float it leaves the integer part in the low bits
 #define SHIFT_BITS 0x4B000000
 
-__device__ __forceinline__ u32 ordered(float value) {
-    u32 bits = __float_as_uint(value);
-    return bits >> 31 ? ~bits : bits | 0x80000000u;
+// Numbers in the order of the values. CuPy has subnormal floats flushed to zero, so that only integers tell them apart.
+__device__ __forceinline__ u32 ordered(u32 bits) {
+    return bits ^ ((u32)((int)bits >> 31) | 0x80000000u);
 }
 
 #ifdef __CUDACC__
@@ -107,13 +107,19 @@ __device__ __forceinline__ void take(
     }
     float value = __uint_as_float(bits);
     float scaled = value * tensor.fine;
-    sums.low = fminf(sums.low, value);
-    sums.high = fmaxf(sums.high, value);
+    u32 key = ordered(bits);
+    sums.low = max(sums.low, ~key);
+    sums.high = max(sums.high, key);
     sum += scaled;
     squares += scaled * scaled;
     if (magnitude < tensor.lowest) {
         sums.zeros += magnitude == 0;
         sums.below += 1;
+        if (magnitude && magnitude < 0x00800000u && scaled == 0.0f) {  // flushed
+            double exact = (double)magnitude * 1.401298464324817e-45 * tensor.fine;
+            sums.sum += (int)bits < 0 ? -exact : exact;
+            sums.squares += exact * exact;
+        }
         return;
     }
     int place = place_of(tensor, bits, scaled);
@@ -153,8 +159,7 @@ __device__ void count_part(const Tensor& tensor, const Out& to, u64 begin, u64 e
 __device__ void add(const Sums& sums, Seen* seen) {
     double sum = warp_sum(sums.sum), squares = warp_sum(sums.squares);
     u32 zeros = warp_sum(sums.zeros), below = warp_sum(sums.below);
-    bool any = sums.low <= sums.high;
-    u32 low = warp_max(any ? ~ordered(sums.low) : 0u), high = warp_max(any ? ordered(sums.high) : 0u);
+    u32 low = warp_max(sums.low), high = warp_max(sums.high);
     if (threadIdx.x % 32) return;
     atomicAdd(&seen->sum, sum);
     atomicAdd(&seen->squares, squares);
@@ -182,7 +187,7 @@ count(const Tensor* tensors, u32 tiles, Seen* seen, u64* list, u32* listed, u32 
         const Tensor tensor = tensors[which];
         stop = min(stop, end);
         Out to = {shared, seen + which, list, listed, capacity, which};
-        Sums sums = {0.0, 0.0, 0, 0, __int_as_float(0x7f800000), __int_as_float(0xff800000)};
+        Sums sums = {0.0, 0.0, 0, 0, 0, 0};
         u64 first = (u64)(tile - tensor.tile) * TILE, last = (u64)(stop - tensor.tile) * TILE;
         count_part(tensor, to, first, min(last, tensor.size), sums);
         add(sums, seen + which);
