@@ -26,6 +26,7 @@ from .quantization import quantized_type as quantized_type
 from .save import file_bytes as file_bytes
 from .save import file_digest as file_digest
 from .save import fits_one_file as fits_one_file
+from .save import lean_proto as lean_proto
 from .save import save_model as save_model
 from .save import stored_bytes as stored_bytes
 from .structure import content_of as content_of

@@ -75,7 +75,7 @@ def _wrong_with(tensor: onnx.TensorProto) -> str | None:
         return "has no type"
     if any(length < 0 for length in tensor.dims):
         return f"has the lengths {list(tensor.dims)}"
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or not tensor.ByteSize():
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return None
     size = math.prod(tensor.dims)
     field = FIELDS.get(dtype.name, "int32_data")
@@ -85,7 +85,7 @@ def _wrong_with(tensor: onnx.TensorProto) -> str | None:
         return f"has numbers in {there}, and those of its type stand in raw_data or {field} alone"
     if tensor.HasField("raw_data"):
         expected = -(-size * dtype.bitwidth // 8) if dtype != ir.DataType.STRING else -1
-        actual = _raw_length(tensor, expected)
+        actual = len(tensor.raw_data)
         return (
             None if actual in (0, expected) else f"has {actual} bytes of data, and its lengths and type want {expected}"
         )
@@ -94,19 +94,6 @@ def _wrong_with(tensor: onnx.TensorProto) -> str | None:
     actual = len(getattr(tensor, field))
     # A tensor without any number is one whose weights were taken out.
     return None if actual in (0, expected) else f"has {actual} numbers, and its lengths want {expected}"
-
-
-def _raw_length(tensor: onnx.TensorProto, expected: int) -> int:
-    """Return the length of the raw data; asking for the data itself would copy them."""
-    rest = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, name=tensor.name)
-    rest.doc_string = tensor.doc_string
-    for field in ("name", "doc_string"):
-        if not tensor.HasField(field):
-            rest.ClearField(field)  # an empty text that is there takes two bytes
-    lengths = max(1, math.ceil(max(expected, 0).bit_length() / 7))
-    if tensor.ByteSize() == rest.ByteSize() + 1 + lengths + expected:
-        return expected
-    return len(tensor.raw_data)
 
 
 def check_parts(model: ir.Model, where: object) -> None:

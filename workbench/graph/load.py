@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from pathlib import Path
@@ -21,10 +22,14 @@ from workbench.graph.message import readable
 from workbench.graph.model import Model
 from workbench.graph.naming import repair_names
 from workbench.graph.quirk import Quirk
+from workbench.graph.wire import LARGE_FILE, put_back, put_in, read_apart
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["from_proto", "load_model"]
 
@@ -69,15 +74,25 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             where=path,
             fix="Save it with external data: onnx.save(model, path, save_as_external_data=True).",
         )
-    proto = onnx.ModelProto()
+    weights: dict[int, NDArray[np.uint8]] = {}
     try:
-        proto.ParseFromString(path.read_bytes())
+        proto, weights = _read(path, size)
     except DecodeError as error:
         raise ModelError(
             "not an ONNX file, or a truncated one", where=path, fix="Export or copy it again, and compare the sizes."
         ) from error
     with collector_off():
-        return from_proto(proto, path=path)
+        return _made(proto, path, put_back(proto, weights))
+
+
+def _read(path: Path, size: int) -> tuple[onnx.ModelProto, dict[int, NDArray[np.uint8]]]:
+    """Return a file's message, and what of its weights was left out of it."""
+    if size >= LARGE_FILE:
+        with contextlib.suppress(ValueError, DecodeError):  # read as a whole, it is told what is wrong
+            return read_apart(path)
+    proto = onnx.ModelProto()
+    proto.ParseFromString(path.read_bytes())
+    return proto, {}
 
 
 def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
@@ -95,6 +110,11 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
     ModelError
         As in `load_model`.
     """
+    return _made(proto, path, {})
+
+
+def _made(proto: onnx.ModelProto, path: Path | None, apart: Mapping[str, NDArray[np.uint8]]) -> Model:
+    """Make a model of a message, and of the weights that lie apart from it."""
     where = path if path is not None else (proto.graph.name or "model")
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
         raise ModelError("no graph in it", where=where, fix="This is not an ONNX model; export it again.")
@@ -120,6 +140,7 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
             fix="Export it again, or repair the named part.",
         ) from error
     check_parts(graph, where)
+    put_in(graph.graph, apart)
     if path is not None and external:
         ir.external_data.set_base_dir(graph.graph, path.parent)
         watch_weights(graph)

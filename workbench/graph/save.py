@@ -21,10 +21,20 @@ if TYPE_CHECKING:
 
     from workbench.graph.structure import Structure
 
-__all__ = ["file_bytes", "file_content", "file_digest", "fits_one_file", "identity", "save_model", "stored_bytes"]
+__all__ = [
+    "file_bytes",
+    "file_content",
+    "file_digest",
+    "fits_one_file",
+    "identity",
+    "lean_proto",
+    "save_model",
+    "stored_bytes",
+]
 
 PROTOBUF_LIMIT = 2**31 - 1
 
+_KEPT = 1 << 24
 SMALL = 1024
 """Bytes up to which a weight stays in the model's file: shapes and axes, which everybody who reads a graph wants."""
 
@@ -96,17 +106,66 @@ def fits_one_file(model: Structure) -> bool:
 
 def file_bytes(model: Structure) -> int:
     """Return the bytes that `save_model` writes; a little more where the weights lie in a file of their own."""
-    return len(file_content(model)) if fits_one_file(model) else _size(model)
+    if not fits_one_file(model):
+        return _size(model)
+    proto, beside = lean_proto(model)
+    for tensor in proto.graph.initializer:
+        if tensor.name in beside:
+            del tensor.external_data[:]
+            tensor.ClearField("data_location")
+    weights = 0
+    for tensor in proto.graph.initializer:
+        weight = beside.get(tensor.name)
+        if isinstance(weight, ir.serde.TensorProtoTensor) and not weight.raw.HasField("raw_data"):
+            weights += _framed(weight.raw.ByteSize())  # its numbers stand in a list of their type
+        else:
+            weights += _framed(tensor.ByteSize() + (_framed(weight.nbytes) if weight is not None else 0))
+    del proto.graph.initializer[:]
+    graph = proto.graph.ByteSize() + weights
+    return proto.ByteSize() - _framed(proto.graph.ByteSize()) + _framed(graph)
+
+
+def lean_proto(model: Structure) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
+    """Return a model's message without its larger weights, and those by name; nothing of them is read or copied.
+
+    In the message such a weight is said to lie in a file ``memory``, which is how ONNX Runtime takes one that it is
+    handed beside the message. All else of it is as in `Structure.proto`.
+    """
+    graph = model.thaw()
+    beside: dict[str, ir.TensorProtocol] = {}
+    for name, value in graph.graph.initializers.items():
+        weight = value.const_value
+        small = weight is None or (weight.nbytes < SMALL and not isinstance(weight, ir.ExternalTensor))
+        if weight is None or small or not _can_lie_beside(weight):
+            continue
+        beside[name] = weight
+        value.const_value = ir.ExternalTensor(
+            "memory",
+            0,
+            weight.nbytes,
+            weight.dtype,
+            shape=ir.Shape(weight.shape.numpy()),
+            name=name,
+            doc_string=weight.doc_string,
+            metadata_props=dict(weight.metadata_props),
+        )
+    return to_message(graph), beside
+
+
+def _framed(length: int) -> int:
+    """Return the bytes of a field of so many bytes: its tag, its length, itself."""
+    return 1 + max(1, -(-length.bit_length() // 7)) + length
 
 
 def file_content(model: Structure) -> bytes:
     """Return the content of a model's file; see `Model.to_bytes`."""
     weights = [value.const_value for value in model.initializers.values() if value.const_value is not None]
     size = sum(weight.nbytes for weight in weights)
-    proto = model.proto if size <= PROTOBUF_LIMIT else None
+    # A large message is made anew each time rather than kept: the graph holds the same weights.
+    proto = (model.proto if size <= _KEPT else to_message(model.ir_model)) if size <= PROTOBUF_LIMIT else None
     if proto is not None and any(is_external(value) for value in model.initializers.values()):
-        proto = onnx.ModelProto()
-        proto.CopyFrom(model.proto)
+        whole, proto = proto, onnx.ModelProto()
+        proto.CopyFrom(whole)
         for tensor in proto.graph.initializer:
             if tensor.external_data:
                 weight = ir.to_proto(ir.Tensor(content_of(model.initializers[tensor.name]).numpy(), name=tensor.name))
@@ -141,8 +200,7 @@ def identity(model: Structure) -> str:
     The message without weights is hashed first, in protobuf's deterministic form, then each weight's name, dtype,
     shape and little-endian bytes. So the same model has one identity with weights inside or beside the file.
     """
-    skeleton = onnx.ModelProto()
-    skeleton.CopyFrom(model.proto)
+    skeleton, _ = lean_proto(model)
     del skeleton.graph.initializer[:]
     digest = hashlib.sha256(skeleton.SerializeToString(deterministic=True))
     for name, value in model.initializers.items():

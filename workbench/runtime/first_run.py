@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["Apart", "Attempt", "attempt"]
+__all__ = ["NO_PREPACKING", "Apart", "Attempt", "attempt"]
+
+NO_PREPACKING = "session.disable_prepacking"
 
 T = TypeVar("T")
 
@@ -48,6 +50,8 @@ class Attempt(NamedTuple):
         What the message has no room for, by name.
     providers
         What computes, as ONNX Runtime takes it.
+    thrifty
+        Whether memory counts for more than time: what a run needs meanwhile is given back at once.
     """
 
     content: bytes
@@ -56,6 +60,7 @@ class Attempt(NamedTuple):
     outputs: Sequence[str]
     weights: Mapping[str, npt.NDArray[Any]]
     providers: Sequence[Any] = ("CPUExecutionProvider",)
+    thrifty: bool = False
 
     def key(self) -> bytes:
         """Return what tells it from another."""
@@ -74,12 +79,17 @@ class Attempt(NamedTuple):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is fatal is raised; the rest is noise on a user's screen
         options.intra_op_num_threads = threads
-        options.enable_mem_pattern = memory_pattern
+        options.enable_mem_pattern = memory_pattern and not self.thrifty
+        options.enable_cpu_mem_arena = not self.thrifty
         for name, value in self.entries.items():
             options.add_session_config_entry(name, value)
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in self.weights.values()]
         if values:
             options.add_external_initializers(list(self.weights), values)
+            if NO_PREPACKING in self.entries:
+                # What is external is copied all the same, unless it is said to be an initializer too.
+                for name, value in zip(self.weights, values, strict=True):
+                    options.add_initializer(name, value)
         session = onnxruntime.InferenceSession(
             self.content, options, providers=list(self.providers), disabled_optimizers=list(self.disabled)
         )

@@ -17,7 +17,7 @@ from workbench.runtime import as_written
 from workbench.runtime.bytes import output_names, serialized, without_weights
 from workbench.runtime.constants import check_constants
 from workbench.runtime.device import CPU, current_device
-from workbench.runtime.first_run import Apart, Attempt, attempt
+from workbench.runtime.first_run import NO_PREPACKING, Apart, Attempt, attempt
 from workbench.runtime.narrow import BF16, NARROW, has_narrow, in_float32
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from workbench.graph import Model
 
 __all__ = ["Mode", "Session", "disabled_optimizers", "first_line", "in_one_array"]
+
+LARGE_BYTES = 1 << 24
+"""Weights from which a model is not written into one message, only to be read out of it again."""
+HUGE_BYTES = 1 << 28
+"""Weights from which memory counts for more than the speed of single runs."""
 
 Mode = Literal["numerics", "speed"]
 
@@ -100,9 +105,18 @@ class Session:
             self._in_bfloat16 = {name for name in self.outputs if model.tensor(name).dtype == "BFLOAT16"}
         if has_narrow(model, rounded):
             model = in_float32(model, rounded, keep=self.outputs)
-        beside = observing or not fits_one_file(model)
+        weights_of = [value.const_value for value in model.initializers.values() if value.const_value is not None]
+        large = sum(weight.nbytes for weight in weights_of) >= LARGE_BYTES
+        huge = 4 * sum(weight.size for weight in weights_of) >= HUGE_BYTES  # as large as it is once it is dequantized
+        self.thrifty = huge
+        """Whether the model is so large that memory counts for more than time."""
+        if huge and mode == "numerics" and not observing:
+            # The one keeps a second copy of every weight, the other two of each that it dequantizes.
+            entries[NO_PREPACKING] = "1"
+            disabled = [*disabled, "ConstantFolding"]
+        beside = observing or large or not fits_one_file(model)
         content, weights = without_weights(model, self.outputs) if beside else (serialized(model, self.outputs), {})
-        trial = Attempt(content, entries, disabled, self.outputs, weights, self.device.providers(stream))
+        trial = Attempt(content, entries, disabled, self.outputs, weights, self.device.providers(stream), thrifty=huge)
         if untried is not None and not apart:
             attempt(trial, {name: _in_numbers(array) for name, array in untried.items()}, model.name)
         elif not apart:
