@@ -125,9 +125,10 @@ def small(lab: SimpleNamespace, browser: Any, options: argparse.Namespace) -> li
         page.locator(".wb-form-of input").nth(0).fill(str(options.samples.resolve()))
         page.locator(".wb-form-of input").nth(1).fill(options.preprocess)
         page.locator(".wb-form-of button", has_text="Calibrate").click()
-        page.locator(".wb-go", has_text="Measure").wait_for()
+        page.locator('[data-step="Calibrate"].wb-is-done').wait_for()
         page.locator(".wb-nodes tbody tr").first.click()
         page.locator(".wb-threshold .handle").first.wait_for()
+        page.wait_for_timeout(2000)  # it is drawn once more when its room is known
         rows.append(("frame of a dragged threshold", dragged(page), 33.0))
     end_kernels(lab)
     page.close()

@@ -217,3 +217,11 @@ def test_a_notebook_shows_a_workbench_as_the_screen_with_its_picture(wb, monkeyp
     assert data["image/svg+xml"].startswith("<svg")
     assert metadata["image/png"]["width"] == 1000
     assert data["text/plain"] == repr(wb)
+
+
+def test_edits_are_not_looked_for_where_many_nodes_are_selected(screen, monkeypatch):
+    monkeypatch.setattr("workbench.views.app.graph.MOST_OFFERED", 2)
+    screen.choose(["stem/conv", "block/conv"])
+    assert screen.graph.marks["edits"]
+    screen.choose(["stem/conv", "block/conv", "head/fc"])
+    assert screen.graph.marks["edits"] == []

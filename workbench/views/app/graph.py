@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
     from workbench.session import Workbench
     from workbench.views.app.known import Known
-    from workbench.views.graphs import Gather
+    from workbench.views.graphs import Gather, Offer
 
 __all__ = ["AppGraph"]
 
 MOST_HITS = 30
+MOST_OFFERED = 60
 MOST_REVEALED = 40
 """Selected nodes whose scopes are opened at once."""
 
@@ -43,6 +44,11 @@ class AppGraph(Surgery):
         self._opened: list[tuple[str, ...]] = []
         self._hits: list[str] = []
         self.columns |= self._columns()
+
+    @property
+    def offers(self) -> list[Offer]:
+        """The edits that apply to the selected nodes; looking for those of many takes long, and nobody reads them."""
+        return super().offers if len(self.selected) <= MOST_OFFERED else []
 
     def _columns(self) -> dict[str, Any]:
         """Return what the screen adds to the costs; each is gathered when it is first asked for."""

@@ -9,6 +9,7 @@ from .network import Network as Network
 from .network import Op as Op
 from .network import network_of as network_of
 from .network import split_name as split_name
+from .offers import Offer as Offer
 from .overlay import Gather as Gather
 from .overlay import Key as Key
 from .overlay import Overlay as Overlay
