@@ -8,8 +8,10 @@ again, stays there for all of its runs: see `Apart`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
+import sys
 import threading
 import weakref
 from collections import deque
@@ -205,6 +207,7 @@ _sessions: dict[int, tuple[Any, object]] = {}
 
 
 def _tried(trial: Attempt, feeds: Mapping[str, npt.NDArray[Any]]) -> None:
+    _allow(trial)
     session, _ = trial.session(0)
     session.run(list(trial.outputs), dict(feeds))
 
@@ -212,7 +215,23 @@ def _tried(trial: Attempt, feeds: Mapping[str, npt.NDArray[Any]]) -> None:
 def _made(drops: Sequence[int], number: int, trial: Attempt, threads: int) -> None:
     for each in drops:
         _sessions.pop(each, None)
+    _allow(trial)
     _sessions[number] = trial.session(threads)
+
+
+def _allow(trial: Attempt) -> None:
+    """In the helper: find CUDA's libraries, and let CUDA map the memory it wants, which is more than there is."""
+    if len(trial.providers) < 2:
+        return
+    import onnxruntime
+
+    with contextlib.suppress(Exception):  # what it does not find may still be found by the loader
+        onnxruntime.preload_dlls()
+    if sys.platform == "linux":
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _runs(number: int, outputs: Sequence[str], feeds: Sequence[Mapping[str, npt.NDArray[Any]]]) -> list[list[Any]]:
