@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from workbench.graph import Model, Tensor
+    from workbench.graph import Model, Summary, Tensor
 
 __all__ = ["of_many", "of_model", "of_node", "weight_facts", "weights_of_node"]
 
@@ -27,11 +27,8 @@ BINS = 64
 MOST_CHANNELS = 512
 
 
-def of_model(model: Model) -> dict[str, Any]:
-    """Return the model in a few rows."""
-    from workbench.graph import summary
-
-    summarized = summary(model)
+def of_model(summarized: Summary) -> dict[str, Any]:
+    """Return a model in a few rows."""
     ops = ", ".join(f"{count} {op}" for op, count in list(summarized.ops.items())[:6])
     return {
         "title": summarized.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from workbench.graph import summary
 from workbench.precision import Sources, estimate_of, rows, sources
 from workbench.precision.operators import activations
 from workbench.precision.plan import preset
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workbench.engine import EngineSummary
+    from workbench.graph import Summary
     from workbench.precision import Estimate, PrecisionRow
     from workbench.precision.plan import Resolution, Rule
     from workbench.session import Workbench
@@ -33,6 +35,7 @@ class Known:
     def __init__(self, wb: Workbench) -> None:
         self.wb = wb
         self._sources: tuple[tuple[object, ...], Sources] | None = None
+        self._summary: tuple[object, Summary] | None = None
         self._reads: tuple[object, Mapping[str, str]] | None = None
 
     def sources(self) -> Sources:
@@ -44,6 +47,13 @@ class Known:
             costs = sources(self.wb.model, figures.sensitivity, measured)
             self._sources = key, costs if figures.engine is None else _with_engine(costs, figures.engine)
         return self._sources[1]
+
+    def summary(self) -> Summary:
+        """Return the model in numbers, counted once."""
+        model = self.wb.model
+        if self._summary is None or self._summary[0] is not model:
+            self._summary = model, summary(model)
+        return self._summary[1]
 
     def rows(self) -> tuple[PrecisionRow, ...]:
         """Return one row a node, in the order they run."""

@@ -33,7 +33,7 @@ class Stage:
 
 def step_states(wb: Workbench, known: Known) -> list[dict[str, Any]]:
     """Return the steps as the page draws them."""
-    stages = [_look(wb), _edit(wb), _calibrate(wb), _precision(wb, known), _tune(wb), _compare(wb), _engine(wb)]
+    stages = [_look(wb, known), _edit(wb), _calibrate(wb), _precision(wb, known), _tune(wb), _compare(wb), _engine(wb)]
     return [
         {"name": one.name, "done": one.done, "figure": shown(one.figure), "title": one.title or one.figure}
         for one in stages
@@ -70,16 +70,12 @@ def next_step(wb: Workbench, *, prepared: bool) -> dict[str, str]:
     return {"step": "Engine", "text": "Save", "ask": "save"}
 
 
-def _look(wb: Workbench) -> Stage:
-    from workbench.graph import batch_of_one, costs
-
-    model = wb.model
-    macs = [cost.work for cost in costs(model, batch_of_one(model)).values()]
-    total = sum(work for work in macs if work is not None)
-    nodes = len([node for node in model.nodes.values() if node.op_type != "Constant"])
-    return Stage(
-        "Look", True, f"{nodes:,} nodes · {_count(total)}{'+' * (None in macs)}", f"{nodes:,} nodes, {total:,} MACs"
-    )
+def _look(wb: Workbench, known: Known) -> Stage:
+    summarized = known.summary()
+    unknown = "+" * bool(summarized.macs_unknown)
+    nodes = len([node for node in wb.model.nodes.values() if node.op_type != "Constant"])
+    title = f"{nodes:,} nodes, {summarized.macs:,} MACs"
+    return Stage("Look", True, f"{nodes:,} nodes · {_count(summarized.macs)}{unknown}", title)
 
 
 def _edit(wb: Workbench) -> Stage:
