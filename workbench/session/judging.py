@@ -82,7 +82,7 @@ def verdict(wb: Workbench, comparison: Comparison) -> Judgement:
         headline = f"top-1 {comparison.accuracy.original:.2%} -> {comparison.accuracy.tuned:.2%}"
         if lost <= LOST_POINTS:
             return Judgement(
-                "good", f"{headline}: {'nothing' if lost <= 0 else f'{lost:.2f} points'} lost", *_build(), notes
+                "good", f"{headline}: {'nothing' if lost <= 0 else f'{lost:.2f} points'} lost", *_build(wb), notes
             )
         step = f"Search with a bound: workbench search --max-drop {LOST_POINTS:g}{_about(comparison)}."
         return Judgement("bad", f"{headline}: {lost:.2f} points lost", step, "search", notes)
@@ -93,7 +93,7 @@ def verdict(wb: Workbench, comparison: Comparison) -> Judgement:
         return Judgement(
             kind,
             f"{differing:.2%} of the whole numbers differ",
-            *(_build() if kind == "good" else _try(wb, comparison)),
+            *(_build(wb) if kind == "good" else _try(wb, comparison)),
             notes,
         )
     if worst < LOW_SQNR:
@@ -102,10 +102,13 @@ def verdict(wb: Workbench, comparison: Comparison) -> Judgement:
         headline = f"{worst:.1f} dB at the worst output: look at the task's own figure"
         return Judgement("fair", headline, *_try(wb, comparison, GOOD_SQNR), notes)
     figure = "equal to the original" if math.isinf(worst) else f"{worst:.1f} dB at the worst output"
-    return Judgement("good" if worst >= GOOD_SQNR else "fair", figure, *_build(), notes)
+    return Judgement("good" if worst >= GOOD_SQNR else "fair", figure, *_build(wb), notes)
 
 
-def _build() -> tuple[str, str]:
+def _build(wb: Workbench) -> tuple[str, str]:
+    pays = wb.recipe.pays
+    if pays.where is not None:
+        return f"It was built and timed: {pays}. Time it again where it will run, if that is elsewhere.", "build"
     return "Build an engine where it will run, and time it there.", "build"
 
 

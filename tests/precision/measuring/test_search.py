@@ -53,7 +53,7 @@ def test_every_plan_that_is_compared_was_built_timed_and_evaluated(searched):
         assert point.figure is not None
     assert points[0].ratio == 1.0
     assert {p.candidate.kind for p in points[2:]} == {"placement"}
-    assert all(p.candidate.expected_ms > 0 for p in points[2:])
+    assert all(0 < p.candidate.expected < 20 for p in points[2:])
 
 
 def test_what_is_taken_is_as_fast_as_the_fastest_within_the_error_and_says_so(searched):

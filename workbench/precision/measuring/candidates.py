@@ -48,8 +48,8 @@ class Candidate:
         Positions of the regions in INT8.
     trial
         What its accuracy is on ONNX Runtime; None where it is floating point, or has no graph.
-    expected_ms
-        What the model of regions and borders expected before it was built.
+    expected
+        What the model of regions and borders expected before it was built: its latency over floating point's.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Candidate:
     build: BuildOptions = field(repr=False)
     int8: frozenset[int] = frozenset()
     trial: Trial | None = field(default=None, repr=False)
-    expected_ms: float | None = None
+    expected: float | None = None
 
     @property
     def ways(self) -> dict[str, int | str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MeasuredResult", "Point"]
 
-HEADER = ("engine", "of the time of {}", "latency, ms", "expected, ms", "{}", "what it is")
+HEADER = ("engine", "of the time of {}", "expected", "latency, ms", "{}", "what it is")
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,11 @@ class Point:
             if name not in {"candidate", "engine", "pays"}
         }
         one = self.candidate
-        expected = one.expected_ms
         return {
             "name": one.name,
             "kind": one.kind,
             "move": one.move,
-            "expected_ms": expected,
+            "expected": one.expected,
             "build": one.ways,
             **told,
         }
@@ -241,15 +240,16 @@ class MeasuredResult(Shown):
         )
 
     def _row(self, point: Point) -> tuple[Any, ...]:
+        expected = "" if point.candidate.expected is None else f"{point.candidate.expected:.3f}"
         if point.ratio is None:
-            return (point.name, point.status, "", _number(point.candidate.expected_ms), "", point.reason or "")
+            return (point.name, point.status, expected, "", "", point.reason or "")
         taken = "* " if point.name == self.chosen.name else ""
         figure = "" if point.figure is None else f"{point.figure:.4g}" + ("" if point.passed else " (misses the goal)")
         return (
             f"{taken}{point.name}",
             point.told,
+            expected,
             _number(point.latency_ms),
-            _number(point.candidate.expected_ms),
             figure,
             point.candidate.move,
         )

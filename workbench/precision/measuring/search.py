@@ -223,7 +223,8 @@ class _Search:
     def _worth_building(self, regions: Regions, accuracy: Accuracy, costs: PlacementCosts) -> list[Candidate]:
         every = frozenset(regions.able)
         before = [p.candidate.int8 & every for p in self._ledger.points.values() if p.candidate.kind == "placement"]
-        fastest = min(p.latency_ms or math.inf for p in self._ledger.eligible())
+        base = self._ledger.points[self._ledger.floating].latency_ms or 1.0
+        fastest = base * min(p.ratio or math.inf for p in self._ledger.eligible())
         wanted = min(ROUND, self._runner.builds_left - self._reserved - len(self._implicit()))
         chosen: list[Candidate] = []
         for one in proposals(costs, penalty=accuracy.penalty(costs), tried={frozenset(), every, *before}):
@@ -235,14 +236,14 @@ class _Search:
                 name = f"placement-{built + 1}"
                 made = self._maker.of(trial.plan, name, one.move, "placement", ranges=trial.ranges)
                 neutral = with_neutral(costs, one.int8)
-                chosen.append(replace(made, int8=neutral, trial=trial, expected_ms=one.expected_ms))
+                chosen.append(replace(made, int8=neutral, trial=trial, expected=one.expected_ms / base))
         return chosen
 
     def _predict(self, chosen: Sequence[Candidate]) -> None:
         """Say what the first two engines alone make one expect to be fastest."""
         points = self._ledger.eligible()
-        expected = {p.name: p.latency_ms or math.inf for p in points if p.candidate.kind in ("floating", "int8")}
-        expected |= {each.name: each.expected_ms or math.inf for each in chosen}
+        expected = {p.name: p.ratio or math.inf for p in points if p.candidate.kind in ("floating", "int8")}
+        expected |= {each.name: each.expected or math.inf for each in chosen}
         self._predicted = min(expected, key=expected.__getitem__)
 
     def _rivals(self) -> list[str]:

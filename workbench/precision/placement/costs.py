@@ -167,8 +167,9 @@ class PlacementCosts:
     into, out_of
         By what the conversions into INT8 and out of it are dearer than that: 1 until engines with borders were
         measured.
-    scale
-        Latency over the sum of all layers.
+    scale, scale_int8
+        Latency over the sum of all layers, of engines in floating point and in INT8. Launches of kernels hide some of
+        the layers' time, and not as much in one as in the other.
     """
 
     regions: Regions
@@ -179,6 +180,7 @@ class PlacementCosts:
     into: float = 1.0
     out_of: float = 1.0
     scale: float = 1.0
+    scale_int8: float = 1.0
     engines: tuple[Observed, ...] = field(default=(), repr=False)
 
     @classmethod
@@ -192,8 +194,10 @@ class PlacementCosts:
         moves = [move for engine in engines for move in engine.moves]
         start, each = _line(moves)
         floating, int8 = (_means(regions, engines, in_int8=in_int8) for in_int8 in (False, True))
-        scale = float(np.mean([engine.latency_ms / engine.profile_ms for engine in engines if engine.profile_ms]))
-        plain = cls(regions, floating, int8, start, each, scale=scale, engines=tuple(engines))
+        ends = [[one for one in engines if bool(one.int8) == in_int8 and one.profile_ms] for in_int8 in (False, True)]
+        wholes = [[one for one in end if len(one.int8) in (0, len(regions.all))] or end or engines for end in ends]
+        scale, scale_int8 = (float(np.mean([one.latency_ms / one.profile_ms for one in whole])) for whole in wholes)
+        plain = cls(regions, floating, int8, start, each, 1.0, 1.0, scale, scale_int8, tuple(engines))
         into, out_of = plain._factors()
         return replace(plain, into=into, out_of=out_of)
 
@@ -225,7 +229,11 @@ class PlacementCosts:
 
     def latency_ms(self, int8: Collection[int]) -> float:
         """Return the latency that is expected of an assignment."""
-        return self.scale * (self.regions_ms(int8) + self.border_ms(int8))
+        inside = sum(self.int8.get(position, 0.0) for position in int8)
+        regions = self.regions_ms(int8)
+        share = inside / regions if regions else 0.0
+        scale = (1 - share) * self.scale + share * self.scale_int8
+        return scale * (regions + self.border_ms(int8))
 
     def saving_ms(self, position: int) -> float:
         """Return what INT8 saves on a region, without its borders."""
