@@ -92,7 +92,7 @@ def _without_devices(proto: onnx.ModelProto) -> Iterator[Quirk]:
 
 def _has_odd_devices(node: onnx.NodeProto, ir_version: int) -> bool:
     """Say whether a node names devices before the IR version that came with them, or names none."""
-    stated = node.device_configurations
+    stated = getattr(node, "device_configurations", ())  # onnx knows them from 1.18 on
     return bool(stated) and (ir_version < DEVICES_IR or not all(entry.configuration_id for entry in stated))
 
 
