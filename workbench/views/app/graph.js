@@ -14,7 +14,7 @@ const icon = (name) => drawn("svg", { viewBox: "0 0 16 16", class: "wb-icon", "a
 class AppGraphPage extends GraphPage {
   build() {
     const root = super.build();
-    this.search.placeholder = "search ( / )";
+    this.search.placeholder = "search";
     this.search.addEventListener("input", () => {
       clearTimeout(this.typing);
       this.typing = setTimeout(() => this.ask({ type: "typed", pattern: this.search.value }), TYPED_MS);

@@ -108,7 +108,7 @@ class ThresholdPage extends Page {
     counts.forEach((count, i) => (path += `L${x(edges[i])},${y(count || 0.5)}L${x(edges[i + 1])},${y(count || 0.5)}`));
     return [
       ...parts,
-      drawn("text", { x: (LEFT + W - RIGHT) / 2, y: H - 6, "text-anchor": "middle" }, `value of ${name.length > W / 11 ? `…${name.slice(-Math.floor(W / 11))}` : name}`),
+      drawn("text", { x: (LEFT + W - RIGHT) / 2, y: H - 6, "text-anchor": "middle" }, `value of ${name.length > W / 13 ? `…${name.slice(-Math.floor(W / 13))}` : name}`),
       drawn("text", { transform: middle, "text-anchor": "middle" }, "values seen"),
       drawn("path", { class: "bars", d: `${path}L${x(high)},${y(0.5)}Z` }),
     ];
