@@ -89,3 +89,13 @@ def test_each_comment_survives_a_plain_save(comment, tmp_path):
 @example({"a\x85b": "c\x85"})
 def test_any_text_and_number_is_read_back_as_it_was_written(content):
     assert yaml.safe_load(dumped(content)) == content
+
+
+@pytest.mark.parametrize("name", ["y", "n", "Y", "1e5", "on", "null", "1:30", "0o7", "=", "<<", "2020-01-01", "~", ""])
+def test_tensors_may_have_any_name(name):
+    content = {"steps": [{"do": "calibrate", "ranges": {"x": 1.5, name: 2.5}, "tensor": name}]}
+    commented = "# kept\n" + dumped(content)
+    content["steps"][0]["ranges"]["x"] = 3.5
+    text = with_comments(commented, dumped(content))
+    assert yaml.safe_load(text) == content
+    assert text.startswith("# kept")

@@ -45,6 +45,7 @@ def _yaml() -> YAML:
     from ruamel.yaml import YAML
     from ruamel.yaml.constructor import RoundTripConstructor, SafeConstructor
     from ruamel.yaml.representer import RoundTripRepresenter
+    from ruamel.yaml.resolver import VersionedResolver
 
     class Constructor(RoundTripConstructor):
         """Reads floats as plain ones: those that ruamel keeps with their text lose digits when they are written."""
@@ -52,10 +53,17 @@ def _yaml() -> YAML:
     class Representer(RoundTripRepresenter):
         """Writes them as PyYAML does."""
 
+    class Resolver(VersionedResolver):
+        """Tells text from other values as PyYAML does: to ruamel, the names y, n and 1e5 are no text."""
+
+        @property
+        def versioned_resolver(self) -> dict[Any, Any]:
+            return {first: [*rules] for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+
     Constructor.add_constructor("tag:yaml.org,2002:float", SafeConstructor.construct_yaml_float)
     Representer.add_representer(float, lambda own, value: own.represent_scalar(*_float(value)))
     both = YAML()
-    both.Constructor, both.Representer = Constructor, Representer
+    both.Constructor, both.Representer, both.Resolver = Constructor, Representer, Resolver
     both.version = (1, 1)  # as PyYAML reads and writes
     both.preserve_quotes = True
     both.width = 120

@@ -1,0 +1,142 @@
+"""Recipes at the edges: long ones, mended ones, labels, scripts, and paths that no file can have."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tests.kit.places import ROOT
+from workbench.backends import BuildOptions
+from workbench.errors import RecipeError
+from workbench.evaluate.agreement import Accuracy, Agreement
+from workbench.graph.edits.graph_surgeon import Surgeon
+from workbench.precision.placement import Pays
+from workbench.recipe import Evaluation, Recipe, SamplesReference, recipe_difference, recipe_text, verify
+from workbench.recipe.build import Build
+from workbench.recipe.comments import with_comments
+from workbench.recipe.gates import Gate, check_gates
+from workbench.recipe.parts import FileReference, ranges_hash
+from workbench.recipe.reading import dumped
+from workbench.recipe.steps.set_plan import PlanStep
+from workbench.recipe.steps.set_precision import PrecisionStep
+from workbench.recipe.steps.set_range import RangeStep
+
+STORED = ROOT / "tests/data/recipes/0.1.0.every_kind.yaml"
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return Recipe.load(STORED)
+
+
+def test_of_many_steps_of_one_name_only_the_one_that_went_differs(recipe):
+    steps = (PrecisionStep(select="op:Conv", precision="int8"),) * 220
+    before = recipe.model_copy(update={"steps": (RangeStep(tensor="x", amax=1.0), *steps)})
+    after = recipe.model_copy(update={"steps": steps})
+    assert recipe_difference(before, after) == ("step 0 (set_range x) is gone",)
+
+
+@pytest.mark.parametrize(
+    ("structures", "said"),
+    [
+        (("a", "a"), "the same network with other weights"),
+        (("a", "b"), "another model"),
+        (("b", "a"), "another model"),
+        ((None, None), "another model"),
+        (("a", None), "another model"),
+    ],
+)
+def test_weights_are_other_ones_only_where_both_structures_are_known(recipe, structures, said):
+    before, after = (
+        recipe.model_copy(update={"model": recipe.model.model_copy(update={"structure": one, "sha256": digest * 64})})
+        for one, digest in zip(structures, "12", strict=True)
+    )
+    assert recipe_difference(before, after) == (f"model: {said} ({'1' * 12} -> {'2' * 12})",)
+
+
+def test_what_is_asked_of_a_build_is_added_to_what_is_asked_for_already():
+    asked = Build(refit=True, strip=True).added_to(BuildOptions(hardware_compatible=True))
+    assert asked == BuildOptions(hardware_compatible=True, refit=True, strip=True)
+
+
+def test_builds_differ_by_what_one_of_them_asks_for(recipe):
+    asked = recipe.model_copy(update={"build": Build(refit=True)})
+    assert recipe_difference(recipe, asked)[0] == "build: version_compatible none -> false"
+    assert "build: refit none -> true" in recipe_difference(recipe, asked)
+    other = recipe.model_copy(update={"build": Build(strip=True)})
+    assert recipe_difference(asked, other) == ("build: refit true -> false", "build: strip false -> true")
+
+
+def test_a_relative_drop_from_nothing_is_unknown():
+    nothing = Agreement((), Accuracy(original=0.0, tuned=0.0, samples=8, lost=0, won=0), samples=8)
+    (result,) = check_gates([Gate(metric="top1_drop_relative", at_most=1)], nothing)
+    assert (result.value, result.passed) == (None, False)
+
+
+def test_comments_outlive_a_mapping_that_becomes_a_number_and_the_other_way_round():
+    before = "# kept\na: {b: 1}\nc: 2 # too\n"
+    for after in ({"a": 1, "c": 2}, {"a": [1], "c": 2}):
+        text = with_comments(before, dumped(after))
+        assert yaml.safe_load(text) == after
+        assert "# kept" in text
+        assert "# too" in text
+    after = {"a": {"b": 1}, "c": {"d": 3}}
+    text = with_comments(before, dumped(after))
+    assert yaml.safe_load(text) == after
+    assert "# kept" in text
+
+
+def test_comments_stay_where_two_neighbours_change():
+    before = "steps:\n- {do: a}\n- do: b\n  x: 1 # one\n- do: c\n  x: 2 # two\n- {do: d}\n"
+    content = yaml.safe_load(before)
+    content["steps"][1]["z"] = content["steps"][2]["z"] = 5
+    text = with_comments(before, dumped(content))
+    assert yaml.safe_load(text) == content
+    assert [line.strip() for line in text.splitlines() if "#" in line] == ["x: 1 # one", "x: 2 # two"]
+
+
+def test_the_order_of_keys_is_kept_whatever_is_in_the_text():
+    for text in ("plain", "a\x85b"):
+        assert list(yaml.safe_load(dumped({"b": text, "a": 1}))) == ["b", "a"]
+
+
+def test_a_path_that_no_file_can_have_is_refused(tmp_path):
+    content = yaml.safe_load(STORED.read_text())
+    content["model"]["file"] = "a\0b"
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(RecipeError, match="a path in it cannot be"):
+        Recipe.load(tmp_path / "recipe.yaml")
+
+
+def test_an_unknown_key_is_told_before_all_else_that_is_wrong(tmp_path):
+    content = yaml.safe_load(STORED.read_text())
+    for wrong in ({"build": {"refit": "perhaps"}}, {"model": {}}, {"target": 7}):
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content | wrong | {"colour": "red"}))
+        with pytest.raises(RecipeError, match="colour: there is no such key"):
+            Recipe.load(tmp_path / "recipe.yaml")
+
+
+def test_scripts_do_not_run_unless_somebody_allows_them(recipe, tmp_path):
+    script = tmp_path / "surgery.py"
+    script.write_text("def change(graph):\n    return graph\n")
+    scripted = recipe.model_copy(update={"steps": (Surgeon.of(f"{script}:change", {}),)})
+    asked = [str(problem) for problem in verify(scripted).problems]
+    assert any("it runs 1 Python scripts, which nobody allowed" in problem for problem in asked)
+    allowed = [str(problem) for problem in verify(scripted, allow_scripts=True).problems]
+    assert not any("nobody allowed" in problem for problem in allowed)
+
+
+def test_whether_a_plan_pays_is_known_from_the_last_step_alone(recipe):
+    measured = Pays(verdict="pays", ratio=0.5, error=0.01, against="fp16")
+    plan = PlanStep(rules=(), ranges={}, sha256=ranges_hash({}), pays=measured)
+    rule = PrecisionStep(select="op:Conv", precision="int8")
+    for steps, pays in (((plan,), measured), ((rule, plan), measured), ((plan, rule), Pays()), ((), Pays())):
+        assert recipe.model_copy(update={"steps": steps}).pays == pays
+
+
+def test_a_recipe_in_words_names_the_labels_it_is_judged_by(recipe):
+    samples = SamplesReference(source={"kind": "npz", "path": "/t.npz"}, count=7, fingerprint="f")
+    labels = FileReference(file="/l.npy", sha256="0")
+    for given, said in ((None, ""), (labels, ", labels /l.npy")):
+        judged = recipe.model_copy(update={"evaluation": Evaluation(samples=samples, labels=given)})
+        assert f"judged on    7 samples of /t.npz{said}" in recipe_text(judged).splitlines()
