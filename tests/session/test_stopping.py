@@ -67,7 +67,7 @@ def test_an_interrupt_is_no_loss_either(wb, monkeypatch):
     result = wb.plan.search("sqnr_db", at_least=48.0)
     assert result.stopped
     assert len(result.trials) == 2
-    assert history_of(wb).found.search is result
+    assert history_of(wb).figures.search is result
 
 
 def test_a_calibration_is_one_of_the_samples_seen(small_cnn, small_data):
@@ -92,4 +92,4 @@ def test_sensitivity_is_of_the_nodes_measured(wb):
     with watched(Impatient("measuring sensitivity", 2)):
         found = wb.sensitivity(how="exact")
     assert 2 <= len(found.errors) <= 3
-    assert history_of(wb).found.sensitivity is found
+    assert history_of(wb).figures.sensitivity is found

@@ -150,8 +150,8 @@ class BuildOptions:
                 fix="Ask for version_compatible too, or leave exclude_lean_runtime out.",
             )
         if self.timing_iterations == 0 or min(self.timing_iterations or 0, self.aux_streams or 0) < 0:
-            said = f"timing_iterations={self.timing_iterations}, aux_streams={self.aux_streams}"
-            raise BackendError(said, fix="Give at least one iteration, and no negative number of streams.")
+            values = f"timing_iterations={self.timing_iterations}, aux_streams={self.aux_streams}"
+            raise BackendError(values, fix="Give at least one iteration, and no negative number of streams.")
         if isinstance(self.workspace_bytes, int) and self.workspace_bytes <= 0:
             raise BackendError(f"a workspace limit of {self.workspace_bytes} bytes", fix="Give a positive number.")
         if self.dynamic_range is not None and (self.dynamic_range <= 0 or self.calibration_cache is not None):

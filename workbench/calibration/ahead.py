@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ahead", "each_ahead"]
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Source = TypeVar("Source")
+Item = TypeVar("Item")
 
 
-def ahead(items: Iterable[Made], depth: int) -> Generator[Made, None, None]:
+def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     """Go through items that a thread of its own makes, at most `depth` of them before they are asked for."""
     rest = iter(items)
     # One thread makes them all, one after another.
@@ -36,7 +36,7 @@ def ahead(items: Iterable[Made], depth: int) -> Generator[Made, None, None]:
                 one.cancel()
 
 
-def each_ahead(make: Callable[[Given], Made], sources: Iterable[Given], workers: int | None = None) -> Iterator[Made]:
+def each_ahead(make: Callable[[Source], Item], sources: Iterable[Source], workers: int | None = None) -> Iterator[Item]:
     """Go through what is made of each of some things, by several threads at once.
 
     At first one is made, then two, up to twice as many as there are threads: who wants only the first pays for one.

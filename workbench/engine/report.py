@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["Binding", "EngineReport", "Layer", "LayerTime", "OptimizationProfile", "Tensor", "Timing", "Weights"]
+__all__ = ["Binding", "EngineReport", "Layer", "LayerTime", "OptimizationProfile", "RunTimes", "Tensor", "Weights"]
 
 _MYELIN_TYPES = frozenset(
     {"kgen", "gemm", "shape_call", "signal", "wait", "trainstation", "fusion", "memcpy", "memset"}
@@ -177,7 +177,7 @@ class OptimizationProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class RunTimes:
     """Whole inferences, in milliseconds of GPU compute time; a statistic that is not known is absent from `ms`.
 
     Attributes
@@ -222,7 +222,7 @@ class EngineReport(Shown):
     bindings: tuple[Binding, ...] = ()
     profiles: tuple[OptimizationProfile, ...] = ()
     tensorrt_version: str | None = None
-    timing: Timing | None = None
+    timing: RunTimes | None = None
     profile_count: int | None = None
     device: Mapping[str, Any] = field(default_factory=dict)
     build: Mapping[str, Any] = field(default_factory=dict)

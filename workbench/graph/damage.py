@@ -133,9 +133,9 @@ def _odd_attribute(node: ir.Node, attribute: ir.Attr, *, in_function: bool) -> s
         if not in_function:
             return f"is to be {attribute.ref_attr_name!r} of a function, and is in none"
         return "is a graph that a call is to give" if attribute.type.name.startswith("GRAPH") else None
-    wanted = CONSTANT.get(attribute.name) if node.op_type == "Constant" and node.domain in ("", "ai.onnx") else None
-    if wanted is not None and attribute.type.name != wanted:
-        return f"is of the kind {attribute.type.name}, and that of a Constant is {wanted}"
+    kind = CONSTANT.get(attribute.name) if node.op_type == "Constant" and node.domain in ("", "ai.onnx") else None
+    if kind is not None and attribute.type.name != kind:
+        return f"is of the kind {attribute.type.name}, and that of a Constant is {kind}"
     return None
 
 

@@ -82,7 +82,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             "not an ONNX file, or a truncated one", where=path, fix="Export or copy it again, and compare the sizes."
         ) from error
     with collector_off():
-        return _made(proto, path, put_back(proto, weights))
+        return _model_of(proto, path, put_back(proto, weights))
 
 
 def _read(path: Path, size: int) -> tuple[onnx.ModelProto, dict[int, NDArray[np.uint8]]]:
@@ -110,10 +110,10 @@ def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
     ModelError
         As in `load_model`.
     """
-    return _made(proto, path, {})
+    return _model_of(proto, path, {})
 
 
-def _made(proto: onnx.ModelProto, path: Path | None, apart: Mapping[str, NDArray[np.uint8]]) -> Model:
+def _model_of(proto: onnx.ModelProto, path: Path | None, apart: Mapping[str, NDArray[np.uint8]]) -> Model:
     """Make a model of a message, and of the weights that lie apart from it."""
     where = path if path is not None else (proto.graph.name or "model")
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
@@ -208,7 +208,7 @@ def _check_external(tensors: Iterable[onnx.TensorProto], folder: Path | None, wh
             )
         try:
             target = (folder / location).resolve()
-            outside, found = not location or not target.is_relative_to(folder.resolve()), target.is_file()
+            outside, exists = not location or not target.is_relative_to(folder.resolve()), target.is_file()
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"weight {tensor.name!r} lies in {location[:80]!r}, and no file can be called so",
@@ -221,7 +221,7 @@ def _check_external(tensors: Iterable[onnx.TensorProto], folder: Path | None, wh
                 where=where,
                 fix="Refused for safety; put the data file beside the model.",
             )
-        if not found:
+        if not exists:
             raise ModelError(
                 f"the external data file {location!r} of weight {tensor.name!r} is missing",
                 where=where,

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from workbench.recipe import GateResult
     from workbench.session import Workbench
 
-__all__ = ["Row", "before_after", "macs_share", "precisions", "report", "text_table"]
+__all__ = ["BeforeAfter", "before_after", "macs_share", "precisions", "report", "text_table"]
 
 SCHEMA = 1
 EIGHT_BITS: tuple[Precision, ...] = ("int8", "fp8")
 
 
 @dataclass(frozen=True)
-class Row:
+class BeforeAfter:
     """One line of the before/after table, as text."""
 
     what: str
@@ -39,30 +39,30 @@ class Row:
     change: str
 
 
-def before_after(wb: Workbench, comparison: Comparison) -> list[Row]:
+def before_after(wb: Workbench, comparison: Comparison) -> list[BeforeAfter]:
     """Return the before/after table of a tuning, line by line."""
-    rows: list[Row] = []
+    rows: list[BeforeAfter] = []
     if (top1 := comparison.accuracy) is not None:
-        rows.append(Row("top-1", f"{top1.original:.2%}", f"{top1.tuned:.2%}", f"{0.0 - top1.drop:+.2f} points"))
-    rows += [Row(f"output {output.name}", "reference", "", str(output)) for output in comparison.outputs]
+        rows.append(BeforeAfter("top-1", f"{top1.original:.2%}", f"{top1.tuned:.2%}", f"{0.0 - top1.drop:+.2f} points"))
+    rows += [BeforeAfter(f"output {output.name}", "reference", "", str(output)) for output in comparison.outputs]
     before, after = comparison.original_latency, comparison.tuned_latency
     if before is not None and after is not None:
         for name, a, b in (
             ("median latency (this CPU)", before.median_ms, after.median_ms),
             ("p95 latency (this CPU)", before.p95_ms, after.p95_ms),
         ):
-            rows.append(Row(name, f"{a:.2f} ms", f"{b:.2f} ms", f"x{b / a:.2f}"))
+            rows.append(BeforeAfter(name, f"{a:.2f} ms", f"{b:.2f} ms", f"x{b / a:.2f}"))
     a_bytes, b_bytes = comparison.original_bytes, comparison.tuned_bytes
-    rows.append(Row("file size", _size(a_bytes), _size(b_bytes), f"x{b_bytes / a_bytes:.2f}"))
+    rows.append(BeforeAfter("file size", _size(a_bytes), _size(b_bytes), f"x{b_bytes / a_bytes:.2f}"))
     for precision in EIGHT_BITS:
         before_share, share = _share_in(wb.source, wb.source, precision), macs_share(wb, precision)
         if precision == "int8" or share != 0.0 or before_share != 0.0:
-            rows.append(Row(f"MACs in {precision.upper()}", percent(before_share), percent(share), ""))
-    rows.append(Row("engine against floating point", "", "", str(wb.recipe.pays)))
+            rows.append(BeforeAfter(f"MACs in {precision.upper()}", percent(before_share), percent(share), ""))
+    rows.append(BeforeAfter("engine against floating point", "", "", str(wb.recipe.pays)))
     return rows
 
 
-def text_table(rows: Sequence[Row]) -> str:
+def text_table(rows: Sequence[BeforeAfter]) -> str:
     """Return rows as an aligned text table."""
     cells = [("", "original", "tuned", "change"), *((row.what, row.original, row.tuned, row.change) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(3)]

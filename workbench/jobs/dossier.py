@@ -80,7 +80,7 @@ def write_dossier(options: DossierOptions) -> DossierResult:
     verified = verify(recipe, where=options.recipe, model=options.model, allow_scripts=options.allow_scripts)
     browser = _browser() if options.pdf else None
     with results_folder(options.out, OUTPUTS) as folder:
-        measured = _Measured(Workbench(verified.required(), recipe=verified.recipe), options, recipe)
+        measured = _Measuring(Workbench(verified.required(), recipe=verified.recipe), options, recipe)
         check_result(recipe, measured.wb.recipe.tuned, environment())
         dossier = measured.dossier(gates)
         text = dossier_page(dossier)
@@ -90,7 +90,7 @@ def write_dossier(options: DossierOptions) -> DossierResult:
     return DossierResult(tuple(files), tuple(dossier.verdicts), (*verified.notes, *dossier.notes))
 
 
-class _Measured:
+class _Measuring:
     """What is measured for a dossier; what fails is a note, and the rest goes on."""
 
     def __init__(self, wb: Workbench, options: DossierOptions, recipe: Recipe) -> None:

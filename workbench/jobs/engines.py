@@ -139,15 +139,15 @@ def run_engine(options: RunEngineOptions) -> EngineRun:
         preprocessing = Preprocessing.parse(preprocessing)
     samples = open_samples(options.samples, form, preprocessing=preprocessing)
     outputs = Outputs()
-    for feed, found in run_samples(backend, engine, samples, form, batch=options.batch):
-        outputs.add(feed, found)
+    for feed, results in run_samples(backend, engine, samples, form, batch=options.batch):
+        outputs.add(feed, results)
     if not outputs.samples:
         raise SamplesError("no samples to run", fix="Give at least one.")
     shapes = tuple((name, array.shape) for name, array in outputs.arrays().items())
     return EngineRun(need, runtime, outputs.samples, shapes, (outputs.save(options.out),))
 
 
-def _loader(engine: Engine, need: Need, wanted: str, where: Path) -> tuple[Backend, str]:
+def _loader(engine: Engine, need: Need, kind: str, where: Path) -> tuple[Backend, str]:
     """Return the backend that loads an engine here, and what it is in words; nothing is loaded yet."""
     if engine.backend == "onnxruntime":
         return backend_named("onnxruntime"), "ONNX Runtime"
@@ -156,12 +156,12 @@ def _loader(engine: Engine, need: Need, wanted: str, where: Path) -> tuple[Backe
     backend = backend_of(engine)
     family = ("rtx",) if backend.name == "tensorrt_rtx" else ("full", "lean")
     here = [one for one in installed() if one.kind in family]
-    if wanted != "auto":
-        here = [one for one in here if one.kind == wanted]
+    if kind != "auto":
+        here = [one for one in here if one.kind == kind]
     fitting = next((one for one in here if need.takes(one)), None)
     if fitting is None:
-        found = " and ".join(map(str, here)) or "no such runtime"
-        raise BackendError(f"{need}; here is {found}", where=where, fix=f"Install one that fits: {need.install}.")
+        runtimes = " and ".join(map(str, here)) or "no such runtime"
+        raise BackendError(f"{need}; here is {runtimes}", where=where, fix=f"Install one that fits: {need.install}.")
     return TensorRT(backend.name, lean=fitting.kind == "lean"), str(fitting)
 
 

@@ -12,7 +12,7 @@ from workbench.errors import OptionError, WorkbenchError
 from workbench.handoff import export_html, notebooks_home, parameters_of, run_notebook, shipped_notebooks
 from workbench.handoff.ci import Case
 from workbench.jobs.options import ListNotebooksOptions, RunNotebooksOptions, job
-from workbench.jobs.recipes import Told
+from workbench.jobs.recipes import Lines
 from workbench.jobs.telling import tell_ci
 from workbench.names import near
 from workbench.progress import progress
@@ -52,9 +52,9 @@ class NotebooksResult(Shown):
 
 
 @job(ListNotebooksOptions)
-def list_notebooks(options: ListNotebooksOptions) -> Told:  # noqa: ARG001 - there is nothing to choose
+def list_notebooks(options: ListNotebooksOptions) -> Lines:  # noqa: ARG001 - there is nothing to choose
     """See `ListNotebooksOptions`."""
-    return Told(tuple(line for name, path in shipped_notebooks().items() for line in _listed(name, path)))
+    return Lines(tuple(line for name, path in shipped_notebooks().items() for line in _listed(name, path)))
 
 
 def _listed(name: str, path: Path) -> Iterator[str]:

@@ -54,7 +54,7 @@ class Written(Shown):
 
     Parameters
     ----------
-    said
+    sentence
         What came of it, a sentence.
     files
         What was written.
@@ -62,16 +62,16 @@ class Written(Shown):
         What one should know, a sentence each.
     """
 
-    said: str
+    sentence: str
     files: tuple[Path, ...] = ()
     remarks: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return the result."""
-        return self.said
+        return self.sentence
 
     def _card(self) -> Card:
-        return Card(self.said, notes=(*self.remarks, *(f"wrote {path}" for path in self.files)))
+        return Card(self.sentence, notes=(*self.remarks, *(f"wrote {path}" for path in self.files)))
 
 
 @job(OpenOptions)

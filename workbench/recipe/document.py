@@ -104,8 +104,8 @@ class Recipe(Shown, Part):
     def built_by(self, backend: BackendName, options: BuildOptions) -> BuildOptions:
         """Return options of a build with what is asked for here, and with those that the plan was measured with."""
         options = options if self.build is None else self.build.added_to(options)
-        known = {} if backend == "onnxruntime" else self.pays.build or {}
-        measured: dict[str, Any] = {name: value for name, value in known.items() if getattr(options, name) is None}
+        fastest = {} if backend == "onnxruntime" else self.pays.build or {}
+        measured: dict[str, Any] = {name: value for name, value in fastest.items() if getattr(options, name) is None}
         return replace(options, **measured)
 
     def check_gates(self, comparison: Comparison) -> tuple[GateResult, ...]:

@@ -153,7 +153,7 @@ class Apart:
         weakref.finalize(self, _dropped.append, self._number)
         drops = [_dropped.popleft() for _ in range(len(_dropped))]
         try:
-            _ask(name, _made, drops, self._number, trial, threads)
+            _ask(name, _replace, drops, self._number, trial, threads)
         except helper.NoHelperError as error:
             raise BackendError(
                 "no helper process starts, which is to run it", where=name, fix="See workbench doctor."
@@ -212,7 +212,7 @@ def _tried(trial: Attempt, feeds: Mapping[str, npt.NDArray[Any]]) -> None:
     session.run(list(trial.outputs), dict(feeds))
 
 
-def _made(drops: Sequence[int], number: int, trial: Attempt, threads: int) -> None:
+def _replace(drops: Sequence[int], number: int, trial: Attempt, threads: int) -> None:
     for each in drops:
         _sessions.pop(each, None)
     _allow(trial)

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from workbench.recipe import Gate, State
     from workbench.recipe.steps import Step
 
-__all__ = ["Found", "History", "Measured", "step_text"]
+__all__ = ["Calibrated", "Figures", "History", "step_text"]
 
 
 @dataclass(frozen=True)
-class Measured:
+class Calibrated:
     """What calibration leaves behind beside the ranges; not part of the recipe.
 
     Parameters
@@ -49,7 +49,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Found:
+class Figures:
     """The last figures of each kind that were measured in a session; not part of the recipe.
 
     Parameters
@@ -89,8 +89,8 @@ class History:
         reference = ModelReference(file=file, sha256=source.digest, structure=structure_digest(source))
         self.recipe = recipe or Recipe(model=reference, environment=environment())
         self.state = start(self.recipe, source)
-        self.measured = Measured()
-        self.found = Found()
+        self.measured = Calibrated()
+        self.figures = Figures()
         self.changes = Changes()
         self.checks: list[tuple[Edit, Equivalence | Unchecked]] = []
         self._undone: list[tuple[Recipe, State]] = []
@@ -242,7 +242,7 @@ class History:
 
     def keep(self, what: str, **parts: Any) -> None:
         """Keep what was measured, and tell of it."""
-        self.found = replace(self.found, **parts)
+        self.figures = replace(self.figures, **parts)
         self.changes.tell(Change("measured", what))
 
     def amend(self, **parts: Any) -> None:

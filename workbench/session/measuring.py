@@ -82,10 +82,10 @@ def measured_plan(
                 unranged=state.unranged,
                 batch=batch,
             )
-    told = _told(result)
-    chosen = told[id(result.chosen.candidate.trial)]
-    tried = tuple(told.get(id(trial), trial) for trial in trials.all)
-    front = {id(trial): told[id(trial)] for point in result.front if (trial := point.candidate.trial) is not None}
+    trial_of = _measured_trials(result)
+    chosen = trial_of[id(result.chosen.candidate.trial)]
+    tried = tuple(trial_of.get(id(trial), trial) for trial in trials.all)
+    front = {id(trial): trial_of[id(trial)] for point in result.front if (trial := point.candidate.trial) is not None}
     return SearchResult(goal, chosen, tuple(front.values()), tried, None, costs, result.seconds, measured=result)
 
 
@@ -130,7 +130,7 @@ def _aim(history: History, options: MeasureOptions) -> None:
         history.set_target(parse_target(options.target(options.capabilities())))
 
 
-def _told(result: MeasuredResult) -> dict[int, Trial]:
+def _measured_trials(result: MeasuredResult) -> dict[int, Trial]:
     """Return what becomes of each evaluated plan that was built: the identity of its trial to it with what it took."""
     engines = tuple(
         Speed(
@@ -142,18 +142,18 @@ def _told(result: MeasuredResult) -> dict[int, Trial]:
         )
         for point in result.front
     )
-    told: dict[int, Trial] = {}
+    trials: dict[int, Trial] = {}
     for point in (*result.points, result.chosen):  # of a plan with several build options the one that was chosen
         trial, chosen = point.candidate.trial, point.name == result.chosen.name
-        if trial is None or (id(trial) in told and not chosen):
+        if trial is None or (id(trial) in trials and not chosen):
             continue
         pays = result.pays if chosen else point.pays or Pays()
         reason = f"{point.name}: {result.reason}" if chosen else f"{point.name}: taken by hand"
-        told[id(trial)] = replace(
+        trials[id(trial)] = replace(
             trial,
             move=f"measured: {point.candidate.move}",
             plan=(point.candidate.plan if point.candidate.kind == "floating" else None) or trial.plan,
             pays=pays.model_copy(update={"reason": reason, "build": point.candidate.ways or None}),
             engines=engines,
         )
-    return told
+    return trials

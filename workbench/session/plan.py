@@ -303,7 +303,7 @@ class Plan(Shown):
             self._require(goal)
             return result
         about = (history.without_plan()[1].model, metric, at_least, at_most, data, size, fallback, cost, sensitivity)
-        before = history.found
+        before = history.figures
         again = before.search is not None and before.search.stopped and labels is None and before.searched == about
         earlier = before.search.trials if again and before.search is not None else ()
 
@@ -337,7 +337,7 @@ class Plan(Shown):
             result = run()
             if equalize:
                 result = with_equalization(history, result, run)
-        measured = result.sensitivity or history.found.sensitivity
+        measured = result.sensitivity or history.figures.sensitivity
         history.keep("search", search=result, searched=about, sensitivity=measured)
         if not result.chosen.passed:
             return result  # it was stopped before a plan reached the goal

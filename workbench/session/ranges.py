@@ -16,7 +16,7 @@ from workbench.recipe import FileReference, SamplesReference, ranges_hash
 from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep, RangeStep
 from workbench.runtime import on_device, usable_device
 from workbench.session.editing import edit
-from workbench.session.history import Measured
+from workbench.session.history import Calibrated
 from workbench.session.samples import opened, samples_for
 from workbench.session.thresholds import calibration, observed, thresholds_of
 
@@ -192,7 +192,7 @@ class Ranges(Shown, Mapping[str, float]):
             beyond = find_overflow(model, data, batch=batch) if look else None
         thresholds, unranged = thresholds_of(statistics, method, percentile, {})
         # Listeners of the step find what it came from.
-        self._history.measured = Measured(statistics, data, batch)
+        self._history.measured = Calibrated(statistics, data, batch)
         self._history.do(
             CalibrateStep(
                 method=method,
@@ -286,7 +286,7 @@ class Ranges(Shown, Mapping[str, float]):
             )
         file = None if isinstance(statistics, Statistics) else FileReference.of(statistics)
         self._choose(usable, method, percentile, overrides or {}, file)
-        self._history.measured = Measured(usable)
+        self._history.measured = Calibrated(usable)
         return usable
 
     def use_cache(self, path: str | os.PathLike[str]) -> CacheMatch:

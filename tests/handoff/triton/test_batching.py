@@ -9,7 +9,7 @@ import pytest
 from workbench.errors import ReportError
 from workbench.handoff.triton import choose_batching, read_curve
 from workbench.handoff.triton.batching import Point
-from workbench.jobs.bench.rows import Row, rows_json
+from workbench.jobs.bench.rows import BenchRow, rows_json
 
 
 def curve(**ms):
@@ -19,7 +19,9 @@ def curve(**ms):
 def bench(folder, *rows):
     """Write results as bench itself writes them."""
     folder.mkdir()
-    made = [Row(model, variant, "measured", median_ms=median, batch=batch) for model, variant, batch, median in rows]
+    made = [
+        BenchRow(model, variant, "measured", median_ms=median, batch=batch) for model, variant, batch, median in rows
+    ]
     (folder / "results.json").write_text(rows_json(made, {}))
     return folder
 

@@ -18,7 +18,7 @@ from workbench.engine.load import load_report
 from workbench.engine.summary import summarize
 from workbench.errors import BackendError, RecipeError
 from workbench.jobs.bench import bench
-from workbench.jobs.bench.rows import Row, table
+from workbench.jobs.bench.rows import BenchRow, table
 from workbench.jobs.bench.run import Bench
 from workbench.jobs.bench.variants import open_source, variant_of
 from workbench.session import open_model
@@ -130,7 +130,7 @@ def test_a_record_reads_back_as_the_engine_that_was_measured(small_cnn, tmp_path
     conditions = {"profiled_runs": 20, "placement_medians_ms": [0.79, 0.8, 0.81], "clocks": clocks}
     timing = Timing.of(latencies, span_s=0.08, warm_up_runs=1, conditions=conditions)
     bench = Bench([open_source(small_cnn)], tmp_path)
-    row = Row("small_cnn", "qdq", "built", build_s=7.1)
+    row = BenchRow("small_cnn", "qdq", "built", build_s=7.1)
     bench._built[row.stem] = Engine(
         "tensorrt", b"", {"version": "8.6.0", "engine_sha256": "0", "device": {"name": "H200"}}
     )
@@ -168,7 +168,7 @@ def test_results_are_judged_where_their_ranges_mean_something(small_cnn, small_d
         for variant in ("qdq", "fp32", "implicit-int8"):
             made = "qdq" if variant == "qdq" else "fp32"
             model, _ = variant_of(source, made, BuildOptions(), package="tensorrt", weak=True)
-            row = Row("small_cnn", variant, "measured", None, 1.0, None, 1.1)
+            row = BenchRow("small_cnn", variant, "measured", None, 1.0, None, 1.1)
             bench._built[row.stem] = OnnxRuntime().build(model)
             bench._put(row)
         bench._judge(source)
@@ -190,10 +190,10 @@ def test_results_are_judged_where_their_ranges_mean_something(small_cnn, small_d
 
 def test_the_table_compares_with_fp16_of_the_same_model():
     rows = [
-        Row("a", "qdq", "measured", None, 0.8, 0.002, 0.9, 57, 1, 0.9, 7.0, 2**20),
-        Row("a", "fp16", "measured", None, 1.0, 0.003, 1.1, 60, 2, 1.2, 77.0, 2**21),
-        Row("b", "qdq", "measured", None, 0.5, None, 0.6, 56, 1, 0.6, 9.0, 2**20),
-        Row("b", "fp16", "skipped", "there was no time left"),
+        BenchRow("a", "qdq", "measured", None, 0.8, 0.002, 0.9, 57, 1, 0.9, 7.0, 2**20),
+        BenchRow("a", "fp16", "measured", None, 1.0, 0.003, 1.1, 60, 2, 1.2, 77.0, 2**21),
+        BenchRow("b", "qdq", "measured", None, 0.5, None, 0.6, 56, 1, 0.6, 9.0, 2**20),
+        BenchRow("b", "fp16", "skipped", "there was no time left"),
     ]
     lines = table(rows).splitlines()
     assert lines[2].split() == ["a", "qdq", "0.8000", "0.0020", "0.9000", "0.800", "57", "1", "7.0", "1.0"]

@@ -15,7 +15,7 @@ from workbench.graph.select.language import select
 from workbench.graph.select.shortest import compact
 from workbench.precision.plan.plan import BEST_PRACTICE
 from workbench.precision.search.cost import NodeCosts, measured_costs, modelled_costs
-from workbench.precision.search.goal import Goal, Measured
+from workbench.precision.search.goal import Goal, Score
 from workbench.precision.search.result import pareto_front
 from workbench.precision.search.strategy import search
 from workbench.precision.sensitivity.measured import candidates_of
@@ -191,7 +191,7 @@ def test_the_front_holds_what_nothing_beats(broken):
     assert costs == sorted(costs)
     assert figures == sorted(figures)
     assert result.front[-1].measured.sqnr_db == math.inf
-    worse = replace(result.front[0], measured=Measured(-99.0, 0.0, -99.0))
+    worse = replace(result.front[0], measured=Score(-99.0, 0.0, -99.0))
     assert pareto_front([*result.trials, worse], result.goal.merit) == result.front
     assert result.table()["front"].sum() == len(result.front)
 

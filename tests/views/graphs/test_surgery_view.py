@@ -13,7 +13,7 @@ from workbench.graph.load import load_model
 from workbench.session import Workbench
 from workbench.views.graphs.forms import arguments_of, form_of
 from workbench.views.graphs.network import Network
-from workbench.views.graphs.offers import Offer, Outcome
+from workbench.views.graphs.offers import Edited, Offer
 from workbench.views.graphs.surgery_view import Surgery
 
 
@@ -85,8 +85,8 @@ def test_an_edit_that_changes_nothing_is_refused_and_said(bench) -> None:
         workbench = bench
         network = staticmethod(lambda: view.picture.scopes.network)
         offers = staticmethod(lambda _: [Offer("Nothing", "Does nothing.", "wb.edit('nothing')", None)])
-        after = staticmethod(lambda _: Outcome(view.picture.scopes.network, changed=False))
-        apply = staticmethod(lambda _: Outcome(view.picture.scopes.network, changed=False))
+        after = staticmethod(lambda _: Edited(view.picture.scopes.network, changed=False))
+        apply = staticmethod(lambda _: Edited(view.picture.scopes.network, changed=False))
         lines = staticmethod(list)
 
     idle = Surgery(Idle())
@@ -111,11 +111,11 @@ class DropBench:
             return []
         return [Offer("Drop", "Take these nodes out.", f"drop({list(names)!r})", tuple(names))]
 
-    def after(self, offer: Offer) -> Outcome:
+    def after(self, offer: Offer) -> Edited:
         ops = [op for op in self.now.ops if op.name not in offer.edit]
-        return Outcome(Network(ops, self.now.inputs, self.now.outputs), changed=True)
+        return Edited(Network(ops, self.now.inputs, self.now.outputs), changed=True)
 
-    def apply(self, offer: Offer) -> Outcome:
+    def apply(self, offer: Offer) -> Edited:
         outcome = self.after(offer)
         self.now = outcome.network
         self.done.append(offer.line)

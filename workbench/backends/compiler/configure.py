@@ -58,8 +58,8 @@ def _set_properties(trt: Any, config: Any, options: BuildOptions) -> None:
             raise BackendError(f"{trt.__name__} {trt.__version__} has no {name}", fix="Leave the option out.")
         setattr(config, name, value)
         if getattr(config, name) != value:  # TensorRT-RTX 1.7.1 passes over a route that it does not have
-            known = str(getattr(config, f"all_{name}s", "")) or "none"
-            raise BackendError(f"{trt.__name__} {trt.__version__} has no {name} {value!r}", fix=f"It has {known}.")
+            choices = str(getattr(config, f"all_{name}s", "")) or "none"
+            raise BackendError(f"{trt.__name__} {trt.__version__} has no {name} {value!r}", fix=f"It has {choices}.")
 
 
 def configure_network(trt: Any, network: Any, config: Any, options: BuildOptions, path: str) -> list[Any]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "Matrix"]
 
-TOLD = 8
+MOST_NAMES = 8
 """Nodes that a change is told of one by one."""
 
 
@@ -177,5 +177,5 @@ def _plain(value: Any) -> str:
 
 
 def _few(names: list[str]) -> str:
-    more = len(names) - TOLD
-    return ", ".join(names[:TOLD]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.engine.dialects.numbers import measured
-from workbench.engine.report import Timing
+from workbench.engine.report import RunTimes
 from workbench.errors import ReportError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["read_timing", "timing_of"]
 
 
-def read_timing(rows: Sequence[Any], where: str) -> Timing:
+def read_timing(rows: Sequence[Any], where: str) -> RunTimes:
     """Read one entry an inference; GPU compute time (`computeMs`) counts, not the copies to and from the device.
 
     Throughput is inferences over the span from the first start to the last end of compute.
@@ -42,7 +42,7 @@ def _column(rows: Sequence[Any], key: str) -> list[float] | None:
     return values if values and len(values) == len(numbers) else None
 
 
-def timing_of(times_ms: Sequence[float], throughput: float | None = None) -> Timing:
+def timing_of(times_ms: Sequence[float], throughput: float | None = None) -> RunTimes:
     """Summarize measured times in milliseconds; percentiles by linear interpolation."""
     values = np.asarray(times_ms, dtype=np.float64)
     p90, p95, p99 = (float(value) for value in np.percentile(values, (90, 95, 99)))
@@ -55,4 +55,4 @@ def timing_of(times_ms: Sequence[float], throughput: float | None = None) -> Tim
         "p95": p95,
         "p99": p99,
     }
-    return Timing(statistics, iterations=len(values), throughput=throughput)
+    return RunTimes(statistics, iterations=len(values), throughput=throughput)

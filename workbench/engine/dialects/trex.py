@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from workbench.engine.dialects.numbers import measured
-from workbench.engine.report import Timing
+from workbench.engine.report import RunTimes
 from workbench.errors import ReportError
 
 __all__ = ["read_build", "read_device", "read_performance"]
@@ -17,7 +17,7 @@ _STATISTICS = {
 }
 
 
-def read_performance(data: dict[str, Any], where: str) -> tuple[Timing, dict[str, Any], dict[str, Any]]:
+def read_performance(data: dict[str, Any], where: str) -> tuple[RunTimes, dict[str, Any], dict[str, Any]]:
     """Return timing (GPU compute time), the device and the inference options of a `*.profile.metadata.json`.
 
     Raises
@@ -33,7 +33,7 @@ def read_performance(data: dict[str, Any], where: str) -> tuple[Timing, dict[str
     if not isinstance(summary, dict) or names is None:
         fix = "Give the *.profile.metadata.json that TREx wrote"
         raise ReportError("no `GPU Compute Time` with five or seven statistics", where=where, fix=fix)
-    timing = Timing(dict(zip(names, numbers, strict=True)), throughput=measured(summary.get("Throughput")))
+    timing = RunTimes(dict(zip(names, numbers, strict=True)), throughput=measured(summary.get("Throughput")))
     return timing, _options(data, "device_information"), _options(data, "inference_options")
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Expand", "Fuse", "ReplacePattern"]
 
-Known = Literal["gelu", "gelu_tanh", "silu", "layer_norm"]
+Composite = Literal["gelu", "gelu_tanh", "silu", "layer_norm"]
 
 
 class Fuse(WideEdit):
@@ -48,7 +48,7 @@ class Fuse(WideEdit):
     do: Literal["fuse"] = "fuse"
     title: ClassVar[str] = "Fuse a pattern"
 
-    pattern: Known
+    pattern: Composite
 
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
@@ -78,7 +78,7 @@ class Expand(WideEdit):
     do: Literal["expand"] = "expand"
     title: ClassVar[str] = "Expand an operator"
 
-    pattern: Known
+    pattern: Composite
 
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:

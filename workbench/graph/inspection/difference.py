@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from workbench.graph.model import Model
 
-__all__ = ["Change", "GraphDiff", "diff"]
+__all__ = ["GraphChange", "GraphDiff", "diff"]
 
 
 @dataclass(frozen=True)
-class Change:
+class GraphChange:
     """One difference.
 
     Parameters
@@ -58,12 +58,12 @@ class Change:
 class GraphDiff:
     """All differences between two models, in the order of the second; false where there is none."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[GraphChange, ...]
 
     def __bool__(self) -> bool:
         return bool(self.changes)
 
-    def of_kind(self, kind: str) -> tuple[Change, ...]:
+    def of_kind(self, kind: str) -> tuple[GraphChange, ...]:
         """Return the changes of one kind."""
         return tuple(change for change in self.changes if change.kind == kind)
 
@@ -96,7 +96,7 @@ class GraphDiff:
         return "\n".join(lines)
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a change, with the fields of `Change` as columns."""
+        """Return one row a change, with the fields of `GraphChange` as columns."""
         import pandas as pd
 
         columns = ["kind", "where", "what", "before", "after", "relative_norm"]
@@ -116,9 +116,9 @@ def diff(before: Model, after: Model) -> GraphDiff:
     return GraphDiff(
         (
             *_interface(before, after),
-            *(Change("node removed", name, node.op_type) for name, node in _missing(before, after, set(renamed))),
-            *(Change("node added", n, node.op_type) for n, node in _missing(after, before, set(renamed.values()))),
-            *(Change("node renamed", new, "", old, new) for old, new in renamed.items()),
+            *(GraphChange("node removed", name, node.op_type) for name, node in _missing(before, after, set(renamed))),
+            *(GraphChange("node added", n, node.op_type) for n, node in _missing(after, before, set(renamed.values()))),
+            *(GraphChange("node renamed", new, "", old, new) for old, new in renamed.items()),
             *_nodes(before, after, renamed),
             *_weights(before, after),
         )
@@ -138,20 +138,20 @@ def _renamed(before: Model, after: Model) -> dict[str, str]:
     return {gone[identity]: name for identity, name in come if identity in gone and len(identity) > 2}
 
 
-def _interface(before: Model, after: Model) -> Iterator[Change]:
+def _interface(before: Model, after: Model) -> Iterator[GraphChange]:
     for kind in ("inputs", "outputs"):
         old, new = ({tensor.name: str(tensor) for tensor in getattr(model, kind)} for model in (before, after))
         for name in dict.fromkeys([*old, *new]):
             if old.get(name) != new.get(name):
-                yield Change("interface", name, kind[:-1], old.get(name, ""), new.get(name, ""))
+                yield GraphChange("interface", name, kind[:-1], old.get(name, ""), new.get(name, ""))
     opsets = [model.ir_model.opset_imports for model in (before, after)]
     for domain in sorted({*opsets[0], *opsets[1]}):
         old_version, new_version = (str(versions.get(domain, "")) for versions in opsets)
         if old_version != new_version:
-            yield Change("interface", domain or "ai.onnx", "opset", old_version, new_version)
+            yield GraphChange("interface", domain or "ai.onnx", "opset", old_version, new_version)
 
 
-def _nodes(before: Model, after: Model, renamed: Mapping[str, str]) -> Iterator[Change]:
+def _nodes(before: Model, after: Model, renamed: Mapping[str, str]) -> Iterator[GraphChange]:
     pairs = {new: old for old, new in renamed.items()}
     for name, node in after.nodes.items():
         old = before.nodes.get(pairs.get(name, name))
@@ -162,7 +162,7 @@ def _nodes(before: Model, after: Model, renamed: Mapping[str, str]) -> Iterator[
             for place in range(max(len(was), len(is_now))):
                 first, second = _name(was, place), _name(is_now, place)
                 if first != second:
-                    yield Change("rewired", name, f"{kind} {place}", first, second)
+                    yield GraphChange("rewired", name, f"{kind} {place}", first, second)
 
 
 def _name(values: Sequence[ir.Value | None], place: int) -> str:
@@ -170,14 +170,14 @@ def _name(values: Sequence[ir.Value | None], place: int) -> str:
     return "" if value is None else str(value.name)
 
 
-def _attributes(name: str, old: ir.Node, new: ir.Node) -> Iterator[Change]:
+def _attributes(name: str, old: ir.Node, new: ir.Node) -> Iterator[GraphChange]:
     first, second = old.op_identifier(), new.op_identifier()
     if first != second:
-        yield Change("attribute", name, "operator", ".".join(filter(None, first)), ".".join(filter(None, second)))
+        yield GraphChange("attribute", name, "operator", ".".join(filter(None, first)), ".".join(filter(None, second)))
     for key in dict.fromkeys([*old.attributes, *new.attributes]):
         was, is_now = (_value(node.attributes.get(key)) for node in (old, new))
         if was != is_now:
-            yield Change("attribute", name, key, was, is_now)
+            yield GraphChange("attribute", name, key, was, is_now)
 
 
 def _value(attribute: ir.Attr | None) -> str:
@@ -211,15 +211,15 @@ def _contents(model: Model) -> dict[str, ir.TensorProtocol]:
     }
 
 
-def _weights(before: Model, after: Model) -> Iterator[Change]:
+def _weights(before: Model, after: Model) -> Iterator[GraphChange]:
     old, new = _contents(before), _contents(after)
     for name in dict.fromkeys([*old, *new]):
         if name not in new:
-            yield Change("weight removed", name, "", _described(old[name]))
+            yield GraphChange("weight removed", name, "", _described(old[name]))
         elif name not in old:
-            yield Change("weight added", name, "", "", _described(new[name]))
+            yield GraphChange("weight added", name, "", "", _described(new[name]))
         elif old[name] is not new[name] and (was := _described(old[name])) != (is_now := _described(new[name])):
-            yield Change("weight", name, "values", was, is_now, _relative_norm(old[name], new[name]))
+            yield GraphChange("weight", name, "values", was, is_now, _relative_norm(old[name], new[name]))
 
 
 def _relative_norm(old: ir.TensorProtocol, new: ir.TensorProtocol) -> float | None:

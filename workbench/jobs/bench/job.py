@@ -16,7 +16,7 @@ from workbench.recipe import Build
 
 if TYPE_CHECKING:
     from workbench.backends import LayerType
-    from workbench.jobs.bench.rows import Row
+    from workbench.jobs.bench.rows import BenchRow
 
 __all__ = ["BenchResult", "bench"]
 
@@ -33,7 +33,7 @@ class BenchResult(Shown):
         Whether engines were built for another machine.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[BenchRow, ...]
     built_only: bool = False
 
     @property

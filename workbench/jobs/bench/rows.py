@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from workbench.jobs.bench.variants import Variant
 
-__all__ = ["Row", "rows_json", "table"]
+__all__ = ["BenchRow", "rows_json", "table"]
 
 SCHEMA = "workbench-bench/1"
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One variant of one model.
 
     Attributes
@@ -78,7 +78,7 @@ class Row:
         return f"{self.model}.{self.variant}"
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[BenchRow]) -> str:
     """Return the rows as text; the ratio is the median over FP16's of the same model, so less than 1 is faster."""
     titles = ("model", "variant", "median ms", "+/-", "p95 ms", "/ FP16", "layers", "reformats", "build s", "MiB")
     where_known = ("SM MHz", "SQNR dB", "top-1 %", "drop")
@@ -97,13 +97,13 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def rows_json(rows: Sequence[Row], conditions: object) -> str:
+def rows_json(rows: Sequence[BenchRow], conditions: object) -> str:
     """Return the rows with the conditions of the measurement as JSON; unknown is null, an infinite SQNR ``"inf"``."""
     plain = [{key: str(value) if value == math.inf else value for key, value in asdict(row).items()} for row in rows]
     return json.dumps({"schema": SCHEMA, "conditions": conditions, "rows": plain}, indent=1, allow_nan=False)
 
 
-def _cells(row: Row, fp16: float | None) -> tuple[str, ...]:
+def _cells(row: BenchRow, fp16: float | None) -> tuple[str, ...]:
     ratio = None if row.median_ms is None or not fp16 else row.median_ms / fp16
     size = None if row.engine_bytes is None else row.engine_bytes / 2**20
     return (
@@ -120,16 +120,16 @@ def _cells(row: Row, fp16: float | None) -> tuple[str, ...]:
     )
 
 
-def _sm_clock(row: Row) -> str:
+def _sm_clock(row: BenchRow) -> str:
     span = row.clocks.get("sm_clock_mhz") if isinstance(row.clocks, dict) else None
     return "-" if span is None else "-".join(dict.fromkeys(f"{mhz:.0f}" for mhz in span))
 
 
-def _slowed(row: Row) -> list[str]:
+def _slowed(row: BenchRow) -> list[str]:
     return row.clocks.get("slowed_by", []) if isinstance(row.clocks, dict) else []
 
 
-def _results(row: Row) -> tuple[str, ...]:
+def _results(row: BenchRow) -> tuple[str, ...]:
     drop = None if row.top1 is None or row.top1_original is None else 100 * (row.top1_original - row.top1)
     top1 = None if row.top1 is None else 100 * row.top1
     return _sm_clock(row), _number(row.sqnr_db, 1), _number(top1, 2), _number(drop, 2)

@@ -13,7 +13,7 @@ from workbench.backends import BuildOptions, Engine, TimingOptions
 from workbench.child import Child, ChildError, run
 from workbench.errors import BackendError, WorkbenchError
 from workbench.files import write_bytes, write_text
-from workbench.jobs.bench.rows import Row, rows_json, table
+from workbench.jobs.bench.rows import BenchRow, rows_json, table
 from workbench.jobs.bench.variants import VARIANTS, Evaluation, Source, Variant, variant_of
 from workbench.results import held_folder
 from workbench.scratch import scratch_folder
@@ -77,16 +77,16 @@ class Bench:
     budget_s: float | None = None
     keep_engines: bool = False
     say: Callable[[str], None] = lambda _: None
-    rows: list[Row] = field(default_factory=list, init=False)
+    rows: list[BenchRow] = field(default_factory=list, init=False)
     _built: dict[str, Engine] = field(default_factory=dict, init=False)
     _end: float | None = field(default=None, init=False)
 
-    def run(self) -> list[Row]:
+    def run(self) -> list[BenchRow]:
         """Do it all.
 
         Returns
         -------
-        list of Row
+        list of BenchRow
             One a model and variant, by model; what could not be done says why.
 
         Raises
@@ -101,7 +101,7 @@ class Bench:
         with held_folder(self.out) as folder:
             return self._run(folder, weak=weak)
 
-    def _run(self, folder: Path, *, weak: bool) -> list[Row]:
+    def _run(self, folder: Path, *, weak: bool) -> list[BenchRow]:
         cacheless = self.target is not None or self.options.timing_cache is not None
         if not cacheless:
             self.options = replace(self.options, timing_cache=str(folder / "timing.cache"))
@@ -133,8 +133,8 @@ class Bench:
 
     # Building
 
-    def _build(self, source: Source, variant: Variant, *, weak: bool) -> Row:
-        row = Row(source.name, variant, "skipped", "there was no time left", batch=source.batch)
+    def _build(self, source: Source, variant: Variant, *, weak: bool) -> BenchRow:
+        row = BenchRow(source.name, variant, "skipped", "there was no time left", batch=source.batch)
         limit = self._time_to_build(source)
         if limit < SHORTEST_BUILD_S:
             self.say(f"{row.stem}: no time left")
@@ -160,7 +160,7 @@ class Bench:
         self.say(f"{row.stem}: {row.status} in {took}" if row.build_s else f"{row.stem}: {row.reason} ({took})")
         return row
 
-    def _keep(self, row: Row, source: Source, model: Any, options: BuildOptions, child: Child) -> Row:
+    def _keep(self, row: BenchRow, source: Source, model: Any, options: BuildOptions, child: Child) -> BenchRow:
         from workbench.backends import write_engine
         from workbench.backends.tensorrt import TensorRT
 
@@ -179,7 +179,7 @@ class Bench:
             engine_bytes=int(manifest["engine_bytes"]),
         )
 
-    def _compile(self, row: Row, model: Any, options: BuildOptions, child: Child) -> Row:
+    def _compile(self, row: BenchRow, model: Any, options: BuildOptions, child: Child) -> BenchRow:
         from workbench.backends.compiler import compile_for
         from workbench.backends.verdict import judge
 
@@ -220,7 +220,7 @@ class Bench:
         for stem, measured in results.items():
             self._put(self._record(mine[stem], measured))
 
-    def _record(self, row: Row, measured: Measured) -> Row:
+    def _record(self, row: BenchRow, measured: Measured) -> BenchRow:
         """Write what was measured of an engine, and read it back the way any reader would."""
         from workbench.backends import median_error_ms
         from workbench.engine import load_report
@@ -275,7 +275,7 @@ class Bench:
                 self.say(f"{row.stem}: comparing its results on {len(evaluation.samples)} samples")
                 self._put(self._judged(row, source.model, evaluation))
 
-    def _judged(self, row: Row, original: Model, evaluation: Evaluation) -> Row:
+    def _judged(self, row: BenchRow, original: Model, evaluation: Evaluation) -> BenchRow:
         from workbench.backends import backend_of
         from workbench.evaluate import compare_engine
 
@@ -312,7 +312,7 @@ class Bench:
         reserve = MEASURING_A_MODEL_S * len(models) + MEASURING_AN_ENGINE_S * (len(self._built) + 1)
         return self._left() - (0.0 if self.target is not None else reserve)
 
-    def _put(self, row: Row) -> None:
+    def _put(self, row: BenchRow) -> None:
         """Put a row in its place, by model, and write the results so far."""
         rows = {old.stem: old for old in self.rows} | {row.stem: row}
         names = [source.name for source in self.sources]

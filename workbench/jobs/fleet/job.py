@@ -14,7 +14,7 @@ from workbench.files import write_text
 from workbench.handoff import fleet_page
 from workbench.handoff.ci import Case, cases_table
 from workbench.jobs.fleet.plan import load_plan
-from workbench.jobs.fleet.site import Outcome, known_outcome, run_site
+from workbench.jobs.fleet.site import SiteOutcome, known_outcome, run_site
 from workbench.jobs.options import FleetOptions, job
 from workbench.jobs.telling import tell_ci
 from workbench.jobs.verbs import EXIT_GATE
@@ -47,7 +47,7 @@ class FleetResult(Shown):
         The page, the table, and what CI systems read.
     """
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[SiteOutcome, ...]
     taken_up: tuple[str, ...]
     files: tuple[Path, ...]
 
@@ -78,7 +78,7 @@ def fleet(options: FleetOptions) -> FleetResult:
     out = options.out.resolve()
     with held_folder(out):
         (out / "sites").mkdir(exist_ok=True)
-        done: dict[str, Outcome] = {}
+        done: dict[str, SiteOutcome] = {}
         todo: dict[str, Site] = {}
         for name, site in sites.items():
             earlier = known_outcome(out, name, site)
@@ -86,7 +86,7 @@ def fleet(options: FleetOptions) -> FleetResult:
             if earlier is not None:
                 done[name] = earlier
             elif problem is not None:
-                done[name] = Outcome(name, site.key(), "broken", problem)
+                done[name] = SiteOutcome(name, site.key(), "broken", problem)
             else:
                 todo[name] = site
         taken_up = tuple(name for name, outcome in done.items() if outcome.state != "broken")
@@ -101,11 +101,11 @@ def fleet(options: FleetOptions) -> FleetResult:
     return FleetResult(outcomes, taken_up, (page, table, comment, *reports))
 
 
-def _details(outcome: Outcome) -> str:
+def _details(outcome: SiteOutcome) -> str:
     return "\n".join(text for text, _ in outcome.gates) or outcome.worst
 
 
-def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator[Outcome]:
+def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator[SiteOutcome]:
     """Do sites as workers are free, and yield what happened to each as it comes."""
     if not todo:
         return
@@ -126,7 +126,7 @@ def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator
                 yield future.result()
                 continue
             reports = "the process that did it died" if type(failure).__name__ == "KilledWorker" else str(failure)
-            outcome = Outcome(name, keys[name], "broken", f"{type(failure).__name__}: {reports}")
+            outcome = SiteOutcome(name, keys[name], "broken", f"{type(failure).__name__}: {reports}")
             write_text(out / "sites" / f"{name}.json", json.dumps(asdict(outcome), indent=1))
             yield outcome
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from workbench.jobs.fleet.plan import Site
     from workbench.recipe import GateResult
 
-__all__ = ["Outcome", "known_outcome", "run_site"]
+__all__ = ["SiteOutcome", "known_outcome", "run_site"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SiteOutcome:
     """The outcome of a site.
 
     Parameters
@@ -59,19 +59,19 @@ class Outcome:
         return self.state == "passed"
 
 
-def known_outcome(out: Path, name: str, site: Site) -> Outcome | None:
+def known_outcome(out: Path, name: str, site: Site) -> SiteOutcome | None:
     """Return what happened to a site earlier; ``None`` where it has to be done: never, broken, or with other inputs."""
     try:
         content = json.loads((out / "sites" / f"{name}.json").read_text())
         gates = tuple((str(text), bool(passed)) for text, passed in content.pop("gates"))
-        outcome = Outcome(**{**content, "gates": gates, "files": tuple(content["files"])})
+        outcome = SiteOutcome(**{**content, "gates": gates, "files": tuple(content["files"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
     whole = all((out / file).is_file() for file in outcome.files)
     return outcome if outcome.key == site.key() and outcome.state != "broken" and whole else None
 
 
-def run_site(name: str, site: Site, out: str, key: str) -> Outcome:
+def run_site(name: str, site: Site, out: str, key: str) -> SiteOutcome:
     """Do one site; whatever goes wrong is its own outcome."""
     import os
     import platform
@@ -81,12 +81,12 @@ def run_site(name: str, site: Site, out: str, key: str) -> Outcome:
     try:
         files, verdicts, figure = _done(site, folder / "sites" / name)
     except WorkbenchError as error:
-        outcome = Outcome(name, key, "broken", str(error), seconds=time.perf_counter() - start, worker=worker)
+        outcome = SiteOutcome(name, key, "broken", str(error), seconds=time.perf_counter() - start, worker=worker)
     except Exception as error:  # noqa: BLE001 - a site that fails in a way that nobody foresaw stops no other
         reason = f"{type(error).__name__}: {error}"
-        outcome = Outcome(name, key, "broken", reason, seconds=time.perf_counter() - start, worker=worker)
+        outcome = SiteOutcome(name, key, "broken", reason, seconds=time.perf_counter() - start, worker=worker)
     else:
-        outcome = Outcome(
+        outcome = SiteOutcome(
             name,
             key,
             "passed" if all(verdict.passed for verdict in verdicts) else "failed",

@@ -55,10 +55,10 @@ def what_limits(
     latency_ms, graph_ms
         One inference, and one that is replayed as a CUDA graph.
     """
-    said = []
+    sentences = []
     if graph_ms is not None:
         share = 1 - graph_ms / latency_ms
-        said.append(f"as a CUDA graph {name} takes {graph_ms:.4f} ms, {share:.0%} less, for launching its kernels")
+        sentences.append(f"as a CUDA graph {name} takes {graph_ms:.4f} ms, {share:.0%} less, for launching its kernels")
     limits = limits_of(device)
     if limits is not None:
         least = least_ms(report, limits)
@@ -66,5 +66,5 @@ def what_limits(
         layers = (
             f"memory and arithmetic of its {len(report.layers)} layers need {least:.4f} ms on {limits.name} (roofline)"
         )
-        said.append(f"{layers}, {share:.0%} of that: the rest is what small kernels take to start and end")
-    return tuple(said)
+        sentences.append(f"{layers}, {share:.0%} of that: the rest is what small kernels take to start and end")
+    return tuple(sentences)

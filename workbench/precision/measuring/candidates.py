@@ -147,5 +147,5 @@ class Maker:
         if (conversion := needed_opset(model, resolution)) is not None:
             model = conversion(model).model
             resolution = plan.resolve(model, target=self.target, overflow=self._overflow, unranged=self._unranged)
-        known = {name: ranges[name] for name in activation_tensors(model, resolution) if name in ranges}
-        return lower(model, resolution, known).model
+        needed = {name: ranges[name] for name in activation_tensors(model, resolution) if name in ranges}
+        return lower(model, resolution, needed).model

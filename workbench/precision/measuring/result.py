@@ -73,7 +73,7 @@ class Point:
         return self.candidate.name
 
     @property
-    def told(self) -> str:
+    def ratio_text(self) -> str:
         """The ratio with its error."""
         return f"{self.ratio or math.nan:.3f} ± {self.error or 0.0:.3f}"
 
@@ -84,7 +84,7 @@ class Point:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values; infinite figures as ``None``."""
-        told = {
+        figures = {
             name: value if not isinstance(value, float) or math.isfinite(value) else None
             for name, value in vars(self).items()
             if name not in {"candidate", "engine", "pays"}
@@ -96,7 +96,7 @@ class Point:
             "move": one.move,
             "expected": one.expected,
             "build": one.ways,
-            **told,
+            **figures,
         }
 
 
@@ -247,7 +247,7 @@ class MeasuredResult(Shown):
         figure = "" if point.figure is None else f"{point.figure:.4g}" + ("" if point.passed else " (misses the goal)")
         return (
             f"{taken}{point.name}",
-            point.told,
+            point.ratio_text,
             expected,
             _number(point.latency_ms),
             figure,

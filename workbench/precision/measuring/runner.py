@@ -100,9 +100,9 @@ class Runner:
         futures: dict[Future[Done], Task] = {}
         try:
             for task in tasks:
-                known = self._store.known(task)
-                if known is not None:
-                    self._take(task, known, results)
+                stored = self._store.done_before(task)
+                if stored is not None:
+                    self._take(task, stored, results)
                 elif task.model is None or not self.over:
                     self._tell(task)
                     futures[future := self._executor.submit(do, task)] = task

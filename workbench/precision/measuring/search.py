@@ -181,8 +181,8 @@ class _Search:
         """Make the model of regions and borders of all engines that were measured."""
         points = self._ledger.points.values()
         placed = [p for p in points if p.ratio is not None and p.candidate.kind in ("floating", "int8", "placement")]
-        told = {p.name: _report(p.name, self._ledger.measured[p.name]) for p in placed}
-        engines = {p.name: (told[p.name], fusion_map(told[p.name], p.candidate.model)) for p in placed}
+        reports = {p.name: _report(p.name, self._ledger.measured[p.name]) for p in placed}
+        engines = {p.name: (reports[p.name], fusion_map(reports[p.name], p.candidate.model)) for p in placed}
         if self._model is None:
             first = [engines[self._ledger.floating], engines[INT8]]
             regions = regions_of(self._maker.model, self._trials.candidates, first)
@@ -216,27 +216,27 @@ class _Search:
 
     def _implicit(self) -> list[Candidate]:
         """Return implicit INT8, once: it says nothing of placements, and takes long to build, so it comes late."""
-        wanted = self._options.implicit and self._maker.weak and self._runner.builds_left > 0
-        made = [self._maker.implicit()] if wanted else []
-        return [one for one in made if one.name not in self._ledger.points]
+        due = self._options.implicit and self._maker.weak and self._runner.builds_left > 0
+        candidates = [self._maker.implicit()] if due else []
+        return [one for one in candidates if one.name not in self._ledger.points]
 
     def _worth_building(self, regions: Regions, accuracy: Accuracy, costs: PlacementCosts) -> list[Candidate]:
         every = frozenset(regions.able)
         before = [p.candidate.int8 & every for p in self._ledger.points.values() if p.candidate.kind == "placement"]
         base = self._ledger.points[self._ledger.floating].latency_ms or 1.0
         fastest = base * min(p.ratio or math.inf for p in self._ledger.eligible())
-        wanted = min(ROUND, self._runner.builds_left - self._reserved - len(self._implicit()))
+        most = min(ROUND, self._runner.builds_left - self._reserved - len(self._implicit()))
         chosen: list[Candidate] = []
         for one in proposals(costs, penalty=accuracy.penalty(costs), tried={frozenset(), every, *before}):
             built = len(before) + len(chosen)
-            if len(chosen) == wanted or (one.expected_ms > WORTH * fastest and built >= LEAST_PLACEMENTS):
+            if len(chosen) == most or (one.expected_ms > WORTH * fastest and built >= LEAST_PLACEMENTS):
                 break
             trial = accuracy.of(one.int8, one.move)
             if trial.passed:
                 name = f"placement-{built + 1}"
-                made = self._maker.of(trial.plan, name, one.move, "placement", ranges=trial.ranges)
+                candidate = self._maker.of(trial.plan, name, one.move, "placement", ranges=trial.ranges)
                 neutral = with_neutral(costs, one.int8)
-                chosen.append(replace(made, int8=neutral, trial=trial, expected=one.expected_ms / base))
+                chosen.append(replace(candidate, int8=neutral, trial=trial, expected=one.expected_ms / base))
         return chosen
 
     def _predict(self, chosen: Sequence[Candidate]) -> None:
@@ -299,8 +299,8 @@ class _Search:
             figure = self._on_engine(chosen)
             if chosen.name == self._ledger.floating or figure is None or self._goal.holds(figure):
                 return chosen, self._because(chosen, fastest), figure
-            said = f"{self._goal.name} {figure:.4g}, which misses the goal"
-            self._notes.append(f"{chosen.name} is not taken: its engine computes with {said}")
+            shortfall = f"{self._goal.name} {figure:.4g}, which misses the goal"
+            self._notes.append(f"{chosen.name} is not taken: its engine computes with {shortfall}")
             self._ledger.points[chosen.name] = replace(chosen, passed=False)
             pool.remove(chosen)
         return self._ledger.points[self._ledger.floating], "nothing else reaches the goal", None
@@ -312,16 +312,16 @@ class _Search:
             if not rivals:
                 return f"stay in {kind}: nothing in INT8 was measured that reaches the goal"
             near = min(rivals, key=lambda p: p.ratio or math.inf)
-            return f"stay in {kind}: the fastest in INT8 ({near.name}) takes {near.told} of its time"
-        said = f"{chosen.told} of the time of {kind}"
-        return said if chosen.name == fastest.name else f"{said}; {fastest.name} is no faster within the error"
+            return f"stay in {kind}: the fastest in INT8 ({near.name}) takes {near.ratio_text} of its time"
+        share = f"{chosen.ratio_text} of the time of {kind}"
+        return share if chosen.name == fastest.name else f"{share}; {fastest.name} is no faster within the error"
 
     def _on_engine(self, point: Point) -> float | None:
         """Return what the goal is about, of an engine itself; None where it is not one of the known metrics."""
         if point.engine is None or not isinstance(self._goal.metric, str):
             return None
         try:
-            found = self._runner.call(
+            figures = self._runner.call(
                 agreement,
                 self._maker.model.to_bytes(),
                 point.engine,
@@ -333,8 +333,8 @@ class _Search:
             self._notes.append(f"the results of {point.name} were not compared: {error}")
             return None
         if self._goal.metric == "top1_drop":
-            return None if found.accuracy is None else found.accuracy.drop
-        return found.worst_sqnr_db
+            return None if figures.accuracy is None else figures.accuracy.drop
+        return figures.worst_sqnr_db
 
     def _with_graphs(self, always: Sequence[str], chosen: str) -> None:
         """Time the engines that matter as CUDA graphs too: what launching kernels costs."""
@@ -343,8 +343,8 @@ class _Search:
         self._ledger.compare_as_graphs(list(dict.fromkeys([*always, chosen])))
         point, timing = self._ledger.points[chosen], self._ledger.measured[chosen].timing
         if timing is not None:
-            told, device = _report(chosen, self._ledger.measured[chosen]), str(timing.conditions.get("device"))
-            self._notes += what_limits(chosen, told, device, timing.median_ms, point.graph_ms)
+            report, device = _report(chosen, self._ledger.measured[chosen]), str(timing.conditions.get("device"))
+            self._notes += what_limits(chosen, report, device, timing.median_ms, point.graph_ms)
         if point.graph_ratio is not None:
             self._notes.append(f"as CUDA graphs it takes {point.graph_ratio:.3f} of {self._ledger.floating}")
 

@@ -72,7 +72,7 @@ class Store:
         """Return what a timing cache holds; None where there is none."""
         return Path(path).read_bytes() if path is not None and Path(path).exists() else None
 
-    def known(self, task: Task) -> Done | None:
+    def done_before(self, task: Task) -> Done | None:
         """Return what came of a task before; None where it was not done, or its files are gone."""
         entry = self._entries.get(key_of(task))
         if entry is None:

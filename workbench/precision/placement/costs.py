@@ -137,8 +137,8 @@ def _served(
 
 
 def _changes_int8(layer: Layer) -> bool:
-    read, made = ({tensor.dtype for tensor in side} for side in (layer.inputs, layer.outputs))
-    return ("int8" in read) != ("int8" in made)
+    read, written = ({tensor.dtype for tensor in side} for side in (layer.inputs, layer.outputs))
+    return ("int8" in read) != ("int8" in written)
 
 
 def _elements(layer: Layer) -> int:
@@ -246,13 +246,13 @@ class PlacementCosts:
             into, out_of = self.border_parts(engine.int8)
             if into + out_of:
                 rows.append((into, out_of))
-                known = self.regions_ms(engine.int8)
-                seen.append(max(engine.profile_ms - known, 0.0))
+                inside_ms = self.regions_ms(engine.int8)
+                seen.append(max(engine.profile_ms - inside_ms, 0.0))
         if not rows:
             return 1.0, 1.0
-        table, found = np.array(rows), np.array(seen)
+        table, borders_ms = np.array(rows), np.array(seen)
         pull = PULL * max(float((table**2).sum(axis=1).mean()), 1e-12) / 2
-        fitted = np.linalg.solve(table.T @ table + pull * np.eye(2), table.T @ found + pull)
+        fitted = np.linalg.solve(table.T @ table + pull * np.eye(2), table.T @ borders_ms + pull)
         into, out_of = np.clip(fitted, LOWEST, HIGHEST)
         return float(into), float(out_of)
 

@@ -88,9 +88,9 @@ class Pays(BaseModel):
             Name to timing of every engine in floating point.
         """
         fastest = min(floating, key=lambda name: floating[name].median_ms)
-        found = ratio_of(tuned, floating[fastest])
-        verdict = _verdict(found.value, found.error)
-        return cls(verdict=verdict, ratio=found.value, error=found.error, against=fastest, where=_where(tuned))
+        ratio = ratio_of(tuned, floating[fastest])
+        verdict = _verdict(ratio.value, ratio.error)
+        return cls(verdict=verdict, ratio=ratio.value, error=ratio.error, against=fastest, where=_where(tuned))
 
     @property
     def speedup(self) -> float | None:
@@ -111,9 +111,9 @@ def _verdict(ratio: float, error: float) -> Verdict:
 
 
 def _where(timing: Timing) -> str:
-    told = timing.conditions
-    device = told.get("device")
+    conditions = timing.conditions
+    device = conditions.get("device")
     name = device.get("name") if isinstance(device, dict) else device
-    shapes = ", ".join("x".join(map(str, shape)) for shape in told.get("shapes", {}).values())
-    graph = ", CUDA graph" if told.get("cuda_graph") else ""
-    return f"{told.get('backend')} {told.get('version')}, {name}, {shapes}{graph}"
+    shapes = ", ".join("x".join(map(str, shape)) for shape in conditions.get("shapes", {}).values())
+    graph = ", CUDA graph" if conditions.get("cuda_graph") else ""
+    return f"{conditions.get('backend')} {conditions.get('version')}, {name}, {shapes}{graph}"

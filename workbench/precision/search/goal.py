@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from workbench.graph import Model
     from workbench.precision.sensitivity import Outputs, TaskMetric
 
-__all__ = ["Evaluator", "Goal", "Measured"]
+__all__ = ["Evaluator", "Goal", "Score"]
 
 METRICS = ("sqnr_db", "top1_drop")
 
 
 @dataclass(frozen=True)
-class Measured:
+class Score:
     """What one evaluation on all samples gave.
 
     Parameters
@@ -96,7 +96,7 @@ class Goal:
         """Say whether a figure meets the bound; NaN never does."""
         return figure <= self.at_most if self.at_most is not None else figure >= (self.at_least or 0.0)
 
-    def merit(self, measured: Measured) -> tuple[float, float]:
+    def merit(self, measured: Score) -> tuple[float, float]:
         """Return what is more for the better of two evaluations: the figure first, SQNR where they tie."""
         figure = -measured.figure if self.at_most is not None else measured.figure
         return (-math.inf if math.isnan(figure) else figure, measured.sqnr_db)
@@ -144,7 +144,7 @@ class Evaluator:
     def __exit__(self, *error: object) -> None:
         self._store.close()
 
-    def __call__(self, model: Model) -> Measured:
+    def __call__(self, model: Model) -> Score:
         """Run a model on all samples."""
         session = Session(model, untried=self._first)
         total, top1 = ErrorSum(), self._count()
@@ -164,7 +164,7 @@ class Evaluator:
             figure = 100.0 * (self._top1.share - top1.share)
         elif not isinstance(self._goal.metric, str):
             figure = float(self._goal.metric(outcomes))
-        return Measured(total.sqnr_db, total.mean_kl, math.nan if total.nonfinite else figure)
+        return Score(total.sqnr_db, total.mean_kl, math.nan if total.nonfinite else figure)
 
     def _count(self) -> Top1 | None:
         labels = self._goal.labels if self._goal.metric == "top1_drop" else None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workbench.precision.placement import Pays, Speed
     from workbench.precision.plan import PrecisionPlan
     from workbench.precision.search.cost import NodeCosts
-    from workbench.precision.search.goal import Goal, Measured
+    from workbench.precision.search.goal import Goal, Score
     from workbench.precision.sensitivity import Sensitivity
 
 __all__ = ["Engines", "SearchResult", "Trial", "pareto_front"]
@@ -72,7 +72,7 @@ class Trial:
     demoted: frozenset[str]
     cost_ms: float
     share: float | None
-    measured: Measured
+    measured: Score
     passed: bool
     edits: tuple[CorrectBias, ...] = ()
     pays: Pays | None = None
@@ -201,7 +201,7 @@ def _plain(figure: float) -> float | None:
     return figure if math.isfinite(figure) else None
 
 
-def pareto_front(trials: Sequence[Trial], merit: Callable[[Measured], tuple[float, float]]) -> tuple[Trial, ...]:
+def pareto_front(trials: Sequence[Trial], merit: Callable[[Score], tuple[float, float]]) -> tuple[Trial, ...]:
     """Return the trials that no other beats in cost without being worse, cheapest first."""
     front: list[Trial] = []
     for trial in sorted(trials, key=lambda t: (t.cost_ms, *(-x for x in merit(t.measured)))):

@@ -77,7 +77,7 @@ class Trials:
         self._target, self._overflow, self._unranged = target, overflow, unranged
         self.model, self.goal, self.ranges = model, goal, ranges
         self._evaluate, self._costs, self._plan, self._fallback = evaluate, costs, plan, fallback
-        self._most, self._known = most, tuple(earlier)
+        self._most, self._earlier = most, tuple(earlier)
         self.all: list[Trial] = []
         self.candidates = self._resolve(plan).nodes("int8")
         if not self.candidates:
@@ -140,7 +140,7 @@ class Trials:
         earlier = self._known_trial(self.all, out)
         if earlier is not None:
             return earlier
-        before = self._known_trial(self._known, out)
+        before = self._known_trial(self._earlier, out)
         if before is not None:
             self.all.append(before)
             return before

@@ -153,7 +153,7 @@ class App(Acts):
 
     def _verdict(self) -> dict[str, Any] | None:
         """Return what to think of the last figures, and what to do next."""
-        found = history_of(self.workbench).found
+        found = history_of(self.workbench).figures
         if found.comparison is not None and found.compared is history_of(self.workbench).state:
             said = verdict(self.workbench, found.comparison)
             state = {"kind": said.kind, "text": said.headline, "next": said.next, "ask": said.ask, "notes": said.notes}
@@ -174,7 +174,7 @@ class App(Acts):
         }
 
     def _worst(self) -> tuple[str, str] | None:
-        found = history_of(self.workbench).found
+        found = history_of(self.workbench).figures
         if found.sensitivity is None or not found.sensitivity.errors:
             return None
         known = [error for error in found.sensitivity.errors if error.node in self.workbench.model.nodes]

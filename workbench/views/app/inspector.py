@@ -161,7 +161,7 @@ class Inspector(View):
         return "" if tensor is not None else "No INT8 tensor is read here, so that none was observed."
 
     def _becomes(self, node: str) -> list[list[str]]:
-        engine = history_of(self.workbench).found.engine
+        engine = history_of(self.workbench).figures.engine
         if engine is None:
             return []
         layers = engine.fusion.by_node.get(node, ())
@@ -176,7 +176,7 @@ class Inspector(View):
 
     def _findings(self, nodes: Sequence[str]) -> list[dict[str, Any]]:
         history = history_of(self.workbench)
-        engine = history.found.engine
+        engine = history.figures.engine
         if engine is None:
             return []
         lines = []
@@ -203,7 +203,7 @@ class Inspector(View):
 
     @request(current=True)
     def _on_fix(self, at: int) -> None:
-        engine = history_of(self.workbench).found.engine
+        engine = history_of(self.workbench).figures.engine
         if engine is None or not 0 <= at < len(engine.findings):
             raise WorkbenchError("there is no such finding", where=at)
         line = self.workbench.engines.fix(engine.findings[at])

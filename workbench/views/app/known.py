@@ -40,7 +40,7 @@ class Known:
 
     def sources(self) -> Sources:
         """Return what rows are made of besides the plan."""
-        figures = history_of(self.wb).found
+        figures = history_of(self.wb).figures
         key = (self.wb.model, figures.sensitivity, figures.search, figures.engine)
         if self._sources is None or any(a is not b for a, b in zip(self._sources[0], key, strict=True)):
             measured = None if figures.search is None else figures.search.costs.measured

@@ -50,7 +50,7 @@ def next_step(wb: Workbench, *, prepared: bool) -> dict[str, str]:
     prepared
         Whether `Workbench.prepare` is known to change nothing more.
     """
-    figures = history_of(wb).found
+    figures = history_of(wb).figures
     if not prepared and (not wb.ranges or needed_opset(wb.model, all_int8(wb.model)) is not None):
         return {"step": "Edit", "text": "Prepare the graph", "ask": "prepare"}
     if not wb.ranges:
@@ -120,7 +120,7 @@ def _precision(wb: Workbench, known: Known) -> Stage:
 
 
 def _tune(wb: Workbench) -> Stage:
-    search = history_of(wb).found.search
+    search = history_of(wb).figures.search
     if wb.recipe.tuned is None:
         stopped = search is not None and search.stopped and not search.chosen.passed
         return Stage("Tune", False, f"{len(search.trials)} plans tried" if stopped and search else "—", "not tuned yet")
@@ -136,11 +136,11 @@ def _tune(wb: Workbench) -> Stage:
 def _is_current(wb: Workbench) -> bool:
     """Say whether the last comparison is of the state as it is."""
     history = history_of(wb)
-    return history.found.comparison is not None and history.found.compared is history.state
+    return history.figures.comparison is not None and history.figures.compared is history.state
 
 
 def _compare(wb: Workbench) -> Stage:
-    comparison = history_of(wb).found.comparison
+    comparison = history_of(wb).figures.comparison
     if comparison is None:
         return Stage("Compare", False, "—", "not compared yet")
     if comparison.accuracy is not None:
@@ -154,7 +154,7 @@ def _compare(wb: Workbench) -> Stage:
 
 
 def _engine(wb: Workbench) -> Stage:
-    engine = history_of(wb).found.engine
+    engine = history_of(wb).figures.engine
     if engine is None:
         return Stage("Engine", False, "not built", "no engine was built or read yet")
     count = len(engine.findings)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from workbench.engine import Dot, GpuLimits, MemoryUse, Share, Transitions
-    from workbench.views.engines.data import Bar, Cell
+    from workbench.views.engines.data import Bar, Rectangle
     from workbench.views.kit import Theme
 
 __all__ = [
@@ -92,7 +92,7 @@ class LatencyOrder(Chart):
 class LatencyTreemap(Chart):
     """Where the time goes: an area a layer, grouped."""
 
-    cells: Sequence[Cell]
+    cells: Sequence[Rectangle]
     title: str
 
     @property

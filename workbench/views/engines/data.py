@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bar",
-    "Cell",
+    "Rectangle",
     "latency_bars",
     "layer_cells",
     "short",
@@ -33,7 +33,7 @@ class Bar(NamedTuple):
     kind: str
 
 
-class Cell(NamedTuple):
+class Rectangle(NamedTuple):
     """A rectangle of a treemap, in a unit square with its origin at the lower left."""
 
     group: str
@@ -75,7 +75,7 @@ def latency_bars(report: EngineReport, top: int | None = None) -> list[Bar]:
 
 def layer_cells(
     report: EngineReport, by: Literal["type", "scope"] = "type", fusion: FusionMap | None = None, aspect: float = 1.6
-) -> list[Cell]:
+) -> list[Rectangle]:
     """Lay out a treemap of time: groups by layer type or by name scope, a rectangle a layer.
 
     Parameters
@@ -99,7 +99,7 @@ def layer_cells(
         for layer, box in zip(inside, squarify([one.ms or 0 for one in inside], x, y, width, height), strict=True):
             left, low, wide, high = box
             cells.append(
-                Cell(
+                Rectangle(
                     group,
                     layer.name,
                     layer_brief(layer),

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from workbench.graph import Model
 
-__all__ = ["Change", "SideBySide", "changes", "diff_overlay"]
+__all__ = ["Fate", "SideBySide", "changes", "diff_overlay"]
 
-Change = Literal["added", "removed", "changed", "same"]
+Fate = Literal["added", "removed", "changed", "same"]
 _COLOURS = {
     "changed": OKABE_ITO["blue"],
     "added": OKABE_ITO["green"],
@@ -31,7 +31,7 @@ _COLOURS = {
 }
 
 
-def changes(before: Network, after: Network) -> tuple[dict[str, Change], dict[str, Change]]:
+def changes(before: Network, after: Network) -> tuple[dict[str, Fate], dict[str, Fate]]:
     """Return what happened to every node of one model, and where every node of the other came from.
 
     Of models it is what `workbench.graph.diff` finds: a node is "changed" that has another name, other attributes
@@ -41,25 +41,25 @@ def changes(before: Network, after: Network) -> tuple[dict[str, Change], dict[st
     if before.model is not None and after.model is not None:
         return _model_changes(before.model, after.model, old, new)
 
-    def fate(name: str) -> Change:
+    def fate(name: str) -> Fate:
         one, other = old[name], new[name]
         alike = (one.op_type, one.inputs, one.outputs) == (other.op_type, other.inputs, other.outputs)
         return "same" if alike else "changed"
 
     both = {name: fate(name) for name in old if name in new}
-    left: dict[str, Change] = {name: both.get(name, "removed") for name in old}
-    right: dict[str, Change] = {name: both.get(name, "added") for name in new}
+    left: dict[str, Fate] = {name: both.get(name, "removed") for name in old}
+    right: dict[str, Fate] = {name: both.get(name, "added") for name in new}
     return left, right
 
 
 def _model_changes(
     before: Model, after: Model, old: Iterable[str], new: Iterable[str]
-) -> tuple[dict[str, Change], dict[str, Change]]:
+) -> tuple[dict[str, Fate], dict[str, Fate]]:
     from workbench.graph import diff
 
     difference = diff(before, after)
-    left: dict[str, Change] = dict.fromkeys(old, "same")
-    right: dict[str, Change] = dict.fromkeys(new, "same")
+    left: dict[str, Fate] = dict.fromkeys(old, "same")
+    right: dict[str, Fate] = dict.fromkeys(new, "same")
     weights = {change.where for change in difference.of_kind("weight")}
     readers = {name for name, node in after.nodes.items() if any(_is(value, weights) for value in node.inputs)}
     for name in {*difference.changed, *readers}:
@@ -76,7 +76,7 @@ def _is(value: ir.Value | None, names: set[str]) -> bool:
     return value is not None and value.name in names
 
 
-def diff_overlay(fates: Mapping[str, Change]) -> Overlay:
+def diff_overlay(fates: Mapping[str, Fate]) -> Overlay:
     """Return the column that colours a difference; a scope that holds any shows it."""
     order = list(_COLOURS)
     return Overlay("difference", fates, "any" if fates else None, order=order, colours=_COLOURS)
@@ -101,7 +101,7 @@ class SideBySide(LiveGraph):
         self,
         before: Workbench | Model | Network,
         after: Workbench | Model | Network,
-        fates: tuple[Mapping[str, Change], Mapping[str, Change]] | None = None,
+        fates: tuple[Mapping[str, Fate], Mapping[str, Fate]] | None = None,
         *,
         titles: tuple[str, str] = ("before", "after"),
         height: int = 520,
@@ -130,16 +130,16 @@ class SideBySide(LiveGraph):
     def _paint(self, panes: Sequence[GraphPicture]) -> None:
         self.fates = self._fates or changes(*(pane.scopes.network for pane in panes))
         # One legend speaks for both sides, so both sides know all words.
-        words: dict[str, Change] = {f"\0{at}": word for at, word in enumerate(self._words())}
+        words: dict[str, Fate] = {f"\0{at}": word for at, word in enumerate(self._words())}
         for pane, fate in zip(panes, self.fates, strict=True):
             pane.overlay = diff_overlay({**fate, **words})
 
     def __repr__(self) -> str:
         return f"<SideBySide {' | '.join(f'{pane.title}: {pane.about()}' for pane in self.panes)}>"
 
-    def _words(self) -> list[Change]:
+    def _words(self) -> list[Fate]:
         words = {word for fate in self.fates for word in fate.values()}
-        return [word for word in get_args(Change) if word in words]
+        return [word for word in get_args(Fate) if word in words]
 
     def drawing(self) -> Drawing:
         """Return both pictures in one drawing, with one legend."""

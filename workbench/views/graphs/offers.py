@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workbench.graph.edits import Edit
     from workbench.session import Workbench
 
-__all__ = ["Bench", "Offer", "Outcome", "WorkbenchBench"]
+__all__ = ["Bench", "Edited", "Offer", "WorkbenchBench"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Offer:
     edit: Any = field(compare=False)
 
 
-class Outcome(NamedTuple):
+class Edited(NamedTuple):
     """What an edit makes of a model.
 
     Attributes
@@ -63,10 +63,10 @@ class Bench(Protocol):
     def offers(self, names: Sequence[str]) -> list[Offer]:
         """Return the edits that apply to some nodes; no names asks for those of the whole model."""
 
-    def after(self, offer: Offer) -> Outcome:
+    def after(self, offer: Offer) -> Edited:
         """Return what the model would be, changing nothing."""
 
-    def apply(self, offer: Offer) -> Outcome:
+    def apply(self, offer: Offer) -> Edited:
         """Do an edit."""
 
     def lines(self) -> list[str]:
@@ -95,17 +95,17 @@ class WorkbenchBench:
 
         return Offer(edit.title, (type(edit).__doc__ or "").strip().split("\n", maxsplit=1)[0], python_line(edit), edit)
 
-    def after(self, offer: Offer) -> Outcome:
+    def after(self, offer: Offer) -> Edited:
         """Return what the model would be, checked as it will be when the edit is done."""
         from workbench.session import tried
 
         result = tried(self.workbench.model, offer.edit)
-        return Outcome(network_of(result.model), result.changed, str(result.check))
+        return Edited(network_of(result.model), result.changed, str(result.check))
 
-    def apply(self, offer: Offer) -> Outcome:
+    def apply(self, offer: Offer) -> Edited:
         """Do an edit; it enters the recipe if it changes anything."""
         result = self.workbench.edit(offer.edit)
-        return Outcome(self.network(), result.changed, str(result.check))
+        return Edited(self.network(), result.changed, str(result.check))
 
     def lines(self) -> list[str]:
         """Return the recipe's edits."""

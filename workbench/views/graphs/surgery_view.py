@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import EditError, SelectorError
-from workbench.views.graphs.diff import Change, changes, diff_overlay
+from workbench.views.graphs.diff import Fate, changes, diff_overlay
 from workbench.views.graphs.offers import Bench, Offer, WorkbenchBench
 from workbench.views.graphs.picture import GraphPicture
 from workbench.views.graphs.rendering import svg
@@ -283,7 +283,7 @@ class Surgery(GraphView):
         self.between()
 
 
-def _near(network: Network, names: Iterable[str], fates: Mapping[str, Change]) -> GraphPicture:
+def _near(network: Network, names: Iterable[str], fates: Mapping[str, Fate]) -> GraphPicture:
     """Return the picture of some nodes and their neighbours, with no scopes."""
     seeds = list(names)[: _PREVIEW_NODES // 2]
     near, _ = network.neighbourhood(seeds, 1, _PREVIEW_NODES)
@@ -292,7 +292,7 @@ def _near(network: Network, names: Iterable[str], fates: Mapping[str, Change]) -
     return picture
 
 
-def _kept(before: Network, seeds: Sequence[str], after: Network, fates: Mapping[str, Change]) -> list[str]:
+def _kept(before: Network, seeds: Sequence[str], after: Network, fates: Mapping[str, Fate]) -> list[str]:
     """Return where to look afterwards: what is new or changed, else what was beside the edited nodes and still is."""
     new = [name for name, fate in fates.items() if fate != "same"]
     beside, _ = before.neighbourhood(seeds[: _PREVIEW_NODES // 2], 1, _PREVIEW_NODES)
