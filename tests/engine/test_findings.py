@@ -235,3 +235,55 @@ def test_a_quantized_model_on_a_processor_keeps_what_is_about_the_graph(shared):
     kinds = {finding.kind for finding in find(report, fusion_map(report, model))}
     assert "lone-qdq" in kinds
     assert not kinds & {"no-tensor-cores", "alignment", "small-batch", "silent-fp32", "float-output"}
+
+
+SLOW_KERNEL = CONV | {"TacticName": "sm80_xmma_fprop_implicit_gemm_f32f32_f32f32_f32_nchw_warpsize1x2x1_g1_ffma"}
+
+
+@pytest.mark.parametrize(("form", "asked"), [(FP32, "fp16"), (INT8, None)])
+def test_fp16_is_suggested_for_fp32_without_tensor_cores_alone(engine, form, asked):
+    report = engine(("conv", "CaskConvolution", {"x": form}, {"y": form}, SLOW_KERNEL, 1.0))
+    (finding,) = only(find(report), "no-tensor-cores")
+    assert finding.nodes == ("conv",)
+    assert (None if finding.suggestion is None else finding.suggestion.value) == asked
+
+
+@pytest.mark.parametrize(("after", "dtype"), [("Half", "FLOAT16"), ("BFloat16", "BFLOAT16"), (INT8, None)])
+def test_a_cast_at_the_input_suggests_another_type_of_input(engine, after, dtype):
+    report = engine(
+        ("__myl_Cast_myl0_1", "kgen", {"x": "Float"}, {"t": after}, {}, 0.2),
+        ("conv", "CaskConvolution", {"t": after}, {"y": after}, CONV, 1.0),
+    )
+    (finding,) = only(find(report), "cast")
+    assert finding.evidence.endswith("between the engine's input and conv")
+    given = None if finding.suggestion is None else (finding.suggestion.value, finding.suggestion.arguments)
+    assert given == (None if dtype is None else ("set_input_type", (("input", "x"), ("dtype", dtype))))
+
+
+def test_of_two_types_as_wide_the_first_is_the_narrower(engine):
+    report = engine(
+        ("one", "CaskConvolution", {"x": "Half"}, {"t": "Half"}, CONV, 1.0),
+        ("__myl_Cast_myl0_1", "kgen", {"t": "Half"}, {"u": "BFloat16"}, {}, 0.2),
+        ("two", "CaskConvolution", {"u": "BFloat16"}, {"y": "BFloat16"}, CONV, 1.0),
+    )
+    (finding,) = only(find(report), "cast")
+    assert (finding.suggestion.value, finding.suggestion.selector) == ("fp16", ("two",))
+
+
+@pytest.mark.parametrize(("batch", "small"), [(1, True), (7, True), (8, False), (9, False), (-1, False), (0, False)])
+def test_a_batch_is_small_below_eight(engine, batch, small):
+    report = engine(("conv", "CaskConvolution", {"x": FP16}, {"y": FP16}, CONV, 1.0), dims=(batch, 64, 8, 8))
+    found = only(find(report), "small-batch")
+    assert bool(found) is small
+    assert all(finding.suggestion.arguments == (("size", 8),) for finding in found)
+
+
+def test_a_reformat_of_two_makers_names_the_first(engine):
+    report = engine(
+        ("one", "CaskConvolution", {"x": FP16}, {"a": FP16}, CONV, 1.0),
+        ("two", "CaskConvolution", {"x": FP16}, {"b": FP16}, CONV, 1.0),
+        ("__myl_Cast_myl0_1", "kgen", {"a": "Half", "b": "Half"}, {"c": "Float"}, {}, 0.2),
+        ("end", "CaskConvolution", {"c": FP32}, {"y": FP32}, CONV, 1.0),
+    )
+    (finding,) = only(find(report), "cast")
+    assert finding.evidence.endswith("between one and end")

@@ -102,3 +102,15 @@ def test_without_the_files_nothing_is_claimed_of_them(pair):
     assert "because" not in residual.change[1]
     half = compare_engines(reports, models[1], models=[None, models[1]])
     assert [group.change for group in half.groups] == [group.change for group in comparison.groups]
+
+
+def test_three_conversions_of_an_edge_are_told_from_its_start():
+    converted = graph(
+        "conv: Conv(x) -> c",
+        "cast: Cast(c) -> h",
+        "q: QuantizeLinear(h) -> q",
+        "dq: DequantizeLinear(q) -> d",
+        "relu: Relu(d) -> r",
+        "add: Add(r, x) -> y",
+    )
+    assert working_edges(source_graph(converted))[Edge("conv", "relu")] == "Cast Q DQ"

@@ -39,6 +39,7 @@ def test_tensor_cores_are_told_by_the_tactic_or_not_at_all(tactic, cores):
         ("sm80_xmma_f32f32_tf32f32_f32_nhwc", "Row major linear FP32", "fp32", "tf32"),
         ("sm80_xmma_f32f32_f32f32_f32_nhwc", "Row major linear FP32", "fp32", "fp32"),
         (None, "Row major Int8 format", "int8", "int8"),
+        ("a_tf32_kernel", "Row major Int8 format", "int8", "int8"),
         (None, "Half", "int4", "fp16"),
         ("sm80_xmma_fprop_i8i8_i8i32_f32_nchw", "N/A due to dynamic shapes", "int8", "int8"),
         ("sm90_xmma_gemm_e4m3bf16_e4m3f32_f32_tn", "N/A due to dynamic shapes", None, "fp8"),

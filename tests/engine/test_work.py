@@ -75,3 +75,21 @@ def test_no_layer_is_above_the_gpu_it_ran_on(recorded):
         rates = [ops / (layer.ms / 1e3) for layer in report.layers if (ops := layer_ops(layer)) and layer.ms]
         assert len(rates) == 54
         assert 0.1 < max(rates) / limits.peak[precision] < 1
+
+
+def test_an_empty_matrix_product_has_no_operations():
+    gemm = Layer(name="g", type="gemm", inputs=(tensor("a", 0, 16),), outputs=(tensor("b", 0, 8),))
+    assert layer_ops(gemm) == 0
+    assert layer_ops(Layer(name="g", type="gemm", inputs=(tensor("a", -1, 16),), outputs=(tensor("b", -1, 8),))) is None
+
+
+def test_strides_of_other_axes_than_the_kernels_are_not_taken():
+    attributes = {"Kernel": [3, 3], "OutMaps": 4, "Stride": [2, 2]}
+    ends = {"inputs": (tensor("x", 1, 4, 9, 9),), "outputs": (tensor("y", 1, 4, 4, 4),)}
+
+    def ops(**more):
+        return layer_ops(Layer(name="c", type="CaskConvolution", attributes=attributes | more, **ends))
+
+    assert ops() == 2 * 4 * 4 * 4 * 4 * 9
+    for odd in ([2, 2, 0], [2], [2, 0], 2, ["2", 2]):
+        assert ops(Stride=odd) == 2 * 7 * 7 * 4 * 4 * 9
