@@ -23,6 +23,7 @@ def single(op, inputs, outputs, weights=(), *, domains=(), domain="", **attribut
         (single("ConvTranspose", {"x": [1, 4, 5, 5]}, {"y": None}, [weight("w", 4, 3, 2, 2)]), 4 * 25 * 3 * 4),
         (single("Gemm", {"x": [7, 5]}, {"y": None}, [weight("w", 7, 3)], transA=1), 5 * 3 * 7),
         (single("Gemm", {"x": [5, 7]}, {"y": None}, [weight("w", 3, 7)], transB=1), 5 * 3 * 7),
+        (single("Gemm", {"x": [5, 7]}, {"y": None}, [weight("w", 7, 3)]), 5 * 3 * 7),
         (single("MatMul", {"a": [2, 1, 3, 4], "b": [5, 4, 6]}, {"y": None}), 2 * 5 * 3 * 6 * 4),
         (single("MatMul", {"a": [3, 4], "b": [4]}, {"y": None}), 12),
         (single("Einsum", {"a": [2, 3, 4], "b": [2, 4, 5]}, {"y": None}, equation="bij,bjk->bik"), 2 * 3 * 4 * 5),

@@ -181,3 +181,35 @@ def test_equal_models_make_equal_files(tmp_path):
     save_model(made, tmp_path / "a.onnx")
     save_model(made, tmp_path / "b.onnx")
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_a_model_without_onnxs_operators_is_not_too_old_for_them():
+    made = proto([node("Own", ["x"], ["y"], "o", domain="own")], {"x": [1]}, {"y": [1]}, domains=["own"])
+    kept = [entry for entry in made.opset_import if entry.domain == "own"]
+    del made.opset_import[:]
+    made.opset_import.extend(kept)
+    assert "old-opset" not in {quirk.kind for quirk in summary(from_proto(made)).quirks}
+
+
+def branches(made_by, **more):
+    """An If whose branches hold one node each."""
+
+    def branch(name):
+        out = helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, None)
+        return helper.make_graph([made_by(f"{name}_out", f"{name}_node")], name, [], [out])
+
+    chosen = node("If", ["c"], ["y"], "if", then_branch=branch("t"), else_branch=branch("e"))
+    return proto([chosen], {"x": [2, 4], "c": (TensorProto.BOOL, [])}, {"y": None}, **more)
+
+
+def test_shapes_behind_an_operator_of_a_vendor_are_found_inside_branches():
+    made = branches(
+        lambda out, name: node("QuickGelu", ["x"], [out], name, domain="com.microsoft"), domains=["com.microsoft"]
+    )
+    assert [tensor.shape for tensor in from_proto(made).outputs] == [(2, 4)]
+
+
+def test_devices_that_are_none_are_left_out_of_branches_too():
+    made = branches(lambda out, name: node("Relu", ["x"], [out], name))
+    made.graph.node[0].attribute[1].g.node[0].device_configurations.add(configuration_id="two")
+    assert [quirk.kind for quirk in from_proto(made).quirks] == ["devices"]

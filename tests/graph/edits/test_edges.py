@@ -11,9 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.kit.models import assert_same, constant, model, random_feeds, run, weight
 from workbench.errors import EditError
 from workbench.graph.edits import equalizable
+from workbench.graph.edits.dequantize_constants import is_operand_constant
 from workbench.graph.edits.lent_weights import Weight
 from workbench.graph.edits.node_edits import Bypass
-from workbench.graph.edits.patterns import Rewrite
+from workbench.graph.edits.patterns import FUSIONS, Rewrite
 from workbench.graph.edits.registry import applicable, edit_by_name
 from workbench.graph.edits.surgery import constant_array, value_at
 
@@ -238,3 +239,93 @@ def test_what_a_function_is_called_with_is_not_extracted_from_it():
         edit_by_name("extract", inputs=[f"{at}a"], outputs=[f"{at}t"])(made)
     part = edit_by_name("extract", inputs=[f"{at}p"], outputs=[f"{at}q"])(made).model
     assert [str(n.op_type) for n in part.nodes.values()] == ["Neg"]
+
+
+def test_channels_of_a_tensor_that_others_read_on_the_way_are_equalized_by_a_multiplication():
+    shape = [1, 4, 3, 3]
+    nodes = [
+        conv("x", "t", "one", "w1"),
+        node("Relu", ["t"], ["r"], "relu"),
+        conv("r", "y", "two", "w2"),
+        node("Abs", ["t"], ["z"], "abs"),
+    ]
+    weights = [weight("w1", 4, 4, 1, 1), weight("w2", 4, 4, 1, 1)]
+    for outputs in ({"y": shape, "z": shape}, {"y": shape, "t": shape}):
+        made = model(nodes[: 4 if "z" in outputs else 3], {"x": shape}, outputs, weights)
+        result = edit_by_name("equalize_channels", exponents={"r": [1, 0, -2, 3]})(made)
+        assert result.notes == ("equalized r: a multiplication added",)
+        assert_same(made, result.model, atol=1e-6)
+
+
+def test_channels_of_an_input_are_equalized_before_all_that_reads_it():
+    shape = [1, 4, 3, 3]
+    nodes = [conv("x", "t", "one", "w"), node("Relu", ["t"], ["y"], "relu")]
+    made = model(nodes, {"x": shape}, {"y": shape}, [weight("w", 4, 4, 1, 1)])
+    result = edit_by_name("equalize_channels", exponents={"x": [1, 0, -2, 3]})(made)
+    assert [str(n.op_type) for n in result.model.nodes.values()] == ["Mul", "Conv", "Relu"]
+    assert_same(made, result.model, atol=1e-6)
+
+
+def test_a_result_that_nobody_reads_goes_and_the_one_before_it_stays():
+    shape = {"x": [1, 2, 4, 4]}
+    nodes = [node("MaxPool", ["x"], ["p", "places"], "p", kernel_shape=[1, 1]), node("Relu", ["p"], ["y"], "r")]
+    made = model(nodes, shape, {"y": [1, 2, 4, 4]})
+    assert [len(n.outputs) for n in edit_by_name("remove_dead")(made).model.nodes.values()] == [1, 1]
+    recurrent = node("LSTM", ["x", "w", "r"], ["", "last", "cell"], "l", hidden_size=3)
+    weights = [weight("w", 1, 12, 5), weight("r", 1, 12, 3)]
+    made = model([recurrent], {"x": [9, 2, 5]}, {"last": [1, 2, 3]}, weights)
+    (after,) = edit_by_name("remove_dead")(made).model.nodes.values()
+    assert [value.name for value in after.outputs] == ["", "last"]
+
+
+def test_only_a_dequantized_constant_is_an_operand_constant():
+    def made(first, weights, inputs):
+        nodes = [node("DequantizeLinear", [first, "s", "z"], ["d"], "dq"), node("Add", ["x", "d"], ["y"], "a")]
+        parameters = [constant("s", 0.5, "float32"), constant("z", 0, "int8")]
+        return model(nodes, {**X, **inputs}, Y, [*weights, *parameters]).nodes["dq"]
+
+    assert is_operand_constant(made("q", [constant("q", [[1, 2, 3, 4]], "int8")], {}))
+    assert not is_operand_constant(made("fed", [], {"fed": (TensorProto.INT8, [2, 4])}))
+
+
+def test_the_axis_of_dequantized_operands_is_one_unless_it_is_stated():
+    q = constant("q", [[1, 2], [3, 4]], "int8")
+    for stated in ({}, {"axis": 0}, {"axis": 1}):
+        nodes = [node("DequantizeLinear", ["q", "s"], ["d"], "dq", **stated), node("Add", ["x", "d"], ["y"], "a")]
+        made = model(nodes, {"x": [2, 2]}, {"y": [2, 2]}, [q, constant("s", [0.5, 2.0], "float32")])
+        after = edit_by_name("dequantize_constants")(made).model
+        assert list(after.nodes) == ["a"]
+        assert_same(made, after)
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.5])
+def test_a_third_operand_that_is_fed_is_added_where_beta_is_one(beta):
+    nodes = [node("Gemm", ["x", "w", "c"], ["y"], "g", beta=beta)]
+    made = model(nodes, {**X, "c": [4]}, Y, [weight("w", 4, 4)])
+    expand = edit_by_name("expand_gemm", only="name:g")
+    if beta != 1.0:
+        with pytest.raises(EditError, match="no constant and multiplied by beta"):
+            expand(made)
+        return
+    assert [str(n.op_type) for n in expand(made).model.nodes.values()] == ["MatMul", "Add"]
+    assert_same(made, expand(made).model, atol=1e-6)
+
+
+def test_a_matrix_product_of_two_axes_stays_unless_it_is_named():
+    assert not edit_by_name("expand_gemm")(gemm()).changed
+    assert edit_by_name("expand_gemm", only="name:g")(gemm()).changed
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_a_fusion_waits_for_the_operator_set_that_has_its_operator(name):
+    operator = FUSIONS[name].replacement.split("= ")[1].partition("(")[0].partition("{")[0]
+    known = [opset for opset in range(1, onnx.defs.onnx_opset_version() + 1) if onnx.defs.has(operator, opset)]
+    assert FUSIONS[name].opset == known[0]
+
+
+def test_an_attribute_that_is_not_stated_is_not_taken_from_a_weight():
+    three = constant("w", [[3.0]], "float32")
+    made = model([node("Gemm", ["x", "w"], ["y"], "g")], {"x": [2, 1]}, {"y": [2, 1]}, [three])
+    replace = edit_by_name("replace_pattern", pattern="y = Gemm{alpha=3.0}(x)", replacement="y = Relu(x)")
+    assert not replace.equivalent
+    assert not replace(made).changed

@@ -443,3 +443,10 @@ def test_the_command_line_runs_no_script_unasked(script, tmp_path, capsys):
     assert load_model(out / "tuned.onnx").digest == wb.tuned.digest
     assert len(list(out.glob("surgery-*.py"))) == 1
     assert_same(wb.tuned, load_model(out / "tuned.onnx"))
+
+
+def test_the_line_that_is_told_is_the_innermost_of_the_script(tmp_path):
+    path = tmp_path / "deep.py"
+    path.write_text("def inner():\n    raise ValueError('deep')\n\n\ndef outer(graph):\n    inner()\n")
+    with pytest.raises(EditError, match=r"deep\.py:2: outer raised ValueError: deep"):
+        step(path, "outer")(rich())

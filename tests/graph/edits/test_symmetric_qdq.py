@@ -143,3 +143,24 @@ def test_what_is_fed_or_given_out_is_no_offer(op, fed):
         stored.append(numpy_helper.from_array(np.float32(0.1), "s"))
     made = model([helper.make_node(op, ["x", "s", "z"], ["y"], "q")], inputs, {"y": (result, [4])}, stored)
     assert not [edit for edit in applicable(made, []) if edit.do == "symmetric_qdq"]
+
+
+@pytest.mark.parametrize("what", ["a scale that is fed", "blocks"])
+def test_weights_of_scales_that_are_no_channels_are_left(what):
+    blocks = what == "blocks"
+    dequantize = helper.make_node("DequantizeLinear", ["w", "s", "z"], ["d"], name="dq", axis=0)
+    if blocks:
+        dequantize.attribute.append(helper.make_attribute("block_size", 2))
+    shape = [2, 4] if blocks else [4]
+    stored = {"w": np.full((4, 4), 7, np.uint8), "z": np.full(shape, 120, np.uint8)}
+    stored |= {"s": np.full(shape, 0.1, np.float32)} if blocks else {}
+    inputs = {"x": [4, 4]} if blocks else {"x": [4, 4], "s": shape}
+    graph = helper.make_graph(
+        [dequantize, helper.make_node("MatMul", ["x", "d"], ["y"], name="m")],
+        "made",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in inputs.items()],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 4])],
+        [numpy_helper.from_array(array, name) for name, array in stored.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    assert not SymmetricQDQ()(from_proto(proto)).changed

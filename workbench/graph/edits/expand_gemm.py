@@ -66,7 +66,8 @@ def _expand(part: ir.Graph, node: ir.Node, address: str) -> None:
             c = add_constant(part, f"{c.name}/scaled", (addend * np.asarray(beta, addend.dtype)).astype(addend.dtype))
         product = add_node(part, "Add", [product.outputs[0], c], name=f"{node.name}/sum", before=node)
     output = product.outputs[0]
-    output.type, output.shape = result.type, None
+    # What a graph gives out has to have a shape; elsewhere that of a Gemm of more axes may be stated wrongly.
+    output.type, output.shape = result.type, result.shape if result.is_graph_output() else None
     for user, place in tuple(result.uses()):
         user.replace_input_with(place, output)
     for place, value in enumerate(part.outputs):

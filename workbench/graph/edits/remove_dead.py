@@ -31,7 +31,7 @@ class RemoveDead(WideEdit):
         return not any(value.uses() or value.is_graph_output() for value in node.outputs)
 
     def sweep(self, area: Area) -> list[str] | None:
-        before = _count(area.graph)
+        before, results = _count(area.graph), 0
         # Readers come after what they read: from the end one pass finds all.
         for _, part, node in reversed(list(area)):
             if node.graph is not part:
@@ -43,27 +43,30 @@ class RemoveDead(WideEdit):
                 part.remove(node, safe=True)
                 drop_unused(part, inputs)
             elif area.whole:
-                _drop_results(node, area.graph.opset_imports.get("", 1))
+                results += _drop_results(node, area.graph.opset_imports.get("", 1))
         if area.whole:
             for _, part in graphs_of(area.graph):
                 drop_unused(part, list(part.initializers.values()))
         after = _count(area.graph)
         nodes, weights = before[0] - after[0], before[1] - after[1]
-        return [f"removed {nodes} nodes and {weights} weights that nobody needs"] if nodes or weights else None
+        unread = f", and {results} results that nothing reads" if results else ""
+        removed = f"removed {nodes} nodes and {weights} weights that nobody needs{unread}"
+        return [removed] if nodes or weights or results else None
 
 
-def _drop_results(node: ir.Node, opset: int) -> None:
-    """Leave out optional results at the end that nothing reads: some compilers refuse them."""
+def _drop_results(node: ir.Node, opset: int) -> int:
+    """Leave out optional results at the end that nothing reads, and count them: some compilers refuse them."""
     if node.domain or node.op_type in TOGETHER or not onnx.defs.has(node.op_type, opset, ""):
-        return
+        return 0
     formals = onnx.defs.get_schema(node.op_type, opset, "").outputs
-    kept = len(node.outputs)
+    given = kept = len(node.outputs)
     while 0 < kept <= len(formals) and formals[kept - 1].option == onnx.defs.OpSchema.FormalParameterOption.Optional:
         if (value := node.outputs[kept - 1]).uses() or value.is_graph_output():
             break
         kept -= 1
-    if kept < len(node.outputs):
+    if kept < given:
         node.resize_outputs(kept)
+    return given - kept
 
 
 def _count(graph: ir.Model) -> tuple[int, int]:
