@@ -5,21 +5,22 @@ from __future__ import annotations
 import pytest
 
 import workbench
-from workbench.display import MOST_ROWS, Card
-from workbench.errors import EditError
+from workbench.display import MOST_ROWS, Card, counted
+from workbench.errors import EditError, WorkbenchError
 
 
 @pytest.fixture(scope="module")
 def results(small_cnn, small_data):
     wb = workbench.open_model(small_cnn)
     done = {"prepare": wb.prepare(), "calibrate": wb.calibrate(small_data)}
+    done["engines"] = wb.engines
     done["search"] = wb.plan.search("sqnr_db", at_least=15)
     done |= {"sensitivity": wb.sensitivity(), "tune": wb.tune(), "compare": wb.compare(runs=2)}
     done |= {"edit": wb.edit("fold_constants"), "build": wb.build(), "summary": wb.graph.summary()}
     return done | {"workbench": wb, "recipe": wb.recipe}
 
 
-NAMES = "prepare calibrate search sensitivity tune compare edit build summary workbench recipe".split()
+NAMES = "prepare calibrate search sensitivity tune compare edit build engines summary workbench recipe".split()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -35,6 +36,26 @@ def test_what_is_beyond_a_screen_is_counted():
     assert f"and {100 - MOST_ROWS} more" in card.text()
     assert "and 4 more notes" in card.html()
     assert card.html().count("<tr>") == MOST_ROWS + 1
+
+
+def test_one_of_something_has_no_plural():
+    assert (counted(1, "edit"), counted(0, "edit"), counted(2, "edit")) == ("1 edit", "0 edits", "2 edits")
+
+
+def test_engines_say_what_was_read_last(small_cnn):
+    wb = workbench.open_model(small_cnn)
+    assert "wb.engines.inspect(wb.build())" in repr(wb.engines)
+    wb.engines.set(version_compatible=True)
+    assert "builds ask for version_compatible" in repr(wb.engines)
+
+
+def test_a_tensor_without_a_range_is_named_in_a_sentence(results):
+    ranges = results["workbench"].ranges
+    with pytest.raises(WorkbenchError, match=r"^nothing: this tensor has no range\. Those with one are") as caught:
+        ranges["nothing"]
+    assert isinstance(caught.value, KeyError)
+    assert ranges.get("nothing") is None
+    assert "nothing" not in ranges
 
 
 def test_an_error_in_a_notebook_is_its_sentence(monkeypatch):

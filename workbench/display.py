@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-__all__ = ["Card", "Shown"]
+__all__ = ["Card", "Shown", "counted"]
 
 MOST_ROWS = 15
 MOST_NOTES = 5
 MOST_CHARACTERS = 60
+
+
+def counted(number: int, noun: str) -> str:
+    """Return how many there are, in words: ``1 edit``, ``2 edits``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from workbench.display import Card, Shown
+from workbench.display import Card, Shown, counted
 from workbench.engine.formats import BITS, TensorFormat, tensor_bytes
 from workbench.engine.names import metadata_nodes, reformat_target, without_profile
 from workbench.errors import ReportError
@@ -234,7 +234,10 @@ class EngineReport(Shown):
         slowest = sorted(self.layers, key=lambda layer: -(layer.ms or 0.0))
         rows = tuple((layer.name, layer.type, layer.ms, layer.tactic) for layer in slowest)
         return Card(
-            f"{self.name}: {len(self.layers)} layers{took}", ("layer", "type", "ms", "tactic"), rows, self.notes
+            f"{self.name}: {counted(len(self.layers), 'layer')}{took}",
+            ("layer", "type", "ms", "tactic"),
+            rows,
+            self.notes,
         )
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
-from workbench.display import Card, Shown
+from workbench.display import Card, Shown, counted
 from workbench.errors import RecipeError
 from workbench.files import write_bytes, write_text
 from workbench.graph.edits import Surgeon
@@ -85,7 +85,9 @@ class Recipe(Shown, Part):
     def _card(self) -> Card:
         tuned = f"makes {self.tuned.sha256[:12]}" if self.tuned else "not tuned yet"
         rows = tuple((at, step.do, about(step)) for at, step in enumerate(self.steps))
-        return Card(f"recipe of {Path(self.model.file).name}: {len(rows)} steps, {tuned}", ("", "step", "of"), rows)
+        return Card(
+            f"recipe of {Path(self.model.file).name}: {counted(len(rows), 'step')}, {tuned}", ("", "step", "of"), rows
+        )
 
     def with_step(self, step: Step) -> Recipe:
         """Return the recipe with one more step; what it made before is no longer known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from workbench.display import Card, Shown
+from workbench.display import Card, Shown, counted
 from workbench.errors import EditError
 from workbench.evaluate import checked
 from workbench.graph import blaming
@@ -104,7 +104,7 @@ class Edits(Shown, tuple["EditResult", ...]):
 
     def _card(self) -> Card:
         rows = tuple((at, str(done.check), "; ".join(done.notes)) for at, done in enumerate(self))
-        return Card(f"{len(self)} edits", ("", "check", "what was done"), rows)
+        return Card(counted(len(self), "edit"), ("", "check", "what was done"), rows)
 
 
 @blaming

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workbench.calibration import labels_for
+from workbench.display import Card, Shown
 from workbench.session.changes import Change
 from workbench.session.evaluation import reference_of
 from workbench.session.fixes import apply_fix
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Engines"]
 
 
-class Engines:
+class Engines(Shown):
     """What compilers make of a session's tuned model.
 
     Parameters
@@ -42,6 +43,16 @@ class Engines:
     def __init__(self, history: History, tuning: Tuning) -> None:
         self._history = history
         self._tuning = tuning
+
+    def _card(self) -> Card:
+        engine, build = self._history.figures.engine, self._history.recipe.build
+        headline = "no engine was read yet: wb.engines.inspect(wb.build())"
+        if engine is not None:
+            headline = f"the last engine that was read: {engine.report.name}"
+        notes = [f"against floating point: {self._history.recipe.pays}"]
+        if build is not None:
+            notes.append(f"builds ask for {', '.join(build.asked)}")
+        return Card(headline, ("", ""), tuple((engine.facts() if engine is not None else {}).items()), tuple(notes))
 
     def set(
         self,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from workbench.calibration import Statistics, at, first_samples, load_cache, match_cache
-from workbench.display import Card, Shown
-from workbench.errors import RecipeError, ReportError
+from workbench.display import Card, Shown, counted
+from workbench.errors import RecipeError, ReportError, SelectorError
 from workbench.names import DEFAULT_METHOD, Method
 from workbench.precision.lowering import activation_tensors
 from workbench.precision.plan import all_int8
@@ -22,7 +23,7 @@ from workbench.session.thresholds import calibration, observed, thresholds_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from workbench.calibration import CacheMatch, Range, Samples, Target
     from workbench.graph.edits import EditResult
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
     from workbench.session.samples import PreprocessingLike
 
 __all__ = ["Ranges"]
+
+
+class NoRangeError(SelectorError, KeyError):
+    """A tensor without a range; also the `KeyError` that a mapping owes to whoever asks it."""
+
+    __str__ = Exception.__str__  # KeyError's would quote the sentence
+
+    def __init__(self, tensor: str, ranges: Collection[str]) -> None:
+        some = f"Those with one are, for example, {', '.join(islice(ranges, 3))}." if ranges else "Calibrate first."
+        super().__init__("this tensor has no range", where=tensor, fix=some)
 
 
 class Ranges(Shown, Mapping[str, float]):
@@ -47,8 +58,17 @@ class Ranges(Shown, Mapping[str, float]):
         self._state = history.state
 
     def __getitem__(self, tensor: str) -> float:
-        """Return the threshold of a tensor."""
-        return self._state.ranges[tensor]
+        """Return the threshold of a tensor.
+
+        Raises
+        ------
+        NoRangeError
+            It has none.
+        """
+        try:
+            return self._state.ranges[tensor]
+        except KeyError:
+            raise NoRangeError(tensor, self._state.ranges) from None
 
     def __iter__(self) -> Iterator[str]:
         """Go through the tensors that have one."""
@@ -61,7 +81,9 @@ class Ranges(Shown, Mapping[str, float]):
     def _card(self) -> Card:
         rows = tuple((tensor, amax, self.origins.get(tensor)) for tensor, amax in self.items())
         return Card(
-            f"{len(rows)} ranges" if rows else "no ranges yet: wb.calibrate(samples)", ("tensor", "amax", "from"), rows
+            counted(len(rows), "range") if rows else "no ranges yet: wb.calibrate(samples)",
+            ("tensor", "amax", "from"),
+            rows,
         )
 
     @property

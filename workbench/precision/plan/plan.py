@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from workbench.display import Card, Shown
+from workbench.display import Card, Shown, counted
 from workbench.graph.select import select
 from workbench.precision.plan.resolve import resolve
 from workbench.precision.plan.rule import Rule
@@ -38,7 +38,9 @@ class PrecisionPlan(Shown, BaseModel):
     def _card(self) -> Card:
         rows = tuple((position, str(rule)) for position, rule in enumerate(self.rules))
         return Card(
-            f"{len(rows)} rules; the last that selects a node decides" if rows else "no rules", ("", "rule"), rows
+            f"{counted(len(rows), 'rule')}; the last that selects a node decides" if rows else "no rules",
+            ("", "rule"),
+            rows,
         )
 
     def with_rule(self, select: str, precision: Precision, **options: Any) -> PrecisionPlan:

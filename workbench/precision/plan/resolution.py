@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.display import Card, Shown
+from workbench.display import Card, Shown, counted
 from workbench.errors import PrecisionError
 from workbench.precision.plan.rule import QUANTIZED, Rule
 
@@ -89,7 +89,9 @@ class Resolution(Shown):
         decisions = sorted(self.decisions.values(), key=lambda decision: decision.kept)
         rows = tuple((d.node, d.op_type, d.requested, d.precision, d.rule, "; ".join(d.reasons)) for d in decisions)
         shares = ", ".join(f"{count} {precision}" for precision, count in counts.items())
-        return Card(f"{len(rows)} nodes: {shares}", ("node", "operator", "requested", "gets", "rule", "why"), rows)
+        return Card(
+            f"{counted(len(rows), 'node')}: {shares}", ("node", "operator", "requested", "gets", "rule", "why"), rows
+        )
 
     def nodes(self, *precisions: Precision) -> list[str]:
         """Return the addresses of the nodes that get one of some precisions, in graph order."""
