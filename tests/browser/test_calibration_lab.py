@@ -41,7 +41,7 @@ ZERO = """svg => {
 }"""
 UNDO = "while wb.recipe.steps[-1].do == 'set_range': wb.undo()\nnote()"
 REDO = "wb.redo()\nnote()"
-AGAIN = "import ipywidgets\ndisplay(ipywidgets.HBox([views.distribution(wb, 'r1')]))"
+AGAIN = "import ipywidgets\ndisplay(ipywidgets.HBox([views.distribution(wb, 'r1'), views.graph(wb)]))"
 
 
 def choose_theme(page, name: str, light: str) -> None:
@@ -134,6 +134,12 @@ def test_a_threshold_is_moved_by_keys_and_dragged_by_the_mouse(lab, opened, scre
     assert lab_tools.seen(lab, lambda s: s["last"]["do"] == "set_range")["steps"] == undone["steps"] + 1
     page.keyboard.press("Shift+Enter")
     page.locator(".wb-threshold > svg").nth(1).wait_for()
+    # Side by side both are seen whole: neither pushes the other out of the page.
+    sides = page.locator(".widget-hbox > *")
+    sides.nth(1).locator(".wb-canvas svg").wait_for()
+    box, (left, right) = page.locator(".widget-hbox").bounding_box(), [side.bounding_box() for side in sides.all()]
+    assert left["width"] == pytest.approx(right["width"], rel=0.02)
+    assert right["x"] + right["width"] <= box["x"] + box["width"] + 1
 
     choose_theme(page, "JupyterLab Dark", "false")
     page.locator(".wb-threshold").first.scroll_into_view_if_needed()

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workbench.display import Card, Shown
+from workbench.display import Card, Shown, counted
 from workbench.names import percent
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class SearchResult(Shown):
         figures = f"{chosen.measured.figure:.4g} (everything in INT8: {first.measured.figure:.4g})"
         lines = [
             f"goal {self.goal}: {figures}, with {percent(chosen.share)} of the MACs in INT8",
-            f"{chosen.cost_ms:.4g} ms {kind}; {len(self.trials)} evaluations in {self.seconds:.0f} s",
+            f"{chosen.cost_ms:.4g} ms {kind}; {counted(len(self.trials), 'evaluation')} in {self.seconds:.0f} s",
             *(f"costs: {sentence}" for sentence in self.costs.about if self.costs.measured),
             *self.notes,
             *self._ended(),
