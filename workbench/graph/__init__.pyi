@@ -1,6 +1,8 @@
 from .blueprint import structure_digest as structure_digest
 from .bodies import most_repeated as most_repeated
 from .check import custom_ops as custom_ops
+from .collector import collector_off as collector_off
+from .cost import Cost as Cost
 from .cost import costs as costs
 from .cost import mac_shares as mac_shares
 from .cost import memory_use as memory_use

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from workbench.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import onnx
@@ -79,6 +79,14 @@ class Structure:
         if self.flat is not None:
             return self.flat.nodes
         return {f"{prefix}{node.name}": node for prefix, graph in self.graphs for node in graph}
+
+    @cached_property
+    def operators(self) -> Mapping[tuple[str, str], Sequence[str]]:
+        """Addresses of the nodes by domain and operator, each in the order they run."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for address, node in self.nodes.items():
+            found.setdefault((node.domain, node.op_type), []).append(address)
+        return found
 
     @cached_property
     def graphs(self) -> tuple[tuple[str, ir.Graph], ...]:

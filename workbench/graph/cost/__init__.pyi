@@ -1,3 +1,4 @@
+from .cost import Cost as Cost
 from .cost import costs as costs
 from .cost import mac_shares as mac_shares
 from .cost import parameters_of as parameters_of

@@ -204,6 +204,8 @@ class _Costing:
 
 def _times(cost: Cost, runs: int | None, why: str) -> Cost:
     """Return what so many runs of a node cost; what is inside of it is counted already."""
+    if runs == 1:
+        return cost
     if runs is None:
         return replace(cost, macs=None, activation_bytes=None, inside=None, note=why)
     if runs == 0:

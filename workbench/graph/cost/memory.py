@@ -53,6 +53,13 @@ class MemoryUse:
         """The most bytes that are needed at once, weights included."""
         return max(self.live, default=0) + self.weight_bytes
 
+    @property
+    def workspace(self) -> int | None:
+        """What `suggested_workspace` returns."""
+        if self.unknown:
+            return None
+        return max(SMALLEST_WORKSPACE, math.ceil(HEADROOM * self.peak / 2**20) << 20)
+
 
 def memory_use(model: Model, sizes: Mapping[str, int] | None = None) -> MemoryUse:
     """Count the bytes that are alive while each node runs.
@@ -104,10 +111,7 @@ def suggested_workspace(model: Model, sizes: Mapping[str, int] | None = None) ->
 
     At least `SMALLEST_WORKSPACE`; None where a tensor's size is not known, for a limit that is too low costs kernels.
     """
-    use = memory_use(model, sizes)
-    if use.unknown:
-        return None
-    return max(SMALLEST_WORKSPACE, math.ceil(HEADROOM * use.peak / 2**20) << 20)
+    return memory_use(model, sizes).workspace
 
 
 def _bytes(tensor: Tensor | None) -> int | None:

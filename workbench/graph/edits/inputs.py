@@ -203,7 +203,12 @@ class SetInputLayout(Edit):
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
         read = {str(v.name) for a in addresses for v in model.nodes[a].inputs if v is not None and v.is_graph_input()}
         resized = {
-            str(v.name) for n in model.nodes.values() if n.op_type == "Resize" for v in n.inputs if v is not None
+            str(v.name)
+            for (_, op), resizing in model.operators.items()
+            if op == "Resize"
+            for address in resizing
+            for v in model.nodes[address].inputs
+            if v is not None
         }
         for tensor in model.inputs:
             if tensor.name in resized:

@@ -43,6 +43,8 @@ class Place(NamedTuple):
 
 def place_of(graph: ir.Model, part: object) -> Place:
     """Return where a graph is in its model."""
+    if part is graph.graph:
+        return Place("", graph.graph, None)
     holders = {inner: node for _, outer in graphs_of(graph) for node in outer for inner in graphs_in(node)}
     return next(Place(prefix, inner, holders.get(inner)) for prefix, inner in graphs_of(graph) if inner is part)
 
@@ -59,17 +61,19 @@ def graphs_in(node: ir.Node) -> list[ir.Graph]:
 
 def captured(part: ir.Graph, outputs: list[ir.Value], inputs: list[ir.Value]) -> tuple[list[ir.Node], list[ir.Value]]:
     """Return the nodes of a graph that make `outputs` of `inputs`, and what they read from around the graph."""
-    nested = {inner for node in part.all_nodes() for inner in graphs_in(node)}
+    nested: set[ir.Graph] | None = None
     nodes: dict[ir.Node, None] = {}
     outer: dict[ir.Value, None] = {}
     waiting = list(outputs)
     while waiting:
         value = waiting.pop()
         maker = value.producer()
-        if value in inputs or value.graph in nested:
+        if value in inputs:
             continue
         if value.graph is not part:
-            outer[value] = None
+            nested = {inner for node in part.all_nodes() for inner in graphs_in(node)} if nested is None else nested
+            if value.graph not in nested:
+                outer[value] = None
         elif maker is not None and maker not in nodes:
             nodes[maker] = None
             waiting.extend(reads_of(maker))

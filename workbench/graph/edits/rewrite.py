@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx_ir as ir
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Expand", "Fuse", "ReplacePattern"]
 
+_FOUND: WeakKeyDictionary[Model, dict[Rewrite, list[tuple[str, list[ir.Node]]]]] = WeakKeyDictionary()
 Composite = Literal["gelu", "gelu_tanh", "silu", "layer_norm"]
 
 
@@ -132,20 +134,31 @@ def _is_new_enough(model: Model, pattern: str, table: dict[str, Rewrite]) -> Non
 def _present(table: dict[str, Rewrite], model: Model, addresses: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     """Yield the rewrites that match where the picked nodes are, each with a selector of the nodes that it takes."""
     picked = {model.nodes[address] for address in addresses}
-    area = Area(model.ir_model, model)
     for name, rewrite in table.items():
         taken = [
             f"{prefix}{node.name}"
-            for prefix, _, match in _matches(area, rewrite)
-            if not picked or not picked.isdisjoint(match.nodes)
-            for node in match.nodes
+            for prefix, found in _found(model, rewrite)
+            if not picked or not picked.isdisjoint(found)
+            for node in found
         ]
         if taken:
             yield name, str(nodes(*taken)) if picked else None
 
 
+def _found(model: Model, rewrite: Rewrite) -> list[tuple[str, list[ir.Node]]]:
+    """Return the nodes of all matches in a model, looked for once: each click in a graph asks for them."""
+    kept = _FOUND.setdefault(model, {})
+    if rewrite not in kept:
+        # Most patterns end in an operator that a model has none of.
+        ends = {text: read_pattern(text)[-1] for text in rewrite.patterns}
+        able = [text for text, end in ends.items() if any((one.domain, one.op) in model.operators for one in end)]
+        found = _matches(Area(model.ir_model, model), rewrite._replace(patterns=tuple(able))) if able else ()
+        kept[rewrite] = [(prefix, match.nodes) for prefix, _, match in found]
+    return kept[rewrite]
+
+
 def _matches(area: Area, rewrite: Rewrite) -> Iterator[tuple[str, ir.Graph, Match]]:
-    parts = dict.fromkeys((prefix, part) for prefix, part, _ in area)
+    parts = area.parts()
     for text in rewrite.patterns:
         pattern = read_pattern(text)
         for prefix, part in parts:

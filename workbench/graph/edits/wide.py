@@ -62,6 +62,10 @@ class Area:
                 if node.graph is part and node in self:
                     yield prefix, part, node
 
+    def parts(self) -> list[tuple[str, ir.Graph]]:
+        """Return (address prefix, graph) for the graphs that hold a node of it."""
+        return [(prefix, part) for prefix, part in graphs_of(self.graph) if any(node in self for node in part)]
+
     def weights(self) -> Iterator[tuple[str, ir.Graph, ir.Value]]:
         """Yield (address prefix, graph, weight) for the weights that the nodes read; all of them where it is whole."""
         for prefix, part in graphs_of(self.graph):
@@ -90,9 +94,11 @@ class WideEdit(Edit):
 
     @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
-        fitting = [address for address in addresses or model.nodes if cls.fits(model.nodes[address])]
+        fitting = [address for address in addresses if cls.fits(model.nodes[address])]
         if fitting:
-            yield cls.model_validate({"only": str(nodes(*fitting))} if addresses else {})
+            yield cls.model_validate({"only": str(nodes(*fitting))})
+        elif not addresses and any(map(cls.fits, model.nodes.values())):
+            yield cls.model_validate({})
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         return self.sweep(Area(graph, model, self.only))

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from workbench.display import Card, Shown
 from workbench.graph.check import custom_ops
-from workbench.graph.cost import costs, memory_use, parameters_of, suggested_workspace, total, weight_bytes_of
+from workbench.graph.cost import costs, memory_use, parameters_of, total, weight_bytes_of
 from workbench.graph.damage import blaming
 from workbench.graph.inspection.quirks import QUANTIZERS, find_quirks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from workbench.graph.cost import Cost
     from workbench.graph.model import Model
     from workbench.graph.quirk import Quirk
     from workbench.graph.tensor import Tensor
@@ -145,7 +146,9 @@ class Summary(Shown):
 
 
 @blaming
-def summary(model: Model, sizes: Mapping[str, int] | None = None) -> Summary:
+def summary(
+    model: Model, sizes: Mapping[str, int] | None = None, *, table: Mapping[str, Cost] | None = None
+) -> Summary:
     """Look a model over.
 
     Parameters
@@ -154,10 +157,12 @@ def summary(model: Model, sizes: Mapping[str, int] | None = None) -> Summary:
         The model.
     sizes
         Lengths to assume for symbolic axes, by name; a batch of one where not given (see `batch_of_one`).
+    table
+        The nodes' `costs` at these lengths, where they are known already.
     """
     source = model.ir_model
     assumed = dict(batch_of_one(model) if sizes is None else sizes)
-    table = costs(model, assumed)
+    table = costs(model, assumed) if table is None else table
     macs, unknown = total(model, table)
     memory = memory_use(model, assumed)
     ops = Counter(".".join(filter(None, (node.domain, node.op_type))) for node in model.nodes.values())
@@ -176,7 +181,7 @@ def summary(model: Model, sizes: Mapping[str, int] | None = None) -> Summary:
         macs_unknown=tuple(unknown),
         macs_note=table[unknown[0]].note if unknown else "",
         peak_bytes=None if memory.unknown else memory.peak,
-        workspace_bytes=suggested_workspace(model, assumed),
+        workspace_bytes=memory.workspace,
         memory_unknown=memory.unknown[0] if memory.unknown else "",
         assumed=assumed,
         ops=dict(sorted(ops.items(), key=lambda entry: (-entry[1], entry[0]))),

@@ -53,8 +53,12 @@ def _by_regex(model: Model, value: str) -> set[str]:
 
 def _by_op(model: Model, value: str) -> set[str]:
     pattern = _glob(value)
-    kinds = {op for op in set(_op_names(model)) if pattern.fullmatch(op)}
-    return _where(model, lambda _, node: node.op_type in kinds or f"{node.domain}.{node.op_type}" in kinds)
+    return {
+        address
+        for (domain, op), addresses in model.operators.items()
+        if pattern.fullmatch(op) or (domain and pattern.fullmatch(f"{domain}.{op}"))
+        for address in addresses
+    }
 
 
 def _by_scope(model: Model, value: str) -> set[str]:
@@ -103,10 +107,10 @@ def _dtypes(model: Model, node: ir.Node) -> set[str | None]:
 
 
 def _op_names(model: Model) -> Iterator[str]:
-    for node in model.nodes.values():
-        yield node.op_type
-        if node.domain:
-            yield f"{node.domain}.{node.op_type}"
+    for domain, op in model.operators:
+        yield op
+        if domain:
+            yield f"{domain}.{op}"
 
 
 def _scope_names(model: Model) -> set[str]:
