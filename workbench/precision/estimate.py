@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from workbench.names import percent
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from workbench.engine import EngineReport
-    from workbench.graph import Model
+    from workbench.graph import Cost, Model
     from workbench.precision.plan import Resolution
     from workbench.precision.search import SearchResult, Trial
     from workbench.precision.sensitivity import Sensitivity
@@ -158,12 +159,19 @@ class Sources:
     noise: Mapping[str, float]
     realized: Mapping[str, str]
 
+    @cached_property
+    def before_bytes(self) -> int:
+        """Bytes of all weights where no plan touches them."""
+        return weight_bytes(self.model, PrecisionPlan().resolve(self.model))
+
 
 def sources(
     model: Model,
     sensitivity: Sensitivity | None = None,
     measured: Mapping[str, Mapping[str, float]] | None = None,
     engine: EngineReport | None = None,
+    *,
+    table: Mapping[str, Cost] | None = None,
 ) -> Sources:
     """Gather what is known of the nodes.
 
@@ -177,6 +185,8 @@ def sources(
         Node to precision to measured milliseconds; of several precisions the slowest counts.
     engine
         Whose realized precisions are shown, and whose times take the place of those.
+    table
+        The nodes' costs at a batch of one, where they are known already.
 
     Raises
     ------
@@ -186,7 +196,7 @@ def sources(
     from workbench.graph import batch_of_one, costs, mac_shares
     from workbench.precision.search import engine_latencies
 
-    table = costs(model, batch_of_one(model))
+    table = costs(model, batch_of_one(model)) if table is None else table
     spent = {node: max(times.values()) for node, times in (measured or {}).items() if times}
     if engine is not None and engine.profiled:
         # For shares of the time it does not matter which precision a region of Myelin has, which is not told.
@@ -255,7 +265,7 @@ def estimate_of(inputs: Sources, resolution: Resolution) -> Estimate:
     return Estimate(
         share=None if None in eight else sum(filter(None, eight)),
         weight_bytes=weight_bytes(inputs.model, resolution),
-        before_bytes=weight_bytes(inputs.model, PrecisionPlan().resolve(inputs.model)),
+        before_bytes=inputs.before_bytes,
         sqnr_db=_db(sum(inputs.noise[node] for node in int8)) if inputs.noise else None,
         unknown=len(written) - len(int8) if inputs.noise else 0,
     )
@@ -272,18 +282,20 @@ def weight_bytes(model: Model, resolution: Resolution) -> int:
 
     quantized = {(edge.node, edge.position) for edge in weights(model, resolution.to_quantize())}
     stored: dict[int, dict[float, int]] = {}
+    known: dict[int, tuple[int, float]] = {}
     for address, values in model.weights.items():
         node = model.nodes[address]
         for value in values:
-            content = constant_of(value)
-            if content is None:
-                continue
-            own = content.nbytes / max(content.size, 1)
+            if id(value) not in known:
+                content = constant_of(value)
+                size = 0 if content is None else content.size
+                known[id(value)] = size, 0.0 if content is None else content.nbytes / max(size, 1)
+            size, own = known[id(value)]
             places = [position for position, read in enumerate(node.inputs) if read is value]
             small = any((address, position) in quantized for position in places)
             floating = WIDTH[resolution[address].floating] if address in resolution.decisions else 4
             width = 1.0 if small else min(own, floating)
-            stored.setdefault(id(value), {})[width] = math.ceil(content.size * width)
+            stored.setdefault(id(value), {})[width] = math.ceil(size * width)
     return sum(sum(forms.values()) for forms in stored.values())
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from workbench.errors import WorkbenchError
+from workbench.graph import collector_off
 from workbench.session import Change, Keeper, history_of, keeper_of, verdict
 from workbench.views.app.acts import Acts
 from workbench.views.app.graph import AppGraph
@@ -251,9 +252,10 @@ def screen(wb: Workbench) -> App:
 
 def bundle(wb: Workbench, include: Any = None, exclude: Any = None) -> Any:
     """Return what a notebook shows of a workbench: the screen, and its picture."""
-    shown = screen(wb)
-    history = history_of(wb)
-    if keeper_of(history) is None:
-        Keeper(history)
-    data, metadata = shown._repr_mimebundle_(include, exclude)
+    with collector_off():
+        shown = screen(wb)
+        history = history_of(wb)
+        if keeper_of(history) is None:
+            Keeper(history)
+        data, metadata = shown._repr_mimebundle_(include, exclude)
     return data | {"text/plain": repr(wb)}, metadata

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from workbench.graph import summary
+from workbench.graph import batch_of_one, costs, summary
 from workbench.precision import Sources, estimate_of, rows, sources
 from workbench.precision.operators import activations
 from workbench.precision.plan import preset
 from workbench.session import history_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from workbench.engine import EngineSummary
-    from workbench.graph import Summary
+    from workbench.graph import Cost, Summary
     from workbench.precision import Estimate, PrecisionRow
     from workbench.precision.plan import Resolution, Rule
     from workbench.session import Workbench
 
 __all__ = ["Known"]
+
+T = TypeVar("T")
 
 
 class Known:
@@ -34,51 +36,67 @@ class Known:
 
     def __init__(self, wb: Workbench) -> None:
         self.wb = wb
-        self._sources: tuple[tuple[object, ...], Sources] | None = None
-        self._summary: tuple[object, Summary] | None = None
-        self._reads: tuple[object, Mapping[str, str]] | None = None
+        self._kept: dict[str, tuple[tuple[object, ...], object]] = {}
+
+    def _once(self, what: str, key: tuple[object, ...], make: Callable[[], T]) -> T:
+        """Return what was made of these very objects before; states and models are never changed, but replaced."""
+        kept = self._kept.get(what)
+        if kept is None or any(a is not b for a, b in zip(kept[0], key, strict=True)):
+            kept = self._kept[what] = key, make()
+        return cast("T", kept[1])
+
+    def _costs(self) -> Mapping[str, Cost]:
+        model = self.wb.model
+        return self._once("costs", (model,), lambda: costs(model, batch_of_one(model)))
 
     def sources(self) -> Sources:
         """Return what rows are made of besides the plan."""
         figures = history_of(self.wb).figures
-        key = (self.wb.model, figures.sensitivity, figures.search, figures.engine)
-        if self._sources is None or any(a is not b for a, b in zip(self._sources[0], key, strict=True)):
+
+        def make() -> Sources:
             measured = None if figures.search is None else figures.search.costs.measured
-            costs = sources(self.wb.model, figures.sensitivity, measured)
-            self._sources = key, costs if figures.engine is None else _with_engine(costs, figures.engine)
-        return self._sources[1]
+            known = sources(self.wb.model, figures.sensitivity, measured, table=self._costs())
+            return known if figures.engine is None else _with_engine(known, figures.engine)
+
+        return self._once("sources", (self.wb.model, figures.sensitivity, figures.search, figures.engine), make)
 
     def summary(self) -> Summary:
         """Return the model in numbers, counted once."""
         model = self.wb.model
-        if self._summary is None or self._summary[0] is not model:
-            self._summary = model, summary(model)
-        return self._summary[1]
+        return self._once("summary", (model,), lambda: summary(model, table=self._costs()))
 
     def rows(self) -> tuple[PrecisionRow, ...]:
         """Return one row a node, in the order they run."""
-        return rows(self.sources(), self.resolution())
+        made_of = self.sources(), self.resolution()
+        return self._once("rows", made_of, lambda: rows(*made_of))
 
     def estimate(self, *more: Rule) -> Estimate:
         """Return what the plan, with more rules at its end, is expected to cost; nothing is run."""
-        return estimate_of(self.sources(), self.resolution(*more))
+        made_of = self.sources(), self.resolution(*more)
+        return estimate_of(*made_of) if more else self._once("estimate", made_of, lambda: estimate_of(*made_of))
 
     def resolution(self, *more: Rule) -> Resolution:
         """Return what the plan decides, with more rules at its end; where it has none, what tuning starts from."""
         state = history_of(self.wb).state
-        plan = state.plan if state.plan.rules else preset("int8", state.model)
-        return state.resolve(plan.with_rules(*more) if more else plan)
+        plan = state.plan
+        if not plan.rules:
+            plan = self._once("start", (state.model,), lambda: preset("int8", state.model))
+        if more:
+            return state.resolve(plan.with_rules(*more))
+        return self._once("resolution", (state,), lambda: state.resolve(plan))
 
     def reads(self) -> Mapping[str, str]:
         """Return, for each node that can be INT8, the first tensor that it would read through a Q/DQ pair."""
         model = self.wb.model
-        if self._reads is None or self._reads[0] is not model:
-            able = [node for node in model.top_nodes if node in self.sources().able]
+        able = self.sources().able
+
+        def make() -> Mapping[str, str]:
             first: dict[str, str] = {}
-            for edge in activations(model, able):
+            for edge in activations(model, [node for node in model.top_nodes if node in able]):
                 first.setdefault(edge.node, edge.tensor)
-            self._reads = model, first
-        return self._reads[1]
+            return first
+
+        return self._once("reads", (model,), make)
 
     def tensor_of(self, node: str) -> str | None:
         """Return the tensor whose range and distribution stand for a node: what it reads, else what it makes."""

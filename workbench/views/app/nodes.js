@@ -44,13 +44,15 @@ class NodesPage extends Page {
       return element("label", {}, box, ` ${label}`);
     };
     this.choices.replaceChildren(...columns.slice(1).map(choice));
+    this.refit = true;
     this.empty = new Set(columns.map(({ key }) => key).filter((key) => rows.every((row) => row.texts[key] === "—")));
   }
 
   mark({ selected, order }) {
     this.table.fill(order);
     this.table.mark(selected);
-    this.fitted();
+    if (this.refit) this.fitted(); // a selection alone changes no width
+    this.refit = false;
   }
 
   /** Hide columns until the rest fits; what a person chose to see stays. */

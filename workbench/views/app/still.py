@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.views.app.nodes import COLUMNS, NodeTable
+from workbench.views.app.rows import COLUMNS, NodeRows
 from workbench.views.app.steps import step_states
 from workbench.views.app.timeline import line_of
 from workbench.views.graphs import Box, Drawing, Drawn, Group, Text, text_width
@@ -43,8 +43,10 @@ class Still(Drawn):
         marks: list[Mark] = [Text(MARGIN, 30, wb.source.name, 16, bold=True, anchor="start")]
         marks += self._steps(44)
         top = 110.0
-        marks += self._table(top)
-        rows = min(MOST_ROWS, len(self._rows()))
+        table = NodeRows(wb, self.known)
+        ordered = table.ordered()
+        rows = min(MOST_ROWS, len(ordered))
+        marks += self._table(top, [table.row(row).texts for row in ordered[:MOST_ROWS]], len(ordered) - rows)
         top += LINE * (rows + 3) + 8
         steps = wb.recipe.steps
         marks.append(Text(MARGIN, top, "recipe", SIZE, "muted", bold=True, anchor="start"))
@@ -73,19 +75,14 @@ class Still(Drawn):
             marks.append(Text(left + 8, top + 34, figure, 10, "muted", anchor="start"))
         return marks
 
-    def _rows(self) -> list[dict[str, str]]:
-        table = NodeTable(self.workbench, self.known)
-        return [row.texts for row in table.listed()]
-
-    def _table(self, top: float) -> list[Mark]:
-        rows = self._rows()
+    def _table(self, top: float, rows: list[dict[str, str]], more: int) -> list[Mark]:
         wides = {"node": 220.0, "op": 100.0, "shape": 120.0, "sqnr_db": 100.0}
         left = MARGIN
         marks: list[Mark] = []
         for column in COLUMNS:
             wide = wides.get(column.key, (WIDTH - 2 * MARGIN - sum(wides.values())) / (len(COLUMNS) - len(wides)))
             marks.append(Text(left, top + 14, column.label, SIZE - 1, "muted", bold=True, anchor="start"))
-            for at, row in enumerate(rows[:MOST_ROWS]):
+            for at, row in enumerate(rows):
                 words, y = _fitting(row[column.key], wide - 18), top + LINE * (at + 2) - 6
                 offset = 0.0
                 if column.key in COLOURED and words != "—":
@@ -94,7 +91,6 @@ class Still(Drawn):
                     offset = 13.0
                 marks.append(Text(left + offset, y, words, SIZE - 1, anchor="start"))
             left += wide
-        more = len(rows) - MOST_ROWS
         if more > 0:
             y = top + LINE * (MOST_ROWS + 2) - 6
             marks.append(Text(MARGIN, y, f"and {more:,} nodes more", SIZE - 1, "muted", anchor="start"))

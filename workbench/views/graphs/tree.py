@@ -200,10 +200,10 @@ def _finish(scope: Scope, network: Network, signs: _Signs) -> None:
     scope.children.sort(key=_middle)
     _fold(scope)
     if len(scope.children) > MOST_CHILDREN:
-        _group(scope, network, signs)
+        _group(scope, signs)
         _fold(scope)
         while len(scope.children) > MOST_CHILDREN:
-            _group(scope, network, signs)
+            _group(scope, signs)
     scope.ops = sorted(at for child in scope.children for at in _ops_of(child))
     scope.sign = signs.of(scope)
 
@@ -267,7 +267,7 @@ def _tail(row: list[Scope]) -> str:
     return str(numbers[-1]) if numbers else row[-1].label
 
 
-def _group(scope: Scope, network: Network, signs: _Signs) -> None:
+def _group(scope: Scope, signs: _Signs) -> None:
     """Put the children of a scope into derived blocks."""
     children = scope.children
     place = {
@@ -277,8 +277,9 @@ def _group(scope: Scope, network: Network, signs: _Signs) -> None:
     }
     edges = [
         (place[tail], place[head])
-        for tail, head in zip(network.tails.tolist(), network.heads.tolist(), strict=True)
-        if tail in place and head in place and place[tail] < place[head]
+        for head in place
+        for tail in signs.tails_of.get(head, ())
+        if tail in place and place[tail] < place[head]
     ]
     marks = [child.sign if isinstance(child, Scope) else signs.of_op(child) for child in children]
     grouped: list[Scope | int] = []
@@ -295,7 +296,7 @@ def _group(scope: Scope, network: Network, signs: _Signs) -> None:
         block.ops = sorted(at for child in block.children for at in _ops_of(child))
         block.sign = signs.of(block)
         if len(block.children) > MOST_CHILDREN:
-            _group(block, network, signs)
+            _group(block, signs)
         _fold(block)
         grouped.append(block)
     scope.children = grouped

@@ -168,7 +168,7 @@ class Table {
     let first = null;
     for (const line of this.body.children) {
       const on = chosen.has(line.dataset.id);
-      line.setAttribute("aria-selected", String(on));
+      if (line.getAttribute("aria-selected") !== String(on)) line.setAttribute("aria-selected", String(on));
       if (on) first ??= line;
     }
     if (!first || this.root.contains(document.activeElement)) return;

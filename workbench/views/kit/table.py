@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -144,4 +144,4 @@ class Table(View):
 
 def table_state(columns: Iterable[Column], rows: Iterable[Row], **more: Any) -> dict[str, Any]:
     """Return a table as a page draws it."""
-    return {"columns": [asdict(column) for column in columns], "rows": [asdict(row) for row in rows], **more}
+    return {"columns": [{**vars(column)} for column in columns], "rows": [{**vars(row)} for row in rows], **more}
