@@ -17,6 +17,10 @@ from workbench.calibration import (
     open_samples,
     ranges,
 )
+from workbench.calibration.agreement import Agreement
+from workbench.calibration.damage import _dead
+from workbench.calibration.preprocessing import stated_preprocessing
+from workbench.calibration.samples import Feed, feeds
 from workbench.errors import SamplesError
 
 RELU = helper.make_node("Relu", ["x"], ["y"], name="relu")
@@ -77,3 +81,70 @@ def test_half_of_what_is_symmetric_lies_below_zero():
 def test_no_samples_are_none(network):
     with pytest.raises(SamplesError, match="no samples"):
         open_samples({}, network)
+
+
+def test_a_wrong_number_of_labels_names_the_file_or_nothing(network, tmp_path):
+    samples = open_samples({"x": np.zeros((2, 3), np.float32)}, network)
+    (tmp_path / "labels.txt").write_text("1\n2\n3\n")
+    with pytest.raises(SamplesError, match=r"labels\.txt: 3 labels for 2 samples"):
+        labels_for(tmp_path / "labels.txt", samples, network)
+    with pytest.raises(SamplesError, match=r"^3 labels for 2 samples"):
+        labels_for([1, 2, 3], samples, network)
+
+
+@pytest.mark.parametrize("text", ["[127]", "7", '"scale"', "null"])
+def test_how_images_are_read_is_an_object_of_fields(text, tmp_path):
+    (tmp_path / "preprocess.json").write_text(text)
+    with pytest.raises(SamplesError, match="not an object of fields"):
+        stated_preprocessing(tmp_path)
+    (tmp_path / "preprocess.json").write_text('{"scale": 2}')
+    assert stated_preprocessing(tmp_path).scale == 2
+
+
+@pytest.mark.parametrize(
+    ("array", "sample"),
+    [
+        ([[1.0, 2.0], [np.nan, np.inf], [np.nan, 1.0]], 1),
+        ([np.nan, np.nan, 1.0, 2.0, 3.0, 4.0], None),
+        ([np.nan] * 6, 0),
+        (np.nan, 0),
+        ([1, 2, 3], None),
+        (np.array(["a", "b", "c"], object), None),
+        ([], None),
+    ],
+)
+def test_an_output_is_of_single_samples_only_where_it_has_as_many_rows(array, sample):
+    feed = Feed({"x": np.zeros((3, 2), np.float32)}, first=0, count=3)
+    assert _dead(np.asarray(array), feed) == sample
+
+
+def test_a_sequence_is_no_output_of_numbers():
+    assert _dead([np.full(3, np.nan)], Feed({"x": np.zeros((3, 2), np.float32)}, first=0, count=3)) is None
+
+
+@pytest.mark.parametrize(("bad", "said"), [(np.nan, "1 NaN and 0 infinite"), (-np.inf, "0 NaN and 1 infinite")])
+def test_one_kind_of_value_that_is_not_finite_is_enough_for_no_range(bad, said):
+    broken = TensorStatistics()
+    broken.update(np.array([1, 2, bad], np.float32))
+    with pytest.raises(SamplesError, match=said):
+        ranges(Statistics({"t": broken}))
+
+
+def test_whole_inputs_and_single_samples_are_not_mixed_in_a_fixed_batch():
+    add = helper.make_node("Add", ["x", "z"], ["y"], name="add")
+    made = model([add], {"x": [2, 3], "z": [2, 3]}, {"y": [2, 3]})
+    mixed = open_samples([{"x": np.zeros((2, 3), np.float32), "z": np.zeros(3, np.float32)}], made)
+    with pytest.raises(SamplesError, match="some arrays are whole inputs, others one sample of a batch"):
+        list(feeds(mixed, made))
+
+
+def test_how_far_a_gpu_is_from_the_processor_is_said_in_words():
+    assert str(Agreement(8, 3, 0.0, 0.0, "t")) == "the largest values of 3 tensors on 8 samples are the processor's"
+    assert "(median; at most 2.0e-06, in 't')" in str(Agreement(8, 3, 1e-6, 2e-6, "t"))
+
+
+@pytest.mark.parametrize("value", [-1.5, -1e-30, -3e30])
+def test_the_largest_of_negative_numbers_is_the_one_next_to_zero(value):
+    tensor = TensorStatistics()
+    tensor.update(np.linspace(2 * value, value, 50_000, dtype=np.float32))
+    assert (tensor.minimum, tensor.maximum) == (np.float32(2 * value), np.float32(value))

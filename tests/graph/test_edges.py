@@ -62,7 +62,7 @@ def test_gates_of_another_number_are_not_counted():
 
 
 def pair(first, second, *, shared=False):
-    scales = [numpy_helper.from_array(np.float32(one), name) for one, name in ((first, "s1"), (second, "s2"))]
+    scales = [numpy_helper.from_array(np.asarray(one), name) for one, name in ((first, "s1"), (second, "s2"))]
     nodes = [
         node("QuantizeLinear", ["x", "s1"], ["q"], "q"),
         node("DequantizeLinear", ["q", "s1" if shared else "s2"], ["y"], "dq"),
@@ -72,9 +72,13 @@ def pair(first, second, *, shared=False):
 
 
 def test_what_a_pair_multiplies_by():
-    assert pair_factor(*pair(0.5, 1.0)) == 2
-    assert pair_factor(*pair(0.5, 0.5)) == 1
-    assert pair_factor(*pair(0.5, 0.5, shared=True)) == 1
+    half, third = np.float32(0.5), np.float32(1 / 3)
+    assert pair_factor(*pair(half, np.float32(1))) == 2
+    assert pair_factor(*pair(half, half)) == 1
+    assert pair_factor(*pair(half, half, shared=True)) == 1
+    # One number in two types, of which the narrower cannot hold all digits.
+    assert pair_factor(*pair(third, np.float16(third))) == 1
+    assert pair_factor(*pair(np.float16(third), third)) == 1
 
 
 def test_a_scale_that_is_made_has_no_factor():

@@ -5,7 +5,8 @@
 The places are those of cosmic-ray, drawn with a seed from all of ``workbench/<folder>``, each as likely as any other;
 annotations and ``if TYPE_CHECKING``, which nothing runs, are left out. Each mutant is tried in a copy of the checkout
 by the tests of ``tests/<folder>`` that run the changed lines, the quickest first, until one fails. Prints every mutant
-that survived as a diff, and the share of them; ends with 1 where it is over ``--allowed``.
+that survived as a diff, and the share of them; ends with 1 where it is over ``--allowed``. Which kinds of them
+may survive is in ``equivalent.md``.
 """
 
 from __future__ import annotations

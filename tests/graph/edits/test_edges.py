@@ -14,9 +14,11 @@ from workbench.graph.edits import equalizable
 from workbench.graph.edits.dequantize_constants import is_operand_constant
 from workbench.graph.edits.lent_weights import Weight
 from workbench.graph.edits.node_edits import Bypass
+from workbench.graph.edits.outputs import _alike
 from workbench.graph.edits.patterns import FUSIONS, Rewrite
 from workbench.graph.edits.registry import applicable, edit_by_name
 from workbench.graph.edits.surgery import constant_array, value_at
+from workbench.graph.tensor import Tensor
 
 node = helper.make_node
 X, Y = {"x": [2, 4]}, {"y": [2, 4]}
@@ -264,6 +266,8 @@ def test_channels_of_an_input_are_equalized_before_all_that_reads_it():
     result = edit_by_name("equalize_channels", exponents={"x": [1, 0, -2, 3]})(made)
     assert [str(n.op_type) for n in result.model.nodes.values()] == ["Mul", "Conv", "Relu"]
     assert_same(made, result.model, atol=1e-6)
+    alone = model([conv("x", "y", "one", "w")], {"x": shape}, {"y": shape}, [weight("w", 4, 4, 1, 1)])
+    assert_same(alone, edit_by_name("equalize_channels", exponents={"x": [1, 0, -2, 3]})(alone).model, atol=1e-6)
 
 
 def test_a_result_that_nobody_reads_goes_and_the_one_before_it_stays():
@@ -324,8 +328,15 @@ def test_a_fusion_waits_for_the_operator_set_that_has_its_operator(name):
 
 
 def test_an_attribute_that_is_not_stated_is_not_taken_from_a_weight():
-    three = constant("w", [[3.0]], "float32")
-    made = model([node("Gemm", ["x", "w"], ["y"], "g")], {"x": [2, 1]}, {"y": [2, 1]}, [three])
-    replace = edit_by_name("replace_pattern", pattern="y = Gemm{alpha=3.0}(x)", replacement="y = Relu(x)")
+    own = node("Own", ["x", "w"], ["y"], "g", domain="own")
+    made = model([own], X, Y, [constant("w", [3])], domains=["own"])
+    replace = edit_by_name("replace_pattern", pattern="y = own::Own{alpha=3}(x)", replacement="y = Relu(x)")
     assert not replace.equivalent
     assert not replace(made).changed
+
+
+def test_a_tensor_of_unknown_shape_is_like_any_of_its_type():
+    known, unknown = Tensor("a", (2, 4), "FLOAT"), Tensor("b", None, "FLOAT")
+    assert all(_alike(*both) for both in ((known, unknown), (unknown, known), (unknown, unknown), (known, known)))
+    assert not _alike(known, Tensor("c", (2, 4, 1), "FLOAT"))
+    assert not _alike(unknown, Tensor("c", None, "INT64"))
