@@ -29,3 +29,32 @@ def test_no_name_of_a_face_is_that_of_a_module_beside_it(stub):
     modules = {path.stem for path in stub.parent.iterdir() if path.suffix in ("", ".py")}
     imports = [x for x in ast.parse(stub.read_text()).body if isinstance(x, ast.ImportFrom)]
     assert not modules & {alias.name for x in imports if x.module for alias in x.names}
+
+
+VAGUE = {"found", "told", "said", "given", "made", "wanted", "known"}
+"""Participles that say how something came about, and not what it is: a name is the noun it holds."""
+
+
+def defined_names(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.id if isinstance(node, ast.Name) else node.attr, node.lineno
+
+
+@pytest.mark.parametrize("vague", ["def found(): ...", "def f(told): ...", "class Known: ...", "self._made = 1"])
+def test_a_vague_name_is_seen_wherever_it_is_defined(vague):
+    assert any(name.strip("_").lower() in VAGUE for name, _ in defined_names(ast.parse(vague)))
+
+
+def test_names_are_the_nouns_that_they_hold():
+    places = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in sorted((ROOT / "workbench").rglob("*.py"))
+        for name, line in defined_names(ast.parse(path.read_text(encoding="utf-8")))
+        if name.strip("_").lower() in VAGUE
+    ]
+    assert places == []

@@ -83,10 +83,10 @@ class Structure:
     @cached_property
     def operators(self) -> Mapping[tuple[str, str], Sequence[str]]:
         """Addresses of the nodes by domain and operator, each in the order they run."""
-        found: dict[tuple[str, str], list[str]] = {}
+        addresses: dict[tuple[str, str], list[str]] = {}
         for address, node in self.nodes.items():
-            found.setdefault((node.domain, node.op_type), []).append(address)
-        return found
+            addresses.setdefault((node.domain, node.op_type), []).append(address)
+        return addresses
 
     @cached_property
     def graphs(self) -> tuple[tuple[str, ir.Graph], ...]:

@@ -282,15 +282,15 @@ def weight_bytes(model: Model, resolution: Resolution) -> int:
 
     quantized = {(edge.node, edge.position) for edge in weights(model, resolution.to_quantize())}
     stored: dict[int, dict[float, int]] = {}
-    known: dict[int, tuple[int, float]] = {}
+    sizes: dict[int, tuple[int, float]] = {}
     for address, values in model.weights.items():
         node = model.nodes[address]
         for value in values:
-            if id(value) not in known:
+            if id(value) not in sizes:
                 content = constant_of(value)
                 size = 0 if content is None else content.size
-                known[id(value)] = size, 0.0 if content is None else content.nbytes / max(size, 1)
-            size, own = known[id(value)]
+                sizes[id(value)] = size, 0.0 if content is None else content.nbytes / max(size, 1)
+            size, own = sizes[id(value)]
             places = [position for position, read in enumerate(node.inputs) if read is value]
             small = any((address, position) in quantized for position in places)
             floating = WIDTH[resolution[address].floating] if address in resolution.decisions else 4

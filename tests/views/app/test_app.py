@@ -98,18 +98,18 @@ def test_the_table_is_narrowed_sorted_and_sent_in_windows(screen):
 
 def test_a_click_computes_nothing_twice_and_a_change_all_anew(screen):
     screen.fill()
-    known, wb = screen.known, screen.workbench
-    before = known.resolution(), known.rows(), known.estimate(), known.summary()
+    facts, wb = screen.node_facts, screen.workbench
+    before = facts.resolution(), facts.rows(), facts.estimate(), facts.summary()
     screen.choose(["block/conv"])
     screen.nodes.handle({"type": "filter", "selector": "op:Conv"})
-    after = known.resolution(), known.rows(), known.estimate(), known.summary()
+    after = facts.resolution(), facts.rows(), facts.estimate(), facts.summary()
     assert all(one is other for one, other in zip(before, after, strict=True))
     wb.plan.set("name:block/conv", "fp16")
-    assert {row.node: row.requested for row in known.rows()}["block/conv"] == "fp16"
+    assert {row.node: row.requested for row in facts.rows()}["block/conv"] == "fp16"
     assert [row["texts"]["gets"] for row in screen.nodes.scene["rows"] if row["id"] == "block/conv"] == ["fp16"]
-    assert known.summary() is before[3]  # the model is the same
+    assert facts.summary() is before[3]  # the model is the same
     wb.undo()
-    assert known.resolution().decisions == before[0].decisions
+    assert facts.resolution().decisions == before[0].decisions
 
 
 def test_every_click_is_a_step_with_its_python(calibrated):

@@ -59,14 +59,14 @@ def _drop_results(node: ir.Node, opset: int) -> int:
     if node.domain or node.op_type in TOGETHER or not onnx.defs.has(node.op_type, opset, ""):
         return 0
     formals = onnx.defs.get_schema(node.op_type, opset, "").outputs
-    given = kept = len(node.outputs)
+    before = kept = len(node.outputs)
     while 0 < kept <= len(formals) and formals[kept - 1].option == onnx.defs.OpSchema.FormalParameterOption.Optional:
         if (value := node.outputs[kept - 1]).uses() or value.is_graph_output():
             break
         kept -= 1
-    if kept < given:
+    if kept < before:
         node.resize_outputs(kept)
-    return given - kept
+    return before - kept
 
 
 def _count(graph: ir.Model) -> tuple[int, int]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Expand", "Fuse", "ReplacePattern"]
 
-_FOUND: WeakKeyDictionary[Model, dict[Rewrite, list[tuple[str, list[ir.Node]]]]] = WeakKeyDictionary()
+_TAKEN: WeakKeyDictionary[Model, dict[Rewrite, list[tuple[str, list[ir.Node]]]]] = WeakKeyDictionary()
 Composite = Literal["gelu", "gelu_tanh", "silu", "layer_norm"]
 
 
@@ -137,23 +137,23 @@ def _present(table: dict[str, Rewrite], model: Model, addresses: Sequence[str]) 
     for name, rewrite in table.items():
         taken = [
             f"{prefix}{node.name}"
-            for prefix, found in _found(model, rewrite)
-            if not picked or not picked.isdisjoint(found)
-            for node in found
+            for prefix, matched in _taken_nodes(model, rewrite)
+            if not picked or not picked.isdisjoint(matched)
+            for node in matched
         ]
         if taken:
             yield name, str(nodes(*taken)) if picked else None
 
 
-def _found(model: Model, rewrite: Rewrite) -> list[tuple[str, list[ir.Node]]]:
+def _taken_nodes(model: Model, rewrite: Rewrite) -> list[tuple[str, list[ir.Node]]]:
     """Return the nodes of all matches in a model, looked for once: each click in a graph asks for them."""
-    kept = _FOUND.setdefault(model, {})
+    kept = _TAKEN.setdefault(model, {})
     if rewrite not in kept:
         # Most patterns end in an operator that a model has none of.
         ends = {text: read_pattern(text)[-1] for text in rewrite.patterns}
         able = [text for text, end in ends.items() if any((one.domain, one.op) in model.operators for one in end)]
-        found = _matches(Area(model.ir_model, model), rewrite._replace(patterns=tuple(able))) if able else ()
-        kept[rewrite] = [(prefix, match.nodes) for prefix, _, match in found]
+        matches = _matches(Area(model.ir_model, model), rewrite._replace(patterns=tuple(able))) if able else ()
+        kept[rewrite] = [(prefix, match.nodes) for prefix, _, match in matches]
     return kept[rewrite]
 
 

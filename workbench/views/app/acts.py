@@ -34,7 +34,7 @@ class Acts(View):
         super().__init__(wb)
         self.workbench = wb
         self.forms = Forms(wb)
-        self.tasks = Tasks(wb, lambda said: self.tell("progress", said=said))
+        self.tasks = Tasks(wb, lambda progress: self.tell("progress", progress=progress))
         self._prepared: object = None
         self._clicked: set[int] = set()
 

@@ -12,14 +12,14 @@ class AppPage extends Page {
     this.slots = Object.fromEntries(Object.keys(PAGES).map((name) => [name, element("div", { class: `wb-slot wb-slot-${name}` })]));
     this.verdict = element("section", { class: "wb-verdict", "aria-label": "Verdict", "aria-live": "polite" });
     this.foot = element("div", { class: "wb-foot" }, this.verdict, this.progress.root);
-    this.said = element("div", { class: "wb-said", hidden: "" }, this.error, this.done, button("×", { "aria-label": "Close the message", class: "wb-close" }, () => (this.said.hidden = true)));
+    this.notice = element("div", { class: "wb-said", hidden: "" }, this.error, this.done, button("×", { "aria-label": "Close the message", class: "wb-close" }, () => (this.notice.hidden = true)));
     const left = element("section", { class: "wb-left", "aria-label": "Graph" }, this.slots.graph);
     const middle = element("section", { class: "wb-middle", "aria-label": "Nodes" }, this.slots.nodes, this.foot);
     const right = element("section", { class: "wb-right", "aria-label": "Selection" }, this.slots.inspector);
     const body = element("div", { class: "wb-body" }, left, middle, right);
     this.kept = element("section", { class: "wb-kept", hidden: "", "aria-label": "Kept recipe" });
     this.code = element("section", { class: "wb-code", hidden: "", "aria-label": "Python" });
-    return element("div", { class: "wb-app" }, element("div", { class: "wb-inner" }, this.steps.root, this.kept, body, this.timeline.root, this.form.root, this.said, this.code));
+    return element("div", { class: "wb-app" }, element("div", { class: "wb-inner" }, this.steps.root, this.kept, body, this.timeline.root, this.form.root, this.notice, this.code));
   }
 
   open(el) {
@@ -50,7 +50,7 @@ class AppPage extends Page {
       const { answer, ask } = page;
       page.answer = (message) => (message.type === "error" || message.type === "done" ? this.answer(message) : answer.call(page, message));
       page.ask = (request) => {
-        this.said.hidden = true;
+        this.notice.hidden = true;
         ask.call(page, request);
       };
       page.open(this.slots[name]);
@@ -73,14 +73,14 @@ class AppPage extends Page {
     this.kept.replaceChildren(...parts);
   }
 
-  judge(said) {
-    this.verdict.className = `wb-verdict wb-verdict-${said?.kind ?? "none"}`;
-    if (!said) return this.verdict.replaceChildren(element("span", { class: "wb-note" }, "Calibrate, and measure which layer loses most; what to think of it stands here."));
+  judge(verdict) {
+    this.verdict.className = `wb-verdict wb-verdict-${verdict?.kind ?? "none"}`;
+    if (!verdict) return this.verdict.replaceChildren(element("span", { class: "wb-note" }, "Calibrate, and measure which layer loses most; what to think of it stands here."));
     const signs = { good: "✓", fair: "△", bad: "✗" };
-    const act = { worst: ["Show it", () => this.act({ ask: "worst" })], search: ["Search…", () => this.openForm("Tune")], build: ["Build engine", () => this.ask({ type: "build" })], save: ["Save", () => this.ask({ type: "save" })] }[said.ask];
-    const notes = said.notes.map((note) => element("div", { class: "wb-note" }, note));
+    const act = { worst: ["Show it", () => this.act({ ask: "worst" })], search: ["Search…", () => this.openForm("Tune")], build: ["Build engine", () => this.ask({ type: "build" })], save: ["Save", () => this.ask({ type: "save" })] }[verdict.ask];
+    const notes = verdict.notes.map((note) => element("div", { class: "wb-note" }, note));
     this.verdict.replaceChildren(
-      element("div", {}, element("b", {}, `${signs[said.kind]} ${said.text} `), said.next, " ", ...(act ? [button(act[0], {}, act[1])] : [])),
+      element("div", {}, element("b", {}, `${signs[verdict.kind]} ${verdict.text} `), verdict.next, " ", ...(act ? [button(act[0], {}, act[1])] : [])),
       ...notes,
     );
   }
@@ -96,20 +96,20 @@ class AppPage extends Page {
   }
 
   ask(request) {
-    this.said.hidden = true;
+    this.notice.hidden = true;
     super.ask(request);
   }
 
   answer(message) {
-    if (message.type === "progress") return this.progress.show(message.said);
+    if (message.type === "progress") return this.progress.show(message.progress);
     if (message.type === "peek") return this.form.look(message);
     if (message.type === "points") return this.comparePoints(message.rows);
     if (message.type === "code") return void insertCell(this.root, message.code).then((done) => done || this.python(message.code));
     this.error.hidden = this.done.hidden = true;
     super.answer(message);
-    this.said.hidden = this.error.hidden && this.done.hidden;
+    this.notice.hidden = this.error.hidden && this.done.hidden;
     clearTimeout(this.saying);
-    if (message.type === "done") this.saying = setTimeout(() => (this.said.hidden = true), 8000);
+    if (message.type === "done") this.saying = setTimeout(() => (this.notice.hidden = true), 8000);
   }
 
   redraw() {
@@ -122,9 +122,9 @@ class AppPage extends Page {
     const { steps } = this.scene;
     const names = ["0: as opened", ...steps.map(({ text }, at) => `${at + 1}: ${text}`)];
     const pick = (label, at) => {
-      const made = element("select", { "aria-label": label }, ...names.map((name, value) => element("option", { value }, name)));
-      made.value = at;
-      return made;
+      const select = element("select", { "aria-label": label }, ...names.map((name, value) => element("option", { value }, name)));
+      select.value = at;
+      return select;
     };
     const last = Math.max(steps.length - 1, 0);
     const [from, to] = rows ? this.pointsAsked : [pick("Before", last), pick("After", steps.length)];

@@ -12,7 +12,7 @@ from workbench.session import Change, Keeper, history_of, keeper_of, verdict
 from workbench.views.app.acts import Acts
 from workbench.views.app.graph import AppGraph
 from workbench.views.app.inspector import Inspector
-from workbench.views.app.known import Known
+from workbench.views.app.known import NodeFacts
 from workbench.views.app.nodes import NodeTable
 from workbench.views.app.steps import next_step, step_states
 from workbench.views.app.still import Still
@@ -55,10 +55,10 @@ class App(Acts):
 
     def __init__(self, wb: Workbench) -> None:
         super().__init__(wb)
-        self.known = Known(wb)
-        self.graph = AppGraph(wb, self.known)
-        self.nodes = NodeTable(wb, self.known)
-        self.inspector = Inspector(wb, self.known)
+        self.node_facts = NodeFacts(wb)
+        self.graph = AppGraph(wb, self.node_facts)
+        self.nodes = NodeTable(wb, self.node_facts)
+        self.inspector = Inspector(wb, self.node_facts)
         self.selected: list[str] = []
         self._busy = False
         for part in (self.graph, self.nodes):
@@ -76,8 +76,8 @@ class App(Acts):
 
     def choose(self, nodes: Sequence[str]) -> None:
         """Select nodes, in every part."""
-        wanted = set(nodes)
-        self.selected = [node for node in self.workbench.model.nodes if node in wanted]
+        names = set(nodes)
+        self.selected = [node for node in self.workbench.model.nodes if node in names]
         self._busy = True
         try:
             self.nodes.choose(self.selected)
@@ -95,11 +95,11 @@ class App(Acts):
             return
         self._busy = True
         try:
-            wanted = set(nodes)
-            self.selected = [node for node in self.workbench.model.nodes if node in wanted]
+            names = set(nodes)
+            self.selected = [node for node in self.workbench.model.nodes if node in names]
             if self.nodes.selected != self.selected:
                 self.nodes.choose(self.selected)
-            if set(self.graph.selected) != wanted:
+            if set(self.graph.selected) != names:
                 self.graph.choose(self.selected)
         finally:
             self._busy = False
@@ -137,7 +137,7 @@ class App(Acts):
         return {
             "title": wb.source.name,
             "parts": {name: part.model_id for name, part in zip(names, self.parts, strict=True)},
-            "stages": step_states(wb, self.known),
+            "stages": step_states(wb, self.node_facts),
             "next": next_step(wb, prepared=self._prepared is wb.model),
             "verdict": self._verdict(),
             "forms": self.forms.state(),
@@ -154,11 +154,17 @@ class App(Acts):
 
     def _verdict(self) -> dict[str, Any] | None:
         """Return what to think of the last figures, and what to do next."""
-        found = history_of(self.workbench).figures
-        if found.comparison is not None and found.compared is history_of(self.workbench).state:
-            said = verdict(self.workbench, found.comparison)
-            state = {"kind": said.kind, "text": said.headline, "next": said.next, "ask": said.ask, "notes": said.notes}
-            if said.ask == "build" and found.engine is not None:
+        figures = history_of(self.workbench).figures
+        if figures.comparison is not None and figures.compared is history_of(self.workbench).state:
+            judgement = verdict(self.workbench, figures.comparison)
+            state = {
+                "kind": judgement.kind,
+                "text": judgement.headline,
+                "next": judgement.next,
+                "ask": judgement.ask,
+                "notes": judgement.notes,
+            }
+            if judgement.ask == "build" and figures.engine is not None:
                 state |= {"next": "Save it: tuned.onnx with its recipe.", "ask": "save"}
             return state
         worst = self._worst()
@@ -175,16 +181,16 @@ class App(Acts):
         }
 
     def _worst(self) -> tuple[str, str] | None:
-        found = history_of(self.workbench).figures
-        if found.sensitivity is None or not found.sensitivity.errors:
+        figures = history_of(self.workbench).figures
+        if figures.sensitivity is None or not figures.sensitivity.errors:
             return None
-        known = [error for error in found.sensitivity.errors if error.node in self.workbench.model.nodes]
-        error = max(known, key=lambda one: one.noise, default=None)
+        errors = [error for error in figures.sensitivity.errors if error.node in self.workbench.model.nodes]
+        error = max(errors, key=lambda one: one.noise, default=None)
         return None if error is None else (error.node, f"{error.text} with it alone in INT8")
 
     def still(self) -> Pictured:
         """Return the picture that stands for the screen."""
-        return Still(self.workbench, self.known)
+        return Still(self.workbench, self.node_facts)
 
     # What the page may ask
 
@@ -244,10 +250,10 @@ def screen(wb: Workbench) -> App:
     wb
         The workbench.
     """
-    found = _APPS.get(id(wb))
-    if found is None:
-        found = _APPS[id(wb)] = App(wb)
-    return found
+    app = _APPS.get(id(wb))
+    if app is None:
+        app = _APPS[id(wb)] = App(wb)
+    return app
 
 
 def bundle(wb: Workbench, include: Any = None, exclude: Any = None) -> Any:

@@ -19,8 +19,8 @@ async function insertCell(root, code) {
   const before = new Set(notebook.querySelectorAll(".jp-Cell"));
   press.click();
   await soon();
-  const made = [...notebook.querySelectorAll(".jp-Cell")].find((one) => !before.has(one));
-  const text = made?.querySelector(".cm-content");
+  const inserted = [...notebook.querySelectorAll(".jp-Cell")].find((one) => !before.has(one));
+  const text = inserted?.querySelector(".cm-content");
   if (!text) return false;
   const clipboardData = new DataTransfer();
   clipboardData.setData("text/plain", code);

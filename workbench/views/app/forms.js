@@ -11,7 +11,7 @@ const FORMS = {
     form.field("method", form.select("method", methods, method), "how a threshold is picked; others follow without another pass"),
     form.field("batch", form.input("batch", { type: "number", min: "1", value: String(batch) }), "samples a run, where the model's batch is free"),
     form.peek(),
-    form.run("Calibrate", () => form.app.ask({ type: "calibrate", ...form.given(), method: form.value("method"), batch: Number(form.value("batch")) || 1 })),
+    form.run("Calibrate", () => form.app.ask({ type: "calibrate", ...form.samplesAsked(), method: form.value("method"), batch: Number(form.value("batch")) || 1 })),
   ],
   Precision: (form, { presets }) => [
     form.field("preset", form.select("preset", presets, "int8"), "rules to start from; single nodes are set in the inspector"),
@@ -31,7 +31,7 @@ const FORMS = {
   Compare: (form) => [
     ...form.samples("samples that were not calibrated on; left empty, the calibration's"),
     form.field("labels", form.input("labels", { placeholder: "labels.npy (optional)" }), "one class index a sample measures top-1"),
-    form.run("Compare", () => form.app.ask({ type: "compare", ...form.given(), labels: form.value("labels") })),
+    form.run("Compare", () => form.app.ask({ type: "compare", ...form.samplesAsked(), labels: form.value("labels") })),
   ],
   Engine: (form) => [
     form.text("Built on ONNX Runtime it tells how this machine fuses the graph; its speed says nothing of a GPU. The files of a TensorRT engine are read as trtexec exports them."),
@@ -83,16 +83,16 @@ class StepForm {
   }
 
   input(name, attributes = {}) {
-    const made = element("input", { type: "text", spellcheck: "false", ...attributes });
-    this.fields.set(name, made);
-    return made;
+    const input = element("input", { type: "text", spellcheck: "false", ...attributes });
+    this.fields.set(name, input);
+    return input;
   }
 
   select(name, options, chosen) {
-    const made = element("select", {}, ...options.map((one) => element("option", { value: one }, one)));
-    made.value = chosen;
-    this.fields.set(name, made);
-    return made;
+    const select = element("select", {}, ...options.map((one) => element("option", { value: one }, one)));
+    select.value = chosen;
+    this.fields.set(name, select);
+    return select;
   }
 
   value(name) {
@@ -108,7 +108,7 @@ class StepForm {
   }
 
   samples(help = "an .npz, an .npy or a folder of images") {
-    const { sources, known } = this.app.scene.forms;
+    const { sources, preprocessings } = this.app.scene.forms;
     const list = (id, rows) => element("datalist", { id }, ...rows.map(([value, label]) => element("option", { value, label })));
     const id = `wb-${Math.random().toString(36).slice(2)}`;
     const samples = this.input("samples", { list: `${id}-samples`, placeholder: sources[0]?.path ?? "samples.npz" });
@@ -120,19 +120,19 @@ class StepForm {
     });
     return [
       list(`${id}-samples`, sources.map(({ path, kind }) => [path, `${path} · ${kind}`])),
-      list(`${id}-how`, known.map(([label, value]) => [value, label])),
+      list(`${id}-how`, preprocessings.map(([label, value]) => [value, label])),
       this.field("samples", samples, help),
       this.field("preprocessing", how, "of images: how a pixel becomes a number, as the model was trained; never guessed"),
     ];
   }
 
-  given() {
+  samplesAsked() {
     return { samples: this.value("samples"), preprocessing: this.value("preprocessing") };
   }
 
   peek() {
     this.looked = element("div", { class: "wb-looked", "aria-live": "polite" });
-    return element("div", {}, this.row(this.run("look at one", () => this.app.ask({ type: "peek", ...this.given() }))), this.looked);
+    return element("div", {}, this.row(this.run("look at one", () => this.app.ask({ type: "peek", ...this.samplesAsked() }))), this.looked);
   }
 
   look({ picture, text, how }) {

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from workbench.session import Workbench
 
-__all__ = ["Forms", "Given"]
+__all__ = ["Forms", "Reading"]
 
 MOST_SOURCES = 24
 MOST_FOLDERS = 200
-KNOWN = (
+PREPROCESSINGS = (
     ("RGB, 0 to 1", "color=RGB,scale=1/255"),
     ("RGB, about -1 to 1: (x - 127) / 128", "color=RGB,scale=1,mean=127,std=128"),
     ("RGB, ImageNet's mean and deviation", "color=RGB,scale=1/255,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"),
@@ -36,7 +36,7 @@ KNOWN = (
 """How models are commonly fed. Which one is right, only whoever trained the model knows."""
 
 
-class Given(NamedTuple):
+class Reading(NamedTuple):
     """Samples as a person named them, and how images become inputs."""
 
     source: str
@@ -62,14 +62,14 @@ class Forms:
         ]
         return {
             "sources": _near(self.workbench),
-            "known": [list(one) for one in KNOWN],
+            "preprocessings": [list(one) for one in PREPROCESSINGS],
             "methods": list(METHODS),
             "method": DEFAULT_METHOD,
             "presets": list(PRESETS),
             "batch": 8 if dynamic else 1,
         }
 
-    def read(self, samples: str, preprocessing: str) -> Given:
+    def read(self, samples: str, preprocessing: str) -> Reading:
         """Return what a form says.
 
         Raises
@@ -79,7 +79,7 @@ class Forms:
         """
         if not samples.strip():
             raise SamplesError("no samples are named", fix="Give an .npz, an .npy or a folder of images.")
-        return Given(str(Path(samples.strip()).expanduser()), preprocessing.strip() or None)
+        return Reading(str(Path(samples.strip()).expanduser()), preprocessing.strip() or None)
 
     def peek(self, samples: str, preprocessing: str) -> dict[str, Any]:
         """Return what the model would see of the first sample: a picture where it is one, and its numbers.

@@ -25,9 +25,9 @@ class AppGraphPage extends GraphPage {
     this.hits.id = `wb-hits-${Math.random().toString(36).slice(2)}`;
     this.search.setAttribute("aria-controls", this.hits.id);
     const act = (face, title, action) => {
-      const made = button("", { title, "aria-label": title, class: "wb-tool" }, action);
-      made.append(ICONS[face] ? icon(face) : face);
-      return made;
+      const tool = button("", { title, "aria-label": title, class: "wb-tool" }, action);
+      tool.append(ICONS[face] ? icon(face) : face);
+      return tool;
     };
     this.back = act("back", "Back to what was open before (Backspace)", () => this.ask({ type: "back" }));
     const bar = root.querySelector(".wb-bar");

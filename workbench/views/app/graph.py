@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workbench.session import Workbench
-    from workbench.views.app.known import Known
+    from workbench.views.app.known import NodeFacts
     from workbench.views.graphs import Gather, Offer
 
 __all__ = ["AppGraph"]
@@ -31,16 +31,16 @@ class AppGraph(Surgery):
     ----------
     wb
         The workbench.
-    known
+    node_facts
         What nodes can be coloured by.
     """
 
     _esm, _css = PART, ""
     legend_width = 330.0
 
-    def __init__(self, wb: Workbench, known: Known) -> None:
+    def __init__(self, wb: Workbench, node_facts: NodeFacts) -> None:
         super().__init__(wb, height=400)
-        self.known = known
+        self.node_facts = node_facts
         self._opened: list[tuple[str, ...]] = []
         self._hits: list[str] = []
         self.columns |= self._columns()
@@ -61,23 +61,23 @@ class AppGraph(Surgery):
         }
 
     def _words(self, field: str, title: str) -> Overlay:
-        values = {row.node: getattr(row, field) for row in self.known.rows()}
+        values = {row.node: getattr(row, field) for row in self.node_facts.rows()}
         return Overlay(title, values, order=PRECISIONS, colours=PRECISION_COLOURS)
 
     def _numbers(self, field: str, title: str, unit: str) -> Overlay:
         gather: Gather = "min" if field == "sqnr_db" else "sum"
-        values = {row.node: getattr(row, field) for row in self.known.rows()}
+        values = {row.node: getattr(row, field) for row in self.node_facts.rows()}
         return Overlay(title, values, gather, unit)
 
     def _origins(self) -> Overlay:
-        origins = self.known.wb.ranges.origins
-        return Overlay("where its range comes from", {n: origins.get(t) for n, t in self.known.reads().items()})
+        origins = self.node_facts.wb.ranges.origins
+        return Overlay("where its range comes from", {n: origins.get(t) for n, t in self.node_facts.reads().items()})
 
     def _differs(self) -> Overlay:
         def differing(row: Any) -> str | None:
             return None if row.realized is None else "another" if row.differs else "as asked"
 
-        return Overlay("what the compiler made", {row.node: differing(row) for row in self.known.rows()})
+        return Overlay("what the compiler made", {row.node: differing(row) for row in self.node_facts.rows()})
 
     def renew(self) -> None:
         """Take over the model and the figures as they are now."""
@@ -110,7 +110,6 @@ class AppGraph(Surgery):
     def _on_typed(self, pattern: str) -> None:
         """List what a search finds, as it is typed; nothing moves yet."""
         self._hits = self.picture.scopes.search(pattern) if pattern else []
-        self.found = list(self._hits)
         self.mark()
 
     @request
@@ -143,8 +142,8 @@ class AppGraph(Surgery):
         from dataclasses import replace
 
         if self._opened:
-            known = self.picture.scopes.tree.scopes
-            opened = tuple(path for path in self._opened.pop() if path in known)
+            paths = self.picture.scopes.tree.scopes
+            opened = tuple(path for path in self._opened.pop() if path in paths)
             self.picture.shown = replace(self.picture.shown, expanded=opened, focus=())
             self.draw(fit=True)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.session import Workbench
-    from workbench.views.app.known import Known
+    from workbench.views.app.known import NodeFacts
 
 __all__ = ["Inspector"]
 
@@ -35,15 +35,15 @@ class Inspector(View):
     ----------
     wb
         The workbench.
-    known
+    node_facts
         What is known of its nodes.
     """
 
     _esm, _css = PART, ""
 
-    def __init__(self, wb: Workbench, known: Known) -> None:
+    def __init__(self, wb: Workbench, node_facts: NodeFacts) -> None:
         super().__init__(wb)
-        self.workbench, self.known = wb, known
+        self.workbench, self.node_facts = wb, node_facts
         self.selected: list[str] = []
         self.threshold = AppThreshold(wb)
         self._previewed: Precision | None = None
@@ -69,8 +69,8 @@ class Inspector(View):
 
     def preview(self, precision: Precision) -> str:
         """Return what a precision for the selected nodes would change, by estimate; nothing is changed."""
-        before = self.known.estimate()
-        after = self.known.estimate(Rule(select=self.selector, precision=precision))
+        before = self.node_facts.estimate()
+        after = self.node_facts.estimate(Rule(select=self.selector, precision=precision))
         parts = []
         if before.sqnr_db is not None and after.sqnr_db is not None:
             figure = f"{after.sqnr_db:.1f} dB" if math.isfinite(after.sqnr_db) else "no quantization error"
@@ -123,9 +123,9 @@ class Inspector(View):
         """Return what is shown of the selection."""
         model, nodes = self.workbench.model, self.selected
         if not nodes:
-            return facts.of_model(self.known.summary()) | {"kind": "model", "findings": self._findings([])}
+            return facts.of_model(self.node_facts.summary()) | {"kind": "model", "findings": self._findings([])}
         if len(nodes) > 1:
-            macs = self.known.sources().macs
+            macs = self.node_facts.sources().macs
             shown = facts.of_many(model, nodes, [macs.get(node) for node in nodes])
             return shown | {"kind": "many", "findings": self._findings(nodes), "precision": self._precision()}
         node = nodes[0]
@@ -133,10 +133,10 @@ class Inspector(View):
         weights = facts.weights_of_node(model, node)
         shown["weights"] = [facts.weight_facts(model, node, name, value) for name, value in weights.items()]
         shown["rows"] += self._becomes(node)
-        tensor = self.known.tensor_of(node)
+        tensor = self.node_facts.tensor_of(node)
         if tensor is not None:
             self.threshold.show(tensor)
-        seen = tensor is not None and self.threshold.known()
+        seen = tensor is not None and self.threshold.is_observed()
         return shown | {
             "kind": "node",
             "tensor": tensor if seen else None,
@@ -169,7 +169,7 @@ class Inspector(View):
         return [["becomes", ", ".join(layers) if layers else reason]]
 
     def _precision(self) -> dict[str, Any]:
-        resolution = self.known.resolution()
+        resolution = self.node_facts.resolution()
         kinds = {resolution[node].precision for node in self.selected if node in resolution.decisions}
         explain = resolution.explain(self.selected[0]) if len(self.selected) == 1 else ""
         return {"options": list(PRECISIONS), "now": kinds.pop() if len(kinds) == 1 else "mixed", "explain": explain}

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from workbench.precision.plan import Resolution, Rule
     from workbench.session import Workbench
 
-__all__ = ["Known"]
+__all__ = ["NodeFacts"]
 
 T = TypeVar("T")
 
 
-class Known:
+class NodeFacts:
     """Gathers it, anew only where the model or a measurement is another.
 
     Parameters
@@ -55,8 +55,8 @@ class Known:
 
         def make() -> Sources:
             measured = None if figures.search is None else figures.search.costs.measured
-            known = sources(self.wb.model, figures.sensitivity, measured, table=self._costs())
-            return known if figures.engine is None else _with_engine(known, figures.engine)
+            costs = sources(self.wb.model, figures.sensitivity, measured, table=self._costs())
+            return costs if figures.engine is None else _with_engine(costs, figures.engine)
 
         return self._once("sources", (self.wb.model, figures.sensitivity, figures.search, figures.engine), make)
 
@@ -108,7 +108,7 @@ class Known:
         return next((name for name in names if name in seen), None)
 
 
-def _with_engine(known: Sources, engine: EngineSummary) -> Sources:
+def _with_engine(costs: Sources, engine: EngineSummary) -> Sources:
     """Return it with what an engine of the tuned model tells: its nodes keep the names that they have in the source.
 
     The time of a layer is shared by those of its nodes that multiply, by their MACs, else equally.
@@ -119,14 +119,14 @@ def _with_engine(known: Sources, engine: EngineSummary) -> Sources:
     spent: dict[str, float] = {}
     for layer in engine.report.layers:
         group = engine.fusion.by_layer.get(layer.name)
-        nodes = [] if group is None else [node for node in group.nodes if node in known.model.nodes]
-        work = [known.macs.get(node) or 0.0 for node in nodes]
+        nodes = [] if group is None else [node for node in group.nodes if node in costs.model.nodes]
+        work = [costs.macs.get(node) or 0.0 for node in nodes]
         for node, macs in zip(nodes, work, strict=True):
             share = macs / sum(work) if any(work) else 1 / len(nodes)
             spent[node] = spent.get(node, 0.0) + (layer.ms or 0.0) * share
     whole = sum(spent.values())
     return replace(
-        known,
+        costs,
         realized={one.node: one.precision for one in realized if one.precision is not None},
         latency={node: ms / whole for node, ms in spent.items()} if whole else {},
     )

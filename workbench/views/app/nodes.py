@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from workbench.precision import PrecisionRow
     from workbench.session import Workbench
-    from workbench.views.app.known import Known
+    from workbench.views.app.known import NodeFacts
 
 __all__ = ["NodeTable"]
 
@@ -31,15 +31,15 @@ class NodeTable(Table):
     ----------
     wb
         The workbench.
-    known
+    node_facts
         What there is to show.
     """
 
     _esm, _css = PART, ""
 
-    def __init__(self, wb: Workbench, known: Known) -> None:
+    def __init__(self, wb: Workbench, node_facts: NodeFacts) -> None:
         super().__init__(wb, order=("sqnr_db", False))
-        self.workbench, self.rows = wb, NodeRows(wb, known)
+        self.workbench, self.rows = wb, NodeRows(wb, node_facts)
         self.filter = ""
         self._first = 0
         self._problem = ""
@@ -114,7 +114,7 @@ class NodeTable(Table):
             COLUMNS,
             window,
             sorted=True,
-            count=_counted(len(rows), len(self.rows.known.rows())),
+            count=_counted(len(rows), len(self.rows.node_facts.rows())),
             filter=self.filter,
             problem=self._problem,
             first=self._first,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from workbench.precision import PrecisionRow
     from workbench.session import Workbench
-    from workbench.views.app.known import Known
+    from workbench.views.app.known import NodeFacts
 
 __all__ = ["COLUMNS", "NodeRows"]
 
@@ -38,18 +38,18 @@ class NodeRows:
     ----------
     wb
         The workbench.
-    known
+    node_facts
         What there is to show.
     """
 
-    def __init__(self, wb: Workbench, known: Known) -> None:
-        self.workbench, self.known = wb, known
+    def __init__(self, wb: Workbench, node_facts: NodeFacts) -> None:
+        self.workbench, self.node_facts = wb, node_facts
 
     def ordered(
         self, column: str = "sqnr_db", *, down: bool = False, kept: Container[str] | None = None
     ) -> list[PrecisionRow]:
         """Return the rows by a column, what is unknown last; all, or those of the nodes that are kept."""
-        rows = [row for row in self.known.rows() if kept is None or row.node in kept]
+        rows = [row for row in self.node_facts.rows() if kept is None or row.node in kept]
         # Of equals the one that computes most comes first.
         rows.sort(key=lambda row: -(row.macs or 0.0))
         values = [(self._value(column, row), row) for row in rows]
@@ -60,13 +60,13 @@ class NodeRows:
     def _value(self, column: str, row: PrecisionRow) -> str | float | None:
         """Return what a row is sorted by; ``None`` is unknown."""
         if column == "range":
-            tensor = self.known.reads().get(row.node)
+            tensor = self.node_facts.reads().get(row.node)
             return None if tensor is None else self.workbench.ranges.get(tensor)
         if column == "gets":
             return row.gets if row.floating in {row.gets, "fp32"} else f"{row.gets} over {row.floating}"
         value: str | float | None = getattr(row, column)
-        known = math.isfinite(value) if isinstance(value, float) else value != ""
-        return value if known else None
+        has_value = math.isfinite(value) if isinstance(value, float) else value != ""
+        return value if has_value else None
 
     def row(self, row: PrecisionRow) -> Row:
         """Return a row as a table shows it."""

@@ -38,14 +38,14 @@ class Progress {
     this.root = element("div", { class: "wb-progress", hidden: "" }, this.text, this.bar, this.stop, this.best);
   }
 
-  show(said) {
-    this.root.hidden = !said;
-    if (!said) return void (this.stop.disabled = false);
-    const left = said.left === null ? "" : `, about ${duration(said.left)} left`;
-    this.text.textContent = `${said.doing} ${said.count} · ${duration(said.spent)}${left}`;
-    if (said.share === null) this.bar.removeAttribute("value");
-    else this.bar.value = said.share;
-    this.best.textContent = said.best ? `best so far: ${said.best}` : "";
+  show(progress) {
+    this.root.hidden = !progress;
+    if (!progress) return void (this.stop.disabled = false);
+    const left = progress.left === null ? "" : `, about ${duration(progress.left)} left`;
+    this.text.textContent = `${progress.doing} ${progress.count} · ${duration(progress.spent)}${left}`;
+    if (progress.share === null) this.bar.removeAttribute("value");
+    else this.bar.value = progress.share;
+    this.best.textContent = progress.best ? `best so far: ${progress.best}` : "";
   }
 }
 

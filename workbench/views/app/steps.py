@@ -16,7 +16,7 @@ from workbench.views.kit import shown
 
 if TYPE_CHECKING:
     from workbench.session import Workbench
-    from workbench.views.app.known import Known
+    from workbench.views.app.known import NodeFacts
 
 __all__ = ["next_step", "step_states"]
 
@@ -31,9 +31,17 @@ class Stage:
     title: str = ""
 
 
-def step_states(wb: Workbench, known: Known) -> list[dict[str, Any]]:
+def step_states(wb: Workbench, node_facts: NodeFacts) -> list[dict[str, Any]]:
     """Return the steps as the page draws them."""
-    stages = [_look(wb, known), _edit(wb), _calibrate(wb), _precision(wb, known), _tune(wb), _compare(wb), _engine(wb)]
+    stages = [
+        _look(wb, node_facts),
+        _edit(wb),
+        _calibrate(wb),
+        _precision(wb, node_facts),
+        _tune(wb),
+        _compare(wb),
+        _engine(wb),
+    ]
     return [
         {"name": one.name, "done": one.done, "figure": shown(one.figure), "title": one.title or one.figure}
         for one in stages
@@ -70,8 +78,8 @@ def next_step(wb: Workbench, *, prepared: bool) -> dict[str, str]:
     return {"step": "Engine", "text": "Save", "ask": "save"}
 
 
-def _look(wb: Workbench, known: Known) -> Stage:
-    summarized = known.summary()
+def _look(wb: Workbench, node_facts: NodeFacts) -> Stage:
+    summarized = node_facts.summary()
     unknown = "+" * bool(summarized.macs_unknown)
     nodes = len([node for node in wb.model.nodes.values() if node.op_type != "Constant"])
     title = f"{nodes:,} nodes, {summarized.macs:,} MACs"
@@ -110,9 +118,9 @@ def _calibrate(wb: Workbench) -> Stage:
     return Stage("Calibrate", True, f"{of} · {last.method}" + (f" · {manual} by hand" if manual else ""))
 
 
-def _precision(wb: Workbench, known: Known) -> Stage:
+def _precision(wb: Workbench, node_facts: NodeFacts) -> Stage:
     ruled = bool(wb.plan.rules.rules)
-    estimate = known.estimate()
+    estimate = node_facts.estimate()
     text = estimate.text() if ruled else f"no rules yet: the best practice; {estimate.text()}"
     if estimate.sqnr_db is None or math.isinf(estimate.sqnr_db):
         return Stage("Precision", ruled, f"{percent(estimate.share)} in 8 bits", text)

@@ -12,7 +12,7 @@ from workbench.views.kit import precision_colour, theme
 
 if TYPE_CHECKING:
     from workbench.session import Workbench
-    from workbench.views.app.known import Known
+    from workbench.views.app.known import NodeFacts
     from workbench.views.graphs import Mark
 
 __all__ = ["Still"]
@@ -30,12 +30,12 @@ class Still(Drawn):
     ----------
     wb
         The workbench.
-    known
+    node_facts
         What is known of its nodes.
     """
 
-    def __init__(self, wb: Workbench, known: Known) -> None:
-        self.workbench, self.known = wb, known
+    def __init__(self, wb: Workbench, node_facts: NodeFacts) -> None:
+        self.workbench, self.node_facts = wb, node_facts
 
     def drawing(self) -> Drawing:
         """Return the drawing that all forms share."""
@@ -43,7 +43,7 @@ class Still(Drawn):
         marks: list[Mark] = [Text(MARGIN, 30, wb.source.name, 16, bold=True, anchor="start")]
         marks += self._steps(44)
         top = 110.0
-        table = NodeRows(wb, self.known)
+        table = NodeRows(wb, self.node_facts)
         ordered = table.ordered()
         rows = min(MOST_ROWS, len(ordered))
         marks += self._table(top, [table.row(row).texts for row in ordered[:MOST_ROWS]], len(ordered) - rows)
@@ -62,7 +62,7 @@ class Still(Drawn):
         return Drawing(WIDTH, top + LINE * (count + 1), [Group(marks)], label)
 
     def _steps(self, top: float) -> list[Mark]:
-        stages = step_states(self.workbench, self.known)
+        stages = step_states(self.workbench, self.node_facts)
         wide = (WIDTH - 2 * MARGIN) / len(stages)
         marks: list[Mark] = []
         for at, stage in enumerate(stages):

@@ -35,16 +35,16 @@ class Task:
     def __init__(self, name: str, tell: Callable[[dict[str, Any]], None]) -> None:
         self.name, self._tell = name, tell
         self._began = time.perf_counter()
-        self._told = 0.0
+        self._shown_at = 0.0
         self._best = ""
         self._stop = threading.Event()
 
     def step(self, doing: str, done: float, total: float | None) -> None:
         """Hear how far it is, and tell the page at most five times a second."""
         now = time.perf_counter()
-        if now - self._told < REFRESH_S:
+        if now - self._shown_at < REFRESH_S:
             return
-        self._told = now
+        self._shown_at = now
         spent = now - self._began
         left = spent / done * (total - done) if total and done else None
         share = None if not total else min(1.0, done / total)

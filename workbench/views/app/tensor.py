@@ -38,7 +38,7 @@ class AppThreshold(ThresholdView):
         seen = ranges.statistics[self.name]
         return seen, at(seen, ranges.get(self.name, seen.amax), method=ranges.origins.get(self.name, "minmax"))
 
-    def known(self) -> bool:
+    def is_observed(self) -> bool:
         """Say whether something was seen of the tensor that is shown."""
         statistics = self.workbench.ranges.statistics
         return statistics is not None and self.name in statistics
@@ -51,8 +51,8 @@ class AppThreshold(ThresholdView):
 
     def scene_state(self) -> dict[str, Any]:
         """Return the distribution; nothing where there is none."""
-        return super().scene_state() if self.known() else {}
+        return super().scene_state() if self.is_observed() else {}
 
     def mark_state(self) -> dict[str, Any]:
         """Return the figures of the threshold in force."""
-        return super().mark_state() if self.known() else {}
+        return super().mark_state() if self.is_observed() else {}
