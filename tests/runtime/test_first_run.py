@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.kit.models import model as made
 from workbench import helper as helper_process
+from workbench import limits
 from workbench.child import ChildError
 from workbench.errors import BackendError
 from workbench.graph.load import from_proto
@@ -158,6 +159,15 @@ def test_what_is_made_of_constants_is_bounded():
         Session(graph)
     small = of_constants(*nodes, column=side[:4, None], row=side[:4])
     assert Session(small).run({"x": np.ones(2, np.float32)})["y"].tolist() == [1, 1]
+
+
+def test_a_constant_behind_identities_is_made_by_nobody(monkeypatch):
+    monkeypatch.setattr(limits, "_raised", {"constants_mib": 1})
+    nodes = [helper.make_node("Identity", ["w"], [f"w{at}"], f"share{at}") for at in range(8)]
+    nodes += [helper.make_node("Sum", ["x", *(f"w{at}" for at in range(8))], ["y"], "sum")]
+    stored = [numpy_helper.from_array(np.ones(2**16, np.float32), "w")]  # 0.25 MiB
+    graph = made(nodes, {"x": [2**16]}, {"y": [2**16]}, stored)
+    assert Session(graph).run({"x": np.ones(2**16, np.float32)})["y"].tolist() == [9] * 2**16
 
 
 def test_what_nobody_knows_the_size_of_is_made_elsewhere_first():

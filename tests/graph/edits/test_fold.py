@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.kit.models import assert_same, constant, model, weight
+from workbench.graph.edits import fold_constants
 from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
 from workbench.graph.edits.fold_constants import FoldConstants
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import from_proto, load_model
+from workbench.precision.lowering.lowering import activation_tensors, lower
+from workbench.precision.plan.plan import PrecisionPlan
 
 REAL = [
     "ultraface_rfb320",
@@ -186,3 +189,33 @@ def test_a_cast_is_folded_where_every_runtime_casts_alike(values, dtype, to, fol
     assert ("cast" not in result.model.nodes) == folds
     if np.isfinite(values).all():
         assert_same(made, result.model)
+
+
+def behind_identities(readers, rows, *, transposed=False):
+    """One weight that every layer reads behind an Identity of its own."""
+    nodes, last = [], "x"
+    for at in range(readers):
+        nodes.append(helper.make_node("Identity", ["w"], [f"w{at}"], f"share{at}"))
+        if transposed:
+            nodes.append(helper.make_node("Transpose", [f"w{at}"], [f"t{at}"], f"turn{at}"))
+        nodes.append(helper.make_node("MatMul", [last, f"{'t' if transposed else 'w'}{at}"], [f"m{at}"], f"layer{at}"))
+        last = f"m{at}"
+    values = np.random.default_rng(0).normal(scale=rows**-0.5, size=(rows, rows)).astype(np.float32)
+    return model(nodes, {"x": [1, rows]}, {last: [1, rows]}, [numpy_helper.from_array(values, "w")])
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_weight_behind_identities_is_stored_once(transposed, monkeypatch):
+    # What twelve readers of a weight of 85 MB would spend if each had its copy, three of this one do.
+    monkeypatch.setattr(fold_constants, "LARGEST_SUM", 0)
+    monkeypatch.setattr(fold_constants, "LARGEST_TIMES", 2)
+    monkeypatch.setattr(fold_constants, "LARGEST_GROWTH", 0)
+    before = behind_identities(8, 256, transposed=transposed)
+    after = FoldConstants()(before).model
+    assert [node.op_type for node in after.nodes.values()] == ["MatMul"] * 8
+    assert_same(before, after)
+    whole = len(before.to_bytes())
+    for precision, share in (("fp16", 1 / 2), ("int8", 1 / 4)):
+        resolution = PrecisionPlan().with_rule("*", precision).resolve(after)
+        tuned = lower(after, resolution, dict.fromkeys(activation_tensors(after, resolution), 4.0)).model
+        assert len(tuned.to_bytes()) < 1.1 * share * whole

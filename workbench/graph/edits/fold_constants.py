@@ -99,25 +99,24 @@ def _fold(area: Area, model: Model, left: int) -> tuple[int, int]:
     for _, part, node in area:
         if node.op_type == "Constant" and part in functions:
             continue
-        results = _results(node, part, area.graph, model, left)
-        if results is None:
+        if node.domain not in ("", "ai.onnx") or any(output.is_graph_output() for output in node.outputs):
             continue
-        if node.op_type != "Constant":
-            left -= sum(result.nbytes for result in results)
-        # What several nodes make of one weight, and a weight behind an Identity, is stored once.
+        # What several nodes make of one weight, and a weight behind an Identity, is stored once and made once.
         attributes = sorted(ir.to_proto(attribute).SerializeToString() for attribute in node.attributes.values())
         kind = (part, node.op_type, len(node.outputs), *node.inputs, *attributes)
-        if node.op_type == "Identity" and node.inputs[0] is not None and node.inputs[0].is_initializer():
-            constants[kind] = [node.inputs[0]]
+        shared = _weight_behind(node, part) or constants.get(kind, [])
         # It may have been folded away in between.
-        kept = all(part.initializers.get(str(value.name)) is value for value in constants.get(kind, ()))
-        if node.op_type != "Constant" and kind in constants and kept:
-            for output, constant in zip(node.outputs, constants[kind], strict=True):
+        if shared and all(part.initializers.get(str(value.name)) is value for value in shared):
+            for output, constant in zip(node.outputs, shared, strict=True):
                 ir.convenience.replace_all_uses_with(output, constant)
         else:
-            constants[kind] = [
-                _replace(part, output, result) for output, result in zip(node.outputs, results, strict=True)
-            ]
+            results = _results(node, part, area.graph, model, left)
+            if results is None:
+                continue
+            made = [_replace(part, output, result) for output, result in zip(node.outputs, results, strict=True)]
+            if node.op_type != "Constant":
+                left -= sum(result.nbytes for result in results)
+                constants[kind] = made
         read = tuple(node.inputs)
         part.remove(node, safe=True)
         drop_unused(part, read)
@@ -125,10 +124,16 @@ def _fold(area: Area, model: Model, left: int) -> tuple[int, int]:
     return folded, left
 
 
+def _weight_behind(node: ir.Node, part: ir.Graph) -> list[ir.Value]:
+    """Return the weight of the same graph that an Identity hands on; nothing where there is none."""
+    source = node.inputs[0] if node.op_type == "Identity" and node.inputs else None
+    if source is None or part.initializers.get(str(source.name)) is not source or _content(source) is None:
+        return []
+    return [source]
+
+
 def _results(node: ir.Node, part: ir.Graph, whole: ir.Model, model: Model, left: int) -> list[ir.TensorProtocol] | None:
     """Return the values of a node's outputs where they are known and at most `left` bytes, else ``None``."""
-    if node.domain not in ("", "ai.onnx") or any(output.is_graph_output() for output in node.outputs):
-        return None
     if node.op_type == "Constant":
         return _constant(node)
     if node.op_type == "Shape" and part is whole.graph and (shape := _shape(node, model)) is not None:
