@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.kit.networks import Net
+from workbench.precision.plan import islands
 from workbench.precision.plan.islands import (
     Site,
     helps_normalize,
@@ -86,11 +87,26 @@ def test_values_beyond_the_range_of_fp16_but_not_of_bf16():
         ([1e-4, 0.3], None),
     ],
 )
-def test_constants_that_fp16_cannot_hold(values, said):
+@pytest.mark.parametrize("part", [3, 2**20])
+def test_constants_that_fp16_cannot_hold(values, said, part, monkeypatch):
+    monkeypatch.setattr(islands, "PART", part)
     net = Net()
     y = net.op("Add", "x", net.constant(np.resize(np.array(values, np.float32), 8)))
     found = loses_weights(site(net, y))
     assert (found is None) if said is None else (said in found)
+
+
+def test_a_constant_is_looked_at_once_whoever_reads_it(monkeypatch):
+    looked = []
+    monkeypatch.setattr(islands, "_lost_of", lambda values: looked.append(values.size))
+    net = Net()
+    shared, y = net.constant(np.ones(8, np.float32)), "x"
+    for _ in range(4):
+        y = net.op("Add", y, shared)
+    model = net.model(y)
+    for node in model.top_nodes.values():
+        assert loses_weights(Site(model, node, "fp16", {}, {})) is None
+    assert looked == [8]
 
 
 def test_a_written_out_normalization_is_found_with_gain_and_shift():

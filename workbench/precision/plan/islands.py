@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -29,6 +30,9 @@ LARGE_SUM = 1024
 LOST = 2.0**-9
 """Relative rounding error (RMS) of a weight in FP16 beyond which it counts as lost: well above 2^-11, the most that
 rounding does to normal numbers."""
+
+PART = 2**20
+"""Numbers of a weight that are looked at together."""
 
 STEEP = frozenset({"Exp", "Log", "LogSoftmax", "Pow", "Reciprocal", "Softmax", "Softplus", "Sqrt"})
 SUMMED = frozenset(
@@ -128,22 +132,34 @@ def loses_weights(site: Site) -> str | None:
             continue
         if value.const_value.dtype.name != "FLOAT":
             continue
-        reason = _lost(value.const_value.numpy().astype(np.float64))
+        reason = _lost(value.const_value)
         if reason is not None:
             return f"its constant {value.name!r} {reason}"
     return None
 
 
-def _lost(array: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str | None:
-    finite = array[np.isfinite(array)]
-    if not finite.size or not finite.any():
-        return None
-    peak = float(np.abs(finite).max())
+def _lost(weight: ir.TensorProtocol) -> str | None:
+    """Return what FP16 would lose of a weight, looked at once however many nodes read it and plans are resolved."""
+    if weight not in _LOST_OF:
+        _LOST_OF[weight] = _lost_of(weight.numpy().reshape(-1))
+    return _LOST_OF[weight]
+
+
+def _lost_of(values: np.ndarray[tuple[int], np.dtype[np.float32]]) -> str | None:
+    peak, lost, whole = 0.0, 0.0, 0.0
+    # Copies in twice the size are made of a part at a time, for a weight may be most of the memory.
+    for start in range(0, values.size, PART):
+        part = values[start : start + PART].astype(np.float64)
+        finite = part[np.isfinite(part)]
+        peak = max(peak, float(np.abs(finite).max(initial=0.0)))
+        if peak > FP16_MAX:
+            continue
+        lost += float(((finite - finite.astype(np.float16)) ** 2).sum())
+        whole += float((finite**2).sum())
     if peak > FP16_MAX:
         return f"holds {peak:.4g}, and fp16 ends at {FP16_MAX:.0f}"
-    rounded = finite.astype(np.float16).astype(np.float64)
-    error = math.sqrt(float(((finite - rounded) ** 2).sum()) / float((finite**2).sum()))
-    return f"is so small ({peak:.3g} at most) that fp16 has too few bits for it" if error > LOST else None
+    small = whole > 0 and math.sqrt(lost / whole) > LOST
+    return f"is so small ({peak:.3g} at most) that fp16 has too few bits for it" if small else None
 
 
 RULES: tuple[Callable[[Site], str | None], ...] = (
@@ -155,3 +171,5 @@ RULES: tuple[Callable[[Site], str | None], ...] = (
     loses_weights,
 )
 """The rules, in the order in which they are asked."""
+
+_LOST_OF: WeakKeyDictionary[ir.TensorProtocol, str | None] = WeakKeyDictionary()
