@@ -29,7 +29,8 @@ def loaded(content):
 
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
 def test_a_recipe_in_words(path, snapshot):
-    assert recipe_text(loaded(path.read_text())) == snapshot
+    # Where a file lies is told from the recipe's folder, which is another one each time.
+    assert re.sub(r"(?<= )/\S*/", "", recipe_text(loaded(path.read_text()))) == snapshot
 
 
 @pytest.mark.parametrize("pair", [*itertools.permutations(STORED, 2)], ids=lambda pair: "-".join(p.stem for p in pair))
