@@ -113,10 +113,10 @@ def _fold(area: Area, model: Model, left: int) -> tuple[int, int]:
             results = _results(node, part, area.graph, model, left)
             if results is None:
                 continue
-            made = [_replace(part, output, result) for output, result in zip(node.outputs, results, strict=True)]
+            weights = [_replace(part, output, result) for output, result in zip(node.outputs, results, strict=True)]
             if node.op_type != "Constant":
                 left -= sum(result.nbytes for result in results)
-                constants[kind] = made
+                constants[kind] = weights
         read = tuple(node.inputs)
         part.remove(node, safe=True)
         drop_unused(part, read)
