@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from workbench import limits
-from workbench.calibration import open_samples
+from workbench.calibration import Preprocessing, open_samples
 from workbench.errors import ModelError, RecipeError, SamplesError, SelectorError, WorkbenchError
 from workbench.graph import from_proto, load_model
 from workbench.graph.select.language import parse
@@ -112,7 +112,7 @@ def test_samples_whose_header_claims_too_much_are_one_line(tmp_path, small_cnn, 
 
 def test_an_image_of_too_many_pixels_is_one_line_and_the_limit_can_be_lowered(tmp_path, small_cnn):
     Image.fromarray(np.zeros((2000, 2000), np.uint8)).save(tmp_path / "a.png")
-    samples = open_samples(tmp_path, load_model(small_cnn))
+    samples = open_samples(tmp_path, load_model(small_cnn), preprocessing=Preprocessing())
     assert len(list(samples)) == 1
     limits.set_limit("image_megapixels", 3)
     with pytest.raises(SamplesError, match="megapixels of an image"):

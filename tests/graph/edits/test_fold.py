@@ -14,8 +14,10 @@ from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
 from workbench.graph.edits.fold_constants import FoldConstants
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import from_proto, load_model
+from workbench.graph.save import identity
 from workbench.precision.lowering.lowering import activation_tensors, lower
 from workbench.precision.plan.plan import PrecisionPlan
+from workbench.session import tried
 
 REAL = [
     "ultraface_rfb320",
@@ -219,3 +221,14 @@ def test_a_weight_behind_identities_is_stored_once(transposed, monkeypatch):
         resolution = PrecisionPlan().with_rule("*", precision).resolve(after)
         tuned = lower(after, resolution, dict.fromkeys(activation_tensors(after, resolution), 4.0)).model
         assert len(tuned.to_bytes()) < 1.1 * share * whole
+
+
+def test_the_constants_of_the_model_that_is_folded_keep_their_names():
+    nodes = [
+        helper.make_node("Constant", [], ["k"], "k", value=numpy_helper.from_array(np.float32(2))),
+        helper.make_node("Mul", ["x", "k"], ["y"], "mul"),
+    ]
+    made = model(nodes, {"x": [4]}, {"y": [4]})
+    before = identity(made)
+    assert tried(made, edit_by_name("fold_constants")).changed
+    assert identity(made) == before

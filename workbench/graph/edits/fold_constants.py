@@ -166,8 +166,16 @@ def _constant(node: ir.Node) -> list[ir.TensorProtocol] | None:
         if name in node.attributes:
             return [ir.Tensor(np.asarray(node.attributes[name].value, dtype=kind))]
     if "value" in node.attributes:
-        return [node.attributes["value"].as_tensor()]
+        tensor = node.attributes["value"].as_tensor()
+        # A weight is named, and so is the message behind it: the node's own stays as it is.
+        return [_own(tensor) if isinstance(tensor, ir.serde.TensorProtoTensor) else tensor]
     return None
+
+
+def _own(tensor: ir.serde.TensorProtoTensor) -> ir.TensorProtocol:
+    copy = onnx.TensorProto()
+    copy.CopyFrom(tensor.raw)
+    return ir.serde.TensorProtoTensor(copy)
 
 
 def _content(value: ir.Value) -> ir.TensorProtocol | None:
