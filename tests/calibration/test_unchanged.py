@@ -12,6 +12,7 @@ from PIL import Image
 
 import workbench
 from workbench.calibration.checkpoint import Checkpoint
+from workbench.calibration.preprocessing import Preprocessing
 from workbench.calibration.sources import open_samples
 from workbench.errors import OutputError, SamplesError
 from workbench.graph.load import load_model
@@ -56,7 +57,7 @@ def test_samples_that_are_replaced_while_calibrating_make_no_recipe(small_cnn, s
 def test_an_image_that_is_replaced_is_noticed(small_cnn, tmp_path):
     for name in "ab":
         Image.new("RGB", (8, 8), "red").save(tmp_path / f"{name}.png")
-    samples = open_samples(tmp_path, load_model(small_cnn))
+    samples = open_samples(tmp_path, load_model(small_cnn), preprocessing=Preprocessing())
     found = samples.fingerprint
     assert len(list(samples)) == 2
     assert samples.fingerprint == found
