@@ -148,3 +148,10 @@ def test_the_largest_of_negative_numbers_is_the_one_next_to_zero(value):
     tensor = TensorStatistics()
     tensor.update(np.linspace(2 * value, value, 50_000, dtype=np.float32))
     assert (tensor.minimum, tensor.maximum) == (np.float32(2 * value), np.float32(value))
+
+
+def test_a_folder_without_images_is_not_asked_how_they_become_inputs(tmp_path):
+    network = model([RELU], {"x": [1, 3, 4, 4]}, {"y": [1, 3, 4, 4]})
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(SamplesError, match="no images in this folder"):
+        open_samples(tmp_path, network)

@@ -131,6 +131,10 @@ def _open_path(path: Path, model: Model, preprocessing: Preprocessing | None) ->
                 f"a folder of images, and the model has {len(model.inputs)} inputs", where=path, fix="Give an .npz."
             )
         stated = preprocessing or stated_preprocessing(path)
+        if stated is None and not any(entry.suffix.lower() in IMAGE_ENDINGS for entry in path.iterdir()):
+            raise SamplesError(
+                "no images in this folder", where=path, fix="Give an .npz, an .npy or a folder of images."
+            )
         if stated is None:
             raise SamplesError(
                 "nothing says how these images become inputs, and a wrong guess looks right",

@@ -13,6 +13,7 @@ from workbench.cli.command import command
 from workbench.cli.doctor import doctor
 from workbench.cli.output import own_output
 from workbench.errors import OutputError, WorkbenchError
+from workbench.extras import missing
 from workbench.jobs import GROUPS, VERBS
 from workbench.limits import set_limits
 
@@ -58,8 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Wherever it stands: people add it to the end of a command that failed.
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    with own_output():
+    seen: set[str] = set()
+
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
+        """Say each warning once, however many places it comes from."""
+        if str(message) not in seen:
+            seen.add(str(message))
+            click.echo(f"warning: {message}", err=True)
+
+    with own_output(), warnings.catch_warnings():
+        warnings.showwarning = tell
         code = _run(words, debug=debug)
     sys.exit(code)
 
@@ -75,8 +84,7 @@ def _run(words: list[str], *, debug: bool) -> int:
     except WorkbenchError as error:
         if debug:
             raise
-        click.echo(f"error: {error}", err=True)
-        code = error.exit_code
+        code = _refused(error)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing is half written", err=True)
         code = EXIT_INTERRUPTED
@@ -84,14 +92,20 @@ def _run(words: list[str], *, debug: bool) -> int:
         if debug:
             raise
         failure = OutputError(error.strerror or str(error), where=error.filename, fix="Check the path and the disk.")
-        click.echo(f"error: {failure}", err=True)
-        code = failure.exit_code
+        code = _refused(failure)
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("workbench"):
+            return _refused(missing(error.name))
         click.echo(f"internal error: {error!r}. Run again with --debug and report what it prints.", err=True)
         code = EXIT_INTERNAL
     return code
+
+
+def _refused(error: WorkbenchError) -> int:
+    click.echo(f"error: {error}", err=True)
+    return error.exit_code
 
 
 def _raise_limits(words: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.display import Card, Shown
 from workbench.errors import OptionError, WorkbenchError
+from workbench.extras import require
 from workbench.handoff import export_html, notebooks_home, parameters_of, run_notebook, shipped_notebooks
 from workbench.handoff.ci import Case
 from workbench.jobs.options import ListNotebooksOptions, RunNotebooksOptions, job
@@ -67,7 +68,7 @@ def _listed(name: str, path: Path) -> Iterator[str]:
 @job(RunNotebooksOptions)
 def run_notebooks(options: RunNotebooksOptions) -> NotebooksResult:
     """See `RunNotebooksOptions`."""
-    _needs_lab()
+    require("papermill", "nbconvert", "ipykernel")
     chosen = _chosen(options.names)
     texts = dict(text.split("=", 1) for text in options.parameters)
     _check_known(texts, chosen.values())
@@ -127,10 +128,3 @@ def _check_known(texts: Mapping[str, str], notebooks: Iterable[Path]) -> None:
     for name in texts:
         if name not in parameters:
             raise OptionError(f"`parameters`: no notebook has {name}; {near(name, sorted(parameters))}")
-
-
-def _needs_lab() -> None:
-    from importlib.util import find_spec
-
-    if any(find_spec(name) is None for name in ("papermill", "nbconvert", "ipykernel")):
-        raise WorkbenchError("notebooks need papermill and nbconvert", fix='pip install "trt-workbench[lab]"')

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.calibration import Preprocessing
 from workbench.display import Card, Shown
-from workbench.errors import BackendError, OptionError
+from workbench.errors import OptionError
+from workbench.extras import require
 from workbench.handoff import open_deployment
 from workbench.jobs.options import ServeOptions, job
 from workbench.names import near
@@ -48,11 +48,7 @@ class ServeResult(Shown):
 @job(ServeOptions)
 def serve(options: ServeOptions) -> ServeResult:
     """See `ServeOptions`."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise BackendError(
-            f"the package {missing[0]} is missing", fix="Install the extra: pip install trt-workbench[serve]."
-        )
+    require(*NEEDED)
     from workbench.handoff.service import engine_for, listen, run_server, say, url_of
 
     deployments = _deployments(options.folders)
