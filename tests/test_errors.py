@@ -33,3 +33,8 @@ def test_errors_come_through_a_pickle_as_they_were():
         assert type(again) is type(error)
         assert str(again) == str(error)
         assert vars(again) == vars(error)
+
+
+def test_a_sentence_ends_once():
+    assert str(errors.WorkbenchError("it is so.", fix="Change it.")) == "it is so. Change it."
+    assert str(errors.WorkbenchError("it is so", where="m", fix="Change it.")) == "m: it is so. Change it."

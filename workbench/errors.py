@@ -46,7 +46,9 @@ class WorkbenchError(Exception):
         self.where = None if where is None else str(where)
         self.fix = fix
         line = what if self.where is None else f"{self.where}: {what}"
-        super().__init__(_one_line(line if fix is None else f"{line}. {fix}"))
+        # A sentence of a library may have brought its own end.
+        end = "" if line.endswith((".", "?", "!")) else "."
+        super().__init__(_one_line(line if fix is None else f"{line}{end} {fix}"))
 
     def _render_traceback_(self) -> list[str]:
         # IPython shows this instead of a traceback; WORKBENCH_DEBUG=1 brings it back.
