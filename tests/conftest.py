@@ -68,3 +68,18 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "samples.npz", x=rng.normal(size=(12, 3, 8, 8)).astype(np.float32))
     np.save(folder / "labels.npy", rng.integers(0, 5, 12))
     return folder / "samples.npz"
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command; return its exit code and what it printed."""
+
+    from workbench.cli import main
+
+    def call(*words):
+        with pytest.raises(SystemExit) as caught:
+            main([str(word) for word in words])
+        said = capsys.readouterr()
+        return caught.value.code or 0, said.out, said.err
+
+    return call

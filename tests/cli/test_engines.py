@@ -10,7 +10,6 @@ import pytest
 
 from tests.kit.places import RECORDED
 from workbench.backends.onnxruntime.engine import OnnxRuntime
-from workbench.cli import main
 from workbench.errors import ReportError
 from workbench.graph.load import load_model
 from workbench.jobs.verbs import EXIT_REFUSED
@@ -24,19 +23,6 @@ FP16 = [
     RECORDED / "resnet50.fp16.profile.json",
 ]
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX is missing")
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command; return its exit code and what it printed."""
-
-    def call(*words):
-        with pytest.raises(SystemExit) as caught:
-            main([str(word) for word in words])
-        said = capsys.readouterr()
-        return caught.value.code or 0, said.out, said.err
-
-    return call
 
 
 def test_engine_prints_what_it_is_made_of(run):

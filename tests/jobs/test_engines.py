@@ -12,7 +12,6 @@ import pytest
 from tests.kit import models
 from workbench.backends import read_engine, write_engine
 from workbench.backends.protocol import BuildOptions, Engine
-from workbench.cli import main
 from workbench.errors import BackendError, OptionError, RecipeError, SamplesError
 from workbench.graph.load import load_model
 from workbench.jobs import build_engine, run_engine
@@ -20,19 +19,6 @@ from workbench.recipe import Recipe
 from workbench.session import open_model
 
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX is missing")
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command; return its exit code and what it printed."""
-
-    def call(*words):
-        with pytest.raises(SystemExit) as caught:
-            main([str(word) for word in words])
-        said = capsys.readouterr()
-        return caught.value.code or 0, said.out, said.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,12 @@ from workbench.errors import ModelError
 from workbench.graph.check import CARRIERS, bring_in_order, broken_edge, custom_ops
 from workbench.graph.collector import collector_off
 from workbench.graph.damage import check_functions, check_parts, check_tensors
-from workbench.graph.external import watch_weights
 from workbench.graph.flat import FREE_WEIGHTS, flat_of, kinds_of
 from workbench.graph.message import readable
 from workbench.graph.model import Model
 from workbench.graph.naming import repair_names
 from workbench.graph.quirk import Quirk
-from workbench.graph.wire import LARGE_FILE, put_back, put_in, read_apart
+from workbench.graph.stored import LARGE_FILE, put_back, put_in, read_apart, watch_weights
 
 if TYPE_CHECKING:
     import os

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from workbench.calibration import Statistics, at, first_samples, load_cache, match_cache
 from workbench.display import Card, Shown, counted
-from workbench.errors import RecipeError, ReportError, SelectorError
+from workbench.errors import RecipeError, ReportError
 from workbench.names import DEFAULT_METHOD, Method
 from workbench.precision.lowering import activation_tensors
 from workbench.precision.plan import all_int8
@@ -19,11 +18,11 @@ from workbench.runtime import on_device, usable_device
 from workbench.session.editing import edit
 from workbench.session.history import Calibrated
 from workbench.session.samples import opened, samples_for
-from workbench.session.thresholds import calibration, observed, thresholds_of
+from workbench.session.thresholds import NoRangeError, calibration, observed, thresholds_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
     from workbench.calibration import CacheMatch, Range, Samples, Target
     from workbench.graph.edits import EditResult
@@ -32,16 +31,6 @@ if TYPE_CHECKING:
     from workbench.session.samples import PreprocessingLike
 
 __all__ = ["Ranges"]
-
-
-class NoRangeError(SelectorError, KeyError):
-    """A tensor without a range; also the `KeyError` that a mapping owes to whoever asks it."""
-
-    __str__ = Exception.__str__  # KeyError's would quote the sentence
-
-    def __init__(self, tensor: str, ranges: Collection[str]) -> None:
-        some = f"Those with one are, for example, {', '.join(islice(ranges, 3))}." if ranges else "Calibrate first."
-        super().__init__("this tensor has no range", where=tensor, fix=some)
 
 
 class Ranges(Shown, Mapping[str, float]):

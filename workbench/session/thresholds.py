@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from workbench.calibration import no_range, ranges
-from workbench.errors import RecipeError
+from workbench.errors import RecipeError, SelectorError
 from workbench.recipe.steps import CalibrateStep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from workbench.calibration import Statistics
     from workbench.names import Method
     from workbench.session.history import History
 
-__all__ = ["calibration", "observed", "thresholds_of"]
+__all__ = ["NoRangeError", "calibration", "observed", "thresholds_of"]
+
+
+class NoRangeError(SelectorError, KeyError):
+    """A tensor without a range; also the `KeyError` that a mapping owes to whoever asks it."""
+
+    __str__ = Exception.__str__  # KeyError's would quote the sentence
+
+    def __init__(self, tensor: str, ranges: Collection[str]) -> None:
+        some = f"Those with one are, for example, {', '.join(islice(ranges, 3))}." if ranges else "Calibrate first."
+        super().__init__("this tensor has no range", where=tensor, fix=some)
 
 
 def calibration(history: History) -> CalibrateStep:

@@ -21,6 +21,13 @@ NETWORKS = {
 }
 
 
+def changes(before, after, most):
+    """The first lines of a portrait that are gone, and the first that are new."""
+    now = of_model(after).splitlines()
+    gone = [f"  - {line}" for line in before if line not in now]
+    return gone[:most] + [f"  + {line}" for line in now if line not in before][:most]
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if name != "restore_weights"])
 def test_what_an_edit_makes(name, snapshot):
     case = CASES[name]
@@ -48,9 +55,7 @@ def test_what_is_offered_and_what_becomes_of_it(name, snapshot):
                 lines.append(f"  refused: {error}")
                 continue
             lines += [f"  {note}" for note in result.notes]
-            before = set(of_model(model).splitlines())
-            changes = [line for line in of_model(result.model).splitlines() if line not in before]
-            lines += [f"  + {line}" for line in changes[:12]]
+            lines += [line for line in changes(of_model(model).splitlines(), result.model, 12) if line[2] == "+"]
     assert "\n".join(lines) == snapshot
 
 
@@ -66,9 +71,7 @@ def test_what_edits_of_the_whole_make_of_odd_models(name, snapshot):
             lines.append(f"  refused: {error}")
             continue
         lines += [f"  {note}" for note in result.notes]
-        after = of_model(result.model).splitlines()
-        lines += [f"  - {line}" for line in before if line not in after][:6]
-        lines += [f"  + {line}" for line in after if line not in before][:6]
+        lines += changes(before, result.model, 6)
     assert "\n".join(lines) == snapshot
 
 
@@ -134,7 +137,5 @@ def test_what_becomes_of_what_is_asked_for(name, snapshot):
             lines.append(f"  refused: {error}")
             continue
         lines += [f"  {note}" for note in result.notes]
-        after = of_model(again.model).splitlines()
-        lines += [f"  - {line}" for line in before if line not in after][:8]
-        lines += [f"  + {line}" for line in after if line not in before][:8]
+        lines += changes(before, again.model, 8)
     assert "\n".join(lines) == snapshot

@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench.errors import ModelError
-from workbench.graph.external import StoredWeight
 from workbench.graph.load import load_model
+from workbench.graph.stored.external import StoredWeight
 from workbench.graph.structure import content_of
 
 TYPES = ("float32", "float16", "int64", "bool", "bfloat16", "float8_e4m3fn", "int4", "uint4")

@@ -7,9 +7,10 @@ from onnx import TensorProto as T
 from onnx import helper, numpy_helper
 
 from workbench.errors import ModelError
-from workbench.graph import load, wire
+from workbench.graph import load
 from workbench.graph.load import load_model
 from workbench.graph.save import file_bytes, file_content, identity
+from workbench.graph.stored import wire
 
 
 @pytest.fixture(autouse=True)
