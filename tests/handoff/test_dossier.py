@@ -69,6 +69,13 @@ def test_gates_are_judged_on_what_this_run_measured(dossier):
     assert dossier.exit_code == 12
 
 
+def test_what_has_several_lines_keeps_them(dossier):
+    page = dossier.files[0].read_text()
+    assert "\nworkbench recipe verify " in page
+    assert "<pre>workbench: 1\nmodel:" in page
+    assert "\u240a" not in page  # the picture of a line break
+
+
 def test_it_prints_to_pdf(dossier):
     if len(dossier.files) == 1:
         pytest.skip("no Chromium browser is on the PATH")

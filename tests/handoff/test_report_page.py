@@ -42,6 +42,10 @@ def test_the_page_refers_to_nothing_outside_itself(parts):
     assert "<script" not in html
 
 
+def test_the_recipe_has_its_lines(parts):
+    assert "<pre>workbench: 1\nmodel:\n  file: " in page(*parts)
+
+
 def test_pictures_are_there_for_light_and_dark(parts):
     html = page(*parts)
     assert html.count("data:image/svg+xml;base64,") == 2

@@ -26,14 +26,13 @@ th, td {{ border-bottom: 1px solid var(--wb-line); }}
 td.n {{ text-align: right; white-space: nowrap; }} th.n {{ text-align: right; }}
 .muted {{ color: var(--wb-muted); }} .good {{ color: var(--wb-good); }} .bad {{ color: var(--wb-bad); }}
 img {{ max-width: 100%; height: auto; }} a {{ color: inherit; }}
-pre {{ background: var(--wb-panel); padding: 1rem; overflow-x: auto; font-size: 12px; }}
+pre {{ background: var(--wb-panel); padding: 1rem; font-size: 12px; white-space: pre-wrap; overflow-wrap: anywhere; }}
 p, li {{ overflow-wrap: anywhere; }}
 .scroll {{ overflow-x: auto; }} td.name {{ overflow-wrap: anywhere; }}
 @media print {{
   @page {{ size: A4; margin: 14mm; }}
   body {{ margin: 0; max-width: none; padding: 0; font-size: 10pt; }}
   h2 {{ break-after: avoid; }} tr, img, picture {{ break-inside: avoid; }}
-  pre {{ white-space: pre-wrap; overflow-wrap: anywhere; }}
 }}
 """
 

@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from workbench.graph import SMALLEST_WORKSPACE
 from workbench.handoff.document import html_document, html_table, picture
 from workbench.handoff.tuning_report import before_after, precisions
 from workbench.recipe.steps import CalibrateStep
 from workbench.session import remarks
-from workbench.views.kit import escape
+from workbench.views.kit import escape, escape_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -114,8 +115,13 @@ def _head(dossier: Dossier) -> Iterator[str]:
     yield f"<h1>{escape(dossier.title)}</h1>"
     failed = sum(not verdict.passed for verdict in dossier.verdicts)
     if dossier.verdicts:
+        count = len(dossier.verdicts)
         facts = (
-            f"{failed} of {len(dossier.verdicts)} gates failed" if failed else f"all {len(dossier.verdicts)} gates hold"
+            f"{failed} of {count} gates failed"
+            if failed
+            else "the gate holds"
+            if count == 1
+            else f"all {count} gates hold"
         )
         yield f'<p><b class="{"bad" if failed else "good"}">{facts}</b></p>'
     rows = [
@@ -295,7 +301,7 @@ def _engine(dossier: Dossier) -> Iterator[str]:
     yield "<h2>What the compiler made</h2>"
     yield html_table(("engine", ""), engine.facts().items())
     yield "<h2>Fusion</h2>"
-    yield f"<pre>{escape(engine.fusion.summary())}</pre>"
+    yield f"<pre>{escape_lines(engine.fusion.summary())}</pre>"
     yield "<h2>Findings left</h2>"
     if not engine.findings:
         yield "<p>None.</p>"
@@ -334,7 +340,7 @@ def _sentences(dossier: Dossier) -> Iterator[str]:
     if dossier.suggested_workspace_mib is not None:
         yield (
             f"Give builds {dossier.suggested_workspace_mib:.0f} MiB of workspace: about 1.5 times the peak of the "
-            "graph's tensors, as computed from its shapes."
+            f"graph's tensors, as computed from its shapes, and no less than {SMALLEST_WORKSPACE >> 20}."
         )
     yield from wb.advice
 
@@ -342,8 +348,8 @@ def _sentences(dossier: Dossier) -> Iterator[str]:
 def _again(dossier: Dossier) -> Iterator[str]:
     yield "<h2>How to make it again</h2>"
     if dossier.replay:
-        yield f"<pre>{escape(chr(10).join(dossier.replay))}</pre>"
-    yield f"<details><summary>The recipe</summary><pre>{escape(dossier.wb.recipe.to_yaml())}</pre></details>"
+        yield f"<pre>{escape_lines(chr(10).join(dossier.replay))}</pre>"
+    yield f"<details><summary>The recipe</summary><pre>{escape_lines(dossier.wb.recipe.to_yaml())}</pre></details>"
 
 
 def _conditions(words: str, timing: Timing) -> str:

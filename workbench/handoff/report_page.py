@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from workbench.handoff.document import html_document, html_table, picture
 from workbench.handoff.tuning_report import before_after, precisions
 from workbench.session import remarks, verdict
-from workbench.views.kit import escape
+from workbench.views.kit import escape, escape_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
         "<h2>Recipe</h2>",
         (
             "<details><summary>The recipe that makes this model again</summary>"
-            f"<pre>{escape(wb.recipe.to_yaml())}</pre></details>"
+            f"<pre>{escape_lines(wb.recipe.to_yaml())}</pre></details>"
         ),
     ]
     return html_document(f"{wb.source.name}: tuning report", body)

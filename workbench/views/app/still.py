@@ -76,7 +76,7 @@ class Still(Drawn):
         return marks
 
     def _table(self, top: float, rows: list[dict[str, str]], more: int) -> list[Mark]:
-        wides = {"node": 220.0, "op": 100.0, "shape": 120.0, "sqnr_db": 100.0}
+        wides = {"node": 220.0, "op": 100.0, "shape": 140.0, "sqnr_db": 100.0}
         left = MARGIN
         marks: list[Mark] = []
         for column in COLUMNS:

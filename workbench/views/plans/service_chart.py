@@ -45,23 +45,16 @@ class LatencyChart(Chart):
         edges = np.linspace(0.0, 1.05 * max([highest, *(bound for _, bound, _ in self.levels)]), 81)
         for axis, (label, values) in zip(axes, self.latencies_ms, strict=True):
             axis.hist(values, bins=edges, color=colours.accent)
-            for name, share in (("p50", 50), ("p95", 95), ("p99", 99)):
-                axis.axvline(float(np.percentile(values, share)), color=colours.ink, linewidth=0.8, linestyle=":")
-                axis.annotate(
-                    name,
-                    (float(np.percentile(values, share)), 1.0),
-                    xycoords=("data", "axes fraction"),
-                    rotation=90,
-                    va="top",
-                    ha="right",
-                    fontsize=7,
-                    color=colours.muted,
-                )
+            shares = {f"p{share}": float(np.percentile(values, share)) for share in (50, 95, 99)}
+            for value, style in zip(shares.values(), (":", "--", "-."), strict=True):
+                axis.axvline(value, color=colours.ink, linewidth=0.8, linestyle=style)
             for name, bound, met in self.levels:
                 line = axis.axvline(bound, color=colours.good if met else colours.bad, linewidth=1.6)
                 if axis is axes[0]:
                     line.set_label(f"{name} <= {bound:g} ms: {'passed' if met else 'FAILED'}")
-            axis.set_title(label, loc="left", fontsize=9)
+            # Beside the lines their names would lie on each other, and on the bars.
+            words = ", ".join(f"{name} {value:.3g}" for name, value in shares.items())
+            axis.set_title(f"{label}: {words} ms (dotted, dashed, dash-dotted)", loc="left", fontsize=9)
             axis.set_ylabel("inferences", fontsize=8)
         axes[-1].set_xlabel("milliseconds an inference")
         figure.suptitle(self.title, fontsize=10)
