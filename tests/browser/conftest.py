@@ -37,9 +37,9 @@ def lab(tmp_path_factory) -> Iterator[SimpleNamespace]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[SimpleNamespace]:
-    """A headless Chromium."""
+    """A headless Chromium, for a file of tests: its event loop would be in the way of those that come after."""
     with contextlib.ExitStack() as stack:
         try:
             started = stack.enter_context(chromium())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 
 import pytest
 
 import workbench
+from tests.kit.lab import MissingError, chromium
 from workbench.jobs import tune
 from workbench.jobs.dossier import BROWSERS, write_dossier
 
@@ -83,12 +85,11 @@ def test_it_prints_to_pdf(dossier):
 
 
 def test_no_part_is_clipped_on_a_narrow_page_or_a_wide_one(dossier):
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no Chromium is on the PATH")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with contextlib.ExitStack() as stack:
+        try:
+            browser = stack.enter_context(chromium())
+        except MissingError as error:
+            pytest.skip(str(error))
         for width in (420, 1200):
             page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme="dark")
             asked = []
@@ -96,7 +97,6 @@ def test_no_part_is_clipped_on_a_narrow_page_or_a_wide_one(dossier):
             page.goto(dossier.files[0].as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-        browser.close()
 
 
 def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(small_cnn, small_data, tmp_path):
