@@ -102,7 +102,7 @@ def test_what_an_engine_needs_is_a_sentence(manifest, said):
         ),
         (facts() | {"device": None}, full("8.6.0"), "capability unknown"),
         (facts(where="windows-amd64"), full("8.6.0"), "built on windows-amd64"),
-        (facts("10.3.0", strip=True), full("10.3.0"), r"written without its weights.*Refit it"),
+        (facts("10.3.0", strip=True), full("10.3.0"), r"written without its weights.*workbench run --weights"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_reason(manifest, runtime, reason):

@@ -244,7 +244,7 @@ def check_fits(manifest: Mapping[str, Any], *, runtime: Runtime, device: Device 
         raise BackendError(
             "it was written without its weights",
             where=where,
-            fix="Refit it with the model that it was built from, or build it without strip.",
+            fix="Give the ONNX file that it was built from (workbench run --weights FILE), or build it without strip.",
         )
     if need.platform != this_platform():
         raise BackendError(

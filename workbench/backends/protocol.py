@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from workbench.child import Child
     from workbench.graph import Model
 
-    Run = Callable[[Mapping[str, np.ndarray[Any, Any]]], dict[str, np.ndarray[Any, Any]]]
+    Array = np.ndarray[Any, Any]
+    Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 __all__ = [
     "Backend",
@@ -59,10 +60,8 @@ class ShapeRange:
                 fix="Give all three the rank of the input.",
             )
         if not all(a <= b <= c for a, b, c in zip(self.min, self.opt, self.max, strict=True)):
-            raise BackendError(
-                f"min <= opt <= max does not hold on every axis: {self.min}, {self.opt}, {self.max}",
-                fix="Order the three shapes.",
-            )
+            what = f"min <= opt <= max does not hold on every axis: {self.min}, {self.opt}, {self.max}"
+            raise BackendError(what, fix="Order the three shapes.")
 
     @classmethod
     def fixed(cls, shape: Shape) -> ShapeRange:
@@ -365,15 +364,16 @@ class Backend(Protocol):
     def load(self, data: bytes, manifest: Mapping[str, Any]) -> Engine:
         """Take a stored engine, refused where it does not fit this machine."""
 
+    def refit(self, engine: Engine, model: Model) -> Engine:
+        """Put a model's weights into an engine that was written without its own, or that takes others."""
+
     def inputs(self, engine: Engine) -> list[dict[str, Any]]:
         """Return name, element type and shape of each input, as manifests have them."""
 
-    def run(self, engine: Engine, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    def run(self, engine: Engine, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run once: input name to array, output name to array."""
 
-    def run_each(
-        self, engine: Engine, feeds: Sequence[Mapping[str, np.ndarray[Any, Any]]]
-    ) -> list[dict[str, np.ndarray[Any, Any]]]:
+    def run_each(self, engine: Engine, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
         """Run once for each of `feeds`, loading the engine once."""
 
     def opened(self, engine: Engine) -> AbstractContextManager[Run]:

@@ -86,7 +86,7 @@ class EngineRun(Shown):
 
     def text(self) -> str:
         """Return it in a few lines."""
-        if not self.files:
+        if not self.samples:
             return f"{self.runtime} loads it here"
         lines = [f"{self.samples} samples on {self.runtime}"]
         return "\n".join([*lines, *(f"  {name} {'x'.join(map(str, shape))}" for name, shape in self.shapes)])
@@ -130,9 +130,13 @@ def run_engine(options: RunEngineOptions) -> EngineRun:
     if options.say is not None:
         options.say(f"{options.engine}: {need}")
     backend, runtime = _loader(engine, need, options.runtime, options.engine)
+    files: tuple[Path, ...] = ()
+    if options.weights is not None:
+        engine = backend.refit(engine, load_model(options.weights))
+        files = () if options.save is None else (write_engine(engine, options.save),)
     backend.load(engine.data, engine.manifest)
     if options.out is None:
-        return EngineRun(need, runtime)
+        return EngineRun(need, runtime, files=files)
     form = model_of_inputs(backend.inputs(engine))
     preprocessing = options.preprocessing
     if isinstance(preprocessing, str):
@@ -144,7 +148,7 @@ def run_engine(options: RunEngineOptions) -> EngineRun:
     if not outputs.samples:
         raise SamplesError("no samples to run", fix="Give at least one.")
     shapes = tuple((name, array.shape) for name, array in outputs.arrays().items())
-    return EngineRun(need, runtime, outputs.samples, shapes, (outputs.save(options.out),))
+    return EngineRun(need, runtime, outputs.samples, shapes, (*files, outputs.save(options.out)))
 
 
 def _loader(engine: Engine, need: Need, kind: str, where: Path) -> tuple[Backend, str]:

@@ -1,4 +1,5 @@
 from .compiling import compile_in_child as compile_in_child
+from .compiling import write_for_parser as write_for_parser
 from .nvinfer import Compilation as Compilation
 from .nvinfer import NetworkLayer as NetworkLayer
 from .nvinfer import make_logger as make_logger

@@ -14,11 +14,12 @@ from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from workbench.backends.protocol import BuildOptions
     from workbench.graph import Model
 
-__all__ = ["compile_in_child"]
+__all__ = ["compile_in_child", "write_for_parser"]
 
 ONE_FILE_LIMIT = 2**31 - 1
 
@@ -58,7 +59,7 @@ def compile_in_child(
         The native code crashed, met a limit or was cancelled.
     """
     with scratch_folder() as folder:
-        path = save_model(model, folder / "model.onnx", limit=ONE_FILE_LIMIT // 2)[0]
+        path = write_for_parser(model, folder)
         try:
             with _watched(child, what) as seen:
                 return run(
@@ -66,7 +67,7 @@ def compile_in_child(
                     what,
                     nvinfer.compile_model,
                     package,
-                    str(path),
+                    path,
                     options,
                     target=target,
                     keep_engine=keep_engine,
@@ -77,6 +78,11 @@ def compile_in_child(
             # Seen of yolox_nano on TensorRT 8.6 without cuDNN: 50 s at level 0, 495 s at level 1.
             fix = "Raise the time limit, or lower the optimization level: at 0 the builder tries the fewest kernels."
             raise ChildError(error.what, kind="timeout", log=error.log, fix=fix) from error
+
+
+def write_for_parser(model: Model, folder: Path) -> str:
+    """Write a model where TensorRT's parser reads it; names of weights are the same each time."""
+    return str(save_model(model, folder / "model.onnx", limit=ONE_FILE_LIMIT // 2)[0])
 
 
 @contextlib.contextmanager

@@ -134,6 +134,21 @@ class OnnxRuntime:
                 )
         return Engine(self.name, data, manifest)
 
+    def refit(self, engine: Engine, model: Model) -> Engine:
+        """Refuse: its engines hold their weights.
+
+        Raises
+        ------
+        BackendError
+            Always.
+        """
+        del model
+        raise BackendError(
+            "an engine of ONNX Runtime holds its weights, and takes no others",
+            where=f"engine of {engine.manifest.get('model')}",
+            fix="Leave the weights out, or build an engine of the other model.",
+        )
+
     def run(self, engine: Engine, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run once: input name to array, output name to array."""
         return self.run_each(engine, [feeds])[0]

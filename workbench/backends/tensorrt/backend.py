@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.backends.compiler import compile_for, compile_in_child, with_workspace
+from workbench.backends.compiler import compile_for, compile_in_child, with_workspace, write_for_parser
 from workbench.backends.needs import Runtime, check_fits, installed
 from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
 from workbench.backends.turns import LOADINGS
@@ -169,6 +169,23 @@ class TensorRT:
         check_fits(manifest, runtime=self.runtime(), device=_device())
         return Engine(self.name, data, manifest)
 
+    def refit(self, engine: Engine, model: Model, *, child: Child = RUN_LIMITS) -> Engine:
+        """Put a model's weights into an engine, in a child process; what comes back holds them and takes no others.
+
+        Raises
+        ------
+        BackendError
+            The engine does not fit here, does not take these weights, or this version cannot put them in.
+        """
+        from workbench.backends.tensorrt.refitting import check_weights, refit_file, refitted_manifest
+
+        check_weights(engine.manifest, model)
+        whole = {**engine.manifest, "options": {**(engine.manifest.get("options") or {}), "strip": False}}
+        with self._stored(replace(engine, manifest=whole)) as path, scratch_folder() as folder:
+            file = write_for_parser(model, folder)
+            data = run(child, f"refitting {_title(engine)}", refit_file, self.runtime().module, path, file).value
+        return Engine(self.name, data, refitted_manifest(engine.manifest, data, model))
+
     def run(self, engine: Engine, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         """Run an engine once, in a child process.
 
@@ -264,7 +281,8 @@ class TensorRT:
             return list(engine.manifest["inputs"])
         with self._stored(engine) as path:
             what = f"reading {_title(engine)}"
-            return run(RUN_LIMITS, what, inputs_of_file, self.runtime().module, path).value
+            refitted = bool(engine.manifest.get("refitted"))
+            return run(RUN_LIMITS, what, inputs_of_file, self.runtime().module, path, refitted=refitted).value
 
     def _ready(self) -> Device:
         able = self.capabilities()

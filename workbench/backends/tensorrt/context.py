@@ -35,11 +35,15 @@ class EngineFile:
         self.runtime.engine_host_code_allowed = True
         self.engine = self.runtime.deserialize_cuda_engine(Path(path).read_bytes())
         if self.engine is None:
-            reason = next((line.text for line in reversed(self.log) if "ERROR" in line.severity), None)
             raise BackendError(
-                f"{module} {self.trt.__version__} refused the engine: {reason or 'it said nothing'}",
+                f"{module} {self.trt.__version__} refused the engine: {self.last_error}",
                 fix="Build it on this machine, with this version.",
             )
+
+    @property
+    def last_error(self) -> str:
+        """What the library said of the last thing that went wrong."""
+        return next((line.text for line in reversed(self.log) if "ERROR" in line.severity), "it said nothing")
 
     def names(self) -> list[str]:
         """Return the names of inputs and outputs."""
@@ -71,6 +75,11 @@ class EngineFile:
         if hasattr(self.engine, "get_tensor_profile_values"):
             return list(self.engine.get_tensor_profile_values(name, profile_index)[1])
         return list(self.engine.get_profile_shape_input(profile_index, name)[1])  # TensorRT 8.6
+
+    def lacks_weights(self) -> bool:
+        """Say whether the engine was written without its weights, where this version tells (not 8.6)."""
+        stat = getattr(getattr(self.trt, "EngineStat", None), "STRIPPED_WEIGHTS_SIZE", None)
+        return stat is not None and self.engine.get_engine_stat(stat) > 0
 
     def scratch_bytes(self) -> int:
         """Return the device memory that a context needs besides inputs and outputs."""

@@ -169,11 +169,16 @@ def inspect_file(module: str, path: str, profile_index: int = 0) -> str:
     return Context(EngineFile(module, path), {}, profile_index, allocate=False).inspect()
 
 
-def inputs_of_file(module: str, path: str) -> list[dict[str, Any]]:
-    """Return the inputs of an engine as a manifest has them."""
+def inputs_of_file(module: str, path: str, *, refitted: bool = False) -> list[dict[str, Any]]:
+    """Return the inputs of an engine as a manifest has them; it has none, so nothing else tells of missing weights."""
     import onnx
 
     engine = EngineFile(module, path)
+    if not refitted and engine.lacks_weights():
+        raise BackendError(
+            "the engine was written without its weights",
+            fix="Give the ONNX file that it was built from: workbench run --weights FILE.",
+        )
     inputs = []
     for name in filter(engine.is_input, engine.names()):
         kind = onnx.TensorProto.DataType.Name(onnx.helper.np_dtype_to_tensor_dtype(engine.dtype(name)))

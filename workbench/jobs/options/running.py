@@ -90,6 +90,14 @@ class RunEngineOptions(Options):
         BackendName | None,
         Field(description="Load it without a manifest, as an engine of this backend: you know who made it."),
     ] = None
+    weights: Annotated[
+        Path | None,
+        Cli(metavar="MODEL"),
+        Field(description="Put the weights of this ONNX file into an engine that was built with strip or refit."),
+    ] = None
+    save: Annotated[
+        Path | None, Field(description="Write the engine with the weights in it, and its manifest beside it.")
+    ] = None
     batch: Batch = 1
     preprocessing: Preprocessing = None
     say: Annotated[Any, Cli(hidden=True), Field(description="Is told what the engine needs, before it is loaded.")] = (
@@ -100,4 +108,6 @@ class RunEngineOptions(Options):
     def _fits(self) -> Self:
         if (self.samples is None) != (self.out is None):
             raise ValueError("`samples` are what is run and `out` is where the results go: give both, or neither")
+        if self.save is not None and self.weights is None:
+            raise ValueError("`save` writes an engine that `weights` were put into: give both")
         return self
