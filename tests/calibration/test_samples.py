@@ -55,6 +55,11 @@ def test_fixed_batch_is_filled_by_repeating_the_last_sample():
     assert np.array_equal(made[1].arrays["x"], np.repeat(rows(5, 2)[4:], 4, axis=0))
 
 
+def test_a_stated_batch_that_padding_alone_would_fill_is_refused():
+    with pytest.raises(SamplesError, match=r"a batch of 1000000000: it has 7629.*input_mib"):
+        runs({"x": rows(5, 2)}, identity([10**9, 2]))
+
+
 def test_every_input_of_a_last_batch_is_filled_up():
     model = identity([4, 2], TensorProto.FLOAT, ("z", ["N", 2], TensorProto.FLOAT))
     (last,) = runs({"x": rows(3, 2), "z": rows(3, 2)}, model)

@@ -148,6 +148,7 @@ def test_a_failed_gate_has_its_own_exit_code_and_still_writes(small_cnn, small_d
         (["replay", "none.yaml", "--out", "o"], 5, "none.yaml: no such file"),
         (["tune", "m.onnx", "--samples", "s.npz", "--max-drop", "1", "--out", "o"], 2, "needs --labels"),
         (["tune"], 2, "Missing argument"),
+        (["tune", "m.onnx", "--samples", "s.npz", "--out", "9" * 300], 2, "is no name that a file can have"),
     ],
 )
 def test_bad_input_is_one_line_and_an_exit_code(arguments, code, said, tmp_path):

@@ -30,8 +30,10 @@ FOUND = {
         17000260,
         18000147,
         22000004,
+        20000036,
     ),
-    "model_hungry": (1000016, 6000126, 10000009, 20000090, 22000050),
+    "model_hungry": (1000016, 6000126, 10000009, 20000090, 20000107, 22000050),
+    "words": (20000031,),
     "model_weights": (10000051, 14000235, 16000154),
 }
 """Kind to seeds of inputs that ended in an error of Python's, hung, or ate all memory once."""

@@ -168,3 +168,14 @@ def test_a_loop_without_an_end_is_not_run_to_check_an_edit():
     made = proto([N("Identity", ["in"], ["x"], "same"), loop("many")], {"in": [4]}, {"y": [4]}, weights)
     wb = Workbench(from_proto(made))
     assert "a loop in it runs 1.1e+12 times" in str(wb.edit("remove_noops").check)
+
+
+def test_an_output_without_a_name_is_refused_wherever_it_is():
+    model = proto([N("Relu", ["x"], ["y"])], {"x": [4]}, {"y": [4]})
+    model.graph.output[0].name = ""
+    refused(model, "output 0 of the graph has no name")
+    branch = helper.make_graph([N("Relu", ["x"], ["b"])], "b", [], [helper.make_tensor_value_info("", 1, [4])])
+    node = N("If", ["c"], ["y"], "if", then_branch=branch, else_branch=branch)
+    model = proto([node], {"x": [4]}, {"y": [4]})
+    model.graph.input.append(helper.make_tensor_value_info("c", BOOL, []))
+    refused(model, "output 0 of if/", "has no name")

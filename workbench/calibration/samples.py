@@ -274,8 +274,9 @@ def _stack(pending: list[Sample], first: int, model: Model, size: int, empty: Ca
     for tensor in model.inputs:
         rows = [sample[tensor.name] for sample in pending]
         # A model may state any batch.
-        whole = rows[0].nbytes * (len(rows) + padding)
-        check("array_mib", whole / 2**20, SamplesError, where=f"input {tensor.name!r}, a batch of {size}")
+        where = f"input {tensor.name!r}, a batch of {size}"
+        check("array_mib", rows[0].nbytes * (len(rows) + padding) / 2**20, SamplesError, where=where)
+        check("input_mib", rows[0].nbytes * padding / 2**20, SamplesError, where=where)
         if tensor.name in stacked:
             into = empty((len(rows) + padding, *rows[0].shape), rows[0].dtype)
             arrays[tensor.name] = np.stack(rows + [rows[-1]] * padding, out=into)

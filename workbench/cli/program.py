@@ -96,11 +96,18 @@ def _run(words: list[str], *, debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("workbench"):
-            return _refused(missing(error.name))
-        click.echo(f"internal error: {error!r}. Run again with --debug and report what it prints.", err=True)
-        code = EXIT_INTERNAL
+        code = _failed(error)
     return code
+
+
+def _failed(error: Exception) -> int:
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("workbench"):
+        return _refused(missing(error.name))
+    if isinstance(error, MemoryError):
+        what = f"the memory is not enough: {str(error) or 'nothing more was said'}"
+        return _refused(WorkbenchError(what, fix="Use fewer or smaller samples, a smaller batch, or a larger machine."))
+    click.echo(f"internal error: {error!r}. Run again with --debug and report what it prints.", err=True)
+    return EXIT_INTERNAL
 
 
 def _refused(error: WorkbenchError) -> int:

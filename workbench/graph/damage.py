@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import math
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -97,20 +98,24 @@ def _wrong_with(tensor: onnx.TensorProto) -> str | None:
 
 
 def check_parts(model: ir.Model, where: object) -> None:
-    """Check that names are text, and that every attribute holds something of its own.
+    """Check that names are text, that outputs have one, and that every attribute holds something of its own.
 
     Raises
     ------
     ModelError
         One does not.
     """
-    for domain, name, overload in model.functions:
-        for text in (domain, name, overload):
-            _check_text(text, "a function", where)
+    for text in itertools.chain.from_iterable(model.functions):
+        _check_text(text, "a function", where)
     inside = {graph for function in model.functions.values() for graph in _graphs_in(function.graph)}
-    for _, graph in graphs_of(model):
+    for prefix, graph in graphs_of(model):
         for value in (*graph.inputs, *graph.initializers.values()):
             _check_text(value.name, "a tensor", where)
+        for at, value in enumerate(graph.outputs):
+            if not value.name:
+                raise ModelError(
+                    f"output {at} of {prefix.rstrip('/') or 'the graph'} has no name", where=where, fix=FIX
+                )
         for node in graph:
             _check_text(node.name or "", "a node", where)
             _check_text(node.op_type, "an operator", where)
@@ -124,6 +129,20 @@ def check_parts(model: ir.Model, where: object) -> None:
                         where=where,
                         fix=FIX,
                     )
+
+
+def _check_names(prefix: str, graph: ir.Graph, where: object) -> None:
+    for value in (*graph.inputs, *graph.initializers.values()):
+        _check_text(value.name, "a tensor", where)
+    for at, value in enumerate(graph.outputs):
+        if not value.name:
+            raise ModelError(f"output {at} of {prefix.rstrip('/') or 'the graph'} has no name", where=where, fix=FIX)
+    for node in graph:
+        _check_text(node.name or "", "a node", where)
+        _check_text(node.op_type, "an operator", where)
+        _check_text(node.domain, "an operator's domain", where)
+        for value in node.outputs:
+            _check_text(value.name or "", "a tensor", where)
 
 
 def _odd_attribute(node: ir.Node, attribute: ir.Attr, *, in_function: bool) -> str | None:

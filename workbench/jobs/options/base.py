@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
 import inspect
+import os
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from workbench.errors import OptionError
 
@@ -56,6 +59,14 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
+    @field_validator("*", mode="after")
+    @classmethod
+    def _check_path(cls, value: Any) -> Any:
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path) and (reason := _no_name(path)):
+                raise ValueError(f"{str(path)[:40]!r}... is no name that a file can have: {reason}")
+        return value
+
 
 OptionsType = TypeVar("OptionsType", bound=Options)
 Result = TypeVar("Result")
@@ -83,6 +94,17 @@ def options_of(function: Callable[..., Any]) -> type[Options]:
     """Return the options of a job."""
     kind: type[Options] = function.options  # type: ignore[attr-defined]
     return kind
+
+
+def _no_name(path: Path) -> str | None:
+    """Return why no file can have a name, whether there is one or not."""
+    try:
+        path.lstat()
+    except ValueError as error:
+        return str(error)
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ) else None
+    return None
 
 
 def _signature(kind: type[Options], function: Callable[..., Any]) -> inspect.Signature:
