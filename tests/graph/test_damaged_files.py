@@ -179,3 +179,12 @@ def test_an_output_without_a_name_is_refused_wherever_it_is():
     model = proto([node], {"x": [4]}, {"y": [4]})
     model.graph.input.append(helper.make_tensor_value_info("c", BOOL, []))
     refused(model, "output 0 of if/", "has no name")
+
+
+@pytest.mark.parametrize("kind", ["TENSOR", "TENSORS"])
+def test_an_attribute_that_holds_no_tensor_is_refused_in_any_operator(kind):
+    model = proto([N("Concat", ["x", "x"], ["y"], "join", axis=0)], {"x": [4]}, {"y": [8]})
+    held = model.graph.node[0].attribute.add(name="odd", type=onnx.AttributeProto.AttributeType.Value(kind))
+    if kind == "TENSORS":
+        held.tensors.add()
+    refused(model, "attribute 'odd' of node 'join' holds a tensor without a type")

@@ -152,10 +152,18 @@ def _odd_attribute(node: ir.Node, attribute: ir.Attr, *, in_function: bool) -> s
         if not in_function:
             return f"is to be {attribute.ref_attr_name!r} of a function, and is in none"
         return "is a graph that a call is to give" if attribute.type.name.startswith("GRAPH") else None
+    if _no_tensor(attribute):
+        return "holds a tensor without a type"
     kind = CONSTANT.get(attribute.name) if node.op_type == "Constant" and node.domain in ("", "ai.onnx") else None
     if kind is not None and attribute.type.name != kind:
         return f"is of the kind {attribute.type.name}, and that of a Constant is {kind}"
     return None
+
+
+def _no_tensor(attribute: ir.Attr) -> bool:
+    """Return whether a tensor is missing; as a message it is there, and has no type."""
+    tensors = {"TENSOR": [attribute.value], "TENSORS": attribute.value}.get(attribute.type.name, [])
+    return any(tensor.dtype == ir.DataType.UNDEFINED for tensor in tensors)
 
 
 def _graphs_in(graph: ir.Graph) -> Iterator[ir.Graph]:
