@@ -1,8 +1,10 @@
-"""The HTTP service under load, against a bare FastAPI service that calls `session.run` for each request.
+"""The HTTP service under load, against bare FastAPI services that call `session.run` for each request.
 
-Both serve the same model on loopback, answer the same requests with the same tensors, and are loaded in turns by wrk
-(https://github.com/wg/wrk; Debian's package has its name), so that whatever else the machine does meets both. What
-counts is their ratio. With --soak the service alone is loaded for a while, and its memory is watched.
+All serve the same model on loopback, answer the same requests with the same tensors, and are loaded in turns by wrk
+(https://github.com/wg/wrk; Debian's package has its name), so that whatever else the machine does meets all. What
+counts is their ratio. Of the two bare ones, ONNX Runtime's threads spin for more work after a run in one, as they do
+unless told otherwise; in the other they sleep, as in the service. With --soak the service alone is loaded for a while,
+and its memory is watched.
 
     python benchmarks/service_load.py
     python benchmarks/service_load.py --soak 600
@@ -142,30 +144,38 @@ def load(server: psutil.Process, port: int, script: Path, clients: int, seconds:
 
 
 def against_bare(folder: Path, model: Path, options: argparse.Namespace) -> None:
-    """Print the ratios of the service to the bare one: medians over rounds."""
-    program = BARE.format(model=str(model / "tuned.onnx"), url=URL, name=NAME, spinning=not options.still)
-    (folder / "bare.py").write_text(program)
+    """Print the ratios of the service to the bare ones: medians over rounds."""
+    commands = {}
+    for name, spinning in (("bare", True), ("still", False)):
+        program = BARE.format(model=str(model / "tuned.onnx"), url=URL, name=NAME, spinning=spinning)
+        (folder / f"{name}.py").write_text(program)
+        commands[name] = [sys.executable, "-m", "uvicorn", f"{name}:app", "--no-access-log"]
+    commands["service"] = [sys.executable, "-m", "workbench", "serve", str(model)]
     script = write_request(folder, 1)
-    bare = [sys.executable, "-m", "uvicorn", "bare:app", "--port", str(options.port), "--no-access-log"]
-    ours = [sys.executable, "-m", "workbench", "serve", str(model), "--port", str(options.port + 1)]
-    with process(bare, options.port, folder) as one, process(ours, options.port + 1, folder) as two:
-        servers = {options.port: one, options.port + 1: two}
-        for port, server in servers.items():
-            load(server, port, script, 8, 1)
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        for port, (name, command) in enumerate(commands.items(), options.port):
+            servers[name] = stack.enter_context(process([*command, "--port", str(port)], port, folder)), port
+            load(*servers[name], script, 8, 1)
         for clients in options.clients:
-            ratios: dict[str, list[float]] = {"throughput": [], "p50": [], "p99": [], "processor time": []}
+            seen: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
             for turn in range(options.rounds):
-                order = sorted(servers, reverse=turn % 2 == 1)
-                seen = {port: load(servers[port], port, script, clients, options.seconds) for port in order}
-                ones, twos = (seen[port] for port in servers)
-                for key, values in ratios.items():
-                    values.append(twos[key] / ones[key])
-                print(f"  {clients} clients: bare {described(ones)}; service {described(twos)}", flush=True)
-            medians = ", ".join(
-                f"{key} {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-                for key, values in ratios.items()
-            )
-            print(f"{clients} clients, service to bare, {options.rounds} rounds of {options.seconds} s: {medians}")
+                for name in sorted(servers, reverse=turn % 2 == 1):
+                    seen[name].append(load(*servers[name], script, clients, options.seconds))
+                print(
+                    f"  {clients} clients: {'; '.join(f'{n} {described(s[-1])}' for n, s in seen.items())}", flush=True
+                )
+            for name, what in (("bare", "a bare service"), ("still", "a bare one whose threads do not spin")):
+                medians = ", ".join(ratios(key, seen["service"], seen[name]) for key in seen[name][0])
+                print(
+                    f"{clients} clients, service to {what}, {options.rounds} rounds of {options.seconds} s: {medians}"
+                )
+
+
+def ratios(key: str, ours: list[dict[str, float]], others: list[dict[str, float]]) -> str:
+    """Return the ratio of a figure in words: median, least and most."""
+    values = [one[key] / other[key] for one, other in zip(ours, others, strict=True)]
+    return f"{key} {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def described(seen: dict[str, float]) -> str:
@@ -200,12 +210,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 32], help="connections at a time")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=int, default=4, help="of each load")
-    parser.add_argument(
-        "--still", action="store_true", help="ONNX Runtime's threads do not spin in the bare one either"
-    )
+    parser.add_argument("--seconds", type=int, default=3, help="of each load")
     parser.add_argument("--soak", type=float, default=0.0, help="seconds of load on the service alone")
-    parser.add_argument("--port", type=int, default=18700, help="this one and the next are used")
+    parser.add_argument("--port", type=int, default=18700, help="this one and the next two are used")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is missing: apt install wrk")

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -247,3 +248,57 @@ def test_the_end_answers_what_waits_and_takes_nothing_more():
     assert [result["y"].tolist() for result in asyncio.run(main())] == [[[2, 2]]] * 20
     with pytest.raises(RequestError, match="the service ends"):
         batcher.submit({}, 0.0, None)
+
+
+@pytest.fixture
+def quick():
+    """A batcher whose engine ran two rows in no time, and its engine."""
+    engine = Recorder()
+    batcher = Batcher(engine, Batching(rows=2, quick_s=10.0))
+    assert batcher.run_at_once({"x": array(2)}, rows=2) is None, "nobody knows how long it takes"
+    asyncio.run(asked(batcher, [array(2)]))
+    yield batcher, engine
+    batcher.close()
+
+
+def test_a_lone_request_is_run_by_whoever_asks(quick):
+    batcher, engine = quick
+    assert batcher.run_at_once({"x": array(1, value=3)}, rows=1)["y"].tolist() == [[6, 6]]
+    assert engine.shapes == [(2, 2), (1, 2)]
+
+
+@pytest.mark.parametrize("x", [array(3), array(1, width=1), array(1).astype("float32")], ids=["more", "other", "type"])
+def test_what_may_take_longer_than_the_last_run_goes_to_the_thread(quick, x):
+    assert quick[0].run_at_once({"x": x}, rows=len(x)) is None
+
+
+@pytest.mark.parametrize("change", [{"quick_s": 0.0}, {"wait_s": 1.0}])
+def test_a_slow_engine_and_one_that_waits_for_more_keep_to_the_thread(quick, change):
+    batcher, _ = quick
+    batcher.batching = replace(batcher.batching, **change)
+    assert batcher.run_at_once({"x": array(1)}, rows=1) is None
+
+
+def test_nobody_runs_an_engine_that_runs_or_has_ended(quick):
+    batcher, engine = quick
+
+    async def main():
+        engine.gate.clear()
+        running = asyncio.create_task(asked(batcher, [array(1)]))
+        while not batcher._engine.locked():  # noqa: ASYNC110 - another thread takes it
+            await asyncio.sleep(0.001)
+        alone = batcher.run_at_once({"x": array(1)}, rows=1)
+        engine.gate.set()
+        await running
+        return alone
+
+    assert asyncio.run(main()) is None
+    batcher.close()
+    assert batcher.run_at_once({"x": array(1)}, rows=1) is None
+
+
+def test_a_lone_request_that_fails_leaves_the_engine_to_the_next(quick):
+    batcher, _ = quick
+    with pytest.raises(RuntimeError, match="unlucky"):
+        batcher.run_at_once({"x": array(1, value=13)}, rows=1)
+    assert batcher.run_at_once({"x": array(1)}, rows=1) is not None

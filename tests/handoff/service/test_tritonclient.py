@@ -77,7 +77,8 @@ def test_statistics(client):
     for kind in ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output"):
         one, two = before["inference_stats"][kind], after["inference_stats"][kind]
         assert two["count"] - one["count"] == 1, kind
-        assert two["ns"] > one["ns"], kind
+        # A lone request of a quick engine does not wait at all.
+        assert two["ns"] > one["ns"] or kind == "queue", kind
     assert {entry["batch_size"] for entry in after["batch_stats"]} >= {2}
 
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workbench.handoff.service.batching import Batcher, Job, Ran
+    from workbench.handoff.service.batching import Batcher, Ran
 
 __all__ = ["MULTIPROCESS", "Metrics", "ModelMetrics"]
 
@@ -96,11 +96,11 @@ class ModelMetrics:
         self._counted = metrics.counted.labels(model)
         self._batches: dict[int, tuple[Counter, Counter]] = {}
 
-    def answered(self, job: Job, *, seconds: float, input_s: float, output_s: float) -> None:
+    def answered(self, waited_s: float, *, seconds: float, input_s: float, output_s: float) -> None:
         """Count a request that was answered with a result."""
         self._ok.inc()
         self._seconds["success"].observe(seconds)
-        self._queue.observe(job.waited_s)
+        self._queue.observe(waited_s)
         self._input.inc(input_s)
         self._output.inc(output_s)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from workbench.graph import graphs_of
 from workbench.handoff.service.batching import Batcher, Batching
 from workbench.handoff.service.bodies import Gone, receive_body
 from workbench.handoff.service.metrics import Metrics
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workbench.handoff.service.batching import Job, Ran
+    from workbench.handoff.service.batching import Ran
     from workbench.handoff.service.engine import Loaded
     from workbench.handoff.service.images import Images
     from workbench.handoff.service.metrics import ModelMetrics
@@ -57,20 +59,44 @@ class Served:
         self.images: Images | None = None
         self.watchers: list[Callable[[Ran], None]] = [metrics.ran]
         batching = Batching(loaded.rows.most, wait_s, queued, loaded.rows.sizes)
+        if sum(1 for _ in graphs_of(loaded.deployment.model.ir_model)) > 1:
+            # With loops and branches the time of the last run says nothing of the next one's.
+            batching = replace(batching, quick_s=0.0)
         self.batcher = Batcher(loaded.run, batching, self._ran)
 
     def _ran(self, run: Ran) -> None:
         for watcher in self.watchers:
             watcher(run)
 
-    def submit(self, feeds: Mapping[str, NDArray[Any]], timeout_s: float) -> Job:
-        """Put a request into the queue.
+    async def run(
+        self, feeds: Mapping[str, NDArray[Any]], timeout_s: float, *, alone: bool
+    ) -> tuple[dict[str, NDArray[Any]], float]:
+        """Run a request; return its results, and how many seconds it waited in the queue.
+
+        Parameters
+        ----------
+        feeds
+            Input name to array.
+        timeout_s
+            How long it may wait.
+        alone
+            There is no other request, so that it need not be queued.
 
         Raises
         ------
         RequestError
-            400: inputs of different numbers of rows, or of none; 503: the queue is full.
+            400: inputs of different numbers of rows, or of none, or the model cannot run them; 503: the queue is full;
+            504: it waited too long.
         """
+        rows = self._rows(feeds)
+        results = self.batcher.run_at_once(feeds, rows=rows) if alone else None
+        if results is not None:
+            return results, 0.0
+        job = self.batcher.submit(feeds, time.monotonic() + timeout_s, asyncio.get_running_loop(), rows=rows)
+        results = await job.future
+        return results, job.waited_s
+
+    def _rows(self, feeds: Mapping[str, NDArray[Any]]) -> int | None:
         rows = None
         if self.loaded.rows.most > 1:
             lengths = {array.shape[0] for array in feeds.values()}
@@ -81,7 +107,7 @@ class Served:
             if rows > self.loaded.rows.most and not all(array.size for array in feeds.values()):
                 # Rows of nothing cost nothing to send, and each takes its part of a run.
                 raise RequestError(400, f"{rows} rows without values", fix="Send rows that hold some.")
-        return self.batcher.submit(feeds, time.monotonic() + timeout_s, asyncio.get_running_loop(), rows=rows)
+        return rows
 
 
 class Service:
@@ -173,6 +199,12 @@ class Service:
         self._in_flight -= 1
         self.metrics.in_flight.dec()
 
+    async def _alone(self) -> bool:
+        """Say whether no other request is in flight, once those that have arrived are let in."""
+        if self._in_flight == 1:
+            await asyncio.sleep(0)
+        return self._in_flight == 1
+
     async def _result(
         self, served: Served, headers: Mapping[bytes, bytes], receive: Receive, started: float
     ) -> tuple[Sequence[bytes], int | None]:
@@ -183,13 +215,13 @@ class Service:
             loaded = served.loaded
             request = decode(body, _header_length(headers), loaded.inputs, loaded.outputs)
             timeout = self.settings.timeout_s
-            job = served.submit(request.feeds, min(timeout, request.timeout_s or timeout))
             input_s = time.perf_counter() - arrived
-            results = await job.future
+            timeout = min(timeout, request.timeout_s or timeout)
+            results, waited_s = await served.run(request.feeds, timeout, alone=await self._alone())
             written = time.perf_counter()
             parts, length = encode(loaded.name, request, results, loaded.outputs)
             now = time.perf_counter()
-            served.metrics.answered(job, seconds=now - started, input_s=input_s, output_s=now - written)
+            served.metrics.answered(waited_s, seconds=now - started, input_s=input_s, output_s=now - written)
         finally:
             self.leave()
         return parts, length
@@ -215,9 +247,8 @@ class Service:
                 body = await receive_body(receive, headers, self.settings)
                 arrived = time.perf_counter()
                 feeds, size = await served.images.read(body)
-                job = served.submit(feeds, self.settings.timeout_s)
                 input_s = time.perf_counter() - arrived
-                results = await job.future
+                results, waited_s = await served.run(feeds, self.settings.timeout_s, alone=False)
             finally:
                 self.leave()
             written = time.perf_counter()
@@ -229,7 +260,7 @@ class Service:
                 raise
             raise fault(error) from error
         now = time.perf_counter()
-        served.metrics.answered(job, seconds=now - started, input_s=input_s, output_s=now - written)
+        served.metrics.answered(waited_s, seconds=now - started, input_s=input_s, output_s=now - written)
         return {"model_name": name, **answer}
 
     async def _send(self, send: Send, parts: Sequence[bytes], length: int | None) -> None:
