@@ -4,42 +4,42 @@
 
 The places are those of cosmic-ray, drawn with a seed from all of ``workbench/<folder>``, each as likely as any other;
 annotations and ``if TYPE_CHECKING``, which nothing runs, are left out. Each mutant is tried in a copy of the checkout
-by the tests of ``tests/<folder>`` that run the changed lines, the quickest first, until one fails. Prints every mutant
-that survived as a diff, and the share of them; ends with 1 where it is over ``--allowed``. Which kinds of them
-may survive is in ``equivalent.md``.
+by the tests of ``tests/<folder>`` that run the changed lines, the quickest first, until one fails or takes much more
+processor time than without it (``warm.py``). Prints every mutant that survived as a diff, and the share of them; ends
+with 1 where it is over ``--allowed``. Which kinds of them may survive is in ``equivalent.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import compileall
+import difflib
 import os
 import random
-import shlex
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ET
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB, use_db
-from coverage.numbits import numbits_to_nums
+from warm import Warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cosmic_ray.work_item import MutationSpec, WorkResult
+    from cosmic_ray.work_item import MutationSpec
+    from warm import Ran
 
 ROOT = Path(__file__).resolve().parents[2]
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--skip-lowered", "-p", "no:randomly")
-LONGEST_S = 60.0
-"""Of the tests that are tried on a mutant, by how long they took without it."""
+LONGEST_S = 30.0
+"""Of all tests that are tried on a mutant, by how long they take without it, in processor time."""
 
 CONFIG = """[cosmic-ray]
 module-path = ["{module}"]
@@ -49,29 +49,6 @@ test-command = "true"
 [cosmic-ray.distributor]
 name = "local"
 """
-
-
-class Coverage(NamedTuple):
-    """What the tests of a folder run: tests by file and line, and how long each takes in seconds."""
-
-    tests: dict[tuple[str, int], set[str]]
-    seconds: dict[str, float]
-
-    def of(self, mutation: MutationSpec) -> list[str]:
-        """Return the tests that run a place, the quickest first; all of the module's for what runs on import."""
-        path = str(mutation.module_path)
-        lines = range(mutation.start_pos[0], mutation.end_pos[0] + 1)
-        found = set().union(*(self.tests.get((path, line), set()) for line in lines))
-        if not found:
-            found = set().union(*(tests for (module, _), tests in self.tests.items() if module == path), set())
-        found = found or set(self.seconds)
-        chosen, spent = [], 0.0
-        for test in sorted(found, key=lambda name: (self.seconds.get(name, 1.0), name)):
-            spent += self.seconds.get(test, 1.0)
-            if chosen and spent > LONGEST_S:
-                break
-            chosen.append(test)
-        return chosen
 
 
 def copy_of_checkout(into: Path) -> None:
@@ -87,29 +64,43 @@ def copy_of_checkout(into: Path) -> None:
         (into.parent / "shared").symlink_to(ROOT.parent / "shared")
 
 
-def measured(checkout: Path, module: str, tests: Sequence[str]) -> Coverage:
-    """Run tests once, and see which of them run which line."""
-    report = checkout / "times.xml"
-    command = [*PYTEST, *tests, f"--cov={module}", "--cov-context=test", "--cov-report=", f"--junitxml={report}"]
-    subprocess.run(command, cwd=checkout, stdout=subprocess.DEVNULL, check=False)
-    seconds: dict[str, float] = {}
-    for case in ET.parse(report).iter("testcase"):  # noqa: S314 - written by pytest just now
-        file = f"{case.get('classname', '').replace('.', '/')}.py"
-        if case.find("failure") is None and case.find("error") is None and case.find("skipped") is None:
-            seconds[f"{file}::{case.get('name')}"] = float(case.get("time", 0))
-    found: dict[tuple[str, int], set[str]] = defaultdict(set)
-    with sqlite3.connect(checkout / ".coverage") as db:
-        query = (
-            "select file.path, context.context, numbits from line_bits "
-            "join file on file.id = file_id join context on context.id = context_id"
-        )
-        for path, context, bits in db.execute(query):
-            test = context.partition("|")[0]
-            if test in seconds:
-                name = str(Path(path).relative_to(checkout))
-                for line in numbits_to_nums(bits):
-                    found[name, line].add(test)
-    return Coverage(dict(found), seconds)
+def mutated(mutation: MutationSpec, source: str) -> str:
+    """Return the source with the change in it."""
+    operator = get_operator(mutation.operator_name)(**mutation.operator_args)
+    return mutate_code(source, operator, mutation.occurrence)
+
+
+def lines_of(mutation: MutationSpec) -> set[int]:
+    """Return the lines that a change touches."""
+    return set(range(mutation.start_pos[0], mutation.end_pos[0] + 1))
+
+
+def tests_of(mutation: MutationSpec, checkout: Path, ran: Ran) -> Iterable[list[str]]:
+    """Yield the tests that run a place, or all of the module's where none does, then the others of the same files.
+
+    Those may look at what the former left in a cache. The quickest file is first, and the quickest test in it.
+    """
+    path = str(checkout / mutation.module_path)
+    found = set().union(*(ran.tests.get((path, line), set()) for line in lines_of(mutation)))
+    if not found:
+        found = set().union(*(tests for (module, _), tests in ran.tests.items() if module == path)) or set(ran.seconds)
+    files = {test.partition("::")[0] for test in found}
+    rest = {test for test in ran.seconds if test.partition("::")[0] in files} - found
+    yield from (_ordered(tests, ran.seconds) for tests in (found, rest) if tests)
+
+
+def _ordered(tests: Iterable[str], seconds: dict[str, float]) -> list[str]:
+    files: dict[str, list[str]] = defaultdict(list)
+    chosen, spent = [], 0.0
+    for test in sorted(tests, key=lambda name: (seconds[name], name)):
+        files[test.partition("::")[0]].append(test)
+    for file in sorted(files, key=lambda file: sum(seconds[test] for test in files[file])):
+        for test in files[file]:
+            spent += seconds[test]
+            if chosen and spent > LONGEST_S:
+                return chosen
+            chosen.append(test)
+    return chosen
 
 
 def places(checkout: Path, module: str) -> list[list[MutationSpec]]:
@@ -154,41 +145,57 @@ def main() -> int:
     given = parser.parse_args()
     end = time.monotonic() + 60 * given.minutes
     with tempfile.TemporaryDirectory(prefix="workbench-mutants-") as folder:
-        checkout = Path(folder) / "checkout"
+        checkout = Path(folder).resolve() / "checkout"
         copy_of_checkout(checkout)
-        os.environ["PYTHONPATH"] = str(checkout)  # for processes that tests start
         module = f"workbench/{given.folder}"
-        coverage = measured(checkout, module, given.tests or [f"tests/{given.folder}"])
-        sys.stdout.write(f"{module}: {len(coverage.seconds)} tests\n")
         random_ = random.Random(given.seed)  # noqa: S311 - a sample, no secret
         chosen = places(checkout, module)
         drawn = [random_.choice(options) for options in random_.sample(chosen, min(given.count, len(chosen)))]
-        tried, survived, unseen = 0, 0, 0
+        warm = _warm(checkout, module, given.tests or [f"tests/{given.folder}"])
+        say(f"{module}: {len(chosen)} places, {len(warm.ran.seconds)} tests of {sum(warm.ran.seconds.values()):.0f} s")
+        tried, survived = 0, 0
         for mutation in drawn:
             if time.monotonic() > end:
                 break
-            tests = coverage.of(mutation)
             tried += 1
-            result = None if not tests else _tried(checkout, mutation, tests)
-            if result is not None and result.is_killed:
+            path = checkout / mutation.module_path
+            source = mutated(mutation, before := path.read_text())
+            if any(
+                warm.killed(path, source, lines_of(mutation), tests) for tests in tests_of(mutation, checkout, warm.ran)
+            ):
                 continue
             survived += 1
-            unseen += result is None
-            where = f"{mutation.module_path}:{mutation.start_pos[0]} {mutation.operator_name}"
-            sys.stdout.write(f"survived: {where}{'' if result else ' (no test runs it)'}\n")
-            sys.stdout.write("" if result is None or result.diff is None else f"{result.diff}\n")
-            sys.stdout.flush()
-        sys.stdout.write(f"{module}: {survived} of {tried} mutants survived, {unseen} of them run by no test\n")
+            say(f"survived: {mutation.module_path}:{mutation.start_pos[0]} {mutation.operator_name}")
+            say("\n".join(difflib.unified_diff(before.splitlines(), source.splitlines(), lineterm="", n=2)))
+        warm.close()
+        say(f"{module}: {survived} of {tried} mutants survived (seed {given.seed})")
     return int(survived > given.allowed * max(tried, 1))
 
 
-def _tried(checkout: Path, mutation: MutationSpec, tests: Sequence[str]) -> WorkResult:
-    here = Path.cwd()
+def _warm(checkout: Path, module: str, tests: Sequence[str]) -> Warm:
+    """Return the collected tests, after a look at whether they pass a second time without a mutant."""
+    temporary = checkout.parent / "tmp"
+    temporary.mkdir()
     os.chdir(checkout)
-    try:
-        return mutate_and_test([mutation], shlex.join([*PYTEST, "-x", *tests]), LONGEST_S * 5)
-    finally:
-        os.chdir(here)
+    os.environ |= {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(temporary)}
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    tempfile.tempdir = str(temporary)
+    sys.path[:] = [
+        str(checkout),
+        *(entry for entry in sys.path if Path(entry).resolve() not in {ROOT, Path(__file__).parent}),
+    ]
+    compileall.compile_dir(checkout / "workbench", quiet=2)
+    warm = Warm(checkout, module, tests)
+    path = next((checkout / module).glob("*.py"))
+    if warm.killed(path, path.read_text(), set(), _ordered(warm.ran.seconds, warm.ran.seconds)):
+        say("Without a mutant the tests do not pass a second time: what follows may count too few survivors.")
+    return warm
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

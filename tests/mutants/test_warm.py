@@ -1,0 +1,75 @@
+from types import FunctionType, ModuleType
+
+import pytest
+
+from tests.mutants.warm import changed_on_import, swap
+
+SOURCE = """
+import functools
+
+LIMIT = 3
+
+def over(value, by=1):
+    return [one for one in value if one > LIMIT + by]
+
+def counted(function):
+    @functools.wraps(function)
+    def call(*values):
+        return function(*values) + 1
+    return call
+
+@counted
+def twice(value):
+    return 2 * value
+
+class Pair:
+    size = 2
+    def both(self):
+        return self.size == 2
+"""
+
+
+@pytest.fixture
+def module(tmp_path):
+    made = ModuleType("made")
+    made.path = str(tmp_path / "made.py")
+    exec(compile(SOURCE, made.path, "exec"), made.__dict__)  # noqa: S102 - the text above
+    return made
+
+
+def functions_of(module):
+    found = [module.over, module.counted, module.twice, module.twice.__wrapped__, module.Pair.both]
+    assert all(isinstance(one, FunctionType) for one in found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "seen"),
+    [
+        ("one > LIMIT", "one >= LIMIT", lambda made: made.over([3, 4, 5]) == [4, 5]),  # in a comprehension
+        ("2 * value", "3 * value", lambda made: made.twice(5) == 16),  # of a function that is wrapped
+        ("(*values) + 1", "(*values) - 1", lambda made: made.twice(5) == 9),  # of a wrapper that is made already
+        ("self.size == 2", "self.size != 2", lambda made: not made.Pair().both()),
+    ],
+)
+def test_function_that_is_there_gets_its_new_code(module, old, new, seen):
+    source = SOURCE.replace(old, new)
+    assert not changed_on_import(SOURCE, source, module.path)
+    assert not seen(module)
+    swap(functions_of(module), SOURCE, source, module.path)
+    assert seen(module)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("LIMIT = 3", "LIMIT = 4"),
+        ("by=1", "by=2"),
+        ("size = 2", "size = 3"),
+        ("@counted", ""),
+        ("function(*values) + 1", "1"),  # a function that closes over one variable less
+        ("return 2 * value", "return 2 *"),
+    ],
+)
+def test_what_functions_that_are_there_cannot_get(module, old, new):
+    assert changed_on_import(SOURCE, SOURCE.replace(old, new), module.path)
