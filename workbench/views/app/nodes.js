@@ -18,7 +18,8 @@ class NodesPage extends Page {
     this.earlier = button("▴ rows before", {}, () => step(-1));
     this.later = button("▾ rows after", {}, () => step(1));
     this.around = element("div", { class: "wb-around" }, this.earlier, this.later);
-    new ResizeObserver(() => this.fitted()).observe(this.table.root);
+    const { root, table } = this.table;
+    new ResizeObserver(() => (root.clientWidth !== this.fittedTo || root.scrollWidth > root.clientWidth) && this.fitted()).observe(table);
     return element("div", { class: "wb-nodes" }, element("div", { class: "wb-bar" }, this.filter, this.all, this.count, this.menu), this.table.root, this.around);
   }
 
@@ -62,13 +63,18 @@ class NodesPage extends Page {
     const order = [...SPARE.filter((key) => this.empty.has(key)), ...SPARE.filter((key) => !this.empty.has(key))];
     const show = () => (this.root.dataset.hide = [...hidden].join(" "));
     show();
-    const { root } = this.table;
+    const { root, head } = this.table;
+    // Where there is too much every column is as narrow as it can be, so that widths add up and one look is enough.
+    const widths = new Map([...head.querySelectorAll("th")].map((cell) => [cell.dataset.key, cell.offsetWidth]));
+    this.fittedTo = root.clientWidth;
+    let over = root.scrollWidth - root.clientWidth;
     for (const key of order) {
-      if (root.scrollWidth <= root.clientWidth) break;
-      if (this.shownBy.get(key)) continue;
+      if (over <= 0) break;
+      if (this.shownBy.get(key) || hidden.has(key)) continue;
       hidden.add(key);
-      show();
+      over -= widths.get(key);
     }
+    show();
     for (const box of this.choices.querySelectorAll("input")) box.checked = !hidden.has(box.dataset.key);
     this.menu.querySelector("summary").textContent = hidden.size ? `columns +${hidden.size}` : "columns";
   }

@@ -102,7 +102,12 @@ class Page {
   }
 }
 
-/** Rows to select and columns to sort by. `pick` gets the rows that a click means, and whether they come on top. */
+const STRETCH = 60; // more rows than a screen has
+
+/**
+ * Rows to select and columns to sort by. `pick` gets the rows that a click means, and whether they come on top.
+ * Lines are made as far down as somebody looks: a page lays out all that it has, again and again.
+ */
 class Table {
   constructor(page, label, pick = (rows, add) => page.ask({ type: "select", rows, add })) {
     this.page = page;
@@ -110,7 +115,9 @@ class Table {
     this.anchor = null;
     this.head = element("thead");
     this.body = element("tbody", { onclick: (event) => this.choose(event), onkeydown: (event) => this.key(event) });
-    this.root = element("div", { class: "wb-scroll", tabindex: "0", role: "region", "aria-label": label }, element("table", {}, this.head, this.body));
+    this.table = element("table", {}, this.head, this.body);
+    this.root = element("div", { class: "wb-scroll", tabindex: "0", role: "region", "aria-label": label, onscroll: () => this.scrolled() }, this.table);
+    this.chosen = new Set();
   }
 
   draw(columns, rows) {
@@ -122,7 +129,7 @@ class Table {
     this.head.replaceChildren(element("tr", {}, ...heads));
     this.columns = columns;
     this.rows = rows;
-    this.lines = new Map(rows.map((row) => [row.id, this.line(row)]));
+    this.byId = new Map(rows.map((row) => [row.id, row]));
     this.shown = null;
   }
 
@@ -139,7 +146,24 @@ class Table {
       if (kind === "colour" && look) cell.prepend(swatch(look.colour));
       return cell;
     });
-    return element("tr", { tabindex: "0", "data-id": row.id, title: row.title || null, class: row.kind ? `wb-${row.kind}` : null }, ...cells);
+    const chosen = this.chosen.has(row.id);
+    return element("tr", { tabindex: "0", "data-id": row.id, title: row.title || null, class: row.kind ? `wb-${row.kind}` : null, "aria-selected": chosen }, ...cells);
+  }
+
+  /** Make lines until there are so many; below them room is kept for the rest. */
+  grow(count) {
+    const made = this.body.childElementCount;
+    if (count > made) this.body.append(...this.shown.slice(made, count).map((id) => this.line(this.byId.get(id))));
+    this.table.style.setProperty("--wb-rest", Math.max(0, this.shown.length - this.body.childElementCount));
+  }
+
+  /** Make the lines that are scrolled to, and a stretch beyond them. */
+  scrolled() {
+    const made = this.body.childElementCount;
+    this.down = this.root.scrollTop;
+    if (!made || made === this.shown.length) return;
+    const seen = ((this.down + this.root.clientHeight) / this.body.offsetHeight) * made;
+    if (seen > made - STRETCH / 3) this.grow(Math.ceil(seen) + STRETCH);
   }
 
   /** Show the rows that pass, in their order; without a key they come as Python sent them. */
@@ -159,20 +183,25 @@ class Table {
       head.setAttribute("aria-sort", head.dataset.key === key ? (down ? "descending" : "ascending") : "none");
     }
     const ids = rows.map((row) => row.id);
-    if (ids.join("\n") !== this.shown?.join("\n")) this.body.replaceChildren(...ids.map((id) => this.lines.get(id)));
+    if (ids.join("\n") === this.shown?.join("\n")) return;
     this.shown = ids;
+    this.table.setAttribute("aria-rowcount", ids.length + 1);
+    const made = this.down ? this.body.childElementCount : 0; // who has scrolled down stays there
+    this.body.replaceChildren();
+    this.grow(Math.max(made, STRETCH));
   }
 
   mark(selected) {
-    const chosen = new Set(selected);
-    let first = null;
+    this.chosen = new Set(selected);
     for (const line of this.body.children) {
-      const on = chosen.has(line.dataset.id);
-      if (line.getAttribute("aria-selected") !== String(on)) line.setAttribute("aria-selected", String(on));
-      if (on) first ??= line;
+      const on = String(this.chosen.has(line.dataset.id));
+      if (line.getAttribute("aria-selected") !== on) line.setAttribute("aria-selected", on);
     }
-    if (!first || this.root.contains(document.activeElement)) return;
+    const place = this.shown.findIndex((id) => this.chosen.has(id));
+    if (place < 0 || this.root.contains(document.activeElement)) return;
     // Chosen elsewhere: bring it into view, and move nothing but this table.
+    this.grow(place + STRETCH / 2);
+    const first = this.body.children[place];
     const top = first.offsetTop - this.head.offsetHeight;
     const { scrollTop, clientHeight } = this.root;
     if (top < scrollTop || first.offsetTop + first.offsetHeight > scrollTop + clientHeight) this.root.scrollTop = top;
@@ -196,6 +225,7 @@ class Table {
 
   key(event) {
     const line = event.target.closest("tr[data-id]");
+    if (line && line === this.body.lastElementChild) this.grow(this.body.childElementCount + STRETCH);
     const next = { ArrowDown: line?.nextElementSibling, ArrowUp: line?.previousElementSibling }[event.key];
     if (next) next.focus();
     else if (event.key === "Enter" || event.key === " ") this.choose(event);
