@@ -18,6 +18,7 @@ from workbench.graph.weights import bytes_of, is_stripped
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from workbench.graph.structure import Structure
 
@@ -131,25 +132,69 @@ def lean_proto(model: Structure) -> tuple[onnx.ModelProto, dict[str, ir.TensorPr
     In the message such a weight is said to lie in a file ``memory``, which is how ONNX Runtime takes one that it is
     handed beside the message. All else of it is as in `Structure.proto`.
     """
-    graph = model.thaw()
     beside: dict[str, ir.TensorProtocol] = {}
-    for name, value in graph.graph.initializers.items():
+    stated = []
+    for name, value in model.ir_model.graph.initializers.items():
         weight = value.const_value
         small = weight is None or (weight.nbytes < SMALL and not isinstance(weight, ir.ExternalTensor))
         if weight is None or small or not _can_lie_beside(weight):
+            stated.append(value)
             continue
         beside[name] = weight
-        value.const_value = ir.ExternalTensor(
-            "memory",
-            0,
-            weight.nbytes,
-            weight.dtype,
-            shape=ir.Shape(weight.shape.numpy()),
-            name=name,
-            doc_string=weight.doc_string,
-            metadata_props=dict(weight.metadata_props),
-        )
-    return to_message(graph), beside
+        stated.append(_in_memory(value, weight))
+    return to_message(_with_weights(model.ir_model, stated)), beside
+
+
+def _in_memory(value: ir.Value, weight: ir.TensorProtocol) -> ir.Value:
+    """Return a stand-in for a weight that says nothing of its numbers but where they lie."""
+    name = str(value.name)
+    place = ir.ExternalTensor(
+        "memory",
+        0,
+        weight.nbytes,
+        weight.dtype,
+        shape=ir.Shape(weight.shape.numpy()),
+        name=name,
+        doc_string=weight.doc_string,
+        metadata_props=dict(weight.metadata_props),
+    )
+    standing = ir.Value(
+        name=name,
+        shape=value.shape,
+        type=value.type,
+        doc_string=value.doc_string,
+        const_value=place,
+        metadata_props=dict(value.metadata_props),
+    )
+    standing.meta.update(value.meta)
+    return standing
+
+
+def _with_weights(source: ir.Model, weights: Sequence[ir.Value]) -> ir.Model:
+    """Return a model with other weights, to be written and no more: its nodes are the source's own."""
+    graph = source.graph
+    view = ir.GraphView(
+        graph.inputs,
+        graph.outputs,
+        nodes=graph,
+        initializers=weights,
+        doc_string=graph.doc_string,
+        opset_imports=graph.opset_imports,
+        name=graph.name,
+        metadata_props=graph.metadata_props,
+    )
+    return ir.Model(
+        view,  # type: ignore[arg-type]
+        ir_version=source.ir_version,
+        producer_name=source.producer_name,
+        producer_version=source.producer_version,
+        domain=source.domain,
+        model_version=source.model_version,
+        doc_string=source.doc_string,
+        functions=tuple(source.functions.values()),
+        metadata_props=source.metadata_props,
+        device_configurations=source.device_configurations,
+    )
 
 
 def _framed(length: int) -> int:
