@@ -49,6 +49,8 @@ class Index:
 
     def tensor(self, value: ir.Value) -> str:
         """Return the name under which `Model.tensors` knows a value: prefixed by its subgraph's address."""
+        if len(self.prefix) == 1:  # there is the main graph alone
+            return str(value.name)
         producer = value.producer()
         graph = producer.graph if producer is not None else value.graph
         return f"{self.prefix.get(graph, '') if graph is not None else ''}{value.name}"

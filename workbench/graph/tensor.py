@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -32,12 +33,13 @@ class Tensor:
     dtype: str | None
     form: str = ""
 
-    @property
+    @cached_property
     def static_shape(self) -> tuple[int, ...] | None:
         """The shape where every axis has a known length, else ``None``."""
-        if self.shape is None or not all(isinstance(length, int) for length in self.shape):
+        if self.shape is None:
             return None
-        return tuple(int(length) for length in self.shape if isinstance(length, int))
+        lengths = tuple([length for length in self.shape if isinstance(length, int)])
+        return lengths if len(lengths) == len(self.shape) else None
 
     @property
     def numpy_dtype(self) -> np.dtype[np.generic] | None:

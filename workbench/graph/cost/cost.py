@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import ChainMap
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import onnx_ir as ir
 
@@ -120,6 +120,15 @@ def _folded(model: Model, sizes: Mapping[str, int]) -> Model:
     return model.replaced(graph)
 
 
+class Size(NamedTuple):
+    """How large a value is."""
+
+    name: str
+    shape: tuple[int, ...] | None
+    bytes: int | None
+    constant: bool
+
+
 class _Costing:
     """Walks a model from the outermost graph in, and counts how often each graph runs on the way.
 
@@ -136,6 +145,7 @@ class _Costing:
     def __init__(self, model: Model, tensors: Mapping[str, Tensor], folded: Model) -> None:
         self.model, self.tensors, self.folded = model, tensors, folded
         self.costs: dict[str, Cost] = {}
+        self.sizes: dict[ir.Value, Size] = {}
         self.called: dict[str, list[Cost]] = {}
         self.seen: dict[bytes, tuple[dict[str, Cost], int, list[str]]] = {}
 
@@ -152,7 +162,7 @@ class _Costing:
         works = []
         for node in graph:
             address = f"{prefix}{node.name}"
-            one = _cost(self.model, address, node, self.tensors)
+            one = self.cost(address, node)
             function = calls(self.model, node)
             if function is not None:
                 inside, note = (0, "") if runs == 0 else self.call(node, function, runs)
@@ -163,6 +173,43 @@ class _Costing:
             cost = self.costs[address] = _times(one, runs, why)
             works.append(cost.work)
         return _sum(works)
+
+    def cost(self, address: str, node: ir.Node) -> Cost:
+        """Return what one run of a node costs by itself."""
+        weights = self.model.weights.get(address, ())
+        held = [size for value in weights if (size := self.size(value)).constant]
+        moved: dict[str, int | None] = {}
+        for value in (*node.inputs, *node.outputs):
+            if value is None or not value.name or value in weights:
+                continue
+            size = self.size(value)
+            if not size.constant:
+                moved[size.name] = size.bytes
+        macs = macs_of(node, lambda value: None if value is None else self.size(value).shape)
+        note = ""
+        if macs is None:
+            note = "a shape is not known" if has_rule(node) else f"there is no rule for {node.op_type}"
+        return Cost(
+            parameters=sum(math.prod(size.shape or ()) for size in held),
+            macs=macs,
+            weight_bytes=sum(size.bytes or 0 for size in held),
+            activation_bytes=_sum(moved.values()),
+            note=note,
+        )
+
+    def size(self, value: ir.Value) -> Size:
+        """Return how large a value is; one node makes it and others read it."""
+        known = self.sizes.get(value)
+        if known is None:
+            content = constant_of(value)
+            if content is not None:
+                known = Size(str(value.name), tuple(content.shape.numpy()), content.nbytes, constant=True)
+            else:
+                name = self.model.index.tensor(value)
+                tensor = self.tensors.get(name)
+                known = Size(name, None if tensor is None else tensor.static_shape, _bytes(tensor), constant=False)
+            self.sizes[value] = known
+        return known
 
     def holder(self, node: ir.Node, address: str, runs: int | None, why: str) -> tuple[int | None, str]:
         """Cost what is inside of a node with subgraphs."""
@@ -233,44 +280,11 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
     return total
 
 
-def _cost(model: Model, address: str, node: ir.Node, tensors: Mapping[str, Tensor]) -> Cost:
-    """Return what one run of a node costs by itself."""
-    weights = model.weights.get(address, ())
-    constants = [content for value in weights if (content := constant_of(value)) is not None]
-    own = set(weights)
-    moved: dict[str, int | None] = {}
-    for value in (*node.inputs, *node.outputs):
-        if value is None or not value.name or value in own or constant_of(value) is not None:
-            continue
-        name = model.index.tensor(value)
-        moved[name] = _bytes(tensors.get(name))
-    macs = macs_of(node, lambda value: _shape(model, value, tensors))
-    note = ""
-    if macs is None:
-        note = "a shape is not known" if has_rule(node) else f"there is no rule for {node.op_type}"
-    return Cost(
-        parameters=sum(math.prod(c.shape.numpy()) for c in constants),
-        macs=macs,
-        weight_bytes=sum(c.nbytes for c in constants),
-        activation_bytes=_sum(moved.values()),
-        note=note,
-    )
-
-
 def _bytes(tensor: Tensor | None) -> int | None:
     shape = None if tensor is None else tensor.static_shape
     if tensor is None or shape is None or tensor.dtype in (None, "STRING"):
         return None
     return math.ceil(math.prod(shape) * ir.DataType[str(tensor.dtype)].itemsize)
-
-
-def _shape(model: Model, value: ir.Value | None, tensors: Mapping[str, Tensor]) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    if (content := constant_of(value)) is not None:
-        return tuple(content.shape.numpy())
-    tensor = tensors.get(model.index.tensor(value))
-    return None if tensor is None else tensor.static_shape
 
 
 def parameters_of(model: Model) -> int:
