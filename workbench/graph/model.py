@@ -56,6 +56,11 @@ class Model(Structure):
         """
         return self._inferred.tensors
 
+    @cached_property
+    def dtypes(self) -> frozenset[str | None]:
+        """The element types of all tensors; ``None`` among them where one is unknown."""
+        return frozenset([tensor.dtype for tensor in self.tensors.values()])
+
     @property
     def shape_problem(self) -> str | None:
         """Why some shapes are unknown; ``None`` where inference knows all of them."""

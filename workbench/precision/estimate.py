@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from workbench.names import percent
 from workbench.precision.plan import QUANTIZED, PrecisionPlan
@@ -37,8 +37,7 @@ WIDTH = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1}
 TF32 = {"fp32": "tf32"}
 
 
-@dataclass(frozen=True)
-class PrecisionRow:
+class PrecisionRow(NamedTuple):
     """One node.
 
     Parameters
@@ -162,7 +161,7 @@ class Sources:
     @cached_property
     def before_bytes(self) -> int:
         """Bytes of all weights where no plan touches them."""
-        return weight_bytes(self.model, PrecisionPlan().resolve(self.model))
+        return weight_bytes(self.model)
 
 
 def sources(
@@ -271,16 +270,17 @@ def estimate_of(inputs: Sources, resolution: Resolution) -> Estimate:
     )
 
 
-def weight_bytes(model: Model, resolution: Resolution) -> int:
-    """Return the bytes of all weights in the precisions of a resolved plan, as an engine holds them.
+def weight_bytes(model: Model, resolution: Resolution | None = None) -> int:
+    """Return the bytes of all weights in the precisions of a resolved plan, as an engine holds them; of none, as is.
 
     So does the ONNX file, unless its target takes no weights stored in 8 bits. A weight that is read both quantized and
     floating is there in both forms. Scales are not counted: one float a channel.
     """
     from workbench.graph import constant_of
-    from workbench.precision.operators import weights
+    from workbench.precision.operators import own_type, weights
 
-    quantized = {(edge.node, edge.position) for edge in weights(model, resolution.to_quantize())}
+    written = () if resolution is None else resolution.to_quantize()
+    quantized = {(edge.node, edge.position) for edge in weights(model, written)}
     stored: dict[int, dict[float, int]] = {}
     sizes: dict[int, tuple[int, float]] = {}
     for address, values in model.weights.items():
@@ -293,8 +293,9 @@ def weight_bytes(model: Model, resolution: Resolution) -> int:
             size, own = sizes[id(value)]
             places = [position for position, read in enumerate(node.inputs) if read is value]
             small = any((address, position) in quantized for position in places)
-            floating = WIDTH[resolution[address].floating] if address in resolution.decisions else 4
-            width = 1.0 if small else min(own, floating)
+            decision = None if resolution is None else resolution.decisions.get(address)
+            floating = (decision.floating if decision else None if resolution else own_type(model, node)) or "fp32"
+            width = 1.0 if small else min(own, WIDTH[floating])
             stored.setdefault(id(value), {})[width] = math.ceil(size * width)
     return sum(sum(forms.values()) for forms in stored.values())
 

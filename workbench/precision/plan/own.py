@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from workbench.names import Precision
 
-__all__ = ["own_precision"]
+__all__ = ["own_precision", "quantizes"]
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 QDQ = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"})
@@ -24,6 +24,11 @@ OF_ELEMENT_TYPE: dict[str, Precision] = {
     "UINT8": "int8",
     "FLOAT8E4M3FN": "fp8",
 }
+
+
+def quantizes(op_type: str) -> bool:
+    """Say whether an operator is what makes a node's precision its own: without one in a model no node has any."""
+    return op_type == "DequantizeLinear" or INTEGER_OPERATORS.fullmatch(op_type) is not None
 
 
 def own_precision(node: ir.Node) -> Precision | None:

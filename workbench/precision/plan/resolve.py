@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import PrecisionError
 from workbench.graph.select import select
-from workbench.precision.operators import OWN, TYPES, activations, obstacle, own_type, residual_convolution, weights
-from workbench.precision.plan.own import own_precision
+from workbench.precision.operators import (
+    OWN,
+    OWN_TYPES,
+    TYPES,
+    activations,
+    obstacle,
+    own_type,
+    residual_convolution,
+    weights,
+)
+from workbench.precision.plan.own import own_precision, quantizes
 from workbench.precision.plan.regions import Wish, settle
 from workbench.precision.plan.resolution import NO_RANGE, Decision, Resolution
 from workbench.precision.plan.rule import QUANTIZED, Rule
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from workbench.graph import Model
-    from workbench.names import Floating
+    from workbench.names import Floating, Precision
     from workbench.precision.targets import Target
 
 __all__ = ["quantized_edges", "resolve"]
@@ -43,8 +52,17 @@ def resolve(
             deciding[address] = index
             if rule.precision not in QUANTIZED:
                 floating[address] = index
+    quantized = any(quantizes(op_type) for _, op_type in model.operators)
     decisions = {
-        address: _decide(rules, model, address, node, deciding.get(address), floating.get(address))
+        address: _decide(
+            rules,
+            model,
+            address,
+            node,
+            deciding.get(address),
+            floating.get(address),
+            own_precision(node) if quantized else None,
+        )
         for address, node in model.nodes.items()
     }
     if unranged:
@@ -82,13 +100,18 @@ def _check_target(target: Target | None, rules: tuple[Rule, ...], index: int, ad
 
 
 def _decide(
-    rules: tuple[Rule, ...], model: Model, address: str, node: ir.Node, deciding: int | None, floating: int | None
+    rules: tuple[Rule, ...],
+    model: Model,
+    address: str,
+    node: ir.Node,
+    deciding: int | None,
+    floating: int | None,
+    existing: Precision | None,
 ) -> Decision:
     """Decide on one node by itself; its neighbours come later."""
     base: Floating = "fp32"
     if floating is not None and (precision := rules[floating].precision) in ("fp16", "bf16"):
         base = "fp16" if precision == "fp16" else "bf16"
-    existing = own_precision(node)
     requested = rules[deciding].precision if deciding is not None else existing or "fp32"
     if existing is not None:
         reasons = () if requested == existing else ("the model is quantized here itself; edit remove_qdq takes it out",)
@@ -148,6 +171,8 @@ def _let_residuals_agree(model: Model, decisions: dict[str, Decision]) -> None:
 
 def _keep_own_types(model: Model, resolution: Resolution) -> Resolution:
     """Leave what the model itself has in FP16 or BF16 so: its numbers are rounded already, and no type is written."""
+    if model.dtypes.isdisjoint(OWN_TYPES):
+        return resolution
     own = {address: kind for address, node in model.nodes.items() if (kind := own_type(model, node)) is not None}
     if not own:
         return resolution

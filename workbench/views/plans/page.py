@@ -52,7 +52,7 @@ def scene_of(
 
 
 def _row(row: PrecisionRow, columns: list[Column]) -> Row:
-    values = _plain(asdict(row))
+    values = _plain(row._asdict())
     shown = Row(row.node, title=row.why)
     for column in columns:
         shown.put(column.key, values[column.key], _text(row, column.key))

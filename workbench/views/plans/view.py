@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -115,7 +114,7 @@ class PrecisionView(Table):
         layers.sort(key=lambda row: math.inf if row.sqnr_db is None else row.sqnr_db)
         columns = ["node", "op", "shape", "macs", "latency", "sqnr_db", "requested", "gets", "realized"]
         columns += ["rule", "why"]
-        table: pd.DataFrame = pd.DataFrame([asdict(row) for row in layers], columns=columns)
+        table: pd.DataFrame = pd.DataFrame([row._asdict() for row in layers], columns=columns)
         table["rule"] = table["rule"].astype("Int64")
         filled: pd.DataFrame = table.dropna(axis="columns", how="all")
         return filled
