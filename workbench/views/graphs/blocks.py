@@ -41,7 +41,12 @@ def repeats(signs: Sequence[int], live: Sequence[int]) -> tuple[int, int, int] |
     row = np.asarray(signs)
     covered = start = span = best = 0
     for period in range(_LEAST_BLOCK, min(len(row) // 2, _LONGEST_PERIOD) + 1):
-        same = np.concatenate(([0], row[:-period] == row[period:], [0])).astype(np.int8)
+        if covered == len(row):
+            break
+        equal = row[:-period] == row[period:]
+        if np.count_nonzero(equal) + period <= covered:
+            continue
+        same = np.concatenate(([0], equal, [0])).astype(np.int8)
         bounds = np.flatnonzero(np.diff(same))
         spans = bounds[1::2] - bounds[::2] + period
         whole = np.where(spans >= 2 * period, spans - spans % period, 0)

@@ -194,31 +194,29 @@ def _shape(value: ir.Value) -> str:
     return f"{dtype} {shape}".strip()
 
 
-class _TensorNames(dict[int, str]):
+class _TensorNames(dict[ir.Value, str]):
     """One name a value: its own, made unique where subgraphs use a name twice."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
-    def __getitem__(self, value: ir.Value) -> str:  # type: ignore[override]
-        name = self.get(id(value))
-        if name is None:
-            name = base = value.name or "?"
-            count = 1
-            while name in self._taken:
-                count += 1
-                name = f"{base}__{count}"
-            self._taken.add(name)
-            self[id(value)] = name
+    def __missing__(self, value: ir.Value) -> str:
+        name = base = value.name or "?"
+        count = 1
+        while name in self._taken:
+            count += 1
+            name = f"{base}__{count}"
+        self._taken.add(name)
+        self[value] = name
         return name
 
     def alias(self, inner: ir.Value, outer: ir.Value) -> None:
         """Make a subgraph's input the tensor that is fed to it."""
-        self[id(inner)] = self[outer]
+        self[inner] = self[outer]
 
 
 def _ops(graph: ir.Graph, prefix: str, around: tuple[str, ...], names: _TensorNames) -> Iterator[Op]:
-    weights = {id(value) for value in graph.initializers.values()}
+    weights = set(graph.initializers.values())
     for node in graph:
         name = node.name or ""
         scope, label = split_name(name, node.op_type)
@@ -226,7 +224,7 @@ def _ops(graph: ir.Graph, prefix: str, around: tuple[str, ...], names: _TensorNa
         while scope and around and prefix and scope[0] in around:
             scope = scope[1:]
         inner = own = (*around, *scope)
-        inputs = [names[value] for value in node.inputs if value is not None and id(value) not in weights]
+        inputs = [names[value] for value in node.inputs if value is not None and value not in weights]
         for branch, body in _bodies(node):
             if node.op_type in {"Loop", "Scan"}:
                 for formal, actual in zip(body.inputs, node.inputs, strict=False):

@@ -107,7 +107,7 @@ def scope_tree(network: Network) -> Tree:
                 by_path[scope[:depth]] = new
                 by_path[scope[: depth - 1]].children.append(new)
         by_path[scope].children.append(at)
-    _finish(root, network, signs)
+    _finish(root, signs)
     return Tree(network, root)
 
 
@@ -170,32 +170,31 @@ class _Signs:
 
     def __init__(self, network: Network) -> None:
         self._ids: dict[object, int] = {}
-        self.network = network
+        self.of_op = [self._number(op.op_type) for op in network.ops]
+        """By the operator's place."""
         self.tails_of: dict[int, list[int]] = {}
         for tail, head in zip(network.tails.tolist(), network.heads.tolist(), strict=True):
             self.tails_of.setdefault(head, []).append(tail)
 
-    def of_op(self, at: int) -> int:
-        return self._number(self.network.ops[at].op_type)
-
     def of(self, scope: Scope) -> int:
         """Return the number of a scope: its operators in order, and how they feed each other."""
         place = {at: index for index, at in enumerate(scope.ops)}
-        rows = tuple(
-            (self.of_op(at), tuple(index - place[tail] for tail in self.tails_of.get(at, ()) if tail in place))
+        rows = [
+            (self.of_op[at], tuple([index - place[tail] for tail in self.tails_of.get(at, ()) if tail in place]))
             for index, at in enumerate(scope.ops)
-        )
-        return self._number(rows)
+        ]
+        return self._number(tuple(rows))
 
     def _number(self, key: object) -> int:
         return self._ids.setdefault(key, len(self._ids))
 
 
-def _finish(scope: Scope, network: Network, signs: _Signs) -> None:
+def _finish(scope: Scope, signs: _Signs) -> None:
     """Tidy a scope from the leaves up: lone children merge, equal siblings fold, a crowd is grouped into blocks."""
     for index, child in enumerate(scope.children):
         if isinstance(child, Scope):
-            _finish(child, network, signs)
+            _finish(child, signs)
+            child.sign = signs.of(child)
             scope.children[index] = _lone(child)
     scope.children.sort(key=_middle)
     _fold(scope)
@@ -205,7 +204,6 @@ def _finish(scope: Scope, network: Network, signs: _Signs) -> None:
         while len(scope.children) > MOST_CHILDREN:
             _group(scope, signs)
     scope.ops = sorted(at for child in scope.children for at in _ops_of(child))
-    scope.sign = signs.of(scope)
 
 
 def _middle(child: Scope | int) -> int:
@@ -281,7 +279,7 @@ def _group(scope: Scope, signs: _Signs) -> None:
         for tail in signs.tails_of.get(head, ())
         if tail in place and place[tail] < place[head]
     ]
-    marks = [child.sign if isinstance(child, Scope) else signs.of_op(child) for child in children]
+    marks = [child.sign if isinstance(child, Scope) else signs.of_op[child] for child in children]
     grouped: list[Scope | int] = []
     level = 1 + max((_level(child) for child in children), default=0)
     word = {1: "block", 2: "stage"}.get(level, f"part {level - 2} ·")
