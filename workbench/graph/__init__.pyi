@@ -7,6 +7,7 @@ from .cost import Cost as Cost
 from .cost import costs as costs
 from .cost import mac_shares as mac_shares
 from .cost import memory_use as memory_use
+from .cost import parameters_of as parameters_of
 from .cost import suggested_workspace as suggested_workspace
 from .cost import total as total
 from .damage import blaming as blaming

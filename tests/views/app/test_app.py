@@ -99,15 +99,15 @@ def test_the_table_is_narrowed_sorted_and_sent_in_windows(screen):
 def test_a_click_computes_nothing_twice_and_a_change_all_anew(screen):
     screen.fill()
     facts, wb = screen.node_facts, screen.workbench
-    before = facts.resolution(), facts.rows(), facts.estimate(), facts.summary()
+    before = facts.resolution(), facts.rows(), facts.estimate(), facts.macs()
     screen.choose(["block/conv"])
     screen.nodes.handle({"type": "filter", "selector": "op:Conv"})
-    after = facts.resolution(), facts.rows(), facts.estimate(), facts.summary()
+    after = facts.resolution(), facts.rows(), facts.estimate(), facts.macs()
     assert all(one is other for one, other in zip(before, after, strict=True))
     wb.plan.set("name:block/conv", "fp16")
     assert {row.node: row.requested for row in facts.rows()}["block/conv"] == "fp16"
     assert [row["texts"]["gets"] for row in screen.nodes.scene["rows"] if row["id"] == "block/conv"] == ["fp16"]
-    assert facts.summary() is before[3]  # the model is the same
+    assert facts.macs() is before[3]  # the model is the same
     wb.undo()
     assert facts.resolution().decisions == before[0].decisions
 

@@ -41,6 +41,7 @@ ROUNDS_ONCE = frozenset(
 )
 # Exact for integers only: the order of additions does not matter there.
 EXACT_FOR_INTEGERS = frozenset({"CumSum", "Pow", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum", "Sum"})
+EXACT = MOVES | ROUNDS_ONCE | EXACT_FOR_INTEGERS
 # The length of what these make is a number that they read.
 DRIVEN_BY_VALUES = frozenset({"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Tile"})
 LARGEST_GROWTH = 2**20
@@ -69,8 +70,9 @@ class FoldConstants(WideEdit):
     def fits(cls, node: ir.Node) -> bool:
         if node.op_type == "Constant":
             return not node.outputs[0].is_graph_output()
-        constant = all(value is None or _content(value) is not None for value in node.inputs)
-        return node.op_type in MOVES | ROUNDS_ONCE | EXACT_FOR_INTEGERS and bool(node.inputs) and constant
+        if node.op_type not in EXACT or not node.inputs:
+            return False
+        return all(value is None or _content(value) is not None for value in node.inputs)
 
     def sweep(self, area: Area) -> list[str] | None:
         folded = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.graph import constant_of, content_of, is_stripped
+from workbench.graph import constant_of, content_of, is_stripped, parameters_of
 from workbench.names import percent
 
 if TYPE_CHECKING:
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from workbench.graph import Model, Summary, Tensor
+    from workbench.graph import Model, Tensor
 
 __all__ = ["of_many", "of_model", "of_node", "weight_facts", "weights_of_node"]
 
+MOST_OPS = 6
 MOST_VALUE = 200
 MOST_WEIGHTS = 8
 MOST_ELEMENTS = 20_000_000
@@ -27,23 +28,22 @@ BINS = 64
 MOST_CHANNELS = 512
 
 
-def of_model(summarized: Summary) -> dict[str, Any]:
-    """Return a model in a few rows."""
-    ops = ", ".join(f"{count} {op}" for op, count in list(summarized.ops.items())[:6])
+def of_model(model: Model, macs: int, unknown: Sequence[str]) -> dict[str, Any]:
+    """Return a model in a few rows; of `unknown` nodes the multiply-accumulates are not known."""
+    counts = {".".join(filter(None, operator)): len(nodes) for operator, nodes in model.operators.items()}
+    most = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    ops = ", ".join(f"{count} {op}" for op, count in most[:MOST_OPS])
+    producer = " ".join(filter(None, (model.ir_model.producer_name, model.ir_model.producer_version)))
     return {
-        "title": summarized.name,
-        "about": f"{summarized.nodes:,} nodes, opset {summarized.opset}",
+        "title": model.name,
+        "about": f"{len(model.top_nodes):,} nodes, opset {model.opset}",
         "rows": [
-            ["producer", summarized.producer or "not said"],
-            ["operators", ops + (" …" if len(summarized.ops) > 6 else "")],
-            ["parameters", f"{summarized.parameters:,}"],
-            [
-                "MACs",
-                f"{summarized.macs:,}"
-                + (f" and {len(summarized.macs_unknown)} nodes unknown" if summarized.macs_unknown else ""),
-            ],
-            *[[f"input {t.name}", _shape(t)] for t in summarized.inputs],
-            *[[f"output {t.name}", _shape(t)] for t in summarized.outputs],
+            ["producer", producer or "not said"],
+            ["operators", ops + " …" * (len(most) > MOST_OPS)],
+            ["parameters", f"{parameters_of(model):,}"],
+            ["MACs", f"{macs:,}" + (f" and {len(unknown)} nodes unknown" if unknown else "")],
+            *[[f"input {t.name}", _shape(t)] for t in model.inputs],
+            *[[f"output {t.name}", _shape(t)] for t in model.outputs],
         ],
     }
 

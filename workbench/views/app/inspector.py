@@ -123,7 +123,7 @@ class Inspector(View):
         """Return what is shown of the selection."""
         model, nodes = self.workbench.model, self.selected
         if not nodes:
-            return facts.of_model(self.node_facts.summary()) | {"kind": "model", "findings": self._findings([])}
+            return facts.of_model(model, *self.node_facts.macs()) | {"kind": "model", "findings": self._findings([])}
         if len(nodes) > 1:
             macs = self.node_facts.sources().macs
             shown = facts.of_many(model, nodes, [macs.get(node) for node in nodes])

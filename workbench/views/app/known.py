@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from workbench.graph import batch_of_one, costs, summary
+from workbench.graph import batch_of_one, costs, total
 from workbench.precision import Sources, estimate_of, rows, sources
 from workbench.precision.operators import activations
 from workbench.precision.plan import preset
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from workbench.engine import EngineSummary
-    from workbench.graph import Cost, Summary
+    from workbench.graph import Cost
     from workbench.precision import Estimate, PrecisionRow
     from workbench.precision.plan import Resolution, Rule
     from workbench.session import Workbench
@@ -60,10 +60,10 @@ class NodeFacts:
 
         return self._once("sources", (self.wb.model, figures.sensitivity, figures.search, figures.engine), make)
 
-    def summary(self) -> Summary:
-        """Return the model in numbers, counted once."""
+    def macs(self) -> tuple[int, list[str]]:
+        """Return the multiply-accumulates of one run, and the nodes whose are unknown."""
         model = self.wb.model
-        return self._once("summary", (model,), lambda: summary(model, table=self._costs()))
+        return self._once("macs", (model,), lambda: total(model, self._costs()))
 
     def rows(self) -> tuple[PrecisionRow, ...]:
         """Return one row a node, in the order they run."""

@@ -79,11 +79,10 @@ def next_step(wb: Workbench, *, prepared: bool) -> dict[str, str]:
 
 
 def _look(wb: Workbench, node_facts: NodeFacts) -> Stage:
-    summarized = node_facts.summary()
-    unknown = "+" * bool(summarized.macs_unknown)
+    macs, unknown = node_facts.macs()
     nodes = len([node for node in wb.model.nodes.values() if node.op_type != "Constant"])
-    title = f"{nodes:,} nodes, {summarized.macs:,} MACs"
-    return Stage("Look", True, f"{nodes:,} nodes · {_count(summarized.macs)}{unknown}", title)
+    title = f"{nodes:,} nodes, {macs:,} MACs"
+    return Stage("Look", True, f"{nodes:,} nodes · {_count(macs)}{'+' * bool(unknown)}", title)
 
 
 def _edit(wb: Workbench) -> Stage:

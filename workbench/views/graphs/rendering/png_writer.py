@@ -52,7 +52,7 @@ def png(drawing: Drawing, theme_name: ThemeName = "light", *, max_height: int = 
     for mark in marks:
         if not isinstance(mark, Text):
             shapes.put(mark)
-    image = image.resize(size, Image.Resampling.BOX)
+    image = image.reduce(2)
     pen = ImageDraw.Draw(image)
     for mark in marks:
         if isinstance(mark, Text):
