@@ -1,19 +1,24 @@
 """How long a person waits on the screen of a workbench, measured in a real JupyterLab by Chromium.
 
 ``python benchmarks/screen.py`` prints a table: what was done, how long it took (the median of several, and the worst),
-and what was hoped for. Time runs from the event in the page to the frame in which everything shows it.
+and what was hoped for. Time runs from the event in the page to the frame in which everything shows it. Where a screen
+is opened it also says how much of that the kernel computed and the page's main thread worked: those two hold on a busy
+machine as well. ``--minutes 30`` clicks for so long instead, and says how much memory kernel and page take at the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
+import os
 import shutil
 import statistics
 import sys
 import tempfile
+import time
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -21,21 +26,37 @@ sys.path.insert(0, str(ROOT))
 from tests.kit.lab import chromium, end_kernels, notebook, ready, running_lab  # noqa: E402
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import SimpleNamespace
 
 OPEN = "import workbench\nwb = workbench.open_model({path!r}, resume=False)"
+LOAD = "import workbench\nmodel = workbench.load_model({path!r}); model.tensors"
+CLOCK = (
+    "import os, pathlib, time\n"
+    "pathlib.Path('kernel').write_text(str(os.getpid()))\n"
+    "def note(_): pathlib.Path('spent').write_text(str(time.process_time()))\n"
+    "get_ipython().events.register('post_run_cell', note)"
+)
+"""Writes the kernel's process, and after each cell the seconds that it has computed."""
 UNTIL = """([act, shown]) => new Promise((done) => {
     const start = performance.now();
+    const times = [];
     eval(act);
-    const end = () => done(performance.now() - start);
-    const look = () => requestAnimationFrame(eval(shown) ? end : look);
+    const look = () => requestAnimationFrame(() => {
+        while (times.length < shown.length && eval(shown[times.length])) times.push(performance.now() - start);
+        times.length < shown.length ? look() : done(times);
+    });
     look();
 })"""
 ROW = "document.querySelectorAll('.wb-nodes tbody tr')[{at}]"
-SELECTED = (
+MARKED = (
     "(() => {{ const row = " + ROW + "; return row && row.getAttribute('aria-selected') === 'true'"
-    " && document.querySelector('.wb-inspector h3').textContent === row.dataset.id"
     " && document.querySelector('.wb-card.wb-selected'); }})()"
+)
+FILLED = (
+    "(() => {{ const row = "
+    + ROW
+    + "; return document.querySelector('.wb-inspector h3').textContent === row.dataset.id; }})()"
 )
 FILTER = (
     "{{ const f = document.querySelector('.wb-filter'); f.value = {text!r}; f.dispatchEvent(new Event('input')); }}"
@@ -50,7 +71,6 @@ ALL = "document.querySelector('.wb-nodes .wb-bar button').click()"
 MANY = "/^[\\d,]+ nodes$/.test(document.querySelector('.wb-inspector h3').textContent)"
 MESSAGES = """() => {
     window.sizes = [];
-    const add = WebSocket.prototype.addEventListener;
     const note = (event) => window.sizes.push(event.data.byteLength ?? event.data.length);
     const set = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'onmessage').set;
     Object.defineProperty(WebSocket.prototype, 'onmessage', {
@@ -60,76 +80,137 @@ MESSAGES = """() => {
 }"""
 
 
+class Measured(NamedTuple):
+    """A line of the table, in milliseconds unless it says something else."""
+
+    what: str
+    times: list[float]
+    wanted: float | None = None
+
+
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=ROOT / "sample_models" / "residual_cnn.onnx")
-    parser.add_argument("--samples", type=Path, help="to calibrate on, so that a threshold can be dragged")
+    parser.add_argument("--samples", type=Path, help="to calibrate on; random numbers where left out")
     parser.add_argument("--preprocess", default="", help="of images")
     parser.add_argument("--nodes", type=int, default=10_000, help="of a large graph that is made")
     parser.add_argument("--clicks", type=int, default=12)
+    parser.add_argument("--minutes", type=float, default=0.0, help="to click for, and to look at memory")
     options = parser.parse_args()
+    # A package that was installed is compiled already.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    compileall.compile_dir(ROOT / "workbench", quiet=1)
     folder = Path(tempfile.mkdtemp(prefix="workbench-screen-"))
-    rows: list[tuple[str, list[float], float]] = []
+    rows: list[Measured] = []
     try:
         with running_lab(folder) as lab, chromium() as browser:
-            rows += small(lab, browser, options)
-            rows += large(lab, browser, options.nodes)
+            if options.minutes:
+                rows += long(lab, browser, options)
+            else:
+                rows += small(lab, browser, options)
+                rows += first(lab, browser, 250)
+                rows += large(lab, browser, options.nodes)
     finally:
         shutil.rmtree(folder)
-    print(f"{'what':44} {'median ms':>10} {'worst ms':>10} {'wanted ms':>10}")
+    print(f"{'what':50} {'median':>10} {'worst':>10} {'wanted':>10}")
     for what, times, wanted in rows:
-        print(f"{what:44} {statistics.median(times):10.0f} {max(times):10.0f} {wanted:10.0f}")
+        hoped = "" if wanted is None else f"{wanted:.0f}"
+        print(f"{what:50} {statistics.median(times):10.1f} {max(times):10.1f} {hoped:>10}")
 
 
-def opened(lab: SimpleNamespace, browser: Any, before: str, cell: str = "wb") -> tuple[Any, float]:
-    """Open a notebook and run its two cells; return the page, and milliseconds from the second's key to the screen."""
-    page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    page.set_default_timeout(180_000)
-    page.add_init_script(f"({MESSAGES})()")
-    notebook(lab.folder / "screen.ipynb", before, cell)
-    page.goto(f"{lab.url}/lab/tree/screen.ipynb?reset", wait_until="domcontentloaded")
-    ready(page)
-    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
-    page.keyboard.press("Shift+Enter")
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
-    page.wait_for_timeout(1500)
-    began = page.evaluate("performance.now()")
-    page.keyboard.press("Shift+Enter")
-    page.locator(".wb-app.wb-ready .wb-nodes tbody tr").first.wait_for()
-    return page, page.evaluate("performance.now()") - began
+class Opened:
+    """A notebook whose last cell shows a screen.
 
+    Parameters
+    ----------
+    before, cell
+        The cells; the second is timed, from its key to the screen.
+    """
 
-def timed(page: Any, act: str, shown: str) -> float:
-    """Return milliseconds from an act in the page until something shows."""
-    took: float = page.evaluate(UNTIL, [act, shown])
-    page.wait_for_timeout(150)
-    return took
+    def __init__(self, lab: SimpleNamespace, browser: Any, before: str, cell: str = "wb") -> None:
+        self.lab = lab
+        self.page = page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(180_000)
+        page.add_init_script(f"({MESSAGES})()")
+        (lab.folder / "spent").unlink(missing_ok=True)
+        notebook(lab.folder / "screen.ipynb", f"{CLOCK}\n{before}", cell)
+        page.goto(f"{lab.url}/lab/tree/screen.ipynb?reset", wait_until="domcontentloaded")
+        ready(page)
+        self.browser = page.context.new_cdp_session(page)
+        self.browser.send("Performance.enable", {"timeDomain": "threadTicks"})
+        page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
+        page.keyboard.press("Shift+Enter")
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+        page.wait_for_timeout(1500)
+        computed, worked = self.computed(), self.metric("TaskDuration")
+        began = page.evaluate("performance.now()")
+        page.keyboard.press("Shift+Enter")
+        page.locator(".wb-app.wb-ready .wb-nodes tbody tr").first.wait_for()
+        self.took: float = page.evaluate("performance.now()") - began
+        self.worked = 1000 * (self.metric("TaskDuration") - worked)
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+        while (spent := self.computed()) == computed:
+            page.wait_for_timeout(50)
+        self.computed_ms = 1000 * (spent - computed)
 
+    def computed(self) -> float:
+        """Return the seconds that the kernel has computed up to the end of its last cell."""
+        return float((self.lab.folder / "spent").read_text())
 
-def small(lab: SimpleNamespace, browser: Any, options: argparse.Namespace) -> list[tuple[str, list[float], float]]:
-    """Click through a model of ordinary size."""
-    page, first = opened(lab, browser, OPEN.format(path=str(options.model.resolve())))
-    count = page.locator(".wb-nodes tbody tr").count()
-    page.evaluate("window.sizes.length = 0")
-    places = range(min(options.clicks, count))
-    clicks = [timed(page, ROW.format(at=at) + ".click()", SELECTED.format(at=at)) for at in places]
-    largest = max(page.evaluate("window.sizes")) / 1e6
-    rows = [(f"first screen of {count} nodes", [first], 1500.0)]
-    rows.append(("click: selected everywhere, inspector full", clicks, 200.0))
-    rows.append(("largest message of a click, in kB", [1000 * largest], 1000.0))
-    if options.samples is not None:
+    def metric(self, name: str) -> float:
+        """Return one of Chromium's own figures of the page."""
+        metrics = self.browser.send("Performance.getMetrics")["metrics"]
+        return float(next(one["value"] for one in metrics if one["name"] == name))
+
+    def rows(self, what: str, wanted: float) -> list[Measured]:
+        """Return the lines of the table that tell how it was opened."""
+        return [
+            Measured(f"{what}, on screen", [self.took], wanted),
+            Measured("  of which the kernel computed", [self.computed_ms]),
+            Measured("  of which the page's main thread worked", [self.worked]),
+        ]
+
+    def timed(self, act: str, *shown: str) -> list[float]:
+        """Return milliseconds from an act in the page until one thing after the other shows."""
+        took: list[float] = self.page.evaluate(UNTIL, [act, list(shown)])
+        self.page.wait_for_timeout(150)
+        return took
+
+    def calibrate(self, options: argparse.Namespace) -> None:
+        """Calibrate on the screen, so that there is a distribution to look at."""
+        page, samples = self.page, options.samples or random_samples(self.lab.folder, options.model)
         page.locator('[data-step="Calibrate"]').click()
-        page.locator(".wb-form-of input").nth(0).fill(str(options.samples.resolve()))
+        page.locator(".wb-form-of input").nth(0).fill(str(samples.resolve()))
         page.locator(".wb-form-of input").nth(1).fill(options.preprocess)
         page.locator(".wb-form-of button", has_text="Calibrate").click()
         page.locator('[data-step="Calibrate"].wb-is-done').wait_for()
-        page.locator(".wb-nodes tbody tr").first.click()
-        page.locator(".wb-threshold .handle").first.wait_for()
-        page.wait_for_timeout(2000)  # it is drawn once more when its room is known
-        rows.append(("frame of a dragged threshold", dragged(page), 33.0))
-    end_kernels(lab)
-    page.close()
+
+    def close(self) -> None:
+        """End its kernel and its page."""
+        end_kernels(self.lab)
+        self.page.close()
+
+
+def small(lab: SimpleNamespace, browser: Any, options: argparse.Namespace) -> list[Measured]:
+    """Click through a model of ordinary size."""
+    screen = Opened(lab, browser, OPEN.format(path=str(options.model.resolve())))
+    page = screen.page
+    count = page.locator(".wb-nodes tbody tr").count()
+    rows = screen.rows(f"{options.model.stem}, {count} nodes or more", 1500)
+    screen.calibrate(options)
+    page.evaluate("window.sizes.length = 0")
+    places = range(min(options.clicks, count))
+    clicks = [screen.timed(ROW.format(at=at) + ".click()", MARKED.format(at=at), FILLED.format(at=at)) for at in places]
+    largest = max(page.evaluate("window.sizes")) / 1e3
+    rows.append(Measured("click: highlighted everywhere", [marked for marked, _ in clicks], 100))
+    rows.append(Measured("click: inspector full", [filled for _, filled in clicks], 200))
+    rows.append(Measured("largest message of a click, kB", [largest], 1000))
+    page.locator(".wb-nodes tbody tr").first.click()
+    page.locator(".wb-threshold .handle").first.wait_for()
+    page.wait_for_timeout(2000)  # it is drawn once more when its room is known
+    rows.append(Measured("frame of a dragged threshold", dragged(page), 33))
+    screen.close()
     return rows
 
 
@@ -149,25 +230,116 @@ def dragged(page: Any) -> list[float]:
     return [b - a for a, b in pairwise(frames)]
 
 
-def large(lab: SimpleNamespace, browser: Any, nodes: int) -> list[tuple[str, list[float], float]]:
+def first(lab: SimpleNamespace, browser: Any, nodes: int) -> list[Measured]:
+    """Open a graph of some nodes."""
+    path = lab.folder / "some.onnx"
+    path.write_bytes(chain(nodes, 50))
+    screen = Opened(lab, browser, OPEN.format(path=str(path)))
+    screen.close()
+    return screen.rows(f"{nodes} nodes, once open", 1500)
+
+
+def large(lab: SimpleNamespace, browser: Any, nodes: int) -> list[Measured]:
     """Open a graph of many nodes, and select a thousand."""
     path = lab.folder / "large.onnx"
-    path.write_bytes(chain(nodes))
-    load = f"import workbench\nmodel = workbench.load_model({str(path)!r}); model.tensors"
-    page, first = opened(lab, browser, load, "wb = workbench.Workbench(model)\nwb")
-    thousand = timed(page, FILTER.format(text="name:*/block_0*"), NARROWED)
-    chosen = timed(page, ALL, MANY)
-    end_kernels(lab)
-    page.close()
+    path.write_bytes(chain(nodes, 1000))
+    screen = Opened(lab, browser, LOAD.format(path=str(path)), "wb = workbench.Workbench(model)\nwb")
+    narrowed = screen.timed(FILTER.format(text="name:*/block_0*"), NARROWED)
+    chosen = screen.timed(ALL, MANY)
+    screen.close()
+    rows = screen.rows(f"{nodes:,} nodes, once loaded", 2000)
+    return [*rows, Measured("filter by a selector", narrowed, 300), Measured("1,000 selected", chosen, 300)]
+
+
+def long(lab: SimpleNamespace, browser: Any, options: argparse.Namespace) -> list[Measured]:
+    """Click for minutes, and look at what kernel and page take up."""
+    screen = Opened(lab, browser, OPEN.format(path=str(options.model.resolve())))
+    screen.calibrate(options)
+    acts = clicking(screen.page)
+    began = time.monotonic()
+    warm = min(60.0, 12.0 * options.minutes)  # what is loaded at the first use of a thing is no growth
+    before: tuple[float, ...] | None = None
+    count = 0
+    while (gone := time.monotonic() - began) < 60 * options.minutes:
+        next(acts)
+        count += 1
+        if before is None and gone > warm:
+            before = memory(screen)
+    after = memory(screen)
+    screen.close()
+    if before is None:
+        before = after
+    names = ("kernel, MB", "page's heap, MB", "page's elements", "page's listeners")
+    print(f"{count} acts in {options.minutes:g} minutes; the first figure is {warm:.0f} s after the first")
     return [
-        (f"screen of {nodes:,} nodes, once loaded", [first], 2000.0),
-        ("filter by a selector", [thousand], 300.0),
-        ("1,000 selected", [chosen], 300.0),
+        row
+        for name, one, other in zip(names, before, after, strict=True)
+        for row in (Measured(name, [one]), Measured("  at the end", [other]))
     ]
 
 
-def chain(nodes: int) -> bytes:
-    """Return a model of many convolutions in a row, a thousand to a block."""
+def memory(screen: Opened) -> tuple[float, ...]:
+    """Return megabytes of the kernel and of the page's heap after a collection, and its elements and listeners."""
+    import psutil
+
+    for _ in range(2):
+        screen.browser.send("HeapProfiler.collectGarbage")
+    kernel = psutil.Process(int((screen.lab.folder / "kernel").read_text())).memory_info().rss
+    heap = screen.metric("JSHeapUsedSize")
+    return kernel / 1e6, heap / 1e6, screen.metric("Nodes"), screen.metric("JSEventListeners")
+
+
+def clicking(page: Any) -> Iterator[None]:
+    """Do one thing after the other that people do on a screen, without end."""
+    rows, cards = page.locator(".wb-nodes tbody tr"), page.locator(".wb-card[data-kind=op]")
+    title = page.locator(".wb-inspector h3")
+    at = 0
+    while True:
+        at += 1
+        row = rows.nth(at % min(rows.count(), 40))
+        row.click()
+        page.wait_for_function(
+            "([title, id]) => title.textContent === id", arg=[title.element_handle(), row.get_attribute("data-id")]
+        )
+        yield
+        for name in ("fp16", "int8"):
+            page.locator(f'.wb-option[data-precision="{name}"]').click()
+            page.locator(".wb-preview", has_text=f"{name} here").wait_for()
+            yield
+        if cards.count():
+            cards.nth(at % cards.count()).dispatch_event("pointerup", {"button": 0})
+            yield
+        page.locator(".wb-nodes th button").nth(at % 4).click()
+        yield
+        page.locator(".wb-filter").fill("op:Conv" if at % 2 else "")
+        page.wait_for_timeout(400)
+        yield
+        if at % 5 == 0:
+            rows.first.click()
+            page.locator('.wb-option[data-precision="fp32"]').click()
+            page.locator(".wb-apply-precision").click()
+            undo = page.locator(".wb-timeline button", has_text="undo")
+            while page.locator(".wb-chips .wb-clicked:not(.wb-gone)").count() > 1:
+                undo.click()
+                page.wait_for_timeout(200)
+            yield
+
+
+def random_samples(folder: Path, model: Path) -> Path:
+    """Write samples for a model, random numbers."""
+    import numpy as np
+    import onnx
+
+    value = onnx.load(model, load_external_data=False).graph.input[0]
+    shape = [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
+    numbers = np.random.default_rng(0).random((32, *shape[1:]), np.float32)
+    path = folder / "samples.npz"
+    np.savez(path, **{value.name: numbers})
+    return path
+
+
+def chain(nodes: int, block: int) -> bytes:
+    """Return a model of many convolutions in a row, so many to a block."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
@@ -176,7 +348,7 @@ def chain(nodes: int) -> bytes:
         helper.make_node(
             *(("Conv", [f"t{at}", "w"]) if at % 2 == 0 else ("Relu", [f"t{at}"])),
             [f"t{at + 1}"],
-            f"/block_{at // 1000}/part_{at % 1000 // 50}/n{at}",
+            f"/block_{at // block}/part_{at % block // 50}/n{at}",
         )
         for at in range(nodes)
     ]
