@@ -24,31 +24,21 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
-from cosmic_ray.plugins import get_operator
-from cosmic_ray.work_db import WorkDB, use_db
+from cosmic_ray.plugins import get_operator, operator_names
 from warm import Warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cosmic_ray.work_item import MutationSpec
     from warm import Ran
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 30.0
 """Of all tests that are tried on a mutant, by how long they take without it, in processor time."""
-
-CONFIG = """[cosmic-ray]
-module-path = ["{module}"]
-timeout = 60
-excluded-modules = []
-test-command = "true"
-[cosmic-ray.distributor]
-name = "local"
-"""
 
 
 def copy_of_checkout(into: Path) -> None:
@@ -64,24 +54,26 @@ def copy_of_checkout(into: Path) -> None:
         (into.parent / "shared").symlink_to(ROOT.parent / "shared")
 
 
-def mutated(mutation: MutationSpec, source: str) -> str:
-    """Return the source with the change in it."""
-    operator = get_operator(mutation.operator_name)(**mutation.operator_args)
-    return mutate_code(source, operator, mutation.occurrence)
+class Mutation(NamedTuple):
+    """One change: the how many-th place of its file that an operator of cosmic-ray can change."""
+
+    path: Path
+    operator: str
+    occurrence: int
+    lines: range
+
+    def of(self, source: str) -> str:
+        """Return the source with the change in it."""
+        return mutate_code(source, get_operator(self.operator)(), self.occurrence)
 
 
-def lines_of(mutation: MutationSpec) -> set[int]:
-    """Return the lines that a change touches."""
-    return set(range(mutation.start_pos[0], mutation.end_pos[0] + 1))
-
-
-def tests_of(mutation: MutationSpec, checkout: Path, ran: Ran) -> Iterable[list[str]]:
+def tests_of(mutation: Mutation, ran: Ran) -> Iterable[list[str]]:
     """Yield the tests that run a place, or all of the module's where none does, then the others of the same files.
 
     Those may look at what the former left in a cache. The quickest file is first, and the quickest test in it.
     """
-    path = str(checkout / mutation.module_path)
-    found = set().union(*(ran.tests.get((path, line), set()) for line in lines_of(mutation)))
+    path = str(mutation.path)
+    found = set().union(*(ran.tests.get((path, line), set()) for line in mutation.lines))
     if not found:
         found = set().union(*(tests for (module, _), tests in ran.tests.items() if module == path)) or set(ran.seconds)
     files = {test.partition("::")[0] for test in found}
@@ -89,7 +81,7 @@ def tests_of(mutation: MutationSpec, checkout: Path, ran: Ran) -> Iterable[list[
     yield from (_ordered(tests, ran.seconds) for tests in (found, rest) if tests)
 
 
-def _ordered(tests: Iterable[str], seconds: dict[str, float]) -> list[str]:
+def _ordered(tests: Iterable[str], seconds: dict[str, float], longest: float = LONGEST_S) -> list[str]:
     files: dict[str, list[str]] = defaultdict(list)
     chosen, spent = [], 0.0
     for test in sorted(tests, key=lambda name: (seconds[name], name)):
@@ -97,28 +89,26 @@ def _ordered(tests: Iterable[str], seconds: dict[str, float]) -> list[str]:
     for file in sorted(files, key=lambda file: sum(seconds[test] for test in files[file])):
         for test in files[file]:
             spent += seconds[test]
-            if chosen and spent > LONGEST_S:
+            if chosen and spent > longest:
                 return chosen
             chosen.append(test)
     return chosen
 
 
-def places(checkout: Path, module: str) -> list[list[MutationSpec]]:
+def places(checkout: Path, module: str) -> list[list[Mutation]]:
     """Return the places that can be changed, each with the changes that are possible there."""
-    (checkout / "mutants.toml").write_text(CONFIG.format(module=module))
-    init = [sys.executable, "-m", "cosmic_ray.cli", "init", "mutants.toml", "mutants.sqlite"]
-    subprocess.run(init, cwd=checkout, check=True)
-    found: dict[tuple[str, tuple[int, int], tuple[int, int]], list[MutationSpec]] = defaultdict(list)
-    with use_db(str(checkout / "mutants.sqlite"), WorkDB.Mode.open) as db:
-        for item in db.work_items:
-            (mutation,) = item.mutations
-            found[str(mutation.module_path), mutation.start_pos, mutation.end_pos].append(mutation)
-    annotated = {name: set(_annotated(ast.parse((checkout / name).read_text()))) for name, _, _ in found}
-    return [
-        sorted(found[name, start, end], key=lambda m: (m.operator_name, m.occurrence, str(m.operator_args)))
-        for name, start, end in sorted(found)
-        if start not in annotated[name]
-    ]
+    kinds = {name: get_operator(name) for name in operator_names()}
+    operators = [(name, kind()) for name, kind in sorted(kinds.items()) if not kind.arguments()]
+    found: dict[tuple[Path, tuple[int, int], tuple[int, int]], list[Mutation]] = defaultdict(list)
+    for path in sorted((checkout / module).rglob("*.py")):
+        source = path.read_text()
+        nodes, annotated = list(ast_nodes(get_ast(source))), set(_annotated(ast.parse(source)))
+        for name, operator in operators:
+            positions = (position for node in nodes for position in operator.mutation_positions(node))
+            for occurrence, (start, end) in enumerate(positions):
+                if start not in annotated:
+                    found[path, start, end].append(Mutation(path, name, occurrence, range(start[0], end[0] + 1)))
+    return [found[place] for place in sorted(found)]
 
 
 def _annotated(tree: ast.AST) -> Iterable[tuple[int, int]]:
@@ -158,14 +148,12 @@ def main() -> int:
             if time.monotonic() > end:
                 break
             tried += 1
-            path = checkout / mutation.module_path
-            source = mutated(mutation, before := path.read_text())
-            if any(
-                warm.killed(path, source, lines_of(mutation), tests) for tests in tests_of(mutation, checkout, warm.ran)
-            ):
+            source = mutation.of(before := mutation.path.read_text())
+            lines = set(mutation.lines)
+            if any(warm.killed(mutation.path, source, lines, tests) for tests in tests_of(mutation, warm.ran)):
                 continue
             survived += 1
-            say(f"survived: {mutation.module_path}:{mutation.start_pos[0]} {mutation.operator_name}")
+            say(f"survived: {mutation.path.relative_to(checkout)}:{mutation.lines[0]} {mutation.operator}")
             say("\n".join(difflib.unified_diff(before.splitlines(), source.splitlines(), lineterm="", n=2)))
         warm.close()
         say(f"{module}: {survived} of {tried} mutants survived (seed {given.seed})")
@@ -173,7 +161,7 @@ def main() -> int:
 
 
 def _warm(checkout: Path, module: str, tests: Sequence[str]) -> Warm:
-    """Return the collected tests, after a look at whether they pass a second time without a mutant."""
+    """Return the collected tests, after a look at whether the quickest pass a second time without a mutant."""
     temporary = checkout.parent / "tmp"
     temporary.mkdir()
     os.chdir(checkout)
@@ -187,7 +175,7 @@ def _warm(checkout: Path, module: str, tests: Sequence[str]) -> Warm:
     compileall.compile_dir(checkout / "workbench", quiet=2)
     warm = Warm(checkout, module, tests)
     path = next((checkout / module).glob("*.py"))
-    if warm.killed(path, path.read_text(), set(), _ordered(warm.ran.seconds, warm.ran.seconds)):
+    if warm.killed(path, path.read_text(), set(), _ordered(warm.ran.seconds, warm.ran.seconds, 10.0)):
         say("Without a mutant the tests do not pass a second time: what follows may count too few survivors.")
     return warm
 
