@@ -84,6 +84,22 @@ def test_it_prints_to_pdf(dossier):
     assert dossier.files[1].read_bytes().startswith(b"%PDF-")
 
 
+BROKEN = r"""() => {
+  const broken = [], range = document.createRange();
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+    if (!text.parentElement.closest("td:not(.long), th:not(.long)")) continue;
+    for (const word of text.data.matchAll(/\w+/g)) {
+      range.setStart(text, word.index);
+      range.setEnd(text, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map(line => line.top)).size > 1) broken.push(word[0]);
+    }
+  }
+  return broken;
+}"""
+"""The words of tables that go on in another line."""
+
+
 def test_no_part_is_clipped_on_a_narrow_page_or_a_wide_one(dossier):
     with contextlib.ExitStack() as stack:
         try:
@@ -96,6 +112,7 @@ def test_no_part_is_clipped_on_a_narrow_page_or_a_wide_one(dossier):
             page.on("request", lambda request, asked=asked: asked.append(request.url))
             page.goto(dossier.files[0].as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate(BROKEN) == []
             assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING
 
 from workbench.views.kit import FONT, css_variables, escape
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from workbench.views.kit import Pictured
 
 __all__ = ["html_document", "html_table", "picture"]
+
+LONG = 28
+"""Characters from which a word may be broken. Operators have fewer: the longest of ONNX has 25."""
+
+SCOPES = r"(?<=[/._:])(?=.)"
+"""Where a name may be broken: after what ends a scope."""
 
 STYLE = f"""
 {css_variables()}
@@ -28,11 +35,11 @@ td.n {{ text-align: right; white-space: nowrap; }} th.n {{ text-align: right; }}
 img {{ max-width: 100%; height: auto; }} a {{ color: inherit; }}
 pre {{ background: var(--wb-panel); padding: 1rem; font-size: 12px; white-space: pre-wrap; overflow-wrap: anywhere; }}
 p, li {{ overflow-wrap: anywhere; }}
-.scroll {{ overflow-x: auto; }} td.name {{ overflow-wrap: anywhere; }}
+.scroll {{ overflow-x: auto; }} .long {{ overflow-wrap: anywhere; }}
 @media print {{
   @page {{ size: A4; margin: 14mm; }}
   body {{ margin: 0; max-width: none; padding: 0; font-size: 10pt; }}
-  h2 {{ break-after: avoid; }} tr, img, picture {{ break-inside: avoid; }}
+  .scroll {{ overflow: visible; }} h2 {{ break-after: avoid; }} tr, img, picture {{ break-inside: avoid; }}
 }}
 """
 
@@ -61,12 +68,24 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: S
     """Return a table of texts; columns of numbers are set right."""
 
     def cell(tag: str, column: int, text: str) -> str:
-        style = ' class="n"' if column in numeric else ' class="name"'
-        return f"<{tag}{style}>{escape(text)}</{tag}>"
+        style = ' class="n"' if column in numeric else ' class="long"' if _is_long(text) else ""
+        return f"<{tag}{style}>{_breakable(text)}</{tag}>"
 
     lines = "".join("<tr>" + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>" for row in rows)
     heads = "".join(cell("th", i, text) for i, text in enumerate(head))
     return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def _breakable(text: str) -> str:
+    """Return it as HTML in which a long name breaks at its scopes: a browser alone breaks none, or any word."""
+    return " ".join(
+        "<wbr>".join(map(escape, re.split(SCOPES, word))) if len(word) > LONG else escape(word)
+        for word in text.split(" ")
+    )
+
+
+def _is_long(text: str) -> bool:
+    return any(len(part) > LONG for word in text.split() for part in re.split(SCOPES, word))
 
 
 def picture(view: Pictured, alt: str) -> str:
