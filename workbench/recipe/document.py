@@ -16,6 +16,7 @@ from workbench.precision.placement import Pays
 from workbench.recipe.build import Build
 from workbench.recipe.comments import with_comments
 from workbench.recipe.gates import Gate, GateResult, check_gates
+from workbench.recipe.migrations import MIGRATIONS
 from workbench.recipe.parts import Evaluation, ModelReference, Part, relative_to
 from workbench.recipe.reading import Written, dumped, read_document, what_is_wrong
 from workbench.recipe.steps import AnyStep, PlanStep, about
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "Recipe", "Tuned"]
 
 SCHEMA = 1
-"""Version of the document's form. A recipe of another version is refused, never guessed at."""
+"""Version of the document's form. One of an earlier version is migrated, one of a later version refused."""
 
 StepType = TypeVar("StepType", bound=BaseModel)
 
@@ -171,7 +172,7 @@ class Recipe(Shown, Part):
             Not readable, not a recipe, of another schema version, or with ranges that were changed by hand.
         """
         path = Path(path)
-        text, content = read_document(path, SCHEMA)
+        text, content = read_document(path, SCHEMA, migrations=MIGRATIONS)
         try:
             recipe = cls.model_validate(content)
         except ValidationError as error:

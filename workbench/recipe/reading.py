@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
@@ -10,11 +11,14 @@ import yaml
 from workbench.errors import RecipeError
 from workbench.limits import check, check_document
 from workbench.names import near
+from workbench.recipe.migrations import migrated
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pydantic import BaseModel, ValidationError
+
+    from workbench.recipe.migrations import Migrations
 
 __all__ = ["Written", "dumped", "read_document", "what_is_wrong"]
 
@@ -45,8 +49,10 @@ def dumped(content: dict[str, Any]) -> str:
     return text if "\x85" not in text else yaml.safe_dump(content, sort_keys=False, width=120)
 
 
-def read_document(path: Path, schema: int, *, key: str = "workbench") -> tuple[str, dict[str, Any]]:
-    """Read a document of this schema version.
+def read_document(
+    path: Path, schema: int, *, key: str = "workbench", migrations: Migrations = MappingProxyType({})
+) -> tuple[str, dict[str, Any]]:
+    """Read a document of this schema version, or of one that there is a way from.
 
     Parameters
     ----------
@@ -56,11 +62,13 @@ def read_document(path: Path, schema: int, *, key: str = "workbench") -> tuple[s
         The version that is read.
     key
         What the document's first line is, with its version.
+    migrations
+        Ways from earlier versions.
 
     Returns
     -------
     tuple
-        Its text and its content.
+        Its text, and its content in this version.
 
     Raises
     ------
@@ -83,11 +91,15 @@ def read_document(path: Path, schema: int, *, key: str = "workbench") -> tuple[s
     if not isinstance(content, dict) or key not in content:
         what = "recipe" if key == "workbench" else key
         raise RecipeError(f"not a {what}", where=path, fix=f"A {what} starts with '{key}: {schema}'.")
+    written, content = content[key], migrated(content, key, migrations)
     if content[key] != schema:
+        newer = isinstance(written, int) and written > schema
         raise RecipeError(
-            f"schema version {content[key]}; this workbench reads version {schema}",
+            f"schema version {written}; this workbench reads version {schema}",
             where=path,
-            fix="Use the release of trt-workbench that wrote it, named in its 'environment'.",
+            fix="A newer release wrote it: pip install --upgrade trt-workbench."
+            if newer
+            else "Use the release of trt-workbench that wrote it.",
         )
     return text, content
 
