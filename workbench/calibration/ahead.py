@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
+
+from workbench.runtime import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -50,7 +51,7 @@ def each_ahead(make: Callable[[Source], Item], sources: Iterable[Source], worker
     workers
         How many threads; one a processor where left out.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or usable_cores()
     rest = iter(sources)
     window = 1
     with ThreadPoolExecutor(workers, "ahead") as pool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,7 +15,7 @@ from workbench.calibration.samples import feeds
 from workbench.calibration.statistics import Statistics, TensorStatistics
 from workbench.errors import SamplesError
 from workbench.progress import progress
-from workbench.runtime import CPU, DeviceWarning, Session, usable_device
+from workbench.runtime import CPU, DeviceWarning, Session, usable_cores, usable_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,7 +128,7 @@ def _observe(
     inputs = {tensor.name for tensor in model.inputs}
     outputs = [name for name in tensors if name not in inputs]
     # The loop that counts leaves the interpreter, so threads share the tensors of one batch.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         preparing = pool.submit(Session, model, outputs=outputs, observing=True)
         load()
         session = preparing.result()

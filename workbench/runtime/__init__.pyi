@@ -13,3 +13,4 @@ from .session import Session as Session
 from .session import disabled_optimizers as disabled_optimizers
 from .session import first_line as first_line
 from .session import in_one_array as in_one_array
+from .session import usable_cores as usable_cores

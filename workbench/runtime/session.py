@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from workbench.graph import Model
 
-__all__ = ["Mode", "Session", "disabled_optimizers", "first_line", "in_one_array"]
+__all__ = ["Mode", "Session", "disabled_optimizers", "first_line", "in_one_array", "usable_cores"]
 
 LARGE_BYTES = 1 << 24
 """Weights from which a model is not written into one message, only to be read out of it again."""
@@ -121,7 +121,7 @@ class Session:
             attempt(trial, {name: _in_numbers(array) for name, array in untried.items()}, model.name)
         elif not apart:
             check_constants(model)
-        threads = _cores()
+        threads = usable_cores()
         try:
             if apart:
                 self._session: Any = Apart(trial, threads, model.name)
@@ -258,8 +258,8 @@ class Session:
         return times
 
 
-def _cores() -> int:
-    """Return how many cores this process may use: a worker beside others has its share."""
+def usable_cores() -> int:
+    """Return how many of the processor's cores this process may use: a worker beside others has its share."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -16,7 +18,7 @@ import yaml
 from onnx import numpy_helper
 
 from tests.kit.places import ROOT
-from workbench.errors import RecipeError
+from workbench.errors import BackendError, RecipeError
 from workbench.jobs import tune
 from workbench.jobs.fleet.job import fleet
 from workbench.jobs.fleet.plan import load_plan
@@ -48,6 +50,23 @@ def written(folder, sites, name="fleet.yaml", **more):
     return path
 
 
+@pytest.fixture
+def scheduler(tmp_path):
+    """The address of a scheduler that has a worker, each a process of its own as on other machines."""
+    file, environment = tmp_path / "scheduler.json", {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = ("scheduler", "--port", "0"), ("worker", "--nthreads", "1", "--no-nanny")
+    with contextlib.ExitStack() as stack:
+        for one in words:
+            command = [sys.executable, "-m", "dask", *one, "--no-dashboard", "--scheduler-file", str(file)]
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        while not file.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        yield json.loads(file.read_text())["address"], process.pid
+
+
 SITES = {
     "Oslo": {"samples": "field.npz"},
     "北京": {"model": "again.onnx", "samples": "field.npz"},
@@ -57,7 +76,7 @@ SITES = {
 }
 
 
-def test_each_site_has_its_folder_and_its_line_and_none_stops_another(folder, tmp_path):
+def test_each_site_has_its_folder_and_its_line_and_none_stops_another(folder, scheduler, tmp_path):
     (folder / "empty.npz").write_bytes(b"")
     plan = written(folder, SITES, defaults={"recipe": "tuned/recipe.yaml"})
     result = fleet(plan, tmp_path / "out", workers=2, junit=tmp_path / "j.xml", summary=tmp_path / "s.md")
@@ -76,12 +95,14 @@ def test_each_site_has_its_folder_and_its_line_and_none_stops_another(folder, tm
     assert all(name in page for name in SITES)
     assert 'failures="3"' in (tmp_path / "j.xml").read_text()
     assert "北京" in (tmp_path / "s.md").read_text()
-    # What was done stays done, what had no result is tried again, and another input is another result.
+    # What was done stays done, what had no result is tried again, by whatever worker.
+    address, pid = scheduler
     before = (tmp_path / "out/sites/Oslo/tuned.onnx").stat().st_mtime_ns
     (folder / "empty.npz").write_bytes((folder / "field.npz").read_bytes())
-    again = fleet(plan, tmp_path / "out", workers=1)
+    again = fleet(plan, tmp_path / "out", scheduler=address)
     assert set(again.taken_up) == {"Oslo", "北京", "strict"}
-    assert {one.site: one.state for one in again.outcomes}["empty"] == "passed"
+    empty = {one.site: one for one in again.outcomes}["empty"]
+    assert (empty.state, empty.worker.split(":")[-1]) == ("passed", str(pid))
     assert (tmp_path / "out/sites/Oslo/tuned.onnx").stat().st_mtime_ns == before
 
 
@@ -116,6 +137,27 @@ def test_the_worst_figure_is_the_one_with_the_least_room():
     missed = [*gates, Gate.parse("file_mib <= 0.9"), Gate.parse("p95_ms <= 10")]
     assert _worst(check_gates(missed, evidence)).startswith("p95_ms <= 10")
     assert _worst(check_gates([*missed, Gate.parse("layers <= 1")], evidence)).startswith("layers")
+
+
+def test_an_address_that_is_none_is_one_line(folder, tmp_path):
+    plan = written(folder, {"Oslo": {"samples": "field.npz"}}, "nobody.yaml", defaults={"recipe": "tuned/recipe.yaml"})
+    with pytest.raises(BackendError, match=r"nonsense: no Dask scheduler answers\. Check the address"):
+        fleet(plan, tmp_path / "out", scheduler="nonsense")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+def test_a_worker_has_the_same_cores_however_many_there_are():
+    from workbench.jobs.fleet.share import Share
+
+    cores = os.sched_getaffinity(0)
+    shares, taken = min(2, len(cores)), []
+    for worker in range(shares):
+        try:
+            Share(shares).setup(SimpleNamespace(name=worker))
+            taken.append(os.sched_getaffinity(0))
+        finally:
+            os.sched_setaffinity(0, cores)
+    assert sorted(core for share in taken for core in share) == sorted(cores)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import time
 from collections import defaultdict
@@ -30,7 +29,7 @@ from workbench.backends.protocol import BuildOptions, Capabilities, Engine, Laye
 from workbench.backends.turns import LOADINGS, Schedule, take_turns
 from workbench.child import Child, progress, run
 from workbench.errors import BackendError
-from workbench.runtime import disabled_optimizers, first_line, in_one_array
+from workbench.runtime import disabled_optimizers, first_line, in_one_array, usable_cores
 from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class OnnxRuntime:
             "shapes": input_shapes(optimized, options),
             "inputs": tensors_of(model.inputs),
             "outputs": tensors_of(model.outputs),
-            "device": {"name": _processor(), "threads": _threads()},
+            "device": {"name": _processor(), "threads": usable_cores()},
             "platform": this_platform(),
             "build_s": seconds,
             "sources": source_nodes(optimized, model),
@@ -259,7 +258,7 @@ class OnnxRuntime:
         self.load(engine.data, engine.manifest)
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 4
-        settings.intra_op_num_threads = _threads()
+        settings.intra_op_num_threads = usable_cores()
         if not spinning:
             settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # It is optimized already: what runs is what was inspected.
@@ -299,7 +298,7 @@ def _optimize(model: bytes, disabled: list[str], name: str) -> tuple[bytes, str,
         path = folder / "optimized.onnx"
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 4
-        settings.intra_op_num_threads = _threads()
+        settings.intra_op_num_threads = usable_cores()
         settings.optimized_model_filepath = str(path)
         start = time.perf_counter()
         try:
@@ -315,10 +314,6 @@ def _optimize(model: bytes, disabled: list[str], name: str) -> tuple[bytes, str,
         seconds = time.perf_counter() - start
         progress("optimizing", 1.0)
         return path.read_bytes(), str(onnxruntime.__version__), seconds
-
-
-def _threads() -> int:
-    return os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,10 @@ from workbench.jobs.fleet.site import SiteOutcome, known_outcome, run_site
 from workbench.jobs.options import FleetOptions, job
 from workbench.jobs.telling import tell_ci
 from workbench.jobs.verbs import EXIT_GATE
+from workbench.precision.measuring import scheduler_client
 from workbench.progress import progress
 from workbench.results import held_folder
+from workbench.runtime import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -115,39 +117,53 @@ def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator
         raise BackendError("a fleet needs Dask distributed", fix='pip install "trt-workbench[cluster]"') from error
     with _client(options, len(todo)) as client:
         keys = {name: site.key() for name, site in todo.items()}
+        # The longest first: a long one that begins last is waited for by all other workers.
+        longest = sorted(todo.items(), key=lambda item: item[1].size(), reverse=True)
         futures = {
             client.submit(run_site, name, site, str(out), keys[name], key=f"{name}-{keys[name]}", pure=False): name
-            for name, site in todo.items()
+            for name, site in longest
         }
-        for future in as_completed(futures):
-            name = futures[future]
-            failure = future.exception()
-            if failure is None:
-                yield future.result()
-                continue
-            reports = "the process that did it died" if type(failure).__name__ == "KilledWorker" else str(failure)
-            outcome = SiteOutcome(name, keys[name], "broken", f"{type(failure).__name__}: {reports}")
-            write_text(out / "sites" / f"{name}.json", json.dumps(asdict(outcome), indent=1))
+        done = as_completed(futures, loop=client.loop)
+        while not done.is_empty():
+            try:
+                future = next(done)
+                name, failure = futures[future], future.exception()
+                outcome = future.result() if failure is None else _given_up(name, keys[name], failure)
+            except (OSError, CancelledError) as error:
+                raise BackendError(
+                    "the Dask scheduler answers no more",
+                    where=client.scheduler.address if options.scheduler is None else options.scheduler,
+                    fix="Start it, and run the same command again: it goes on with the sites that are not done.",
+                ) from error
+            if failure is not None:
+                write_text(out / "sites" / f"{name}.json", json.dumps(asdict(outcome), indent=1))
             yield outcome
+
+
+def _given_up(name: str, key: str, failure: BaseException) -> SiteOutcome:
+    """Return the outcome of a site that its worker brought no outcome of."""
+    reason = "the process that did it died" if type(failure).__name__ == "KilledWorker" else str(failure)
+    return SiteOutcome(name, key, "broken", f"{type(failure).__name__}: {reason}")
 
 
 @contextlib.contextmanager
 def _client(options: FleetOptions, count: int) -> Iterator[Any]:
+    if options.scheduler is not None:
+        with scheduler_client(options.scheduler) as client:
+            yield client
+        return
     import dask
     from distributed import Client, LocalCluster
 
-    if options.scheduler is not None:
-        try:
-            client = Client(options.scheduler, timeout="20s")
-        except OSError as error:
-            raise BackendError(
-                f"no Dask scheduler answers: {error}", where=options.scheduler, fix="Start one: dask scheduler."
-            ) from error
-        with client:
-            yield client
-        return
-    workers = min(options.workers or os.cpu_count() or 1, count)
-    settings = {"distributed.scheduler.allowed-failures": DEATHS, "distributed.worker.daemon": False}
+    from workbench.jobs.fleet.share import Share
+
+    workers = min(options.workers or usable_cores(), count)
+    settings = {
+        "distributed.scheduler.allowed-failures": DEATHS,
+        "distributed.worker.daemon": False,
+        # Nobody looks at it, and it stops a worker a hundred times a second.
+        "distributed.worker.profile.enabled": False,
+    }
     with (
         dask.config.set(settings),
         LocalCluster(
@@ -160,17 +176,5 @@ def _client(options: FleetOptions, count: int) -> Iterator[Any]:
         ) as cluster,
         Client(cluster) as client,
     ):
-        if workers > 1:
-            client.run(_take_share, workers)
+        client.register_plugin(Share(min(usable_cores(), count)))
         yield client
-
-
-def _take_share(workers: int, dask_worker: Any = None) -> int:
-    """Give this worker its share of the processor's cores: as many threads as there are cores would be too many."""
-    if not hasattr(os, "sched_setaffinity"):
-        return 0
-    cores = sorted(os.sched_getaffinity(0))
-    number = int(dask_worker.name) if str(getattr(dask_worker, "name", "")).isdecimal() else os.getpid()
-    share = cores[number % len(cores) :: workers] or cores
-    os.sched_setaffinity(0, share)
-    return len(share)

@@ -76,6 +76,12 @@ class Site(Part):
         gone = [path for name in FILES if (path := getattr(self, name)) is not None and not Path(path).exists()]
         return f"there is no {gone[0]}" if gone else None
 
+    def size(self) -> int:
+        """Return the bytes of what it reads, in folders too: what stands for the time that it takes."""
+        files = [Path(path) for name in FILES if (path := getattr(self, name)) is not None]
+        each = [one for path in files for one in (path.iterdir() if path.is_dir() else [path])]
+        return sum(one.stat().st_size for one in each if one.is_file())
+
     def key(self) -> str:
         """Return a digest of all that its result follows from: files by size and time, folders by those in them."""
         content = self.model_dump(mode="json")

@@ -25,9 +25,14 @@ class FleetOptions(Options):
 
     fleet: Annotated[Path, Cli(argument=True), Field(description="The sites, as YAML.")]
     out: Annotated[Path, Field(description="The folder for the sites' folders, the page and the table.")]
-    workers: Annotated[int | None, Field(ge=1, description="Processes on this machine; one a core where left out.")] = (
-        None
-    )
+    workers: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Processes on this machine, each with a core, or more where there are fewer sites than cores; "
+            "as many as there are cores where left out.",
+        ),
+    ] = None
     scheduler: Annotated[
         str | None,
         Cli(metavar="ADDRESS"),

@@ -1,4 +1,5 @@
 from .cluster import executor_of as executor_of
+from .cluster import scheduler_client as scheduler_client
 from .options import MeasureOptions as MeasureOptions
 from .result import MeasuredResult as MeasuredResult
 from .result import Point as Point

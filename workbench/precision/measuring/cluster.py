@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import tempfile
 import time
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from workbench.names import BackendName
 
-__all__ = ["Here", "alone_on_device", "executor_of"]
+__all__ = ["Here", "alone_on_device", "executor_of", "scheduler_client"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,6 +30,7 @@ RETRIES = 3
 
 POLL_S = 0.05
 CONNECT_S = 10
+"""How long a scheduler may take to answer, and then to have its first worker."""
 
 
 class Here(Executor):
@@ -58,23 +60,42 @@ def executor_of(scheduler: str | None) -> Iterator[Executor]:
     if scheduler is None:
         yield Here()
         return
+    with scheduler_client(scheduler) as client:
+        yield client.get_executor(retries=RETRIES, pure=False)
+
+
+@contextlib.contextmanager
+def scheduler_client(scheduler: str) -> Iterator[Any]:
+    """Connect to a Dask scheduler that has workers; raises as `executor_of` does."""
     try:
         from distributed import Client
+        from distributed.utils import silence_logging_cmgr
     except ImportError as error:
         raise BackendError(
             "a scheduler needs the package distributed", fix='pip install "trt-workbench[cluster]"'
         ) from error
-    try:
-        connect: Any = Client
-        client = connect(scheduler, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise BackendError("no Dask scheduler answers", where=scheduler, fix="Check the address.") from error
-    with client:
-        if not client.nthreads():
+    silent: Any = silence_logging_cmgr
+    # What goes wrong is said by whoever waits for results, without the tracebacks of the connection.
+    with silent(logging.CRITICAL):
+        try:
+            connect: Any = Client
+            client = connect(scheduler, timeout=CONNECT_S, set_as_default=False)
+        except (OSError, ValueError) as error:
             raise BackendError(
-                "the scheduler has no worker", where=scheduler, fix="Start one for each GPU: dask worker ADDRESS."
-            )
-        yield client.get_executor(retries=RETRIES, pure=False)
+                "no Dask scheduler answers",
+                where=scheduler,
+                fix="Check the address, like tcp://10.0.0.5:8786, or start one: dask scheduler.",
+            ) from error
+        with client:
+            try:
+                client.wait_for_workers(1, timeout=CONNECT_S)
+            except TimeoutError as error:
+                raise BackendError(
+                    "the scheduler has no worker",
+                    where=scheduler,
+                    fix=f"Start one for each GPU, or one a core: dask worker {scheduler} --nthreads 1.",
+                ) from error
+            yield client
 
 
 @contextlib.contextmanager
