@@ -74,6 +74,9 @@ def test_every_type_comes_back_as_it_went(every, binary):
         ("UINT8", [-1]),
         ("UINT8", [1.5]),
         ("UINT8", [True]),
+        ("UINT8", [True, 1]),
+        ("FP32", [1.5, False]),
+        ("FP64", [[1, 2], [3, True]]),
         ("INT64", [2**63]),
         ("INT64", [1, 0.5]),
         ("UINT64", [2**64]),
@@ -85,7 +88,7 @@ def test_every_type_comes_back_as_it_went(every, binary):
     ],
 )
 def test_values_of_another_kind_are_refused(datatype, data):
-    entry = {"name": "a", "datatype": datatype, "shape": [len(data)], "data": data}
+    entry = {"name": "a", "datatype": datatype, "shape": [int(np.size(data))], "data": data}
     with pytest.raises(RequestError, match=f"its data are no {datatype} values"):
         decode(json.dumps({"inputs": [entry]}).encode(), None, {"a": Port("a", datatype, (-1,))}, {})
 
@@ -131,6 +134,47 @@ def test_the_whole_request_is_read():
     assert (request.outputs, request.timeout_s) == ([("a", True)], 5e-6)
     parts, length = encode("m", request, request.feeds, PORTS)
     assert (len(parts), length) == (2, len(parts[0]))
+
+
+def refused(**changed):
+    """Return what is said of a request for `a` with some entries changed."""
+    entry = {"name": "a", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]} | changed.pop("input", {})
+    with pytest.raises(RequestError) as caught:
+        decode(json.dumps({"inputs": [entry], **changed}).encode(), None, {"a": PORTS["a"]}, PORTS)
+    assert caught.value.status == 400
+    return str(caught.value)
+
+
+def test_data_come_in_one_way():
+    both = {"parameters": {"binary_data_size": 8}}
+    assert "has data and binary_data_size. Give one of them" in refused(input=both)
+    with pytest.raises(RequestError, match="has no data and no binary_data_size"):
+        decode(b'{"inputs": [{"name": "a", "datatype": "FP32", "shape": [1, 2]}]}', None, {"a": PORTS["a"]}, {})
+
+
+@pytest.mark.parametrize("value", ["true", 1, None, []])
+def test_a_flag_is_true_or_false(value):
+    assert "Give true or false" in refused(parameters={"binary_data_output": value})
+    assert "Give true or false" in refused(outputs=[{"name": "a", "parameters": {"binary_data": value}}])
+
+
+@pytest.mark.parametrize("value", [[], 0, "", False])
+def test_parameters_are_an_object(value):
+    assert "'parameters' is no object" in refused(parameters=value)
+    assert "'parameters' is no object" in refused(input={"parameters": value})
+
+
+def test_who_asks_for_an_output_often_is_answered_once():
+    head = WHOLE | {"outputs": [{"name": "a"}] * 1000 + [{"name": "b"}]}
+    content = json.dumps(head).encode()
+    assert decode(content + BODY[len(HEAD) :], len(content), PORTS, PORTS).outputs == [("a", False), ("b", False)]
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "Infinity"])
+def test_a_client_that_writes_nan_is_told_of_the_binary_extension(value):
+    content = b'{"inputs": [{"name": "a", "datatype": "FP32", "shape": [1, 2], "data": [1, %b]}]}' % value.encode()
+    with pytest.raises(RequestError, match="JSON has no NaN and no infinity: send the tensor in the binary"):
+        decode(content, None, {"a": PORTS["a"]}, {})
 
 
 def read(body, length):

@@ -80,13 +80,7 @@ def decode(
     if end > MOST_JSON:
         what = f"{end >> 20} MiB of JSON, which others would wait for; {MOST_JSON >> 20} MiB are the most"
         raise RequestError(413, what, fix="Send the tensors in the binary extension, or fewer rows at once.")
-    try:
-        head = orjson.loads(memoryview(body)[:end])
-    except orjson.JSONDecodeError as error:
-        fix = "Send one JSON object; where bytes follow it, Inference-Header-Content-Length says its length."
-        raise RequestError(400, f"the request is no JSON: {error}", fix=fix) from None
-    if type(head) is not dict:
-        raise RequestError(400, "the request is no JSON object", fix="Send an object with 'inputs'.")
+    head = _head(memoryview(body)[:end])
     parameters = _parameters(head)
     feeds, place = {}, end
     content = memoryview(body)
@@ -105,8 +99,21 @@ def decode(
     request_id = head.get("id")
     if request_id is not None and type(request_id) is not str:
         raise RequestError(400, "'id' is no text", fix="Give a text, or none.")
-    asked = _asked(head, outputs, everything=parameters.get("binary_data_output") is True)
+    asked = _asked(head, outputs, everything=_flag(parameters, "binary_data_output", default=False))
     return InferRequest(feeds, asked, request_id, _timeout(parameters))
+
+
+def _head(content: memoryview) -> dict[str, Any]:
+    try:
+        head = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        fix = "Send one JSON object; where bytes follow it, Inference-Header-Content-Length says its length."
+        if error.doc[error.pos : error.pos + 9].lstrip("-").startswith(("NaN", "Infinity")):
+            fix = "JSON has no NaN and no infinity: send the tensor in the binary extension."
+        raise RequestError(400, f"the request is no JSON: {error}", fix=fix) from None
+    if type(head) is not dict:
+        raise RequestError(400, "the request is no JSON object", fix="Send an object with 'inputs'.")
+    return head
 
 
 def _entries(head: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
@@ -117,7 +124,9 @@ def _entries(head: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def _parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = entry.get("parameters") or {}
+    parameters = entry.get("parameters")
+    if parameters is None:
+        return {}
     if type(parameters) is not dict:
         raise RequestError(400, "'parameters' is no object", fix="See the OpenAPI page at /docs.")
     if _SHARED in parameters:
@@ -142,8 +151,11 @@ def _input(
         raise RequestError(400, what, where=f"input {name!r}", fix="Convert it before it is sent.")
     shape = shape_of(entry.get("shape"), port)
     size = _parameters(entry).get("binary_data_size")
+    if ("data" in entry) == (size is not None):
+        what = "it has data and binary_data_size" if size is not None else "it has no data and no binary_data_size"
+        raise RequestError(400, what, where=f"input {name!r}", fix="Give one of them.")
     if size is None:
-        return name, from_json(entry.get("data"), shape, port), place
+        return name, from_json(entry["data"], shape, port), place
     if type(size) is not int or not 0 <= size <= len(content) - place:
         what = f"binary_data_size is {size!r:.40}, and {len(content) - place} bytes are left"
         raise RequestError(
@@ -156,7 +168,8 @@ def _asked(head: Mapping[str, Any], ports: Mapping[str, Port], *, everything: bo
     entries = _entries(head, "outputs")
     if not entries:
         return [(name, everything) for name in ports]
-    asked = []
+    # Whoever asks twice is answered once, as by Triton: a short request must not have a long answer.
+    asked: dict[str, bool] = {}
     for entry in entries:
         name, parameters = entry.get("name"), _parameters(entry)
         if type(name) is not str or name not in ports:
@@ -165,8 +178,15 @@ def _asked(head: Mapping[str, Any], ports: Mapping[str, Port], *, everything: bo
         if parameters.get("classification"):
             fix = "Ask for the output itself, or post an image to /v2/models/NAME/image."
             raise RequestError(400, "there is no classification extension here", where=f"output {name!r}", fix=fix)
-        asked.append((name, bool(parameters.get("binary_data", everything))))
-    return asked
+        asked[name] = _flag(parameters, "binary_data", default=everything)
+    return list(asked.items())
+
+
+def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if type(value) is not bool:
+        raise RequestError(400, f"{name!r} is {value!r:.40}", fix="Give true or false.")
+    return value
 
 
 def _timeout(parameters: Mapping[str, Any]) -> float | None:

@@ -118,12 +118,22 @@ def _numbers(data: object, dtype: np.dtype[Any]) -> tuple[NDArray[Any], bool]:
         values = np.asarray(data, object)
         fits = all(type(value) is int for value in values.reshape(-1))
         return np.array(values.tolist(), dtype), fits
+    if dtype.kind != "b" and values.dtype.kind != "b" and _has_truth(data):
+        return values, False
     kinds = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
     with np.errstate(over="ignore", invalid="ignore"):
         array = values.astype(dtype)
     # Whole numbers wrap around where they are too large, others become infinite.
     same = np.isfinite(array) if dtype.kind == "f" else array == values
     return array, values.size == 0 or (values.dtype.kind in kinds and bool(same.all()))
+
+
+def _has_truth(data: object) -> bool:
+    """Say whether true or false is among numbers: NumPy takes them for 1 and 0."""
+    if type(data) is not list:
+        return type(data) is bool
+    types = set(map(type, data))
+    return bool in types or (list in types and any(map(_has_truth, data)))
 
 
 def to_bytes(array: NDArray[Any]) -> bytes:
