@@ -56,7 +56,7 @@ def running(models: list[Any], settings: Settings | None = None, **options: Any)
     service = Service(models, settings, **options)
     with listen("127.0.0.1", 0) as opened:
         config = uvicorn.Config(
-            Application(service), http=PatientProtocol, log_level="error", timeout_graceful_shutdown=5
+            Application(service), http=PatientProtocol, ws="none", log_level="error", timeout_graceful_shutdown=5
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})

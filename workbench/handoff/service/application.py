@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from workbench.handoff.service.request_error import RequestError, send_error
 from workbench.handoff.service.routes import routes
 
 if TYPE_CHECKING:
@@ -39,8 +40,11 @@ class Application:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request."""
-        path = _INFER.match(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        path = _INFER.match(scope["path"]) if scope["type"] == "http" else None
         if path is None:
             await self._others(scope, receive, send)
+        elif scope["method"] != "POST":
+            what = f"inference takes no {scope['method']:.20}"
+            await send_error(send, RequestError(405, what, fix="Send the request as POST.", allow="POST"))
         else:
             await self.service.infer(path[1], path[2], dict(scope["headers"]), receive, send)

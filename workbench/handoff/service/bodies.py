@@ -82,7 +82,9 @@ async def _rest(receive: Receive, begun: bytes, settings: Settings) -> bytes:
 def _inflated(body: bytes, encoding: bytes, settings: Settings) -> bytes:
     if encoding not in _WINDOWS:
         raise RequestError(
-            415, f"Content-Encoding {encoding[:40]!r} is not known", fix="Send it as gzip, deflate or as it is."
+            415,
+            f"Content-Encoding {encoding[:40].decode('latin-1')!r} is not known",
+            fix="Send it as gzip, deflate or as it is.",
         )
     inflating = zlib.decompressobj(_WINDOWS[encoding])
     try:

@@ -30,6 +30,8 @@ class RequestError(WorkbenchError):
         Seconds after which another try makes sense; ``None`` where none does.
     closing
         The connection ends with the answer: there may be more on its way that nobody will read.
+    allow
+        The methods that there are instead.
     """
 
     def __init__(
@@ -41,16 +43,20 @@ class RequestError(WorkbenchError):
         fix: str | None = None,
         retry_after: int | None = None,
         closing: bool = False,
+        allow: str | None = None,
     ) -> None:
         super().__init__(what, where=where, fix=fix)
         self.status = status
         self.retry_after = retry_after
         self.closing = closing
+        self.allow = allow
 
     @property
     def headers(self) -> dict[str, str]:
         """What goes with the answer."""
         headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        if self.allow is not None:
+            headers["allow"] = self.allow
         return headers | ({"connection": "close"} if self.closing else {})
 
     @property

@@ -41,10 +41,13 @@ def routes(service: Service) -> FastAPI:  # noqa: C901 - one route after the oth
     app.add_exception_handler(HTTPException, _unknown)
     described(app, service)
 
+    # Whatever watches a service may ask for the status alone.
+    @app.head("/v2/health/live", include_in_schema=False)
     @app.get("/v2/health/live", summary="Whether the service runs")
     async def live() -> Response:
         return Response()
 
+    @app.head("/v2/health/ready", include_in_schema=False)
     @app.get("/v2/health/ready", summary="Whether it takes requests")
     async def ready() -> Response:
         return Response(status_code=503 if service.ending else 200)

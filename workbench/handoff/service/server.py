@@ -102,6 +102,7 @@ def run_server(make: Callable[[], Service], opened: socket.socket, *, workers: i
         _Application(make),
         factory=True,
         http=PatientProtocol,
+        ws="none",  # a connection that became a WebSocket would wait for ever
         workers=workers,
         lifespan="on",
         log_level="warning",

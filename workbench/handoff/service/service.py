@@ -290,6 +290,7 @@ def _header_length(headers: Mapping[bytes, bytes]) -> int | None:
     stated = headers.get(_HEADER)
     if stated is None:
         return None
+    stated = stated.strip()
     if not stated.isdigit() or len(stated) > 18:
         raise RequestError(
             400, "Inference-Header-Content-Length is no number", fix="Give the length of the JSON in bytes."
