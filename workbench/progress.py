@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from contextvars import ContextVar
@@ -11,7 +12,18 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Stopped", "Watcher", "in_notebook", "phases", "progress", "report", "stoppable", "watched"]
+__all__ = [
+    "Stopped",
+    "Watcher",
+    "in_notebook",
+    "is_attended",
+    "phases",
+    "progress",
+    "report",
+    "stoppable",
+    "stopping",
+    "watched",
+]
 
 T = TypeVar("T")
 
@@ -54,11 +66,16 @@ def report(doing: str, done: float, total: float | None, best: str = "") -> None
         watcher.best(best)
 
 
+def stopping() -> bool:
+    """Say whether somebody who watches asks for an end of what ends early with a result."""
+    watcher = _WATCHER.get()
+    return watcher is not None and watcher.stopping()
+
+
 def stoppable(items: Iterable[T]) -> Iterator[T]:
     """Yield the items; `Stopped` where somebody who watches asks for an end."""
-    watcher = _WATCHER.get()
     for item in items:
-        if watcher is not None and watcher.stopping():
+        if stopping():
             raise Stopped
         yield item
 
@@ -220,3 +237,16 @@ def in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and "IPKernelApp" in shell.config
+
+
+def is_attended() -> bool:
+    """Say whether somebody may look at what a cell shows while its kernel runs.
+
+    papermill and ``nbconvert --execute`` ask no questions of a person (``allow_stdin`` of the messaging protocol), and
+    what they keep is read without a kernel. Voila runs cells the same way, for somebody who looks.
+    """
+    if not in_notebook() or "VOILA_REQUEST_URL" in os.environ:
+        return True
+    kernel = getattr(sys.modules["IPython"].get_ipython(), "kernel", None)
+    asked: dict[str, Any] = getattr(kernel, "get_parent", dict)()
+    return bool(asked.get("content", {}).get("allow_stdin", True))

@@ -33,7 +33,7 @@ __all__ = ["Workbench", "history_of"]
 
 _PAGE = "workbench.handoff:page"
 """What writes the report; by name, since it looks at sessions from above."""
-_SCREEN = "workbench.views.app:bundle"
+_APP = "workbench.views.app"
 """What shows a workbench in a notebook; by name too."""
 
 
@@ -70,8 +70,12 @@ class Workbench(Shown):
         """Show the whole workbench on one screen in a notebook; a terminal gets the card's text."""
         if not in_notebook():
             return {"text/plain": repr(self)}, {}
-        shown: tuple[dict[str, Any], dict[str, Any]] = resolve_name(_SCREEN)(self, include, exclude)
+        shown: tuple[dict[str, Any], dict[str, Any]] = resolve_name(_APP).bundle(self, include, exclude)
         return shown
+
+    def _display_(self) -> Any:
+        """Show the screen's picture in marimo."""
+        return resolve_name(_APP).screen(self)._display_()
 
     def _repr_html_(self) -> str | None:  # type: ignore[override]
         """Leave a notebook to the screen and its picture: exports would take this before them."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from workbench.errors import BackendError, WorkbenchError
 from workbench.precision.measuring.cluster import Here
 from workbench.precision.measuring.work import Done, do
+from workbench.progress import stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,9 +72,7 @@ class Runner:
     @property
     def over(self) -> bool:
         """Whether no more is to be begun: it was stopped, or a build would not leave the time to measure."""
-        event = self._options.stop
-        self.stopped = self.stopped or (event is not None and event.is_set())
-        return self.stopped or self._seconds_to_build() < max(SHORTEST_BUILD_S, 0.7 * self._longest_s)
+        return self.stopped_now() or self._seconds_to_build() < max(SHORTEST_BUILD_S, 0.7 * self._longest_s)
 
     def limit_s(self) -> float:
         """Return the seconds that one more build may take."""
@@ -126,7 +125,7 @@ class Runner:
     def stopped_now(self) -> bool:
         """Say whether somebody asked for an end."""
         event = self._options.stop
-        self.stopped = self.stopped or (event is not None and event.is_set())
+        self.stopped = self.stopped or stopping() or (event is not None and event.is_set())
         return self.stopped
 
     def _finish(self, futures: dict[Future[Done], Task], future: Future[Done], results: dict[str, Done]) -> None:

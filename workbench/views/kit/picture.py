@@ -14,6 +14,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from workbench.progress import is_attended
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -58,9 +60,24 @@ class Pictured(ABC):
             width, height = png_size(png)
             data["image/png"] = png
             metadata["image/png"] = {"width": width // PNG_SCALE, "height": height // PNG_SCALE}
-        if asked(WIDGET_MIME) and (widget := self.widget()) is not None:
+        # Run for nobody, a notebook keeps the picture alone: of a widget without its kernel an export shows a blank.
+        if asked(WIDGET_MIME) and is_attended() and (widget := self.widget()) is not None:
             data[WIDGET_MIME] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
         return data, metadata
+
+    def _display_(self) -> Marimo:
+        """Return what marimo shows, live or exported; it has no page for views that are made of others."""
+        return Marimo(self.svg())
+
+
+class Marimo:
+    """A picture as marimo asks for it."""
+
+    def __init__(self, svg: str) -> None:
+        self._svg = svg
+
+    def _mime_(self) -> tuple[str, str]:
+        return "image/svg+xml", self._svg
 
 
 def png_size(png: bytes) -> tuple[int, int]:
