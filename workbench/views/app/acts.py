@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.names import Method
+from workbench.names import BackendName, Method
+from workbench.precision.measuring import MeasureOptions
 from workbench.session import Change, history_of
 from workbench.views.app.forms import Forms
 from workbench.views.app.points import compare_points
@@ -90,11 +91,20 @@ class Acts(View):
         self.workbench.plan.use(name)
 
     @request(current=True)
-    def _on_search(self, goal: float, metric: Literal["sqnr_db", "top1_drop"] = "sqnr_db", labels: str = "") -> None:
-        most, least = (goal, None) if metric == "top1_drop" else (None, goal)
+    def _on_search(
+        self,
+        goal: float,
+        metric: Literal["sqnr_db", "top1_drop"] = "sqnr_db",
+        labels: str = "",
+        measure: BackendName | Literal["nothing"] = "nothing",
+        builds: int = 8,
+    ) -> None:
+        """Search a plan: by bytes and MACs, or by engines that a backend builds and times."""
+        engines = None if measure == "nothing" else MeasureOptions(measure, builds=builds)
+        bound: Any = {"at_most" if metric == "top1_drop" else "at_least": goal}
 
         def work() -> object:
-            result = self.workbench.plan.search(metric, at_most=most, at_least=least, labels=labels or None)
+            result = self.workbench.plan.search(metric, **bound, labels=labels or None, measure=engines)
             if result.chosen.passed:
                 self.workbench.tune()
             return result

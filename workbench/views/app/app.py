@@ -62,7 +62,10 @@ class App(Acts):
         self.selected: list[str] = []
         self._busy = False
         for part in (self.graph, self.nodes):
+            part.part = True
             part.on_select(self._chosen_in)
+        self.inspector.part = True
+        self.inspector.on_selection("layer_nodes", self.choose)
 
     def __repr__(self) -> str:
         return f"<App {self.workbench.source.name}: {len(self.workbench.recipe.steps)} steps>"
@@ -88,6 +91,16 @@ class App(Acts):
             self._busy = False
         self.inspector.show(self.selected)
         self.selects()
+
+    @property
+    def selected_nodes(self) -> list[str]:
+        """Addresses of the selected nodes."""
+        return self.selected
+
+    def choose_nodes(self, nodes: list[str]) -> None:
+        """Select those nodes that the model has."""
+        if any(node in self.workbench.model.nodes for node in nodes):
+            self.choose(nodes)
 
     def _chosen_in(self, nodes: Sequence[str]) -> None:
         """Take over what was selected in a part; the others follow, and no echo comes of it."""

@@ -20,11 +20,13 @@ const FORMS = {
       form.run("Measure sensitivity", () => form.app.ask({ type: "sensitivity" })),
     ),
   ],
-  Tune: (form) => [
-    form.text("Tuning writes the plan into the graph. A search finds the fewest nodes to leave in floating point; every plan it tries is run on all samples."),
+  Tune: (form, { measures }) => [
+    form.text("Tuning writes the plan into the graph. A search finds the fewest nodes to leave in floating point; every plan it tries is run on all samples. Where it measures, it builds engines and takes the fastest plan that reaches the goal, which may be floating point."),
     form.field("at least, dB", form.input("goal", { type: "number", step: "any", value: "30" }), "SQNR of the worst output; 20 dB is an error of a hundredth, 30 of a thousandth"),
+    form.field("measure", form.select("measure", measures, measures[0]), "builds engines on this and times them beside floating point; nothing: plans are rated by bytes and MACs"),
+    form.field("builds", form.input("builds", { type: "number", min: "2", value: "8" }), "engines at most, where it measures"),
     form.row(
-      form.run("Search", () => form.app.ask({ type: "search", goal: Number(form.value("goal")) })),
+      form.run("Search", () => form.app.ask({ type: "search", goal: Number(form.value("goal")), measure: form.value("measure"), builds: Number(form.value("builds")) })),
       form.run("Tune by the plan as it is", () => form.app.ask({ type: "tune" })),
     ),
   ],

@@ -6,13 +6,13 @@ import base64
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 
 from workbench.calibration import IMAGE_ENDINGS, Preprocessing, feeds, first_samples, stated_preprocessing
 from workbench.errors import SamplesError
-from workbench.names import DEFAULT_METHOD, METHODS
+from workbench.names import DEFAULT_METHOD, METHODS, BackendName
 from workbench.precision.plan import PRESETS
 from workbench.session import history_of, opened
 
@@ -66,6 +66,7 @@ class Forms:
             "methods": list(METHODS),
             "method": DEFAULT_METHOD,
             "presets": list(PRESETS),
+            "measures": ["nothing", *get_args(BackendName)],
             "batch": 8 if dynamic else 1,
         }
 

@@ -20,6 +20,7 @@ class InspectorPage extends Page {
     this.unseen = element("div", { class: "wb-note" });
     this.precision = element("div", { class: "wb-chooser" });
     this.edits = element("div");
+    this.layers = element("div", { class: "wb-layers" });
     this.findings = element("div");
     const section = (title, ...parts) => element("details", { open: "" }, element("summary", {}, title), element("div", { class: "wb-part" }, ...parts));
     this.sections = {
@@ -27,6 +28,7 @@ class InspectorPage extends Page {
       precision: section("precision", this.precision),
       edits: section("edits that apply here", this.edits),
       weights: section("weights", this.weights),
+      layers: section("layers of the engine", this.layers),
       findings: section("findings of the engine", this.findings),
     };
     const head = element("div", { class: "wb-head" }, this.title, this.about);
@@ -47,6 +49,9 @@ class InspectorPage extends Page {
     this.sections.tensor.querySelector("summary").textContent = scene.tensor ? `distribution of ${scene.tensor}` : "distribution";
     this.sections.precision.hidden = !scene.precision;
     if (scene.precision) this.choose(scene.precision);
+    const { rows, more } = scene.layers;
+    this.sections.layers.hidden = !rows.length;
+    this.layers.replaceChildren(...rows.map((one) => this.layer(one)), ...(more ? [element("div", { class: "wb-note" }, `and ${more} more`)] : []));
     this.sections.findings.hidden = !scene.findings.length;
     this.findings.replaceChildren(...scene.findings.map((one) => this.finding(one)));
     if (scene.title !== this.last) this.root.scrollTop = 0;
@@ -73,6 +78,15 @@ class InspectorPage extends Page {
     if (!this.preview) return;
     const apply = button("Apply", { class: "wb-primary wb-apply-precision", title: line }, () => this.ask({ type: "set", precision: previewed }));
     this.preview.replaceChildren(...(previewed ? [element("span", {}, `${previewed} here: ${preview}. `), apply] : []));
+  }
+
+  /** A layer as a button that selects the nodes it came from. */
+  layer({ name, label, precision, ms, nodes }) {
+    const title = nodes ? `${name}\nSelect the nodes that it came from: ${nodes}` : `${name}\nno node of the model: the compiler added it`;
+    const one = button("", { class: "wb-layer", title, "data-keep": `layer ${name}` }, () => this.ask({ type: "layer", name }));
+    one.disabled = !nodes;
+    one.append(swatch(`var(--wb-${precision}, var(--wb-unknown))`), element("span", {}, label), element("span", {}, ms));
+    return one;
   }
 
   finding({ title, evidence, fix, line, cost, at }) {

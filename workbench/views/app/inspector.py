@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Inspector"]
 
 MOST_FINDINGS = 6
+MOST_LAYERS = 24
+"""Of an engine, in a list: the slowest."""
 
 
 class Inspector(View):
@@ -47,6 +49,8 @@ class Inspector(View):
         self.selected: list[str] = []
         self.threshold = AppThreshold(wb)
         self._previewed: Precision | None = None
+        self.layer_nodes: list[str] = []
+        """Nodes of the layer that was clicked, for the screen to select."""
 
     def show(self, nodes: Sequence[str]) -> None:
         """Show some nodes; none shows the model."""
@@ -123,11 +127,13 @@ class Inspector(View):
         """Return what is shown of the selection."""
         model, nodes = self.workbench.model, self.selected
         if not nodes:
-            return facts.of_model(model, *self.node_facts.macs()) | {"kind": "model", "findings": self._findings([])}
+            shown = facts.of_model(model, *self.node_facts.macs())
+            return shown | {"kind": "model", "findings": self._findings([]), "layers": self._layers([])}
         if len(nodes) > 1:
             macs = self.node_facts.sources().macs
             shown = facts.of_many(model, nodes, [macs.get(node) for node in nodes])
-            return shown | {"kind": "many", "findings": self._findings(nodes), "precision": self._precision()}
+            more = {"findings": self._findings(nodes), "layers": self._layers(nodes), "precision": self._precision()}
+            return shown | {"kind": "many"} | more
         node = nodes[0]
         shown = facts.of_node(model, node)
         weights = facts.weights_of_node(model, node)
@@ -144,6 +150,7 @@ class Inspector(View):
             "again": tensor is not None and not seen and self.workbench.ranges.samples is not None,
             "precision": self._precision(),
             "findings": self._findings(nodes),
+            "layers": self._layers(nodes),
         }
 
     def mark_state(self) -> dict[str, Any]:
@@ -164,9 +171,36 @@ class Inspector(View):
         engine = history_of(self.workbench).figures.engine
         if engine is None:
             return []
-        layers = engine.fusion.by_node.get(node, ())
-        reason = engine.fusion.vanished.get(node, "nothing is known of it")
-        return [["becomes", ", ".join(layers) if layers else reason]]
+        if engine.fusion.by_node.get(node):
+            return []
+        return [["becomes", engine.fusion.vanished.get(node, "nothing is known of it")]]
+
+    def _layers(self, nodes: Sequence[str]) -> dict[str, Any]:
+        """Return the engine's layers that some nodes became, or its slowest; each selects the nodes that it does."""
+        from workbench.engine import layer_label, layer_precision
+
+        engine = history_of(self.workbench).figures.engine
+        if engine is None:
+            return {"rows": [], "more": 0}
+        names = {layer for node in nodes for layer in engine.fusion.by_node.get(node, ())}
+        layers = [one for one in engine.report.layers if not nodes or one.name in names]
+        layers.sort(key=lambda one: -(one.ms or 0.0))
+        rows = [
+            {
+                "name": one.name,
+                "label": layer_label(one),
+                "precision": layer_precision(one),
+                "ms": "" if one.ms is None else f"{one.ms:.4f} ms",
+                "nodes": len(self._nodes_of(one.name)),
+            }
+            for one in layers[:MOST_LAYERS]
+        ]
+        return {"rows": rows, "more": len(layers) - len(rows)}
+
+    def _nodes_of(self, layer: str) -> list[str]:
+        engine = history_of(self.workbench).figures.engine
+        group = None if engine is None else engine.fusion.by_layer.get(layer)
+        return [] if group is None else [node for node in group.nodes if node in self.workbench.model.nodes]
 
     def _precision(self) -> dict[str, Any]:
         resolution = self.node_facts.resolution()
@@ -191,6 +225,19 @@ class Inspector(View):
             words = {"title": finding.title, "evidence": finding.evidence, "fix": finding.fix}
             lines.append(words | {"at": at, "line": line, "cost": cost})
         return lines[:MOST_FINDINGS]
+
+    @request
+    def _on_layer(self, name: str) -> None:
+        """Select the nodes that a layer of the engine came from."""
+        nodes = self._nodes_of(name)
+        if not nodes:
+            raise SelectorError(
+                "no node of the model became this layer",
+                where=name,
+                fix="The compiler added it, for example a reformat.",
+            )
+        self.layer_nodes = nodes
+        self.selects("layer_nodes")
 
     @request
     def _on_preview(self, precision: Precision) -> None:

@@ -117,6 +117,31 @@ class TensorTable(Table):
     def selected(self, names: Iterable[str]) -> None:
         self.choose(names)
 
+    @property
+    def selected_nodes(self) -> list[str]:
+        """Addresses of the nodes that make the selected tensors; of an input of the model, of those that read it."""
+        model = None if self._session is None else self._session.model
+        chosen = set(self._chosen)
+        if model is None or not chosen:
+            return []
+        makers = {str(v.name): address for address, node in model.top_nodes.items() for v in node.outputs if v.name}
+        inputs = chosen - makers.keys()
+        readers = [
+            address
+            for address, node in model.top_nodes.items()
+            if inputs and any(v is not None and v.name in inputs for v in node.inputs)
+        ]
+        return list(dict.fromkeys([*(makers[name] for name in self._chosen if name in makers), *readers]))
+
+    def choose_nodes(self, nodes: list[str]) -> None:
+        """Select the tensors that some nodes make, where they were observed."""
+        if self._session is None:
+            return
+        top, present = self._session.model.top_nodes, self.ids()
+        names = [str(v.name) for node in nodes if node in top for v in top[node].outputs if v.name in present]
+        if names:
+            self.choose(names)
+
     def ids(self) -> Collection[str]:
         """Return the names of the tensors."""
         return set(self.frame.index)

@@ -20,7 +20,7 @@ from workbench.views.graphs import (
     outlines,
     paint,
 )
-from workbench.views.kit import OKABE_ITO, View, request
+from workbench.views.kit import OKABE_ITO, request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -256,14 +256,6 @@ class FusionView(LayerGraph):
         """Set the engine against the plan as it is now."""
         super().renew()
         self.fusion_picture.summary = self.summary
-
-    def selected_elsewhere(self, view: View) -> None:
-        """Select the nodes that were selected in another view of the workbench."""
-        index = self.picture.scopes.network.index
-        names = [name for name in getattr(view, "selected", None) or () if name in index]
-        if names and names != self.selected:
-            self.choose(names)
-            self.reveal(names[0])
 
     def nodes_of(self, layer: str) -> list[str]:
         """Return the source nodes that a layer does."""

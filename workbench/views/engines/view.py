@@ -81,6 +81,7 @@ class EngineView(_Linked):
             else FusionView(summary, source, color=color, profile=profile, height=height, session=session)
         )
         self.table = EngineTable(summary, _chart(summary), profile, session=session)
+        self.graph.part = self.table.part = True  # layers have names of their own: the source graph speaks for them
         both = {"Source graph": self.fusion, "Engine graph": self.graph}
         self.graphs = {title: graph for title, graph in both.items() if graph is not None}
         self._layer: str | None = None

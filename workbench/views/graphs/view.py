@@ -100,6 +100,19 @@ class GraphView(LiveGraph):
     def selected(self, names: Iterable[str]) -> None:
         self.choose(list(names))
 
+    @property
+    def selected_nodes(self) -> list[str]:
+        """Names of the selected nodes."""
+        return self.selected
+
+    def choose_nodes(self, nodes: list[str]) -> None:
+        """Select those nodes that the graph has, and go to the first."""
+        index = self.picture.scopes.network.index
+        names = [name for name in nodes if name in index]
+        if names:
+            self.choose(names)
+            self.reveal(names[0])
+
     def select(self, what: str | Selector | Iterable[str]) -> list[str]:
         """Select nodes by a selector, by its text (``op:Conv & scope:/encoder/*``), or by their names.
 

@@ -101,6 +101,9 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
         """On how many pages it is, as they say; what is on none any longer is not drawn until it is again."""
         self._stale = False
         self._selections = Changes()
+        self.part = False
+        """Whether another view speaks for it where selections are told and heard."""
+        self._following = False
         self.handling = False
         """Whether it is doing what its page asked for: a step of the recipe that comes now was clicked."""
         self.on_msg(self._receive)
@@ -160,11 +163,27 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
     def selects(self, what: str = "selected") -> None:
         """Tell those who listen to this view that something else is selected."""
         self._selections.tell(Change("selection", what, self))
-        if self._session is not None:
+        # What follows another view is quiet: it may show more or less than was selected there.
+        if self._session is not None and not (self.part or self._following):
             history_of(self._session).changes.tell(Change("selection", str(getattr(self, what)), self))
 
-    def selected_elsewhere(self, view: View) -> None:
-        """Take over what was selected in another view of the session, where that makes sense."""
+    @property
+    def selected_nodes(self) -> list[str]:
+        """Addresses of the session's nodes that the selection stands for, whatever it is of."""
+        return []
+
+    def choose_nodes(self, nodes: list[str]) -> None:
+        """Select what stands for some nodes of the session, at least one; a view of something else does nothing."""
+
+    def _follow(self, view: View) -> None:
+        nodes = view.selected_nodes
+        if self.part or not nodes or set(nodes) == set(self.selected_nodes):
+            return
+        self._following = True
+        try:
+            self.choose_nodes(nodes)
+        finally:
+            self._following = False
 
     # Undoing
 
@@ -217,7 +236,7 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
         if change.kind == "selection":
             if change.origin is not self and isinstance(change.origin, View):
                 with self._saying():
-                    self.selected_elsewhere(change.origin)
+                    self._follow(change.origin)
             return
         self._version += 1
         with self._saying():

@@ -173,6 +173,15 @@ class PrecisionView(Table):
     def selected(self, nodes: Iterable[str]) -> None:
         self.choose(nodes)
 
+    @property
+    def selected_nodes(self) -> list[str]:
+        """Addresses of the selected nodes."""
+        return self.selected
+
+    def choose_nodes(self, nodes: list[str]) -> None:
+        """Select nodes."""
+        self.choose(nodes)
+
     def choose(self, ids: Iterable[str], selector: str | None = None) -> None:
         """Select nodes by their addresses, in graph order; `selector` is what a rule says them with."""
         chosen = set(ids)
