@@ -14,5 +14,7 @@ from .engines import report_card as report_card
 from .graphs import graph as graph
 from .graphs import side_by_side as side_by_side
 from .graphs import surgery as surgery
+from .plans import front as front
 from .plans import precision as precision
+from .plans import sensitivity as sensitivity
 from .plans import tuning as tuning

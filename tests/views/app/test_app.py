@@ -241,3 +241,53 @@ def test_edits_are_not_looked_for_where_many_nodes_are_selected(screen, monkeypa
     assert screen.graph.marks["edits"]
     screen.choose(["stem/conv", "block/conv", "head/fc"])
     assert screen.graph.marks["edits"] == []
+
+
+def test_layers_of_the_engine_select_the_nodes_they_came_from_and_back(calibrated):
+    calibrated.handle({"type": "build"})
+    assert errors(calibrated) == []
+    engine = history_of(calibrated.workbench).figures.engine
+    calibrated.choose([])
+    layers = calibrated.inspector.scene["layers"]["rows"]
+    assert [row["name"] for row in layers] == sorted(
+        (layer.name for layer in engine.report.layers), key=lambda name: -engine.report.layer(name).ms
+    )
+    several = next(row for row in layers if row["nodes"] > 1)
+    calibrated.inspector.handle({"type": "layer", "name": several["name"]})
+    nodes = [node for node in engine.fusion.by_layer[several["name"]].nodes if node in calibrated.workbench.model.nodes]
+    assert calibrated.selected == calibrated.graph.selected == nodes
+    assert [row["name"] for row in calibrated.inspector.scene["layers"]["rows"]] == [several["name"]]
+    calibrated.inspector.told = []
+    calibrated.inspector.send = calibrated.inspector.told.append
+    calibrated.inspector.handle({"type": "layer", "name": "nowhere"})
+    assert "no node of the model became this layer" in errors(calibrated.inspector)[0]
+
+
+def test_engines_tensors_and_charts_share_the_selection(calibrated):
+    from workbench import views
+
+    wb = calibrated.workbench
+    calibrated.handle({"type": "build"})
+    engine = views.engine(history_of(wb).figures.engine, wb)
+    tensors = views.tensor_table(wb)
+    made = {node.outputs[0].name: name for name, node in wb.model.top_nodes.items()}
+    tensor = next(name for name in wb.ranges.statistics if name in made)
+    calibrated.choose([made[tensor]])
+    assert engine.fusion.selected == [made[tensor]]
+    assert tensors.selected == [tensor]
+    engine.selected_layer = engine.fusion.layer_of(["head/fc"])
+    assert "head/fc" in calibrated.selected
+    tensors.choose([tensor])
+    assert calibrated.selected == [made[tensor]]
+    tensors.choose(["x"])  # an input of the model: what reads it
+    assert calibrated.selected == ["stem/conv"]
+
+
+def test_a_search_may_build_and_time_engines(calibrated):
+    calibrated.handle({"type": "search", "goal": 20.0, "measure": "onnxruntime", "builds": 2})
+    assert errors(calibrated) == []
+    search = history_of(calibrated.workbench).figures.search
+    assert search.measured is not None
+    assert calibrated.workbench.recipe.pays.where is not None
+    calibrated.handle({"type": "search", "goal": 20.0, "measure": "onnxruntime", "builds": 1})
+    assert "Two builds are the least" in errors(calibrated)[0]

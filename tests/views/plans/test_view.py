@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from workbench import views
 from workbench.engine.formats import TensorFormat
 from workbench.engine.report import EngineReport, Layer, LayerTime, Tensor
-from workbench.errors import PrecisionError, SelectorError, WorkbenchError
+from workbench.errors import PrecisionError, RecipeError, SelectorError, WorkbenchError
 from workbench.precision.estimate import weight_bytes
 from workbench.precision.placement import Pays
 from workbench.precision.sensitivity.measured import exact
@@ -356,3 +357,31 @@ def test_pictures_and_a_table_stand_for_the_widget(wb, searched, measured):
     known = view.table()["sqnr_db"].dropna()
     assert len(known) == len(measured.errors)
     assert known.is_monotonic_increasing
+
+
+def test_the_front_and_the_worst_nodes_are_charts_to_select_in(wb):
+    with pytest.raises(RecipeError, match=r"wb\.sensitivity\(\)"):
+        views.sensitivity(wb)
+    with pytest.raises(RecipeError, match=r"wb\.plan\.search"):
+        views.front(wb)
+    searched = wb.plan.search("sqnr_db", at_least=45.0, batch=4)
+    bars, table = views.sensitivity(wb), precision(wb)
+    worst = searched.sensitivity.ranking()
+    assert [spot.nodes for spot in bars.spots()] == [(node,) for node in worst]
+    live = bars.widget()
+    table.selected = worst[:2]
+    assert live.selected == worst[:2]  # one selection for all
+    assert len(views.sensitivity(wb, top=2).spots()) == 2
+
+    plans = views.front(wb)
+    quantized = [trial for trial in searched.front if trial.share]
+    assert len(plans.spots()) == len(quantized)
+    for spot, trial in zip(plans.spots(), quantized, strict=True):
+        decided = trial.plan.resolve(wb.model).decisions
+        assert {decided[node].precision for node in spot.nodes} <= {"fp32"}
+        assert f"{len(spot.nodes)} nodes in floating point" in spot.text
+    most = plans.widget()
+    most.handle({"type": "select", "key": plans.spots()[-1].key})
+    assert table.selected == list(plans.spots()[-1].nodes)
+    for chart, spots in ((bars, worst), (plans, quantized)):
+        assert chart.spotted_svg("light").count('id="spot-') == len(spots)

@@ -10,5 +10,6 @@ from .measured import DEFAULT_MEMORY as DEFAULT_MEMORY
 from .measured import axis_lengths as axis_lengths
 from .measured import candidates_of as candidates_of
 from .measured import exact as exact
+from .result import NodeError as NodeError
 from .result import Sensitivity as Sensitivity
 from .store import ActivationStore as ActivationStore

@@ -153,6 +153,7 @@ def engine_chart(
     *,
     gpu: str = "H200 SXM",
     top: int = 10,
+    wb: Workbench | None = None,
 ) -> Chart:
     """Draw one chart of an engine.
 
@@ -168,6 +169,8 @@ def engine_chart(
         For the roofline; `workbench.engine.GPU_LIMITS` has the names.
     top
         Layers in the latency chart.
+    wb
+        The workbench whose other views show, and make, the selection of the live twin: layers select their nodes.
 
     Raises
     ------
@@ -190,14 +193,14 @@ def engine_chart(
     if isinstance(engine, EngineComparison):
         if what != "totals":
             raise ReportError(f"a comparison has no chart {what!r}", fix="Ask for totals, or give one engine.")
-        return TotalBars(engine)
+        return TotalBars(engine).within(wb)
     report = engine.report if isinstance(engine, EngineSummary) else engine
     fusion = engine.fusion if isinstance(engine, EngineSummary) else None
     if gpu not in GPU_LIMITS:
         raise ReportError(f"no limits are known of {gpu!r}", fix=f"Use one of {', '.join(GPU_LIMITS)}.")
     by_scope: Literal["scope", "type"] = "scope" if fusion is not None else "type"
     drawn: dict[str, Callable[[], Chart]] = {
-        "latency": lambda: charts.LatencyBars(data.latency_bars(report, top), "Slowest layers"),
+        "latency": lambda: charts.LatencyBars(data.latency_bars(report, top, fusion), "Slowest layers"),
         "treemap": lambda: charts.LatencyTreemap(data.layer_cells(report, by_scope, fusion), f"Time by {by_scope}"),
         "sunburst": lambda: Sunburst(
             sunburst_arcs(report, by_scope, fusion), f"Time by {by_scope}, and the layers in each"
@@ -209,4 +212,4 @@ def engine_chart(
     }
     if what not in drawn:
         raise ReportError(f"one engine has no chart {what!r}", fix=f"It has {', '.join(drawn)}.")
-    return drawn[what]()
+    return drawn[what]().within(wb)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.views.engines.data import short
-from workbench.views.kit import OKABE_ITO, Chart, ink_on, precision_colour, ramp
+from workbench.views.kit import OKABE_ITO, Chart, Spot, ink_on, precision_colour, ramp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,12 +47,18 @@ class LatencyBars(Chart):
         """Width and height in inches."""
         return _WIDTH, 1.2 + 0.27 * len(self.bars)
 
+    def spots(self) -> list[Spot]:
+        """Return the layers."""
+        return _layer_spots(self.bars)
+
     def draw(self, figure: Figure, colours: Theme) -> None:
         """Draw horizontal bars, slowest on top."""
         axes = figure.add_subplot()
         bars = list(reversed(self.bars))
         fills = [precision_colour(bar.precision, colours) for bar in bars]
-        axes.barh(range(len(bars)), [bar.ms for bar in bars], color=fills, height=0.75)
+        drawn = axes.barh(range(len(bars)), [bar.ms for bar in bars], color=fills, height=0.75)
+        for spot, patch in zip(reversed(self.spots()), drawn, strict=True):
+            spot.mark(patch)
         axes.set_yticks(range(len(bars)), [short(bar.label) for bar in bars], fontsize=8)
         for at, bar in enumerate(bars):
             label = f"\u00a0{bar.ms:.3f} ({bar.share:.1%})"
@@ -76,11 +82,17 @@ class LatencyOrder(Chart):
         """Width and height in inches."""
         return _WIDTH, 2.6
 
+    def spots(self) -> list[Spot]:
+        """Return the layers."""
+        return _layer_spots(self.bars)
+
     def draw(self, figure: Figure, colours: Theme) -> None:
         """Draw one upright bar a layer."""
         axes = figure.add_subplot()
         fills = [precision_colour(bar.precision, colours) for bar in self.bars]
-        axes.bar(range(1, len(self.bars) + 1), [bar.ms for bar in self.bars], color=fills, width=0.85)
+        drawn = axes.bar(range(1, len(self.bars) + 1), [bar.ms for bar in self.bars], color=fills, width=0.85)
+        for spot, patch in zip(self.spots(), drawn, strict=True):
+            spot.mark(patch)
         axes.set_xlim(0.4, max(len(self.bars), 1) + 0.6)
         axes.set_xlabel("layer, in execution order")
         axes.set_ylabel("latency (ms)")
@@ -100,6 +112,10 @@ class LatencyTreemap(Chart):
         """Width and height in inches."""
         return _WIDTH, 5.4
 
+    def spots(self) -> list[Spot]:
+        """Return the layers."""
+        return _layer_spots(self.cells)
+
     def draw(self, figure: Figure, colours: Theme) -> None:
         """Draw rectangles coloured by precision; groups are parted by thick lines and named."""
         from matplotlib.patches import Rectangle
@@ -108,10 +124,11 @@ class LatencyTreemap(Chart):
         axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], title=self.title)
         axes.spines[:].set_visible(False)
         total = sum(cell.ms for cell in self.cells) or 1.0
-        for cell in self.cells:
+        for spot, cell in zip(self.spots(), self.cells, strict=True):
             fill = precision_colour(cell.precision, colours)
             corner = (cell.x, cell.y)
-            axes.add_patch(Rectangle(corner, cell.width, cell.height, fc=fill, ec=colours.paper, lw=0.8, alpha=0.92))
+            patch = Rectangle(corner, cell.width, cell.height, fc=fill, ec=colours.paper, lw=0.8, alpha=0.92)
+            spot.mark(axes.add_patch(patch))
         for group in dict.fromkeys(cell.group for cell in self.cells):
             inside = [cell for cell in self.cells if cell.group == group]
             left, low = min(c.x for c in inside), min(c.y for c in inside)
@@ -123,9 +140,9 @@ class LatencyTreemap(Chart):
             # A letter is about 0.009 of the width at this size; a name that does not fit is left to the table.
             if wide > 0.011 * len(words) and high > 0.05:
                 box = {"facecolor": colours.panel, "edgecolor": "none", "pad": 1.5, "alpha": 0.9}
-                spot = (left + 0.008, low + high - 0.012)
+                place = (left + 0.008, low + high - 0.012)
                 axes.text(
-                    *spot, words, va="top", fontsize=8.5, weight="bold", color=colours.ink, bbox=box, clip_on=True
+                    *place, words, va="top", fontsize=8.5, weight="bold", color=colours.ink, bbox=box, clip_on=True
                 )
         for cell in self.cells:
             letters = int(cell.width / 0.0085)
@@ -136,6 +153,10 @@ class LatencyTreemap(Chart):
                     cell.x + 0.007, cell.y + 0.012, f"{name}\n{cell.ms:.3f} ms", fontsize=6.5, color=ink, va="bottom"
                 )
         precision_legend(axes, [cell.precision for cell in self.cells], colours, below=True)
+
+
+def _layer_spots(layers: Sequence[Bar | Rectangle]) -> list[Spot]:
+    return [Spot(str(at), f"{one.label}: {one.ms:.4f} ms, {one.precision}", one.nodes) for at, one in enumerate(layers)]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,10 @@ __all__ = [
 
 
 class Bar(NamedTuple):
-    """One layer's latency: milliseconds, share of the sum, computing precision and kind; `label` is for people."""
+    """One layer's latency: milliseconds, share of the sum, computing precision and kind; `label` is for people.
+
+    `nodes` are those of the source that it does, where they are known.
+    """
 
     layer: str
     label: str
@@ -31,6 +34,7 @@ class Bar(NamedTuple):
     share: float
     precision: str
     kind: str
+    nodes: tuple[str, ...] = ()
 
 
 class Rectangle(NamedTuple):
@@ -45,6 +49,7 @@ class Rectangle(NamedTuple):
     y: float
     width: float
     height: float
+    nodes: tuple[str, ...] = ()
 
 
 def short(name: str, width: int = 44) -> str:
@@ -55,7 +60,7 @@ def short(name: str, width: int = 44) -> str:
     return f"{name[: width - tail - 3]}...{name[-tail:]}"
 
 
-def latency_bars(report: EngineReport, top: int | None = None) -> list[Bar]:
+def latency_bars(report: EngineReport, top: int | None = None, fusion: FusionMap | None = None) -> list[Bar]:
     """Return the layers with a time, in execution order, or the `top` slowest, slowest first."""
     total = report.layers_ms or 0.0
     bars = [
@@ -66,11 +71,17 @@ def latency_bars(report: EngineReport, top: int | None = None) -> list[Bar]:
             layer.ms / total if total else 0.0,
             _precision(layer),
             kind_of_layer(layer),
+            _nodes(fusion, layer),
         )
         for layer in report.layers
         if layer.ms is not None
     ]
     return bars if top is None else sorted(bars, key=lambda bar: -bar.ms)[:top]
+
+
+def _nodes(fusion: FusionMap | None, layer: Layer) -> tuple[str, ...]:
+    group = None if fusion is None else fusion.by_layer.get(layer.name)
+    return () if group is None else tuple(group.nodes)
 
 
 def layer_cells(
@@ -109,6 +120,7 @@ def layer_cells(
                     low,
                     wide / aspect,
                     high,
+                    _nodes(fusion, layer),
                 )
             )
     return cells

@@ -5,6 +5,7 @@ from .picture import Pictured as Pictured
 from .requests import PART as PART
 from .requests import page as page
 from .requests import request as request
+from .spot import Spot as Spot
 from .table import Column as Column
 from .table import Row as Row
 from .table import Table as Table

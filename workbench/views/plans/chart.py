@@ -12,13 +12,14 @@ from workbench.views.kit import Chart, precision_colour
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from workbench.precision import FrontPoint, PrecisionRow
     from workbench.views.kit import Theme
 
-__all__ = ["PrecisionChart", "draw_strip"]
+__all__ = ["PrecisionChart", "draw_front", "draw_strip"]
 
 UNITS = {"sqnr_db": "SQNR [dB]", "top1_drop": "top-1 drop\n[points]"}
 """Metrics of a search on an axis."""
@@ -60,11 +61,6 @@ class PrecisionChart(Chart):
         """The front without the plan that quantizes nothing: its error, none, would flatten all others."""
         return [point for point in self.front if point.share]
 
-    @property
-    def _rated(self) -> bool:
-        """Whether engines of all of them were measured."""
-        return all(point.ratio is not None for point in self._quantized)
-
     def draw(self, figure: Figure, colours: Theme) -> None:
         figure.suptitle(f"{self.title}\n{self.about}", color=colours.ink, fontsize=10, x=0.01, ha="left")
         heights = [1.0] + [1.5] * bool(self._measured) + [1.6] * bool(self._quantized)
@@ -73,7 +69,7 @@ class PrecisionChart(Chart):
         if self._measured:
             self._draw_error(axes.pop(0), colours)
         if self._quantized:
-            self._draw_front(axes.pop(0), colours)
+            draw_front(axes.pop(0), self._quantized, self.metric, colours)
 
     def _draw_strip(self, axes: Axes, colours: Theme) -> None:
         draw_strip(
@@ -119,33 +115,51 @@ class PrecisionChart(Chart):
         axes.locator_params(axis="x", integer=True)
         axes.grid(axis="y", linewidth=0.5)
 
-    def _draw_front(self, axes: Axes, colours: Theme) -> None:
-        front = self._quantized
-        shares = [(point.ratio or 0.0) if self._rated else 100 * (point.share or 0.0) for point in front]
-        figures = [point.figure for point in front]
-        axes.plot(shares, figures, "-", color=colours.line, zorder=1)
-        if self._rated:
-            errors = [point.error or 0.0 for point in front]
-            axes.errorbar(shares, figures, xerr=errors, fmt="none", ecolor=colours.ink, capsize=3, lw=1, zorder=1)
-            axes.axvline(1.0, color=colours.line, linewidth=1, linestyle=":")
-        for passed, marker, label in ((True, "o", "reaches the goal"), (False, "X", "misses it")):
-            at = [i for i, point in enumerate(front) if point.passed is passed]
-            if at:
-                colour = colours.good if passed else colours.bad
-                axes.plot([shares[i] for i in at], [figures[i] for i in at], marker, color=colour, label=label)
-        for i, point in enumerate(front):
-            if point.chosen:
-                axes.plot(shares[i], figures[i], "o", ms=11, mfc="none", color=colours.accent, label="chosen")
-        engine = "latency of the engine over floating point's (dotted), with its standard error"
-        axes.set_xlabel(engine if self._rated else "MACs in INT8 [%], measured by the search")
-        axes.set_ylabel(UNITS.get(self.metric, self.metric))
-        axes.margins(x=0.05, y=0.2)
-        axes.grid(linewidth=0.5)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, fontsize=8, borderpad=0)
+
+def draw_front(axes: Axes, front: Sequence[FrontPoint], metric: str, colours: Theme) -> list[Artist]:
+    """Draw plans by what they cost and what they lose, and return the dot of each.
+
+    Parameters
+    ----------
+    axes
+        What to draw into.
+    front
+        Plans, cheapest first, without the one that quantizes nothing: its error, none, would flatten all others.
+    metric
+        The name of what they were measured by.
+    colours
+        The theme.
+    """
+    rated = bool(front) and all(point.ratio is not None for point in front)  # by engines
+    shares = [(point.ratio or 0.0) if rated else 100 * (point.share or 0.0) for point in front]
+    figures = [point.figure for point in front]
+    axes.plot(shares, figures, "-", color=colours.line, zorder=1)
+    if rated:
+        errors = [point.error or 0.0 for point in front]
+        axes.errorbar(shares, figures, xerr=errors, fmt="none", ecolor=colours.ink, capsize=3, lw=1, zorder=1)
+        axes.axvline(1.0, color=colours.line, linewidth=1, linestyle=":")
+    dots: list[Artist] = []
+    labels = {True: "reaches the goal", False: "misses it"}
+    for share, figure, point in zip(shares, figures, front, strict=True):
+        colour = colours.good if point.passed else colours.bad
+        label = labels.pop(point.passed, None)  # once
+        dots += axes.plot(share, figure, "o" if point.passed else "X", color=colour, label=label)
+    for share, figure, point in zip(shares, figures, front, strict=True):
+        if point.chosen:
+            axes.plot(share, figure, "o", ms=11, mfc="none", color=colours.accent, label="chosen")
+    engine = "latency of the engine over floating point's (dotted), with its standard error"
+    axes.set_xlabel(engine if rated else "MACs in INT8 [%], measured by the search")
+    axes.set_ylabel(UNITS.get(metric, metric))
+    axes.margins(x=0.05, y=0.2)
+    axes.grid(linewidth=0.5)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, fontsize=8, borderpad=0)
+    return dots
 
 
-def draw_strip(axes: Axes, nodes: Sequence[tuple[int, str, str, float]], colours: Theme) -> None:
+def draw_strip(axes: Axes, nodes: Sequence[tuple[int, str, str, float]], colours: Theme) -> dict[int, Artist]:
     """Draw a bar a node, as high as its work is on a logarithmic scale, in the colour of its precision.
+
+    Returns them, place to bar.
 
     Parameters
     ----------
@@ -156,6 +170,7 @@ def draw_strip(axes: Axes, nodes: Sequence[tuple[int, str, str, float]], colours
     colours
         The theme.
     """
+    drawn: dict[int, Artist] = {}
     floor = 0.5 * min((work for *_, work in nodes if work > 0), default=1.0)
     for precision in PRECISIONS:
         for kept in (True, False):
@@ -166,7 +181,9 @@ def draw_strip(axes: Axes, nodes: Sequence[tuple[int, str, str, float]], colours
                 label = f"{precision}: {len(bars)}" if kept else f"{precision}, not as asked for: {len(bars)}"
                 fill = precision_colour(precision, colours)
                 bar = axes.bar([*bars], [*bars.values()], 0.9, label=label, color=fill, edgecolor=colours.paper)
+                drawn.update(zip(bars, bar, strict=True))
                 for patch in bar:
                     patch.set(linewidth=0, hatch="" if kept else "////")
     axes.set_yscale("log")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6, frameon=False, fontsize=8, borderpad=0)
+    return drawn

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.views.kit import Chart, precision_colour
+from workbench.views.kit import Chart, Spot, precision_colour
 from workbench.views.plans.chart import draw_strip
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ __all__ = ["NetworkNode", "NetworkTensor", "TuningChart", "tuning", "tuning_char
 
 @dataclass(frozen=True)
 class NetworkNode:
-    """A node: its place in graph order, what was asked for, what it got, and its MACs where known."""
+    """A node: its address and place in graph order, what was asked for, what it got, and its MACs where known."""
 
+    node: str
     place: int
     requested: str
     precision: str
@@ -38,9 +39,10 @@ class NetworkNode:
 
 @dataclass(frozen=True)
 class NetworkTensor:
-    """A quantized tensor: the place of its first reader, the largest magnitude seen, the threshold, the SQNR in dB."""
+    """A quantized tensor: its first reader and its place, the largest magnitude, the threshold, the SQNR in dB."""
 
     name: str
+    reader: str
     place: int
     seen: float
     amax: float
@@ -59,6 +61,18 @@ class TuningChart(Chart):
     def size(self) -> tuple[float, float]:
         return 9.0, 5.6 if self.tensors else 2.4
 
+    def spots(self) -> list[Spot]:
+        """Return the nodes, and the tensors by their first readers."""
+        nodes = [Spot(f"node-{node.place}", _node_text(node), (node.node,)) for node in self.nodes]
+        return nodes + [
+            Spot(f"tensor-{at}", f"{one.name}: {one.sqnr_db:.1f} dB, range {one.amax:.4g}", (one.reader,))
+            for at, one in self._finite
+        ]
+
+    @property
+    def _finite(self) -> list[tuple[int, NetworkTensor]]:
+        return [(at, one) for at, one in enumerate(self.tensors) if math.isfinite(one.sqnr_db)]
+
     def draw(self, figure: Figure, colours: Theme) -> None:
         figure.suptitle(self.title, color=colours.ink, fontsize=11)
         rows = 3 if self.tensors else 1
@@ -72,7 +86,11 @@ class TuningChart(Chart):
         figure.align_ylabels()
 
     def _draw_precision(self, axes: Axes, colours: Theme) -> None:
-        draw_strip(axes, [(node.place, node.requested, node.precision, node.macs or 0) for node in self.nodes], colours)
+        bars = draw_strip(
+            axes, [(node.place, node.requested, node.precision, node.macs or 0) for node in self.nodes], colours
+        )
+        for spot, node in zip(self.spots(), self.nodes, strict=False):
+            spot.mark(bars[node.place])
         axes.set_ylabel("MACs")
         axes.tick_params(labelcolor=colours.muted)
 
@@ -94,11 +112,12 @@ class TuningChart(Chart):
         axes.legend(loc="upper left", bbox_to_anchor=(0, 1.22), ncols=2, frameon=False, fontsize=8, borderpad=0)
 
     def _draw_sqnr(self, axes: Axes, colours: Theme) -> None:
-        shown = [tensor for tensor in self.tensors if math.isfinite(tensor.sqnr_db)]
+        shown = [tensor for _, tensor in self._finite]
         if not shown:
             return
-        places, values = [t.place for t in shown], [t.sqnr_db for t in shown]
-        axes.plot(places, values, "o", ms=3, color=precision_colour("int8", colours))
+        for spot, tensor in zip(self.spots()[len(self.nodes) :], shown, strict=True):
+            (dot,) = axes.plot(tensor.place, tensor.sqnr_db, "o", ms=3, color=precision_colour("int8", colours))
+            spot.mark(dot)
         axes.set_ylabel("SQNR [dB]")
         lowest = min(shown, key=lambda t: t.sqnr_db)
         title = "expected error of each quantized tensor on its own; the lowest is "
@@ -106,6 +125,11 @@ class TuningChart(Chart):
         axes.plot([lowest.place], [lowest.sqnr_db], "o", ms=7, mfc="none", color=colours.accent)
         axes.grid(axis="y", linewidth=0.5)
         axes.margins(y=0.15)
+
+
+def _node_text(node: NetworkNode) -> str:
+    asked = "" if node.requested == node.precision else f", asked for {node.requested}"
+    return f"{node.node}: {node.precision}{asked}" + ("" if node.macs is None else f", {node.macs:,} MACs")
 
 
 def tuning_chart(
@@ -132,7 +156,8 @@ def tuning_chart(
     table = costs(model, batch_of_one(model))
     place = {address: position for position, address in enumerate(model.nodes)}
     nodes = tuple(
-        NetworkNode(place[d.node], d.requested, d.precision, table[d.node].macs) for d in resolution.decisions.values()
+        NetworkNode(d.node, place[d.node], d.requested, d.precision, table[d.node].macs)
+        for d in resolution.decisions.values()
     )
     tensors: dict[str, NetworkTensor] = {}
     for edge in activations(model, resolution.nodes("int8")):
@@ -141,7 +166,7 @@ def tuning_chart(
         seen = statistics[edge.tensor]
         chosen = at(seen, ranges[edge.tensor])
         tensors[edge.tensor] = NetworkTensor(
-            edge.tensor, place[edge.node], seen.amax, ranges[edge.tensor], chosen.sqnr_db
+            edge.tensor, edge.node, place[edge.node], seen.amax, ranges[edge.tensor], chosen.sqnr_db
         )
     title = f"{model.name}: {len(resolution.nodes('int8'))} of {len(nodes)} nodes in INT8"
     return TuningChart(title, nodes, tuple(tensors.values()))
@@ -155,4 +180,4 @@ def tuning(wb: Workbench) -> TuningChart:
     wb
         The workbench; without statistics only precision is shown.
     """
-    return tuning_chart(wb.model, wb.plan.resolve(), wb.ranges, wb.ranges.statistics)
+    return tuning_chart(wb.model, wb.plan.resolve(), wb.ranges, wb.ranges.statistics).within(wb)
