@@ -199,17 +199,17 @@ class _Costing:
 
     def size(self, value: ir.Value) -> Size:
         """Return how large a value is; one node makes it and others read it."""
-        known = self.sizes.get(value)
-        if known is None:
+        sizes = self.sizes.get(value)
+        if sizes is None:
             content = constant_of(value)
             if content is not None:
-                known = Size(str(value.name), tuple(content.shape.numpy()), content.nbytes, constant=True)
+                sizes = Size(str(value.name), tuple(content.shape.numpy()), content.nbytes, constant=True)
             else:
                 name = self.model.index.tensor(value)
                 tensor = self.tensors.get(name)
-                known = Size(name, None if tensor is None else tensor.static_shape, _bytes(tensor), constant=False)
-            self.sizes[value] = known
-        return known
+                sizes = Size(name, None if tensor is None else tensor.static_shape, _bytes(tensor), constant=False)
+            self.sizes[value] = sizes
+        return sizes
 
     def holder(self, node: ir.Node, address: str, runs: int | None, why: str) -> tuple[int | None, str]:
         """Cost what is inside of a node with subgraphs."""
