@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from workbench.backends.onnxruntime.engine import OnnxRuntime
-from workbench.backends.protocol import LayerTime, TimingOptions
+from workbench.backends.protocol import TimingOptions
 from workbench.backends.turns import Schedule, median_error_ms, ratio_of, take_turns
+from workbench.engine.report import LayerTime
 from workbench.errors import BackendError
 
 MS = {"a": 1.0, "b": 2.0, "c": 1.001}

@@ -45,7 +45,7 @@ TWO = (
     + """
 from dataclasses import replace
 slow = replace(summary.report, name="slow", layers=tuple(
-    replace(layer, time=layer.time and replace(layer.time, average_ms=layer.time.average_ms * 2))
+    replace(layer, time=layer.time and replace(layer.time, mean_ms=layer.time.mean_ms * 2))
     for layer in summary.report.layers
 ))
 view = views.compare(slow, summary.report, model=model)

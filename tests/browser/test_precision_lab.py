@@ -24,7 +24,7 @@ def layer(kind, ms, *nodes):
     read = Tensor("t", (4, 4, 8, 8), TensorFormat(kind, kind, "linear"))
     metadata = "".join(f"[ONNX Layer: {node}]" for node in nodes)
     kind = {"name": nodes[0], "type": "CaskConvolution"}
-    return Layer(**kind, inputs=(read,), outputs=(read,), metadata=metadata, time=LayerTime(ms))
+    return Layer(**kind, inputs=(read,), outputs=(read,), metadata=metadata, time=LayerTime("layer", ms))
 engine = EngineReport(name="small.engine", dialect="made here", layers=(
     layer("int8", 0.031, "stem/conv", "stem/relu"), layer("fp16", 0.027, "block/conv", "block/add", "block/relu"),
     layer("int8", 0.009, "head/pool", "head/flatten", "head/fc")))

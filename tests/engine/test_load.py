@@ -7,7 +7,6 @@ import re
 
 import pytest
 
-from workbench.backends.protocol import LayerTime as BackendTime
 from workbench.engine.load import load_report
 from workbench.errors import ReportError
 
@@ -244,9 +243,7 @@ def test_odd_profiles_are_noted(written):
 def test_what_a_backend_returns_is_read_as_it_is(engines):
     graph = engines / "trt-8.6.0-h200" / "resnet50-b32.fp16.graph.json"
     from_files = load_report(graph, profile=graph.with_name("resnet50-b32.fp16.profile.json"))
-    times = tuple(
-        BackendTime(layer.name, layer.time.median_ms, layer.time.average_ms) for layer in reversed(from_files.layers)
-    )
+    times = tuple(layer.time for layer in reversed(from_files.layers))
     from_memory = load_report(graph.read_text(), profile=times)
     assert from_memory.name == "engine"
     assert from_memory.layers == from_files.layers

@@ -7,13 +7,14 @@ import json
 import pytest
 
 from workbench.backends.protocol import BuildOptions, TimingOptions
-from workbench.backends.tensorrt.backend import capabilities
+from workbench.backends.tensorrt.backend import TensorRT
 from workbench.engine.load import load_report
 from workbench.evaluate.comparison import compare
 from workbench.jobs.bench.run import Bench
 from workbench.jobs.bench.variants import open_source, variant_of
 
-ABLE = capabilities()
+TENSORRT = TensorRT()
+ABLE = TENSORRT.capabilities()
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not ABLE.run, reason=f"TensorRT cannot run here: {ABLE.reason}"),

@@ -7,11 +7,12 @@ import pytest
 
 from tests.kit.detections import detections, kept
 from workbench.backends.protocol import BuildOptions
-from workbench.backends.tensorrt.backend import TensorRT, build_engine, capabilities
+from workbench.backends.tensorrt.backend import TensorRT
 from workbench.runtime.session import Session
 from workbench.session import open_model
 
-ABLE = capabilities()
+TENSORRT = TensorRT()
+ABLE = TENSORRT.capabilities()
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not ABLE.run, reason=f"TensorRT cannot run here: {ABLE.reason}"),
@@ -43,8 +44,8 @@ def test_the_engine_keeps_the_detections_that_the_tuned_model_keeps(shared):
     truth = found(Session(wb.source).run)
     count = sum(map(len, truth))
     here = sum(map(kept, truth, found(Session(wb.tuned).run)))
-    engine = build_engine(wb.tuned, OPTIONS)
-    results = iter(TensorRT().run_each(engine, feeds))
+    engine = TENSORRT.build(wb.tuned, OPTIONS)
+    results = iter(TENSORRT.run_each(engine, feeds))
     there = sum(map(kept, truth, found(lambda _: next(results))))
     assert count == 178
     assert here >= 0.95 * count

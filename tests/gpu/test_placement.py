@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from workbench.backends.protocol import BuildOptions, TimingOptions
-from workbench.backends.tensorrt.backend import capabilities
+from workbench.backends.tensorrt.backend import TensorRT
 from workbench.precision.measuring.options import MeasureOptions
 from workbench.session import open_model
 
-ABLE = capabilities()
+TENSORRT = TensorRT()
+ABLE = TENSORRT.capabilities()
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not ABLE.run, reason=f"TensorRT cannot run here: {ABLE.reason}"),

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from workbench.backends import BuildOptions, write_engine
-from workbench.backends.tensorrt.backend import TensorRT, build_engine, capabilities
+from workbench.backends.tensorrt.backend import TensorRT
 from workbench.handoff import open_deployment
 
 httpclient = pytest.importorskip("tritonclient.http", reason="tritonclient comes with the extra [dev]")
@@ -17,7 +17,8 @@ pytest.importorskip("uvicorn", reason="uvicorn comes with the extra [serve]")
 from tests.kit.serving import running, saved  # noqa: E402 - it starts services
 from workbench.handoff.service import engine_for, load  # noqa: E402
 
-ABLE = capabilities()
+TENSORRT = TensorRT()
+ABLE = TENSORRT.capabilities()
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not ABLE.run, reason=f"TensorRT cannot run here: {ABLE.reason}"),
@@ -44,7 +45,7 @@ def deployment(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def engine(deployment):
-    return build_engine(deployment.model, OPTIONS)
+    return TENSORRT.build(deployment.model, OPTIONS)
 
 
 def rows(count):

@@ -12,20 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from workbench.backends import manifest
 from workbench.backends.protocol import BuildOptions, ShapeRange, TimingOptions
-from workbench.backends.tensorrt.backend import (
-    BuildError,
-    TensorRT,
-    build_engine,
-    capabilities,
-    inspect_engine,
-    profile_engine,
-    run_engine,
-    time_engine,
-)
+from workbench.backends.tensorrt.backend import BuildError, TensorRT
 from workbench.errors import BackendError
-from workbench.graph.load import from_proto
+from workbench.graph.load import from_proto, load_model
 
-ABLE = capabilities()
+TENSORRT = TensorRT()
+ABLE = TENSORRT.capabilities()
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not ABLE.run, reason=f"TensorRT cannot run here: {ABLE.reason}"),
@@ -109,25 +101,25 @@ def sample(batch: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def engine():
-    return build_engine(network(), OPTIONS)
+    return TENSORRT.build(network(), OPTIONS)
 
 
 @pytest.mark.parametrize("batch", [1, 5])
 def test_numbers_are_those_of_onnx_runtime(engine, batch):
     x = sample(batch)
-    y = run_engine(engine, {"x": x})["y"]
+    y = TENSORRT.run(engine, {"x": x})["y"]
     np.testing.assert_allclose(y, reference(network(), x), atol=1e-3, rtol=1e-3)
 
 
 def test_feeds_of_several_shapes_run_in_one_child(engine):
     feeds = [{"x": sample(batch)} for batch in (1, 5, 5, 2)]
-    for feed, result in zip(feeds, TensorRT().run_each(engine, feeds), strict=True):
+    for feed, result in zip(feeds, TENSORRT.run_each(engine, feeds), strict=True):
         np.testing.assert_allclose(result["y"], reference(network(), feed["x"]), atol=1e-3, rtol=1e-3)
 
 
 def test_a_shape_outside_the_profile_is_refused_with_its_bounds(engine):
     with pytest.raises(BackendError, match=r"\(9, 16, 24, 24\) is outside optimization profile 0.*\(8, 16, 24, 24\)"):
-        run_engine(engine, {"x": sample(9)})
+        TENSORRT.run(engine, {"x": sample(9)})
 
 
 def test_the_manifest_tells_what_it_was_made_of(engine):
@@ -146,14 +138,14 @@ def test_stored_engines_load_and_foreign_ones_are_refused(engine, tmp_path):
     path = manifest.write_engine(engine, tmp_path / "model.plan")
     again = manifest.read_engine(path)
     x = sample(2)
-    np.testing.assert_array_equal(run_engine(again, {"x": x})["y"], run_engine(engine, {"x": x})["y"])
+    np.testing.assert_array_equal(TENSORRT.run(again, {"x": x})["y"], TENSORRT.run(engine, {"x": x})["y"])
     other = {**engine.manifest, "device": {**engine.manifest["device"], "name": "Other", "capability": (7, 5)}}
     with pytest.raises(BackendError, match=r"built for Other \(compute capability 7.5\)"):
-        run_engine(type(engine)(engine.backend, engine.data, other), {"x": x})
+        TENSORRT.run(type(engine)(engine.backend, engine.data, other), {"x": x})
 
 
 def test_timing(engine):
-    timing = time_engine(engine, TimingOptions(warm_up_s=0.2, runs=100, shapes={"x": (4, 16, 24, 24)}))
+    timing = TENSORRT.time(engine, TimingOptions(warm_up_s=0.2, runs=100, shapes={"x": (4, 16, 24, 24)}))
     assert 0 < timing.median_ms <= timing.p90_ms <= timing.p95_ms <= timing.p99_ms < 100
     assert timing.runs == 100
     assert timing.warm_up_runs >= 1
@@ -167,14 +159,14 @@ def test_timing(engine):
 
 @pytest.mark.parametrize("options", [{"cuda_graph": True}, {"streams": 3}, {"cuda_graph": True, "streams": 2}])
 def test_cuda_graphs_and_streams(engine, options):
-    timing = time_engine(engine, TimingOptions(warm_up_s=0.1, runs=60, **options))
+    timing = TENSORRT.time(engine, TimingOptions(warm_up_s=0.1, runs=60, **options))
     assert 0 < timing.median_ms < 100
     assert all(timing.conditions[name] == value for name, value in options.items())
 
 
 def test_profile_and_inspector_name_the_same_layers(engine):
-    layers = profile_engine(engine, TimingOptions(warm_up_s=0.1, runs=20))
-    report = json.loads(inspect_engine(engine), strict=False)
+    layers = TENSORRT.profile(engine, TimingOptions(warm_up_s=0.1, runs=20))
+    report = json.loads(TENSORRT.inspect(engine), strict=False)
     inspected = {layer["Name"] if isinstance(layer, dict) else layer for layer in report["Layers"]}
     assert {layer.name for layer in layers} <= inspected
     assert sum(layer.median_ms for layer in layers) > 0
@@ -194,19 +186,19 @@ def test_a_stripped_engine_computes_again_once_its_weights_are_back(engine):
 
 
 def test_types_follow_from_the_graph():
-    full, half = (build_engine(network(half=h), OPTIONS) for h in (False, True))
-    texts = [inspect_engine(e) for e in (full, half)]
+    full, half = (TENSORRT.build(network(half=h), OPTIONS) for h in (False, True))
+    texts = [TENSORRT.inspect(e) for e in (full, half)]
     assert "FP16" not in texts[0]
     assert "Half" in texts[1] or "FP16" in texts[1]
 
 
 def test_explicit_int8():
     model = network(qdq=True)
-    engine = build_engine(model, OPTIONS)
-    assert "Int8" in inspect_engine(engine)
+    engine = TENSORRT.build(model, OPTIONS)
+    assert "Int8" in TENSORRT.inspect(engine)
     x = sample(2)
     expected = reference(model, x)
-    got = run_engine(engine, {"x": x})["y"]
+    got = TENSORRT.run(engine, {"x": x})["y"]
     assert 10 * np.log10((expected**2).sum() / ((expected - got) ** 2).sum()) > 30  # dB
 
 
@@ -214,11 +206,11 @@ def test_several_profiles():
     profiles = tuple({"x": ShapeRange.fixed((n, 16, 24, 24))} for n in (1, 32))
     from dataclasses import replace
 
-    engine = build_engine(network(), replace(OPTIONS, profiles=profiles))
-    timing = time_engine(engine, TimingOptions(warm_up_s=0.1, runs=20, profile_index=1))
+    engine = TENSORRT.build(network(), replace(OPTIONS, profiles=profiles))
+    timing = TENSORRT.time(engine, TimingOptions(warm_up_s=0.1, runs=20, profile_index=1))
     assert timing.conditions["shapes"]["x"] == [32, 16, 24, 24]
     with pytest.raises(BackendError, match="no optimization profile 2; the engine has 2"):
-        time_engine(engine, TimingOptions(profile_index=2))
+        TENSORRT.time(engine, TimingOptions(profile_index=2))
 
 
 def test_the_timing_cache_is_written_and_read(tmp_path):
@@ -226,9 +218,9 @@ def test_the_timing_cache_is_written_and_read(tmp_path):
 
     cache = tmp_path / "timing.cache"
     options = replace(OPTIONS, timing_cache=str(cache))
-    build_engine(network(), options)
+    TENSORRT.build(network(), options)
     assert cache.stat().st_size > 0
-    build_engine(network(), options)
+    TENSORRT.build(network(), options)
 
 
 def test_a_refused_model_names_the_node():
@@ -236,7 +228,7 @@ def test_a_refused_model_names_the_node():
     proto = onnx.load_from_string(model.to_bytes())
     proto.graph.node[1].op_type = "Unheard"
     with pytest.raises(BuildError, match="refused the Unheard") as caught:
-        build_engine(from_proto(proto), OPTIONS)
+        TENSORRT.build(from_proto(proto), OPTIONS)
     assert caught.value.where == "r1"
     assert caught.value.log
 
@@ -249,8 +241,8 @@ def test_implicit_int8_from_a_stored_cache(shared):
     if not stored:
         pytest.skip("no recorded calibration cache of ultraface_rfb320 in ../shared")
     options = replace(OPTIONS, calibration_cache=str(stored[0]), weak_types=("fp16",))
-    engine = build_engine(shared / "models/ultraface_rfb320/model.onnx", options)
-    assert "Int8" in inspect_engine(engine)
+    engine = TENSORRT.build(load_model(shared / "models/ultraface_rfb320/model.onnx"), options)
+    assert "Int8" in TENSORRT.inspect(engine)
 
 
 @pytest.mark.skipif(ABLE.typing != "weak", reason="builder precision constraints ended with TensorRT 8")
@@ -258,7 +250,7 @@ def test_layer_precisions_are_obeyed():
     from dataclasses import replace
 
     options = replace(OPTIONS, layer_precisions={"*": "fp16", "c2": "fp32"})
-    layers = json.loads(inspect_engine(build_engine(network(batch=4), options)), strict=False)["Layers"]
+    layers = json.loads(TENSORRT.inspect(TENSORRT.build(network(batch=4), options)), strict=False)["Layers"]
     read = {
         name: layer["Inputs"][0]["Format/Datatype"]
         for layer in layers
@@ -273,4 +265,4 @@ def test_a_layer_precision_of_no_layer_is_refused():
     from dataclasses import replace
 
     with pytest.raises(BackendError, match="'nowhere'"):
-        build_engine(network(), replace(OPTIONS, layer_precisions={"nowhere": "fp16"}))
+        TENSORRT.build(network(), replace(OPTIONS, layer_precisions={"nowhere": "fp16"}))

@@ -42,7 +42,7 @@ def test_an_engine_runs_over_samples_a_row_a_sample(engine, small_data, expected
     with np.load(tmp_path / "r.npz") as file:
         assert list(file) == ["y"]
         np.testing.assert_allclose(file["y"], expected, atol=1e-5)
-    assert "12 samples on ONNX Runtime" in result.text()
+    assert "12 samples on onnxruntime" in result.text()
 
 
 def test_a_last_batch_that_was_filled_up_leaves_no_row(small_cnn, small_data, expected, tmp_path):
@@ -60,7 +60,7 @@ def test_the_command_says_what_the_engine_needs_before_it_loads_it(engine, small
     assert (code, f"wrote {tmp_path / 'r.npz'}" in out) == (0, True)
     assert f"{engine}: small_cnn: onnxruntime" in err
     code, out, _ = run("run", engine)
-    assert (code, "ONNX Runtime loads it here" in out) == (0, True)
+    assert (code, "onnxruntime loads it here" in out) == (0, True)
 
 
 def test_an_engine_of_unknown_source_is_refused_unless_trusted(engine, small_data, tmp_path, run, expected):

@@ -69,9 +69,9 @@ def run_row(example: Example) -> None:
 
 def has_gpu() -> bool:
     """Say whether TensorRT runs here."""
-    from workbench.backends import tensorrt
+    from workbench.backends import backend_named
 
-    return tensorrt.capabilities().run
+    return backend_named("tensorrt").capabilities().run
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ from .protocol import Backend as Backend
 from .protocol import BuildOptions as BuildOptions
 from .protocol import Capabilities as Capabilities
 from .protocol import Engine as Engine
-from .protocol import LayerTime as LayerTime
 from .protocol import LayerType as LayerType
 from .protocol import Measured as Measured
 from .protocol import ShapeRange as ShapeRange

@@ -6,6 +6,7 @@ a node runs; two exceptions that TensorRT itself imposes (TF32, and the weakly t
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from workbench.child import Child
+    from workbench.engine import LayerTime
     from workbench.graph import Model
 
     Array = np.ndarray[Any, Any]
@@ -29,7 +31,6 @@ __all__ = [
     "BuildOptions",
     "Capabilities",
     "Engine",
-    "LayerTime",
     "Measured",
     "ShapeRange",
     "Timing",
@@ -274,15 +275,6 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class LayerTime:
-    """Time of one engine layer: median and mean over the profiled runs, in milliseconds."""
-
-    name: str
-    median_ms: float
-    mean_ms: float
-
-
-@dataclass(frozen=True)
 class Measured:
     """What was measured of one engine, or why it was not.
 
@@ -305,6 +297,19 @@ class Measured:
     layers: tuple[LayerTime, ...] = ()
     inspector: str | None = None
     error: str | None = None
+
+    def exports(self) -> dict[str, str]:
+        """Return the text of the files that trtexec would export of it, by their endings: graph, profile, timing."""
+        runs = 1 if self.timing is None else int(self.timing.conditions.get("profiled_runs", 1))
+        profile = [
+            {"name": time.name, "timeMs": time.mean_ms * runs, "averageMs": time.mean_ms, "medianMs": time.median_ms}
+            for time in self.layers
+        ]
+        return {
+            "graph.json": self.inspector or "",
+            "profile.json": json.dumps([{"count": runs}, *profile], indent=1),
+            "timing.json": json.dumps([{"computeMs": ms} for ms in self.latencies_ms], indent=1),
+        }
 
 
 @dataclass(frozen=True)

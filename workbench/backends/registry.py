@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib import metadata
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, get_args
 
 from workbench.backends.needs import installed
 from workbench.errors import BackendError
+from workbench.names import BackendName
 
 if TYPE_CHECKING:
     from workbench.backends.protocol import Backend, Capabilities, Engine
-    from workbench.names import BackendName
 
 __all__ = ["Availability", "backend_named", "backend_of", "backends"]
+
+BACKENDS: tuple[str, ...] = get_args(BackendName)
+SHARED = {"tensorrt_rtx": "tensorrt"}
+"""A backend is the module of its name, with a function `backend_for`; these lie in another's."""
 
 
 @dataclass(frozen=True)
@@ -36,36 +40,21 @@ class Availability:
 
 
 def backends() -> list[Availability]:
-    """Return every backend with what it can do here."""
-    from workbench.backends import tensorrt
-    from workbench.backends.compiler import rtx_capabilities
+    """Return every backend with what it can do here; the lean runtime of TensorRT only where it is installed."""
+    entries = [_summary(backend_named(name).capabilities()) for name in BACKENDS]
+    if any(runtime.kind == "lean" for runtime in installed()):
+        from workbench.backends.tensorrt import TensorRT
 
-    here = Availability(
-        "onnxruntime", works=True, reason=f"runs on the CPU (version {metadata.version('onnxruntime')})"
-    )
-    entries = [here, _summary(rtx_capabilities()), _summary(tensorrt.capabilities())]
-    lean = next((runtime for runtime in installed() if runtime.kind == "lean"), None)
-    if lean is not None:
-        able = tensorrt.TensorRT(lean=True).capabilities()
-        entries.append(replace(_summary(able), name="tensorrt_lean"))
+        entries.append(replace(_summary(TensorRT(lean=True).capabilities()), name="tensorrt_lean"))
     return entries
 
 
 def backend_of(engine: Engine) -> Backend:
-    """Return the backend that runs an engine.
-
-    Raises
-    ------
-    BackendError
-        There is none of that name.
-    """
-    from workbench.backends import tensorrt
-    from workbench.backends.onnxruntime import OnnxRuntime
-
-    return OnnxRuntime() if engine.backend == "onnxruntime" else tensorrt.backend_of(engine)
+    """Return the backend that runs an engine; BackendError where there is none of its name."""
+    return backend_named(engine.backend)
 
 
-def backend_named(name: BackendName) -> Backend:
+def backend_named(name: str) -> Backend:
     """Return a backend by its name: ``onnxruntime``, ``tensorrt``, ``tensorrt_rtx``.
 
     Raises
@@ -73,14 +62,11 @@ def backend_named(name: BackendName) -> Backend:
     BackendError
         There is none of that name.
     """
-    from workbench.backends.onnxruntime import OnnxRuntime
-    from workbench.backends.tensorrt import INSTALL, TensorRT
-
-    if name == "onnxruntime":
-        return OnnxRuntime()
-    if name not in INSTALL:
-        raise BackendError(f"there is no backend {name!r}", fix=f"Use onnxruntime, {' or '.join(INSTALL)}.")
-    return TensorRT(name)
+    if name not in BACKENDS:
+        raise BackendError(f"there is no backend {name!r}", fix=f"Use {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}.")
+    module = import_module(f"workbench.backends.{SHARED.get(name, name)}")
+    backend: Backend = module.backend_for(name)
+    return backend
 
 
 def _summary(able: Capabilities) -> Availability:

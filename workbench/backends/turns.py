@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from workbench.backends.protocol import LayerTime, Measured, Timing
+from workbench.backends.protocol import Measured, Timing
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from workbench.engine import LayerTime
 
 __all__ = ["LOADINGS", "Loaded", "Ratio", "Schedule", "median_error_ms", "ratio_of", "take_turns"]
 

@@ -23,6 +23,7 @@ from .precision import NodePrecision as NodePrecision
 from .precision import realized_precision as realized_precision
 from .report import EngineReport as EngineReport
 from .report import Layer as Layer
+from .report import LayerTime as LayerTime
 from .report import Tensor as Tensor
 from .source import SourceGraph as SourceGraph
 from .source import source_graph as source_graph

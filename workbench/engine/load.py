@@ -46,7 +46,7 @@ def load_report(
         Inspector JSON (8.x, 10.x, 11.x) or text: a path, the JSON as an inspector returns it, or parsed.
     profile
         Per-layer times: a path (JSON or a profiler's log), JSON text, parsed JSON, or what a backend's `profile`
-        returns (objects with `name`, `mean_ms` and `median_ms`).
+        returns (`LayerTime`).
     timing
         Whole-inference times: trtexec's, or TREx's performance summary.
     metadata
@@ -93,8 +93,8 @@ def with_profile(report: EngineReport, profile: Any) -> EngineReport:
         raise wrong_kind(kind, "profile", profile)
     count, times = read_profile_log(data, where) if kind == "profile-log" else read_profile(data, where)
     by_name: dict[str, list[LayerTime]] = {}
-    for name, time in times:
-        by_name.setdefault(name, []).append(time)
+    for time in times:
+        by_name.setdefault(time.name, []).append(time)
     notes = list(report.notes)
     _check_belongs(report, by_name, where, notes)
     occurrences = Counter(layer.name for layer in report.layers)
@@ -108,7 +108,7 @@ def with_profile(report: EngineReport, profile: Any) -> EngineReport:
             occurrences[layer.name] -= 1
         else:
             layers.append(replace(layer, time=_sum(measured)))
-            by_name[layer.name] = [LayerTime(0.0, 0.0)]
+            by_name[layer.name] = [LayerTime(layer.name, 0.0, 0.0)]
             occurrences[layer.name] -= 1
             notes.append(f"layer {layer.name!r} has {len(measured)} times in the profile: they are added up")
     missing = [layer.name for layer in layers if layer.time is None]
@@ -163,7 +163,7 @@ def with_metadata(report: EngineReport, metadata: Any) -> EngineReport:
 
 def _rows(profile: Any) -> Any:
     """Put a backend's layer times into the shape of a profile file; leave anything else as it is."""
-    if isinstance(profile, (list, tuple)) and profile and all(hasattr(time, "mean_ms") for time in profile):
+    if isinstance(profile, (list, tuple)) and profile and all(isinstance(time, LayerTime) for time in profile):
         return [{"name": t.name, "averageMs": t.mean_ms, "medianMs": t.median_ms} for t in profile]
     return profile
 
@@ -173,8 +173,8 @@ def _check_belongs(report: EngineReport, by_name: dict[str, list[LayerTime]], wh
     strange = [name for name in by_name if name not in names]
     if not strange:
         return
-    total = sum(time.average_ms for times in by_name.values() for time in times)
-    spent = sum(time.average_ms for name in strange for time in by_name[name])
+    total = sum(time.mean_ms for times in by_name.values() for time in times)
+    spent = sum(time.mean_ms for name in strange for time in by_name[name])
     share = spent / total if total > 0 else len(strange) / len(by_name)
     if share <= _STRANGE_SHARE:
         notes.append(f"{len(strange)} layers of the profile are not in the engine ({share:.1%} of the time)")
@@ -192,7 +192,8 @@ def _check_belongs(report: EngineReport, by_name: dict[str, list[LayerTime]], wh
 def _sum(times: list[LayerTime]) -> LayerTime:
     medians = [time.median_ms for time in times]
     measured = [value for value in medians if value is not None]
-    return LayerTime(sum(time.average_ms for time in times), sum(measured) if len(measured) == len(medians) else None)
+    whole = sum(measured) if len(measured) == len(medians) else None
+    return LayerTime(times[0].name, sum(time.mean_ms for time in times), whole)
 
 
 def _plain(file: str) -> str:

@@ -81,10 +81,16 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class LayerTime:
-    """What the profiler measured of a layer, in milliseconds an inference."""
+    """What a profiler measured of a layer: mean and median over the inferences, in milliseconds each."""
 
-    average_ms: float
+    name: str
+    mean_ms: float
     median_ms: float | None = None
+
+    @property
+    def typical_ms(self) -> float:
+        """The median where there is one: a mean has the first inferences in it."""
+        return self.mean_ms if self.median_ms is None else self.median_ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +146,13 @@ class Layer:
 
     @property
     def ms(self) -> float | None:
-        """Average milliseconds an inference, or None where there is no profile."""
-        return None if self.time is None else self.time.average_ms
+        """Mean milliseconds an inference, or None where there is no profile."""
+        return None if self.time is None else self.time.mean_ms
+
+    @property
+    def typical_ms(self) -> float:
+        """`LayerTime.typical_ms`, or 0 where there is no profile."""
+        return 0.0 if self.time is None else self.time.typical_ms
 
     @property
     def myelin(self) -> bool:

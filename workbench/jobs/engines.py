@@ -9,6 +9,7 @@ from workbench.backends import (
     BuildOptions,
     ShapeRange,
     backend_named,
+    backend_of,
     default_range,
     installed,
     need_of,
@@ -153,11 +154,11 @@ def run_engine(options: RunEngineOptions) -> EngineRun:
 
 def _loader(engine: Engine, need: Need, kind: str, where: Path) -> tuple[Backend, str]:
     """Return the backend that loads an engine here, and what it is in words; nothing is loaded yet."""
-    if engine.backend == "onnxruntime":
-        return backend_named("onnxruntime"), "ONNX Runtime"
-    from workbench.backends.tensorrt import TensorRT, backend_of
+    from workbench.backends.tensorrt import TensorRT
 
     backend = backend_of(engine)
+    if not isinstance(backend, TensorRT):
+        return backend, backend.name
     family = ("rtx",) if backend.name == "tensorrt_rtx" else ("full", "lean")
     here = [one for one in installed() if one.kind in family]
     if kind != "auto":

@@ -10,15 +10,15 @@ from workbench.backends import BuildOptions, TimingOptions
 from workbench.jobs.options import SearchOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from workbench.jobs.options import TuneOptions
-    from workbench.names import BackendName
     from workbench.precision.measuring import MeasureOptions
 
 __all__ = ["measuring"]
 
-RUNS: Mapping[BackendName, int] = {"onnxruntime": 200, "tensorrt": 1000, "tensorrt_rtx": 1000}
+RUNS = {"onnxruntime": 200}
+GPU_RUNS = 1000
 """Timed runs of each engine: on a GPU they cost nothing beside loading it."""
 
 
@@ -41,7 +41,9 @@ def measuring(options: TuneOptions) -> Iterator[MeasureOptions | None]:
             options.measure,
             batch=options.measure_batch,
             build=BuildOptions(tactic_sources=options.tactic_sources, optimization_level=options.optimization_level),
-            timing=TimingOptions(runs=RUNS[options.measure], warm_up_s=0.3, cuda_graph=options.cuda_graph),
+            timing=TimingOptions(
+                runs=RUNS.get(options.measure, GPU_RUNS), warm_up_s=0.3, cuda_graph=options.cuda_graph
+            ),
             folder=options.engines or options.out.with_name(f"{options.out.name}.engines"),
             executor=None if options.scheduler is None else executor,
             say=options.say,

@@ -48,7 +48,7 @@ def _changes(before: Recipe, after: Recipe) -> Iterator[str]:
         a, b = getattr(before, name), getattr(after, name)
         if a != b:
             yield f"{name.replace('_', ' ')}: {a or 'not stated'} -> {b or 'not stated'}"
-    builds = [{} if one.build is None else one.build.model_dump(exclude_none=True) for one in (before, after)]
+    builds = [{} if one.build is None else one.build.model_dump() for one in (before, after)]
     for name in dict.fromkeys([*builds[0], *builds[1]]):
         if builds[0].get(name) != builds[1].get(name):
             yield f"build: {name} {_text(builds[0].get(name))} -> {_text(builds[1].get(name))}"

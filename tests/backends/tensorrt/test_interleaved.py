@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import pytest
 
-from workbench.backends.protocol import LayerTime, TimingOptions
+from workbench.backends.protocol import TimingOptions
 from workbench.backends.tensorrt import interleaved
 from workbench.backends.tensorrt.interleaved import measure_files
+from workbench.engine.report import LayerTime
 from workbench.errors import BackendError
 
 MS = {"a": 1.0, "b": 2.0}

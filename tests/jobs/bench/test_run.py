@@ -12,7 +12,7 @@ import pytest
 
 from tests.kit.places import RECORDED, ROOT
 from workbench.backends.onnxruntime.engine import OnnxRuntime
-from workbench.backends.protocol import BuildOptions, Engine, LayerTime, Measured, Timing
+from workbench.backends.protocol import BuildOptions, Engine, Measured, Timing
 from workbench.cli import main
 from workbench.engine.load import load_report
 from workbench.engine.summary import summarize
@@ -105,9 +105,9 @@ def test_a_build_that_the_compiler_refuses_is_a_row_with_the_reason(shared, tmp_
 
 
 def test_tensorrt_without_a_gpu_is_refused_before_anything_is_written(small_cnn, tmp_path):
-    from workbench.backends.tensorrt.backend import capabilities
+    from workbench.backends.registry import backend_named
 
-    if capabilities().build:
+    if backend_named("tensorrt").capabilities().build:
         pytest.skip("TensorRT works here")
     with pytest.raises(BackendError, match="tensorrt cannot build here"):
         Bench([open_source(small_cnn)], tmp_path / "out").run()
@@ -117,7 +117,7 @@ def test_tensorrt_without_a_gpu_is_refused_before_anything_is_written(small_cnn,
 def test_a_record_reads_back_as_the_engine_that_was_measured(small_cnn, tmp_path):
     inspector = (RECORDED / "resnet50.qdq.graph.json").read_text()
     recorded = load_report(RECORDED / "resnet50.qdq.graph.json", profile=RECORDED / "resnet50.qdq.profile.json")
-    layers = tuple(LayerTime(layer.name, layer.time.median_ms, layer.ms) for layer in recorded.layers if layer.time)
+    layers = tuple(layer.time for layer in recorded.layers if layer.time)
     latencies = np.linspace(0.7, 0.9, 101)
     clocks = {
         "sm_clock_mhz": [1710, 1980],

@@ -78,7 +78,7 @@ def engine(**layers):
                 inputs=(tensor(kind),),
                 outputs=(tensor(kind),),
                 metadata="".join(f"[ONNX Layer: {node}]" for node in nodes),
-                time=LayerTime(ms),
+                time=LayerTime("layer", ms),
             )
             for name, (ms, kind, *nodes) in layers.items()
         ),

@@ -25,9 +25,10 @@ from workbench.backends.onnxruntime.inputs import conditions_of, feeds_of, graph
 from workbench.backends.onnxruntime.interleaved import InMemory
 from workbench.backends.onnxruntime.layers import layers_of
 from workbench.backends.onnxruntime.map import name_nodes, source_nodes
-from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
+from workbench.backends.protocol import BuildOptions, Capabilities, Engine, Timing, TimingOptions
 from workbench.backends.turns import LOADINGS, Schedule, take_turns
 from workbench.child import Child, progress, run
+from workbench.engine import LayerTime
 from workbench.errors import BackendError
 from workbench.runtime import disabled_optimizers, first_line, in_one_array, usable_cores
 from workbench.scratch import scratch_folder
@@ -38,13 +39,18 @@ if TYPE_CHECKING:
     from workbench.backends.protocol import Measured, Run
     from workbench.graph import Model
 
-__all__ = ["OnnxRuntime"]
+__all__ = ["OnnxRuntime", "backend_for"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Events = dict[str, list[dict[str, Any]]]
 
 BUILD_LIMITS = Child(timeout_s=600.0)
 ALLOWED = ("profiles", "tf32")
+
+
+def backend_for(_name: str) -> OnnxRuntime:
+    """Return the backend."""
+    return OnnxRuntime()
 
 
 class OnnxRuntime:
@@ -206,7 +212,7 @@ class OnnxRuntime:
         times = []
         for name, events in self._events(engine, options).items():
             each = np.array([event["dur"] for event in events], np.float64) / 1e3
-            times.append(LayerTime(name, float(np.median(each)), float(each.mean())))
+            times.append(LayerTime(name, float(each.mean()), float(np.median(each))))
         return tuple(times)
 
     def measure(

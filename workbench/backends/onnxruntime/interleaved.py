@@ -12,8 +12,9 @@ from workbench.backends.onnxruntime.inputs import conditions_of, feeds_of, warm_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.backends.protocol import Backend, Engine, LayerTime, TimingOptions
+    from workbench.backends.protocol import Backend, Engine, TimingOptions
     from workbench.backends.turns import Schedule
+    from workbench.engine import LayerTime
 
 __all__ = ["InMemory"]
 

@@ -1,5 +1,3 @@
-from .backend import INSTALL as INSTALL
 from .backend import TensorRT as TensorRT
-from .backend import backend_of as backend_of
-from .backend import capabilities as capabilities
+from .backend import backend_for as backend_for
 from .interleaved import measure_files as measure_files

@@ -12,16 +12,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.backends.compiler import compile_for, compile_in_child, with_workspace, write_for_parser
+from workbench.backends.compiler import (
+    compile_for,
+    compile_in_child,
+    rtx_capabilities,
+    with_workspace,
+    write_for_parser,
+)
 from workbench.backends.needs import Runtime, check_fits, installed
-from workbench.backends.protocol import BuildOptions, Capabilities, Engine, LayerTime, Timing, TimingOptions
+from workbench.backends.protocol import BuildOptions, Capabilities, Engine, Timing, TimingOptions
 from workbench.backends.turns import LOADINGS
 from workbench.child import Child, run
 from workbench.errors import BackendError
 from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import numpy as np
@@ -31,19 +36,10 @@ if TYPE_CHECKING:
     from workbench.backends.protocol import Measured, Run
     from workbench.backends.verdict import Verdict
     from workbench.child import Outcome
+    from workbench.engine import LayerTime
     from workbench.graph import Model
 
-__all__ = [
-    "BuildError",
-    "TensorRT",
-    "backend_of",
-    "build_engine",
-    "capabilities",
-    "inspect_engine",
-    "profile_engine",
-    "run_engine",
-    "time_engine",
-]
+__all__ = ["BuildError", "TensorRT", "backend_for"]
 
 Package = Literal["tensorrt", "tensorrt_rtx"]
 INSTALL: dict[Package, str] = {
@@ -100,13 +96,14 @@ class TensorRT:
 
     def capabilities(self) -> Capabilities:
         """Say whether the package and a GPU are here, and what is missing."""
+        if self.name == "tensorrt_rtx":
+            return rtx_capabilities()
         try:
             version = self.runtime().version
         except BackendError as error:
             return Capabilities(self.name, None, build=False, run=False, reason=f"{error.what}: {error.fix}")
         major = int(version.split(".")[0]) if version and version.split(".")[0].isdigit() else FIRST_STRONG
-        weak = self.name == "tensorrt" and major < FIRST_STRONG
-        typing: Literal["strong", "weak"] = "weak" if weak else "strong"
+        typing: Literal["strong", "weak"] = "weak" if major < FIRST_STRONG else "strong"
         try:
             device = _device()
         except BackendError as error:
@@ -286,7 +283,7 @@ class TensorRT:
 
     def _ready(self) -> Device:
         able = self.capabilities()
-        if not able.build:
+        if not (able.build and able.run):
             raise BackendError(f"{self.name} cannot be used here: {able.reason}")
         return _device()
 
@@ -300,50 +297,9 @@ class TensorRT:
             yield str(path)
 
 
-def capabilities() -> Capabilities:
-    """Say what the package ``tensorrt`` can do here."""
-    return TensorRT().capabilities()
-
-
-def build_engine(
-    model: Model | str | os.PathLike[str], options: BuildOptions | None = None, *, child: Child = BUILD_LIMITS
-) -> Engine:
-    """Build an engine of a model or an ONNX file with ``tensorrt``; see `TensorRT.build`."""
-    from workbench.graph import Model, load_model
-
-    return TensorRT().build(model if isinstance(model, Model) else load_model(model), options, child=child)
-
-
-def run_engine(engine: Engine, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-    """Run an engine once; see `TensorRT.run`."""
-    return backend_of(engine).run(engine, feeds)
-
-
-def time_engine(engine: Engine, options: TimingOptions | None = None, *, child: Child = RUN_LIMITS) -> Timing:
-    """Time an engine; see `TensorRT.time`."""
-    return backend_of(engine).time(engine, options, child=child)
-
-
-def profile_engine(
-    engine: Engine, options: TimingOptions | None = None, *, child: Child = RUN_LIMITS
-) -> tuple[LayerTime, ...]:
-    """Time each layer of an engine; see `TensorRT.profile`."""
-    return backend_of(engine).profile(engine, options, child=child)
-
-
-def inspect_engine(engine: Engine, *, profile_index: int = 0, child: Child = RUN_LIMITS) -> str:
-    """Return what the inspector says of an engine; see `TensorRT.inspect`."""
-    return backend_of(engine).inspect(engine, profile_index=profile_index, child=child)
-
-
-def backend_of(engine: Engine) -> TensorRT:
-    """Return the backend of the package that made an engine; BackendError where it was neither of the two."""
-    for package in INSTALL:
-        if engine.backend == package:
-            return TensorRT(package)
-    raise BackendError(
-        f"an engine of the backend {engine.backend!r}", fix=f"TensorRT runs those of {', '.join(INSTALL)}."
-    )
+def backend_for(name: Package) -> TensorRT:
+    """Return the backend for one of the two packages."""
+    return TensorRT(name)
 
 
 def _refusal(package: str, model: Model, target: str, outcome: Outcome[Compilation]) -> BuildError:

@@ -12,8 +12,9 @@ import numpy as np
 
 from workbench.backends.clocks import Clocks
 from workbench.backends.cudart import Cuda, Event
-from workbench.backends.protocol import LayerTime, Timing, TimingOptions
+from workbench.backends.protocol import Timing, TimingOptions
 from workbench.backends.tensorrt.context import Array, Context, EngineFile, warm_up
+from workbench.engine import LayerTime
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Runner:
 
 
 def time_file(module: str, path: str, options: TimingOptions) -> Timing:
-    """Time an engine; see `workbench.backends.tensorrt.backend.time_engine`."""
+    """Time an engine; see `TensorRT.time`."""
     engine = EngineFile(module, path)
     api = engine.api
     free = api.free_bytes()
@@ -126,7 +127,7 @@ def time_file(module: str, path: str, options: TimingOptions) -> Timing:
 
 
 def profile_file(module: str, path: str, options: TimingOptions) -> tuple[LayerTime, ...]:
-    """Time each layer; see `workbench.backends.tensorrt.backend.profile_engine`."""
+    """Time each layer; see `TensorRT.profile`."""
     engine = EngineFile(module, path)
     context = Context(engine, options.shapes or {}, options.profile_index)
     context.fill()
@@ -158,14 +159,14 @@ def layer_times(context: Context, runs: int) -> tuple[LayerTime, ...]:
         each = np.array(samples)
         whole = len(each) % runs == 0
         one_run = each.reshape(runs, -1).sum(axis=1) if whole else each
-        layers.append(LayerTime(name, float(np.median(one_run)), float(one_run.mean())))
+        layers.append(LayerTime(name, float(one_run.mean()), float(np.median(one_run))))
     if not layers:
         raise BackendError("the profiler reported no layer", fix="Build with detailed profiling verbosity.")
     return tuple(layers)
 
 
 def inspect_file(module: str, path: str, profile_index: int = 0) -> str:
-    """Return the inspector's JSON; see `workbench.backends.tensorrt.backend.inspect_engine`."""
+    """Return the inspector's JSON; see `TensorRT.inspect`."""
     return Context(EngineFile(module, path), {}, profile_index, allocate=False).inspect()
 
 

@@ -20,7 +20,8 @@ from workbench.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from workbench.backends.protocol import LayerTime, Measured, TimingOptions
+    from workbench.backends.protocol import Measured, TimingOptions
+    from workbench.engine import LayerTime
 
 __all__ = ["measure_files"]
 

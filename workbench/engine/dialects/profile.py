@@ -18,7 +18,7 @@ __all__ = ["read_profile", "read_profile_log"]
 _LINE = re.compile(r"(\d+(?:\.\d+)?) ?(us|ms) -> (.+)$", re.MULTILINE)
 
 
-def read_profile(rows: Sequence[Any], where: str) -> tuple[int | None, list[tuple[str, LayerTime]]]:
+def read_profile(rows: Sequence[Any], where: str) -> tuple[int | None, list[LayerTime]]:
     """Read `[{"count": N}, {"name", "timeMs", "averageMs", "medianMs", "percentage"}, ...]`.
 
     `timeMs` (the sum over all inferences) and `percentage` may be absent, and so may `averageMs` beside `timeMs`.
@@ -26,7 +26,7 @@ def read_profile(rows: Sequence[Any], where: str) -> tuple[int | None, list[tupl
     Returns
     -------
     count, times
-        Profiled inferences, and (layer name, time) in the file's order.
+        Profiled inferences, and times in the file's order.
 
     Raises
     ------
@@ -45,13 +45,13 @@ def read_profile(rows: Sequence[Any], where: str) -> tuple[int | None, list[tupl
             average = total / count
         if average is None:
             raise ReportError(f"layer {row['name']!r} has no time", where=where, fix="Export the profile again")
-        times.append((str(row["name"]), LayerTime(average, measured(row.get("medianMs")))))
+        times.append(LayerTime(str(row["name"]), average, measured(row.get("medianMs"))))
     if not times:
         raise ReportError("the profile has no layers", where=where, fix="Profile at least one inference")
     return count, times
 
 
-def read_profile_log(text: str, where: str) -> tuple[int | None, list[tuple[str, LayerTime]]]:
+def read_profile_log(text: str, where: str) -> tuple[int | None, list[LayerTime]]:
     """Read lines that end in `12.3us -> layer name`; a layer printed several times is averaged over its lines.
 
     Raises
@@ -65,5 +65,5 @@ def read_profile_log(text: str, where: str) -> tuple[int | None, list[tuple[str,
     if not seen:
         raise ReportError("no `12.3us -> layer` line in this log", where=where, fix="Give a profiler's log")
     counts = {len(values) for values in seen.values()}
-    times = [(name, LayerTime(fmean(values), median(values))) for name, values in seen.items()]
+    times = [LayerTime(name, fmean(values), median(values)) for name, values in seen.items()]
     return (counts.pop() if len(counts) == 1 else None), times

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.backends import BuildOptions, Engine, TimingOptions
+from workbench.backends import BuildOptions, Engine, TimingOptions, backend_named
 from workbench.child import Child, ChildError, run
 from workbench.errors import BackendError, WorkbenchError
-from workbench.files import write_bytes, write_text
+from workbench.files import write_text
 from workbench.jobs.bench.rows import BenchRow, rows_json, table
 from workbench.jobs.bench.variants import VARIANTS, Evaluation, Source, Variant, variant_of
 from workbench.results import held_folder
@@ -117,16 +117,10 @@ class Bench:
 
     def _check(self) -> bool:
         """Return whether the builder is weakly typed."""
-        from workbench.backends.compiler import rtx_capabilities
-        from workbench.backends.tensorrt import TensorRT
-
-        if self.target is not None:
-            if self.package != "tensorrt_rtx":
-                raise BackendError("tensorrt builds for the GPU of its machine", fix="Leave the target out.")
-            able = rtx_capabilities()
-        else:
-            able = TensorRT(self.package).capabilities()
-        if not able.build:
+        if self.target is not None and self.package != "tensorrt_rtx":
+            raise BackendError("tensorrt builds for the GPU of its machine", fix="Leave the target out.")
+        able = backend_named(self.package).capabilities()
+        if not able.build or (self.target is None and not able.run):
             fix = "Name a target to build only." if self.package == "tensorrt_rtx" else None
             raise BackendError(f"{self.package} cannot build here: {able.reason}", fix=fix)
         return able.typing == "weak"
@@ -225,18 +219,11 @@ class Bench:
         from workbench.backends import median_error_ms
         from workbench.engine import load_report
 
-        timing, inspector = measured.timing, measured.inspector
-        if timing is None or inspector is None:
+        timing = measured.timing
+        if timing is None or measured.inspector is None:
             return replace(row, reason=measured.error)
         folder, stem = Path(self.out), row.stem
-        graph = write_bytes(folder / f"{stem}.graph.json", inspector.encode())
-        runs = int(timing.conditions["profiled_runs"])
-        profile = [{"count": runs}] + [
-            {"name": t.name, "timeMs": t.mean_ms * runs, "averageMs": t.mean_ms, "medianMs": t.median_ms}
-            for t in measured.layers
-        ]
-        profile_file = self._write_json(f"{stem}.profile.json", profile)
-        self._write_json(f"{stem}.timing.json", [{"computeMs": ms} for ms in measured.latencies_ms])
+        graph, profile, _ = (write_text(folder / f"{stem}.{end}", text) for end, text in measured.exports().items())
         self._write_json(f"{stem}.manifest.json", {**self._built[stem].manifest, "timing": timing.to_dict()})
         error_ms = median_error_ms(timing)
         row = replace(
@@ -247,7 +234,7 @@ class Bench:
             clocks=timing.conditions.get("clocks"),
         )
         try:
-            report = load_report(graph, profile=profile_file)
+            report = load_report(graph, profile=profile)
         except WorkbenchError as error:
             return replace(row, reason=_one_line(error))
         return replace(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MeasureOptions"]
 
-STRONG = {"tensorrt": "tensorrt-10", "tensorrt_rtx": "rtx", "onnxruntime": "onnxruntime"}
+STRONG = {"tensorrt": "tensorrt-10", "tensorrt_rtx": "rtx"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class MeasureOptions:
             return "tensorrt-8.6"
         if self.backend == "tensorrt" and (capabilities.version or "").startswith("11"):
             return "tensorrt-11"
-        return STRONG[self.backend]
+        return STRONG.get(self.backend, self.backend)
 
     @property
     def floating(self) -> Precision:

@@ -9,7 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.backends import LayerTime, Measured, Timing, read_engine, write_engine
+from workbench.backends import Measured, Timing, read_engine, write_engine
+from workbench.engine import LayerTime
 from workbench.errors import BackendError, WorkbenchError
 from workbench.files import write_text
 from workbench.precision.measuring.work import Done
@@ -109,19 +110,10 @@ class Store:
         self._journal.add(entry)
 
     def _write(self, stem: str, measured: Measured) -> None:
-        timing = measured.timing
-        if timing is None or measured.inspector is None:
+        if measured.timing is None or measured.inspector is None:
             return
-        runs = int(timing.conditions.get("profiled_runs", 1))
-        profile: list[dict[str, Any]] = [{"count": runs}]
-        profile += [
-            {"name": one.name, "timeMs": one.mean_ms * runs, "averageMs": one.mean_ms, "medianMs": one.median_ms}
-            for one in measured.layers
-        ]
-        write_text(self.folder / f"{stem}.graph.json", measured.inspector)
-        write_text(self.folder / f"{stem}.profile.json", json.dumps(profile, indent=1))
-        times = [{"computeMs": ms} for ms in measured.latencies_ms]
-        write_text(self.folder / f"{stem}.timing.json", json.dumps(times, indent=1))
+        for ending, text in measured.exports().items():
+            write_text(self.folder / f"{stem}.{ending}", text)
 
     def _read(self, name: str, entry: dict[str, Any]) -> Measured:
         if entry["timing"] is None:
@@ -129,7 +121,7 @@ class Store:
         stem = self.folder / entry["stem"]
         profile = json.loads(Path(f"{stem}.profile.json").read_text())
         times = json.loads(Path(f"{stem}.timing.json").read_text())
-        layers = tuple(LayerTime(one["name"], one["medianMs"], one["averageMs"]) for one in profile[1:])
+        layers = tuple(LayerTime(one["name"], one["averageMs"], one["medianMs"]) for one in profile[1:])
         inspector = Path(f"{stem}.graph.json").read_text()
         if not inspector:
             raise BackendError("nothing of this engine is left", where=name)

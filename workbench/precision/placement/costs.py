@@ -104,7 +104,7 @@ def observed(
     moves: list[tuple[int, float]] = []
     border = 0.0
     for layer in report.layers:
-        spent = _ms(layer)
+        spent = layer.typical_ms
         if not spent:
             continue
         owned = owners[layer.name]
@@ -144,12 +144,6 @@ def _changes_int8(layer: Layer) -> bool:
 def _elements(layer: Layer) -> int:
     dims = next((tensor.dims for tensor in (*layer.inputs, *layer.outputs) if tensor.dims), None)
     return math.prod(dims) if dims and all(size > 0 for size in dims) else 0
-
-
-def _ms(layer: Layer) -> float:
-    if layer.time is None:
-        return 0.0
-    return layer.time.average_ms if layer.time.median_ms is None else layer.time.median_ms
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,9 @@ def engine_costs(
         kinds = Counter(precision for precision, _ in latencies.values())
         counted = ", ".join(f"{count} nodes in {precision}" for precision, count in kinds.items())
         about.append(f"engine {report.name}: {counted}" + (f"; {lost:.3g} ms belong to no node" if lost else ""))
-        inside = sum(_ms(layer) for layer in report.layers if layer.myelin and layer_precision(layer).name is None)
+        inside = sum(
+            layer.typical_ms for layer in report.layers if layer.myelin and layer_precision(layer).name is None
+        )
         if inside and region is None:
             about.append(
                 f"{inside:.3g} ms of it in regions of Myelin, whose precision the engine does not tell, left out: "
@@ -103,7 +105,7 @@ def engine_latencies(
         named = layer_precision(layer).name or (region if layer.myelin else None)
         precision = (named or "").replace("tf32", "fp32")
         if not nodes or precision not in WIDTH:
-            lost += _ms(layer) + moved
+            lost += layer.typical_ms + moved
             continue
         weights = {node: modelled.milliseconds[node][precision] for node in nodes}
         if not layer.myelin and any(modelled.macs[node] for node in nodes):
@@ -112,7 +114,7 @@ def engine_latencies(
         for node in nodes:
             share = weights[node] / whole if whole else 1 / len(nodes)
             of = spent.setdefault(node, {})
-            of[precision] = of.get(precision, 0.0) + (_ms(layer) + moved) * share
+            of[precision] = of.get(precision, 0.0) + (layer.typical_ms + moved) * share
     if not spent:
         raise PrecisionError(
             "the engine tells the time of no node of this model",
@@ -136,15 +138,8 @@ def _with_reformats(report: EngineReport, fusion: FusionMap) -> list[tuple[Layer
     moved: dict[str, float] = {}
     for layer in report.layers:
         if (serves := served.get(layer.name)) is not None:
-            moved[serves] = moved.get(serves, 0.0) + _ms(layer)
+            moved[serves] = moved.get(serves, 0.0) + layer.typical_ms
     return [(layer, moved.pop(layer.name, 0.0)) for layer in report.layers if layer.name not in served]
-
-
-def _ms(layer: Layer) -> float:
-    """Return the median of a layer's time where it is told: a profile's average has its first inferences in it."""
-    if layer.time is None:
-        return 0.0
-    return layer.time.average_ms if layer.time.median_ms is None else layer.time.median_ms
 
 
 def _axis_lengths(model: Model, report: EngineReport) -> dict[str, int]:
