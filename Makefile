@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint fuzz mutants conformance lab notebooks docs lock screenshots clean
+.PHONY: demo examples test lint fuzz mutants conformance lab notebooks docs lock screenshots clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python sample_models/demo.py --out out/demo
+
+# The files that the pages of the documentation work on.
+examples: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.kit.examples out/examples
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

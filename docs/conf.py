@@ -24,7 +24,7 @@ exclude_patterns = ["_build"]
 default_role = "py:obj"
 show_warning_types = True
 
-myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
+myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # make notebooks runs them
 nb_merge_streams = True
@@ -47,6 +47,7 @@ html_sidebars = {"start": [], "concepts": [], "index": []}
 html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": True,
+    "navbar_persistent": ["search-button"],
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

@@ -131,9 +131,11 @@ def recipe() -> str:
     """Return the fields of a recipe."""
     from workbench.recipe import Recipe
 
+    _, _, section = (inspect.getdoc(Recipe) or "").partition("Parameters\n----------\n")
+    entries = re.findall(r"^(\w+)\n((?: {4}.+\n?)+)", section, re.MULTILINE)
     return table(
-        ("field", "type"),
-        ((f"`{name}`", f"`{shown(field.annotation)}`") for name, field in Recipe.model_fields.items()),
+        ("field", "what it is"),
+        ((f"`{name}`", " ".join(text.split()).replace("``", "`")) for name, text in entries),
     )
 
 
@@ -144,7 +146,7 @@ def verbs() -> str:
     parts = []
     for name in cli.list_commands(Context(cli)):
         verb = cli.get_command(Context(cli), name)
-        context = Context(verb, info_name=f"workbench {name}", max_content_width=88, terminal_width=88)
+        context = Context(verb, info_name=f"workbench {name}", max_content_width=84, terminal_width=84)
         parts.append(f"## {name}\n\n```text\n{verb.get_help(context)}\n```")
     return "\n\n".join(parts)
 
@@ -170,12 +172,6 @@ def flatten(annotation: Any) -> list[Any]:
 def fields(kind: Any) -> str:
     """Return the fields of a pydantic model but the one that tells its kind."""
     return ", ".join(f"`{name}`" for name in kind.model_fields if name != "do")
-
-
-def shown(annotation: Any) -> str:
-    """Return a type as a person writes it."""
-    text = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
-    return re.sub(r"\b(?:typing|workbench|collections|annotated_types)\.(?:\w+\.)*", "", text)[:120]
 
 
 PARTS = {part.__name__: part for part in (house, edits, lints, targets, steps, gates, recipe, verbs, findings)}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import runpy
 
 import pytest
 from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from myst_parser.config.main import MdParserConfig
+from myst_parser.parsers.mdit import create_md_parser
 
 from tests.kit.places import ROOT
 from workbench import errors
@@ -46,3 +50,17 @@ def test_files_of_the_repository_that_a_page_names_are_there(page):
     named = re.findall(r"`((?:workbench|tests|docs|notebooks|benchmarks|sample_models)/[\w./-]+)`", page.read_text())
     real = [name.partition("FAMILY")[0] if "FAMILY" in name else name.partition("NAME")[0] for name in named]
     assert [name for name in real if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()] == []
+
+
+def test_no_attribute_of_a_picture_or_link_is_left_in_the_text():
+    # Without its extension {.only-light} is text, and a reader sees the pictures of both themes.
+    extensions = runpy.run_path(str(ROOT / "docs/conf.py"))["myst_enable_extensions"]
+    parser = create_md_parser(MdParserConfig(enable_extensions=set(extensions)), RendererHTML)
+    texts = [
+        (page.name, child.content)
+        for page in PAGES
+        for token in parser.parse(page.read_text())
+        for child in token.children or ()
+        if child.type == "text"
+    ]
+    assert [text for text in texts if re.search(r"\{[.#][\w-]+\}", text[1])] == []

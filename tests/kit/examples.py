@@ -3,6 +3,8 @@
 Every page has a folder of its own with a model, samples and a recorded engine in it, and a Python in which names stay
 from one example to the next. A line of a shell block is run, too; it ends with exit code 0, or with the one that a
 comment names: ``# exit code 12``. What needs a GPU says so, and must be refused where there is none.
+
+``make examples`` writes the files, to follow a page by hand.
 """
 
 from __future__ import annotations
@@ -211,3 +213,6 @@ PAGES = Sybil(
     setup=enter,
     teardown=leave,
 )
+
+if __name__ == "__main__":
+    shutil.copytree(files(), sys.argv[1], dirs_exist_ok=True)
