@@ -193,8 +193,8 @@ wb.tune()
 recipe = wb.recipe.save(OUT / "recipe.yaml")
 for step in wb.recipe.steps:
     content = step.model_dump(mode="json", exclude_none=True)
-    told = {k: f"{len(v)} entries" if isinstance(v, dict) else v for k, v in content.items() if k != "sha256"}
-    print(told)
+    brief = {k: f"{len(v)} entries" if isinstance(v, dict) else v for k, v in content.items() if k != "sha256"}
+    print(brief)
 
 # %%
 again = workbench.open_recipe(recipe)

@@ -214,7 +214,7 @@ else:
 # plan that comes out is better: cheaper, or as cheap and nearer to the original.
 
 # %%
-found = wb.plan.search(
+result = wb.plan.search(
     "sqnr_db",
     at_least=min_sqnr,
     samples=search_data,
@@ -225,8 +225,8 @@ found = wb.plan.search(
     correct_bias=True,
     most_trials=most_trials,
 )
-print(found.text())
-found.table()
+print(result.text())
+result.table()
 
 # %% [markdown]
 # The Pareto front of the search: no plan there is beaten in both cost and error. Live, a slider goes along it: where it
@@ -234,7 +234,7 @@ found.table()
 # what its compiler made of each layer, and how much of the time each takes.
 
 # %%
-views.precision(wb, search=found, engine=report)
+views.precision(wb, search=result, engine=report)
 
 # %% [markdown]
 # ## What holds
@@ -245,7 +245,7 @@ views.precision(wb, search=found, engine=report)
 
 # %%
 final = wb.compare(eval_data, labels=eval_classes, batch=batch, preprocessing=how, runs=0)
-table.append(row(f"search: SQNR >= {min_sqnr:g} dB", final, found.chosen.share))
+table.append(row(f"search: SQNR >= {min_sqnr:g} dB", final, result.chosen.share))
 if eval_data is data:
     print("judged on the calibration's own samples: give eval_samples for a judgement on others")
 for verdict in wb.recipe.check_gates(final):
@@ -257,7 +257,7 @@ pd.DataFrame(table)
 
 # %%
 print(wb.plan)
-demoted = sorted(found.chosen.demoted)
+demoted = sorted(result.chosen.demoted)
 for node in demoted[:3] or sensitivity.ranking()[:1]:
     print(wb.plan.explain(node))
 

@@ -272,14 +272,14 @@ views.engine_chart(mine, "latency") if mine is not None else "nothing was built"
 # What costs time in both engines, the dearest first. Costs overlap and are not to be added up.
 
 # %%
-found = summary.findings_table().assign(engine=report.name)
+findings = summary.findings_table().assign(engine=report.name)
 if comparison is not None:
-    found = pd.concat([found, baseline.findings_table().assign(engine=baseline.report.name)], ignore_index=True)
+    findings = pd.concat([findings, baseline.findings_table().assign(engine=baseline.report.name)], ignore_index=True)
 others = [baseline.report, report] if comparison is not None else None
 card = OUT / "report_card.html"
 card.write_text(views.report_card(summary, gpu=gpu, comparison=comparison, others=others), encoding="utf-8")
 print(f"everything above in one page: {card}")
-found[["engine", "title", "cost_ms", "bound", "fix", "line"]].head(20)
+findings[["engine", "title", "cost_ms", "bound", "fix", "line"]].head(20)
 
 # %% [markdown]
 # A finding is mended by a step of the recipe where there is one: `wb.engines.fix(finding)` does the edit or sets the

@@ -68,7 +68,7 @@ if not recipe:
         runs=0,
     )
     recipe, field = str(OUT / "tuned" / "recipe.yaml"), field or str(unseen / "samples.npz")
-print(workbench.show_recipe(recipe).text())
+workbench.Recipe.load(recipe)
 
 # %% [markdown]
 # ## Measure, and write it down

@@ -7,6 +7,7 @@ from importlib import import_module
 
 import pytest
 
+import workbench
 from tests.kit.places import ROOT
 
 STUBS = sorted((ROOT / "workbench").rglob("__init__.pyi"))
@@ -58,3 +59,7 @@ def test_names_are_the_nouns_that_they_hold():
         if name.strip("_").lower() in VAGUE
     ]
     assert places == []
+
+
+def test_what_a_notebook_begins_with_fits_on_one_list_of_completions():
+    assert len(workbench.__all__) <= 25

@@ -1,6 +1,4 @@
 from .backends import BuildOptions as BuildOptions
-from .backends import ShapeRange as ShapeRange
-from .backends import TimingOptions as TimingOptions
 from .engine import compare_engines as compare_engines
 from .engine import load_engine as load_engine
 from .errors import WorkbenchError as WorkbenchError
@@ -16,10 +14,10 @@ from .jobs import replay as replay
 from .jobs import run_engine as run_engine
 from .jobs import search as search
 from .jobs import serve as serve
-from .jobs import show_recipe as show_recipe
 from .jobs import tune as tune
 from .jobs import write_dossier as write_dossier
 from .jobs.bench import bench as bench
+from .precision.measuring import MeasureOptions as MeasureOptions
 from .recipe import Recipe as Recipe
 from .session import Workbench as Workbench
 from .session import open_model as open_model

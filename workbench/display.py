@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-__all__ = ["Card", "Shown", "counted"]
+__all__ = ["Card", "Shown", "counted", "shortened"]
 
 MOST_ROWS = 15
 MOST_NOTES = 5
@@ -16,6 +16,11 @@ MOST_CHARACTERS = 60
 def counted(number: int, noun: str) -> str:
     """Return how many there are, in words: ``1 edit``, ``2 edits``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many characters, its end left out where it is longer."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 @dataclass(frozen=True)
@@ -91,5 +96,4 @@ class Shown:
 def _short(cell: Any) -> str:
     if cell is None or cell != cell:  # noqa: PLR0124 - NaN is what is not equal to itself
         return ""
-    text = f"{cell:.4g}" if isinstance(cell, float) else " ".join(str(cell).split())
-    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
+    return shortened(f"{cell:.4g}" if isinstance(cell, float) else " ".join(str(cell).split()), MOST_CHARACTERS)

@@ -16,6 +16,7 @@ __all__ = [
     "Floating",
     "Method",
     "Precision",
+    "did_you_mean",
     "near",
     "percent",
 ]
@@ -42,8 +43,16 @@ def percent(share: float | None) -> str:
     return "unknown" if share is None else f"{share:.1%}"
 
 
-def near(word: str, words: Iterable[str]) -> str:
-    """Say which name a misspelt one may have been, or which there are."""
+def did_you_mean(
+    word: str, words: Iterable[str], *, most: int = 1, cutoff: float = 0.6, otherwise: str | None = None
+) -> str:
+    """Ask which name a misspelt one may have been; where none is near, say `otherwise`, or which there are."""
     names = list(words)
-    matches = difflib.get_close_matches(word, names, 1)
-    return f"did you mean {matches[0]}?" if matches else f"there are {', '.join(names)}"
+    matches = difflib.get_close_matches(word, names, most, cutoff)
+    return f"Did you mean {' or '.join(matches)}?" if matches else otherwise or f"There are {', '.join(names)}."
+
+
+def near(word: str, words: Iterable[str]) -> str:
+    """Return `did_you_mean` as the end of a sentence."""
+    question = did_you_mean(word, words)
+    return question[0].lower() + question[1:].removesuffix(".")

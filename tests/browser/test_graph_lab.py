@@ -50,7 +50,7 @@ wb = open_model("model.onnx")
 view = Surgery(wb)
 def note(names):
     seen = {"selected": names, "expanded": view.picture.shown.expanded, "nodes": len(wb.model.nodes)}
-    seen["recipe"] = view.bench.lines()
+    seen["recipe"] = view.mark_state()["log"]
     pathlib.Path("seen.json").write_text(json.dumps(seen))
 view.on_select(note)
 display(view)

@@ -17,7 +17,7 @@ from workbench.calibration import (
     open_samples,
     ranges,
 )
-from workbench.calibration.agreement import Agreement
+from workbench.calibration.agreement import RangeAgreement
 from workbench.calibration.damage import _dead
 from workbench.calibration.preprocessing import stated_preprocessing
 from workbench.calibration.samples import Feed, feeds
@@ -139,8 +139,10 @@ def test_whole_inputs_and_single_samples_are_not_mixed_in_a_fixed_batch():
 
 
 def test_how_far_a_gpu_is_from_the_processor_is_said_in_words():
-    assert str(Agreement(8, 3, 0.0, 0.0, "t")) == "the largest values of 3 tensors on 8 samples are the processor's"
-    assert "(median; at most 2.0e-06, in 't')" in str(Agreement(8, 3, 1e-6, 2e-6, "t"))
+    assert (
+        str(RangeAgreement(8, 3, 0.0, 0.0, "t")) == "the largest values of 3 tensors on 8 samples are the processor's"
+    )
+    assert "(median; at most 2.0e-06, in 't')" in str(RangeAgreement(8, 3, 1e-6, 2e-6, "t"))
 
 
 @pytest.mark.parametrize("value", [-1.5, -1e-30, -3e30])

@@ -174,15 +174,15 @@ def test_profile_and_inspector_name_the_same_layers(engine):
 
 def test_a_stripped_engine_computes_again_once_its_weights_are_back(engine):
     try:
-        stripped = build_engine(network(), replace(OPTIONS, strip=True))
+        stripped = TENSORRT.build(network(), replace(OPTIONS, strip=True))
     except BackendError as error:
         pytest.skip(f"this version strips nothing: {error}")
     with pytest.raises(BackendError, match="without its weights"):
-        run_engine(stripped, {"x": sample(2)})
-    whole = TensorRT().refit(stripped, network())
+        TENSORRT.run(stripped, {"x": sample(2)})
+    whole = TENSORRT.refit(stripped, network())
     assert len(whole.data) > len(stripped.data)
-    expected = run_engine(engine, {"x": sample(2)})["y"]
-    np.testing.assert_allclose(run_engine(whole, {"x": sample(2)})["y"], expected, atol=1e-3, rtol=1e-3)
+    expected = TENSORRT.run(engine, {"x": sample(2)})["y"]
+    np.testing.assert_allclose(TENSORRT.run(whole, {"x": sample(2)})["y"], expected, atol=1e-3, rtol=1e-3)
 
 
 def test_types_follow_from_the_graph():

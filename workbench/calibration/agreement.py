@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from workbench.graph import Model
     from workbench.runtime import Device
 
-__all__ = ["Agreement", "against_processor"]
+__all__ = ["RangeAgreement", "against_processor"]
 
 _SAMPLES = 8
 """How many samples both run: a processor takes a hundred times as long as a GPU."""
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RangeAgreement:
     """How far the largest magnitudes of tensors, which ranges follow from, are apart.
 
     Parameters
@@ -55,7 +55,7 @@ class Agreement:
 
 def against_processor(
     model: Model, tensors: Sequence[str], samples: Samples, device: Device, *, batch: int
-) -> Agreement:
+) -> RangeAgreement:
     """Run the first samples on a device and on the processor; compare the largest magnitude of each tensor.
 
     Raises
@@ -72,4 +72,6 @@ def against_processor(
         for name, seen in here.items()
     }
     worst = max(apart, key=apart.__getitem__, default="")
-    return Agreement(len(few), len(apart), float(np.median([*apart.values()] or [0.0])), apart.get(worst, 0.0), worst)
+    return RangeAgreement(
+        len(few), len(apart), float(np.median([*apart.values()] or [0.0])), apart.get(worst, 0.0), worst
+    )

@@ -37,7 +37,7 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
                 one.cancel()
 
 
-def each_ahead(make: Callable[[Source], Item], sources: Iterable[Source], workers: int | None = None) -> Iterator[Item]:
+def each_ahead(make: Callable[[Source], Item], sources: Iterable[Source]) -> Iterator[Item]:
     """Go through what is made of each of some things, by several threads at once.
 
     At first one is made, then two, up to twice as many as there are threads: who wants only the first pays for one.
@@ -48,10 +48,8 @@ def each_ahead(make: Callable[[Source], Item], sources: Iterable[Source], worker
         Leaves the interpreter for most of its time.
     sources
         What it is called with.
-    workers
-        How many threads; one a processor where left out.
     """
-    workers = workers or usable_cores()
+    workers = usable_cores()
     rest = iter(sources)
     window = 1
     with ThreadPoolExecutor(workers, "ahead") as pool:

@@ -23,7 +23,6 @@ def calibration_table(
     chosen: Mapping[str, Range] | None = None,
     *,
     target: Target = "int8",
-    percentile: float = 99.99,
 ) -> pd.DataFrame:
     """Return one row a tensor, to be sorted and filtered.
 
@@ -33,7 +32,7 @@ def calibration_table(
         What calibration saw.
     chosen
         The ranges in force; those of least mean squared error where left out.
-    target, percentile
+    target
         As for `workbench.calibration.methods.ranges`.
 
     Returns
@@ -48,7 +47,7 @@ def calibration_table(
         ``disagreement``
             The largest of these four divided by the smallest: near 1 where the choice does not matter.
         ``outlier_ratio``
-            The largest magnitude divided by the one that `percentile` percent do not exceed.
+            The largest magnitude divided by the one that 99.99 percent do not exceed.
         ``minimum``, ``maximum``, ``mean``
             Of the finite values.
         ``zero_fraction``
@@ -61,7 +60,7 @@ def calibration_table(
     import pandas as pd
 
     statistics = Statistics({name: tensor for name, tensor in statistics.items() if no_range(tensor) is None})
-    ranges_by_method = {m: ranges(statistics, m, target=target, percentile=percentile) for m in METHODS}
+    ranges_by_method = {m: ranges(statistics, m, target=target) for m in METHODS}
     chosen = chosen or ranges_by_method["mse"]
     rows = []
     for name, tensor in statistics.items():

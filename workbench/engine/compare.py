@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.engine.fusion import FusionMap
-    from workbench.engine.moved import Moved
+    from workbench.engine.moved import MovedEdge
     from workbench.engine.report import EngineReport, Layer
     from workbench.graph import Model
 
@@ -191,7 +191,7 @@ def _group(
     members: list[list[Layer]],
     fusions: list[FusionMap],
     causes: list[dict[str, str]],
-    moves: list[list[Moved]],
+    moves: list[list[MovedEdge]],
     names: list[str],
 ) -> Group:
     nodes = dict.fromkeys(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench.engine.source import SourceGraph, SourceNode
     from workbench.graph import Model
 
-__all__ = ["Edge", "Moved", "moved", "reason_for", "working_edges"]
+__all__ = ["Edge", "MovedEdge", "moved", "reason_for", "working_edges"]
 
 _WORDS = {"QuantizeLinear": "Q", "DequantizeLinear": "DQ", "Cast": "Cast"}
 _SEEN_THROUGH = {*_WORDS, "Identity"}
@@ -27,7 +27,7 @@ class Edge(NamedTuple):
     end: str
 
 
-class Moved(NamedTuple):
+class MovedEdge(NamedTuple):
     """An edge that carries other conversions in one graph than in the other, each such as "Q DQ" or ""."""
 
     edge: Edge
@@ -75,21 +75,21 @@ def _start(name: str, graph: SourceGraph) -> tuple[str, list[str]]:
     return name, through
 
 
-def moved(before: onnx.ModelProto | Model, after: onnx.ModelProto | Model) -> list[Moved]:
+def moved(before: onnx.ModelProto | Model, after: onnx.ModelProto | Model) -> list[MovedEdge]:
     """Return the edges that two graphs of one network have in common and convert differently, in graph order.
 
     Nodes are the same where they have the same name.
     """
     old, new = (working_edges(source_graph(model)) for model in (before, after))
-    return [Moved(edge, old[edge], through) for edge, through in new.items() if old.get(edge, through) != through]
+    return [MovedEdge(edge, old[edge], through) for edge, through in new.items() if old.get(edge, through) != through]
 
 
 def reason_for(
     nodes: Collection[str],
-    moves: Collection[Moved],
+    moves: Collection[MovedEdge],
     before: Mapping[str, str],
     after: Mapping[str, str],
-) -> list[Moved]:
+) -> list[MovedEdge]:
     """Return the moves that explain why some nodes are in other layers in one engine than in the other.
 
     Parameters
@@ -103,7 +103,7 @@ def reason_for(
 
     Returns
     -------
-    list of Moved
+    list of MovedEdge
         Those between two nodes that are in one layer in one engine and apart in the other. Where there are none, those
         at the border of the nodes: what comes in or goes out has changed its type, and the kernels with it.
     """

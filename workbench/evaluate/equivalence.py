@@ -46,7 +46,6 @@ def equivalence(
     inputs: Arrays | None = None,
     *,
     edit: Edit | None = None,
-    seed: int = 0,
     free: int = FREE_LENGTHS[0],
 ) -> Equivalence:
     """Run two versions of a model once on ONNX Runtime and compare the outputs of the second with the first's.
@@ -59,7 +58,7 @@ def equivalence(
         Input name to array, batch axis included; seeded random numbers where left out, see `random_inputs`.
     edit
         What made `after`; it knows what has another name now and what is fed in another form.
-    seed, free
+    free
         For random inputs.
 
     Raises
@@ -69,7 +68,7 @@ def equivalence(
         `UnrunnableError` where it runs the first of them alone.
     """
     step = edit or Edit(do="nothing")
-    feeds = random_inputs(before, after=after, seed=seed, free=free) if inputs is None else dict(inputs)
+    feeds = random_inputs(before, after=after, free=free) if inputs is None else dict(inputs)
     tensors = {str(value.name) for value in before.ir_model.graph.outputs}
     if edit is not None:  # what was inside may be an output now
         tensors |= {str(value.name) for node in before.top_nodes.values() for value in node.outputs}
@@ -84,9 +83,9 @@ def equivalence(
             fix="Compare models of one interface.",
         )
     originals = list(dict.fromkeys(common.values()))
-    old, new = run_both(before, after, feeds, originals, list(common), step=step, seed=None if inputs else seed)
+    old, new = run_both(before, after, feeds, originals, list(common), step=step, seed=None if inputs else 0)
     pairs = {name: (old[was], new[name]) for name, was in common.items()}
-    source = "the inputs given" if inputs is not None else f"random inputs, seed {seed}" + _axes_text(before, free)
+    source = "the inputs given" if inputs is not None else "random inputs, seed 0" + _axes_text(before, free)
     result = compared(before, pairs, source)
     if result.holds() or math.isinf(result.worst[1]):
         return result

@@ -94,22 +94,20 @@ def _read(path: Path, size: int) -> tuple[onnx.ModelProto, dict[int, NDArray[np.
     return proto, {}
 
 
-def from_proto(proto: onnx.ModelProto, *, path: Path | None = None) -> Model:
+def from_proto(proto: onnx.ModelProto) -> Model:
     """Make a `Model` of a protobuf message.
 
     Parameters
     ----------
     proto
         The message; it is not changed.
-    path
-        Where it came from; external data is looked for in this file's folder.
 
     Raises
     ------
     ModelError
         As in `load_model`.
     """
-    return _model_of(proto, path, {})
+    return _model_of(proto, None, {})
 
 
 def _model_of(proto: onnx.ModelProto, path: Path | None, apart: Mapping[str, NDArray[np.uint8]]) -> Model:

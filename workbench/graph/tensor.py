@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,6 +46,14 @@ class Tensor:
     def numpy_dtype(self) -> np.dtype[np.generic] | None:
         """The element type as NumPy has it, ``None`` where unknown."""
         return None if self.dtype is None else np.dtype(ir.DataType[self.dtype].numpy())
+
+    @property
+    def nbytes(self) -> int | None:
+        """Bytes of its elements, ``None`` where that is not known."""
+        shape = self.static_shape
+        if shape is None or self.dtype in (None, "STRING"):
+            return None
+        return math.ceil(math.prod(shape) * ir.DataType[str(self.dtype)].itemsize)
 
     def __str__(self) -> str:
         if self.form:

@@ -2,7 +2,7 @@ from .deployment import Deployment as Deployment
 from .deployment import Port as Port
 from .deployment import open_deployment as open_deployment
 from .dossier import Dossier as Dossier
-from .dossier import Served as Served
+from .dossier import TimedBatch as TimedBatch
 from .dossier import dossier_page as dossier_page
 from .notebook import export_html as export_html
 from .notebook import has_outputs as has_outputs

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from workbench.recipe import Gate, GateResult
     from workbench.session import Workbench
 
-__all__ = ["Dossier", "Served", "dossier_page"]
+__all__ = ["Dossier", "TimedBatch", "dossier_page"]
 
 MOST_ROWS = 80
 CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
@@ -31,7 +31,7 @@ LEVELS = {"p50_ms": "p50", "p90_ms": "p90", "p95_ms": "p95", "p99_ms": "p99"}
 
 
 @dataclass(frozen=True)
-class Served:
+class TimedBatch:
     """An engine as it was timed at one batch.
 
     Parameters
@@ -94,7 +94,7 @@ class Dossier:
     comparison: Comparison | None = None
     before: Timing | None = None
     after: Timing | None = None
-    batches: Sequence[Served] = ()
+    batches: Sequence[TimedBatch] = ()
     engine: EngineSummary | None = None
     drift: Sequence[Drift] | None = None
     field_samples: int = 0

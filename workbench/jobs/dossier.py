@@ -17,7 +17,7 @@ from workbench.display import Card, Shown
 from workbench.errors import BackendError, WorkbenchError
 from workbench.files import write_bytes, write_text
 from workbench.graph import batch_of_one, memory_use, suggested_workspace
-from workbench.handoff import Dossier, Served, dossier_page
+from workbench.handoff import Dossier, TimedBatch, dossier_page
 from workbench.jobs.measuring import gates_of, result_evidence
 from workbench.jobs.options import DossierOptions, job
 from workbench.jobs.verbs import EXIT_GATE
@@ -193,7 +193,7 @@ class _Measuring:
         shapes = None if batch is None else {tensor.name: (batch, *_shape(tensor)) for tensor in model.inputs}
         return backend_of(engine).time(engine, TimingOptions(runs=self.options.runs, shapes=shapes))
 
-    def _served(self, engine: Engine, batch: int) -> Served | None:
+    def _served(self, engine: Engine, batch: int) -> TimedBatch | None:
         timing = self._try(f"batch {batch}", lambda: self._timed(engine, self.wb.tuned, batch))
         if timing is None:
             return None
@@ -201,7 +201,7 @@ class _Measuring:
         leading = {str(tensor.shape[0]): batch for tensor in self.wb.tuned.inputs if tensor.shape}
         use = memory_use(self.wb.tuned, leading)
         peak = None if use.unknown else use.peak / 2**20
-        return Served(batch, timing, None if scratch is None else int(scratch) / 2**20, peak)
+        return TimedBatch(batch, timing, None if scratch is None else int(scratch) / 2**20, peak)
 
 
 def _is_dynamic(model: Model) -> bool:

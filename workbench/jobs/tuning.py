@@ -27,7 +27,7 @@ from workbench.session import Workbench, history_of, open_model, remarks, sample
 if TYPE_CHECKING:
     from workbench.evaluate import Comparison
     from workbench.precision.search import SearchResult
-    from workbench.session import Cost, Judgement
+    from workbench.session import CostSource, Judgement
 
 __all__ = ["OUTPUTS", "REPORTS", "SEARCH_OUTPUTS", "STATISTICS", "TuneResult", "save_statistics", "search", "tune"]
 
@@ -189,7 +189,7 @@ def _gates(options: TuneOptions) -> list[dict[str, Any]]:
     return gates
 
 
-def _cost_of(options: SearchOptions) -> Cost:
+def _cost_of(options: SearchOptions) -> CostSource:
     """Read the engines whose times are the costs, each by the precision that stands before its file, if one does."""
     from workbench.engine import load_report
 

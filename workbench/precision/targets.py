@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from workbench.errors import PrecisionError
+from workbench.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,9 +109,7 @@ def parse_target(text: str) -> Target:
     """
     name, _, gpu = text.partition("@")
     if name not in TARGETS:
-        near = difflib.get_close_matches(name, TARGETS, n=1)
-        fix = f"Did you mean {near[0]}?" if near else f"There are {', '.join(TARGETS)}."
-        raise PrecisionError("there is no such target", where=text, fix=fix)
+        raise PrecisionError("there is no such target", where=text, fix=did_you_mean(name, TARGETS))
     if not gpu:
         return TARGETS[name]
     if not gpu.startswith("sm") or not gpu[2:].isdecimal():

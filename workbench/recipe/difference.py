@@ -6,6 +6,7 @@ import difflib
 import json
 from typing import TYPE_CHECKING, Any
 
+from workbench.display import shortened
 from workbench.recipe.steps import about
 
 if TYPE_CHECKING:
@@ -125,5 +126,4 @@ def _text(value: Any) -> str:
         return "none"
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return shortened(value if isinstance(value, str) else json.dumps(value), 80)

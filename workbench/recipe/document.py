@@ -18,7 +18,7 @@ from workbench.recipe.comments import with_comments
 from workbench.recipe.gates import Gate, GateResult, check_gates
 from workbench.recipe.migrations import MIGRATIONS
 from workbench.recipe.parts import Evaluation, ModelReference, Part, relative_to
-from workbench.recipe.reading import Written, dumped, read_document, what_is_wrong
+from workbench.recipe.reading import SourceText, dumped, read_document, what_is_wrong
 from workbench.recipe.steps import AnyStep, PlanStep, about
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Recipe(Shown, Part):
     evaluation: Evaluation | None = None
     tuned: Tuned | None = None
     environment: dict[str, str] = Field(default_factory=dict)
-    _written: Written = PrivateAttr(default_factory=Written)
+    _written: SourceText = PrivateAttr(default_factory=SourceText)
 
     def _card(self) -> Card:
         tuned = f"makes {self.tuned.sha256[:12]}" if self.tuned else "not tuned yet"
@@ -177,7 +177,7 @@ class Recipe(Shown, Part):
             recipe = cls.model_validate(content)
         except ValidationError as error:
             raise RecipeError(what_is_wrong(error, cls), where=path, fix="Mend this line.") from error
-        recipe._written = Written(text)  # noqa: SLF001 - its own
+        recipe._written = SourceText(text)  # noqa: SLF001 - its own
         for position, step in enumerate(recipe.steps):
             problem = step.problem()
             if problem is not None:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from workbench.recipe.migrations import Migrations
 
-__all__ = ["Written", "dumped", "read_document", "what_is_wrong"]
+__all__ = ["SourceText", "dumped", "read_document", "what_is_wrong"]
 
 
 @dataclass(frozen=True)
-class Written:
+class SourceText:
     """The text that a recipe was loaded from, for its comments; recipes are equal whatever it is."""
 
     text: str = field(default="", compare=False)

@@ -19,7 +19,7 @@ from .ranges import Ranges as Ranges
 from .samples import PreprocessingLike as PreprocessingLike
 from .samples import opened as opened
 from .samples import samples_for as samples_for
-from .searching import Cost as Cost
+from .searching import CostSource as CostSource
 from .thresholds import observed as observed
 from .workbench import Workbench as Workbench
 from .workbench import history_of as history_of

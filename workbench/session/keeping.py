@@ -39,12 +39,12 @@ def notebook_name() -> str:
     return Path(session_name).stem or "notebook"
 
 
-def kept_file(history: History, folder: Path | None = None) -> Path:
+def kept_file(history: History) -> Path:
     """Return where the recipe of a model is kept, in the folder of the notebook."""
     source = history.source
     stem = source.path.stem if source.path is not None else source.name
     plain = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in stem)
-    return (folder or Path.cwd()) / f"{notebook_name()}.{plain}-{source.digest[:8]}.recipe.yaml"
+    return Path.cwd() / f"{notebook_name()}.{plain}-{source.digest[:8]}.recipe.yaml"
 
 
 def keeper_of(history: History) -> Keeper | None:

@@ -22,7 +22,7 @@ from workbench.session.editing import conversion_steps, edit
 from workbench.session.evaluation import reference_of
 from workbench.session.measuring import measured_plan, step_that_pays
 from workbench.session.samples import samples_for
-from workbench.session.searching import Cost, costs_of, with_equalization
+from workbench.session.searching import CostSource, costs_of, with_equalization
 from workbench.session.thresholds import calibration
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class Plan(Shown):
         batch: int | None = None,
         preprocessing: PreprocessingLike = None,
         sensitivity: Literal["quick", "exact"] = "quick",
-        cost: Cost = None,
+        cost: CostSource = None,
         fallback: Precision | None = None,
         equalize: bool = False,
         correct_bias: bool = False,

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from workbench.precision.search import NodeCosts, SearchResult
     from workbench.session.history import History
 
-__all__ = ["Cost", "costs_of", "with_equalization"]
+__all__ = ["CostSource", "costs_of", "with_equalization"]
 
-Cost: TypeAlias = (
+CostSource: TypeAlias = (
     EngineReport | Sequence[EngineReport] | Mapping[str, EngineReport] | Mapping[str, Mapping[str, float]] | None
 )
 """What was measured: engines, also by precision, or milliseconds by node and precision; ``None`` where nothing was."""
 
 
-def costs_of(model: Model, cost: Cost, sizes: Mapping[str, int]) -> NodeCosts:
+def costs_of(model: Model, cost: CostSource, sizes: Mapping[str, int]) -> NodeCosts:
     """Return what nodes cost by what was measured, else by bytes and MACs.
 
     Raises

@@ -57,5 +57,5 @@ def test_the_public_face_takes_a_workbench_or_a_model(tmp_path):
     assert [pane.title for pane in both.panes] == ["a", "b"]
     assert set(both.fates[0].values()) == {"same"}
     surgery = views.surgery(wb, height=300)
-    assert surgery.bench.workbench is wb
+    assert surgery.workbench is wb
     assert surgery.height == 300

@@ -6,14 +6,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.kit import graphs
 from workbench.errors import EditError
 from workbench.graph.edits.registry import EDITS
-from workbench.graph.load import load_model
+from workbench.graph.load import from_proto, load_model
 from workbench.session import Workbench
 from workbench.views.graphs.forms import arguments_of, form_of
-from workbench.views.graphs.network import Network
-from workbench.views.graphs.offers import Edited, Offer
 from workbench.views.graphs.surgery_view import Surgery
 
 
@@ -78,77 +75,40 @@ def test_it_follows_a_model_that_is_edited_elsewhere(bench) -> None:
 
 def test_an_edit_that_changes_nothing_is_refused_and_said(bench) -> None:
     view = Surgery(bench)
-    view.apply(next(at for at, offer in enumerate(view.offers) if "fold_constants" in offer.line))
-    steps = bench.recipe.steps
-
-    class Idle:
-        workbench = bench
-        network = staticmethod(lambda: view.picture.scopes.network)
-        offers = staticmethod(lambda _: [Offer("Nothing", "Does nothing.", "wb.edit('nothing')", None)])
-        after = staticmethod(lambda _: Edited(view.picture.scopes.network, changed=False))
-        apply = staticmethod(lambda _: Edited(view.picture.scopes.network, changed=False))
-        lines = staticmethod(list)
-
-    idle = Surgery(Idle())
-    assert idle.preview(0).changes == 0
-    assert "changes nothing" in idle.mark_state()["preview"]["doc"]
+    assert view.fill_in("fold_constants", {"only": "name:relu"}).changes == 0
+    assert "changes nothing" in view.mark_state()["preview"]["doc"]
     with pytest.raises(EditError, match="changes nothing"):
-        idle.apply(0)
-    assert bench.recipe.steps == steps
-
-
-class DropBench:
-    """A bench of its own kind: it takes operators out of a network."""
-
-    def __init__(self, network: Network) -> None:
-        self.now, self.done = network, []
-
-    def network(self) -> Network:
-        return self.now
-
-    def offers(self, names):
-        if not names:
-            return []
-        return [Offer("Drop", "Take these nodes out.", f"drop({list(names)!r})", tuple(names))]
-
-    def after(self, offer: Offer) -> Edited:
-        ops = [op for op in self.now.ops if op.name not in offer.edit]
-        return Edited(Network(ops, self.now.inputs, self.now.outputs), changed=True)
-
-    def apply(self, offer: Offer) -> Edited:
-        outcome = self.after(offer)
-        self.now = outcome.network
-        self.done.append(offer.line)
-        return outcome
-
-    def lines(self):
-        return self.done
+        view.apply()
+    assert bench.recipe.steps == ()
 
 
 def test_the_offers_follow_the_selection_and_what_was_open_stays_open() -> None:
-    view = Surgery(DropBench(graphs.decoder(4)))
-    assert view.offers == []
-    view.expand("layers.1/mlp")
-    view.selected = ["/layers.1/mlp/Gelu", "/layers.1/Add"]
-    assert [offer.name for offer in view.offers] == ["Drop"]
-    marks = view.mark_state()
-    assert marks["edits"] == [{"name": "Drop", "doc": "Take these nodes out."}]
-    assert "preview" not in marks
-    view.handle({"type": "preview", "index": 0})
+    value = helper.make_tensor_value_info
+    names = [f"/layers.{layer}/{part}" for layer in range(12) for part in ("a", "b", "c")]
+    nodes = [helper.make_node("Neg", [f"t{at}"], [f"t{at + 1}"], name) for at, name in enumerate(names)]
+    ends = [[value(f"t{at}", TensorProto.FLOAT, [4])] for at in (0, len(names))]
+    proto = helper.make_model(helper.make_graph(nodes, "g", *ends), opset_imports=[helper.make_opsetid("", 17)])
+    view = Surgery(Workbench(from_proto(proto)))
+    view.expand("layers.1")
+    view.selected = ["/layers.1/b"]
+    line = """wb.edit("bypass", node='/layers.1/b')"""
+    index = next(at for at, offer in enumerate(view.offers) if offer.line == line)
+    assert view.mark_state()["edits"][index] == {"name": view.offers[index].name, "doc": view.offers[index].doc}
+    assert "preview" not in view.mark_state()
+    view.handle({"type": "preview", "index": index})
     shown = view.mark_state()["preview"]
-    assert 'data-id="/layers.1/mlp/Gelu"' in shown["before"]
-    assert 'data-id="/layers.1/mlp/Gelu"' not in shown["after"]
+    assert 'data-id="/layers.1/b"' in shown["before"]
+    assert 'data-id="/layers.1/b"' not in shown["after"]
     view.handle({"type": "apply"})
-    assert view.bench.done == ["drop(['/layers.1/mlp/Gelu', '/layers.1/Add'])"]
+    assert view.mark_state()["log"] == [line]
     assert view.selected == []
-    assert view.offers == []
-    assert "layers.1/mlp/" in view.picture.shown.expanded
+    assert line not in [offer.line for offer in view.offers]
+    assert "layers.1/" in view.picture.shown.expanded
 
 
-def test_there_is_no_seventh_edit() -> None:
-    view = Surgery(DropBench(graphs.decoder(2)))
+def test_there_is_no_sixtieth_edit(bench) -> None:
     with pytest.raises(EditError, match="no such edit"):
-        view.preview(6)
+        Surgery(bench).preview(59)
 
 
 def test_a_preview_and_an_applied_edit_say_what_the_check_said(bench) -> None:

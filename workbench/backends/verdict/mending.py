@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.backends.verdict.checking import DEFAULT_LIMITS, check
+from workbench.backends.verdict.checking import check
 from workbench.errors import EditError
 from workbench.graph.edits import edit_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workbench.backends.protocol import BuildOptions, ShapeRange
+    from workbench.backends.protocol import ShapeRange
     from workbench.backends.verdict.verdict import Verdict
-    from workbench.child import Child
     from workbench.graph import Model
     from workbench.graph.edits import Edit
 
@@ -41,8 +40,6 @@ def mend(
     target: str = "sm86",
     *,
     shapes: Mapping[str, ShapeRange | tuple[int, ...]] | None = None,
-    options: BuildOptions | None = None,
-    child: Child = DEFAULT_LIMITS,
 ) -> Mended:
     """Check a model and apply the known fixes, as often as they change something.
 
@@ -54,7 +51,7 @@ def mend(
     Mended
         With no edits where the model is accepted as it is, or where no fix is known.
     """
-    verdicts = [check(model, target, shapes=shapes, options=options, child=child)]
+    verdicts = [check(model, target, shapes=shapes)]
     edits: list[Edit] = []
     notes: list[str] = []
     while True:
@@ -73,4 +70,4 @@ def mend(
                 notes.extend(result.notes)
         if not changed:
             return Mended(model, tuple(edits), tuple(notes), tuple(verdicts))
-        verdicts.append(check(model, target, shapes=shapes, options=options, child=child))
+        verdicts.append(check(model, target, shapes=shapes))

@@ -199,17 +199,18 @@ class _Costing:
 
     def size(self, value: ir.Value) -> Size:
         """Return how large a value is; one node makes it and others read it."""
-        sizes = self.sizes.get(value)
-        if sizes is None:
+        size = self.sizes.get(value)
+        if size is None:
             content = constant_of(value)
             if content is not None:
-                sizes = Size(str(value.name), tuple(content.shape.numpy()), content.nbytes, constant=True)
+                size = Size(str(value.name), tuple(content.shape.numpy()), content.nbytes, constant=True)
             else:
                 name = self.model.index.tensor(value)
                 tensor = self.tensors.get(name)
-                sizes = Size(name, None if tensor is None else tensor.static_shape, _bytes(tensor), constant=False)
-            self.sizes[value] = sizes
-        return sizes
+                shape, nbytes = (None, None) if tensor is None else (tensor.static_shape, tensor.nbytes)
+                size = Size(name, shape, nbytes, constant=False)
+            self.sizes[value] = size
+        return size
 
     def holder(self, node: ir.Node, address: str, runs: int | None, why: str) -> tuple[int | None, str]:
         """Cost what is inside of a node with subgraphs."""
@@ -278,13 +279,6 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
             return None
         total += number
     return total
-
-
-def _bytes(tensor: Tensor | None) -> int | None:
-    shape = None if tensor is None else tensor.static_shape
-    if tensor is None or shape is None or tensor.dtype in (None, "STRING"):
-        return None
-    return math.ceil(math.prod(shape) * ir.DataType[str(tensor.dtype)].itemsize)
 
 
 def parameters_of(model: Model) -> int:

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-
 from workbench.graph.cost.cost import weight_bytes_of
 from workbench.graph.shapes import infer
 from workbench.graph.weights import constant_of
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workbench.graph.model import Model
-    from workbench.graph.tensor import Tensor
 
 __all__ = ["SMALLEST_WORKSPACE", "MemoryUse", "memory_use", "suggested_workspace"]
 
@@ -93,7 +90,7 @@ def memory_use(model: Model, sizes: Mapping[str, int] | None = None) -> MemoryUs
     change = [0] * (len(order) + 1)
     unknown = []
     for name, start in born.items():
-        size = _bytes(tensors.get(name))
+        size = None if name not in tensors else tensors[name].nbytes
         if size is None:
             unknown.append(name)
             continue
@@ -112,10 +109,3 @@ def suggested_workspace(model: Model, sizes: Mapping[str, int] | None = None) ->
     At least `SMALLEST_WORKSPACE`; None where a tensor's size is not known, for a limit that is too low costs kernels.
     """
     return memory_use(model, sizes).workspace
-
-
-def _bytes(tensor: Tensor | None) -> int | None:
-    shape = None if tensor is None else tensor.static_shape
-    if tensor is None or shape is None or tensor.dtype in (None, "STRING"):
-        return None
-    return math.ceil(math.prod(shape) * ir.DataType[str(tensor.dtype)].itemsize)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import Field, ValidationError
@@ -30,6 +29,7 @@ from workbench.graph.edits.share_weights import ShareWeights
 from workbench.graph.edits.state_kernel_shape import StateKernelShape
 from workbench.graph.edits.strip_weights import RestoreWeights, StripWeights
 from workbench.graph.edits.symmetric_qdq import SymmetricQDQ
+from workbench.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,12 +99,7 @@ def edit_by_name(name: str, /, **arguments: Any) -> Edit:
     """
     kind = EDITS.get(name)
     if kind is None:
-        near = difflib.get_close_matches(name, EDITS, n=3, cutoff=0.5)
-        raise EditError(
-            "there is no such edit",
-            where=name,
-            fix=f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(sorted(EDITS))}.",
-        )
+        raise EditError("there is no such edit", where=name, fix=did_you_mean(name, sorted(EDITS), most=3, cutoff=0.5))
     try:
         return kind(**arguments)
     except ValidationError as error:

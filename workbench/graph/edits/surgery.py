@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ import onnx_ir as ir
 from workbench.errors import EditError
 from workbench.graph.naming import names_in
 from workbench.graph.structure import graphs_of, walk
+from workbench.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -72,8 +72,9 @@ def value_at(model: ir.Model, tensor: str) -> ir.Value:
 
 
 def _near(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(near)}?" if near else "Look at the table of the model's nodes and tensors."
+    return did_you_mean(
+        name, names, most=3, cutoff=0.5, otherwise="Look at the table of the model's nodes and tensors."
+    )
 
 
 def fresh_name(part: ir.Graph, base: str) -> str:

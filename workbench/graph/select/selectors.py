@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from workbench.errors import SelectorError
 from workbench.graph.select.keys import KEYS, RELATIONS, WORDS, compiled, on_path, similar, tensor_names
+from workbench.names import did_you_mean
 
 if TYPE_CHECKING:
     from workbench.graph.model import Model
@@ -188,10 +188,7 @@ def pick(key: str, *values: str) -> Selector:
         There is no such key, or no value.
     """
     if key not in KEYS:
-        near = difflib.get_close_matches(key, KEYS, n=1)
-        raise SelectorError(
-            f"there is no key {key!r}", fix=f"Did you mean {near[0]}?" if near else f"There are {', '.join(KEYS)}."
-        )
+        raise SelectorError(f"there is no key {key!r}", fix=did_you_mean(key, KEYS))
     if not values:
         raise SelectorError(f"the key {key!r} needs a value", fix=f"For example {key}:*.")
     if key == "re":
@@ -219,11 +216,7 @@ def related(relation: str, part: Selector) -> Selector:
         There is no such relation.
     """
     if relation not in RELATIONS:
-        near = difflib.get_close_matches(relation, [*RELATIONS, "between"], n=1)
-        raise SelectorError(
-            f"there is no {relation!r}",
-            fix=f"Did you mean {near[0]}?" if near else f"There are {', '.join(RELATIONS)}.",
-        )
+        raise SelectorError(f"there is no {relation!r}", fix=did_you_mean(relation, [*RELATIONS, "between"]))
     return Related(relation, part)
 
 

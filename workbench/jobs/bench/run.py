@@ -14,7 +14,7 @@ from workbench.child import Child, ChildError, run
 from workbench.errors import BackendError, WorkbenchError
 from workbench.files import write_text
 from workbench.jobs.bench.rows import BenchRow, rows_json, table
-from workbench.jobs.bench.variants import VARIANTS, Evaluation, Source, Variant, variant_of
+from workbench.jobs.bench.variants import VARIANTS, Judging, Source, Variant, variant_of
 from workbench.results import held_folder
 from workbench.scratch import scratch_folder
 
@@ -262,7 +262,7 @@ class Bench:
                 self.say(f"{row.stem}: comparing its results on {len(evaluation.samples)} samples")
                 self._put(self._judged(row, source.model, evaluation))
 
-    def _judged(self, row: BenchRow, original: Model, evaluation: Evaluation) -> BenchRow:
+    def _judged(self, row: BenchRow, original: Model, evaluation: Judging) -> BenchRow:
         from workbench.backends import backend_of
         from workbench.evaluate import compare_engine
 

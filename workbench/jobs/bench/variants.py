@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from workbench.recipe import Build
     from workbench.session import PreprocessingLike
 
-__all__ = ["VARIANTS", "Evaluation", "Source", "Variant", "open_source", "variant_of"]
+__all__ = ["VARIANTS", "Judging", "Source", "Variant", "open_source", "variant_of"]
 
 Variant = Literal["fp32", "tf32", "fp16", "implicit-int8", "qdq", "given"]
 
@@ -50,7 +50,7 @@ GENERATED_RANGE = 4.0
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Judging:
     """What the engines' results are judged on: samples, and one class index a sample where there are labels."""
 
     samples: Samples
@@ -86,7 +86,7 @@ class Source:
     ranges: Mapping[str, float] | None = None
     plan: PrecisionPlan | None = None
     quantized: Model | None = None
-    evaluation: Evaluation | None = None
+    evaluation: Judging | None = None
     weight_storage: WeightStorage | None = None
     build: Build | None = None
 
@@ -154,7 +154,7 @@ def open_source(
     judged = None
     if evaluation is not None:
         data = opened(history_of(wb), evaluation, preprocessing)
-        judged = Evaluation(data, None if labels is None else labels_for(labels, data, wb.model))
+        judged = Judging(data, None if labels is None else labels_for(labels, data, wb.model))
     return Source(
         name=named or Path(path).stem,
         model=_with_batch(wb.model, batch),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import functools
 import inspect
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from workbench.errors import OptionError
+from workbench.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -133,9 +133,7 @@ def _checked(
 ) -> OptionsType:
     for word in named:
         if word not in kind.model_fields:
-            near = difflib.get_close_matches(word, kind.model_fields, 1)
-            fix = f"Did you mean {near[0]}?" if near else f"It has {', '.join(kind.model_fields)}."
-            raise OptionError(f"{name} has no option {word}", fix=fix)
+            raise OptionError(f"{name} has no option {word}", fix=did_you_mean(word, kind.model_fields))
     try:
         bound = signature.bind(*arguments, **named).arguments
     except TypeError as error:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench.precision.placement import PlacementCosts, Regions
     from workbench.precision.search import Trial, Trials
 
-__all__ = ["Accuracy"]
+__all__ = ["NoisePrice"]
 
 FIRST = 0.1
 """The first price: all noise together costs this share of what INT8 saves."""
@@ -23,7 +23,7 @@ STEPS, REFINED = 8, 3
 """Prices tried until one is high enough, and then between it and the one before."""
 
 
-class Accuracy:
+class NoisePrice:
     """Evaluates placements, and finds the price of noise at which the cheapest one reaches the goal.
 
     Parameters

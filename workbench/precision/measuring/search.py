@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from workbench.engine import fusion_map, load_report
 from workbench.errors import BackendError, WorkbenchError
-from workbench.precision.measuring.accuracy import Accuracy
+from workbench.precision.measuring.accuracy import NoisePrice
 from workbench.precision.measuring.bound import what_limits
 from workbench.precision.measuring.candidates import Candidate, Maker
 from workbench.precision.measuring.ledger import Ledger
@@ -129,7 +129,7 @@ class _Search:
         self._maker, self._runner, self._store, self._options = maker, runner, store, options
         self._goal, self._trials, self._samples, self._batch = goal, trials, samples, batch
         self._ledger = Ledger(runner, store, options)
-        self._model: tuple[Regions, Accuracy, PlacementCosts] | None = None
+        self._model: tuple[Regions, NoisePrice, PlacementCosts] | None = None
         self._predicted: str | None = None
         self._notes: list[str] = []
 
@@ -177,7 +177,7 @@ class _Search:
             return 0
         return min(self._options.tuned_builds, self._options.builds // 3)
 
-    def _learn(self) -> tuple[Regions, Accuracy, PlacementCosts]:
+    def _learn(self) -> tuple[Regions, NoisePrice, PlacementCosts]:
         """Make the model of regions and borders of all engines that were measured."""
         points = self._ledger.points.values()
         placed = [p for p in points if p.ratio is not None and p.candidate.kind in ("floating", "int8", "placement")]
@@ -186,7 +186,7 @@ class _Search:
         if self._model is None:
             first = [engines[self._ledger.floating], engines[INT8]]
             regions = regions_of(self._maker.model, self._trials.candidates, first)
-            accuracy = Accuracy(self._trials, regions, self._samples, self._batch)
+            accuracy = NoisePrice(self._trials, regions, self._samples, self._batch)
         else:
             regions, accuracy, _ = self._model
         everywhere = frozenset(range(len(regions.all)))
@@ -220,7 +220,7 @@ class _Search:
         candidates = [self._maker.implicit()] if due else []
         return [one for one in candidates if one.name not in self._ledger.points]
 
-    def _worth_building(self, regions: Regions, accuracy: Accuracy, costs: PlacementCosts) -> list[Candidate]:
+    def _worth_building(self, regions: Regions, accuracy: NoisePrice, costs: PlacementCosts) -> list[Candidate]:
         every = frozenset(regions.able)
         before = [p.candidate.int8 & every for p in self._ledger.points.values() if p.candidate.kind == "placement"]
         base = self._ledger.points[self._ledger.floating].latency_ms or 1.0

@@ -19,7 +19,7 @@ __all__ = ["CERTAIN", "Pays", "Speed"]
 CERTAIN = 2.0
 """Standard errors by which a ratio has to differ from 1 before it counts."""
 
-Verdict = Literal["pays", "does not pay", "within the error", "not measured"]
+Payoff = Literal["pays", "does not pay", "within the error", "not measured"]
 
 
 class Speed(BaseModel):
@@ -68,7 +68,7 @@ class Pays(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verdict: Verdict = "not measured"
+    verdict: Payoff = "not measured"
     ratio: float | None = None
     error: float | None = None
     against: str | None = None
@@ -104,7 +104,7 @@ class Pays(BaseModel):
         return f"{self.verdict}: {times}" + (f" ({self.where})" if self.where else "")
 
 
-def _verdict(ratio: float, error: float) -> Verdict:
+def _verdict(ratio: float, error: float) -> Payoff:
     if not math.isfinite(error) or abs(ratio - 1) <= CERTAIN * error:
         return "within the error"
     return "pays" if ratio < 1 else "does not pay"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from workbench.errors import PrecisionError
 from workbench.graph.select import select
+from workbench.names import did_you_mean
 from workbench.precision.plan.existing import literal, plan_of
 from workbench.precision.plan.plan import BEST_PRACTICE, PrecisionPlan
 from workbench.precision.plan.rule import QUANTIZED, Rule
@@ -67,8 +67,7 @@ def preset(name: str, model: Model) -> PrecisionPlan:
             )
         return plan
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, [*PRESETS, ORIGINAL], n=1, cutoff=0.3)
-        fix = f"Did you mean {near[0]}?" if near else f"There are {', '.join((*PRESETS, ORIGINAL))}."
+        fix = did_you_mean(name, [*PRESETS, ORIGINAL], cutoff=0.3)
         raise PrecisionError("there is no such preset", where=name, fix=fix)
     rules = [rule for rule in PRESETS[name].rules if select(model, rule.select, required=False)]
     if any(rule.precision in QUANTIZED for rule in rules):

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from workbench.precision.search.goal import Goal, Score
     from workbench.precision.sensitivity import Sensitivity
 
-__all__ = ["Engines", "SearchResult", "Trial", "pareto_front"]
+__all__ = ["EngineSearch", "SearchResult", "Trial", "pareto_front"]
 
 
-class Engines(Protocol):
+class EngineSearch(Protocol):
     """What a search that built engines knows of them; see `workbench.precision.measuring.result.MeasuredResult`."""
 
     def text(self) -> str:
@@ -116,7 +116,7 @@ class SearchResult(Shown):
     seconds: float
     notes: tuple[str, ...] = ()
     stopped: bool = False
-    measured: Engines | None = None
+    measured: EngineSearch | None = None
 
     def table(self) -> pd.DataFrame:
         """Return one row a trial, in order."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.display import shortened
 from workbench.graph import constant_of, content_of, is_stripped, parameters_of
 from workbench.names import percent
 
@@ -144,5 +145,4 @@ def _value(attribute: ir.Attr) -> str:
     if hasattr(value, "num_nodes"):
         return "a subgraph"
     text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    text = " ".join(text.split())
-    return text if len(text) <= MOST_VALUE else f"{text[: MOST_VALUE - 1]}…"
+    return shortened(" ".join(text.split()), MOST_VALUE)

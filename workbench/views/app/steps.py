@@ -22,7 +22,7 @@ __all__ = ["next_step", "step_states"]
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageFacts:
     """One of the steps: whether it is done, and its figure."""
 
     name: str
@@ -78,17 +78,17 @@ def next_step(wb: Workbench, *, prepared: bool) -> dict[str, str]:
     return {"step": "Engine", "text": "Save", "ask": "save"}
 
 
-def _look(wb: Workbench, node_facts: NodeFacts) -> Stage:
+def _look(wb: Workbench, node_facts: NodeFacts) -> StageFacts:
     macs, unknown = node_facts.macs()
     nodes = len([node for node in wb.model.nodes.values() if node.op_type != "Constant"])
     title = f"{nodes:,} nodes, {macs:,} MACs"
-    return Stage("Look", True, f"{nodes:,} nodes · {_count(macs)}{'+' * bool(unknown)}", title)
+    return StageFacts("Look", True, f"{nodes:,} nodes · {_count(macs)}{'+' * bool(unknown)}", title)
 
 
-def _edit(wb: Workbench) -> Stage:
+def _edit(wb: Workbench) -> StageFacts:
     edits = wb.recipe.of_kind(Edit)
     if not edits:
-        return Stage("Edit", False, "—", "no edits yet")
+        return StageFacts("Edit", False, "—", "no edits yet")
     more = len(wb.model.nodes) - len(wb.source.nodes)
     unchecked = history_of(wb).unchecked
     checked = f"{len(unchecked)} unchecked" if unchecked else "equal"
@@ -101,43 +101,45 @@ def _edit(wb: Workbench) -> Stage:
         if more
         else f"{len(edits)} {'edit' if len(edits) == 1 else 'edits'}"
     )
-    return Stage("Edit", True, f"{changed} · {checked}", title)
+    return StageFacts("Edit", True, f"{changed} · {checked}", title)
 
 
-def _calibrate(wb: Workbench) -> Stage:
+def _calibrate(wb: Workbench) -> StageFacts:
     steps = [step for step in wb.recipe.steps if isinstance(step, (CalibrateStep, ChooseStep, CacheStep))]
     if not steps:
-        return Stage("Calibrate", False, "—", "not calibrated yet")
+        return StageFacts("Calibrate", False, "—", "not calibrated yet")
     last = steps[-1]
     if isinstance(last, CacheStep):
-        return Stage("Calibrate", True, f"{len(last.ranges)} ranges of a cache")
+        return StageFacts("Calibrate", True, f"{len(last.ranges)} ranges of a cache")
     counts = [step.samples.count for step in steps if isinstance(step, CalibrateStep)]
     of = f"{counts[-1]} samples" if counts else "statistics"
     manual = sum(origin == "manual" for origin in wb.ranges.origins.values())
-    return Stage("Calibrate", True, f"{of} · {last.method}" + (f" · {manual} by hand" if manual else ""))
+    return StageFacts("Calibrate", True, f"{of} · {last.method}" + (f" · {manual} by hand" if manual else ""))
 
 
-def _precision(wb: Workbench, node_facts: NodeFacts) -> Stage:
+def _precision(wb: Workbench, node_facts: NodeFacts) -> StageFacts:
     ruled = bool(wb.plan.rules.rules)
     estimate = node_facts.estimate()
     text = estimate.text() if ruled else f"no rules yet: the best practice; {estimate.text()}"
     if estimate.sqnr_db is None or math.isinf(estimate.sqnr_db):
-        return Stage("Precision", ruled, f"{percent(estimate.share)} in 8 bits", text)
-    return Stage("Precision", ruled, f"{percent(estimate.share)} · est. {estimate.sqnr_db:.1f} dB", text)
+        return StageFacts("Precision", ruled, f"{percent(estimate.share)} in 8 bits", text)
+    return StageFacts("Precision", ruled, f"{percent(estimate.share)} · est. {estimate.sqnr_db:.1f} dB", text)
 
 
-def _tune(wb: Workbench) -> Stage:
+def _tune(wb: Workbench) -> StageFacts:
     search = history_of(wb).figures.search
     if wb.recipe.tuned is None:
         stopped = search is not None and search.stopped and not search.chosen.passed
-        return Stage("Tune", False, f"{len(search.trials)} plans tried" if stopped and search else "—", "not tuned yet")
+        return StageFacts(
+            "Tune", False, f"{len(search.trials)} plans tried" if stopped and search else "—", "not tuned yet"
+        )
     pairs = sum(node.op_type == "QuantizeLinear" for node in wb.tuned.nodes.values())
     figure = f"{pairs} Q/DQ pairs"
     if search is not None and wb.plan.is_taken(search.chosen):
         figure += f" · {len(search.trials)} plans tried"
     pays = wb.recipe.pays
     figure += f" · {pays.verdict}"
-    return Stage("Tune", True, figure, f"tuned.onnx {wb.recipe.tuned.sha256[:12]}; against floating point: {pays}")
+    return StageFacts("Tune", True, figure, f"tuned.onnx {wb.recipe.tuned.sha256[:12]}; against floating point: {pays}")
 
 
 def _is_current(wb: Workbench) -> bool:
@@ -146,26 +148,26 @@ def _is_current(wb: Workbench) -> bool:
     return history.figures.comparison is not None and history.figures.compared is history.state
 
 
-def _compare(wb: Workbench) -> Stage:
+def _compare(wb: Workbench) -> StageFacts:
     comparison = history_of(wb).figures.comparison
     if comparison is None:
-        return Stage("Compare", False, "—", "not compared yet")
+        return StageFacts("Compare", False, "—", "not compared yet")
     if comparison.accuracy is not None:
         figure = f"top-1 {-comparison.accuracy.drop:+.2f} points"
     else:
         worst = comparison.worst_sqnr_db
         figure = f"{worst:.1f} dB" if math.isfinite(worst) else "equal" if worst > 0 else "no numbers"
     if not _is_current(wb):
-        return Stage("Compare", False, f"{figure} before the last change")
-    return Stage("Compare", True, f"{figure} · {comparison.samples} samples")
+        return StageFacts("Compare", False, f"{figure} before the last change")
+    return StageFacts("Compare", True, f"{figure} · {comparison.samples} samples")
 
 
-def _engine(wb: Workbench) -> Stage:
+def _engine(wb: Workbench) -> StageFacts:
     engine = history_of(wb).figures.engine
     if engine is None:
-        return Stage("Engine", False, "not built", "no engine was built or read yet")
+        return StageFacts("Engine", False, "not built", "no engine was built or read yet")
     count = len(engine.findings)
-    return Stage("Engine", True, f"{len(engine.report.layers)} layers · {count} findings", engine.report.name)
+    return StageFacts("Engine", True, f"{len(engine.report.layers)} layers · {count} findings", engine.report.name)
 
 
 def _count(value: float) -> str:

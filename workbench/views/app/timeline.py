@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workbench.display import shortened
 from workbench.graph.edits import Edit, python_line
 from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep, PlanStep, PrecisionStep, RangeStep
 from workbench.session import history_of, step_text
@@ -43,8 +44,7 @@ def timeline(wb: Workbench, clicked: Collection[int]) -> dict[str, Any]:
 
 def short(step: Step) -> str:
     """Return a step as a chip says it."""
-    text = shown(_step_text(step))
-    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
+    return shortened(shown(_step_text(step)), MOST_CHARACTERS)
 
 
 def _step_text(step: Step) -> str:

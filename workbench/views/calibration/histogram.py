@@ -39,6 +39,8 @@ _LOOKS: tuple[tuple[str, tuple[float, ...]], ...] = (
 STYLES: dict[str, tuple[str, tuple[float, ...]]] = dict(zip(METHODS, _LOOKS, strict=False))
 """Colour of each method's line and the lengths of its dashes and gaps in line widths, none for a solid line."""
 BARS = OKABE_ITO["sky"]
+_BINS = 200
+"""Of the picture of a tensor before and after quantization."""
 
 
 def histogram_of(tensor: TensorStatistics, bins: int = 256) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -74,11 +76,9 @@ def histogram_of(tensor: TensorStatistics, bins: int = 256) -> tuple[NDArray[np.
     return edges, np.asarray(counts)
 
 
-def draw_histogram(
-    axes: Axes, edges: NDArray[np.float64], counts: NDArray[np.float64], *, color: str = BARS, **style: Any
-) -> None:
+def draw_histogram(axes: Axes, edges: NDArray[np.float64], counts: NDArray[np.float64], **style: Any) -> None:
     """Draw counts on a logarithmic axis."""
-    axes.stairs(np.maximum(counts, 0.1), edges, fill=True, color=color, baseline=0.1, **style)
+    axes.stairs(np.maximum(counts, 0.1), edges, fill=True, color=BARS, baseline=0.1, **style)
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.5)
     axes.set_xlim(edges[0], edges[-1])
@@ -175,8 +175,6 @@ def distribution_chart(
     *,
     chosen: Range | None = None,
     target: Target = "int8",
-    percentile: float = 99.99,
-    bins: int = 256,
 ) -> DistributionChart:
     """Gather what the picture of one tensor's distribution shows.
 
@@ -188,18 +186,14 @@ def distribution_chart(
         The range in force; that of least mean squared error where left out.
     target
         The grid to quantize to.
-    percentile
-        Of the method of that name.
-    bins
-        Bars in the picture.
 
     Raises
     ------
     SamplesError
         If the tensor held NaN or infinities, or no value was seen.
     """
-    by_method = tuple(ranges({name: tensor}, m, target=target, percentile=percentile)[name] for m in METHODS)
-    edges, counts = histogram_of(tensor, bins)
+    by_method = tuple(ranges({name: tensor}, m, target=target)[name] for m in METHODS)
+    edges, counts = histogram_of(tensor)
     zeros = tensor.zeros / tensor.values
     seen = f"{tensor.values:,} values of {tensor.samples:,} samples, {zeros:.1%} zero, {target.upper()}"
     return DistributionChart(name, edges, counts, by_method, chosen or by_method[METHODS.index("mse")], seen)
@@ -276,9 +270,7 @@ class QuantizedChart(Chart):
         bottom.set_xlim(0, max(self.edges[-1], self.chosen.amax) * 1.02)
 
 
-def quantized_chart(
-    name: str, tensor: TensorStatistics, chosen: Range | None = None, *, bins: int = 200
-) -> QuantizedChart:
+def quantized_chart(name: str, tensor: TensorStatistics, chosen: Range | None = None) -> QuantizedChart:
     """Gather what the picture of a tensor before and after quantization shows.
 
     Parameters
@@ -287,15 +279,13 @@ def quantized_chart(
         The tensor and what calibration saw of it.
     chosen
         The range it is quantized with; that of least mean squared error where left out.
-    bins
-        Bars in the picture.
     """
     from workbench.calibration import bin_noise
 
     chosen = chosen or ranges({name: tensor})[name]
     chosen = at(tensor, chosen.amax, target=chosen.target, method=chosen.method)
     below = np.append(0, tensor.magnitudes.cumsum())
-    edges = np.linspace(0, max(tensor.amax, chosen.amax), bins + 1)
+    edges = np.linspace(0, max(tensor.amax, chosen.amax), _BINS + 1)
     counts = np.diff(np.append(np.interp(edges[:-1], tensor.edges, below), below[-1]))
     grid = levels(chosen.target) * chosen.amax
     cuts = np.concatenate([[0], (grid[1:] + grid[:-1]) / 2, [np.inf]])

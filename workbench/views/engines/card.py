@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["report_card"]
 
+_TOP = 20
+"""Rows in the lists of slowest layers and of findings; further ones are folded away."""
 _SWITCHED = ("paper", "panel", "ink", "muted", "line", "edge", "unknown")
 _CSS = """
 body{margin:0 auto;max-width:60rem;padding:1.5rem;background:var(--wb-paper);color:var(--wb-ink);font:15px/1.5 FONT}
@@ -69,7 +71,6 @@ def report_card(
     comparison: EngineComparison | None = None,
     others: Sequence[EngineReport] | None = None,
     theme: Literal["auto", "light", "dark"] = "auto",
-    top: int = 20,
 ) -> str:
     """Return a self-contained HTML page: no script, no font and no picture is loaded from anywhere.
 
@@ -87,15 +88,13 @@ def report_card(
         The reports that `comparison` was made of, for their time by kind and by precision.
     theme
         "auto" follows the reader's system.
-    top
-        Rows in the lists of slowest layers and of findings; further ones are folded away.
     """
     if gpu is not None:
         limits = GPU_LIMITS[gpu]
     report = summary.report
     sections: dict[str, Iterable[str]] = {
-        "Findings": [_findings(summary, top)],
-        "Latency": _latency(summary, top),
+        "Findings": [_findings(summary)],
+        "Latency": _latency(summary),
         "Precision": _precision(summary),
         "Memory": _memory(summary),
         "Convolutions and tactics": _convolutions(summary),
@@ -118,7 +117,7 @@ def _anchor(name: str) -> str:
     return name.lower().replace(" ", "-")
 
 
-def _latency(summary: EngineSummary, top: int) -> Iterable[str]:
+def _latency(summary: EngineSummary) -> Iterable[str]:
     report = summary.report
     bars = latency_bars(report)
     if not any(bar.ms for bar in bars):
@@ -130,15 +129,15 @@ def _latency(summary: EngineSummary, top: int) -> Iterable[str]:
         "by scope": Sunburst(sunburst_arcs(report, "scope", summary.fusion), "Time by name scope"),
     }
     columns = {"layer": "layer", "precision": "precision", "ms": "ms", "percent": "%", "cumulative_percent": "sum %"}
-    rows = top_layers(report, top)[list(columns)].itertuples(index=False, name=None)
+    rows = top_layers(report, _TOP)[list(columns)].itertuples(index=False, name=None)
     kinds = report.types_table().itertuples(index=False, name=None)
     return [
-        _figure(LatencyBars(latency_bars(report, top)), "slowest layers", "bars"),
+        _figure(LatencyBars(latency_bars(report, _TOP)), "slowest layers", "bars"),
         _figure(LatencyOrder(bars), "latency in execution order", "order"),
         _figure(by_type, "time by kind of layer", "kinds"),
         _figure(by_scope, "time by name scope", "scopes"),
         f"<div class=pair>{''.join(_figure(chart, f'rings of time {k}', k[3:]) for k, chart in around.items())}</div>",
-        _folded(f"The {top} slowest layers as a table", _table(list(columns.values()), rows)),
+        _folded(f"The {_TOP} slowest layers as a table", _table(list(columns.values()), rows)),
         _folded("Time by layer type", _table(["type", "layers", "ms"], kinds)),
         _folded("Time by kind", _frame(kinds_table(report))),
     ]
@@ -166,7 +165,7 @@ def _precision(summary: EngineSummary) -> list[str]:
     return parts
 
 
-def _findings(summary: EngineSummary, top: int) -> str:
+def _findings(summary: EngineSummary) -> str:
     if not summary.findings:
         return "<p>Nothing was found.</p>"
     columns = ["cost", "what", "where", "evidence", "fix", "as a line"]
@@ -182,8 +181,8 @@ def _findings(summary: EngineSummary, top: int) -> str:
         for f in summary.findings
     ]
     note = "<p class=note>Sorted by cost; ≤ is the time of layers that would still run, only faster. Costs overlap.</p>"
-    rest = _folded(f"{len(rows) - top} more", _table(columns, rows[top:])) if len(rows) > top else ""
-    return note + _table(columns, rows[:top]) + rest
+    rest = _folded(f"{len(rows) - _TOP} more", _table(columns, rows[_TOP:])) if len(rows) > _TOP else ""
+    return note + _table(columns, rows[:_TOP]) + rest
 
 
 def _memory(summary: EngineSummary) -> list[str]:

@@ -21,6 +21,9 @@ __all__ = [
     "squarify",
 ]
 
+_ASPECT = 1.6
+"""Width over height of a treemap's picture, so that rectangles come out square in it."""
+
 
 class Bar(NamedTuple):
     """One layer's latency: milliseconds, share of the sum, computing precision and kind; `label` is for people.
@@ -85,7 +88,7 @@ def _nodes(fusion: FusionMap | None, layer: Layer) -> tuple[str, ...]:
 
 
 def layer_cells(
-    report: EngineReport, by: Literal["type", "scope"] = "type", fusion: FusionMap | None = None, aspect: float = 1.6
+    report: EngineReport, by: Literal["type", "scope"] = "type", fusion: FusionMap | None = None
 ) -> list[Rectangle]:
     """Lay out a treemap of time: groups by layer type or by name scope, a rectangle a layer.
 
@@ -93,8 +96,6 @@ def layer_cells(
     ----------
     fusion
         Tells source nodes where the engine's metadata does not.
-    aspect
-        Width over height of the picture, so that rectangles come out square in it.
     """
     timed = [layer for layer in report.layers if layer.ms]
     scopes = _scopes(report, fusion) if by == "scope" else {}
@@ -103,7 +104,7 @@ def layer_cells(
         key = scopes.get(layer.name, "no scope") if by == "scope" else kind_of_layer(layer)
         groups.setdefault(key, []).append(layer)
     ordered = sorted(groups.items(), key=lambda item: -_ms(item[1]))
-    outer = squarify([_ms(layers) for _, layers in ordered], 0.0, 0.0, aspect, 1.0)
+    outer = squarify([_ms(layers) for _, layers in ordered], 0.0, 0.0, _ASPECT, 1.0)
     cells = []
     for (group, members), (x, y, width, height) in zip(ordered, outer, strict=True):
         inside = sorted(members, key=lambda layer: -(layer.ms or 0))
@@ -116,9 +117,9 @@ def layer_cells(
                     layer_brief(layer),
                     layer.ms or 0,
                     _precision(layer),
-                    left / aspect,
+                    left / _ASPECT,
                     low,
-                    wide / aspect,
+                    wide / _ASPECT,
                     high,
                     _nodes(fusion, layer),
                 )

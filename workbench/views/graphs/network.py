@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from workbench.display import shortened
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -256,6 +258,5 @@ def _describe(model: Model, name: str) -> Mapping[str, str]:
             if value is not None and value.name:
                 facts[f"{kind} {at}"] = str(model.tensor(value.name))
     for attribute in node.attributes.values():
-        text = str(attribute.value).replace("\n", " ")
-        facts[attribute.name] = text if len(text) <= 80 else f"{text[:79]}…"
+        facts[attribute.name] = shortened(str(attribute.value).replace("\n", " "), 80)
     return facts

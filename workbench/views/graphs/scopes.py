@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from workbench.errors import SelectorError
+from workbench.names import did_you_mean
 from workbench.views.graphs.panel import build_panel
 from workbench.views.graphs.tree import Scope, Tree, flat_tree, mirrored_tree, scope_tree
 
@@ -88,12 +88,8 @@ class GraphScopes:
         """
         scope = self.tree.scopes.get(path) or self.tree.scopes.get(f"{path}/")
         if scope is None:
-            near = difflib.get_close_matches(path, self.tree.scopes, n=3, cutoff=0.4)
-            raise SelectorError(
-                "there is no such scope",
-                where=repr(path),
-                fix=f"Did you mean {' or '.join(map(repr, near))}?" if near else "Search for a node in it.",
-            )
+            fix = did_you_mean(path, self.tree.scopes, most=3, cutoff=0.4, otherwise="Search for a node in it.")
+            raise SelectorError("there is no such scope", where=repr(path), fix=fix)
         return scope
 
     def expand(self, shown: Shown, path: str) -> Shown:
@@ -139,8 +135,7 @@ class GraphScopes:
         names = list(names)
         for name in names:
             if name not in self.network.index:
-                near = difflib.get_close_matches(name, self.network.index, n=3, cutoff=0.5)
-                fix = f"Did you mean {' or '.join(map(repr, near))}?" if near else "Search for it."
+                fix = did_you_mean(name, self.network.index, most=3, cutoff=0.5, otherwise="Search for it.")
                 raise SelectorError("there is no such node", where=repr(name), fix=fix)
         return names
 

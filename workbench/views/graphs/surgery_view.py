@@ -6,8 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import EditError, SelectorError
+from workbench.graph.edits import EDITS, Edit, applicable, edit_by_name, python_line
+from workbench.session import tried
 from workbench.views.graphs.diff import Fate, changes, diff_overlay
-from workbench.views.graphs.offers import Bench, Offer, WorkbenchBench
+from workbench.views.graphs.forms import arguments_of, form_of, known_edits, prefilled
+from workbench.views.graphs.network import network_of
+from workbench.views.graphs.offers import Offer
 from workbench.views.graphs.picture import GraphPicture
 from workbench.views.graphs.rendering import svg
 from workbench.views.graphs.scopes import Shown
@@ -19,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from workbench.errors import WorkbenchError
-    from workbench.graph.edits import Edit
     from workbench.session import Workbench
     from workbench.views.graphs.network import Network
 
@@ -56,16 +59,15 @@ class Surgery(GraphView):
 
     Parameters
     ----------
-    bench
-        A `Workbench`, or another bench.
+    wb
+        The workbench; each edit that is done is a step of its recipe.
     height
         Of the drawing area, in CSS pixels.
     """
 
-    def __init__(self, bench: Workbench | Bench, *, height: int = 460) -> None:
-        self.bench: Bench = bench if hasattr(bench, "offers") else WorkbenchBench(bench)  # type: ignore[assignment]
-        workbench = getattr(self.bench, "workbench", None)
-        super().__init__(workbench or self.bench.network(), height=height)
+    def __init__(self, wb: Workbench, *, height: int = 460) -> None:
+        super().__init__(wb, height=height)
+        self.workbench = wb
         self.previewed: Preview | None = None
         self._refusal: tuple[str, str] | None = None
         self.done = ""
@@ -77,7 +79,7 @@ class Surgery(GraphView):
     def offers(self) -> list[Offer]:
         """The edits that apply to the selected nodes; those of the whole model where none is selected."""
         if self._offers is None:
-            self._offers = self.bench.offers(self.selected)
+            self._offers = [Offer(edit) for edit in applicable(self.workbench.model, self.selected)]
         return self._offers
 
     def choose(self, names: Sequence[str]) -> None:
@@ -96,10 +98,10 @@ class Surgery(GraphView):
         SelectorError
             Fewer than two nodes are selected, or no path leads from one to the other.
         """
-        names = self.selected
-        if self.model is None or len(names) < 2:
+        names, model = self.selected, self.workbench.model
+        if len(names) < 2:
             raise SelectorError("it takes two nodes", where="between", fix="Select one, and another with Shift.")
-        index, order = self.model.index, {name: at for at, name in enumerate(self.model.nodes)}
+        index, order = model.index, {name: at for at, name in enumerate(model.nodes)}
         first, last = min(names, key=order.__getitem__), max(names, key=order.__getitem__)
         path = index.downstream([first]) & index.upstream([last])
         if last not in index.downstream([first]):
@@ -139,30 +141,26 @@ class Surgery(GraphView):
         EditError
             An argument cannot be read, or the edit does not apply.
         """
-        from workbench.graph.edits import EDITS, edit_by_name
-        from workbench.views.graphs.forms import arguments_of
-
-        if not isinstance(self.bench, WorkbenchBench):
-            raise EditError("this bench takes no forms", where=edit)
         draft = edit_by_name(edit, **(arguments_of(EDITS[edit], texts) if edit in EDITS else {}))
         if self._form is not None and self._form["edit"] == edit:
             fields = [field | {"value": texts.get(field["name"], field["value"])} for field in self._form["fields"]]
             self._form = self._form | {"fields": fields}
-        return self._show(self.bench.offer(draft), keep_form=True)
+        return self._show(Offer(draft), keep_form=True)
 
     def _show(self, offer: Offer, *, keep_form: bool = False) -> Preview:
         self.previewed, self.done = None, ""
         self._tried = offer.edit
-        if isinstance(self.bench, WorkbenchBench) and not keep_form:
-            self._form = self._filled_form(offer.edit)
-        before, outcome = self.bench.network(), self.bench.after(offer)
-        left, right = changes(before, outcome.network)
+        if not keep_form:
+            self._form = form_of(type(offer.edit), offer.edit.model_dump(exclude={"do"}))
+        result = tried(self.workbench.model, offer.edit)
+        before, after = network_of(self.workbench.model), network_of(result.model)
+        left, right = changes(before, after)
         touched = [name for name, fate in left.items() if fate != "same"]
         seeds = [name for name in self.selected if name in touched] or touched or self.selected
         count = len(touched) + sum(1 for fate in right.values() if fate == "added")
-        there = _kept(before, seeds, outcome.network, right)
-        near = _near(before, seeds, left), _near(outcome.network, there, right)
-        self.previewed = Preview(offer, *near, count, outcome.check)
+        there = _kept(before, seeds, after, right)
+        near = _near(before, seeds, left), _near(after, there, right)
+        self.previewed = Preview(offer, *near, count, str(result.check))
         self.mark()
         return self.previewed
 
@@ -178,13 +176,11 @@ class Surgery(GraphView):
             raise EditError("there is nothing to apply", fix="Choose an edit and look at its preview.")
         offer = self.previewed.offer if index is None and self.previewed is not None else self._offer(index or 0)
         self._tried = offer.edit
-        outcome = self.bench.apply(offer)
-        if not outcome.changed:
+        result = self.workbench.edit(offer.edit)
+        if not result.changed:
             raise EditError("this edit changes nothing here", where=offer.name, fix="The recipe is as it was.")
-        if self._session is None:
-            self.renew()
-            self.draw()
-        self.done = f"{offer.line}: {outcome.check}" if outcome.check else offer.line
+        check = str(result.check)
+        self.done = f"{offer.line}: {check}" if check else offer.line
         self.mark()
         return offer.line
 
@@ -195,8 +191,6 @@ class Surgery(GraphView):
     def renew(self) -> None:
         """Show the model as it is now; what was offered and filled in was for the one before."""
         super().renew()
-        if self._session is None:
-            self.picture.renew(self.bench.network())
         self._forget()
 
     def _offer(self, index: int) -> Offer:
@@ -205,17 +199,9 @@ class Surgery(GraphView):
         return self.offers[index]
 
     def _empty_form(self, edit: str, names: Sequence[str]) -> dict[str, Any]:
-        from workbench.graph.edits import EDITS
-        from workbench.views.graphs.forms import form_of, prefilled
-
-        if edit not in EDITS or self.model is None:
+        if edit not in EDITS:
             raise EditError("there is no form for this edit", where=edit)
-        return form_of(EDITS[edit], prefilled(EDITS[edit], self.model, names))
-
-    def _filled_form(self, edit: Edit) -> dict[str, Any]:
-        from workbench.views.graphs.forms import form_of
-
-        return form_of(type(edit), edit.model_dump(exclude={"do"}))
+        return form_of(EDITS[edit], prefilled(EDITS[edit], self.workbench.model, names))
 
     def _blamed(self, error: EditError) -> str | None:
         """Return the node that an error is about: the one it names, else the one the edit was to change."""
@@ -230,14 +216,11 @@ class Surgery(GraphView):
 
     def mark_state(self, *, reveal: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what is marked, with the edits, their forms and their preview."""
-        from workbench.views.graphs.forms import known_edits
-
         state = super().mark_state(reveal=reveal)
         state["edits"] = [{"name": offer.name, "doc": offer.doc} for offer in self.offers]
-        state["log"] = self.bench.lines()
+        state["log"] = [python_line(step) for step in self.workbench.recipe.steps if isinstance(step, Edit)]
         state["done"] = self.done
-        if isinstance(self.bench, WorkbenchBench):
-            state |= {"all": known_edits(), "form": self._form, **self.history_state()}
+        state |= {"all": known_edits(), "form": self._form, **self.history_state()}
         if self._refusal is not None:
             name, text = self._refusal
             shown = replace(self.picture.shown, selected=(name,))

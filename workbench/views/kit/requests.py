@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
-__all__ = ["PART", "Method", "page", "request", "unknown"]
+__all__ = ["PART", "Handler", "page", "request", "unknown"]
 
 
 _HERE = Path(__file__).parent
@@ -29,7 +29,7 @@ PART = "export default { render() {} };"
 """The script of a view that only lives in the page of another one, which has its script."""
 
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 def page(*files: Path) -> tuple[str, str]:
@@ -49,14 +49,14 @@ def page(*files: Path) -> tuple[str, str]:
 
 
 @overload
-def request(method: Method) -> Method: ...
+def request(method: Handler) -> Handler: ...
 
 
 @overload
-def request(*, current: bool) -> Callable[[Method], Method]: ...
+def request(*, current: bool) -> Callable[[Handler], Handler]: ...
 
 
-def request(method: Method | None = None, *, current: bool = False) -> Method | Callable[[Method], Method]:
+def request(method: Handler | None = None, *, current: bool = False) -> Handler | Callable[[Handler], Handler]:
     """Let the page ask for a method, which is named ``_on_`` and the type of the request.
 
     Parameters
@@ -67,7 +67,7 @@ def request(method: Method | None = None, *, current: bool = False) -> Method | 
         Refuse it where the session has changed since the page was drawn: it was meant for what was shown.
     """
 
-    def asked(method: Method) -> Method:
+    def asked(method: Handler) -> Handler:
         method.asked = _Asked(method, current)  # type: ignore[attr-defined]
         return method
 

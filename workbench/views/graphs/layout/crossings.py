@@ -57,7 +57,7 @@ def _ends(graph: Proper, node: int, beside: Sequence[int], place: Sequence[int])
     return sorted([place[other] + graph.lean.get((node, other), 0.0) for other in beside])
 
 
-def reduce_crossings(graph: Proper, *, sweeps: int = _SWEEPS) -> int:
+def reduce_crossings(graph: Proper) -> int:
     """Reorder `graph.layers` in place; return the crossings that are left."""
     best: list[list[int]] | None = None
     fewest = 0
@@ -67,7 +67,7 @@ def reduce_crossings(graph: Proper, *, sweeps: int = _SWEEPS) -> int:
         for layer in layers:
             _settle(layer, place)
         idle = 0
-        for sweep in range(sweeps):
+        for sweep in range(_SWEEPS):
             left = count_crossings(graph, layers)
             if best is None or left < fewest:
                 best, fewest, idle = [list(layer) for layer in layers], left, 0

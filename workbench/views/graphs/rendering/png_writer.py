@@ -24,7 +24,7 @@ __all__ = ["png"]
 _STEPS = 12
 
 
-def png(drawing: Drawing, theme_name: ThemeName = "light", *, max_height: int = PNG_MAX_HEIGHT) -> bytes:
+def png(drawing: Drawing, theme_name: ThemeName = "light") -> bytes:
     """Return a drawing as PNG, `PNG_SCALE` pixels a CSS pixel, and less where it would pass the largest size.
 
     One so high that it could not be read at that size is cut into columns beside each other.
@@ -35,13 +35,11 @@ def png(drawing: Drawing, theme_name: ThemeName = "light", *, max_height: int = 
         What to draw.
     theme_name
         "auto" is "light" here: a PNG has no CSS.
-    max_height
-        Pixels.
     """
     from PIL import Image, ImageDraw
 
-    paper = sheet(drawing, max_height)
-    scale = min(PNG_SCALE, max_height / paper.height, WIDEST / paper.width)
+    paper = sheet(drawing)
+    scale = min(PNG_SCALE, PNG_MAX_HEIGHT / paper.height, WIDEST / paper.width)
     # Pillow's lines and boxes are not smoothed: draw twice as fine and halve it; text is smooth, and drawn at the end.
     fine = 2 * scale
     colours = theme(theme_name)
