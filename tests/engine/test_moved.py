@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from workbench.engine.compare import compare_engines
-from workbench.engine.moved import Edge, Moved, moved, reason_for, working_edges
+from workbench.engine.moved import Edge, MovedEdge, moved, reason_for, working_edges
 from workbench.engine.source import source_graph
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
@@ -14,15 +14,15 @@ from workbench.graph.load import load_model
 
 def graph(*nodes, output="y"):
     """Nodes as "name: Type(inputs) -> output"."""
-    made = []
+    records = []
     for text in nodes:
         name, rest = text.split(": ")
         kind, rest = rest.split("(")
         inputs, result = rest.split(") -> ")
-        made.append(helper.make_node(kind, inputs.split(", "), [result], name=name))
+        records.append(helper.make_node(kind, inputs.split(", "), [result], name=name))
     value = helper.make_tensor_value_info
     ends = [value("x", TensorProto.FLOAT, [1])], [value(output, TensorProto.FLOAT, [1])]
-    return helper.make_model(helper.make_graph(made, "g", *ends))
+    return helper.make_model(helper.make_graph(records, "g", *ends))
 
 
 PLAIN = graph("conv: Conv(x) -> c", "relu: Relu(c) -> r", "add: Add(r, x) -> y")
@@ -45,7 +45,7 @@ def test_edges_look_through_conversions():
         Edge("x", "add"): "",
     }
     moves = moved(PLAIN, converted)
-    assert moves == [Moved(Edge("conv", "relu"), "", "Q DQ"), Moved(Edge("relu", "add"), "", "Cast")]
+    assert moves == [MovedEdge(Edge("conv", "relu"), "", "Q DQ"), MovedEdge(Edge("relu", "add"), "", "Cast")]
     assert moves[0].words("A", "B") == "a Q/DQ stands between conv and relu in B and not in A"
     assert moved(converted, PLAIN)[0].words("A", "B") == "a Q/DQ stands between conv and relu in A and not in B"
     assert moved(PLAIN, PLAIN) == []
@@ -53,9 +53,9 @@ def test_edges_look_through_conversions():
 
 def test_of_several_moves_the_one_that_tore_is_named():
     moves = [
-        Moved(Edge("x", "conv"), "", "Q DQ"),
-        Moved(Edge("conv", "relu"), "", "Q DQ"),
-        Moved(Edge("relu", "add"), "", "Q DQ"),
+        MovedEdge(Edge("x", "conv"), "", "Q DQ"),
+        MovedEdge(Edge("conv", "relu"), "", "Q DQ"),
+        MovedEdge(Edge("relu", "add"), "", "Q DQ"),
     ]
     one = {"conv": "a", "relu": "a", "add": "a"}
     two = {"conv": "a", "relu": "b", "add": "b"}
