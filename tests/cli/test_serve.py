@@ -189,7 +189,7 @@ def test_a_port_in_use(folder, capsys):
 
 def test_an_address_that_is_not_here(folder, capsys):
     code, said = refused(capsys, folder, "--host", "192.0.2.1", "--port", "0")
-    assert (code, "cannot be opened" in said) == (2, True)
+    assert (code, "--host: this machine has no address 192.0.2.1; 0.0.0.0 stands for all" in said) == (2, True)
 
 
 def test_two_models_of_one_name(folder, tmp_path, capsys):
@@ -212,8 +212,17 @@ def test_an_engine_of_another_machine_or_another_model(folder, small_cnn, tmp_pa
     wrong = write_engine(other, tmp_path / "wrong.engine")
     code, said = refused(capsys, folder, "--engine", wrong)
     assert (code, "not of" in said) == (7, True)
+    wrong.with_name("wrong.engine.json").rename(tmp_path / "kept.json")
+    code, said = refused(capsys, folder, "--engine", wrong)
+    assert (code, "without a manifest, which says what model it is of. Build one of" in said) == (7, True)
+    (tmp_path / "kept.json").rename(wrong.with_name("wrong.engine.json"))
     gpu = {**json.loads(wrong.with_name("wrong.engine.json").read_text()), "backend": "tensorrt"}
     gpu["model_sha256"] = tuned.digest
     wrong.with_name("wrong.engine.json").write_text(json.dumps(gpu))
     code, said = refused(capsys, folder, "--engine", wrong)
     assert (code, "tensorrt" in said) == (7, True), said
+    # Weights that were left out are put back from the folder, before which the engine has to fit.
+    stripped = {**gpu, "backend": "tensorrt_rtx", "options": {"strip": True}}
+    wrong.with_name("wrong.engine.json").write_text(json.dumps(stripped))
+    code, said = refused(capsys, folder, "--engine", wrong)
+    assert (code, "without its weights" in said, "tensorrt_rtx" in said) == (7, False, True), said

@@ -15,7 +15,8 @@ from onnx import helper
 from tests.kit.serving import loaded, running, saved
 from workbench.errors import BackendError
 from workbench.handoff import Port
-from workbench.handoff.service.protocol import decode, encode
+from workbench.handoff.service import tensors
+from workbench.handoff.service.protocol import InferRequest, decode, encode
 from workbench.handoff.service.request_error import RequestError
 
 VALUES = {
@@ -175,6 +176,33 @@ def test_a_client_that_writes_nan_is_told_of_the_binary_extension(value):
     content = b'{"inputs": [{"name": "a", "datatype": "FP32", "shape": [1, 2], "data": [1, %b]}]}' % value.encode()
     with pytest.raises(RequestError, match="JSON has no NaN and no infinity: send the tensor in the binary"):
         decode(content, None, {"a": PORTS["a"]}, {})
+
+
+def test_an_answer_too_long_for_json_is_asked_for_as_bytes(monkeypatch):
+    request = decode(BODY, len(HEAD), PORTS, PORTS)
+    results = {"a": np.arange(8, dtype=np.float32).reshape(4, 2)}
+    request.outputs = [("a", False)]
+    assert json.loads(encode("m", request, results, PORTS)[0][0])["outputs"][0]["data"] == list(range(8))
+    monkeypatch.setattr(tensors, "MOST_VALUES", 7)
+    with pytest.raises(RequestError, match=r"output 'a': 8 values are too many for JSON\. Ask for binary_data"):
+        encode("m", request, results, PORTS)
+    request.outputs = [("a", True)]
+    assert encode("m", request, results, PORTS)[0][1] == results["a"].tobytes()
+
+
+@pytest.mark.parametrize("kind", ["?", "u1", "<u2", "<u4", "<u8", "i1", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8"])
+def test_json_says_every_value_of_a_type_exactly(kind):
+    dtype = np.dtype(kind)
+    finite = [0, 1]
+    if dtype.kind in "iu":
+        finite += [np.iinfo(dtype).min, np.iinfo(dtype).max]
+    if dtype.kind == "f":
+        finite += [np.finfo(dtype).max, np.finfo(dtype).tiny, np.finfo(dtype).smallest_subnormal, -1 / 3, 0.1]
+    # Every second one, as a slice of a larger batch may be.
+    array = np.repeat(np.array(finite, dtype), 2)[::2]
+    request = InferRequest({}, [("a", False)])
+    answer = json.loads(encode("m", request, {"a": array}, PORTS)[0][0])["outputs"][0]["data"]
+    assert [dtype.type(value) for value in answer] == list(array)
 
 
 def read(body, length):

@@ -17,10 +17,12 @@ STATUSES = {
     "200": "The answer",
     "400": "The request is not for this model, or not as the protocol says",
     "404": "There is no such model",
+    "405": "Inference is asked for by POST",
     "408": "The body did not arrive in time",
     "413": "The body is too large",
     "415": "The body is compressed in an unknown way",
     "429": "Too many requests at once",
+    "431": "The headers are too long",
     "503": "The queue is full, or the service ends",
     "504": "The deadline passed in the queue",
 }

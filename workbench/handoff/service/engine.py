@@ -82,6 +82,9 @@ def engine_for(deployment: Deployment, backend: BackendName, most: int, file: Pa
         model.
     """
     if file is not None:
+        if file.is_file() and not file.with_name(f"{file.name}.json").is_file():
+            fix = f"Build one of {deployment.file}: workbench build."
+            raise BackendError("an engine without a manifest, which says what model it is of", where=file, fix=fix)
         engine = read_engine(file)
         if engine.manifest.get("model_sha256") != deployment.model.digest:
             raise BackendError(

@@ -232,5 +232,5 @@ def encode(
     answer: dict[str, Any] = {"model_name": model, "model_version": "1", "outputs": described}
     if request.id is not None:
         answer["id"] = request.id
-    head = orjson.dumps(answer)
+    head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     return [head, *parts], len(head) if parts else None

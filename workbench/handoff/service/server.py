@@ -44,9 +44,13 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise OptionError(f"`host`: this machine has no address {host}; 0.0.0.0 stands for all it has") from None
         reason = f"cannot be opened: {error.strerror or error}"
         if error.errno == errno.EADDRINUSE:
             reason = "it is in use; choose another `port`, 0 for any free one, or end the program that has it"
+        elif error.errno == errno.EACCES:
+            reason = "this user may not open it; choose a `port` above 1023"
         raise OptionError(f"`port` {port} on {host}: {reason}") from None
     except OverflowError:
         raise OptionError(f"`port` {port}: a port is 0 to 65535") from None

@@ -35,6 +35,8 @@ _DTYPE: dict[str, np.dtype[Any]] = {name: np.dtype(code) for name, code in _DTYP
     "BYTES": np.dtype(object)
 }
 _MOST_AXES = 32
+MOST_VALUES = 1 << 21
+"""Of a tensor in JSON: writing it holds up everything else in the process, as reading does."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -144,21 +146,23 @@ def to_bytes(array: NDArray[Any]) -> bytes:
     return array.tobytes()
 
 
-def to_json(array: NDArray[Any], name: str) -> list[Any]:
-    """Write a tensor as a flat list.
+def to_json(array: NDArray[Any], name: str) -> NDArray[Any] | list[Any]:
+    """Return a tensor as orjson writes it: a flat array of numbers, or a list of texts.
 
     Raises
     ------
     RequestError
-        400: JSON has no word for a value of it: NaN, infinity, BF16, or bytes that are no text.
+        400: there are too many values for JSON, or it has no word for one: NaN, infinity, BF16, bytes that are no text.
     """
+    where, fix = f"output {name!r}", "Ask for binary_data."
+    if array.size > MOST_VALUES:
+        raise RequestError(400, f"{array.size} values are too many for JSON", where=where, fix=fix)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise RequestError(
-            400, "it holds NaN or infinity, which JSON cannot say", where=f"output {name!r}", fix="Ask for binary_data."
-        )
+        raise RequestError(400, "it holds NaN or infinity, which JSON cannot say", where=where, fix=fix)
     if array.dtype.kind == "V":
-        raise RequestError(400, "BF16 cannot be written in JSON", where=f"output {name!r}", fix="Ask for binary_data.")
-    return list(array.reshape(-1).tolist())
+        raise RequestError(400, "BF16 cannot be written in JSON", where=where, fix=fix)
+    flat = np.asarray(array, order="C").reshape(-1)
+    return flat if array.dtype.kind in "biuf" else list(flat.tolist())
 
 
 def _texts(content: memoryview, count: int, port: Port) -> NDArray[Any]:
