@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.calibration.methods import LARGEST, TARGETS, at, levels, ranges
+from workbench.calibration.methods import LARGEST, TARGETS, at, levels, ranges, sweep
 from workbench.calibration.statistics import TensorStatistics
 from workbench.errors import SamplesError
 from workbench.names import METHODS
@@ -139,3 +139,13 @@ def test_what_cannot_be_is_refused(options, message):
 
 def test_no_tensors_have_no_ranges():
     assert ranges({}) == {}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_thresholds_swept_together_cost_what_each_does(x, target):
+    tensor = seen(x)
+    amax = np.geomspace(tensor.amax / 1000, 1.5 * tensor.amax, 40)
+    clipped, sqnr_db = sweep(tensor, amax, target=target)
+    each = [at(tensor, float(one), target=target) for one in amax]
+    np.testing.assert_allclose(clipped, [one.clipped for one in each], rtol=1e-12)
+    np.testing.assert_allclose(sqnr_db, [one.sqnr_db for one in each], rtol=1e-9)

@@ -176,7 +176,8 @@ def at(tensor: TensorStatistics, amax: float, *, target: Target = "int8", method
     signal = tensor.second_moment
     noise = float(tensor.magnitudes @ bin_noise(tensor, Range(amax, method, target)))
     sqnr = 10 * np.log10(signal * tensor.finite / noise) if noise > 0 else float("inf")
-    return Range(amax, method, target, clipped=_beyond(tensor, amax) / tensor.finite, sqnr_db=float(sqnr))
+    beyond = float(_beyond(tensor, np.float64(amax)))
+    return Range(amax, method, target, clipped=beyond / tensor.finite, sqnr_db=float(sqnr))
 
 
 def sweep(
@@ -198,10 +199,15 @@ def sweep(
     clipped, sqnr_db
         float64 arrays (n,), as `Range` has them.
     """
-    noise = _noise(UNIT_EDGES, amax / tensor.unit, target) @ tensor.magnitudes * tensor.unit**2
+    # Summed by parts: an edge counts by how much denser values lie on its one side than on the other, and most by none.
+    change = np.diff(tensor.magnitudes / np.diff(UNIT_EDGES), prepend=0, append=0)
+    used = np.flatnonzero(change)
+    bound = amax / tensor.unit
+    summed = _integral(UNIT_EDGES[used] / bound[:, None], target) @ change[used]
+    noise = np.maximum(-summed, 0) * bound**3 * tensor.unit**2
     with np.errstate(divide="ignore"):
         sqnr = 10 * np.log10(tensor.second_moment * tensor.finite / noise)
-    return np.array([_beyond(tensor, float(one)) for one in amax]) / tensor.finite, np.asarray(sqnr)
+    return _beyond(tensor, amax) / tensor.finite, np.asarray(sqnr)
 
 
 def bin_noise(tensor: TensorStatistics, chosen: Range) -> NDArray[np.float64]:
@@ -243,12 +249,10 @@ def _positive(name: str, amax: float) -> float:
     return float(amax)
 
 
-def _beyond(tensor: TensorStatistics, amax: float) -> float:
+def _beyond(tensor: TensorStatistics, amax: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
     """Return how many values have a larger magnitude, spreading each bin's evenly."""
-    if amax >= tensor.amax:
-        return 0.0
     above = np.append(tensor.magnitudes[::-1].cumsum()[::-1], 0)
-    return float(np.interp(amax, tensor.edges, above))
+    return np.where(amax >= tensor.amax, 0.0, np.interp(amax, tensor.edges, above))
 
 
 def _percentile(tensor: TensorStatistics, fraction: float) -> float:
@@ -290,15 +294,27 @@ def _noise(edges: NDArray[np.float64], amax: NDArray[np.float64], target: Target
     array
         float64 array (n, bins).
     """
-    q = levels(target)
-    ends = (q[1:] + q[:-1]) / 2
-    cell = ((ends - q[:-1]) ** 3 + np.append(0, (q[1:] - ends) ** 3)[:-1]) / 3
-    before = np.append(0, cell.cumsum())
-    start = np.append(0, -((q[1:] - ends) ** 3) / 3)
     x = edges / amax[:, None]
-    k = np.searchsorted(ends, x)
-    integral = before[k] + (x - q[k]) ** 3 / 3 - start[k]
-    return np.asarray(np.diff(integral, axis=1) / np.diff(x, axis=1)) * amax[:, None] ** 2
+    return np.asarray(np.diff(_integral(x, target), axis=1) / np.diff(x, axis=1)) * amax[:, None] ** 2
+
+
+def _integral(x: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
+    """Return the integral of the squared error from nought to some magnitudes, in units of the threshold."""
+    q, ends, below = _cubes(target)
+    if target == "int8":  # equal levels need no search; between two cells either will do
+        k = np.minimum(np.rint(x * (q.size - 1)), q.size - 1).astype(np.intp)
+    else:
+        k = np.searchsorted(ends, x)
+    error = x - q[k]
+    return np.asarray(below[k] + error * error * error / 3)
+
+
+@cache
+def _cubes(target: Target) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the levels, where the cell of each but the last ends, and the integral at each level."""
+    q = levels(target)
+    half = np.diff(q) / 2
+    return q, q[:-1] + half, np.append(0, (2 * half**3 / 3).cumsum())
 
 
 _EQUAL = np.arange(LINES + 1) / LINES
