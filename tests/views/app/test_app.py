@@ -235,6 +235,13 @@ def test_a_notebook_shows_a_workbench_as_the_screen_with_its_picture(wb, monkeyp
     assert data["text/plain"] == repr(wb)
 
 
+def test_edits_of_the_whole_model_are_looked_for_once_the_page_is_there(screen):
+    screen.fill()
+    assert screen.graph.marks["edits"] == []
+    screen.graph.handle({"type": "shown"})
+    assert screen.graph.marks["edits"]
+
+
 def test_edits_are_not_looked_for_where_many_nodes_are_selected(screen, monkeypatch):
     monkeypatch.setattr("workbench.views.app.graph.MOST_OFFERED", 2)
     screen.choose(["stem/conv", "block/conv"])

@@ -43,12 +43,23 @@ class AppGraph(Surgery):
         self.node_facts = node_facts
         self._opened: list[tuple[str, ...]] = []
         self._hits: list[str] = []
+        self._told = False
+        """Whether the page has the edits that apply."""
         self.columns |= self._columns()
 
     @property
     def offers(self) -> list[Offer]:
-        """The edits that apply to the selected nodes; looking for those of many takes long, and nobody reads them."""
-        return super().offers if len(self.selected) <= MOST_OFFERED else []
+        """The edits that apply to the selected nodes; looking for those of many takes long, and nobody reads them.
+
+        Those of the whole model are looked for when the page is there, and not before anything is seen.
+        """
+        return super().offers if self.comm is not None and len(self.selected) <= MOST_OFFERED else []
+
+    @request
+    def _on_shown(self) -> None:
+        super()._on_shown()
+        if not self._told:
+            self.mark()
 
     def _columns(self) -> dict[str, Any]:
         """Return what the screen adds to the costs; each is gathered when it is first asked for."""
@@ -99,6 +110,7 @@ class AppGraph(Surgery):
     def mark_state(self, *, reveal: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what is marked; what a search found as a list with paths."""
         state = super().mark_state(reveal=reveal)
+        self._told = self.comm is not None
         network = self.picture.scopes.network
         ops = [network.ops[network.index[name]] for name in self._hits[:MOST_HITS]]
         state["hits"] = [{"id": op.name, "op": op.op_type, "path": "/".join(op.scope)} for op in ops]
