@@ -25,7 +25,7 @@ class NodesPage extends Page {
 
   typed() {
     clearTimeout(this.typing);
-    this.typing = setTimeout(() => this.ask({ type: "filter", selector: this.filter.value }), 200);
+    this.typing = setTimeout(() => this.ask({ type: "filter", selector: this.filter.value }), 100);
   }
 
   draw({ columns, rows, count, filter, problem, first, total, window }) {
