@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import workbench
-from workbench.display import MOST_ROWS, Card, counted
+from workbench.display import MOST_ROWS, Card, counted, in_words
 from workbench.errors import EditError, WorkbenchError
 
 
@@ -63,3 +63,8 @@ def test_an_error_in_a_notebook_is_its_sentence(monkeypatch):
     assert error._render_traceback_() == ["EditError: conv: it does not apply. Choose another"]
     monkeypatch.setenv("WORKBENCH_DEBUG", "1")
     assert "EditError" in error._render_traceback_()[-1]
+
+
+def test_a_value_of_several_parts_is_said_in_words():
+    assert in_words({"name": "EPYC 9654", "threads": 2}) == "EPYC 9654, threads 2"
+    assert in_words("H200") == "H200"

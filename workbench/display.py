@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-__all__ = ["Card", "Shown", "counted", "shortened"]
+__all__ = ["Card", "Shown", "counted", "in_words", "shortened"]
 
 MOST_ROWS = 15
 MOST_NOTES = 5
@@ -91,6 +92,14 @@ class Shown:
 
     def __repr__(self) -> str:
         return self._card().text()
+
+
+def in_words(value: Any) -> str:
+    """Return a value as a person writes it: a mapping's names before what they hold, one called ``name`` left out."""
+    if isinstance(value, Mapping):
+        parts = (("" if key == "name" else f"{key} ".replace("_", " ")) + in_words(held) for key, held in value.items())
+        return ", ".join(parts)
+    return ", ".join(map(in_words, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _short(cell: Any) -> str:

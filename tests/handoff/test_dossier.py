@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 import workbench
 from tests.kit.lab import MissingError, chromium
 from workbench.jobs import tune
-from workbench.jobs.dossier import BROWSERS, write_dossier
+from workbench.jobs.dossier import BROWSERS, _gpu, write_dossier
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,15 @@ def test_gates_are_judged_on_what_this_run_measured(dossier):
     assert not passed["p99_ms"].passed
     assert passed["device_mib"].reason == "what timed the engine does not tell"
     assert dossier.exit_code == 12
+
+
+def test_readings_of_a_gpu_are_said_in_words():
+    clocks = {"sm_clock_mhz": [1200, 1980], "power_w": [70.0, 400.2], "slowed_by": ["power cap"], "readings": 9}
+    said = dict(_gpu(SimpleNamespace(conditions={"gpu": "H200", "clocks": clocks, "runs": 9})))
+    assert said["gpu"] == "H200"
+    assert said["clocks"].endswith("; held back by power cap")
+    assert "1200 to 1980 MHz" in said["clocks"]
+    assert "{" not in said["clocks"]
 
 
 def test_what_has_several_lines_keeps_them(dossier):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from workbench.backends import BuildOptions, ShapeRange, TimingOptions, backend_named, backend_of
 from workbench.calibration import at, drifts
 from workbench.child import Child
-from workbench.display import Card, Shown
+from workbench.display import Card, Shown, in_words
+from workbench.engine import clocks_text
 from workbench.errors import BackendError, WorkbenchError
 from workbench.files import write_bytes, write_text
 from workbench.graph import batch_of_one, memory_use, suggested_workspace
@@ -244,7 +245,7 @@ def _gpu(timing: Timing | None) -> Iterator[tuple[str, str]]:
     conditions = {} if timing is None else timing.conditions
     for name, value in conditions.items():
         if any(word in name for word in ("gpu", "driver", "clock_mhz", "clocks", "power", "temperature", "cuda")):
-            yield name.replace("_", " "), str(value)
+            yield name.replace("_", " "), (clocks_text(value) if name == "clocks" else None) or in_words(value)
 
 
 def _browser() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workbench.display import in_words
 from workbench.errors import BackendError, OptionError, WorkbenchError
 from workbench.graph import stored_bytes
 from workbench.handoff import macs_share
@@ -77,7 +78,7 @@ def built_evidence(wb: Workbench, backend: BackendName, runs: int) -> dict[str, 
         scratch = timing.conditions.get("engine_scratch_bytes")
         evidence["device_bytes"] = None if scratch is None else int(scratch)
         named = ("backend", "version", "device", "note")
-        conditions = [str(timing.conditions[name]) for name in named if timing.conditions.get(name)]
+        conditions = [in_words(timing.conditions[name]) for name in named if timing.conditions.get(name)]
         evidence["conditions"] = ", ".join([*conditions, f"{timing.runs} runs"])
         evidence["engine"] = wb.engines.inspect(engine)
     except BackendError as error:

@@ -27,8 +27,9 @@ def parsed(text):
 
 def test_junit_counts_and_groups_cases():
     root = parsed(junit("fleet", CASES))
-    assert {**root.attrib} == {"name": "fleet", "tests": "3", "failures": "1", "skipped": "1", "time": "1.500"}
+    assert {**root.attrib} == {"name": "fleet", "tests": "3", "failures": "1", "errors": "0", "time": "1.500"}
     first, second = root.findall("testsuite")
+    assert (second.get("skipped"), second.get("errors")) == ("1", "0")
     assert (first.get("tests"), second.get("tests"), second.get("failures")) == ("1", "2", "1")
     failure = second.find("testcase/failure")
     assert (failure.get("message"), failure.text) == ("12 dB, FAILED by 8 dB", "worst output: boxes")
