@@ -16,12 +16,8 @@
 # %% [markdown]
 # # From a trained ONNX model to a tuned one
 #
-# The main job, end to end: open a model, calibrate it on samples, choose precision, write that precision into the graph
-# as Q/DQ pairs, compare, and keep everything that was done as one recipe. It runs on ONNX Runtime on any laptop; the
-# `tuned.onnx` it makes is what TensorRT compiles.
-#
-# The model is a small residual CNN trained on glyphs that the repository draws itself. Give your own through the
-# parameters.
+# The next cells show the workbench: all of the main job can be done on it by mouse, with the button at its top right.
+# Give your own model through the parameters; without, it is a small CNN that reads drawn letters and digits.
 
 # %% tags=["parameters"]
 model: str = ""  # an .onnx file; the sample model where empty
@@ -29,48 +25,23 @@ samples: str = ""  # .npz, .npy or a folder of images to calibrate on; drawn whe
 preprocess: str = ""  # for folders of images, in the form of the command line: how a pixel becomes a number
 eval_samples: str = ""  # what to compare on; drawn where empty
 labels: str = ""  # one class index a sample of eval_samples
+resume: bool = False  # go on with the recipe that was kept beside this notebook
 out: str = "out/quickstart"  # where the results go
 calibration_images: int = 300  # how many to draw
 eval_images: int = 1000  # how many to draw
 max_drop: float = 1.0  # percentage points of top-1 that may be lost
 
 # %%
-import subprocess
-import sys
-from pathlib import Path
-
 import workbench
-from workbench import views
 
-ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "sample_models").is_dir())
-OUT = Path(out) if Path(out).is_absolute() else ROOT / out
-
-
-def draw(split: str, count: int) -> Path:
-    """Draw glyphs with the repository's own script: the same count gives the same images everywhere."""
-    folder = OUT / "data" / split
-    script = ROOT / "sample_models" / "glyphs.py"
-    subprocess.run([sys.executable, script, "--split", split, "--count", str(count), "--out", folder], check=True)
-    return folder
-
-
-if not samples:
-    samples = str(draw("calibration", calibration_images) / "samples.npz")
-if not eval_samples:
-    drawn = draw("test", eval_images)
-    eval_samples, labels = str(drawn / "samples.npz"), str(drawn / "labels.npy")
+example = workbench.example(out=f"{out}/data")
+wb = workbench.open_model(model or example.model, resume=resume)
+wb
 
 # %% [markdown]
-# ## Open
-#
-# Loading checks the file and gives every node a unique name. Shown, the workbench is one screen: steps at the top, the
-# graph, a table of its nodes, what there is to say of the selection, and the recipe at the bottom. All that follows can
-# be done on it by mouse, with the button at its top right; each click is a step of the recipe. The cells below do the
-# same in Python, and the screen follows them.
-
-# %%
-wb = workbench.open_model(model or ROOT / "sample_models" / "residual_cnn.onnx", resume=False)
-wb
+# Steps are at the top, the graph at the left, a table of its nodes in the middle, what there is to say of the selection
+# at the right, and the recipe at the bottom: each click is a step of it. The cells below do the same in Python, on ONNX
+# Runtime and any laptop, and the screen follows them. The `tuned.onnx` that comes of it is what TensorRT compiles.
 
 # %% [markdown]
 # ## Prepare and calibrate
@@ -80,6 +51,7 @@ wb
 # of picking a range follows from it without another pass.
 
 # %%
+samples = samples or str(example.draw("calibration", calibration_images).samples)
 wb.prepare()
 statistics = wb.calibrate(samples, batch=32, preprocessing=preprocess or None)
 print(f"{len(statistics)} tensors observed; the first ranges: {dict(list(wb.ranges.items())[:3])}")
@@ -113,6 +85,8 @@ lowered = wb.tune()
 print(f"{len(lowered.activations)} activations and {len(lowered.weights)} weights are quantized")
 
 # %%
+from workbench import views
+
 views.tuning(wb)
 
 # %% [markdown]
@@ -122,6 +96,8 @@ views.tuning(wb)
 # the arithmetic that TensorRT's INT8 approximates. Latency here is this processor's and says nothing about a GPU's.
 
 # %%
+if not eval_samples:
+    eval_samples, labels = map(str, example.draw("test", eval_images))
 comparison = wb.compare(eval_samples, labels=labels or None, batch=32, preprocessing=preprocess or None)
 for gate in wb.recipe.check_gates(comparison):
     print(f"gate {gate}")
@@ -134,14 +110,13 @@ comparison
 # machine too, without a forward pass.
 
 # %%
-files = wb.save(OUT / "tuned")
-recipe = OUT / "tuned" / "recipe.yaml"
+tuned, recipe, *_ = wb.save(f"{out}/tuned")
 print(recipe.read_text()[:1200])
 
 # %%
 again = workbench.open_recipe(recipe)
-assert again.tune().model.to_bytes() == files[0].read_bytes()
-print("replayed: the same", len(files[0].read_bytes()), "bytes")
+assert again.tune().model.to_bytes() == tuned.read_bytes()
+print("replayed: the same", len(tuned.read_bytes()), "bytes")
 
 # %% [markdown]
 # Next: [01_graph](01_graph.ipynb) looks into a graph that is not as it should be, and repairs it.

@@ -300,4 +300,4 @@ if plain is not None:
         print(f"{finding.title}: {mend(finding)}")
 
 # %% [markdown]
-# This is the last one. Start over with a model of your own on the screen: [00_quickstart](00_quickstart.ipynb).
+# Next: [05_report](05_report.ipynb), the page that a customer files.

@@ -91,3 +91,6 @@ for remark in result.remarks:
     print(f"note: {remark}")
 for file in result.files:
     print(f"wrote {file}")
+
+# %% [markdown]
+# Next: [06_service](06_service.ipynb), from the tuned model to a service.

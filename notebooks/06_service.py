@@ -230,3 +230,6 @@ print(*night.sentences[:5], *(f"gate {verdict}" for verdict in night.verdicts), 
 
 # %%
 night.chart
+
+# %% [markdown]
+# This is the last one. Next: [00_quickstart](00_quickstart.ipynb) again, with a model of your own on the screen.

@@ -4,6 +4,7 @@ from .engine import load_engine as load_engine
 from .errors import WorkbenchError as WorkbenchError
 from .graph import load_model as load_model
 from .graph.edits import surgeon as surgeon
+from .handoff import example as example
 from .jobs import build_engine as build_engine
 from .jobs import check as check
 from .jobs import drift as drift

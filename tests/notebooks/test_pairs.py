@@ -45,3 +45,20 @@ def test_no_notebook_is_without_its_source():
 def test_a_notebook_needs_no_more_than_the_public_face(source):
     imported = re.findall(r"^\s*(?:from|import) (workbench[\w.]*)", source.read_text(), re.MULTILINE)
     assert set(imported) == {"workbench"}
+
+
+@pytest.mark.parametrize("at", range(len(SOURCES)), ids=[path.stem for path in SOURCES])
+def test_a_notebook_ends_by_naming_the_next(at):
+    last = jupytext.read(SOURCES[at]).cells[-1]
+    following = SOURCES[(at + 1) % len(SOURCES)].stem
+    assert last.cell_type == "markdown"
+    assert f"Next: [{following}]({following}.ipynb)" in last.source
+
+
+def test_the_quickstart_shows_the_screen_at_once_and_looks_for_no_path():
+    head, parameters, screen = jupytext.read(SOURCES[0]).cells[:3]
+    assert screen.source.splitlines()[-1] == "wb"
+    assert sum(len(cell.source.splitlines()) for cell in (head, parameters, screen)) < 25
+    code = "\n".join(cell.source for cell in jupytext.read(SOURCES[0]).cells if cell.cell_type == "code")
+    assert "Path" not in code
+    assert "subprocess" not in code
