@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-__all__ = ["Card", "Shown", "counted", "in_words", "shortened"]
+__all__ = ["Card", "Shown", "ShownText", "counted", "in_words", "shortened"]
 
 MOST_ROWS = 15
 MOST_NOTES = 5
@@ -92,6 +92,17 @@ class Shown:
 
     def __repr__(self) -> str:
         return self._card().text()
+
+
+class ShownText(Shown):
+    """What shows its text: the first line is the headline."""
+
+    def text(self) -> str:
+        """Return it in lines."""
+        raise NotImplementedError
+
+    def _card(self) -> Card:
+        return Card.of_text(self.text())
 
 
 def in_words(value: Any) -> str:

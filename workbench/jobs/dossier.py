@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.backends import BuildOptions, ShapeRange, TimingOptions, backend_named, backend_of
 from workbench.calibration import at, drifts
 from workbench.child import Child
-from workbench.display import Card, Shown, in_words
+from workbench.display import ShownText, in_words
 from workbench.engine import clocks_text
 from workbench.errors import BackendError, WorkbenchError
 from workbench.files import write_bytes, write_text
@@ -21,7 +21,7 @@ from workbench.graph import batch_of_one, memory_use, suggested_workspace
 from workbench.handoff import Dossier, TimedBatch, dossier_page
 from workbench.jobs.measuring import gates_of, result_evidence
 from workbench.jobs.options import DossierOptions, job
-from workbench.jobs.verbs import EXIT_GATE
+from workbench.jobs.verbs import Gated
 from workbench.recipe import Evidence, GateResult, Recipe, check_gates, check_result, environment, verify
 from workbench.recipe.steps import CalibrateStep
 from workbench.results import results_folder
@@ -43,7 +43,7 @@ LONGEST_PRINT_S = 120.0
 
 
 @dataclass(frozen=True, repr=False)
-class DossierResult(Shown):
+class DossierResult(Gated, ShownText):
     """What a dossier came to.
 
     Parameters
@@ -60,17 +60,9 @@ class DossierResult(Shown):
     verdicts: tuple[GateResult, ...]
     remarks: tuple[str, ...]
 
-    @property
-    def exit_code(self) -> int:
-        """What the command line ends with."""
-        return 0 if all(verdict.passed for verdict in self.verdicts) else EXIT_GATE
-
     def text(self) -> str:
         """Return what became of the gates."""
         return "\n".join(f"gate {verdict}" for verdict in self.verdicts) or "there were no gates to judge"
-
-    def _card(self) -> Card:
-        return Card.of_text(self.text())
 
 
 @job(DossierOptions)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.calibration import Statistics, at
-from workbench.display import Card, Shown
+from workbench.display import ShownText
 from workbench.errors import ReportError
 from workbench.files import write_bytes, write_text
 from workbench.handoff import open_deployment
 from workbench.jobs.options import DriftOptions, job
-from workbench.jobs.verbs import EXIT_GATE
+from workbench.jobs.verbs import Gated
 from workbench.recipe import METRICS, Evidence, Gate, GateResult, check_gates
 from workbench.recipe.steps import CalibrateStep
 
@@ -27,7 +27,7 @@ MOST_LINES = 20
 
 
 @dataclass(frozen=True, repr=False)
-class DriftResult(Shown):
+class DriftResult(Gated, ShownText):
     """How far the field is from calibration.
 
     Parameters
@@ -55,11 +55,6 @@ class DriftResult(Shown):
         """The comparison, tensor by tensor, the worst first."""
         return self.chart.drifts
 
-    @property
-    def exit_code(self) -> int:
-        """What the command line ends with."""
-        return 0 if all(verdict.passed for verdict in self.verdicts) else EXIT_GATE
-
     def text(self) -> str:
         """Return the worst tensors, what is clipped, and the gates."""
         lines = [f"{'drift':>6}  {'clipped':>8}  {'calibrated':>10}  {'largest':>8}  tensor, on {self.rows} rows"]
@@ -70,9 +65,6 @@ class DriftResult(Shown):
         more = len(self.drifts) - MOST_LINES
         lines += [f"and {more} tensors more"] if more > 0 else []
         return "\n".join([*lines, *self.sentences, *(f"gate {verdict}" for verdict in self.verdicts)])
-
-    def _card(self) -> Card:
-        return Card.of_text(self.text())
 
 
 @job(DriftOptions)

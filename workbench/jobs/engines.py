@@ -18,7 +18,7 @@ from workbench.backends import (
 )
 from workbench.calibration import Preprocessing, open_samples
 from workbench.child import Child
-from workbench.display import Card, Shown
+from workbench.display import Card, Shown, ShownText
 from workbench.errors import BackendError, RecipeError, SamplesError
 from workbench.evaluate import Outputs, run_samples
 from workbench.graph import file_digest, load_model, model_of_inputs
@@ -35,7 +35,7 @@ __all__ = ["EngineBuild", "EngineRun", "build_engine", "run_engine"]
 
 
 @dataclass(frozen=True, repr=False)
-class EngineBuild(Shown):
+class EngineBuild(ShownText):
     """A built engine.
 
     Parameters
@@ -56,9 +56,6 @@ class EngineBuild(Shown):
         """Return what it is and where it loads."""
         size = f"{len(self.engine.data) / 2**20:.1f} MiB, built in {self.engine.manifest['build_s']:.1f} s"
         return f"{size}\n{self.need}"
-
-    def _card(self) -> Card:
-        return Card.of_text(self.text())
 
 
 @dataclass(frozen=True, repr=False)

@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from workbench.display import Card, Shown
+from workbench.display import ShownText
 from workbench.errors import OutputError, PrecisionError
 from workbench.graph.select import pick, select
 from workbench.jobs.options import MigrateOptions, job
@@ -33,7 +33,7 @@ __all__ = ["Migration", "migrate"]
 
 
 @dataclass(frozen=True, repr=False)
-class Migration(Shown):
+class Migration(ShownText):
     """What a migration came to.
 
     Attributes
@@ -86,9 +86,6 @@ class Migration(Shown):
             lines.append(f"engine: its report does not say what it ran {many} in; they are quantized as without it")
         lines += [f"note: {sentence}" for sentence in history_of(self.workbench).unchecked]
         return "\n".join([*lines, *(f"left out: {note}" for note in self.notes)])
-
-    def _card(self) -> Card:
-        return Card.of_text(self.text())
 
 
 @job(MigrateOptions)

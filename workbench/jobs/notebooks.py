@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.display import Card, Shown
+from workbench.display import ShownText
 from workbench.errors import OptionError, WorkbenchError
 from workbench.extras import require
 from workbench.handoff import export_html, notebooks_home, parameters_of, run_notebook, shipped_notebooks
@@ -25,7 +25,7 @@ __all__ = ["NotebooksResult", "list_notebooks", "run_notebooks"]
 
 
 @dataclass(frozen=True, repr=False)
-class NotebooksResult(Shown):
+class NotebooksResult(ShownText):
     """The outcome of notebooks.
 
     Parameters
@@ -47,9 +47,6 @@ class NotebooksResult(Shown):
     def text(self) -> str:
         """Return a line a notebook."""
         return "\n".join(f"{case.name}: {case.message}, {case.seconds:.0f} s" for case in self.cases)
-
-    def _card(self) -> Card:
-        return Card.of_text(self.text())
 
 
 @job(ListNotebooksOptions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.display import Card, Shown
+from workbench.display import ShownText
 from workbench.engine import GPU_LIMITS, compare_engines, engine_onnx, judge_against, load_engine, load_report
 from workbench.errors import OptionError
 from workbench.files import write_bytes, write_text
@@ -31,7 +31,7 @@ __all__ = ["EngineResult", "inspect", "read_engine"]
 
 
 @dataclass(frozen=True, repr=False)
-class EngineResult(Shown):
+class EngineResult(ShownText):
     """What an engine is made of.
 
     Parameters
@@ -76,9 +76,6 @@ class EngineResult(Shown):
         if self.comparison is not None:
             raise OptionError("--json is about one engine; the comparison is text, or in `html`")
         return self.summary.json()
-
-    def _card(self) -> Card:
-        return Card.of_text(self.text())
 
 
 @job(EngineOptions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from workbench.display import Card, Shown
+from workbench.display import ShownText
 from workbench.jobs.options import DiffRecipesOptions, SchemaOptions, ShowRecipeOptions, VerifyRecipeOptions, job
 from workbench.recipe import Recipe, recipe_difference, recipe_schema, recipe_text, verify
 
@@ -13,7 +13,7 @@ __all__ = ["Lines", "diff_recipes", "schema", "show_recipe", "verify_recipe"]
 
 
 @dataclass(frozen=True, repr=False)
-class Lines(Shown):
+class Lines(ShownText):
     """Lines for a person.
 
     Parameters
@@ -30,9 +30,6 @@ class Lines(Shown):
     def text(self) -> str:
         """Return them as one text."""
         return "\n".join(self.lines)
-
-    def _card(self) -> Card:
-        return Card.of_text(self.text())
 
 
 @job(ShowRecipeOptions)

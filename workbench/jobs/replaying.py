@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.display import Card, Shown
+from workbench.display import ShownText
 from workbench.engine import load_engine
 from workbench.errors import RecipeError, WorkbenchError
 from workbench.files import write_text
@@ -19,7 +19,7 @@ from workbench.jobs.measuring import built_evidence, gates_of, needs, read_evide
 from workbench.jobs.options import ReplayOptions, job
 from workbench.jobs.telling import tell_ci
 from workbench.jobs.tuning import OUTPUTS, REPORTS, STATISTICS, save_statistics
-from workbench.jobs.verbs import EXIT_GATE
+from workbench.jobs.verbs import Gated
 from workbench.recipe import (
     Evaluation,
     Evidence,
@@ -50,7 +50,7 @@ MOST_LINES = 20
 
 
 @dataclass(frozen=True, repr=False)
-class ReplayResult(Shown):
+class ReplayResult(Gated, ShownText):
     """What a replay came to.
 
     Parameters
@@ -70,16 +70,6 @@ class ReplayResult(Shown):
     verdicts: tuple[GateResult, ...] = ()
     remarks: tuple[str, ...] = ()
 
-    @property
-    def passed(self) -> bool:
-        """Whether every gate was met."""
-        return all(verdict.passed for verdict in self.verdicts)
-
-    @property
-    def exit_code(self) -> int:
-        """What the command line ends with."""
-        return 0 if self.passed else EXIT_GATE
-
     def text(self) -> str:
         """Return the result in a few lines."""
         gates = [f"gate {verdict}" for verdict in self.verdicts]
@@ -90,9 +80,6 @@ class ReplayResult(Shown):
         if len(self.moved) > MOST_LINES:
             lines.append(f"  and {len(self.moved) - MOST_LINES} more")
         return "\n".join([*lines, *gates])
-
-    def _card(self) -> Card:
-        return Card.of_text(self.text())
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.calibration import Preprocessing
-from workbench.display import Card, Shown
+from workbench.display import ShownText
 from workbench.errors import OptionError
 from workbench.extras import require
 from workbench.handoff import open_deployment
@@ -26,7 +26,7 @@ NEEDED = ("fastapi", "uvicorn", "prometheus_client", "orjson")
 
 
 @dataclass(frozen=True, repr=False)
-class ServeResult(Shown):
+class ServeResult(ShownText):
     """What came of a service that has ended.
 
     Parameters
@@ -40,9 +40,6 @@ class ServeResult(Shown):
     def text(self) -> str:
         """Return the result in a line."""
         return f"the service at {self.url} has ended"
-
-    def _card(self) -> Card:
-        return Card.of_text(self.text())
 
 
 @job(ServeOptions)

@@ -17,7 +17,7 @@ from workbench.jobs.measuring import gates_of, result_evidence
 from workbench.jobs.options import DEFAULT_PRESET, SearchOptions, TuneOptions, job
 from workbench.jobs.placing import measuring
 from workbench.jobs.telling import tell_ci
-from workbench.jobs.verbs import EXIT_GATE
+from workbench.jobs.verbs import Gated
 from workbench.names import PRECISIONS
 from workbench.precision.search import MOST_TRIALS
 from workbench.recipe import Evaluation, FileReference, GateResult, SamplesReference, check_gates
@@ -39,7 +39,7 @@ SEARCH_OUTPUTS = (*OUTPUTS, "search.json")
 
 
 @dataclass(frozen=True, repr=False)
-class TuneResult(Shown):
+class TuneResult(Gated, Shown):
     """What a tuning came to.
 
     Parameters
@@ -63,11 +63,6 @@ class TuneResult(Shown):
     search: SearchResult | None = None
 
     @property
-    def passed(self) -> bool:
-        """Whether every gate was met."""
-        return all(verdict.passed for verdict in self.verdicts)
-
-    @property
     def remarks(self) -> tuple[str, ...]:
         """What was not done or went badly, and what to do next, a sentence each."""
         return (*remarks(self.workbench, self.comparison), *self.workbench.advice)
@@ -76,11 +71,6 @@ class TuneResult(Shown):
     def verdict(self) -> Judgement:
         """What to think of it, and one thing to do next."""
         return verdict(self.workbench, self.comparison)
-
-    @property
-    def exit_code(self) -> int:
-        """What the command line ends with."""
-        return 0 if self.passed else EXIT_GATE
 
     def text(self) -> str:
         """Return what was tried, the before/after table, the gates and the verdict."""

@@ -10,13 +10,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workbench.jobs.options import Options
+    from workbench.recipe import GateResult
 
-__all__ = ["EXIT_GATE", "EXIT_REFUSED", "GROUPS", "VERBS", "Verb"]
+__all__ = ["EXIT_GATE", "EXIT_REFUSED", "GROUPS", "VERBS", "Gated", "Verb"]
 
 EXIT_GATE = 12
 """What the command line ends with where a gate failed."""
 EXIT_REFUSED = 13
 """What it ends with where a compiler does not take a model."""
+
+
+class Gated:
+    """A result whose gates decide what the command line ends with."""
+
+    verdicts: tuple[GateResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate was met."""
+        return all(verdict.passed for verdict in self.verdicts)
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with."""
+        return 0 if self.passed else EXIT_GATE
 
 
 @dataclass(frozen=True)

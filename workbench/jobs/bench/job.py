@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from workbench.backends import BuildOptions, TimingOptions
-from workbench.display import Card, Shown
+from workbench.display import ShownText
 from workbench.errors import BackendError, OptionError
 from workbench.jobs.bench.rows import table
 from workbench.jobs.bench.run import Bench
@@ -22,7 +22,7 @@ __all__ = ["BenchResult", "bench"]
 
 
 @dataclass(frozen=True, repr=False)
-class BenchResult(Shown):
+class BenchResult(ShownText):
     """The outcome of each model and variant.
 
     Parameters
@@ -49,9 +49,6 @@ class BenchResult(Shown):
     def text(self) -> str:
         """Return the table."""
         return table(list(self.rows))
-
-    def _card(self) -> Card:
-        return Card.of_text(self.text())
 
 
 @job(BenchOptions)
