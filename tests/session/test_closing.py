@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import workbench
 from workbench.evaluate.agreement import Comparison, OutputDifference
+from workbench.graph.edits import applicable
 from workbench.handoff.tuning_report import before_after, report
 from workbench.names import percent
 from workbench.session import history_of
@@ -89,6 +90,27 @@ def test_a_model_that_came_quantized_a_model_in_fp16_and_one_without_products(tm
     assert said(opened(tmp_path, none, [("k", np.array([4]))]), "int8") == (
         "nothing was quantized: no node of the model multiplies",
     )
+
+
+def test_what_multiplies_without_pairs_is_named(tmp_path):
+    nodes = [node("Einsum", "x w", "y", equation="ij,jk->ik")]
+    (nothing,) = said(opened(tmp_path, nodes, [("w", W)]), "int8")
+    assert nothing.startswith("nothing was quantized: 1 node (1 Einsum) multiplies, and of what multiplies Conv, ")
+
+
+def test_what_computes_on_integers_is_not_promised_an_edit_that_takes_it_out(tmp_path):
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("QLinearMatMul", "q s z w s z s z", "p"),
+        node("DequantizeLinear", "p s z", "y"),
+    ]
+    weights = [("s", np.float32(0.05)), ("z", np.int8(0)), ("w", np.rint(W * 20).astype(np.int8))]
+    wb = opened(tmp_path, nodes, weights)
+    integers, nothing = said(wb, "int8")
+    assert integers.startswith("1 node (1 QLinearMatMul) computes on integers by definition")
+    assert nothing.startswith("nothing more was quantized")
+    assert "remove_qdq" not in integers + nothing + wb.plan.explain("QLinearMatMul")
+    assert not [edit for edit in applicable(wb.model, []) if edit.do == "remove_qdq"]
 
 
 def test_low_sqnr_names_a_next_step(tmp_path):

@@ -11,6 +11,8 @@ from .cost import parameters_of as parameters_of
 from .cost import suggested_workspace as suggested_workspace
 from .cost import total as total
 from .damage import blaming as blaming
+from .domains import onnx_op as onnx_op
+from .domains import qdq_op as qdq_op
 from .form import model_of_inputs as model_of_inputs
 from .inspection import Graph as Graph
 from .inspection import Summary as Summary
@@ -24,7 +26,6 @@ from .naming import names_in as names_in
 from .naming import repair_names as repair_names
 from .naming import share_names as share_names
 from .quantization import MOVES as MOVES
-from .quantization import QDQ as QDQ
 from .quantization import quantized_source as quantized_source
 from .quantization import quantized_type as quantized_type
 from .save import file_bytes as file_bytes

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from workbench.graph.domains import onnx_op, qdq_op
 from workbench.graph.weights import constant_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["MOVES", "QDQ", "pair_factor", "quantized_source", "quantized_type"]
-
-QDQ = ("QuantizeLinear", "DequantizeLinear")
+__all__ = ["MOVES", "pair_factor", "quantized_source", "quantized_type"]
 
 MOVES = frozenset(
     """
@@ -27,9 +26,9 @@ MOVES = frozenset(
 def quantized_source(value: ir.Value | None) -> ir.Node | None:
     """Return the Q/DQ node that a tensor comes out of, straight or through moves of numbers; ``None`` where none."""
     while value is not None and (maker := value.producer()) is not None:
-        if maker.op_type in QDQ:
+        if qdq_op(maker):
             return maker
-        if maker.op_type not in MOVES or not maker.inputs:
+        if onnx_op(maker) not in MOVES or not maker.inputs:
             return None
         value = maker.inputs[0]
     return None
@@ -44,7 +43,11 @@ def quantized_type(node: ir.Node) -> ir.DataType | None:
         stated = _dtype(source)
         maker = None if source is None else source.producer()
         # A file need not state the types of what is between the two.
-        return quantized_type(maker) if stated is None and maker is not None and maker.op_type == QDQ[0] else stated
+        return (
+            quantized_type(maker)
+            if stated is None and maker is not None and qdq_op(maker) == "QuantizeLinear"
+            else stated
+        )
     if "output_dtype" in node.attributes and node.attributes["output_dtype"].as_int():
         return ir.DataType(node.attributes["output_dtype"].as_int())
     return ir.DataType.UINT8

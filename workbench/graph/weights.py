@@ -5,12 +5,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
+
+from workbench.graph.domains import onnx_op, qdq_op
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["bytes_of", "constant_of", "is_stripped", "node_weights"]
+__all__ = ["bytes_of", "constant_in", "constant_of", "is_stripped", "node_weights"]
 
 RANDOM = frozenset({"Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"})
 
@@ -29,6 +32,8 @@ SETTINGS: Mapping[str, frozenset[int]] = {
     "Upsample": frozenset({1}),
 }
 
+NUMBERS = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+
 NEVER_LEARNT = frozenset({ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING})
 
 
@@ -37,10 +42,24 @@ def constant_of(value: ir.Value) -> ir.TensorProtocol | None:
     if value.is_initializer():
         return value.const_value
     node = value.producer()
-    if node is None or node.op_type != "Constant" or "value" not in node.attributes:
+    if node is None or onnx_op(node) != "Constant" or "value" not in node.attributes:
         return None
     held = node.attributes["value"]
     return None if held.is_ref() else held.as_tensor()  # in a function, the call may give it
+
+
+def constant_in(value: ir.Value) -> ir.TensorProtocol | None:
+    """Return what `constant_of` does, and numbers that a ``Constant`` node has in attributes of their own.
+
+    Nothing is changed by looking: onnx_ir's own way to ask (1.1.0) writes a name into the tensor that it finds.
+    """
+    content, node = constant_of(value), value.producer()
+    if content is not None or node is None or onnx_op(node) != "Constant":
+        return content
+    for name, kind in NUMBERS.items():
+        if name in node.attributes and not node.attributes[name].is_ref():
+            return ir.Tensor(np.asarray(node.attributes[name].value, dtype=kind))
+    return None
 
 
 def bytes_of(content: ir.TensorProtocol) -> bytes:
@@ -80,14 +99,14 @@ def node_weights(nodes: Mapping[str, ir.Node]) -> dict[str, tuple[ir.Value, ...]
         for value in read:
             if value.is_initializer():
                 roots[value] = (value,)
-        if node.op_type == "Constant":
+        if onnx_op(node) == "Constant":
             roots[node.outputs[0]] = (node.outputs[0],)
             continue
         learnt = tuple(
             dict.fromkeys(
                 root
                 for place, value in enumerate(node.inputs)
-                if value is not None and place not in SETTINGS.get(node.op_type, ())
+                if value is not None and place not in SETTINGS.get(qdq_op(node) or onnx_op(node), ())
                 for root in roots.get(value, ())
                 if _can_be_learnt(root, node)
             )

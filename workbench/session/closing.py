@@ -7,7 +7,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from workbench.graph import file_digest
-from workbench.precision.plan import QUANTIZED
+from workbench.graph.cost import costs, has_rule
+from workbench.graph.edits import EDITS
+from workbench.precision.plan import QUANTIZED, computes_on_integers
 from workbench.recipe.steps import CalibrateStep
 
 if TYPE_CHECKING:
@@ -70,25 +72,43 @@ def _nothing(wb: Workbench) -> Iterator[str]:
     decisions = list(resolution.decisions.values())
     asked = {rule.precision for rule in resolution.rules}
     before = [decision for decision in decisions if decision.own]
-    if before:
+    integer = [decision for decision in before if computes_on_integers(decision.op_type)]
+    if integer:
         yield (
-            f"{_count(before)} came quantized: {'its' if len(before) == 1 else 'their'} Q/DQ pairs stay as they are; "
-            "the edit remove_qdq takes them out"
+            f"{_count(integer)} {'computes' if len(integer) == 1 else 'compute'} on integers by definition, which "
+            "TensorRT has no operator for: tune the floating-point model that it was made of"
         )
+    paired = [decision for decision in before if not computes_on_integers(decision.op_type)]
+    if paired:
+        offered = any(True for _ in EDITS["remove_qdq"].offers(wb.model, []))
+        takes = "; the edit remove_qdq takes them out" if offered else ""
+        its = "its" if len(paired) == 1 else "their"
+        yield f"{_count(paired)} came quantized: {its} Q/DQ pairs stay as they are{takes}"
     quantizes = bool(asked & set(QUANTIZED))
+    more, other = (" more", " other") if before else ("", "")
     if quantizes and not resolution.to_quantize():
         unquantized = [decision for decision in decisions if decision.requested in QUANTIZED and not decision.own]
-        more = " more" if before else ""
         yield f"nothing{more} was quantized: {_reasons(unquantized) or 'the rules select no other node that could be'}"
     elif not resolution.rules:
-        multiplies = any(decision.op_type in MULTIPLYING for decision in decisions)
-        yield f"nothing was quantized: {'the plan has no rule' if multiplies else 'no node of the model multiplies'}"
+        yield f"nothing{more} was quantized: {_without_rules(wb, decisions, other)}"
     elif not quantizes and asked - {"fp32"} and file_digest(wb.tuned) == file_digest(wb.model):
         own = [d for d in decisions if d.precision == d.floating != "fp32" and d.requested == d.precision]
         why = _reasons(decisions) or "no node takes what its rules ask for"
         if own:
             why = f"{_count(own)} {'is' if len(own) == 1 else 'are'} {own[0].precision} already"
         yield f"the plan changed nothing: {why}"
+
+
+def _without_rules(wb: Workbench, decisions: list[Decision], other: str) -> str:
+    """Say why a plan to quantize has no rule for a model."""
+    if any(decision.op_type in MULTIPLYING for decision in decisions):
+        return "the plan has no rule"
+    table = costs(wb.model)
+    others = [d for d in decisions if not d.own and table[d.node].macs != 0 and has_rule(wb.model.nodes[d.node])]
+    if not others:
+        return f"no{other} node of the model multiplies"
+    multiply = "multiplies" if len(others) == 1 else "multiply"
+    return f"{_count(others)} {multiply}, and of what multiplies {', '.join(MULTIPLYING)} alone take Q/DQ pairs"
 
 
 def _inside(wb: Workbench) -> Iterator[str]:

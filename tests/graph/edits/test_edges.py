@@ -194,6 +194,23 @@ def test_dequantized_weights_have_the_scale_of_their_own_axis(axis):
     assert_same(made, after, atol=1e-6)
 
 
+@pytest.mark.parametrize("made_by", ["QLinearMatMul", "Relu"])
+def test_remove_qdq_is_offered_only_where_there_is_a_pair_or_a_constant(made_by):
+    scale = numpy_helper.from_array(np.float32(0.05), "s")
+    zero = numpy_helper.from_array(np.int8(0), "z")
+    q = numpy_helper.from_array(np.eye(4, dtype=np.int8), "w")
+    integers = ["q", "s", "z", "w", "s", "z", "s", "z"] if made_by == "QLinearMatMul" else ["q"]
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"], "quantize"),
+        node(made_by, integers, ["p"], "between"),
+        node("DequantizeLinear", ["p", "s", "z"], ["d"], "dequantize"),
+        node("Relu", ["d"], ["y"], "last"),
+    ]
+    made = model(nodes, X, Y, [scale, zero, q], opset=19)
+    assert not [edit for edit in applicable(made, []) if edit.do == "remove_qdq"]
+    assert not [edit for edit in applicable(made, ["dequantize"]) if edit.do == "remove_qdq"]
+
+
 def test_an_output_given_out_of_a_branch_needs_one_like_it_in_the_other():
     def branch(name, op, inner):
         out = helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, [2, 4])

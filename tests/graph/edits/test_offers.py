@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.kit.models import assert_same, constant, model, run, weight
 from workbench.errors import EditError
 from workbench.graph.edits.registry import applicable, edit_by_name
 from workbench.graph.load import from_proto
+from workbench.graph.save import identity
 
 
 def one_node(node, inputs, outputs, weights=(), **options):
@@ -154,3 +155,28 @@ def test_a_bodys_tensor_is_offered_as_output_where_it_is_of_one_shape(length, of
     loop = helper.make_node("Loop", ["n", "", "x"], ["end", "y"], "loop", body=body)
     made = model([loop], {"n": (TensorProto.INT64, []), "x": [length]}, {"end": [length], "y": [None]})
     assert any(edit.do == "mark_output" for edit in applicable(made, ["loop/body/relu"])) == offered
+
+
+def test_looking_for_offers_changes_nothing():
+    def held(name, array):
+        return helper.make_node("Constant", [], [name], name, value=numpy_helper.from_array(array))
+
+    nodes = [
+        helper.make_node("Constant", [], ["s"], "s", value_float=0.1),
+        held("z", np.uint8(128)),
+        held("w", np.full([8, 4], 3, np.uint8)),
+        held("b", np.arange(4, dtype=np.int32)),
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "quantize"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], "dequantize"),
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["v"], "weight"),
+        helper.make_node("DequantizeLinear", ["b", "s"], ["a"], "bias"),
+        helper.make_node("Gemm", ["d", "v", "a"], ["y"], "product"),
+    ]
+    made = model(nodes, {"x": [2, 8]}, {"y": [2, 4]}, opset=19)
+    before = identity(made)
+    offered = {edit.do for address in ([], *([name] for name in made.nodes)) for edit in applicable(made, address)}
+    assert {"symmetric_qdq", "dequantize_constants", "remove_qdq", "fold_constants"} <= offered
+    assert identity(made) == before
+    for name in ("symmetric_qdq", "dequantize_constants", "remove_qdq"):
+        assert edit_by_name(name)(made).changed
+        assert identity(made) == before

@@ -4,6 +4,7 @@ from .cost import mac_shares as mac_shares
 from .cost import parameters_of as parameters_of
 from .cost import total as total
 from .cost import weight_bytes_of as weight_bytes_of
+from .macs import has_rule as has_rule
 from .memory import SMALLEST_WORKSPACE as SMALLEST_WORKSPACE
 from .memory import memory_use as memory_use
 from .memory import suggested_workspace as suggested_workspace

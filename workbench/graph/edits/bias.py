@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from workbench.errors import EditError
+from workbench.graph.domains import onnx_op
 from workbench.graph.edits.base import BROADCASTS
 from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused, lengths_of, redirect
 from workbench.graph.edits.wide import WideEdit
@@ -31,11 +32,15 @@ class SplitBias(WideEdit):
 
     @classmethod
     def fits(cls, node: ir.Node) -> bool:
-        return node.op_type in CONVOLUTIONS and len(node.inputs) > 2 and constant_array(node.inputs[2]) is not None
+        return _has_bias(node) and lengths_of(node.inputs[1]) is not None
 
     def sweep(self, area: Area) -> list[str] | None:
         split = sum(_split(node, part) for _, part, node in area if self.fits(node))
         return [f"split the bias off {split} convolutions"] if split else None
+
+
+def _has_bias(node: ir.Node) -> bool:
+    return onnx_op(node) in CONVOLUTIONS and len(node.inputs) > 2 and constant_array(node.inputs[2]) is not None
 
 
 def _split(node: ir.Node, part: ir.Graph) -> bool:
@@ -93,12 +98,12 @@ class MergeBias(WideEdit):
 
 def _bias_of(add: ir.Node) -> tuple[ir.Node, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] | None:
     """Return the convolution before an Add, and what it adds to each channel, where the two can merge."""
-    if add.op_type != "Add" or len(add.inputs) != 2:
+    if onnx_op(add) != "Add" or len(add.inputs) != 2:
         return None
     for source, other in (add.inputs, add.inputs[::-1]):
         layer = None if source is None else source.producer()
         numbers = constant_array(other)
-        if source is None or layer is None or numbers is None or layer.op_type not in CONVOLUTIONS:
+        if source is None or layer is None or numbers is None or onnx_op(layer) not in CONVOLUTIONS:
             continue
         if layer.graph is not add.graph or len(source.uses()) != 1 or source.is_graph_output():
             continue

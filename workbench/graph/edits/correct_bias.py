@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.errors import EditError
+from workbench.graph.domains import onnx_op
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.surgery import fresh_name
 
@@ -39,7 +40,7 @@ class CorrectBias(Edit):
     def requires(self, model: Model) -> None:
         for name, shift in self.shifts.items():
             node = model.top_nodes.get(name)
-            if node is None or node.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+            if node is None or onnx_op(node) not in ("Conv", "ConvTranspose", "Gemm"):
                 raise EditError("no Conv, ConvTranspose or Gemm of this name", where=name, fix="Leave it out.")
             bias = node.inputs[2] if len(node.inputs) > 2 else None
             if bias is not None and (bias.const_value is None or bias.const_value.size not in (1, len(shift))):

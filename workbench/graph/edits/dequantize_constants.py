@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
+from workbench.graph.domains import onnx_op, qdq_op
 from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.edits.wide import WideEdit
+from workbench.graph.weights import constant_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,14 +38,14 @@ class DequantizeConstants(WideEdit):
 
     @classmethod
     def fits(cls, node: ir.Node) -> bool:
-        return _is_bias(node) or is_operand_constant(node)
+        return (_is_bias(node) or is_operand_constant(node)) and _is_replaceable(node)
 
     def sweep(self, area: Area) -> list[str] | None:
         biases = operands = 0
         left: list[str] = []
         for prefix, part, node in area:
             bias = _is_bias(node)
-            if not self.fits(node):
+            if not bias and not is_operand_constant(node):
                 continue
             if not _replace(node, part):
                 left.append(f"{prefix}{node.name}")
@@ -60,14 +62,14 @@ class DequantizeConstants(WideEdit):
 
 
 def _is_bias(node: ir.Node) -> bool:
-    return node.op_type == "DequantizeLinear" and _dtype(node.inputs[0]) == ir.DataType.INT32
+    return qdq_op(node) == "DequantizeLinear" and _dtype(node.inputs[0]) == ir.DataType.INT32
 
 
 def is_operand_constant(node: ir.Node) -> bool:
     """Say whether a node dequantizes a constant that no convolution or matrix product reads."""
-    if node.op_type != "DequantizeLinear" or node.inputs[0] is None:
+    if qdq_op(node) != "DequantizeLinear" or node.inputs[0] is None:
         return False
-    if ir.convenience.get_const_tensor(node.inputs[0]) is None:
+    if constant_in(node.inputs[0]) is None:
         return False
     users = set(_users(node.outputs[0]))
     # What another dequantization reads are scales of blocks.
@@ -77,19 +79,23 @@ def is_operand_constant(node: ir.Node) -> bool:
 def _users(value: ir.Value) -> Iterator[str]:
     """Yield the operators that compute with a tensor, behind those that only move it."""
     for use in value.uses():
-        if use.node.op_type in MOVES:
+        if onnx_op(use.node) in MOVES:
             yield from _users(use.node.outputs[0])
         else:
-            yield use.node.op_type
+            yield qdq_op(use.node) or onnx_op(use.node)
+
+
+def _is_replaceable(node: ir.Node) -> bool:
+    given = [value for value in node.inputs if value is not None]
+    constant = all(constant_in(value) is not None for value in given)
+    return constant and not node.outputs[0].is_graph_output() and not node.attributes.get_int("block_size", 0)
 
 
 def _replace(node: ir.Node, part: ir.Graph) -> bool:
-    constants = [None if value is None else ir.convenience.get_const_tensor(value) for value in node.inputs]
+    if not _is_replaceable(node):
+        return False
+    constants = [None if value is None else constant_in(value) for value in node.inputs]
     result = node.outputs[0]
-    if any(c is None and v is not None for c, v in zip(constants, node.inputs, strict=True)):
-        return False
-    if result.is_graph_output() or ("block_size" in node.attributes and node.attributes["block_size"].as_int()):
-        return False
     value, scale, zero_point = (None if c is None else c.numpy() for c in (*constants, None)[:3])
     if value is None or scale is None:
         return False
@@ -125,4 +131,5 @@ def _dequantize(
 def _dtype(value: ir.Value | None) -> ir.DataType | None:
     if value is None:
         return None
-    return value.const_value.dtype if value.const_value is not None else value.dtype
+    content = constant_in(value)
+    return value.dtype if content is None else content.dtype

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from workbench.errors import EditError
+from workbench.graph.domains import onnx_op
 from workbench.graph.edits.base import BROADCASTS, Edit
 from workbench.graph.edits.surgery import add_constant
 from workbench.graph.naming import names_in
@@ -88,7 +89,7 @@ def equalizable(model: Model, tensor: str) -> int | None:
 
 def _channels_read(reader: ir.Node, position: int) -> int | None:
     weight = _constant(reader, 1)
-    if reader.op_type != "Conv" or position != 0 or weight is None:
+    if onnx_op(reader) != "Conv" or position != 0 or weight is None:
         return None
     return int(weight.shape[1]) * _group(reader)
 
@@ -96,11 +97,11 @@ def _channels_read(reader: ir.Node, position: int) -> int | None:
 def _homogeneous_maker(value: ir.Value) -> ir.Node | None:
     """Return the convolution that makes a tensor behind nothing but homogeneous operators, each read only once."""
     while (maker := value.producer()) is not None:
-        if maker.op_type == "Conv" and _constant(maker, 1) is not None:
+        if onnx_op(maker) == "Conv" and _constant(maker, 1) is not None:
             biased = len(maker.inputs) > 2 and maker.inputs[2] is not None
             return maker if not biased or _constant(maker, 2) is not None else None
         before = maker.inputs[0] if maker.inputs else None
-        if maker.op_type not in HOMOGENEOUS or before is None or len(before.uses()) != 1 or before.is_graph_output():
+        if onnx_op(maker) not in HOMOGENEOUS or before is None or len(before.uses()) != 1 or before.is_graph_output():
             return None
         value = before
     return None

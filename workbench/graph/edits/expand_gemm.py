@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from workbench.errors import EditError
+from workbench.graph.domains import onnx_op
 from workbench.graph.edits.base import BROADCASTS
 from workbench.graph.edits.inside import tensor_at
 from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused
@@ -35,7 +36,7 @@ class ExpandGemm(WideEdit):
     def sweep(self, area: Area) -> list[str] | None:
         count = 0
         for prefix, part, node in area:
-            if node.op_type != "Gemm":
+            if onnx_op(node) != "Gemm":
                 continue
             address, first = f"{prefix}{node.name}", node.inputs[0]
             shape = None if first is None else tensor_at(area.model, f"{prefix}{first.name}").shape

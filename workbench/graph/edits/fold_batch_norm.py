@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
+from workbench.graph.domains import onnx_op
 from workbench.graph.edits.surgery import add_constant, constant_array, drop_unused
 from workbench.graph.edits.wide import WideEdit
 
@@ -34,7 +35,7 @@ class FoldBatchNorm(WideEdit):
 
     @classmethod
     def fits(cls, node: ir.Node) -> bool:
-        return node.op_type == "BatchNormalization" and _layer_before(node) is not None
+        return onnx_op(node) == "BatchNormalization" and _layer_before(node) is not None
 
     def sweep(self, area: Area) -> list[str] | None:
         folded = sum(_fold(node, part) for _, part, node in area if self.fits(node))
@@ -85,7 +86,7 @@ def _layer_before(norm: ir.Node) -> ir.Node | None:
     """Return the layer a BatchNormalization can go into, as far as the graph's shape tells."""
     source = norm.inputs[0]
     layer = None if source is None else source.producer()
-    if source is None or layer is None or layer.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+    if source is None or layer is None or onnx_op(layer) not in ("Conv", "ConvTranspose", "Gemm"):
         return None
     if len(source.uses()) != 1 or source.is_graph_output() or layer.graph is not norm.graph or len(layer.inputs) < 2:
         return None

@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from workbench.graph.domains import onnx_op
 from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.edits.wide import Area, WideEdit
-from workbench.graph.weights import constant_of, is_stripped
+from workbench.graph.weights import constant_in, is_stripped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,9 +69,9 @@ class FoldConstants(WideEdit):
 
     @classmethod
     def fits(cls, node: ir.Node) -> bool:
-        if node.op_type == "Constant":
+        if onnx_op(node) == "Constant":
             return not node.outputs[0].is_graph_output()
-        if node.op_type not in EXACT or not node.inputs:
+        if onnx_op(node) not in EXACT or not node.inputs:
             return False
         return all(value is None or _content(value) is not None for value in node.inputs)
 
@@ -101,7 +102,7 @@ def _fold(area: Area, model: Model, left: int) -> tuple[int, int]:
     for _, part, node in area:
         if node.op_type == "Constant" and part in functions:
             continue
-        if node.domain not in ("", "ai.onnx") or any(output.is_graph_output() for output in node.outputs):
+        if not onnx_op(node) or any(output.is_graph_output() for output in node.outputs):
             continue
         # What several nodes make of one weight, and a weight behind an Identity, is stored once and made once.
         attributes = sorted(ir.to_proto(attribute).SerializeToString() for attribute in node.attributes.values())
@@ -159,19 +160,11 @@ def _results(node: ir.Node, part: ir.Graph, whole: ir.Model, model: Model, left:
 
 
 def _constant(node: ir.Node) -> list[ir.TensorProtocol] | None:
-    for name, kind in (
-        ("value_float", np.float32),
-        ("value_int", np.int64),
-        ("value_floats", np.float32),
-        ("value_ints", np.int64),
-    ):
-        if name in node.attributes:
-            return [ir.Tensor(np.asarray(node.attributes[name].value, dtype=kind))]
-    if "value" in node.attributes:
-        tensor = node.attributes["value"].as_tensor()
-        # A weight is named, and so is the message behind it: the node's own stays as it is.
-        return [_own(tensor) if isinstance(tensor, ir.serde.TensorProtoTensor) else tensor]
-    return None
+    tensor = constant_in(node.outputs[0])
+    if tensor is None:
+        return None
+    # A weight is named, and so is the message behind it: the node's own stays as it is.
+    return [_own(tensor) if isinstance(tensor, ir.serde.TensorProtoTensor) else tensor]
 
 
 def _own(tensor: ir.serde.TensorProtoTensor) -> ir.TensorProtocol:
@@ -181,10 +174,7 @@ def _own(tensor: ir.serde.TensorProtoTensor) -> ir.TensorProtocol:
 
 
 def _content(value: ir.Value) -> ir.TensorProtocol | None:
-    maker = value.producer()
-    content = constant_of(value)
-    if content is None and maker is not None and maker.op_type == "Constant" and maker.domain in ("", "ai.onnx"):
-        content = next(iter(_constant(maker) or ()), None)
+    content = constant_in(value)
     # Strings and sparse tensors stay where they are.
     return None if content is None or content.dtype == ir.DataType.STRING or is_stripped(content) else content
 
@@ -201,6 +191,8 @@ def _shape(node: ir.Node, model: Model) -> np.ndarray[tuple[int, ...], np.dtype[
 def _is_exact(node: ir.Node, arrays: list[Array | None]) -> bool:
     if node.op_type == "Cast" and not _casts_alike(node, arrays[0]):
         return False
+    if node.op_type == "NonZero" and arrays[0] is not None and not arrays[0].ndim:
+        return False  # ONNX's is [0, n] of a scalar, ONNX Runtime 1.32's [1, n]
     if node.op_type in MOVES | ROUNDS_ONCE:
         return bool(arrays)
     integers = all(array is None or array.dtype.kind in "iub" for array in arrays)

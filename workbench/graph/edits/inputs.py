@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from workbench.errors import EditError
+from workbench.graph.domains import onnx_op
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused
 from workbench.graph.native import infer_shapes
@@ -125,7 +126,7 @@ def _free_reshapes(part: ir.Graph, old: int | str | None, prefix: str, model: Mo
     """Replace a constant batch at the front of Reshape's target shapes by 0, which copies the input's."""
     changed = 0
     for node in part:
-        if node.op_type != "Reshape" or len(node.inputs) < 2 or not isinstance(old, int):
+        if onnx_op(node) != "Reshape" or len(node.inputs) < 2 or not isinstance(old, int):
             continue
         target, data = constant_array(node.inputs[1]), node.inputs[0]
         read = None if data is None else model.tensor(f"{prefix}{data.name}").shape

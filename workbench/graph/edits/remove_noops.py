@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from workbench.graph.domains import onnx_op
 from workbench.graph.edits.surgery import constant_array, redirect
 from workbench.graph.edits.wide import WideEdit
 
@@ -51,11 +52,9 @@ def _can_go(node: ir.Node) -> bool:
 
 
 def _changes_nothing(node: ir.Node) -> bool:
-    if node.domain not in ("", "ai.onnx"):
-        return False
-    if node.op_type == "Identity":
+    if onnx_op(node) == "Identity":
         return True
-    if node.op_type != "Dropout" or any(mask.uses() or mask.is_graph_output() for mask in node.outputs[1:]):
+    if onnx_op(node) != "Dropout" or any(mask.uses() or mask.is_graph_output() for mask in node.outputs[1:]):
         return False
     if "is_test" in node.attributes:
         return bool(node.attributes["is_test"].as_int())

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
+from workbench.graph.domains import qdq_op
 from workbench.graph.edits.surgery import add_constant, add_node, fresh_name
 from workbench.graph.edits.wide import WideEdit
 from workbench.graph.naming import names_in
 from workbench.graph.quantization import pair_factor
+from workbench.graph.weights import constant_in
 
 if TYPE_CHECKING:
     from workbench.graph.edits.wide import Area
@@ -36,28 +38,49 @@ class RemoveQDQ(WideEdit):
 
     @classmethod
     def fits(cls, node: ir.Node) -> bool:
-        return node.op_type == "DequantizeLinear" and not node.outputs[0].is_graph_output()
+        return _dequantizes(node) and _removable(node)
 
     def sweep(self, area: Area) -> list[str] | None:
         left = []
         removed = 0
         for prefix, part, node in area:
-            if self.fits(node):
-                done = _remove(node, part)
+            if _dequantizes(node):
+                done = _removable(node) and _remove(node, part)
                 removed += done
                 left += [] if done else [f"{prefix}{node.name}"]
         notes = [f"left {len(left)} whose scales or zero points do not allow it: {', '.join(left)}"] if left else []
         return [f"removed {removed} Q/DQ", *notes] if removed else None
 
 
-def _remove(dequantize: ir.Node, part: ir.Graph) -> bool:
+def _dequantizes(node: ir.Node) -> bool:
+    return qdq_op(node) == "DequantizeLinear" and not node.outputs[0].is_graph_output()
+
+
+def _quantize(dequantize: ir.Node) -> ir.Node | None:
+    """Return the QuantizeLinear of a pair."""
     source = dequantize.inputs[0]
-    quantize = None if source is None else source.producer()
+    maker = None if source is None else source.producer()
+    return maker if maker is not None and qdq_op(maker) == "QuantizeLinear" else None
+
+
+def _removable(dequantize: ir.Node) -> bool:
+    """Say whether it is one of a pair whose factor is known, or makes a constant of constants.
+
+    What an operator on integers made, as QLinearConv does, was floating point nowhere.
+    """
+    quantize = _quantize(dequantize)
+    if quantize is None:
+        given = [value for value in dequantize.inputs if value is not None]
+        return len(given) > 1 and all(constant_in(value) is not None for value in given)
+    before, factor = quantize.inputs[0], pair_factor(quantize, dequantize)
+    return before is not None and factor is not None and _along(factor, dequantize, before) is not None
+
+
+def _remove(dequantize: ir.Node, part: ir.Graph) -> bool:
+    quantize = _quantize(dequantize)
     before: ir.Value | None
     output = dequantize.outputs[0]
-    if output.is_graph_output():
-        return False
-    if quantize is not None and quantize.op_type == "QuantizeLinear":
+    if quantize is not None:
         before = quantize.inputs[0]
         factor = pair_factor(quantize, dequantize)
         columns = None if factor is None or before is None else _along(factor, dequantize, before)
@@ -115,7 +138,8 @@ def _scaled(value: ir.Value, factor: Array, dequantize: ir.Node, part: ir.Graph)
 
 def _dequantized(node: ir.Node, part: ir.Graph) -> ir.Value | None:
     """Return the constant that a DequantizeLinear of constants makes, as a weight of the graph."""
-    constants = [None if v is None or v.const_value is None else v.const_value.numpy() for v in node.inputs]
+    held = [None if value is None else constant_in(value) for value in node.inputs]
+    constants = [None if content is None else content.numpy() for content in held]
     if constants[0] is None or constants[1] is None:
         return None
     q, scale = constants[0], constants[1]

@@ -153,7 +153,8 @@ def _taken_nodes(model: Model, rewrite: Rewrite) -> list[tuple[str, list[ir.Node
         ends = {text: read_pattern(text)[-1] for text in rewrite.patterns}
         able = [text for text, end in ends.items() if any((one.domain, one.op) in model.operators for one in end)]
         matches = _matches(Area(model.ir_model, model), rewrite._replace(patterns=tuple(able))) if able else ()
-        kept[rewrite] = [(prefix, match.nodes) for prefix, _, match in matches]
+        # Without a type nothing is rewritten: constants of the replacement could have any.
+        kept[rewrite] = [(prefix, match.nodes) for prefix, _, match in matches if _typed(model, prefix, match)]
     return kept[rewrite]
 
 
@@ -190,6 +191,10 @@ def _rewrite(area: Area, rewrite: Rewrite) -> int:
         for domain in _domains(new):
             import_domain(area.graph, domain)
     return count
+
+
+def _typed(model: Model, prefix: str, match: Match) -> bool:
+    return _dtype(match, tensor_at(model, f"{prefix}{match.nodes[0].outputs[0].name}")) is not None
 
 
 def _dtype(match: Match, result: Tensor) -> np.dtype[np.generic] | None:

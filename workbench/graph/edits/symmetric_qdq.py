@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
+from workbench.graph.domains import qdq_op
 from workbench.graph.edits.surgery import add_constant, drop_unused
 from workbench.graph.edits.wide import WideEdit
 from workbench.graph.quantization import pair_factor, quantized_type
+from workbench.graph.weights import constant_in
 
 if TYPE_CHECKING:
     from workbench.graph.edits.wide import Area
@@ -38,7 +40,7 @@ class SymmetricQDQ(WideEdit):
 
     @classmethod
     def fits(cls, node: ir.Node) -> bool:
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or not _needs(node):
+        if not qdq_op(node) or not _needs(node):
             return False
         return _is_shared_pair(node) if node.op_type == "QuantizeLinear" else _is_stored(node)
 
@@ -48,7 +50,7 @@ class SymmetricQDQ(WideEdit):
         # Activations first: that settles the DequantizeLinear behind them, so only stored weights remain.
         for rewrite, op in ((_activation, "QuantizeLinear"), (_weight, "DequantizeLinear")):
             for prefix, part, node in area:
-                if node.op_type != op or not _needs(node):
+                if qdq_op(node) != op or not _needs(node):
                     continue
                 if rewrite(node, part):
                     done[rewrite] += 1
@@ -74,13 +76,13 @@ def _constant(node: ir.Node, position: int) -> Array | None:
     if len(node.inputs) <= position or node.inputs[position] is None:
         return None
     value = node.inputs[position]
-    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    tensor = None if value is None else constant_in(value)
     return None if tensor is None else tensor.numpy()
 
 
 def _only_dequantized(value: ir.Value) -> bool:
     return not value.is_graph_output() and all(
-        use.node.op_type == "DequantizeLinear" and use.idx == 0 for use in value.uses()
+        qdq_op(use.node) == "DequantizeLinear" and use.idx == 0 for use in value.uses()
     )
 
 

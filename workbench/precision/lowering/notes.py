@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.graph import QDQ, quantized_type
+from workbench.graph import qdq_op, quantized_type
 from workbench.precision.operators import own_type
 from workbench.precision.plan import NO_RANGE, QUANTIZED, left_in_fp32, literal
 
@@ -100,7 +100,7 @@ def _beyond_target(model: Model, resolution: Resolution, types: Mapping[str, Flo
         return
     reasons: dict[str, str] = {}
     for address, node in model.nodes.items():
-        kind = quantized_type(node) if node.op_type in QDQ else None
+        kind = quantized_type(node) if qdq_op(node) else None
         if kind is not None and SINCE.get(kind.name, 0) > target.capability:
             reasons.setdefault(kind.name, address)
     for name, address in reasons.items():

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.calibration import feeds
-from workbench.graph import names_in
+from workbench.graph import names_in, onnx_op
 from workbench.graph.edits import CorrectBias
 from workbench.precision.sensitivity import all_quantized, beside
 from workbench.runtime import Session
@@ -51,7 +51,7 @@ def bias_shifts(
     PrecisionError
         A node cannot be INT8, or a range is missing.
     """
-    biased = [node for node in candidates if model.top_nodes[node].op_type in ("Conv", "ConvTranspose", "Gemm")]
+    biased = [node for node in candidates if onnx_op(model.top_nodes[node]) in ("Conv", "ConvTranspose", "Gemm")]
     if not biased:
         return CorrectBias(shifts={})
     lowered = all_quantized(model, candidates, ranges)

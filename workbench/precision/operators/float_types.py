@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from workbench.graph import QDQ, content_of
+from workbench.graph import content_of, onnx_op, qdq_op
 from workbench.precision.operators.schemas import made_of, operator
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ def slots(model: Model, address: str, node: ir.Node, floating: Floating) -> Slot
         attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()
     ):
         return "it holds a subgraph, whose types stay as they are"
-    if node.op_type in QDQ:
+    if qdq_op(node):
         return _stored_weight(model, node, floating)
-    if node.domain not in ("", "ai.onnx") or (node.domain, node.op_type, node.overload) in model.ir_model.functions:
+    if not onnx_op(node) or (node.domain, node.op_type, node.overload) in model.ir_model.functions:
         return f"nothing is known of the types that {node.domain}.{node.op_type} takes"
     if any(use.node.graph is not node.graph for output in node.outputs for use in output.uses()):
         return "a subgraph reads its result, and its types stay as they are"

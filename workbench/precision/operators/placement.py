@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.graph import content_of, quantized_source
+from workbench.graph import content_of, onnx_op, quantized_source
 from workbench.precision.operators.scalable import unscalable
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ def obstacle(
     """Return why a node cannot be computed in INT8 or FP8, or ``None`` where it can."""
     if address not in model.top_nodes:
         return "it is inside a subgraph or function, whose tensors calibration does not see"
+    if not onnx_op(node):
+        local = (node.domain, node.op_type, node.overload) in model.ir_model.functions
+        known = "a local function, which is left as it is" if local else "of which nothing is known"
+        return f"it is {node.domain}.{node.op_type}, {known}"
     if node.op_type not in (*WEIGHTED, *POOLS, "Add"):
         return f"TensorRT gains nothing from Q/DQ around {node.op_type}"
     if precision == "fp8" and node.op_type not in WEIGHTED:
@@ -164,7 +168,7 @@ def residual_shortcut(node: ir.Node) -> int | None:
     result; the other input then is read as INT8. Where both inputs end in such a convolution (a block with a
     projection) the main branch is the longer one, the first on a tie.
     """
-    if node.op_type != "Add" or len(node.inputs) != 2 or any(value is None for value in node.inputs):
+    if onnx_op(node) != "Add" or len(node.inputs) != 2 or any(value is None for value in node.inputs):
         return None
     if any(_constant(value) for value in node.inputs):
         return None
@@ -188,9 +192,9 @@ def _ends_convolution(value: ir.Value | None) -> ir.Node | None:
         producer = value.producer()
         if producer is None:
             return None
-        if producer.op_type in ("Conv", "ConvTranspose"):
+        if onnx_op(producer) in ("Conv", "ConvTranspose"):
             return producer
-        if producer.op_type not in PASSING:
+        if onnx_op(producer) not in PASSING:
             return None
         value = producer.inputs[0]
     return None
@@ -201,7 +205,7 @@ def _branch_length(node: ir.Node, position: int) -> int:
     length = 0
     value = node.inputs[position]
     while value is not None and len(value.uses()) == 1 and (producer := value.producer()) is not None:
-        length += producer.op_type in ("Conv", "ConvTranspose")
+        length += onnx_op(producer) in ("Conv", "ConvTranspose")
         value = producer.inputs[0] if producer.inputs else None
     return length
 

@@ -1,5 +1,6 @@
 from .existing import literal as literal
 from .myelin import left_in_fp32 as left_in_fp32
+from .own import computes_on_integers as computes_on_integers
 from .own import own_precision as own_precision
 from .plan import BEST_PRACTICE as BEST_PRACTICE
 from .plan import PrecisionPlan as PrecisionPlan

@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from workbench.graph import quantized_source, quantized_type
+from workbench.graph import onnx_op, qdq_op, quantized_source, quantized_type
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from workbench.names import Precision
 
-__all__ = ["own_precision", "quantizes"]
+__all__ = ["computes_on_integers", "own_precision", "quantizes"]
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-QDQ = frozenset({"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"})
 INTEGER_OPERATORS = re.compile(r"QLinear\w+|QGemm|ConvInteger|MatMulInteger\w*")
-"""Operators that compute on integers by their definition, ONNX's own and ONNX Runtime's."""
 
 OF_ELEMENT_TYPE: dict[str, Precision] = {
     "INT8": "int8",
@@ -26,9 +24,14 @@ OF_ELEMENT_TYPE: dict[str, Precision] = {
 }
 
 
+def computes_on_integers(op_type: str) -> bool:
+    """Say whether an operator computes on integers by its definition: ONNX's own and ONNX Runtime's."""
+    return INTEGER_OPERATORS.fullmatch(op_type) is not None
+
+
 def quantizes(op_type: str) -> bool:
     """Say whether an operator is what makes a node's precision its own: without one in a model no node has any."""
-    return op_type == "DequantizeLinear" or INTEGER_OPERATORS.fullmatch(op_type) is not None
+    return op_type == "DequantizeLinear" or computes_on_integers(op_type)
 
 
 def own_precision(node: ir.Node) -> Precision | None:
@@ -37,18 +40,18 @@ def own_precision(node: ir.Node) -> Precision | None:
     A node that multiplies is quantized where both its operands come out of a DequantizeLinear; a sum where one of them
     does (a shortcut); any other where everything does that is computed.
     """
-    if INTEGER_OPERATORS.fullmatch(node.op_type):
+    if computes_on_integers(node.op_type):
         return "int8"
-    if node.op_type in QDQ:
+    if onnx_op(node) == "DynamicQuantizeLinear" or qdq_op(node):
         return None
-    if node.op_type in WEIGHTED:
+    if onnx_op(node) in WEIGHTED:
         both = [_dequantized(value, moved=True) for value in node.inputs[:2]]
         return both[0] if all(both) else None
     operands = [value for value in node.inputs if value is not None and not value.is_initializer()]
     precisions = [_dequantized(value) for value in operands]
     if not any(precisions):
         return None
-    if node.op_type == "Add":
+    if onnx_op(node) == "Add":
         return next(precision for precision in precisions if precision)
     return precisions[0] if all(precisions) else None
 
@@ -58,7 +61,7 @@ def _dequantized(value: ir.Value | None, *, moved: bool = False) -> Precision | 
     if value is None:
         return None
     maker = quantized_source(value) if moved else value.producer()
-    if maker is None or maker.op_type != "DequantizeLinear":
+    if maker is None or qdq_op(maker) != "DequantizeLinear":
         return None
     kind = quantized_type(maker)
     return None if kind is None else OF_ELEMENT_TYPE.get(kind.name)

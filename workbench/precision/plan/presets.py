@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.errors import PrecisionError
+from workbench.graph import onnx_op
 from workbench.graph.select import select
 from workbench.names import did_you_mean
 from workbench.precision.plan.existing import literal, plan_of
@@ -82,7 +83,7 @@ def patch_embeddings(model: Model) -> list[str]:
     INT8 kernels pad channels to a multiple of 32. On an H200 (TensorRT 8.6.0, ViT-S/16, batch 32) the three channels of
     a picture made the patch embedding take 0.27 ms with its reformats in INT8 and 0.09 ms in FP16, of 1.8 ms in all.
     """
-    return [address for address, node in model.top_nodes.items() if node.op_type == "Conv" and _cuts_patches(node)]
+    return [address for address, node in model.top_nodes.items() if onnx_op(node) == "Conv" and _cuts_patches(node)]
 
 
 def _cuts_patches(node: ir.Node) -> bool:

@@ -18,7 +18,7 @@ from workbench.precision.operators import (
     residual_convolution,
     weights,
 )
-from workbench.precision.plan.own import own_precision, quantizes
+from workbench.precision.plan.own import computes_on_integers, own_precision, quantizes
 from workbench.precision.plan.regions import Wish, settle
 from workbench.precision.plan.resolution import NO_RANGE, Decision, Resolution
 from workbench.precision.plan.rule import QUANTIZED, Rule
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from workbench.precision.targets import Target
 
 __all__ = ["quantized_edges", "resolve"]
+
+ITSELF = "the model is quantized here itself; edit remove_qdq takes it out"
+INTEGERS = "it computes on integers by definition"
 
 
 def resolve(
@@ -114,7 +117,8 @@ def _decide(
         base = "fp16" if precision == "fp16" else "bf16"
     requested = rules[deciding].precision if deciding is not None else existing or "fp32"
     if existing is not None:
-        reasons = () if requested == existing else ("the model is quantized here itself; edit remove_qdq takes it out",)
+        why = INTEGERS if computes_on_integers(node.op_type) else ITSELF
+        reasons = () if requested == existing else (why,)
         return Decision(address, node.op_type, requested, existing, deciding, reasons, "fp32", floating, own=True)
     if requested not in QUANTIZED:
         return Decision(address, node.op_type, requested, base, deciding, (), base, floating)

@@ -1,0 +1,25 @@
+"""Whose operator a node is: another domain, and a local function, may call its own like one of ONNX's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["onnx_op", "qdq_op"]
+
+STANDARD = ("", "ai.onnx")
+QDQ = ("QuantizeLinear", "DequantizeLinear")
+SAME_QDQ = (*STANDARD, "com.microsoft")
+"""Domains whose QuantizeLinear and DequantizeLinear mean the same; ONNX Runtime had more types in them before ONNX."""
+
+
+def onnx_op(node: ir.Node) -> str:
+    """Return which of ONNX's own operators a node is; empty for one of another domain, whatever it is called."""
+    return node.op_type if node.domain in STANDARD else ""
+
+
+def qdq_op(node: ir.Node) -> str:
+    """Return ``QuantizeLinear`` or ``DequantizeLinear`` for a node that is one, empty for any other."""
+    return node.op_type if node.op_type in QDQ and node.domain in SAME_QDQ else ""
