@@ -20,6 +20,7 @@ from .protocol import TimingOptions as TimingOptions
 from .registry import backend_named as backend_named
 from .registry import backend_of as backend_of
 from .registry import backends as backends
+from .registry import with_weights as with_weights
 from .turns import LOADINGS as LOADINGS
 from .turns import Ratio as Ratio
 from .turns import median_error_ms as median_error_ms

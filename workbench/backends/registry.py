@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, get_args
 
-from workbench.backends.needs import installed
+from workbench.backends.needs import installed, need_of
 from workbench.errors import BackendError
 from workbench.names import BackendName
 
 if TYPE_CHECKING:
     from workbench.backends.protocol import Backend, Capabilities, Engine
+    from workbench.graph import Model
 
-__all__ = ["Availability", "backend_named", "backend_of", "backends"]
+__all__ = ["Availability", "backend_named", "backend_of", "backends", "with_weights"]
 
 BACKENDS: tuple[str, ...] = get_args(BackendName)
 SHARED = {"tensorrt_rtx": "tensorrt"}
@@ -52,6 +53,17 @@ def backends() -> list[Availability]:
 def backend_of(engine: Engine) -> Backend:
     """Return the backend that runs an engine; BackendError where there is none of its name."""
     return backend_named(engine.backend)
+
+
+def with_weights(engine: Engine, model: Model) -> Engine:
+    """Return an engine as it can run: one that was written without its weights gets them from its model.
+
+    Raises
+    ------
+    BackendError
+        They cannot be put back here, or the engine is not of this model.
+    """
+    return backend_of(engine).refit(engine, model) if need_of(engine.manifest).stripped else engine
 
 
 def backend_named(name: str) -> Backend:

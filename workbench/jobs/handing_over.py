@@ -147,7 +147,8 @@ def _engine_of(path: Path, deployment: Deployment) -> Engine:
             fix=f"Build one: workbench build {deployment.file} --out model.plan.",
         )
     if need_of(engine.manifest).stripped:
-        raise BackendError("it was written without its weights", where=path, fix="Build it without strip.")
+        fix = f"Put them back where it will run: workbench run {path} --weights {deployment.file} --save whole.plan."
+        raise BackendError("it was written without its weights", where=path, fix=fix)
     return engine
 
 

@@ -64,10 +64,10 @@ def result_evidence(wb: Workbench, comparison: Agreement | None, lacking: str = 
 
 def built_evidence(wb: Workbench, backend: BackendName, runs: int) -> dict[str, Any]:
     """Build an engine of the tuned model here, time it, and look at it; what fails is said, not raised."""
-    from workbench.backends import TimingOptions, backend_of
+    from workbench.backends import TimingOptions, backend_of, with_weights
 
     try:
-        engine = wb.build(backend)
+        engine = with_weights(wb.build(backend), wb.tuned)
     except WorkbenchError as error:
         return {"lacking": dict.fromkeys(("engine", "timing"), str(error))}
     evidence: dict[str, Any] = {"engine_bytes": len(engine.data)}

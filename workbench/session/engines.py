@@ -129,11 +129,12 @@ class Engines(Shown):
         BackendError
             It cannot run here.
         """
-        from workbench.backends import TimingOptions, backend_of
+        from workbench.backends import TimingOptions, backend_of, with_weights
 
-        backend = backend_of(engine)
+        model = self._tuning.lowered().model
+        backend, engine = backend_of(engine), with_weights(engine, model)
         times = backend.profile(engine, timing or TimingOptions(warm_up_s=0.1, runs=20))
-        return self.read(backend.inspect(engine), profile=times, model=self._tuning.lowered().model)
+        return self.read(backend.inspect(engine), profile=times, model=model)
 
     def read(
         self,
@@ -199,10 +200,12 @@ class Engines(Shown):
         BackendError
             The engine is of unknown source, was made for another machine, or is of another model.
         """
-        from workbench.backends import Engine, backend_of, read_engine
+        from workbench.backends import Engine, backend_of, need_of, read_engine, with_weights
         from workbench.evaluate import compare_engine
 
         taken = engine if isinstance(engine, Engine) else read_engine(engine)
+        if need_of(taken.manifest).stripped:
+            taken = with_weights(taken, self._tuning.lowered().model)
         data, used = samples_for(self._history, samples, preprocessing)
         indices = None if labels is None else labels_for(labels, data, self._history.state.model)
         reference = reference_of(self._history)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 from onnx import helper
 
 from tests.kit.models import model, weight
-from workbench.backends import backend_named, need_of, write_engine
+from workbench.backends import backend_named, need_of, with_weights, write_engine
 from workbench.backends.compiler import compile_for, rtx_capabilities
 from workbench.backends.manifest import make_manifest
 from workbench.backends.protocol import BuildOptions, Engine
@@ -19,6 +20,8 @@ from workbench.child import Child, run
 from workbench.errors import BackendError
 from workbench.graph import save_model
 from workbench.jobs import run_engine
+from workbench.jobs.bench.rows import BenchRow
+from workbench.jobs.bench.run import Bench
 
 NODES = [helper.make_node("MatMul", ["x", "w"], ["y"], "product")]
 
@@ -75,6 +78,23 @@ def test_a_refitted_engine_needs_no_weights_and_takes_none(plan):
     assert refitted["engine_bytes"] == 5
     with pytest.raises(BackendError, match="holds its weights"):
         check_weights(refitted, product())
+
+
+def test_an_engine_that_holds_its_weights_is_left_alone(plan):
+    assert with_weights(plan, product(1)) is plan
+    with pytest.raises(BackendError, match=r"those of .* are others"):
+        with_weights(asked(plan, strip=True), product(1))
+
+
+def test_a_bench_measures_no_engine_without_weights(plan, tmp_path, monkeypatch):
+    """What cannot be refitted here is built, and not measured."""
+    if rtx_capabilities().run:
+        pytest.skip("there is a GPU, and the plan was not stripped")
+    stripped = asked(plan, strip=True)
+    monkeypatch.setattr(TensorRT, "build", lambda *_, **__: stripped)
+    bench = Bench([], tmp_path, package="tensorrt_rtx")
+    row = bench._keep(BenchRow("m", "given", "skipped", ""), SimpleNamespace(ranges_from=None), product(), None, None)
+    assert (row.status, "GPU" in row.reason, bench._built) == ("built", True, {})
 
 
 def test_a_stripped_engine_is_never_run_without_weights(plan):

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workbench.backends import BuildOptions, ShapeRange, backend_named, backend_of, need_of, read_engine
+from workbench.backends import BuildOptions, ShapeRange, backend_named, backend_of, read_engine, with_weights
 from workbench.child import Child
 from workbench.errors import BackendError
 from workbench.handoff.service.rows import rows_of
@@ -92,8 +92,7 @@ def engine_for(deployment: Deployment, backend: BackendName, most: int, file: Pa
                 where=file,
                 fix="Build one of that file.",
             )
-        if need_of(engine.manifest).stripped:
-            engine = backend_of(engine).refit(engine, deployment.model)
+        engine = with_weights(engine, deployment.model)
         return backend_of(engine).load(engine.data, engine.manifest)
     narrow = next((port.name for port in deployment.inputs if port.datatype == "BF16"), None)
     if backend == "onnxruntime" and narrow is not None:

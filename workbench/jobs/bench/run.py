@@ -155,20 +155,24 @@ class Bench:
         return row
 
     def _keep(self, row: BenchRow, source: Source, model: Any, options: BuildOptions, child: Child) -> BenchRow:
-        from workbench.backends import write_engine
+        from workbench.backends import with_weights, write_engine
         from workbench.backends.tensorrt import TensorRT
 
         engine = TensorRT(self.package).build(model, options, child=child)
         manifest = {**engine.manifest, "variant": row.variant, "ranges": source.ranges_from}
         engine = replace(engine, manifest=manifest)
-        self._built[row.stem] = engine
+        reason = "it was not measured"
+        try:
+            self._built[row.stem] = with_weights(engine, model)
+        except WorkbenchError as error:
+            reason = _one_line(error)
         self._write_json(f"{row.stem}.manifest.json", manifest)
         if self.keep_engines:
             write_engine(engine, Path(self.out) / f"{row.stem}.engine")
         return replace(
             row,
             status="built",
-            reason="it was not measured",
+            reason=reason,
             build_s=float(manifest["build_s"]),
             engine_bytes=int(manifest["engine_bytes"]),
         )
