@@ -43,7 +43,7 @@ class AppGraph(Surgery):
         self.node_facts = node_facts
         self._opened: list[tuple[str, ...]] = []
         self._hits: list[str] = []
-        self._told = False
+        self._page_has_edits = False
         """Whether the page has the edits that apply."""
         self.columns |= self._columns()
 
@@ -58,7 +58,7 @@ class AppGraph(Surgery):
     @request
     def _on_shown(self) -> None:
         super()._on_shown()
-        if not self._told:
+        if not self._page_has_edits:
             self.mark()
 
     def _columns(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class AppGraph(Surgery):
     def mark_state(self, *, reveal: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what is marked; what a search found as a list with paths."""
         state = super().mark_state(reveal=reveal)
-        self._told = self.comm is not None
+        self._page_has_edits = self.comm is not None
         network = self.picture.scopes.network
         ops = [network.ops[network.index[name]] for name in self._hits[:MOST_HITS]]
         state["hits"] = [{"id": op.name, "op": op.op_type, "path": "/".join(op.scope)} for op in ops]
