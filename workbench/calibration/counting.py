@@ -68,7 +68,8 @@ COUNTERS = 1 + 2 * HALF
 ABOVE = 1 + BINS - 2 * 2048
 """What a fine bin's number is less than its place."""
 
-_BLOCK = 16384  # values whose bins are computed before they are counted: both stay in the processor's cache
+_BLOCK = 16384  # values of which the extremes are taken before any of them is counted
+_PART = 4096  # values whose places are computed before they are counted: both stay in the processor's nearest cache
 _EVEN = 4  # octaves from the top whose bins, and those of the one beneath them, are equally wide
 EQUAL_FROM = 1 << _BITS[_EVEN]
 """The first number of a fine bin that is one: below it, the leading bits of a magnitude tell its place."""
@@ -138,7 +139,7 @@ def count(
     # counting a small tensor.
     if not hasattr(_own, "lanes"):
         _own.lanes = np.zeros((4, COUNTERS), np.uint32)
-        _own.places = np.zeros(_BLOCK, np.uint32)
+        _own.places = np.zeros(_PART, np.uint32)
     one, empty = _loops()
     grid = grid_of(top, reach)
     seen = Seen()
@@ -185,13 +186,13 @@ class Grid:
         The bits of the largest magnitude that the bins hold.
     scalars
         Fine bins a unit of magnitude; what to take from the leading bits of a magnitude for its place among coarser
-        bins; how far to shift them; the bits of the smallest magnitude that has a bin; equal bins a unit of magnitude.
+        bins; the bits of the smallest magnitude that has a bin; equal bins a unit of magnitude.
     bins, lines
         The bins that the counters stand for, but for the first, which counts what lies below.
     """
 
     limit: np.uint32
-    scalars: tuple[np.float32, np.int32, np.uint32, np.uint32, float]
+    scalars: tuple[np.float32, np.int32, np.uint32, float]
     bins: NDArray[np.int16]
     lines: NDArray[np.int16]
 
@@ -232,7 +233,7 @@ def grid_of(top: int, reach: float) -> Grid:
     with np.errstate(over="ignore"):
         edges = (UNIT_EDGES * unit).astype(np.float32)
     lowest = np.uint32(max(top - OCTAVES + 1, 1) << 23)
-    scalars = (np.float32(2048 / unit), np.int32(start), np.uint32(COARSE), lowest, per_value)
+    scalars = (np.float32(2048 / unit), np.int32(start), lowest, per_value)
     # The first and the last equal bin that each bin meets, in the very arithmetic of the loop.
     low, high = edges[:-1], np.nextafter(edges[1:], np.float32(0))
     first, last = (np.minimum((x.astype(np.float64) * per_value).astype(np.int64), LINES) for x in (low, high))
@@ -256,7 +257,6 @@ def _count(
     limit: np.uint32,
     fine: np.float32,
     start: np.int32,
-    coarse: np.uint32,
     lowest: np.uint32,
     per_value: np.float64,
     lanes: NDArray[np.uint32],
@@ -267,31 +267,35 @@ def _count(
     """Count whole blocks until one holds a magnitude of more bits than the limit. Return how many values, and zeros.
 
     The four rows of counters are used in turn, because equal neighbours (zeros above all) would wait for each other.
+    Sums of places are said to have 32 bits: numba makes 64 of them else, and counts half as many values at once.
     """
     magnitude = np.uint32(0x7FFFFFFF)
     flat = lanes.reshape(-1)
     width = np.uint64(lanes.shape[1])
     negative = np.int32((lanes.shape[1] - 1) // 2)
     above = np.int32(ABOVE)
+    shift = np.uint32(COARSE)
+    before = np.int32(start - np.int32(1))
+    equal_from = np.int32(EQUAL_FROM)
     zeros = 0
-    for begin in range(0, values.size, places.size):
-        x = values[begin : begin + places.size]
-        b = bits[begin : begin + places.size]
+    for begin in range(0, values.size, _BLOCK):
+        x = values[begin : begin + _BLOCK]
+        b = bits[begin : begin + _BLOCK]
         signed = np.int32(-(2**31))
         high = np.uint32(0)
         low = np.uint32(0xFFFFFFFF)
-        largest = np.uint32(0)
-        none = 0
+        none = np.uint32(0)  # 32 bits, like the values: wider ones would halve how many are looked at at once
         for i in range(b.size):
             u = b[i]
             signed = max(signed, np.int32(u))
             high = max(high, u)
             low = min(low, u)
-            largest = max(largest, u & magnitude)
-            none += (u & magnitude) == np.uint32(0)
+            none = np.uint32(none + np.uint32((u & magnitude) == np.uint32(0)))
+        # The bits order positive floats upwards and negative ones, as unsigned numbers, upwards by magnitude.
+        largest = max(np.uint32(max(signed, np.int32(0))), high & magnitude if high > magnitude else np.uint32(0))
         if largest > limit:
             return begin, zeros
-        zeros += none
+        zeros += np.int64(none)
         extremes[0] = max(extremes[0], np.int64(signed))
         extremes[1] = max(extremes[1], np.int64(high))
         extremes[2] = min(extremes[2], np.int64(low))
@@ -303,18 +307,22 @@ def _count(
             squares += v * v
         moments[0] += total
         moments[1] += squares
-        for i in range(x.size):
-            u = b[i]
-            a = u & magnitude
-            m = abs(x[i])
-            even = np.int32(m * fine)
-            place = even + above if even >= np.int32(EQUAL_FROM) else np.int32(a >> coarse) - start + np.int32(1)
-            place += np.int32(np.float64(m) * per_value)
-            place += np.int32(u >> np.uint32(31)) * negative
-            places[i] = np.uint32(place) if a >= lowest else np.uint32(0)
-        for i in range(x.size):
-            # Unsigned indices spare the loop a test for negative ones.
-            flat[np.uint64(places[i]) + width * np.uint64(i & 3)] += np.uint32(1)
+        for first in range(0, x.size, places.size):
+            y = x[first : first + places.size]
+            c = b[first : first + places.size]
+            for i in range(y.size):
+                u = c[i]
+                a = u & magnitude
+                m = abs(y[i])
+                even = np.int32(m * fine)
+                near, far = np.int32(even + above), np.int32(np.int32(a >> shift) - before)
+                place = near if even >= equal_from else far
+                place = np.int32(place + np.int32(np.float64(m) * per_value))
+                place = np.int32(place + np.int32(np.int32(np.int32(u) >> np.int32(31)) & negative))
+                places[i] = np.uint32(place) if a >= lowest else np.uint32(0)
+            for i in range(y.size):
+                # Unsigned indices spare the loop a test for negative ones.
+                flat[np.uint64(places[i]) + width * np.uint64(i & 3)] += np.uint32(1)
     return values.size, zeros
 
 

@@ -107,7 +107,7 @@ class Grids:
             return
         with np.errstate(over="ignore"):
             grid = grid_of(tensor.top, tensor.reach)
-        fine, start, _, lowest, per_value = grid.scalars
+        fine, start, lowest, per_value = grid.scalars
         self._fits[which] = (tensor.first, tensor.top, tensor.reach)
         row = self._rows[which]
         row["per_value"], row["fine"], row["approximate"] = per_value, fine, per_value
