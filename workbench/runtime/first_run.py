@@ -83,6 +83,9 @@ class Attempt(NamedTuple):
         options.intra_op_num_threads = threads
         options.enable_mem_pattern = memory_pattern and not self.thrifty
         options.enable_cpu_mem_arena = not self.thrifty
+        if self.thrifty:
+            # The file's own order: by default what starts at weights runs first, and all are dequantized at once.
+            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         for name, value in self.entries.items():
             options.add_session_config_entry(name, value)
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in self.weights.values()]
