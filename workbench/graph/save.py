@@ -101,7 +101,10 @@ def save_model(
 
 
 def fits_one_file(model: Structure) -> bool:
-    """Say whether one ONNX file holds a model with its weights. Weights are not read."""
+    """Say whether one ONNX file holds a model with its weights. Large weights are not read."""
+    weights = sum(value.const_value.nbytes for value in model.initializers.values() if value.const_value is not None)
+    if weights <= _KEPT:  # its message is kept, for whoever writes it next
+        return model.proto.ByteSize() + weights <= PROTOBUF_LIMIT
     return _size(model) <= PROTOBUF_LIMIT
 
 

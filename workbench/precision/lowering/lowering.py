@@ -137,8 +137,9 @@ def lower(
     thresholds = _thresholds(model, resolution, ranges)
     graph = model.thaw()
     writer = Writer(graph, weight_storage or _storage(resolution.target), model.tensors)
-    where = {address: _slots(model, address, node, types[address]) for address, node in model.top_nodes.items()}
+    where: dict[str, Slots] = {}
     if low:
+        where = {address: _slots(model, address, node, types[address]) for address, node in model.top_nodes.items()}
         _set_types(model, graph, writer, resolution, types, where)
     done: set[tuple[str, int]] = set()
     for edge in _activation_edges(model, resolution):
