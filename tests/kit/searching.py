@@ -73,11 +73,22 @@ def images(model: Model, count: int, *, seed: int = 1) -> dict[str, np.ndarray]:
     return {tensor.name: random.normal(size=(count, *tensor.shape[1:])).astype(np.float32) for tensor in model.inputs}
 
 
-def calibrated(model: Model, folder: Path, count: int, *, batch: int = 1, method: str = "minmax") -> Workbench:
-    """A workbench, prepared and calibrated on seeded inputs in a file."""
+def calibrated(
+    model: Model,
+    folder: Path,
+    count: int,
+    *,
+    batch: int = 1,
+    method: str = "minmax",
+    scale: np.ndarray | None = None,
+) -> Workbench:
+    """A workbench, prepared and calibrated on seeded inputs in a file, each multiplied by its scale."""
     wb = Workbench(model)
     wb.prepare()
     path = folder / "samples.npz"
-    np.savez(path, **images(model, count))
+    given = images(model, count)
+    if scale is not None:
+        given = {name: array * scale.reshape(-1, *[1] * (array.ndim - 1)) for name, array in given.items()}
+    np.savez(path, **given)
     wb.calibrate(path, batch=batch, method=method)
     return wb

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.calibration import feeds
@@ -14,13 +15,13 @@ from workbench.progress import stoppable
 from workbench.runtime import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
     import numpy.typing as npt
     from typing_extensions import Self
 
-    from workbench.calibration import Samples
+    from workbench.calibration import Feed, Samples
     from workbench.graph import Model
     from workbench.precision.sensitivity import Outputs, TaskMetric
 
@@ -28,10 +29,14 @@ __all__ = ["Evaluator", "Goal", "Score"]
 
 METRICS = ("sqnr_db", "top1_drop")
 
+FEW = 4
+"""Runs on which plans race each other."""
+_MANY = 3 * FEW  # fewer runs than these are not worth a race
+
 
 @dataclass(frozen=True)
 class Score:
-    """What one evaluation on all samples gave.
+    """What one evaluation gave.
 
     Parameters
     ----------
@@ -42,11 +47,14 @@ class Score:
     figure
         What the goal is about: SQNR, top-1 drop in percentage points, or the callback's value. NaN, which meets no
         goal, where values became NaN or infinite.
+    samples
+        How many samples it is of.
     """
 
     sqnr_db: float
     kl: float
     figure: float
+    samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,12 @@ class Goal:
 
 
 class Evaluator:
-    """Runs models on all samples and measures them against one reference.
+    """Runs models on all samples, or on few of them, and measures them against one reference.
+
+    Attributes
+    ----------
+    count
+        How many samples there are.
 
     Parameters
     ----------
@@ -125,9 +138,12 @@ class Evaluator:
         self._store = ActivationStore(memory)
         self._top1 = self._count()
         self._first: Mapping[str, npt.NDArray[Any]] = {}
+        self._runs = 0
+        self.count = len(samples)
         session = against.session()
         for run, feed in enumerate(stoppable(feeds(samples, against.form, batch=batch))):
             self._first = self._first or feed.arrays
+            self._runs = run + 1
             result = against.run(session, feed.arrays)
             self._store.put(run, result)
             if self._top1 is not None:
@@ -144,13 +160,37 @@ class Evaluator:
     def __exit__(self, *error: object) -> None:
         self._store.close()
 
+    @property
+    def races(self) -> bool:
+        """Whether few samples say where a plan stands: of SQNR they do, of a task's figure nobody knows."""
+        goal = self._goal
+        return goal.metric == "sqnr_db" and goal.at_least is not None and self._runs >= _MANY
+
     def __call__(self, model: Model) -> Score:
         """Run a model on all samples."""
         session = Session(model, untried=self._first)
+        every = enumerate(stoppable(feeds(self._samples, self._model, batch=self._batch)))
+        return self._scored((run, feed, session.run(feed.arrays)) for run, feed in every)
+
+    def race(self, model: Model) -> Score:
+        """Run a model on few samples, the same for every model, which lie evenly among all."""
+        session = Session(model, apart=True)
+        few = self._few
+        results = session.run_each(feed.arrays for feed in few.values())
+        return self._scored((run, feed, result) for (run, feed), result in zip(few.items(), results, strict=True))
+
+    @cached_property
+    def _few(self) -> dict[int, Feed]:
+        chosen = {(2 * place + 1) * self._runs // (2 * FEW) for place in range(FEW)}
+        every = enumerate(stoppable(feeds(self._samples, self._model, batch=self._batch)))
+        return {run: feed for run, feed in every if run in chosen}
+
+    def _scored(self, runs: Iterable[tuple[int, Feed, Outputs]]) -> Score:
         total, top1 = ErrorSum(), self._count()
         outcomes: list[Outputs] = []
-        for run, feed in enumerate(stoppable(feeds(self._samples, self._model, batch=self._batch))):
-            result = session.run(feed.arrays)
+        samples = 0
+        for run, feed, result in runs:
+            samples += feed.count
             before = self._store.get(run, self._outputs)
             real = {name: feed.real(array) for name, array in before.items()}
             after = {name: result[name][rows] for name, rows in real.items()}
@@ -164,7 +204,7 @@ class Evaluator:
             figure = 100.0 * (self._top1.share - top1.share)
         elif not isinstance(self._goal.metric, str):
             figure = float(self._goal.metric(outcomes))
-        return Score(total.sqnr_db, total.mean_kl, math.nan if total.nonfinite else figure)
+        return Score(total.sqnr_db, total.mean_kl, math.nan if total.nonfinite else figure, samples)
 
     def _count(self) -> Top1 | None:
         labels = self._goal.labels if self._goal.metric == "top1_drop" else None

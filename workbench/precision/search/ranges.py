@@ -54,7 +54,7 @@ def try_ways(trials: Trials, ways: Mapping[str, dict[str, float]], demoted: Coll
         out = len(trials.slower.union(demoted))
         plan = f"{out} in floating point" if out else "everything in INT8"
         trials_by_way[way] = trials.without(demoted, f"{plan}, ranges: {way}")
-    best = max(trials_by_way, key=lambda way: trials.goal.merit(trials_by_way[way].measured))
+    best = max(trials_by_way, key=lambda way: trials.merit(trials_by_way[way]))
     trials.ranges = ways[best]
     return trials_by_way[best]
 

@@ -38,7 +38,7 @@ class EngineSearch(Protocol):
 
 @dataclass(frozen=True)
 class Trial:
-    """A plan that was evaluated on all samples.
+    """A plan that was evaluated on all samples, or on few of them.
 
     Parameters
     ----------
@@ -55,15 +55,17 @@ class Trial:
     share
         Share of the multiply-accumulates in INT8, 0 to 1.
     measured
-        What came out.
+        What came out, and of how many samples.
     passed
-        Whether the goal is reached.
+        Whether the goal is reached on all samples.
     edits
         What was done to the model before it was lowered: biases corrected for this plan.
     pays
         What its engine took beside floating point; None where none was built.
     engines
         All engines of the front that it was chosen from.
+    raced
+        What came out on few samples, where it was tried on those first; `measured` is this where all never followed.
     """
 
     move: str
@@ -77,6 +79,12 @@ class Trial:
     edits: tuple[CorrectBias, ...] = ()
     pays: Pays | None = None
     engines: tuple[Speed, ...] = ()
+    raced: Score | None = None
+
+    @property
+    def on_all(self) -> bool:
+        """Whether it was evaluated on all samples."""
+        return self.measured is not self.raced
 
 
 @dataclass(frozen=True, repr=False)
@@ -127,6 +135,7 @@ class SearchResult(Shown):
                 "move": trial.move,
                 self.goal.name: trial.measured.figure,
                 "sqnr_db": trial.measured.sqnr_db,
+                "samples": trial.measured.samples,
                 "int8_macs": trial.share,
                 "cost_ms": trial.cost_ms,
                 "in float": len(trial.demoted),
@@ -152,6 +161,7 @@ class SearchResult(Shown):
                     "move": trial.move,
                     "figure": _plain(trial.measured.figure),
                     "sqnr_db": _plain(trial.measured.sqnr_db),
+                    "samples": trial.measured.samples,
                     "int8_macs": trial.share,
                     "cost_ms": trial.cost_ms,
                     "in_float": sorted(trial.demoted),
@@ -171,10 +181,11 @@ class SearchResult(Shown):
             return self.measured.text()
         kind = "by measured latencies" if self.costs.measured else "by the model of bytes and MACs"
         first, chosen = self.trials[0], self.chosen
-        figures = f"{chosen.measured.figure:.4g} (everything in INT8: {first.measured.figure:.4g})"
+        of = "" if first.on_all else f" on {first.measured.samples} of {chosen.measured.samples} samples"
+        figures = f"{chosen.measured.figure:.4g} (everything in INT8: {first.measured.figure:.4g}{of})"
         lines = [
             f"goal {self.goal}: {figures}, with {percent(chosen.share)} of the MACs in INT8",
-            f"{chosen.cost_ms:.4g} ms {kind}; {counted(len(self.trials), 'evaluation')} in {self.seconds:.0f} s",
+            f"{chosen.cost_ms:.4g} ms {kind}; {self._evaluations()} in {self.seconds:.0f} s",
             *(f"costs: {sentence}" for sentence in self.costs.about if self.costs.measured),
             *self.notes,
             *self._ended(),
@@ -182,6 +193,13 @@ class SearchResult(Shown):
             *(f"{position}. {rule}" for position, rule in enumerate(chosen.plan.rules)),
         ]
         return "\n".join(lines)
+
+    def _evaluations(self) -> str:
+        few = [trial.raced for trial in self.trials if trial.raced is not None]
+        everywhere = sum(trial.on_all for trial in self.trials)
+        if not few:
+            return counted(everywhere, "evaluation")
+        return f"{counted(len(few), 'evaluation')} on {few[0].samples} samples, {everywhere} on all,"
 
     def _ended(self) -> tuple[str, ...]:
         if not self.stopped:

@@ -1,4 +1,4 @@
-"""Find the cheapest plan that reaches a goal, each step verified by a real evaluation.
+"""Find the cheapest plan that reaches a goal, by real evaluations.
 
 Errors of single nodes do not add up to the error of a plan, so they only say in which order to try:
 
@@ -10,16 +10,22 @@ Errors of single nodes do not add up to the error of a plan, so they only say in
 4. of the cheaper of both, every group and then every node that can go to INT8 after all, by halving;
 5. where it is asked for, the mean error of INT8 taken out of the biases: of cheaper plans that just failed, and of the
    best.
+
+Where the goal is an SQNR, plans race on few samples, evenly taken from all. Only the best is evaluated on all of them;
+by how much few looked better then is asked for more of every other plan, and the way is gone again until the best plan
+is one that reaches the goal on all samples.
 """
 
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from workbench.calibration import Statistics, first_samples
 from workbench.errors import PrecisionError
 from workbench.precision.plan import BEST_PRACTICE, PrecisionPlan
-from workbench.precision.search.goal import Evaluator
+from workbench.precision.search.goal import FEW, Evaluator
 from workbench.precision.search.ranges import CALIBRATED, MIXED, try_ways, ways_to_choose
 from workbench.precision.search.result import SearchResult, pareto_front
 from workbench.precision.search.trials import Trials
@@ -29,7 +35,7 @@ from workbench.progress import Stopped
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workbench.calibration import Samples, Statistics
+    from workbench.calibration import Samples
     from workbench.evaluate import Reference
     from workbench.graph import Model
     from workbench.names import Precision
@@ -43,6 +49,9 @@ __all__ = ["MOST_TRIALS", "search"]
 
 MOST_TRIALS = 80
 """Evaluations a search makes before it settles for the best plan found."""
+
+_ROUNDS = 6
+"""How often the way is gone again with what evaluations on all samples told of few."""
 
 MOST_CORRECTED = 3
 """Cheaper plans that failed and are tried again with corrected biases."""
@@ -100,7 +109,7 @@ def search(
     memory
         Bytes of activations to keep in memory.
     most_trials
-        Evaluations after which the best plan found is taken; those with corrected biases come on top.
+        Plans evaluated until the best one is taken; those with corrected biases come on top.
     target, overflow, unranged
         What plans are resolved with; see `PrecisionPlan.resolve`.
     earlier
@@ -119,49 +128,93 @@ def search(
     began = time.perf_counter()
     with Evaluator(reference or model, samples, goal, batch=batch, memory=memory) as evaluate:
         trials = Trials(
-            model, goal, evaluate, costs, plan, fallback, dict(ranges), most_trials, target, overflow, unranged, earlier
+            model,
+            goal,
+            evaluate,
+            costs,
+            plan,
+            fallback,
+            dict(ranges),
+            most_trials,
+            target,
+            overflow,
+            unranged,
+            earlier,
+            race=True,
         )
-        measured, stopped = None, False
+        walk, stopped = _Walk(trials, samples, statistics, sensitivity, batch, memory), False
         try:
-            measured = _searched(trials, samples, statistics, sensitivity, correct_bias, batch, memory)
+            walk.settle()
+            if correct_bias is not None:
+                _correct(trials, correct_bias, batch)
         except (Stopped, KeyboardInterrupt):
             stopped = True
             if not trials.all:
                 raise
     front = pareto_front(trials.all, goal.merit)
     seconds = time.perf_counter() - began
-    return SearchResult(goal, _best(trials), front, tuple(trials.all), measured, costs, seconds, stopped=stopped)
+    return SearchResult(goal, _best(trials), front, tuple(trials.all), walk.measured, costs, seconds, stopped=stopped)
 
 
-def _searched(
-    trials: Trials,
-    samples: Samples,
-    statistics: Statistics | None,
-    sensitivity: Literal["quick", "exact"],
-    correct_bias: Samples | None,
-    batch: int,
-    memory: int,
-) -> Sensitivity | None:
-    """Try plans; return the sensitivity that decided their order, if one was needed."""
-    best = trials.everything("everything in INT8, ranges as calibrated")
-    if trials.slower:
-        best = trials.without((), f"{len(trials.slower)} that INT8 makes slower in floating point")
-    ways = {CALIBRATED: trials.ranges}
-    if statistics is not None and not best.passed:
-        ways = ways_to_choose(trials, statistics, samples, batch)
-        best = try_ways(trials, ways, ())
-    measured: Sensitivity | None = None
-    if not best.passed:
-        # Of all ways the one of least noise node by node shows best which nodes hurt with any.
-        trials.ranges = ways.get(MIXED, trials.ranges)
-        if sensitivity == "exact":
-            measured = exact(trials.model, trials.candidates, trials.ranges, samples, batch=batch, memory=memory)
-        else:
-            measured = quick(trials.model, trials.candidates, trials.ranges, samples, batch=batch)
-        _demote(trials, {error.node: error.noise for error in measured.errors}, ways)
-    if correct_bias is not None:
-        _correct(trials, correct_bias, batch)
-    return measured
+class _Walk:
+    """The way from plan to plan, which may be gone again by what is known meanwhile: nothing is evaluated twice."""
+
+    def __init__(
+        self,
+        trials: Trials,
+        samples: Samples,
+        statistics: Statistics | None,
+        sensitivity: Literal["quick", "exact"],
+        batch: int,
+        memory: int,
+    ) -> None:
+        self._trials, self._samples, self._statistics = trials, samples, statistics
+        self._kind, self._batch, self._memory = sensitivity, batch, memory
+        self._calibrated = trials.ranges
+        self.measured: Sensitivity | None = None
+        """The sensitivity that decided the order, if one was needed."""
+
+    def settle(self) -> None:
+        """Try plans until the best of them is known on all samples."""
+        trials = self._trials
+        for _ in range(_ROUNDS):
+            self._go()
+            best = trials.best()
+            if best.on_all:
+                return
+            trials.verify(best)
+        while not (best := trials.best()).on_all:
+            trials.verify(best)
+
+    def _go(self) -> None:
+        trials = self._trials
+        trials.ranges = self._calibrated
+        best = trials.everything("everything in INT8, ranges as calibrated")
+        if trials.slower:
+            best = trials.without((), f"{len(trials.slower)} that INT8 makes slower in floating point")
+        ways = {CALIBRATED: trials.ranges}
+        if self._statistics is not None and not trials.reaches(best):
+            ways = self._ways
+            best = try_ways(trials, ways, ())
+        if not trials.reaches(best):
+            # Of all ways the one of least noise node by node shows best which nodes hurt with any.
+            trials.ranges = ways.get(MIXED, trials.ranges)
+            self.measured = self.measured or self._sensitivity()
+            _demote(trials, {error.node: error.noise for error in self.measured.errors}, ways)
+
+    @cached_property
+    def _ways(self) -> dict[str, dict[str, float]]:
+        samples = self._samples
+        if self._trials.races:  # which method is the best for a tensor, few samples say too
+            samples = first_samples(samples, FEW * self._batch)
+        return ways_to_choose(self._trials, self._statistics or Statistics(), samples, self._batch)
+
+    def _sensitivity(self) -> Sensitivity:
+        trials, samples = self._trials, self._samples
+        if self._kind == "quick":
+            return quick(trials.model, trials.candidates, trials.ranges, samples, batch=self._batch)
+        about = (trials.model, trials.candidates, trials.ranges, samples)
+        return exact(*about, batch=self._batch, memory=self._memory)
 
 
 def _best(trials: Trials) -> Trial:
@@ -174,7 +227,8 @@ def _best(trials: Trials) -> Trial:
 
 def _demote(trials: Trials, noise: Mapping[str, float], ways: Mapping[str, dict[str, float]]) -> None:
     """Take the fewest nodes back to floating point."""
-    if not trials.without(trials.candidates, "nothing in INT8").passed:
+    floating = trials.without(trials.candidates, "nothing in INT8")
+    if not trials.reaches(floating) and not trials.verify(floating).passed:
         raise PrecisionError(
             f"not even floating point reaches {trials.goal}", where=trials.model.name, fix="Ask for less."
         )
@@ -204,12 +258,12 @@ def _shortest(trials: Trials, order: Sequence[str], name: str) -> list[str]:
     """
     fails, holds = 0, 1
     while holds < len(order) and not trials.exhausted:
-        if trials.without(order[:holds], f"the first {holds} in floating point, {name}").passed:
+        if trials.reaches(trials.without(order[:holds], f"the first {holds} in floating point, {name}")):
             break
         fails, holds = holds, min(2 * holds, len(order))
     while holds - fails > 1 and not trials.exhausted:
         middle = (fails + holds) // 2
-        if trials.without(order[:middle], f"the first {middle} in floating point, {name}").passed:
+        if trials.reaches(trials.without(order[:middle], f"the first {middle} in floating point, {name}")):
             holds = middle
         else:
             fails = middle
@@ -222,7 +276,10 @@ def _restore(trials: Trials, demoted: list[str]) -> None:
     groups = [list(reversed(demoted))]
     while groups and not trials.exhausted:
         group = groups.pop(0)
-        if len(group) < len(demoted) and trials.without(out - set(group), f"{len(group)} of them back in INT8").passed:
+        back = None
+        if len(group) < len(demoted):
+            back = trials.without(out - set(group), f"{len(group)} of them back in INT8")
+        if back is not None and trials.reaches(back):
             out -= set(group)
         elif len(group) > 1:
             half = len(group) // 2
@@ -232,8 +289,8 @@ def _restore(trials: Trials, demoted: list[str]) -> None:
 def _correct(trials: Trials, calibration: Samples, batch: int) -> None:
     """Try corrected biases on the best plan, and on cheaper ones that failed by least: the cheapest of them first."""
     best = _best(trials)
-    failed = [trial for trial in trials.all if not trial.passed and trial.cost_ms < best.cost_ms]
-    failed.sort(key=lambda trial: trials.goal.merit(trial.measured), reverse=True)
+    failed = [trial for trial in trials.all if not trials.reaches(trial) and trial.cost_ms < best.cost_ms]
+    failed.sort(key=trials.merit, reverse=True)
     for trial in sorted(failed[:MOST_CORRECTED], key=lambda t: t.cost_ms):
         if trials.corrected(trial, calibration, batch).passed:
             return

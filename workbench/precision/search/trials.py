@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workbench.errors import PrecisionError
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from workbench.names import Precision
     from workbench.precision.plan import Resolution
     from workbench.precision.search.cost import NodeCosts
-    from workbench.precision.search.goal import Evaluator, Goal
+    from workbench.precision.search.goal import Evaluator, Goal, Score
     from workbench.precision.targets import Target
 
 __all__ = ["Trials"]
@@ -52,6 +54,8 @@ class Trials:
         See `PrecisionPlan.resolve`.
     earlier
         Trials of the same that need no second evaluation.
+    race
+        Evaluate plans on few samples where these tell enough, and those on all that `verify` is asked for.
 
     Raises
     ------
@@ -73,11 +77,16 @@ class Trials:
         overflow: Mapping[str, float] | None = None,
         unranged: Mapping[str, str] | None = None,
         earlier: Sequence[Trial] = (),
+        *,
+        race: bool = False,
     ) -> None:
         self._target, self._overflow, self._unranged = target, overflow, unranged
         self.model, self.goal, self.ranges = model, goal, ranges
         self._evaluate, self._costs, self._plan, self._fallback = evaluate, costs, plan, fallback
         self._most, self._earlier = most, tuple(earlier)
+        self.races = race and evaluate.races
+        """Whether plans are evaluated on few samples first."""
+        self._optimism = 0.0  # by how much few samples look better than all
         self.all: list[Trial] = []
         self.candidates = self._resolve(plan).nodes("int8")
         if not self.candidates:
@@ -89,6 +98,41 @@ class Trials:
     def exhausted(self) -> bool:
         """Whether no more trials may be made."""
         return len(self.all) >= self._most
+
+    def reaches(self, trial: Trial) -> bool:
+        """Say whether a plan reaches the goal; of one that raced only, whether it should by what is known."""
+        if trial.on_all:
+            return trial.passed
+        return self.goal.holds(trial.measured.figure - self._optimism)
+
+    def merit(self, trial: Trial) -> tuple[float, float]:
+        """Return what is more for the better of two plans, on the same samples for all."""
+        return self.goal.merit(trial.raced or trial.measured)
+
+    def best(self) -> Trial:
+        """Return the cheapest plan that reaches the goal; of equally cheap ones the most accurate."""
+        reaching = [trial for trial in self.all if self.reaches(trial)]
+        return min(reaching, key=lambda t: (t.cost_ms, *(-x for x in self.merit(t))))
+
+    def verify(self, trial: Trial) -> Trial:
+        """Evaluate on all samples what raced only. What that tells of few samples counts for other plans, too."""
+        if trial.on_all:
+            return trial
+        measured = self._evaluate(lower(self.model, self._resolve(trial.plan), trial.ranges).model)
+        optimism = trial.measured.figure - measured.figure
+        self._optimism = optimism if math.isfinite(optimism) else self._optimism
+        known = replace(
+            trial,
+            move=trial.move.removesuffix(self._few(trial.measured)),
+            measured=measured,
+            passed=self.goal.holds(measured.figure),
+        )
+        self.all[self.all.index(trial)] = known
+        self._tell()
+        return known
+
+    def _few(self, raced: Score) -> str:
+        return f" (on {raced.samples} of {self._evaluate.count} samples)"
 
     def saving(self, node: str) -> float:
         """Return the milliseconds that INT8 saves on a node."""
@@ -147,10 +191,13 @@ class Trials:
         plan = self._plan_without(out)
         resolution = self._resolve(plan)
         int8 = resolution.nodes("int8")
-        measured = self._evaluate(lower(self.model, resolution, self.ranges).model)
-        passed = self.goal.holds(measured.figure)
+        lowered = lower(self.model, resolution, self.ranges).model
+        measured = self._evaluate.race(lowered) if self.races else self._evaluate(lowered)
+        raced = measured if self.races else None
+        passed = raced is None and self.goal.holds(measured.figure)
+        what = move if raced is None else f"{move}{self._few(raced)}"
         share, cost = self._costs.share(int8), self._costs.total(resolution)
-        self.all.append(Trial(move, plan, dict(self.ranges), out, cost, share, measured, passed))
+        self.all.append(Trial(what, plan, dict(self.ranges), out, cost, share, measured, passed, raced=raced))
         self._tell()
         return self.all[-1]
 
@@ -158,12 +205,8 @@ class Trials:
         return next((t for t in among if t.demoted == out and t.ranges == self.ranges and not t.edits), None)
 
     def _tell(self) -> None:
-        passed = [trial for trial in self.all if trial.passed]
-        best = (
-            min(passed, key=lambda trial: trial.cost_ms)
-            if passed
-            else max(self.all, key=lambda trial: self.goal.merit(trial.measured))
-        )
-        reached = "" if best.passed else ", not there yet"
+        reaching = any(self.reaches(trial) for trial in self.all)
+        best = self.best() if reaching else max(self.all, key=self.merit)
+        reached = "" if reaching else ", not there yet"
         figures = f"{self.goal.name} {best.measured.figure:.4g}, {percent(best.share)} of the MACs in INT8{reached}"
         report("searching", len(self.all), None, figures)
