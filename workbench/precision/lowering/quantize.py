@@ -30,6 +30,9 @@ GRIDS: dict[Floating, tuple[npt.DTypeLike, float]] = {
 """Type and smallest scale. An FP16 scale may be subnormal: it multiplies in a DequantizeLinear, and the values are
 rounded with the very scale that is stored. At 2^-20 it has four bits left."""
 
+_PART = 1 << 17
+"""Values of a weight that are quantized at once."""
+
 
 def scale_of(
     amax: npt.NDArray[Any] | float, quantized: Quantized = "int8", floating: Floating = "fp32"
@@ -102,12 +105,26 @@ def quantize_weight(
     """
     values = np.asarray(weight, dtype=np.float32)
     others = None if axis is None else tuple(i for i in range(values.ndim) if i != axis % values.ndim)
-    scale = scale_of(np.abs(values).max(axis=others, initial=0.0), quantized, floating)
+    largest = np.maximum(values.max(axis=others, initial=0.0), -values.min(axis=others, initial=0.0))
+    scale = scale_of(np.abs(largest), quantized, floating)
     shape = [1] * values.ndim
     if axis is not None:
         shape[axis] = -1
+    stored = np.empty(values.shape, np.int8 if quantized == "int8" else ml_dtypes.float8_e4m3fn)
+    _fill(np.atleast_1d(stored), np.atleast_1d(values), scale.reshape(shape or 1), quantized)
+    return stored, scale
+
+
+def _fill(
+    stored: npt.NDArray[Any], values: npt.NDArray[np.float32], scale: npt.NDArray[np.float32], quantized: Quantized
+) -> None:
+    """Quantize a part at a time: what lies between the weight and its 8 bits stays in the processor's cache."""
+    rows = max(1, _PART * len(values) // max(values.size, 1))
     most = QMAX[quantized]
-    scaled = values / scale.reshape(shape)
-    if quantized == "fp8":
-        return np.clip(scaled, -most, most).astype(ml_dtypes.float8_e4m3fn), scale
-    return np.clip(np.rint(scaled), -most, most).astype(np.int8), scale
+    for first in range(0, len(values), rows):
+        part = slice(first, first + rows)
+        scaled = values[part] / (scale[part] if len(scale) > 1 else scale)
+        if quantized == "int8":
+            np.rint(scaled, out=scaled)
+        np.clip(scaled, -most, most, out=scaled)
+        stored[part] = scaled

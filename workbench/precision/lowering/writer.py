@@ -253,7 +253,7 @@ class Writer:
 
     def _constant(self, name: str, array: npt.NDArray[Any], dtype: ir.DataType) -> ir.Value:
         name = self._fresh.tensor(name)
-        tensor = ir.Tensor(np.asarray(array).astype(dtype.numpy()), name=name)
+        tensor = ir.Tensor(np.asarray(array).astype(dtype.numpy(), copy=False), name=name)
         value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(dtype), shape=ir.Shape(array.shape))
         self._graph.initializers.add(value)
         return value
