@@ -45,21 +45,16 @@ def test_a_limit_is_raised_by_name_in_python_and_in_the_environment(monkeypatch)
             limits.set_limits(wrong)
 
 
-def test_on_the_command_line_the_line_names_the_option_and_the_option_works(tmp_path):
+def test_on_the_command_line_the_line_names_the_option_and_the_option_works(run, tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("workbench: " + "[" * 60 + "]" * 60)
-
-    def run(*more):
-        command = [sys.executable, "-m", "workbench", "replay", str(recipe), "--out", str(tmp_path / "o"), *more]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-
-    assert "this workbench reads version 1" in run().stderr
-    refused = run("--limit", "document_depth=50")
-    assert refused.returncode == RecipeError.exit_code
-    assert refused.stderr.count("\n") == 1
-    assert "raise it: --limit document_depth=" in refused.stderr
-    assert "this workbench reads version 1" in run("--limit=document_depth=70").stderr
+    words = ("replay", recipe, "--out", tmp_path / "o")
+    assert "this workbench reads version 1" in run(*words)[2]
+    code, _, said = run(*words, "--limit", "document_depth=50")
+    assert code == RecipeError.exit_code
+    assert said.count("\n") == 1
+    assert "raise it: --limit document_depth=" in said
+    assert "this workbench reads version 1" in run(*words, "--limit=document_depth=70")[2]
 
 
 def nested(depth):

@@ -21,7 +21,8 @@ COMMAND = [sys.executable, "-m", "workbench"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def run(*arguments, cwd=None, **environment):
+def start(*arguments, cwd=None, **environment):
+    """Run a command as a shell would; the fixture `run` has no process to start, for what does not need one."""
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
@@ -37,7 +38,7 @@ def run(*arguments, cwd=None, **environment):
 def tuned(small_cnn, small_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("cli") / "out"
     labels = small_data.with_name("labels.npy")
-    result = run("tune", small_cnn, "--samples", small_data, "--labels", labels, "--runs", 3, "--out", out)
+    result = start("tune", small_cnn, "--samples", small_data, "--labels", labels, "--runs", 3, "--out", out)
     return result, out
 
 
@@ -85,21 +86,21 @@ def test_report_json_has_what_was_measured(tuned):
 
 
 def test_replay_makes_the_same_bytes_in_another_process(tuned, tmp_path):
-    result = run("replay", tuned[1] / "recipe.yaml", "--out", tmp_path / "again", PYTHONHASHSEED="7")
+    result = start("replay", tuned[1] / "recipe.yaml", "--out", tmp_path / "again", PYTHONHASHSEED="7")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "again" / "tuned.onnx").read_bytes() == (tuned[1] / "tuned.onnx").read_bytes()
 
 
-def test_a_rule_that_selects_nothing_is_told_on_replay(tuned, tmp_path):
+def test_a_rule_that_selects_nothing_is_told_on_replay(tuned, run, tmp_path):
     _, out = tuned
     recipe = (out / "recipe.yaml").read_text()
     rule = "- do: set_precision\n  select: op:LSTM\n  precision: int8\n"
     changed = out / "changed.yaml"
     changed.write_text(recipe.replace("- do: set_precision\n", f"{rule}- do: set_precision\n", 1))
-    result = run("replay", changed, "--out", tmp_path / "again")
-    assert result.returncode == 0, result.stderr
-    assert "warning: rule 0 (op:LSTM -> int8) selects nothing in small_cnn" in result.stderr
-    assert "replay.py" not in result.stderr
+    code, _, said = run("replay", changed, "--out", tmp_path / "again")
+    assert code == 0, said
+    assert "warning: rule 0 (op:LSTM -> int8) selects nothing in small_cnn" in said
+    assert "replay.py" not in said
 
 
 def test_replay_runs_no_forward_pass(tuned, tmp_path):
@@ -111,32 +112,26 @@ def test_replay_runs_no_forward_pass(tuned, tmp_path):
     subprocess.run(command, check=True)
 
 
-def test_recalibrate_on_the_same_samples_moves_nothing(tuned, tmp_path):
-    result = run("replay", tuned[1] / "recipe.yaml", "--recalibrate", "--out", tmp_path / "again")
-    assert result.returncode == 0, result.stderr
-    assert "no range moved" in result.stdout
+def test_recalibrate_on_the_same_samples_moves_nothing(tuned, run, tmp_path):
+    code, shown, said = run("replay", tuned[1] / "recipe.yaml", "--recalibrate", "--out", tmp_path / "again")
+    assert code == 0, said
+    assert "no range moved" in shown
 
 
-def test_recalibrate_on_other_samples_says_what_moved(tuned, tmp_path):
+def test_recalibrate_on_other_samples_says_what_moved(tuned, run, tmp_path):
     np.savez(tmp_path / "other.npz", x=3 * np.random.default_rng(5).normal(size=(6, 3, 8, 8)).astype(np.float32))
-    result = run(
-        "replay",
-        tuned[1] / "recipe.yaml",
-        "--recalibrate",
-        "--samples",
-        tmp_path / "other.npz",
-        "--out",
-        tmp_path / "a",
-    )
-    assert result.returncode == 0, result.stderr
-    assert "ranges moved" in result.stdout
-    assert "  x: " in result.stdout
+    words = ("--recalibrate", "--samples", tmp_path / "other.npz", "--out", tmp_path / "a")
+    code, shown, said = run("replay", tuned[1] / "recipe.yaml", *words)
+    assert code == 0, said
+    assert "ranges moved" in shown
+    assert "  x: " in shown
 
 
-def test_a_failed_gate_has_its_own_exit_code_and_still_writes(small_cnn, small_data, tmp_path):
-    result = run("tune", small_cnn, "--samples", small_data, "--min-sqnr", 200, "--runs", 0, "--out", tmp_path / "o")
-    assert result.returncode == 12
-    assert "FAILED" in result.stdout
+def test_a_failed_gate_has_its_own_exit_code_and_still_writes(small_cnn, small_data, run, tmp_path):
+    words = ("--min-sqnr", 200, "--runs", 0, "--out", tmp_path / "o")
+    code, shown, _ = run("tune", small_cnn, "--samples", small_data, *words)
+    assert code == 12
+    assert "FAILED" in shown
     assert (tmp_path / "o" / "tuned.onnx").is_file()
 
 
@@ -151,44 +146,44 @@ def test_a_failed_gate_has_its_own_exit_code_and_still_writes(small_cnn, small_d
         (["tune", "m.onnx", "--samples", "s.npz", "--out", "9" * 300], 2, "is no name that a file can have"),
     ],
 )
-def test_bad_input_is_one_line_and_an_exit_code(arguments, code, said, tmp_path):
-    result = run(*arguments, cwd=tmp_path)
-    assert result.returncode == code
-    assert said in result.stderr
-    assert "Traceback" not in result.stderr
+def test_bad_input_is_one_line_and_an_exit_code(arguments, code, said, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended, _, shown = run(*arguments)
+    assert ended == code
+    assert said in shown
+    assert "Traceback" not in shown
     if code != 2:
-        assert len(result.stderr.strip().splitlines()) == 1
+        assert len(shown.strip().splitlines()) == 1
 
 
 def test_a_traceback_only_with_debug(tmp_path):
-    assert "Traceback" in run("inspect", "none.onnx", "--debug", cwd=tmp_path).stderr
+    assert "Traceback" in start("inspect", "none.onnx", "--debug", cwd=tmp_path).stderr
 
 
-def test_other_content_in_the_output_folder_is_not_touched(small_cnn, small_data, tmp_path):
+def test_other_content_in_the_output_folder_is_not_touched(small_cnn, small_data, run, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    result = run("tune", small_cnn, "--samples", small_data, "--out", tmp_path)
-    assert result.returncode == 6
+    assert run("tune", small_cnn, "--samples", small_data, "--out", tmp_path)[0] == 6
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_bad_samples_leave_no_output(small_cnn, tmp_path):
+def test_bad_samples_leave_no_output(small_cnn, run, tmp_path):
     np.savez(tmp_path / "s.npz", x=np.zeros((2, 3, 9, 9), np.float32))
-    result = run("tune", small_cnn, "--samples", tmp_path / "s.npz", "--out", tmp_path / "o")
-    assert result.returncode == 4
-    assert "sample 0" in result.stderr
+    code, _, said = run("tune", small_cnn, "--samples", tmp_path / "s.npz", "--out", tmp_path / "o")
+    assert code == 4
+    assert "sample 0" in said
     assert not (tmp_path / "o").exists()
 
 
-def test_inspect_in_text_and_json(small_cnn):
-    text = run("inspect", small_cnn).stdout
+def test_inspect_in_text_and_json(small_cnn, run):
+    _, text, _ = run("inspect", small_cnn)
     assert "opset 13" in text
     assert "Conv 2" in text
-    content = json.loads(run("inspect", small_cnn, "--json").stdout)
+    content = json.loads(run("inspect", small_cnn, "--json")[1])
     assert content["nodes"] == 8
     assert content["macs"] is None or content["macs"] > 0
 
 
 def test_doctor_names_every_backend():
-    said = run("doctor").stdout
+    said = start("doctor").stdout
     for name in ("onnxruntime", "tensorrt_rtx", "tensorrt "):
         assert name in said
