@@ -20,7 +20,6 @@ from workbench.recipe.steps import PlanStep, PrecisionStep
 from workbench.runtime import on_device
 from workbench.session.editing import conversion_steps, edit
 from workbench.session.evaluation import reference_of
-from workbench.session.measuring import measured_plan, step_that_pays
 from workbench.session.samples import samples_for
 from workbench.session.searching import CostSource, costs_of, with_equalization
 from workbench.session.thresholds import calibration
@@ -298,6 +297,8 @@ class Plan(Shown):
         indices = None if labels is None else labels_for(labels, data, history.state.model)
         goal = Goal(metric, at_least=at_least, at_most=at_most, labels=indices)
         if measure is not None:
+            from workbench.session.measuring import measured_plan
+
             result = measured_plan(history, goal, measure, data, batch=size)
             history.keep("search", search=result, searched=None)
             self.take(result.chosen)
@@ -358,8 +359,9 @@ class Plan(Shown):
         BackendError
             The backend cannot measure here, or one of the engines could not be built and timed.
         """
-        step = step_that_pays(self._history, measure)
-        self._history.do(step)
+        from workbench.session.measuring import step_that_pays
+
+        self._history.do(step := step_that_pays(self._history, measure))
         return step.pays or Pays()
 
     def take(self, trial: Trial) -> None:
