@@ -63,7 +63,9 @@ class Warm:
         settings.load_profile("mutants")
         fork = multiprocessing.get_context("fork")
         self._pipe, theirs = fork.Pipe()
-        self._collected = fork.Process(target=_collect, args=(theirs, module, [*tests, f"--basetemp={self._base}"]))
+        self.noticed = checkout.parent / "noticed"
+        arguments = [*tests, f"--basetemp={self._base}"]
+        self._collected = fork.Process(target=_collect, args=(theirs, module, self.noticed, arguments))
         self._collected.start()
         theirs.close()
         self.ran: Ran = self._pipe.recv()
@@ -88,6 +90,12 @@ class Warm:
             raise RuntimeError(f"{path}: the mutant could not be put in place")
         return code != 0
 
+    def leave_out(self, test: str) -> None:
+        """Do without a test."""
+        del self.ran.seconds[test]
+        for tests in self.ran.tests.values():
+            tests.discard(test)
+
     def close(self) -> None:
         """End the process that waits."""
         self._pipe.send(None)
@@ -97,8 +105,9 @@ class Warm:
 class _Waiting:
     """The plugin of pytest that forks between collecting and running."""
 
-    def __init__(self, pipe: Connection, module: str) -> None:
+    def __init__(self, pipe: Connection, module: str, noticed: Path) -> None:
         self.pipe = pipe
+        self.noticed = noticed
         self.module = module
         self.cover = _coverage(module)
         self.cover.start()
@@ -136,7 +145,6 @@ class _Waiting:
         """Return true in a fork with a mutant in place and its tests chosen, and false when no more are asked for."""
         items = {item.nodeid: item for item in session.items}
         functions = [found for found in gc.get_objects() if isinstance(found, FunctionType)]
-        gc.freeze()
         sys.dont_write_bytecode = True
         while (asked := self.pipe.recv()) is not None:
             path, before, source, tests, limit = asked
@@ -186,6 +194,8 @@ class _Waiting:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if not report.passed:
             self.failed.add(report.nodeid)
+        if report.failed and self.cover is None:
+            self.noticed.write_text(report.nodeid)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -215,9 +225,9 @@ def _sharing(context: str, tests: Iterable[pytest.Item]) -> Iterator[str]:
             yield test.nodeid
 
 
-def _collect(pipe: Connection, module: str, arguments: Sequence[str]) -> None:
+def _collect(pipe: Connection, module: str, noticed: Path, arguments: Sequence[str]) -> None:
     _quiet()
-    code = pytest.main([*OPTIONS, *arguments], plugins=[_Waiting(pipe, module)])
+    code = pytest.main([*OPTIONS, *arguments], plugins=[_Waiting(pipe, module, noticed)])
     os._exit(int(code))
 
 
