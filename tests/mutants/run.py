@@ -176,7 +176,9 @@ def _warm(checkout: Path, module: str, tests: Sequence[str]) -> Warm:
     warm = Warm(checkout, module, tests)
     path = next((checkout / module).glob("*.py"))
     while warm.killed(path, path.read_text(), set(), _ordered(warm.ran.seconds, warm.ran.seconds)):
-        say(f"without a mutant {(test := warm.noticed.read_text())} fails the second time: left out")
+        if not (test := warm.noticed.read_text()):
+            raise RuntimeError("without a mutant, and without a test that fails, the second run does not end well")
+        say(f"without a mutant {test} fails the second time: left out")
         warm.leave_out(test)
     return warm
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from coverage import Coverage
 
 PLUGINS = (f"-p no:{name}" for name in ("cacheprovider", "randomly", "xdist"))
-OPTIONS = ("-q", "--tb=no", "--maxfail=1", "--skip-lowered", *PLUGINS)
+OPTIONS = ("-q", "--tb=no", "--maxfail=1", "--skip-lowered", "--snapshot-warn-unused", *PLUGINS)
 OWN = ("workbench", "tests", "conftest", "sample_models")
 MEMORY = 12 << 30
 """Bytes of data that a process may have: a mutant may well allocate without end."""
@@ -75,6 +75,7 @@ class Warm:
     def killed(self, path: Path, source: str, lines: set[int], tests: Sequence[str]) -> bool:
         """Return whether one of the tests notices that a file holds other source, changed in these lines."""
         before, times = path.read_text(), path.stat()
+        self.noticed.write_text("")
         limit = 10 + 4 * sum(self.ran.seconds[test] for test in tests)
         try:
             path.write_text(source)
