@@ -219,6 +219,7 @@ def test_profile_of_another_engine_is_named(engines):
     )
     assert "a profile of another engine" in message
     assert "input_QuantizeLinear" in message
+    assert "; this engine has 'MaxPool_4' instead" in message
     log = engines / "trt-10-logs"
     message = error_of(log / "engine_inspector_text.log", profile=log / "profiler.log")
     assert "9 of its 13 layers, with 54% of its time" in message

@@ -30,6 +30,8 @@ def test_tables_have_a_row_each_and_sum_up(recorded):
     assert table["percent"].sum() == pytest.approx(100)
     assert table["weight_bytes"].sum() == report.weight_bytes
     types = report.types_table()
+    assert list(types.index) == list(range(len(types)))
+    assert types["ms"].is_monotonic_decreasing
     assert types["layers"].sum() == 57
     assert types["ms"].sum() == pytest.approx(report.layers_ms)
     tensors = report.tensors_table().set_index("tensor")

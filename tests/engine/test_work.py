@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from workbench.engine.formats import parse_format
@@ -37,6 +39,8 @@ def test_operations_of_a_gemm_and_unknown_ones(engines):
     assert ops["node_linear_myl5_2"] is None  # its batch is dynamic
     gemm = Layer(name="g", type="gemm", inputs=(tensor("a", 4, 16),), outputs=(tensor("b", 4, 8),))
     assert layer_ops(gemm) == 2 * 4 * 8 * 16
+    assert layer_ops(replace(gemm, inputs=(tensor("a", -1, 16),))) is None
+    assert layer_ops(replace(gemm, outputs=(tensor("b", -1, 8),))) is None
     assert layer_ops(Layer(name="bare", detailed=False)) is None
 
 

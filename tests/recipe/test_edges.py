@@ -17,9 +17,11 @@ from workbench.recipe.comments import with_comments
 from workbench.recipe.gates import Gate, check_gates
 from workbench.recipe.parts import FileReference, ranges_hash
 from workbench.recipe.reading import dumped
+from workbench.recipe.steps.choose_ranges import ChooseStep
 from workbench.recipe.steps.set_plan import PlanStep
 from workbench.recipe.steps.set_precision import PrecisionStep
 from workbench.recipe.steps.set_range import RangeStep
+from workbench.recipe.steps.use_cache import CacheStep
 
 STORED = ROOT / "tests/data/recipes/0.1.0.every_kind.yaml"
 
@@ -57,6 +59,57 @@ def test_weights_are_other_ones_only_where_both_structures_are_known(recipe, str
 def test_what_is_asked_of_a_build_is_added_to_what_is_asked_for_already():
     asked = Build(refit=True, strip=True).added_to(BuildOptions(hardware_compatible=True))
     assert asked == BuildOptions(hardware_compatible=True, refit=True, strip=True)
+
+
+def test_nothing_else_is_asked_of_a_build():
+    assert Build(refit=True).and_also(strip=True) == Build(refit=True, strip=True)
+    assert Build(refit=True).and_also(refit=False) == Build(refit=True)
+    with pytest.raises(RecipeError, match="goes with version_compatible"):
+        Build().and_also(exclude_lean_runtime=True)
+
+
+def test_a_build_has_the_options_that_its_plan_was_measured_with(recipe):
+    pays = Pays(verdict="pays", ratio=0.5, build={"optimization_level": 4})
+    made = recipe.model_copy(
+        update={
+            "build": Build(refit=True),
+            "steps": (PlanStep(rules=(), ranges={}, sha256=ranges_hash({}), pays=pays),),
+        }
+    )
+    assert made.built_by("tensorrt", BuildOptions()) == BuildOptions(refit=True, optimization_level=4)
+    asked = BuildOptions(optimization_level=2)
+    assert made.built_by("tensorrt", asked) == BuildOptions(refit=True, optimization_level=2)
+    assert made.built_by("onnxruntime", BuildOptions()) == BuildOptions(refit=True)
+
+
+def test_files_that_ranges_were_read_from_are_gone_changed_or_the_same(recipe, tmp_path):
+    names = ("gone", "changed", "same")
+    for name in names:
+        (tmp_path / name).write_text("before")
+    gone, changed, same = (FileReference.of(tmp_path / name) for name in names)
+    (tmp_path / "gone").unlink()
+    (tmp_path / "changed").write_text("after")
+    steps = (
+        CacheStep(cache=gone, ranges={}, sha256=ranges_hash({})),
+        ChooseStep(method="mse", statistics=changed, ranges={}, sha256=ranges_hash({})),
+        CacheStep(cache=same, ranges={}, sha256=ranges_hash({})),
+    )
+    notes = verify(recipe.model_copy(update={"steps": steps})).notes
+    assert [note for note in notes if note.startswith("step")] == [
+        f"step 0 (use_cache): {gone.file} is gone; its ranges are in the recipe",
+        f"step 1 (choose_ranges): {changed.file} has changed; the recipe has the ranges it had",
+    ]
+
+
+def test_labels_move_with_the_samples_that_they_are_of():
+    samples = SamplesReference(source={"kind": "npz", "path": "/t.npz"}, count=7, fingerprint="f")
+    for labels, moved in (
+        (None, None),
+        (FileReference(file="/l", sha256="0"), FileReference(file="/to/l", sha256="0")),
+    ):
+        after = Evaluation(samples=samples, labels=labels).moved(lambda path: f"/to{path}")
+        assert after.labels == moved
+        assert after.samples.source["path"] == "/to/t.npz"
 
 
 def test_builds_differ_by_what_one_of_them_asks_for(recipe):

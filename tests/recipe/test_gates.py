@@ -195,3 +195,8 @@ def test_a_session_takes_a_gate_in_parts_or_as_text_and_refuses_what_is_none(sma
         with pytest.raises(OptionError):
             wb.require(gate, **parts)
     assert len(wb.recipe.gates) == 2
+
+
+def test_which_results_can_be_asked_of_one_output():
+    of_output = {name for name, metric in METRICS.items() if metric.of_output}
+    assert of_output == {"cosine", "nonfinite", "sqnr_db"}
