@@ -29,7 +29,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent.parent
 EVALUATIONS = 80
-VERBS = ("check", "tune", "search", "bench", "report", "serve")
+VERBS = ("check", "tune", "search", "bench", "replay")
 
 
 def child(checkout: Path, *arguments: str) -> dict[str, float]:

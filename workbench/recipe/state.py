@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from workbench.graph import blaming
@@ -81,5 +82,11 @@ class State:
     @blaming
     def resolve(self, plan: PrecisionPlan | None = None) -> Resolution:
         """Resolve the plan, or another one, on the model as it is now."""
-        plan = plan or self.plan
+        return self._resolved if plan is None or plan is self.plan else self._resolve(plan)
+
+    @cached_property
+    def _resolved(self) -> Resolution:
+        return self._resolve(self.plan)
+
+    def _resolve(self, plan: PrecisionPlan) -> Resolution:
         return plan.resolve(self.model, target=self.target, overflow=self.overflow, unranged=self.unranged)

@@ -6,6 +6,7 @@ import math
 from collections import ChainMap
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import onnx_ir as ir
 
@@ -72,6 +73,10 @@ class Cost:
         return None if self.macs is None or self.inside is None else self.macs + self.inside
 
 
+_known: WeakKeyDictionary[Model, dict[tuple[tuple[str, int], ...], dict[str, Cost]]] = WeakKeyDictionary()
+"""Of a model that is alive, what was asked for: shapes are not inferred twice."""
+
+
 def costs(model: Model, sizes: Mapping[str, int] | None = None) -> dict[str, Cost]:
     """Return the cost of every node by address, those in subgraphs and local functions included.
 
@@ -85,6 +90,14 @@ def costs(model: Model, sizes: Mapping[str, int] | None = None) -> dict[str, Cos
     sizes
         Lengths to assume for symbolic axes of the inputs, by name, for example ``{"batch": 1}``.
     """
+    known = _known.setdefault(model, {})
+    key = tuple(sorted((sizes or {}).items()))
+    if key not in known:
+        known[key] = _costs(model, sizes)
+    return dict(known[key])
+
+
+def _costs(model: Model, sizes: Mapping[str, int] | None) -> dict[str, Cost]:
     tensors = model.tensors
     if sizes:
         from workbench.graph.shapes import infer
