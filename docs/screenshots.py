@@ -88,6 +88,12 @@ SCENES = {
     "graph": Scene(OPEN, "views.surgery(wb)", ".wb-canvas svg"),
     "threshold": Scene(CALIBRATED, 'views.distribution(wb, "/relu1/Relu_output_0")', "svg"),
     "tensors": Scene(CALIBRATED, "views.tensor_table(wb)", "tbody tr"),
+    "chart": Scene(
+        CALIBRATED + "wb.sensitivity()\n",
+        "views.sensitivity(wb, top=10)",
+        ".wb-chart svg",
+        act=((".wb-spot", "click"),),
+    ),
     "precision": Scene(CALIBRATED + 'wb.plan.use("int8")\n', "views.precision(wb)", "tbody tr"),
 }
 

@@ -110,8 +110,20 @@ class ThresholdPage extends Page {
       ...parts,
       drawn("text", { x: (LEFT + W - RIGHT) / 2, y: H - 6, "text-anchor": "middle" }, `value of ${name.length > W / 13 ? `…${name.slice(-Math.floor(W / 13))}` : name}`),
       drawn("text", { transform: middle, "text-anchor": "middle" }, "values seen"),
-      drawn("path", { class: "bars", d: `${path}L${x(high)},${y(0.5)}Z` }),
+      this.bars(edges, counts, `${path}L${x(high)},${y(0.5)}Z`),
     ];
+  }
+
+  /** The bars; resting on one tells how many values lie in it. */
+  bars(edges, counts, d) {
+    const tip = drawn("title");
+    const point = (event) => {
+      const { left, width } = this.svg.getBoundingClientRect();
+      const value = this.low + ((((event.clientX - left) / width) * this.W - LEFT) / (this.W - LEFT - RIGHT)) * (this.high - this.low);
+      const at = Math.min(Math.max(edges.findIndex((edge) => edge > value) - 1, 0), counts.length - 1);
+      tip.textContent = `${edges[at].toPrecision(4)} to ${edges[at + 1].toPrecision(4)}: ${Math.round(counts[at]).toLocaleString("en")} values`;
+    };
+    return drawn("path", { class: "bars", d, onpointermove: point }, tip);
   }
 
   method({ method, amax, color, dashes }, sign) {

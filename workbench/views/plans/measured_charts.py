@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import RecipeError
 from workbench.precision import front_points
-from workbench.precision.plan import QUANTIZED
+from workbench.precision.plan import QUANTIZED, preset
 from workbench.session import history_of
 from workbench.views.kit import Chart, Spot, precision_colour
 from workbench.views.plans.chart import draw_front
@@ -126,7 +126,8 @@ def sensitivity(wb: Workbench, top: int = 20) -> SensitivityChart:
     if measured is None:
         raise RecipeError("no sensitivity was measured", where=wb.source.name, fix="Call wb.sensitivity() first.")
     errors = sorted((one for one in measured.errors if one.node in wb.model.nodes), key=lambda one: -one.noise)
-    decided = wb.plan.resolve().decisions
+    start = () if wb.plan.rules.rules else preset("int8", wb.model).rules  # what tuning starts from
+    decided = wb.plan.resolve_with(*start).decisions
     shown = tuple((one, decided[one.node].precision) for one in errors[:top] if one.node in decided)
     return SensitivityChart(shown, len(errors) - len(shown)).within(wb)
 
