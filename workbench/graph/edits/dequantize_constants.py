@@ -86,8 +86,8 @@ def _users(value: ir.Value) -> Iterator[str]:
 
 
 def _is_replaceable(node: ir.Node) -> bool:
-    given = [value for value in node.inputs if value is not None]
-    constant = all(constant_in(value) is not None for value in given)
+    inputs = [value for value in node.inputs if value is not None]
+    constant = all(constant_in(value) is not None for value in inputs)
     return constant and not node.outputs[0].is_graph_output() and not node.attributes.get_int("block_size", 0)
 
 

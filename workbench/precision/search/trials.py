@@ -121,15 +121,15 @@ class Trials:
         measured = self._evaluate(lower(self.model, self._resolve(trial.plan), trial.ranges).model)
         optimism = trial.measured.figure - measured.figure
         self._optimism = optimism if math.isfinite(optimism) else self._optimism
-        known = replace(
+        full = replace(
             trial,
             move=trial.move.removesuffix(self._few(trial.measured)),
             measured=measured,
             passed=self.goal.holds(measured.figure),
         )
-        self.all[self.all.index(trial)] = known
+        self.all[self.all.index(trial)] = full
         self._tell()
-        return known
+        return full
 
     def _few(self, raced: Score) -> str:
         return f" (on {raced.samples} of {self._evaluate.count} samples)"
