@@ -10,7 +10,8 @@ from tests.kit.places import ROOT
 from tests.kit.portrait import of_model, of_table, text_of
 from workbench.graph import Graph, costs, from_proto, load_model, mac_shares, suggested_workspace, summary, total
 from workbench.graph.cost import memory_use
-from workbench.graph.quantization import QDQ, quantized_source, quantized_type
+from workbench.graph.domains import QDQ
+from workbench.graph.quantization import quantized_source, quantized_type
 from workbench.graph.select.shortest import compact
 
 MODELS = {
