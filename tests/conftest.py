@@ -79,7 +79,7 @@ def run(capsys):
     def call(*words):
         with pytest.raises(SystemExit) as caught:
             main([str(word) for word in words])
-        said = capsys.readouterr()
-        return caught.value.code or 0, said.out, said.err
+        output = capsys.readouterr()
+        return caught.value.code or 0, output.out, output.err
 
     return call

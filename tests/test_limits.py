@@ -50,10 +50,10 @@ def test_on_the_command_line_the_line_names_the_option_and_the_option_works(run,
     recipe.write_text("workbench: " + "[" * 60 + "]" * 60)
     words = ("replay", recipe, "--out", tmp_path / "o")
     assert "this workbench reads version 1" in run(*words)[2]
-    code, _, said = run(*words, "--limit", "document_depth=50")
+    code, _, message = run(*words, "--limit", "document_depth=50")
     assert code == RecipeError.exit_code
-    assert said.count("\n") == 1
-    assert "raise it: --limit document_depth=" in said
+    assert message.count("\n") == 1
+    assert "raise it: --limit document_depth=" in message
     assert "this workbench reads version 1" in run(*words, "--limit=document_depth=70")[2]
 
 
@@ -67,7 +67,7 @@ def unfolding(levels):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (nested(150), "lists and mappings inside of one another"),
         (nested(5000), "nested far too deep"),
@@ -77,10 +77,10 @@ def unfolding(levels):
         ("workbench: 2026-13-77", "not a recipe|not readable|schema version"),
     ],
 )
-def test_documents_beyond_all_measure_are_one_line(tmp_path, text, said):
+def test_documents_beyond_all_measure_are_one_line(tmp_path, text, message):
     path = tmp_path / "r.yaml"
     path.write_text(text)
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(RecipeError, match=message):
         Recipe.load(path)
 
 
@@ -117,19 +117,19 @@ def test_an_image_of_too_many_pixels_is_one_line_and_the_limit_can_be_lowered(tm
 def functions(levels, calls=2):
     """A model of local functions each of which calls the one before twice."""
     ids = [helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]
-    made = [helper.make_function("f", "F0", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], ids)]
+    records = [helper.make_function("f", "F0", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], ids)]
     for level in range(1, levels):
         chain = [f"t{i}" for i in range(calls - 1)]
         ends = zip(["a", *chain], [*chain, "b"], strict=True)
         nodes = [helper.make_node(f"F{level - 1}", [x], [y], domain="f") for x, y in ends]
-        made.append(helper.make_function("f", f"F{level}", ["a"], ["b"], nodes, ids))
+        records.append(helper.make_function("f", f"F{level}", ["a"], ["b"], nodes, ids))
     graph = helper.make_graph(
         [helper.make_node(f"F{levels - 1}", ["x"], ["y"], domain="f")],
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
     )
-    return helper.make_model(graph, functions=made, opset_imports=ids, ir_version=8)
+    return helper.make_model(graph, functions=records, opset_imports=ids, ir_version=8)
 
 
 def test_functions_that_unfold_beyond_all_measure_are_refused_and_a_few_are_not():

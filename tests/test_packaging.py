@@ -32,23 +32,23 @@ def normalized(requirement: str) -> tuple[str, str]:
 
 
 def test_environment_yml_is_in_step_with_pyproject(project):
-    wanted = {normalized(r) for r in (*project["dependencies"], *project["optional-dependencies"]["lab"])}
+    kinds = {normalized(r) for r in (*project["dependencies"], *project["optional-dependencies"]["lab"])}
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     plain = [entry for entry in entries if isinstance(entry, str)]
     pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
     have = {normalized(r) for r in (*plain, *pip) if not r.startswith(("python ", "--")) and r != "pip"}
-    assert have == wanted
+    assert have == kinds
 
 
 def test_the_environment_of_a_jetson_is_in_step_with_pyproject(project):
-    wanted = {normalized(r) for r in (*project["dependencies"], *project["optional-dependencies"]["lab"])}
+    kinds = {normalized(r) for r in (*project["dependencies"], *project["optional-dependencies"]["lab"])}
     lines = (ROOT / "environment-jetson.txt").read_text().splitlines()
     have = {normalized(line) for line in lines if line and not line.startswith("#")}
     # TensorRT comes with the system; CUDA is called by what the extra brings, of the system's CUDA.
-    (cuda,) = have - wanted
+    (cuda,) = have - kinds
     least = dict(map(normalized, project["optional-dependencies"]["tensorrt"]))["cuda-bindings"]
     assert cuda == ("cuda-bindings", f"{least},<13")
-    assert wanted < have
+    assert kinds < have
 
 
 LOCKED = ("lab", "cluster", "serve")
@@ -56,7 +56,7 @@ LOCKED = ("lab", "cluster", "serve")
 
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 def test_the_lock_file_is_in_step_with_pyproject(project, python):
-    wanted = [*project["dependencies"], *(r for extra in LOCKED for r in project["optional-dependencies"][extra])]
+    records = [*project["dependencies"], *(r for extra in LOCKED for r in project["optional-dependencies"][extra])]
     system = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
     system |= {"platform_system": "Linux", "platform_machine": "x86_64", "implementation_name": "cpython"}
     pins = {}
@@ -67,7 +67,7 @@ def test_the_lock_file_is_in_step_with_pyproject(project, python):
             (only,) = pin.specifier
             assert only.operator == "=="
             pins[canonicalize_name(pin.name)] = only.version
-    for one in map(Requirement, wanted):
+    for one in map(Requirement, records):
         version = pins.get(canonicalize_name(one.name))
         assert version is not None, f"{one.name} is not in the lock file: make lock"
         assert one.specifier.contains(version, prereleases=True), f"{one} against {version}: make lock"

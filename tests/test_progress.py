@@ -23,11 +23,11 @@ class Terminal(io.StringIO):
 
 
 def shown_at_once(monkeypatch, delay_s=0.0) -> Terminal:
-    made = Terminal()
-    monkeypatch.setattr(sys, "stderr", made)  # not in a fixture: pytest puts its own there when the test begins
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)  # not in a fixture: pytest puts its own there when the test begins
     monkeypatch.setattr(progress, "DELAY_S", delay_s)
     monkeypatch.setattr(progress, "REFRESH_S", 0.0)
-    return made
+    return terminal
 
 
 def test_phases_say_what_is_done_and_how_much(monkeypatch):
@@ -67,6 +67,6 @@ def test_a_compiler_reports_its_phases(monkeypatch):
         [value("y", TensorProto.FLOAT, [1, 8, 14, 14])],
         [weight],
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    assert check(made).accepted
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert check(proto).accepted
     assert "TensorRT-RTX for sm86 on g: " in terminal.getvalue()

@@ -53,9 +53,9 @@ def test_digits_are_read_as_well_as_before(shared, name, divisor, batch):
 
 def faces_in(scores, boxes, threshold=0.7, overlap=0.4):
     """Decode one image of an UltraFace model: boxes [n, 4] after non-maximum suppression, all face classes as one."""
-    found = scores[:, 1:].max(axis=1)
-    order = np.argsort(-found[found > threshold])
-    candidates = boxes[found > threshold][order]
+    largest = scores[:, 1:].max(axis=1)
+    order = np.argsort(-largest[largest > threshold])
+    candidates = boxes[largest > threshold][order]
     kept: list[np.ndarray] = []
     for box in candidates:
         if all(iou(box, other) < overlap for other in kept):
@@ -78,17 +78,17 @@ def test_faces_are_found_as_before(shared, name, least):
     wb.calibrate(samples)
     wb.tune()
     before, after = Session(wb.source), Session(wb.tuned)
-    found = same = extra = 0
+    actual = same = extra = 0
     for sample in samples:
         arrays = {"input": sample[""][None]}
         old, new = (faces_in(*(out[0] for out in session.run(arrays).values())) for session in (before, after))
-        found += len(old)
+        actual += len(old)
         matched = sum(any(iou(box, other) >= 0.5 for other in new) for box in old)
         same += matched
         extra += len(new) - matched
-    assert found > least
-    assert same >= 0.97 * found
-    assert extra <= 0.05 * found
+    assert actual > least
+    assert same >= 0.97 * actual
+    assert extra <= 0.05 * actual
 
 
 def test_yunet_still_sees_the_faces(shared):

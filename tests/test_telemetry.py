@@ -28,17 +28,17 @@ def run(code, tmp_path, **more):
 
 
 def test_onnxruntime_leaves_no_file_behind(tmp_path):
-    said, files = run(
+    message, files = run(
         "import workbench, onnxruntime; from workbench.telemetry import telemetry; print(telemetry())", tmp_path
     )
     assert files == []
-    assert said == "off (ORT_DISABLE_TELEMETRY=1), before onnxruntime was imported\n"
+    assert message == "off (ORT_DISABLE_TELEMETRY=1), before onnxruntime was imported\n"
 
 
 @pytest.mark.parametrize(
-    ("value", "first", "said"),
+    ("value", "first", "message"),
     [("0", "workbench", "left on"), ("1", "onnxruntime", "off since workbench was imported; onnxruntime was imported")],
 )
-def test_doctor_says_where_it_could_not_be_prevented(tmp_path, value, first, said):
+def test_doctor_says_where_it_could_not_be_prevented(tmp_path, value, first, message):
     code = f"import {first}; from workbench.telemetry import telemetry; print(telemetry())"
-    assert run(code, tmp_path, ORT_DISABLE_TELEMETRY=value)[0].startswith(said)
+    assert run(code, tmp_path, ORT_DISABLE_TELEMETRY=value)[0].startswith(message)

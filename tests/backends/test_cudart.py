@@ -44,11 +44,11 @@ def test_clocks_or_the_reason_why_there_are_none():
     pytest.importorskip("cuda.bindings.runtime", reason="CUDA's bindings are not installed")
     clocks = Clocks(cudart.cuda())
     clocks.read()
-    said = clocks.conditions()["clocks"]
-    if isinstance(said, str):
-        assert said.startswith("unknown: ")
-        assert len(said) > len("unknown: ")
+    value = clocks.conditions()["clocks"]
+    if isinstance(value, str):
+        assert value.startswith("unknown: ")
+        assert len(value) > len("unknown: ")
     else:
-        low, high = said["sm_clock_mhz"]
+        low, high = value["sm_clock_mhz"]
         assert 0 < low <= high
-        assert said["readings"] == 1
+        assert value["readings"] == 1

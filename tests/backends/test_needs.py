@@ -70,7 +70,7 @@ def test_an_engine_of_10_also_loads_in_11_but_not_the_other_way_round():
 
 
 @pytest.mark.parametrize(
-    ("manifest", "said"),
+    ("manifest", "message"),
     [
         (facts(), "needs the full runtime of TensorRT 8.6.0 and no other version; a GPU of compute capability 9.0, as"),
         (facts(**TRAVELS), "needs the full or the lean runtime of TensorRT 8.6.0 or newer, up to 10.x; a GPU"),
@@ -81,8 +81,8 @@ def test_an_engine_of_10_also_loads_in_11_but_not_the_other_way_round():
         ({"backend": "tensorrt", "trusted": True}, "nothing is known"),
     ],
 )
-def test_what_an_engine_needs_is_a_sentence(manifest, said):
-    assert said in str(need_of(json.loads(json.dumps(manifest))))
+def test_what_an_engine_needs_is_a_sentence(manifest, message):
+    assert message in str(need_of(json.loads(json.dumps(manifest))))
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_hardware_compatible_engines_fit_more_gpus():
 
 
 def test_runtimes_that_are_not_here_are_not_found():
-    found = {runtime.kind for runtime in installed()}
+    kinds = {runtime.kind for runtime in installed()}
     for kind, backend in (("full", TensorRT()), ("lean", TensorRT(lean=True)), ("rtx", TensorRT("tensorrt_rtx"))):
-        if kind not in found:
+        if kind not in kinds:
             with pytest.raises(BackendError, match=r"is missing\. .*pip install"):
                 backend.runtime()
 

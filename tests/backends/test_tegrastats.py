@@ -68,11 +68,11 @@ def test_lines_of_each_generation(line, reading):
 
 
 def test_what_many_lines_say_is_told_from_lowest_to_highest():
-    told = spans([parse_line(ORIN), Reading(3000, 7620, {"VDD_IN": 9000}, {}, 99)])
-    assert told["ram_mb"] == [3000, 3145]
-    assert told["power_mw"] == {"VDD_IN": [7566, 9000], "VDD_CPU_GPU_CV": [3015, 3015], "VDD_SOC": [1507, 1507]}
-    assert told["gpu_percent"] == [41, 99]
-    assert told["readings"] == 2
+    messages = spans([parse_line(ORIN), Reading(3000, 7620, {"VDD_IN": 9000}, {}, 99)])
+    assert messages["ram_mb"] == [3000, 3145]
+    assert messages["power_mw"] == {"VDD_IN": [7566, 9000], "VDD_CPU_GPU_CV": [3015, 3015], "VDD_SOC": [1507, 1507]}
+    assert messages["gpu_percent"] == [41, 99]
+    assert messages["readings"] == 2
 
 
 @pytest.fixture

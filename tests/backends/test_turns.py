@@ -48,11 +48,11 @@ def clocks(journal, *, fails=None, noise=0.0):
 
 def test_engines_are_loaded_ten_times_in_turning_order_and_median_and_error_follow():
     journal = []
-    found = take_turns(["a", "b"], clocks(journal), Schedule.of(400))
+    results = take_turns(["a", "b"], clocks(journal), Schedule.of(400))
     assert [name for what, name, *_ in journal if what == "load"] == ["a", "b", "b", "a"] * 5
     assert sum(what == "turn" for what, *_ in journal) == 2 * 10 * 2
     assert sum(what == "close" for what, *_ in journal) == 20
-    for name, measured in found.items():
+    for name, measured in results.items():
         assert len(measured.latencies_ms) == 400
         medians = measured.timing.conditions["placement_medians_ms"]
         assert medians == pytest.approx([MS[name] * (1 + loading / 100) for loading in range(10)])
@@ -64,33 +64,33 @@ def test_engines_are_loaded_ten_times_in_turning_order_and_median_and_error_foll
 
 
 def test_two_engines_are_compared_loading_by_loading_so_that_a_drift_of_both_is_no_error():
-    found = take_turns(["a", "b"], clocks([]), Schedule.of(400))
-    ratio = ratio_of(found["b"].timing, found["a"].timing)
+    results = take_turns(["a", "b"], clocks([]), Schedule.of(400))
+    ratio = ratio_of(results["b"].timing, results["a"].timing)
     assert (ratio.value, ratio.error, ratio.loadings) == (pytest.approx(2.0), pytest.approx(0.0, abs=1e-12), 10)
-    assert median_error_ms(found["a"].timing) > 0.005  # while each alone drifts by a tenth
+    assert median_error_ms(results["a"].timing) > 0.005  # while each alone drifts by a tenth
 
 
 def test_who_is_surely_behind_leaves_the_race_and_the_reference_never():
     journal = []
-    found = take_turns(["a", "b", "c"], clocks(journal, noise=0.01), Schedule.of(400), kept=["a"])
+    results = take_turns(["a", "b", "c"], clocks(journal, noise=0.01), Schedule.of(400), kept=["a"])
     loads = {name: sum(what == "load" and one == name for what, one, *_ in journal) for name in MS}
     assert loads == {"a": 10, "b": 4, "c": 10}
-    assert len(found["b"].timing.conditions["placement_medians_ms"]) == 4
-    assert found["b"].layers
-    assert ratio_of(found["b"].timing, found["a"].timing).loadings == 4
+    assert len(results["b"].timing.conditions["placement_medians_ms"]) == 4
+    assert results["b"].layers
+    assert ratio_of(results["b"].timing, results["a"].timing).loadings == 4
     slow_reference = take_turns(["b", "a"], clocks([], noise=0.01), Schedule.of(400), kept=["b"])
     assert len(slow_reference["b"].timing.conditions["placement_medians_ms"]) == 10
 
 
 def test_an_engine_that_fails_does_not_stop_the_others():
-    found = take_turns(["c", "a"], clocks([], fails=("c", 2)), Schedule.of(40))
-    assert found["c"].error.endswith("no memory")
-    assert found["c"].timing is None
-    assert list(found) == ["c", "a"]
-    assert len(found["a"].latencies_ms) == 40
-    assert found["a"].timing.conditions["beside"] == []
+    results = take_turns(["c", "a"], clocks([], fails=("c", 2)), Schedule.of(40))
+    assert results["c"].error.endswith("no memory")
+    assert results["c"].timing is None
+    assert list(results) == ["c", "a"]
+    assert len(results["a"].latencies_ms) == 40
+    assert results["a"].timing.conditions["beside"] == []
     with pytest.raises(AttributeError):
-        ratio_of(found["c"].timing, found["a"].timing)
+        ratio_of(results["c"].timing, results["a"].timing)
 
 
 @pytest.mark.parametrize(("runs", "shape"), [(1, (1, 1, 1)), (5, (5, 1, 1)), (15, (10, 2, 1)), (401, (10, 2, 21))])
@@ -107,9 +107,9 @@ def test_engines_that_were_not_timed_side_by_side_are_not_compared(small_cnn):
     alone = backend.time(engine, TimingOptions(runs=3, warm_up_s=0.0))
     with pytest.raises(BackendError, match="side by side"):
         ratio_of(alone, alone)
-    found = backend.measure({"one": engine, "again": engine}, TimingOptions(runs=60, warm_up_s=0.01), loadings=3)
-    ratio = ratio_of(found["again"].timing, found["one"].timing)
+    result = backend.measure({"one": engine, "again": engine}, TimingOptions(runs=60, warm_up_s=0.01), loadings=3)
+    ratio = ratio_of(result["again"].timing, result["one"].timing)
     assert ratio.loadings == 3
     assert 0.3 < ratio.value < 3
-    assert {layer.name for layer in found["one"].layers} == {layer.name for layer in found["again"].layers} != set()
-    assert found["one"].timing.conditions["backend"] == "onnxruntime"
+    assert {layer.name for layer in result["one"].layers} == {layer.name for layer in result["again"].layers} != set()
+    assert result["one"].timing.conditions["backend"] == "onnxruntime"

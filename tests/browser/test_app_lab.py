@@ -82,9 +82,9 @@ def test_from_a_model_to_a_tuned_one_on_one_screen(lab, screen, screenshots) -> 
     page.locator(".wb-go").click()
     step(page, "Tune")
     figures = page.locator('.wb-nodes td[data-key="sqnr_db"]').all_inner_texts()
-    known = [float(one.split()[0]) for one in figures if one != "—"]
-    assert known == sorted(known)
-    assert len(known) == 5
+    entries = [float(one.split()[0]) for one in figures if one != "—"]
+    assert entries == sorted(entries)
+    assert len(entries) == 5
 
     _selects_and_changes(page)
     step(page, "Tune")
@@ -148,8 +148,8 @@ def _can_be_read_and_reached(page) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed")
     for light in ("true", "false"):
         theme(page, light)
-        found = axe.Axe().run(page, context=".wb-app").response["violations"]
-        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+        value = axe.Axe().run(page, context=".wb-app").response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in value] == []
     theme(page, "true")
     page.locator(".wb-step").first.focus()
     reached = set()

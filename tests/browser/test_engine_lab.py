@@ -79,9 +79,9 @@ def hull(page, layer):
 
 def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, screenshots) -> None:
     opened(lab, page, small_cnn, ONE)
-    known = lab_tools.seen(lab)
-    (conv,) = known["by_node"]["stem/conv"]
-    lab_tools.expect(page.locator(".wb-rows tbody tr")).to_have_count(len(known["names"]))
+    statistics = lab_tools.seen(lab)
+    (conv,) = statistics["by_node"]["stem/conv"]
+    lab_tools.expect(page.locator(".wb-rows tbody tr")).to_have_count(len(statistics["names"]))
     page.locator(".wb-bar button", has_text="fit").first.click()
     hull(page, conv).wait_for()
     page.screenshot(path=screenshots / "engine-1-opened.png")
@@ -89,9 +89,9 @@ def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, scre
     # The outline itself, beside its cards: at its left side.
     outline = hull(page, conv).locator(".wb-face")
     outline.click(position={"x": 2, "y": outline.bounding_box()["height"] / 2})
-    told = lab_tools.seen(lab, lambda s: s.get("layer") == conv)
-    assert {"stem/conv", "stem/relu"} <= set(told["nodes"])
-    assert told["table"] == told["graph"] == conv
+    messages = lab_tools.seen(lab, lambda s: s.get("layer") == conv)
+    assert {"stem/conv", "stem/relu"} <= set(messages["nodes"])
+    assert messages["table"] == messages["graph"] == conv
     page.locator(f'.wb-hull.wb-selected[data-id="layer:{conv}"]').wait_for()
     page.locator(f'.wb-rows tr[aria-selected="true"][data-id="{conv}"]').wait_for()
     facts = page.locator(".wb-facts").first
@@ -102,7 +102,7 @@ def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, scre
     page.screenshot(path=screenshots / "engine-2-layer.png")
 
     # A row of the table selects in both graphs; the engine's graph is in the other tab.
-    other = known["by_node"]["head/fc"][0]
+    other = statistics["by_node"]["head/fc"][0]
     row(page, other).click()
     lab_tools.seen(lab, lambda s: s.get("layer") == other and "head/fc" in s["nodes"] and s["graph"] == other)
     page.locator(f'.wb-hull.wb-selected[data-id="layer:{other}"]').wait_for()
@@ -120,7 +120,7 @@ def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, scre
     places = [int(text) for text in page.locator('.wb-rows td[data-key="place"]').all_inner_texts()]
     assert places == sorted(places)
     page.locator(".wb-rows input").fill("head/fc")
-    page.locator(".wb-rows .wb-count", has_text=f"of {len(known['names'])} rows").wait_for()
+    page.locator(".wb-rows .wb-count", has_text=f"of {len(statistics['names'])} rows").wait_for()
 
     page.evaluate("document.body.dataset.jpThemeLight = 'false'")
     page.wait_for_timeout(200)
@@ -133,8 +133,8 @@ def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, scre
 
 def test_python_selects_a_layer_and_the_page_shows_it(lab, page, small_cnn) -> None:
     opened(lab, page, small_cnn, ONE)
-    known = lab_tools.seen(lab)
-    (conv,) = known["by_node"]["block/conv"]
+    statistics = lab_tools.seen(lab)
+    (conv,) = statistics["by_node"]["block/conv"]
     page.locator(".jp-Notebook .jp-Cell .cm-content").last.click()
     page.keyboard.type("view.selected_layer = summary.fusion.by_node['block/conv'][0]")
     page.keyboard.press("Shift+Enter")
@@ -145,24 +145,24 @@ def test_python_selects_a_layer_and_the_page_shows_it(lab, page, small_cnn) -> N
 
 def test_two_engines_row_by_row(lab, page, small_cnn, screenshots) -> None:
     opened(lab, page, small_cnn, TWO)
-    known = lab_tools.seen(lab)
-    lab_tools.expect(page.locator(".wb-rows tbody tr")).to_have_count(len(known["groups"]))
+    statistics = lab_tools.seen(lab)
+    lab_tools.expect(page.locator(".wb-rows tbody tr")).to_have_count(len(statistics["groups"]))
     speeds = page.locator('.wb-rows td[data-key="speedup 1"]').all_inner_texts()
     # What stands for no source node has no partner in the other engine, and no speedup.
-    assert speeds.count("2.00x") == sum(all(group) for group in known["groups"]) >= 5
-    at = next(n for n, (here, there) in enumerate(known["groups"]) if here and there)
+    assert speeds.count("2.00x") == sum(all(group) for group in statistics["groups"]) >= 5
+    at = next(n for n, (here, there) in enumerate(statistics["groups"]) if here and there)
     row(page, at).click()
-    told = lab_tools.seen(lab, lambda s: s.get("group") == at)
-    assert told["graphs"] == known["groups"][at]
+    messages = lab_tools.seen(lab, lambda s: s.get("group") == at)
+    assert messages["graphs"] == statistics["groups"][at]
     # The source graph comes first, its nodes in the color of what they gained; then each engine has a tab.
     page.locator('.wb-card.wb-selected[data-kind="op"]').first.wait_for()
     page.locator("div.wb-legend", has_text="speed of engine").wait_for()
     page.screenshot(path=screenshots / "engine-4-compare.png")
     page.locator(".lm-TabBar-tab", has_text="slow").click()
-    page.locator(f'.wb-card.wb-selected[data-id="{known["groups"][at][0][0]}"]:visible').first.wait_for()
+    page.locator(f'.wb-card.wb-selected[data-id="{statistics["groups"][at][0][0]}"]:visible').first.wait_for()
     page.locator(".wb-bar button:visible", has_text="fit").first.click()
-    last = next(n for n, (here, there) in reversed(list(enumerate(known["groups"]))) if here and there and n != at)
-    page.locator(f'.wb-card[data-id="{known["groups"][last][0][0]}"]:visible').first.click()
+    last = next(n for n, (here, there) in reversed(list(enumerate(statistics["groups"]))) if here and there and n != at)
+    page.locator(f'.wb-card[data-id="{statistics["groups"][last][0][0]}"]:visible').first.click()
     lab_tools.seen(lab, lambda s: s.get("group") == last)
     assert page.abroad == []
     assert page.errors == []

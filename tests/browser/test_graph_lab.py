@@ -234,8 +234,8 @@ def test_nodes_are_picked_and_edited_by_a_form_and_it_is_undone(lab, opened, scr
     page.keyboard.press("Enter")
     lab_tools.seen(lab, lambda s: len(s["selected"]) == 2)
     page.locator(".wb-pick button", has_text="between").click()
-    found = lab_tools.seen(lab, lambda s: len(s["selected"]) == 4)
-    assert found["selected"] == [
+    statistics = lab_tools.seen(lab, lambda s: len(s["selected"]) == 4)
+    assert statistics["selected"] == [
         f"/layers.2/{name}" for name in ("attn/Relu", "attn/Softmax", "mlp/Sigmoid", "mlp/Tanh")
     ]
 

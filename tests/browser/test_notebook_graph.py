@@ -83,9 +83,9 @@ def edit_what_is_found(page, surgery, out: Path, screenshots: Path) -> None:
     page.keyboard.press("Escape")
     surgery.locator(".wb-bar button", has_text="fit").click()
     surgery.locator('.wb-card[data-id="/dropout/Dropout"]').click()
-    found = seen(out / "seen.json", lambda s: s["surgery"] == ["/dropout/Dropout"])
-    assert "layer1.0/" in found["open"]
-    assert found["steps"] == []
+    statistics = seen(out / "seen.json", lambda s: s["surgery"] == ["/dropout/Dropout"])
+    assert "layer1.0/" in statistics["open"]
+    assert statistics["steps"] == []
     surgery.locator('[data-edit="Remove Identity and Dropout"]').click()
     surgery.locator(".wb-previews svg").nth(1).wait_for()
     surgery.locator(".wb-apply").scroll_into_view_if_needed()
@@ -93,7 +93,7 @@ def edit_what_is_found(page, surgery, out: Path, screenshots: Path) -> None:
     surgery.locator(".wb-apply button").click()
     done = seen(out / "seen.json", lambda s: s["steps"])
     assert done["steps"] == ["remove_noops"]
-    assert done["nodes"] < found["nodes"]
+    assert done["nodes"] < statistics["nodes"]
 
 
 def test_the_notebook_is_run_clicked_at_and_edited(lab, page, screenshots) -> None:

@@ -48,9 +48,9 @@ def table(browser, tmp_path):
 
 
 def test_lines_are_made_as_far_as_one_scrolls_and_the_room_is_kept(table) -> None:
-    made = table.evaluate(LINES)
+    outcome = table.evaluate(LINES)
     high = table.evaluate(f"{SCROLL}.scrollHeight")
-    assert 20 < made < COUNT
+    assert 20 < outcome < COUNT
     assert high == pytest.approx(COUNT * table.evaluate("document.querySelector('tbody tr').offsetHeight"), rel=0.1)
     table.evaluate(f"{SCROLL}.scrollTop = {high} / 2")
     table.wait_for_function(SHOWN, arg=f"n{COUNT // 2}")

@@ -48,9 +48,9 @@ def test_windows_line_ends_are_kept():
 
 @given(st.dictionaries(NAMES, st.floats(1e-20, 1e20)))
 def test_what_is_made_from_ranges_reads_back(ranges):
-    made = CalibrationCache.from_ranges(ranges)
-    read = parse_cache(made.to_bytes())
-    assert read == made
+    outcome = CalibrationCache.from_ranges(ranges)
+    read = parse_cache(outcome.to_bytes())
+    assert read == outcome
     assert list(read.ranges) == list(ranges)
     assert list(read.ranges.values()) == pytest.approx(list(ranges.values()), rel=1e-7)
 
@@ -102,9 +102,9 @@ def test_what_onnxruntimes_calibrators_return(method, tmp_path, monkeypatch):
     weight = onnx.numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
     graph = onnx.helper.make_graph(nodes, "g", [value("x", 1, [2, 4])], [value("y", 1, [2, 4])], [weight])
     onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)]), "m.onnx")
-    made = create_calibrator("m.onnx", None, calibrate_method=CalibrationMethod[method])
-    made.collect_data(Rows())
-    data = made.compute_data()
+    outcome = create_calibrator("m.onnx", None, calibrate_method=CalibrationMethod[method])
+    outcome.collect_data(Rows())
+    data = outcome.compute_data()
     write_calibration_table(data)
     cache = load_cache("calibration.json")
     assert (cache.dialect, cache.algorithm) == ("onnxruntime-data", method)

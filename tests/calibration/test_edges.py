@@ -122,20 +122,20 @@ def test_a_sequence_is_no_output_of_numbers():
     assert _dead([np.full(3, np.nan)], Feed({"x": np.zeros((3, 2), np.float32)}, first=0, count=3)) is None
 
 
-@pytest.mark.parametrize(("bad", "said"), [(np.nan, "1 NaN and 0 infinite"), (-np.inf, "0 NaN and 1 infinite")])
-def test_one_kind_of_value_that_is_not_finite_is_enough_for_no_range(bad, said):
+@pytest.mark.parametrize(("bad", "message"), [(np.nan, "1 NaN and 0 infinite"), (-np.inf, "0 NaN and 1 infinite")])
+def test_one_kind_of_value_that_is_not_finite_is_enough_for_no_range(bad, message):
     broken = TensorStatistics()
     broken.update(np.array([1, 2, bad], np.float32))
-    with pytest.raises(SamplesError, match=said):
+    with pytest.raises(SamplesError, match=message):
         ranges(Statistics({"t": broken}))
 
 
 def test_whole_inputs_and_single_samples_are_not_mixed_in_a_fixed_batch():
     add = helper.make_node("Add", ["x", "z"], ["y"], name="add")
-    made = model([add], {"x": [2, 3], "z": [2, 3]}, {"y": [2, 3]})
-    mixed = open_samples([{"x": np.zeros((2, 3), np.float32), "z": np.zeros(3, np.float32)}], made)
+    source = model([add], {"x": [2, 3], "z": [2, 3]}, {"y": [2, 3]})
+    mixed = open_samples([{"x": np.zeros((2, 3), np.float32), "z": np.zeros(3, np.float32)}], source)
     with pytest.raises(SamplesError, match="some arrays are whole inputs, others one sample of a batch"):
-        list(feeds(mixed, made))
+        list(feeds(mixed, source))
 
 
 def test_how_far_a_gpu_is_from_the_processor_is_said_in_words():

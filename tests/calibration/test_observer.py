@@ -277,8 +277,8 @@ def test_killed_at_any_moment_it_resumes_to_the_same_result(tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         belongs_to = (loaded.digest, open_samples({"x": x}, loaded).fingerprint, "2", "[]", "x", "m", "r")
-        found = Checkpoint(tmp_path / "c", belongs_to).load()
-        positions.append(0 if found is None else found[1])
+        actual = Checkpoint(tmp_path / "c", belongs_to).load()
+        positions.append(0 if actual is None else actual[1])
     assert positions == sorted(positions)
     assert positions[-1] > 0
     subprocess.run([*command, "0"], env=environment, check=True)

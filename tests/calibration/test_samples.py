@@ -40,19 +40,19 @@ def runs(source, model, batch=1):
 
 
 def test_dynamic_batch_takes_the_batch_asked_for_and_a_shorter_last_one():
-    made = runs({"x": rows(7, 2)}, identity(["N", 2]), batch=3)
-    assert [(feed.first, feed.count, feed.arrays["x"].shape) for feed in made] == [
+    results = runs({"x": rows(7, 2)}, identity(["N", 2]), batch=3)
+    assert [(feed.first, feed.count, feed.arrays["x"].shape) for feed in results] == [
         (0, 3, (3, 2)),
         (3, 3, (3, 2)),
         (6, 1, (1, 2)),
     ]
-    assert np.array_equal(np.concatenate([feed.arrays["x"] for feed in made]), rows(7, 2))
+    assert np.array_equal(np.concatenate([feed.arrays["x"] for feed in results]), rows(7, 2))
 
 
 def test_fixed_batch_is_filled_by_repeating_the_last_sample():
-    made = runs({"x": rows(5, 2)}, identity([4, 2]))
-    assert [(feed.count, feed.arrays["x"].shape) for feed in made] == [(4, (4, 2)), (1, (4, 2))]
-    assert np.array_equal(made[1].arrays["x"], np.repeat(rows(5, 2)[4:], 4, axis=0))
+    results = runs({"x": rows(5, 2)}, identity([4, 2]))
+    assert [(feed.count, feed.arrays["x"].shape) for feed in results] == [(4, (4, 2)), (1, (4, 2))]
+    assert np.array_equal(results[1].arrays["x"], np.repeat(rows(5, 2)[4:], 4, axis=0))
 
 
 def test_a_stated_batch_that_padding_alone_would_fill_is_refused():
@@ -82,14 +82,14 @@ def test_only_what_padding_made_is_left_out():
 
 
 def test_an_array_with_all_axes_is_a_whole_input():
-    made = runs({"x": rows(2, 1, 4)}, identity([1, 4]))
-    assert [feed.arrays["x"].shape for feed in made] == [(1, 4), (1, 4)]
+    results = runs({"x": rows(2, 1, 4)}, identity([1, 4]))
+    assert [feed.arrays["x"].shape for feed in results] == [(1, 4), (1, 4)]
 
 
 def test_a_batch_ends_where_the_shape_changes():
     samples = [{"x": np.zeros((n, 2), np.float32)} for n in (3, 3, 5, 5, 5)]
-    made = runs(samples, identity(["N", "T", 2]), batch=2)
-    assert [feed.arrays["x"].shape for feed in made] == [(2, 3, 2), (2, 5, 2), (1, 5, 2)]
+    results = runs(samples, identity(["N", "T", 2]), batch=2)
+    assert [feed.arrays["x"].shape for feed in results] == [(2, 3, 2), (2, 5, 2), (1, 5, 2)]
 
 
 def test_an_unnamed_array_is_the_only_input(tmp_path):
@@ -101,7 +101,7 @@ def test_an_unnamed_array_is_the_only_input(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ({"y": rows(2, 2)}, "no array for input 'x'"),
         ({"x": rows(2, 2), "y": rows(2, 2)}, "an array for 'y', which is no input"),
@@ -114,8 +114,8 @@ def test_an_unnamed_array_is_the_only_input(tmp_path):
         (3, "samples cannot be a int"),
     ],
 )
-def test_what_does_not_fit_is_said(source, said):
-    with pytest.raises(SamplesError, match=said):
+def test_what_does_not_fit_is_said(source, message):
+    with pytest.raises(SamplesError, match=message):
         runs(source, identity(["N", 2]))
 
 
@@ -224,8 +224,8 @@ def test_how_images_become_inputs_is_stated_and_never_guessed(images):
     assert stated.describe()["preprocessing"]["mean"] == [127.0]
     assert float(next(iter(stated))[""][0, 0, 0]) == 1.0  # (255 - 127) / 128
     assert len(stated) == 3
-    given = open_samples(images, model, preprocessing=Preprocessing.parse("scale=1/255"))
-    assert float(next(iter(given))[""][0, 0, 0]) == pytest.approx(1.0)
+    samples = open_samples(images, model, preprocessing=Preprocessing.parse("scale=1/255"))
+    assert float(next(iter(samples))[""][0, 0, 0]) == pytest.approx(1.0)
     # Beside the folder it holds for several folders; in the folder it comes first.
     (images / "preprocess.json").rename(images.parent / "preprocess.json")
     try:
@@ -245,8 +245,8 @@ def test_a_preprocessing_that_cannot_be_read_is_refused(images, content):
     "text", ["color=BGR,scale=1/255", "scale=1,mean=127,std=128,size=3x4", "layout=HWC,mean=1/2/3"]
 )
 def test_preprocessing_is_written_as_it_is_read(text):
-    made = Preprocessing.parse(text)
-    assert Preprocessing.parse(made.text()) == made
+    outcome = Preprocessing.parse(text)
+    assert Preprocessing.parse(outcome.text()) == outcome
 
 
 def test_images_with_other_channels_are_told_what_images_can_do(images):
@@ -264,10 +264,10 @@ def test_an_unreadable_image_is_named(images):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("scale", "is not key=value"), ("sice=2x2", "sice"), ("color=RBG", "color")]
+    ("text", "message"), [("scale", "is not key=value"), ("sice=2x2", "sice"), ("color=RBG", "color")]
 )
-def test_wrong_preprocessing_is_said(text, said):
-    with pytest.raises(SamplesError, match=said):
+def test_wrong_preprocessing_is_said(text, message):
+    with pytest.raises(SamplesError, match=message):
         Preprocessing.parse(text)
 
 
@@ -300,12 +300,12 @@ def test_labels_of_whole_inputs_are_one_a_row():
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [([1, 2], "2 labels for 3 samples"), ([0.5, 1, 2], "not whole numbers"), ("no.npy", "cannot be read")],
 )
-def test_wrong_labels_are_said(source, said):
+def test_wrong_labels_are_said(source, message):
     model = identity(["N", 2])
-    with pytest.raises(SamplesError, match=said):
+    with pytest.raises(SamplesError, match=message):
         labels_for(source, open_samples({"x": rows(3, 2)}, model), model)
 
 

@@ -59,8 +59,8 @@ def statistics():
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("method", METHODS)
 def test_ranges_of_every_method_and_type(method, target, statistics, snapshot):
-    found = ranges(statistics, method, target=target, percentile=99.5, overrides={"one": 0.5, "relu": "minmax"})
-    lines = [f"{name} {text_of([one.amax, one.method, one.clipped, one.sqnr_db])}" for name, one in found.items()]
+    actual = ranges(statistics, method, target=target, percentile=99.5, overrides={"one": 0.5, "relu": "minmax"})
+    lines = [f"{name} {text_of([one.amax, one.method, one.clipped, one.sqnr_db])}" for name, one in actual.items()]
     assert "\n".join(lines) == snapshot
 
 
@@ -88,9 +88,9 @@ def test_a_calibration_in_a_table(statistics, snapshot):
 def test_drift_of_one_set_against_another(statistics, snapshot):
     moved = {name: seen(array * 1.5 + (0.1 if name == "normal" else 0)) for name, array in DATA.items()}
     moved.pop("heavy")
-    found = drifts(statistics, Statistics(moved), ranges(statistics, "percentile", percentile=99))
-    assert of_table(drift_table(found)) == snapshot(name="table")
-    assert [one.warning for one in found] == snapshot(name="warnings")
+    actual = drifts(statistics, Statistics(moved), ranges(statistics, "percentile", percentile=99))
+    assert of_table(drift_table(actual)) == snapshot(name="table")
+    assert [one.warning for one in actual] == snapshot(name="warnings")
 
 
 CACHES = {
@@ -151,10 +151,16 @@ def test_how_samples_fall_into_batches(snapshot):
     rows = np.arange(15, dtype=np.float32).reshape(5, 3)
     lines = []
     for name, network in (("fixed", fixed), ("free", free)):
-        for given in ({"x": rows}, [{"x": rows[:2]}, {"x": rows[2:4]}], [{"x": row} for row in rows], {"y": rows}, {}):
+        for arguments in (
+            {"x": rows},
+            [{"x": rows[:2]}, {"x": rows[2:4]}],
+            [{"x": row} for row in rows],
+            {"y": rows},
+            {},
+        ):
             for batch in (1, 2, 4):
                 try:
-                    samples = open_samples(given, network)
+                    samples = open_samples(arguments, network)
                     parts = [[*feed.arrays["x"].shape, feed.rows] for feed in feeds(samples, network, batch=batch)]
                     first = [feed.rows for feed in feeds(first_samples(samples, 1), network, batch=batch)]
                     labels = labels_for(np.arange(len(samples)), samples, network).tolist()

@@ -53,19 +53,19 @@ def observed(shared) -> dict[str, Statistics]:
         entry = session.get_inputs()[0].name
         statistics = Statistics()
         for sample in inputs(shared, name):
-            found = {entry: sample[None]} | dict(zip(floats, session.run(floats, {entry: sample[None]}), strict=True))
-            for tensor, array in found.items():
+            value = {entry: sample[None]} | dict(zip(floats, session.run(floats, {entry: sample[None]}), strict=True))
+            for tensor, array in value.items():
                 statistics.setdefault(tensor, TensorStatistics()).update(array)
         result[name] = statistics
     return result
 
 
 def deviations(shared: Path, observed: dict[str, Statistics], models: list[str], method: str, kind: str) -> np.ndarray:
-    found = []
+    records = []
     for model in models:
         theirs, ours = recorded(shared, model, kind), ranges(observed[model], method)
-        found += [abs(ours[t].amax / theirs[t] - 1) for t in theirs if t in ours]
-    return np.array(found)
+        records += [abs(ours[t].amax / theirs[t] - 1) for t in theirs if t in ours]
+    return np.array(records)
 
 
 def test_minmax_agrees_to_rounding(shared, observed):

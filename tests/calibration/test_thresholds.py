@@ -34,8 +34,8 @@ def samples(shared: Path, model: str) -> list[np.ndarray]:
 def seen(shared, request) -> tuple[Statistics, dict[str, np.ndarray]]:
     """Statistics of every floating-point tensor but those of zeros, and its magnitudes."""
     model = load_model(shared / "models" / request.param / "model.onnx")
-    made = [str(v.name) for node in model.top_nodes.values() for v in node.outputs if v.name]
-    session = Session(model, outputs=[name for name in made if model.tensor(name).dtype == "FLOAT"])
+    entries = [str(v.name) for node in model.top_nodes.values() for v in node.outputs if v.name]
+    session = Session(model, outputs=[name for name in entries if model.tensor(name).dtype == "FLOAT"])
     values: dict[str, list[np.ndarray]] = {}
     for x in samples(shared, request.param):
         for name, array in session.run({model.inputs[0].name: x}).items():

@@ -58,9 +58,9 @@ def test_an_image_that_is_replaced_is_noticed(small_cnn, tmp_path):
     for name in "ab":
         Image.new("RGB", (8, 8), "red").save(tmp_path / f"{name}.png")
     samples = open_samples(tmp_path, load_model(small_cnn), preprocessing=Preprocessing())
-    found = samples.fingerprint
+    fingerprint = samples.fingerprint
     assert len(list(samples)) == 2
-    assert samples.fingerprint == found
+    assert samples.fingerprint == fingerprint
     Image.new("RGB", (8, 8), "blue").save(tmp_path / "b.png")
     with pytest.raises(SamplesError, match=r"b\.png: it was changed"):
         list(samples)

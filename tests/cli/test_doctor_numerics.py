@@ -19,12 +19,12 @@ def test_doctor_tries_onnx_runtime(monkeypatch, capsys, kept):
     monkeypatch.setattr(runtime, "self_check", lambda: few)
     with pytest.raises(SystemExit) as end:
         main(["doctor", "--numerics"])
-    said = capsys.readouterr()
-    assert "drops a Relu before a QuantizeLinear" in said.out
+    output = capsys.readouterr()
+    assert "drops a Relu before a QuantizeLinear" in output.out
     if kept:
         assert end.value.code == 0
-        assert "2 of 2 small graphs are computed as written" in said.out
+        assert "2 of 2 small graphs are computed as written" in output.out
     else:
         assert end.value.code == 7
-        assert "1 of 2 small graphs" in said.out
-        assert "not as written: Conv in fp8: " in said.err
+        assert "1 of 2 small graphs" in output.out
+        assert "not as written: Conv in fp8: " in output.err

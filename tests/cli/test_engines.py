@@ -69,11 +69,11 @@ def test_engine_says_where_a_recipe_got_something_else_than_it_asked_for(run, sm
     wb.recipe.save(tmp_path / "r.yaml")
     code, out, _ = run("engine", graph, "--recipe", tmp_path / "r.yaml", "--model", small_cnn, "--json")
     assert code == 0
-    told = {one["node"]: (one["requested"], one["status"]) for one in json.loads(out)["requested"]}
+    by_name = {one["node"]: (one["requested"], one["status"]) for one in json.loads(out)["requested"]}
     asked = {decision.node for decision in wb.plan.resolve().decisions.values() if decision.precision == "int8"}
-    assert {node for node, (requested, _) in told.items() if requested == "int8"} == asked
+    assert {node for node, (requested, _) in by_name.items() if requested == "int8"} == asked
     code, out, _ = run("engine", graph, "--recipe", tmp_path / "r.yaml", "--model", small_cnn)
-    assert f"of {len(told)} nodes as requested" in out
+    assert f"of {len(by_name)} nodes as requested" in out
 
 
 def test_engine_names_a_profile_of_another_engine(run):
@@ -83,17 +83,17 @@ def test_engine_names_a_profile_of_another_engine(run):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--against-profile", PROFILE], "go with --against"),
         (["--gpu", "RTX 1"], "RTX 1 is none of T4"),
         (["--json", *FP16], "--json is about one engine"),
     ],
 )
-def test_engine_says_which_option_is_wrong(run, words, said):
+def test_engine_says_which_option_is_wrong(run, words, message):
     code, _, err = run("engine", GRAPH, *words)
     assert code == 2
-    assert said in err
+    assert message in err
 
 
 @needs_rtx
@@ -127,10 +127,10 @@ def test_check_prints_json(run, small_cnn):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [(["--fix"], "give both"), (["--shape", "x=3"], "is not like INPUT:1x3x224x224")],
 )
-def test_check_says_which_option_is_wrong(run, small_cnn, words, said):
+def test_check_says_which_option_is_wrong(run, small_cnn, words, message):
     code, _, err = run("check", small_cnn, *words)
     assert code == 2
-    assert said in err
+    assert message in err

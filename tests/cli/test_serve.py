@@ -75,8 +75,8 @@ def asked(url, path, content=None):
 
 def infer(url, x=X):
     entry = {"name": "x", "shape": list(x.shape), "datatype": "FP32", "data": x.ravel().tolist()}
-    found = json.loads(asked(url, "/v2/models/small_cnn/infer", json.dumps({"inputs": [entry]})))["outputs"][0]
-    return np.array(found["data"], np.float32).reshape(found["shape"])
+    value = json.loads(asked(url, "/v2/models/small_cnn/infer", json.dumps({"inputs": [entry]})))["outputs"][0]
+    return np.array(value["data"], np.float32).reshape(value["shape"])
 
 
 def test_it_answers_describes_itself_and_ends_in_order(folder):
@@ -102,9 +102,9 @@ def test_it_answers_describes_itself_and_ends_in_order(folder):
         # What comes after the end is refused, in words or by a port that is closed; nothing is half an answer.
         for error in filter(None, errors):
             assert isinstance(error, (http.client.HTTPException, OSError)), error
-        said, _ = process.communicate(timeout=60)
+        message, _ = process.communicate(timeout=60)
         assert process.returncode == 0
-        assert "has ended" in said
+        assert "has ended" in message
 
 
 def test_a_worker_that_is_killed_is_replaced_and_no_answer_is_wrong(folder):
@@ -147,12 +147,12 @@ def test_a_worker_that_is_killed_is_replaced_and_no_answer_is_wrong(folder):
 
 def children(pid):
     """Return the workers among the processes that a process started."""
-    found = []
+    records = []
     for one in psutil.Process(pid).children():
         with contextlib.suppress(psutil.NoSuchProcess):
             if "resource_tracker" not in " ".join(one.cmdline()):
-                found.append(one.pid)
-    return found
+                records.append(one.pid)
+    return records
 
 
 def refused(capsys, *arguments):
@@ -160,16 +160,16 @@ def refused(capsys, *arguments):
 
     with pytest.raises(SystemExit) as end:
         cli.main(["serve", *map(str, arguments)])
-    said = capsys.readouterr().err.strip()
-    return end.value.code, said
+    message = capsys.readouterr().err.strip()
+    return end.value.code, message
 
 
 def test_what_cannot_be_served_is_one_line(tmp_path, capsys):
-    code, said = refused(capsys, tmp_path)
-    assert (code, said.count("\n")) == (5, 0)
-    assert "not what a tuning writes: there is no tuned.onnx" in said
-    code, said = refused(capsys, tmp_path / "nowhere")
-    assert (code, "there is no such folder" in said) == (5, True)
+    code, message = refused(capsys, tmp_path)
+    assert (code, message.count("\n")) == (5, 0)
+    assert "not what a tuning writes: there is no tuned.onnx" in message
+    code, message = refused(capsys, tmp_path / "nowhere")
+    assert (code, "there is no such folder" in message) == (5, True)
 
 
 def test_images_that_nobody_can_make_inputs_of(folder, capsys):
@@ -182,21 +182,21 @@ def test_images_that_nobody_can_make_inputs_of(folder, capsys):
 def test_a_port_in_use(folder, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, said = refused(capsys, folder, "--port", port)
+        code, message = refused(capsys, folder, "--port", port)
     assert code == 2
-    assert f"--port {port} on 127.0.0.1: it is in use; choose another --port" in said
+    assert f"--port {port} on 127.0.0.1: it is in use; choose another --port" in message
 
 
 def test_an_address_that_is_not_here(folder, capsys):
-    code, said = refused(capsys, folder, "--host", "192.0.2.1", "--port", "0")
-    assert (code, "--host: this machine has no address 192.0.2.1; 0.0.0.0 stands for all" in said) == (2, True)
+    code, message = refused(capsys, folder, "--host", "192.0.2.1", "--port", "0")
+    assert (code, "--host: this machine has no address 192.0.2.1; 0.0.0.0 stands for all" in message) == (2, True)
 
 
 def test_two_models_of_one_name(folder, tmp_path, capsys):
     other = shutil.copytree(folder, tmp_path / "other")
-    code, said = refused(capsys, folder, other)
+    code, message = refused(capsys, folder, other)
     assert code == 2
-    assert f"{folder} and {other} are both called small_cnn; give one another name: small_cnn_2={other}" in said
+    assert f"{folder} and {other} are both called small_cnn; give one another name: small_cnn_2={other}" in message
 
 
 def test_an_engine_of_another_machine_or_another_model(folder, small_cnn, tmp_path, capsys):
@@ -206,23 +206,23 @@ def test_an_engine_of_another_machine_or_another_model(folder, small_cnn, tmp_pa
     manifest = json.loads(path.with_name("model.engine.json").read_text())
     manifest["device"]["name"] = "another processor"
     path.with_name("model.engine.json").write_text(json.dumps(manifest))
-    code, said = refused(capsys, folder, "--engine", path)
-    assert (code, "made for another processor" in said) == (7, True)
+    code, message = refused(capsys, folder, "--engine", path)
+    assert (code, "made for another processor" in message) == (7, True)
     other = runtime.build(workbench.load_model(small_cnn), BuildOptions(), child=Child())
     wrong = write_engine(other, tmp_path / "wrong.engine")
-    code, said = refused(capsys, folder, "--engine", wrong)
-    assert (code, "not of" in said) == (7, True)
+    code, message = refused(capsys, folder, "--engine", wrong)
+    assert (code, "not of" in message) == (7, True)
     wrong.with_name("wrong.engine.json").rename(tmp_path / "kept.json")
-    code, said = refused(capsys, folder, "--engine", wrong)
-    assert (code, "without a manifest, which says what model it is of. Build one of" in said) == (7, True)
+    code, message = refused(capsys, folder, "--engine", wrong)
+    assert (code, "without a manifest, which says what model it is of. Build one of" in message) == (7, True)
     (tmp_path / "kept.json").rename(wrong.with_name("wrong.engine.json"))
     gpu = {**json.loads(wrong.with_name("wrong.engine.json").read_text()), "backend": "tensorrt"}
     gpu["model_sha256"] = tuned.digest
     wrong.with_name("wrong.engine.json").write_text(json.dumps(gpu))
-    code, said = refused(capsys, folder, "--engine", wrong)
-    assert (code, "tensorrt" in said) == (7, True), said
+    code, message = refused(capsys, folder, "--engine", wrong)
+    assert (code, "tensorrt" in message) == (7, True), message
     # Weights that were left out are put back from the folder, before which the engine has to fit.
     stripped = {**gpu, "backend": "tensorrt_rtx", "options": {"strip": True}}
     wrong.with_name("wrong.engine.json").write_text(json.dumps(stripped))
-    code, said = refused(capsys, folder, "--engine", wrong)
-    assert (code, "without its weights" in said, "tensorrt_rtx" in said) == (7, False, True), said
+    code, message = refused(capsys, folder, "--engine", wrong)
+    assert (code, "without its weights" in message, "tensorrt_rtx" in message) == (7, False, True), message

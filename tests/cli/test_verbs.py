@@ -64,11 +64,11 @@ def test_progress_bar_in_a_terminal(small_cnn, small_data, tmp_path):
     command = [*COMMAND, *map(str, arguments)]
     subprocess.run(command, stderr=theirs, stdout=subprocess.DEVNULL, check=True, env=ENVIRONMENT)
     # What a terminal was sent is lost once its last writer is gone.
-    said = os.read(ours, 100_000).decode()
+    message = os.read(ours, 100_000).decode()
     os.close(theirs)
     os.close(ours)
-    assert "calibrating" in said
-    assert "comparing" in said
+    assert "calibrating" in message
+    assert "comparing" in message
 
 
 def test_the_tuned_model_is_valid_and_explicit(tuned):
@@ -97,10 +97,10 @@ def test_a_rule_that_selects_nothing_is_told_on_replay(tuned, run, tmp_path):
     rule = "- do: set_precision\n  select: op:LSTM\n  precision: int8\n"
     changed = out / "changed.yaml"
     changed.write_text(recipe.replace("- do: set_precision\n", f"{rule}- do: set_precision\n", 1))
-    code, _, said = run("replay", changed, "--out", tmp_path / "again")
-    assert code == 0, said
-    assert "warning: rule 0 (op:LSTM -> int8) selects nothing in small_cnn" in said
-    assert "replay.py" not in said
+    code, _, message = run("replay", changed, "--out", tmp_path / "again")
+    assert code == 0, message
+    assert "warning: rule 0 (op:LSTM -> int8) selects nothing in small_cnn" in message
+    assert "replay.py" not in message
 
 
 def test_replay_runs_no_forward_pass(tuned, tmp_path):
@@ -113,16 +113,16 @@ def test_replay_runs_no_forward_pass(tuned, tmp_path):
 
 
 def test_recalibrate_on_the_same_samples_moves_nothing(tuned, run, tmp_path):
-    code, shown, said = run("replay", tuned[1] / "recipe.yaml", "--recalibrate", "--out", tmp_path / "again")
-    assert code == 0, said
+    code, shown, message = run("replay", tuned[1] / "recipe.yaml", "--recalibrate", "--out", tmp_path / "again")
+    assert code == 0, message
     assert "no range moved" in shown
 
 
 def test_recalibrate_on_other_samples_says_what_moved(tuned, run, tmp_path):
     np.savez(tmp_path / "other.npz", x=3 * np.random.default_rng(5).normal(size=(6, 3, 8, 8)).astype(np.float32))
     words = ("--recalibrate", "--samples", tmp_path / "other.npz", "--out", tmp_path / "a")
-    code, shown, said = run("replay", tuned[1] / "recipe.yaml", *words)
-    assert code == 0, said
+    code, shown, message = run("replay", tuned[1] / "recipe.yaml", *words)
+    assert code == 0, message
     assert "ranges moved" in shown
     assert "  x: " in shown
 
@@ -136,7 +136,7 @@ def test_a_failed_gate_has_its_own_exit_code_and_still_writes(small_cnn, small_d
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["tune", "none.onnx", "--samples", "s.npz", "--out", "o"], 3, "none.onnx: no such file"),
         (["inspect", "none.onnx"], 3, "no such file"),
@@ -146,11 +146,11 @@ def test_a_failed_gate_has_its_own_exit_code_and_still_writes(small_cnn, small_d
         (["tune", "m.onnx", "--samples", "s.npz", "--out", "9" * 300], 2, "is no name that a file can have"),
     ],
 )
-def test_bad_input_is_one_line_and_an_exit_code(arguments, code, said, run, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_an_exit_code(arguments, code, message, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ended, _, shown = run(*arguments)
     assert ended == code
-    assert said in shown
+    assert message in shown
     assert "Traceback" not in shown
     if code != 2:
         assert len(shown.strip().splitlines()) == 1
@@ -168,9 +168,9 @@ def test_other_content_in_the_output_folder_is_not_touched(small_cnn, small_data
 
 def test_bad_samples_leave_no_output(small_cnn, run, tmp_path):
     np.savez(tmp_path / "s.npz", x=np.zeros((2, 3, 9, 9), np.float32))
-    code, _, said = run("tune", small_cnn, "--samples", tmp_path / "s.npz", "--out", tmp_path / "o")
+    code, _, message = run("tune", small_cnn, "--samples", tmp_path / "s.npz", "--out", tmp_path / "o")
     assert code == 4
-    assert "sample 0" in said
+    assert "sample 0" in message
     assert not (tmp_path / "o").exists()
 
 
@@ -184,6 +184,6 @@ def test_inspect_in_text_and_json(small_cnn, run):
 
 
 def test_doctor_names_every_backend():
-    said = start("doctor").stdout
+    stdout = start("doctor").stdout
     for name in ("onnxruntime", "tensorrt_rtx", "tensorrt "):
-        assert name in said
+        assert name in stdout

@@ -28,33 +28,33 @@ MARKS = {
 
 def main() -> int:
     """Examine the cases, print the faults and the table; 1 where there is a fault."""
-    given = _arguments()
-    cases = [] if given.real_only else backend_cases()
-    if (given.models / "MANIFEST.json").is_file() and not given.sample and not given.cases_only:
-        cases += real_cases(given.models)
-    cases = [case for case in cases if given.only in case.name]
-    if given.sample:
-        cases = random.Random(given.seed).sample(cases, min(given.sample, len(cases)))  # noqa: S311 - no secret
-    guard = Guard(seconds=given.seconds, compile_too=given.check)
-    started, found = time.monotonic(), dict[str, list["Outcome"]]()
-    for case, outcomes in guard.examine(cases, given.processes):
-        found[case.name] = outcomes
+    arguments = _arguments()
+    cases = [] if arguments.real_only else backend_cases()
+    if (arguments.models / "MANIFEST.json").is_file() and not arguments.sample and not arguments.cases_only:
+        cases += real_cases(arguments.models)
+    cases = [case for case in cases if arguments.only in case.name]
+    if arguments.sample:
+        cases = random.Random(arguments.seed).sample(cases, min(arguments.sample, len(cases)))  # noqa: S311 - no secret
+    guard = Guard(seconds=arguments.seconds, compile_too=arguments.check)
+    started, actual = time.monotonic(), dict[str, list["Outcome"]]()
+    for case, outcomes in guard.examine(cases, arguments.processes):
+        actual[case.name] = outcomes
         for outcome in outcomes:
-            if outcome.status == "fault" or given.verbose:
+            if outcome.status == "fault" or arguments.verbose:
                 print(f"{outcome.status} {case.name} [{outcome.step}] {outcome.detail}", flush=True)
     for real, marks in MARKS.items():
-        part = {name: outcomes for name, outcomes in found.items() if name.startswith(REAL) is real}
+        part = {name: outcomes for name, outcomes in actual.items() if name.startswith(REAL) is real}
         if not part:
             continue
         runs = sum(outcomes[0].status != "skipped" for outcomes in part.values())
         table = markdown(count(part))
         print(f"\n{len(part)} {'real models' if real else 'cases'}, {runs} of which ONNX Runtime runs\n\n{table}")
-        if given.docs:
+        if arguments.docs:
             _into_the_docs(table, *marks)
     print(f"{time.monotonic() - started:.0f} s")
-    if given.json is not None:
-        given.json.write_text(json.dumps({n: [o.as_json() for o in outcomes] for n, outcomes in found.items()}))
-    return int(any(o.status == "fault" for outcomes in found.values() for o in outcomes))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps({n: [o.as_json() for o in outcomes] for n, outcomes in actual.items()}))
+    return int(any(o.status == "fault" for outcomes in actual.values() for o in outcomes))
 
 
 def _into_the_docs(table: str, first: str, last: str) -> None:

@@ -47,13 +47,13 @@ def backend_cases() -> list[Case]:
     """Return ONNX's backend cases: those its test generator makes, and those whose files the package brings."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        made = [*loader.load_node_model_tests(), *collect_testcases()]
-    found = {case.name: _generated(case) for case in made if case.model is not None}
+        records = [*loader.load_node_model_tests(), *collect_testcases()]
+    by_name = {case.name: _generated(case) for case in records if case.model is not None}
     for kind in ("simple", "pytorch-operator", "pytorch-converted"):
         for case in loader.load_model_tests(kind=kind):
-            if case.model_dir is not None and case.name not in found:
-                found[case.name] = _stored(case.name, Path(case.model_dir))
-    return [found[name] for name in sorted(found)]
+            if case.model_dir is not None and case.name not in by_name:
+                by_name[case.name] = _stored(case.name, Path(case.model_dir))
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def _generated(case: Any) -> Case:
@@ -100,9 +100,9 @@ def _real(name: str, home: Path) -> Case:
         with np.load(home / "inputs.npz") as stored:
             arrays = [stored[key] for key in stored.files]
         weights = {tensor.name for tensor in graph.initializer}
-        given = [value.name for value in graph.input if value.name not in weights]
+        entries = [value.name for value in graph.input if value.name not in weights]
         # Some of these files hold the weights as well, behind the inputs.
-        return Case(f"{REAL}{name}", content, [dict(zip(given, arrays, strict=False))])
+        return Case(f"{REAL}{name}", content, [dict(zip(entries, arrays, strict=False))])
     return Case(f"{REAL}{name}", content, _made_up(content))
 
 

@@ -44,8 +44,8 @@ class Guard:
         """Yield each case with what was found, in the order of the cases."""
         with tempfile.TemporaryDirectory(prefix="conformance-") as folder, ThreadPoolExecutor(processes) as pool:
             try:
-                found = pool.map(lambda numbered: self._one(Path(folder), *numbered), enumerate(cases))
-                yield from zip(cases, found, strict=True)
+                actual = pool.map(lambda numbered: self._one(Path(folder), *numbered), enumerate(cases))
+                yield from zip(cases, actual, strict=True)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
                 for child in self._started:
@@ -64,10 +64,10 @@ class Guard:
         with selectors.DefaultSelector() as waiting:
             waiting.register(child.stdout, selectors.EVENT_READ)
             ready = waiting.select(self.seconds)
-        said = child.stdout.readline() if ready else b""
+        value = child.stdout.readline() if ready else b""
         path.unlink()
-        if said:
-            return [Outcome(**one) for one in json.loads(said)]
+        if value:
+            return [Outcome(**one) for one in json.loads(value)]
         child.kill()
         code = child.wait()
         self._local.child = None

@@ -131,10 +131,10 @@ class _Bench:
             return  # an extracted part is fed from the middle of the model
         feeds = [{name: edit.fed(name, feed[was]) for name, was in inputs.items()} for feed in self.case.feeds]
         numbers = edit.unchecked(wb.model) is None and self.steady
-        for old, made in zip(self.truth, yardstick.run(content, feeds), strict=True):
-            new = {edit.origin(name): value for name, value in made.items()}
-            if edit.equivalent and (told := yardstick.apart(old, new, numbers=numbers)) is not None:
-                raise Broken(told)
+        for old, outcome in zip(self.truth, yardstick.run(content, feeds), strict=True):
+            new = {edit.origin(name): value for name, value in outcome.items()}
+            if edit.equivalent and (messages := yardstick.apart(old, new, numbers=numbers)) is not None:
+                raise Broken(messages)
 
     def converted(self, wb: Any, version: int) -> None:
         from workbench.graph.edits import edit_by_name
@@ -201,8 +201,8 @@ class _Bench:
             ready = Session(model)  # BF16 has few kernels on a processor: the workbench computes it in FP32
             got = [ready.run(feed) for feed in self.case.feeds]
         for old, new in zip(self.truth, got, strict=True):
-            if (told := yardstick.apart(old, new, numbers=False)) is not None:
-                raise Broken(told)
+            if (messages := yardstick.apart(old, new, numbers=False)) is not None:
+                raise Broken(messages)
         if self.steady and (reached := yardstick.sqnr(self.truth, got)) < FAR:
             far.append(f"{reached:.1f} dB")
 
@@ -214,8 +214,8 @@ class _Bench:
         if not self.runs:
             return
         for old, new in zip(self.truth, yardstick.run(content, self.case.feeds), strict=True):
-            if (told := yardstick.apart(old, new, numbers=self.steady)) is not None:
-                raise Broken(told)
+            if (messages := yardstick.apart(old, new, numbers=self.steady)) is not None:
+                raise Broken(messages)
 
 
 def attempt(step: str, detail: str, do: Callable[[], object], *, refusable: bool = True) -> Outcome:
@@ -226,9 +226,9 @@ def attempt(step: str, detail: str, do: Callable[[], object], *, refusable: bool
         with np.errstate(all="ignore"):
             do()
     except WorkbenchError as error:
-        said = str(error)
-        clean = refusable and "\n" not in said and NATIVE.search(said) is None
-        return Outcome(step, "refused" if clean else "fault", " ".join(f"{detail} {said}".split()))
+        text = str(error)
+        clean = refusable and "\n" not in text and NATIVE.search(text) is None
+        return Outcome(step, "refused" if clean else "fault", " ".join(f"{detail} {text}".split()))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
         return Outcome(step, "fault", " ".join(f"{detail} {type(error).__name__}: {error}".split())[:600])
     return Outcome(step, "held", detail)
@@ -240,8 +240,8 @@ def offered(wb: Any) -> list[Any]:
     few = nodes[:: -(-len(nodes) // MOST_NODES)] if nodes else []
     from workbench.graph.edits import applicable
 
-    found = [*applicable(wb.model, []), *(edit for node in few for edit in applicable(wb.model, [node]))]
-    return list({line(edit): edit for edit in found}.values())
+    records = [*applicable(wb.model, []), *(edit for node in few for edit in applicable(wb.model, [node]))]
+    return list({line(edit): edit for edit in records}.values())
 
 
 def line(edit: Any) -> str:

@@ -26,12 +26,12 @@ SAMPLE, SEED = 150, 28
 @pytest.mark.slow
 def test_a_sample_of_onnxs_backend_cases_holds():
     cases = random.Random(SEED).sample(backend_cases(), SAMPLE)  # noqa: S311 - no secret
-    found = {case.name: outcomes for case, outcomes in Guard(seconds=300).examine(cases, processes=1)}
+    by_name = {case.name: outcomes for case, outcomes in Guard(seconds=300).examine(cases, processes=1)}
     faults = [
-        f"{name}: {o.step}: {o.detail}" for name, outcomes in found.items() for o in outcomes if o.status == "fault"
+        f"{name}: {o.step}: {o.detail}" for name, outcomes in by_name.items() for o in outcomes if o.status == "fault"
     ]
     assert not faults, "\n".join(faults)
-    opened = [outcomes for outcomes in found.values() if outcomes[0].status != "skipped"]
+    opened = [outcomes for outcomes in by_name.values() if outcomes[0].status != "skipped"]
     assert len(opened) > 0.75 * SAMPLE  # ONNX Runtime has kernels for most
     assert all(outcomes[-1].step.startswith(("preset", "calibrate")) for outcomes in opened)
 
@@ -39,8 +39,8 @@ def test_a_sample_of_onnxs_backend_cases_holds():
 def folding() -> Case:
     nodes = [helper.make_node("Add", ["k", "k"], ["two"], "two"), helper.make_node("Mul", ["x", "two"], ["y"], "mul")]
     weights = [helper.make_tensor("k", 1, [1], [1.5])]
-    made = proto(nodes, {"x": [4]}, {"y": [4]}, weights)
-    return Case("folding", made.SerializeToString(), [{"x": np.arange(4, dtype=np.float32)}])
+    onnx_model = proto(nodes, {"x": [4]}, {"y": [4]}, weights)
+    return Case("folding", onnx_model.SerializeToString(), [{"x": np.arange(4, dtype=np.float32)}])
 
 
 def faults(case: Case) -> dict[str, str]:
@@ -50,13 +50,15 @@ def faults(case: Case) -> dict[str, str]:
 def test_a_wrong_number_of_an_edit_is_a_fault(monkeypatch):
     assert faults(folding()) == {}
     computed = fold_constants._evaluate
-    monkeypatch.setattr(fold_constants, "_evaluate", lambda *given: [array * 1.001 for array in computed(*given) or []])
-    found = faults(folding())
-    assert "would move output 'y'" in found["edit fold_constants"]  # offered, and refused by the workbench's own check
+    monkeypatch.setattr(
+        fold_constants, "_evaluate", lambda *arguments: [array * 1.001 for array in computed(*arguments) or []]
+    )
+    errors = faults(folding())
+    assert "would move output 'y'" in errors["edit fold_constants"]  # offered, and refused by the workbench's own check
     monkeypatch.setattr("workbench.session.editing.checked", lambda *_: None)
-    found = faults(folding())
-    assert found["edit fold_constants"].endswith("Broken: output 'y': moved by 0.001 of the largest value")
-    assert "moved by 0.001" in found["prepare"]
+    errors = faults(folding())
+    assert errors["edit fold_constants"].endswith("Broken: output 'y': moved by 0.001 of the largest value")
+    assert "moved by 0.001" in errors["prepare"]
 
 
 @pytest.mark.parametrize(
@@ -91,14 +93,14 @@ def test_only_a_refusal_that_helps_is_none_of_the_faults(raised, refusable, stat
     ],
 )
 def test_the_yardstick_tells_how_far_outputs_are_apart(old, new, said):
-    told = yardstick.apart({"y": np.array(old)}, {"y": np.array(new)})
-    assert told is None if said is None else said in str(told)
+    messages = yardstick.apart({"y": np.array(old)}, {"y": np.array(new)})
+    assert messages is None if said is None else said in str(messages)
 
 
 def test_the_yardstick_feeds_a_scalar_of_a_type_that_numpy_lacks_as_a_scalar():
     nodes = [helper.make_node("Cast", ["x"], ["y"], "cast", to=TensorProto.FLOAT)]
-    made = proto(nodes, {"x": (TensorProto.BFLOAT16, [])}, {"y": []})
-    (got,) = yardstick.run(made.SerializeToString(), [{"x": np.array(1.5, ml_dtypes.bfloat16)}])
+    onnx_model = proto(nodes, {"x": (TensorProto.BFLOAT16, [])}, {"y": []})
+    (got,) = yardstick.run(onnx_model.SerializeToString(), [{"x": np.array(1.5, ml_dtypes.bfloat16)}])
     assert got["y"].shape == ()
     assert got["y"] == 1.5
 
@@ -106,8 +108,8 @@ def test_the_yardstick_feeds_a_scalar_of_a_type_that_numpy_lacks_as_a_scalar():
 class Deadly:
     """Ends, or holds up, the process that unpickles it."""
 
-    def __init__(self, do, *given):
-        self.name, self._does = do.__name__, (do, given)
+    def __init__(self, do, *arguments):
+        self.name, self._does = do.__name__, (do, arguments)
 
     def __reduce__(self):
         return self._does
@@ -123,8 +125,8 @@ def test_a_process_that_dies_or_hangs_costs_its_own_case_alone():
 
 
 def test_the_table_counts_every_outcome():
-    found = {case.name: list(examine(case)) for case in [folding()]}
-    lines = markdown(count(found)).splitlines()
+    by_name = {case.name: list(examine(case)) for case in [folding()]}
+    lines = markdown(count(by_name)).splitlines()
     assert lines[2] == "| open | 1 | 1 | 0 | 0 |"
     assert any(line.startswith("| edit fold_constants | ") for line in lines)
     assert lines[-1].startswith("| all offered edits | ")

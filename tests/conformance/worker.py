@@ -26,8 +26,8 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         case = pickle.loads(Path(order["path"]).read_bytes())  # noqa: S301 - written by the parent
-        found = [outcome.as_json() for outcome in examine(case, compile_too=order["compile_too"])]
-        answer.write(json.dumps(found) + "\n")
+        entries = [outcome.as_json() for outcome in examine(case, compile_too=order["compile_too"])]
+        answer.write(json.dumps(entries) + "\n")
         answer.flush()
 
 

@@ -52,8 +52,8 @@ class Runner:
         if not any(_foreign(kind) for kind in self._types.values()):
             return dict(zip(self.outputs, self._session.run(self.outputs, fed), strict=True))
         values = {name: _value(np.asarray(array), self._types[name]) for name, array in fed.items()}
-        made = self._session.run_with_ort_values(self.outputs, values)
-        return {name: _array(value) for name, value in zip(self.outputs, made, strict=True)}
+        outcome = self._session.run_with_ort_values(self.outputs, values)
+        return {name: _array(value) for name, value in zip(self.outputs, outcome, strict=True)}
 
 
 def run(content: bytes, feeds: Sequence[Feeds]) -> list[dict[str, Any]]:
@@ -102,8 +102,8 @@ def apart(old: Mapping[str, Any], new: Mapping[str, Any], *, numbers: bool = Tru
     Outputs that are only in `new` are nobody's business. Without `numbers` types and shapes alone are compared.
     """
     for name in old.keys() & new.keys():
-        if (told := _apart(old[name], new[name], numbers=numbers)) is not None:
-            return f"output {name!r}: {told}"
+        if (messages := _apart(old[name], new[name], numbers=numbers)) is not None:
+            return f"output {name!r}: {messages}"
     return None
 
 

@@ -82,16 +82,16 @@ def test_precision_share_leaves_free_layers_out(load):
 
 def test_transitions_count_edges_and_what_converting_costs(load):
     report = load("resnet50-b32.modelopt_int8_fp16")
-    found = transitions(report)
-    assert found.names == ("int8", "fp16", "fp32")
-    cell = {(a, b): found.edges[i][j] for i, a in enumerate(found.names) for j, b in enumerate(found.names)}
+    actual = transitions(report)
+    assert actual.names == ("int8", "fp16", "fp32")
+    cell = {(a, b): actual.edges[i][j] for i, a in enumerate(actual.names) for j, b in enumerate(actual.names)}
     assert cell["fp32", "int8"] == 1
     assert cell["int8", "fp16"] == 1
     assert cell["fp16", "fp32"] == 1
     # 52 convolutions after the stem, 16 of them with a second, residual input.
     assert cell["int8", "int8"] == 52 + 16
-    assert found.conversion_ms[2][0] == report.layer("input_QuantizeLinear").ms
-    total = sum(sum(row) for row in found.conversion_ms)
+    assert actual.conversion_ms[2][0] == report.layer("input_QuantizeLinear").ms
+    total = sum(sum(row) for row in actual.conversion_ms)
     assert total == pytest.approx(sum(layer.ms for layer in report.reformat_layers))
 
 

@@ -29,8 +29,8 @@ def test_every_layer_is_in_one_group_and_times_add_up(three, recorded):
 
 
 def group_of(comparison, node):
-    (found,) = [group for group in comparison.groups if node in group.nodes]
-    return found
+    (actual,) = [group for group in comparison.groups if node in group.nodes]
+    return actual
 
 
 def test_groups_share_source_nodes(three):

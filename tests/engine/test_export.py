@@ -29,12 +29,12 @@ def test_a_layer_keeps_what_is_known_of_it():
     report = load("resnet50.qdq")
     model = engine_onnx(report)
     node, layer = model.graph.node[3], report.layers[3]
-    told = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    by_name = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     assert node.op_type == layer.type
-    assert told["precision"] == b"int8"
-    assert told["milliseconds"] == pytest.approx(layer.ms)
-    assert told["tactic"].decode() == layer.tactic
-    assert told["source_nodes"].decode() == " + ".join(layer.sources)
+    assert by_name["precision"] == b"int8"
+    assert by_name["milliseconds"] == pytest.approx(layer.ms)
+    assert by_name["tactic"].decode() == layer.tactic
+    assert by_name["source_nodes"].decode() == " + ".join(layer.sources)
     types = {value.name: value.type.tensor_type for value in model.graph.value_info}
     assert types[layer.outputs[0].name].elem_type == onnx.TensorProto.INT8
     assert tuple(d.dim_value for d in types[layer.outputs[0].name].shape.dim) == layer.outputs[0].dims

@@ -65,10 +65,10 @@ def test_findings_of_the_quantized_resnet_50(recorded, resnet_onnx):
 def test_costs_are_sorted_and_unknown_ones_last(recorded):
     for name in ("examples_pytorch_resnet_A100_qat_resnet-qat", "tests_inputs_mobilenet.qat", "tf32"):
         costs = [finding.cost_ms for finding in find(recorded(name))]
-        known = [cost for cost in costs if cost is not None]
-        assert known == sorted(known, reverse=True)
-        assert costs[: len(known)] == known
-        assert len(known) > 1
+        entries = [cost for cost in costs if cost is not None]
+        assert entries == sorted(entries, reverse=True)
+        assert costs[: len(entries)] == entries
+        assert len(entries) > 1
 
 
 def test_qat_without_residual_quantization_shows_what_qat_residual_mends(recorded):
@@ -141,15 +141,15 @@ def test_reformats_say_why_they_are_there(engine):
         ("end", "CaskPooling", {"e": "Row major linear FP16 format"}, {"y": FP16}, {}, 1.0),
         ("free", "Reformat", {"y": FP16}, {"y2": FP16}, {"Origin": "REFORMAT"}, 0.0),
     )
-    found = only(find(report), "reformat")
-    assert [(f.layers[0], f.title) for f in found] == [
+    actual = only(find(report), "reformat")
+    assert [(f.layers[0], f.title) for f in actual] == [
         ("mid", "Reformat where precision changes (int8 to fp16)"),
         ("lay", "Reformat between two layouts"),
         ("in", "Reformat at the engine's input"),
     ]
-    assert found[0].suggestion.selector == ("pool",)
-    assert found[0].suggestion.value == "int8"
-    assert found[0].evidence == "int8 CHW32 -> fp16 HWC8, 0.06 MiB, between conv and pool"
+    assert actual[0].suggestion.selector == ("pool",)
+    assert actual[0].suggestion.value == "int8"
+    assert actual[0].evidence == "int8 CHW32 -> fp16 HWC8, 0.06 MiB, between conv and pool"
 
 
 def test_alignment_costs_the_share_that_is_padding(engine):
@@ -256,8 +256,8 @@ def test_a_cast_at_the_input_suggests_another_type_of_input(engine, after, dtype
     )
     (finding,) = only(find(report), "cast")
     assert finding.evidence.endswith("between the engine's input and conv")
-    given = None if finding.suggestion is None else (finding.suggestion.value, finding.suggestion.arguments)
-    assert given == (None if dtype is None else ("set_input_type", (("input", "x"), ("dtype", dtype))))
+    value = None if finding.suggestion is None else (finding.suggestion.value, finding.suggestion.arguments)
+    assert value == (None if dtype is None else ("set_input_type", (("input", "x"), ("dtype", dtype))))
 
 
 def test_of_two_types_as_wide_the_first_is_the_narrower(engine):
@@ -273,9 +273,9 @@ def test_of_two_types_as_wide_the_first_is_the_narrower(engine):
 @pytest.mark.parametrize(("batch", "small"), [(1, True), (7, True), (8, False), (9, False), (-1, False), (0, False)])
 def test_a_batch_is_small_below_eight(engine, batch, small):
     report = engine(("conv", "CaskConvolution", {"x": FP16}, {"y": FP16}, CONV, 1.0), dims=(batch, 64, 8, 8))
-    found = only(find(report), "small-batch")
-    assert bool(found) is small
-    assert all(finding.suggestion.arguments == (("size", 8),) for finding in found)
+    actual = only(find(report), "small-batch")
+    assert bool(actual) is small
+    assert all(finding.suggestion.arguments == (("size", 8),) for finding in actual)
 
 
 def test_a_reformat_of_two_makers_names_the_first(engine):

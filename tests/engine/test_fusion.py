@@ -44,22 +44,22 @@ def report_of(written, *layers):
 
 @pytest.mark.parametrize("name", ["tf32", "fp16", "implicit_int8_fp16", "modelopt_int8_fp16"])
 def test_resnet_50_accounts_for_every_conv_add_and_relu(recorded, resnet_onnx, name):
-    found = fusion_map(recorded(name), resnet_onnx)
-    for node in found.graph.nodes:
+    fusion = fusion_map(recorded(name), resnet_onnx)
+    for node in fusion.graph.nodes:
         if node.op_type in {"Conv", "Add", "Relu"}:
-            stated = [group for group in found.groups if node.name in group.nodes]
+            stated = [group for group in fusion.groups if node.name in group.nodes]
             assert len(stated) == 1, node.name
             assert stated[0].how == "metadata"
-    assert found.coverage == 1
-    assert found.unaccounted == ()
-    assert found.foreign == ()
-    assert found.vanished == {"Flatten_174": "a view: Flatten moves no data"}
+    assert fusion.coverage == 1
+    assert fusion.unaccounted == ()
+    assert fusion.foreign == ()
+    assert fusion.vanished == {"Flatten_174": "a view: Flatten moves no data"}
 
 
 def test_activation_qdq_are_absorbed_by_the_layer_that_does_their_work(recorded, resnet_onnx):
-    found = fusion_map(recorded("modelopt_int8_fp16"), resnet_onnx)
-    (layer,) = found.by_node["l1.0.add"]
-    group = found.by_layer[layer]
+    fusion = fusion_map(recorded("modelopt_int8_fp16"), resnet_onnx)
+    (layer,) = fusion.by_node["l1.0.add"]
+    group = fusion.by_layer[layer]
     assert group.nodes == ("l1.0.conv3", "l1.0.add", "Relu_16")
     assert set(group.absorbed) == {
         "Relu_10_out_DequantizeLinear",
@@ -68,8 +68,8 @@ def test_activation_qdq_are_absorbed_by_the_layer_that_does_their_work(recorded,
         "Relu_16_out_QuantizeLinear",
     }
     # The two that stand alone are layers of their own, known by their names.
-    assert found.by_layer["input_QuantizeLinear"].how == "name"
-    assert found.by_node["Relu_172_out_DequantizeLinear"][-1] == "Relu_172_out_DequantizeLinear"
+    assert fusion.by_layer["input_QuantizeLinear"].how == "name"
+    assert fusion.by_node["Relu_172_out_DequantizeLinear"][-1] == "Relu_172_out_DequantizeLinear"
 
 
 @pytest.mark.parametrize(
@@ -83,25 +83,25 @@ def test_activation_qdq_are_absorbed_by_the_layer_that_does_their_work(recorded,
 )
 def test_small_engines_are_covered_wholly(recorded, shared, name):
     model = onnx.load(shared / "models" / name.split(".")[0] / "model.onnx")
-    found = fusion_map(recorded(name), model)
-    assert found.unaccounted == ()
-    for node in found.graph.nodes:
+    fusion = fusion_map(recorded(name), model)
+    assert fusion.unaccounted == ()
+    for node in fusion.graph.nodes:
         if node.op_type in {"Conv", "Relu", "MaxPool", "Softmax"}:
-            assert node.name in found.by_node
+            assert node.name in fusion.by_node
     if name.startswith("mnist"):
-        assert found.vanished["Plus214"] == "folded into the bias of Times212"
+        assert fusion.vanished["Plus214"] == "folded into the bias of Times212"
     else:
-        assert "242 nodes have no name in the model" in found.summary()
-        assert sum("side by side" in reason for reason in found.vanished.values()) == 3
+        assert "242 nodes have no name in the model" in fusion.summary()
+        assert sum("side by side" in reason for reason in fusion.vanished.values()) == 3
 
 
 def test_engines_without_metadata_are_named_by_their_layers(recorded):
-    found = fusion_map(recorded("tests_inputs_mobilenet.qat"))
+    fusion = fusion_map(recorded("tests_inputs_mobilenet.qat"))
     layer = "features.1.conv.0.0.weight + QuantizeLinear_25 + Conv_29 + PWN(Clip_33)"
-    assert found.by_node["Clip_33"] == (layer,)
-    assert found.coverage is None
-    assert "no model" in found.summary()
-    assert found.by_layer[layer].how == "name"
+    assert fusion.by_node["Clip_33"] == (layer,)
+    assert fusion.coverage is None
+    assert "no model" in fusion.summary()
+    assert fusion.by_layer[layer].how == "name"
 
 
 def test_names_alone_meet_the_model(written):
@@ -119,12 +119,12 @@ def test_names_alone_meet_the_model(written):
         ("w + conv + relu", "CaskConvolution", ["rx"], ["r"], ""),
         ("PWN(PWN(sig), mul)", "PointWiseV2", ["r"], ["y"], ""),
     )
-    found = fusion_map(report, model_of(nodes, constants=["w"]))
-    assert [group.nodes for group in found.groups] == [(), ("conv", "relu"), ("sig", "mul")]
-    assert found.groups[0].serves == "w + conv + relu"
-    assert found.by_node["ident"] == ("PWN(PWN(sig), mul)",)
-    assert found.vanished == {"dead": "no output depends on it"}
-    table = found.table().set_index("node")
+    fusion = fusion_map(report, model_of(nodes, constants=["w"]))
+    assert [group.nodes for group in fusion.groups] == [(), ("conv", "relu"), ("sig", "mul")]
+    assert fusion.groups[0].serves == "w + conv + relu"
+    assert fusion.by_node["ident"] == ("PWN(PWN(sig), mul)",)
+    assert fusion.vanished == {"dead": "no output depends on it"}
+    table = fusion.table().set_index("node")
     assert table.loc["relu", "layers"] == ["w + conv + relu"]
     assert table.loc["relu", "known_from"] == "name"
     assert table.loc["ident", "known_from"] == "tensors"
@@ -142,14 +142,14 @@ def test_foreign_nodes_cover_what_lies_between(written):
         ("{ForeignNode[n1...n3]}", "Myelin", ["t0"], ["t3"], ""),
         ("n4", "Exp", ["t3"], ["y"], ""),
     )
-    found = fusion_map(report, chain(5))
-    assert set(found.groups[1].nodes) == {"n1", "n2", "n3"}
-    assert found.unaccounted == ()
+    fusion = fusion_map(report, chain(5))
+    assert set(fusion.groups[1].nodes) == {"n1", "n2", "n3"}
+    assert fusion.unaccounted == ()
     hidden = report_of(written, ("{ForeignNode[n1...n3]}", "Myelin", ["?"], ["??"], ""))
-    found = fusion_map(hidden, chain(5))
-    assert set(found.groups[0].nodes) == {"n1", "n2", "n3"}
-    assert found.unaccounted == ("n0", "n4")
-    assert "unaccounted for: n0, n4" in found.summary()
+    fusion = fusion_map(hidden, chain(5))
+    assert set(fusion.groups[0].nodes) == {"n1", "n2", "n3"}
+    assert fusion.unaccounted == ("n0", "n4")
+    assert "unaccounted for: n0, n4" in fusion.summary()
 
 
 def test_tensors_are_the_last_resort(written):
@@ -159,8 +159,8 @@ def test_tensors_are_the_last_resort(written):
         ("__myl_Exp_myl0_1", "kgen", ["t1"], ["y"], ""),
         ("shape_call", "shape_call", [], [], ""),
     )
-    found = fusion_map(report, chain(3))
-    assert [(group.nodes, group.how) for group in found.groups] == [
+    fusion = fusion_map(report, chain(3))
+    assert [(group.nodes, group.how) for group in fusion.groups] == [
         (("n0", "n1"), "tensors"),
         (("n2",), "tensors"),
         ((), "none"),
@@ -217,7 +217,7 @@ def test_nested_and_duplicate_names():
 
 def test_a_loaded_model_gives_names_of_its_own(recorded, shared):
     model = load_model(shared / "models" / "ultraface_rfb320" / "model.onnx")
-    found = fusion_map(recorded("ultraface_rfb320.int8_minmax"), model)
-    assert found.unaccounted == ()
-    assert all(node.named for node in found.graph.nodes)
-    assert not any(name.startswith("node_of_") for name in found.by_node)
+    fusion = fusion_map(recorded("ultraface_rfb320.int8_minmax"), model)
+    assert fusion.unaccounted == ()
+    assert all(node.named for node in fusion.graph.nodes)
+    assert not any(name.startswith("node_of_") for name in fusion.by_node)

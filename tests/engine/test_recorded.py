@@ -65,15 +65,15 @@ def benchmarks():
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     """Return a maker of a benchmark's model at the recorded batch, before and after lowering."""
-    made = {}
+    values = {}
 
     def make(name):
-        if name not in made:
+        if name not in values:
             path = tmp_path_factory.mktemp("models") / f"{name}.onnx"
             onnx.save(getattr(benchmarks(), name)(), path)
             source = open_source(path, batch=32)
-            made[name] = source, variant_of(source, "qdq", BuildOptions(), package="tensorrt", weak=True)[0]
-        return made[name]
+            values[name] = source, variant_of(source, "qdq", BuildOptions(), package="tensorrt", weak=True)[0]
+        return values[name]
 
     return make
 
@@ -149,9 +149,9 @@ def test_the_qdq_engine_accounts_for_every_node_that_computes(name, counts, sour
     graph, profile = files(f"{name}.qdq")
     summary = load_engine(graph, profile=profile, model=lowered)
     activation = "Relu" if name == "resnet50" else "Clip"
-    wanted = {op: [n for n, node in lowered.nodes.items() if node.op_type == op] for op in ("Conv", "Add", activation)}
-    assert tuple(len(nodes) for nodes in wanted.values()) == counts
-    for nodes in wanted.values():
+    by_name = {op: [n for n, node in lowered.nodes.items() if node.op_type == op] for op in ("Conv", "Add", activation)}
+    assert tuple(len(nodes) for nodes in by_name.values()) == counts
+    for nodes in by_name.values():
         assert [node for node in nodes if node not in summary.fusion.by_node] == []
     assert summary.fusion.coverage == 1.0
     assert summary.fusion.unaccounted == ()

@@ -64,28 +64,28 @@ def test_tables_and_charts_of_an_engine(name, snapshot):
         "memory": memory_timeline(report),
     }
     assert of_table(top_layers(report, top=3)) == snapshot(name="top")
-    for chart, found in charts.items():
-        assert repr_of(found) == snapshot(name=chart)
+    for chart, actual in charts.items():
+        assert repr_of(actual) == snapshot(name=chart)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_what_is_said_of_two_engines(pair, snapshot):
-    found = compare_engines([report_of(name) for name in pair])
-    assert found.summary(top=4) == snapshot(name="summary")
-    assert of_table(found.table()) == snapshot(name="table")
+    comparison = compare_engines([report_of(name) for name in pair])
+    assert comparison.summary(top=4) == snapshot(name="summary")
+    assert of_table(comparison.table()) == snapshot(name="table")
 
 
 def test_what_gpus_can_do_is_what_their_datasheets_say(snapshot):
     assert "\n".join(repr_of(limits) for limits in GPU_LIMITS.values()) == snapshot
 
 
-def repr_of(found):
+def repr_of(result):
     """Plain data of dataclasses, rounded."""
-    if dataclasses.is_dataclass(found):
-        found = dataclasses.asdict(found)
-    elif isinstance(found, (list, tuple)):
-        return "\n".join(map(repr_of, found))
-    return text_of(found)
+    if dataclasses.is_dataclass(result):
+        result = dataclasses.asdict(result)
+    elif isinstance(result, (list, tuple)):
+        return "\n".join(map(repr_of, result))
+    return text_of(result)
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 50.0])

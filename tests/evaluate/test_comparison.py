@@ -63,10 +63,10 @@ def test_nothing_to_compare_is_no_perfect_score():
 
 
 def test_another_number_of_detections_is_an_error_as_large_as_the_reference():
-    found = Difference()
-    found.update(np.ones((3, 2), np.float32), np.ones((4, 2), np.float32))
-    assert (found.reshaped, found.differing, found.elements) == (1, 8, 8)
-    assert found.sqnr == 0.0
+    difference = Difference()
+    difference.update(np.ones((3, 2), np.float32), np.ones((4, 2), np.float32))
+    assert (difference.reshaped, difference.differing, difference.elements) == (1, 8, 8)
+    assert difference.sqnr == 0.0
     classes = Difference()
     classes.update(np.array([1, 2]), np.array([1]))
     assert (classes.reshaped, classes.differing) == (1, 2)

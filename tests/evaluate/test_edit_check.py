@@ -19,9 +19,9 @@ from workbench.graph.edits.registry import applicable, edit_by_name
 from workbench.session import history_of, open_model
 
 
-def looked_at(made, name, check=None, **arguments):
+def looked_at(network, name, check=None, **arguments):
     edit = edit_by_name(name, **arguments)
-    return checked(edit, made, edit(made).model, check)
+    return checked(edit, network, edit(network).model, check)
 
 
 def chain(length=6):
@@ -45,11 +45,11 @@ class Relus(Edit):
 def test_what_does_not_run_is_refused_though_the_model_did():
     nodes = [helper.make_node("Sigmoid", ["x"], ["s"], "sig"), helper.make_node("Mul", ["x", "s"], ["y"], "mul")]
     assert looked_at(model(nodes, {"x": [4]}, {"y": [4]}, opset=24, ir_version=10), "fuse", pattern="silu").holds()
-    made = model(nodes, {"x": [4]}, {"y": [4]}, opset=26, ir_version=10)
-    assert not [edit for edit in applicable(made, []) if edit.do == "fuse"]
+    network = model(nodes, {"x": [4]}, {"y": [4]}, opset=26, ir_version=10)
+    assert not [edit for edit in applicable(network, []) if edit.do == "fuse"]
     with pytest.raises(EditError, match=r"fuse a pattern would leave a model that does not run: .*Swish"):
-        looked_at(made, "fuse", pattern="silu")
-    assert looked_at(made, "fuse", False, pattern="silu") == Unchecked("check=False was given")
+        looked_at(network, "fuse", pattern="silu")
+    assert looked_at(network, "fuse", False, pattern="silu") == Unchecked("check=False was given")
 
 
 @pytest.mark.parametrize("check", [None, {"x": np.ones([2, 8], np.float32)}])
@@ -58,22 +58,22 @@ def test_an_edit_that_may_move_outputs_must_leave_something_that_runs_all_the_sa
         helper.make_node("Cast", ["x"], ["i"], "cast", to=TensorProto.DOUBLE),
         helper.make_node("Cast", ["i"], ["y"], "back", to=TensorProto.FLOAT),
     ]
-    made = model(nodes, {"x": [2, 8]}, {"y": [2, 8]})
-    told = looked_at(made, "insert", check, tensor="x", op="Relu")
-    assert str(told) == "not checked, because this edit is not meant to keep what the model computes"
+    network = model(nodes, {"x": [2, 8]}, {"y": [2, 8]})
+    counts = looked_at(network, "insert", check, tensor="x", op="Relu")
+    assert str(counts) == "not checked, because this edit is not meant to keep what the model computes"
     with pytest.raises(EditError, match="would leave a model that does not run"):
-        looked_at(made, "insert", check, tensor="i", op="Softsign")
+        looked_at(network, "insert", check, tensor="i", op="Softsign")
     # A custom operator has its implementation elsewhere.
-    looked_at(made, "insert", check, tensor="i", op="Softsign", domain="my.plugins")
+    looked_at(network, "insert", check, tensor="i", op="Softsign", domain="my.plugins")
 
 
 def test_what_cannot_be_fed_has_to_load_at_least():
     nodes = [helper.make_node("Identity", ["s"], ["t"], "copy"), helper.make_node("Sin", ["x"], ["y"], "sin")]
     inputs = {"s": (TensorProto.STRING, [2]), "x": (TensorProto.DOUBLE, [2])}
-    made = model(nodes, inputs, {"t": (TensorProto.STRING, [2]), "y": (TensorProto.DOUBLE, [2])})
-    assert "no random numbers can be made" in str(looked_at(made, "remove_noops"))
+    network = model(nodes, inputs, {"t": (TensorProto.STRING, [2]), "y": (TensorProto.DOUBLE, [2])})
+    assert "no random numbers can be made" in str(looked_at(network, "remove_noops"))
     with pytest.raises(EditError, match=r"does not run: .*Softsign"):
-        looked_at(made, "replace_node", node="sin", op="Softsign", attributes={})
+        looked_at(network, "replace_node", node="sin", op="Softsign", attributes={})
 
 
 @pytest.fixture
@@ -86,10 +86,10 @@ def test_a_mistake_in_a_costly_model_is_found_in_the_part_that_was_touched():
     step = Relus(at="nt2")
     with pytest.raises(EditError, match="make a relu would move output 't2'"):
         checked(step, chain(), step(chain()).model)
-    made = chain()
-    seen = looked_at(made, "rename_node", node="nt2", to="other")
+    proto = chain()
+    seen = looked_at(proto, "rename_node", node="nt2", to="other")
     assert str(seen).startswith("not checked, because the model has 6 nodes, over 3")
-    renamed = looked_at(made, "rename_tensor", tensor="t2", to="other")
+    renamed = looked_at(proto, "rename_tensor", tensor="t2", to="other")
     assert isinstance(renamed, Equivalence)
     assert renamed.errors == {"t3": 0.0}
     assert "the part that was touched: 2 nodes; the whole was not checked: the model has 6 nodes" in str(renamed)
@@ -105,16 +105,16 @@ def test_what_is_touched_ends_where_nothing_changed_and_begins_at_floating_point
         helper.make_node("Reshape", ["m", "s"], ["r"], "r"),
         helper.make_node("Sin", ["r"], ["y"], "y"),
     ]
-    made = model(nodes, {"x": [2, 8]}, {"y": [2, 8]}, [constant("k", [1.0], "float32")])
+    network = model(nodes, {"x": [2, 8]}, {"y": [2, 8]}, [constant("k", [1.0], "float32")])
     edit = edit_by_name("fold_constants")
-    after = edit(made).model
-    there = touched(edit, made, after)
+    after = edit(network).model
+    there = touched(edit, network, after)
     assert there.places == ["r"]
     part = there.part(there.places)
     assert [tensor.name for tensor in part.before.inputs] == ["a"]
     assert list(part.before.nodes) == ["s", "kk", "m", "r"]
     assert list(part.after.nodes) == ["m", "r"]
-    assert checked(edit, made, after).worst == ("r", 0.0)
+    assert checked(edit, network, after).worst == ("r", 0.0)
 
 
 def recurrent(op, gates):
@@ -143,7 +143,7 @@ def mixing():
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
+    ("network", "message"),
     [
         (recurrent("LSTM", 4), "does not run: .*initial_h"),
         (recurrent("GRU", 3), "does not run: .*initial_h"),
@@ -152,9 +152,9 @@ def mixing():
     ids=["LSTM", "GRU", "attention over all samples"],
 )
 @pytest.mark.parametrize("size", ["N", 3])
-def test_a_batch_that_the_graph_holds_elsewhere_is_not_called_free(made, said, size):
-    with pytest.raises(EditError, match=said):
-        looked_at(made, "set_batch", size=size)
+def test_a_batch_that_the_graph_holds_elsewhere_is_not_called_free(network, message, size):
+    with pytest.raises(EditError, match=message):
+        looked_at(network, "set_batch", size=size)
 
 
 @pytest.mark.parametrize(("old", "size"), [(2, "N"), (2, 3), (4, 2), ("N", 2), ("N", "M")])
@@ -165,10 +165,10 @@ def test_samples_at_once_are_compared_with_samples_one_by_one(old, size):
         helper.make_node("Transpose", ["r"], ["y"], "y", perm=[1, 0, 2]),
     ]
     weights = [weight("w", 4, 6), constant("s", [old if isinstance(old, int) else -1, 3, 2])]
-    made = model(nodes, {"x": [old, 4]}, {"y": [3, old, 2]}, weights)
-    found = looked_at(made, "set_batch", size=size)
-    assert found.worst[1] <= 1e-6
-    assert "random samples" in found.inputs
+    network = model(nodes, {"x": [old, 4]}, {"y": [3, old, 2]}, weights)
+    counts = looked_at(network, "set_batch", size=size)
+    assert counts.worst[1] <= 1e-6
+    assert "random samples" in counts.inputs
 
 
 def test_sequences_and_what_is_empty_are_compared_too():
@@ -176,14 +176,14 @@ def test_sequences_and_what_is_empty_are_compared_too():
         helper.make_node("SplitToSequence", ["x"], ["parts"], "split"),
         helper.make_node("Identity", ["parts"], ["y"], "copy"),
     ]
-    made = model(nodes, {"x": [3, 4]}, {})
+    network = model(nodes, {"x": [3, 4]}, {})
     kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
-    proto = made.proto
+    proto = network.proto
     proto.graph.output.append(helper.make_value_info("y", kind))
     from workbench.graph.load import from_proto
 
-    found = looked_at(from_proto(proto), "remove_noops")
-    assert found.errors == {"y": 0.0}
+    counts = looked_at(from_proto(proto), "remove_noops")
+    assert counts.errors == {"y": 0.0}
 
 
 @pytest.mark.usefixtures("costly")

@@ -37,13 +37,13 @@ def engine(tuned):
 
 
 def test_an_engine_is_as_far_away_as_the_model_it_was_built_from(tuned, engine, labels):
-    said = tuned.compare(labels=labels, runs=0)
-    found = tuned.engines.compare(engine, labels=labels)
-    assert found.samples == 12
-    assert found.accuracy == said.accuracy
+    message = tuned.compare(labels=labels, runs=0)
+    comparison = tuned.engines.compare(engine, labels=labels)
+    assert comparison.samples == 12
+    assert comparison.accuracy == message.accuracy
     # ONNX Runtime's kernels sum in INT32 where the comparison of models sums dequantized floats.
-    assert found.worst_sqnr_db == pytest.approx(said.worst_sqnr_db, abs=0.5)
-    assert 10 < found.worst_sqnr_db < 60
+    assert comparison.worst_sqnr_db == pytest.approx(message.worst_sqnr_db, abs=0.5)
+    assert 10 < comparison.worst_sqnr_db < 60
 
 
 def test_a_stored_engine_is_compared_too(tuned, engine, tmp_path):
@@ -68,11 +68,11 @@ def test_lots_and_batches_do_not_change_what_is_found(small_cnn, small_data, eng
 def test_samples_that_a_fixed_batch_repeats_count_once(small_cnn, small_data, labels):
     wb = open_model(small_cnn)
     wb.edit("set_batch", size=5)  # 12 samples are two batches and two samples of a third
-    found = compare_engine(
+    agreement = compare_engine(
         wb.model, OnnxRuntime(), OnnxRuntime().build(wb.model), opened(history_of(wb), small_data), labels=labels
     )
-    assert found.samples == found.accuracy.samples == 12
-    assert found.accuracy.original == found.accuracy.tuned
+    assert agreement.samples == agreement.accuracy.samples == 12
+    assert agreement.accuracy.original == agreement.accuracy.tuned
 
 
 def test_an_engine_of_another_model_is_refused(small_cnn, small_data, engine):

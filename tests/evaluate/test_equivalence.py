@@ -38,11 +38,11 @@ def scaled(factor, shape=("N", "T"), dtype=TensorProto.FLOAT, outputs=("y", "z")
 
 def test_errors_are_relative_to_the_largest_value():
     inputs = {"x": np.array([[1.0, -4.0]], np.float32)}
-    found = equivalence(scaled(2), scaled(2.02), inputs)
-    assert found.errors == pytest.approx({"y": 0.01, "z": 0.01}, rel=1e-4)
-    assert not found.holds()
-    assert found.holds(0.02)
-    assert "2 outputs within 0.01 of the largest value" in str(found)
+    result = equivalence(scaled(2), scaled(2.02), inputs)
+    assert result.errors == pytest.approx({"y": 0.01, "z": 0.01}, rel=1e-4)
+    assert not result.holds()
+    assert result.holds(0.02)
+    assert "2 outputs within 0.01 of the largest value" in str(result)
     same = equivalence(scaled(2), scaled(2), inputs)
     assert same.worst[1] == 0
     assert str(same) == "2 outputs exactly as before, on the inputs given"
@@ -52,8 +52,8 @@ def test_what_became_infinite_or_another_type_is_infinitely_far():
     inputs = {"x": np.ones((1, 3), np.float32)}
     assert equivalence(scaled(2), scaled(math.inf), inputs).errors["y"] == math.inf
     whole = {"x": np.ones((1, 3), np.int64)}
-    found = equivalence(scaled(2, dtype=TensorProto.INT64), scaled(3, dtype=TensorProto.INT64), whole)
-    assert found.errors == {"y": 1.0, "z": 1.0}
+    result = equivalence(scaled(2, dtype=TensorProto.INT64), scaled(3, dtype=TensorProto.INT64), whole)
+    assert result.errors == {"y": 1.0, "z": 1.0}
 
 
 def test_only_common_outputs_are_compared():
@@ -63,11 +63,11 @@ def test_only_common_outputs_are_compared():
 
 
 def test_random_inputs_are_seeded_and_a_symbol_has_one_length():
-    made = scaled(2, shape=("N", "T", "N", 5))
-    first = random_inputs(made)["x"]
+    outcome = scaled(2, shape=("N", "T", "N", 5))
+    first = random_inputs(outcome)["x"]
     assert first.shape == (1, 16, 1, 5)
-    assert np.array_equal(first, random_inputs(made)["x"])
-    assert not np.array_equal(first, random_inputs(made, seed=1)["x"])
+    assert np.array_equal(first, random_inputs(outcome)["x"])
+    assert not np.array_equal(first, random_inputs(outcome, seed=1)["x"])
     assert set(np.unique(random_inputs(scaled(2, dtype=TensorProto.INT64))["x"])) <= {0, 1}
 
 
@@ -210,8 +210,8 @@ def test_longer_free_axes_are_tried(tmp_path):
 
 
 def test_a_sum_of_symbols_is_as_long_as_its_parts():
-    made = scaled(2, shape=("N", "past", "past + 1", "past+N"))
-    assert random_inputs(made)["x"].shape == (1, 16, 17, 17)
+    outcome = scaled(2, shape=("N", "past", "past + 1", "past+N"))
+    assert random_inputs(outcome)["x"].shape == (1, 16, 17, 17)
 
 
 def test_nothing_to_compare_is_no_check(tmp_path):
@@ -271,14 +271,14 @@ def test_replay_checks_nothing(tmp_path, monkeypatch):
 
 def test_the_model_before_is_run_once_for_a_chain_of_edits(tmp_path, monkeypatch):
     wb = opened(scaled(2).proto, tmp_path)
-    made = []
+    records = []
 
     class Counting(equivalence_of.Session):
         def __init__(self, model, **options):
-            made.append(len(model.nodes))
+            records.append(len(model.nodes))
             super().__init__(model, **options)
 
     monkeypatch.setattr(equivalence_of, "Session", Counting)
     wb.edit("rename_node", node="mul", to="product")
     wb.edit("rename_node", node="neg", to="minus")
-    assert len(made) == 3
+    assert len(records) == 3

@@ -70,10 +70,10 @@ def _calibrated(base, data, preprocessing=None):
     wb = known(str(base))
     if preprocessing is not None:
         preprocessing = tolerated(Preprocessing.parse, preprocessing)
-    found = tolerated(open_samples, data, wb.model, preprocessing=preprocessing)
-    if found is not None:
-        tolerated(wb.ranges.observe, found, batch=2)
-        tolerated(lambda: found.fingerprint)
+    verdict = tolerated(open_samples, data, wb.model, preprocessing=preprocessing)
+    if verdict is not None:
+        tolerated(wb.ranges.observe, verdict, batch=2)
+        tolerated(lambda: verdict.fingerprint)
 
 
 @kind

@@ -70,8 +70,8 @@ def _repeated(rng):
 @kind
 def model_hungry(rng, folder, _base):
     """Constants that unfold, and shapes of inputs and results that nobody could hold."""
-    made = (_filled, _expanded, _tiled, _ranged, _padded, _one_hot, _repeated)
-    nodes, weights = rng.choice(made)(rng)
+    values = (_filled, _expanded, _tiled, _ranged, _padded, _one_hot, _repeated)
+    nodes, weights = rng.choice(values)(rng)
     shape = (
         [rng.choice((*LENGTHS[:10], "N", None)) for _ in range(rng.randint(1, 3))] if rng.random() < 0.5 else ["N", 4]
     )
@@ -83,9 +83,9 @@ def model_hungry(rng, folder, _base):
     model = tolerated(load_model, path)
     if model is None:
         return
-    found = tolerated(summary, model)
-    if found is not None:
-        found.text()
+    verdict = tolerated(summary, model)
+    if verdict is not None:
+        verdict.text()
     wb = tolerated(workbench.open_model, path)
     if wb is not None and tolerated(wb.prepare) is not None:
         tolerated(wb.calibrate, {"x": np.ones((2, 4), np.float32)})

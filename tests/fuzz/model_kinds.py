@@ -18,10 +18,10 @@ def looked_at(path, rng):
     model = tolerated(load_model, path)
     if model is None:
         return
-    found = tolerated(summary, model)
-    if found is not None:
-        found.text()
-        json.loads(found.to_json())
+    verdict = tolerated(summary, model)
+    if verdict is not None:
+        verdict.text()
+        json.loads(verdict.to_json())
     for step in rng.sample((drawn, changed, digested), 2):
         step(model, path)
 

@@ -55,14 +55,14 @@ def strange(rng):
 
 def places(value, limit=2000):
     """Return (container, key) for every place in a document."""
-    found, waiting = [], [value]
-    while waiting and len(found) < limit:
+    actual, waiting = [], [value]
+    while waiting and len(actual) < limit:
         part = waiting.pop()
         keys = part.keys() if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
         for key in keys:
-            found.append((part, key))
+            actual.append((part, key))
             waiting.append(part[key])
-    return found
+    return actual
 
 
 def document(rng, value):
@@ -130,21 +130,21 @@ def content(rng, data):
 def message(rng, proto):
     """Change a protobuf message in place: fields cleared, set, repeated, exchanged with others of their kind."""
     for _ in range(rng.randint(1, 4)):
-        found = _messages(proto)
+        value = _messages(proto)
         if rng.random() < 0.8:
-            found = [one for one in found if one.ByteSize() < 4096] or found
-        _change(rng, rng.choice(found), found)
+            value = [one for one in value if one.ByteSize() < 4096] or value
+        _change(rng, rng.choice(value), value)
 
 
 def _messages(proto):
-    found, waiting = [], [proto]
-    while waiting and len(found) < 3000:
+    actual, waiting = [], [proto]
+    while waiting and len(actual) < 3000:
         part = waiting.pop()
-        found.append(part)
+        actual.append(part)
         for field, value in part.ListFields():
             if field.message_type is not None:
                 waiting.extend(value if _is_list(value) else [value])
-    return found
+    return actual
 
 
 def _is_list(value):
@@ -208,6 +208,6 @@ def _scalar(rng, field, found):
     if field.type == field.TYPE_BYTES:
         return bytes(rng.randrange(256) for _ in range(rng.choice((0, 1, 3, 4, 8, 100))))
     # Most often a name that stands somewhere in the same message: edges that cross, clash or close a circle.
-    known = [value for one in found for field_, value in one.ListFields() if field_.name == "name"]
-    name = rng.choice(known) if known and rng.random() < 0.5 else rng.choice(NAMES)
+    entries = [value for one in found for field_, value in one.ListFields() if field_.name == "name"]
+    name = rng.choice(entries) if entries and rng.random() < 0.5 else rng.choice(NAMES)
     return name if isinstance(name, str) and name.isprintable() else name.encode("utf-8", "replace").decode()

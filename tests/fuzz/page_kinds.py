@@ -15,8 +15,8 @@ from workbench import views
 def messages(rng, _folder, base):
     """Messages of a page to its widget; afterwards it still draws and answers."""
     view, valid = rng.choice(_pages(str(base)))
-    told = []
-    view.tell = lambda kind, **fields: told.append(f"{kind}: {fields.get('text')}")
+    heard = []
+    view.tell = lambda kind, **fields: heard.append(f"{kind}: {fields.get('text')}")
     for _ in range(5):
         asked = mutate.document(rng, rng.choice(valid)) if rng.random() < 0.9 else mutate.strange(rng)
         try:
@@ -24,7 +24,7 @@ def messages(rng, _folder, base):
         except (ValueError, RecursionError):  # nothing that a page can send
             continue
         view.handle(sent)
-        assert not any("a fault of the workbench" in said for said in told), told[-1][:300]
+        assert not any("a fault of the workbench" in message for message in heard), heard[-1][:300]
     view.handle(valid[0])
     valid_svg(view.svg())
 

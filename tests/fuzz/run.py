@@ -51,14 +51,14 @@ def worker(sandbox: Path) -> None:
         name, seed = line.split()
         try:
             kinds.one(name, int(seed), sandbox / "input", base)
-            said = ""
+            value = ""
         except BaseException as error:  # noqa: BLE001 - this is what is looked for
-            said = _told(error)
+            value = _told(error)
         outside = _around(sandbox) - allowed
         if outside:
-            said = said or f"files outside: {sorted(outside)[:3]}"
+            value = value or f"files outside: {sorted(outside)[:3]}"
             allowed |= outside
-        print(json.dumps(said), file=answers, flush=True)
+        print(json.dumps(value), file=answers, flush=True)
 
 
 def _around(sandbox):
@@ -103,8 +103,8 @@ class Fuzzer:
             cwd=folders["WORK"],
             start_new_session=True,
         )
-        said = self.process.stdout.readline()
-        assert said == "ready\n", f"the worker did not start: {said}"
+        message = self.process.stdout.readline()
+        assert message == "ready\n", f"the worker did not start: {message}"
 
     def one(self, name: str, seed: int) -> None:
         if self.process is None:
@@ -122,8 +122,8 @@ class Fuzzer:
         watch.join()
         self.tried[name] += 1
         if line:
-            if said := json.loads(line):
-                self.faults[name].append((seed, said))
+            if message := json.loads(line):
+                self.faults[name].append((seed, message))
             return
         code = process.wait()
         self.process = None
@@ -170,14 +170,14 @@ class Fuzzer:
     def text(self) -> str:
         lines = []
         for name, count in self.tried.items():
-            found = self.faults.get(name, [])
-            lines.append(f"{name:16} {count:7} inputs, {len(found)} faults")
+            actual = self.faults.get(name, [])
+            lines.append(f"{name:16} {count:7} inputs, {len(actual)} faults")
             grouped = {}
-            for seed, said in found:
-                grouped.setdefault(said.split(":")[0] + said[:60], []).append((seed, said))
+            for seed, message in actual:
+                grouped.setdefault(message.split(":")[0] + message[:60], []).append((seed, message))
             for alike in sorted(grouped.values(), key=len, reverse=True):
-                seed, said = alike[0]
-                lines.append(f"  {len(alike)} x, first --kind {name} --seed {seed}: {said}")
+                seed, message = alike[0]
+                lines.append(f"  {len(alike)} x, first --kind {name} --seed {seed}: {message}")
         total = sum(map(len, self.faults.values()))
         lines.append(f"{self.tried.total()} inputs, {total} faults, at most {self.peak / 2**20:.0f} MiB of memory")
         return "\n".join(lines)

@@ -67,7 +67,7 @@ def test_a_fault_of_each_kind_is_found(tmp_path, monkeypatch):
     for seed in range(5):
         fuzzer.one("faulty", seed)
     fuzzer.close()
-    raised, crashed, hung, ate, wrote = (said for _, said in fuzzer.faults["faulty"])
+    raised, crashed, hung, ate, wrote = (message for _, message in fuzzer.faults["faulty"])
     assert "ZeroDivisionError" in raised
     assert crashed == "crash: SIGABRT"
     assert hung.startswith("hang")

@@ -136,14 +136,14 @@ def engine(rng, folder, base):
     if rng.random() < 0.5:
         del files["profile"], files["timing"]
     model = known(str(base)).model if rng.random() < 0.5 else None
-    found = tolerated(load_engine, files.pop("graph"), model=model, **files)
-    if found is None:
+    verdict = tolerated(load_engine, files.pop("graph"), model=model, **files)
+    if verdict is None:
         return
-    found.text()
-    json.loads(found.json())
-    tolerated(engine_onnx, found.report)
+    verdict.text()
+    json.loads(verdict.json())
+    tolerated(engine_onnx, verdict.report)
     if rng.random() < 0.3:
-        valid_svg(views.engine(found).svg())
+        valid_svg(views.engine(verdict).svg())
 
 
 @kind
@@ -186,9 +186,9 @@ def words(rng, folder, base):
             ["migrate", model, "--cache", data, "--out", folder / "t.onnx", "--layer-precisions", "a:fp16,*:int8"],
         )
     )
-    given = [str(word) for word in good]
-    place = rng.randrange(1, len(given))
-    given[place] = rng.choice(
+    entries = [str(word) for word in good]
+    place = rng.randrange(1, len(entries))
+    entries[place] = rng.choice(
         (
             *mutate.NAMES,
             "-1",
@@ -204,9 +204,9 @@ def words(rng, folder, base):
             "=",
         )
     )
-    given = [word.replace("\ud800", "?").replace("\0", "?") for word in given]  # what no system hands over
+    entries = [word.replace("\ud800", "?").replace("\0", "?") for word in entries]  # what no system hands over
     try:
-        cli.main(given, prog_name="workbench", standalone_mode=False)
+        cli.main(entries, prog_name="workbench", standalone_mode=False)
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         return
     except WorkbenchError as error:

@@ -53,8 +53,8 @@ def test_the_engines_results_are_those_of_onnx_runtime(small_cnn, small_data, tm
     sqnr = {row.variant: row.sqnr_db for row in rows}
     assert sqnr["fp32"] > 80  # dB
     lowered = variant_of(source, "qdq", OPTIONS, package="tensorrt", weak=ABLE.typing == "weak")[0]
-    said = compare(source.model, lowered, source.evaluation.samples, runs=0)
-    assert sqnr["qdq"] == pytest.approx(said.worst_sqnr_db, abs=3)
+    comparison = compare(source.model, lowered, source.evaluation.samples, runs=0)
+    assert sqnr["qdq"] == pytest.approx(comparison.worst_sqnr_db, abs=3)
     assert all(row.top1 == pytest.approx(row.top1_original, abs=0.1) for row in rows)
 
 

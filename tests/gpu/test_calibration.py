@@ -31,9 +31,9 @@ def test_every_bin_is_that_of_a_processor(shared):
     from workbench.calibration.cuda.machine import Gpu
 
     batches = [activations(seed, scale) for seed, scale in enumerate((1.0, 1.3, 0.1, 40.0, 2.0))]
-    found = [TensorStatistics() for _ in batches[0]]
+    entries = [TensorStatistics() for _ in batches[0]]
     stream = cupy.cuda.Stream(non_blocking=True)
-    counter = Counter(found, Gpu(len(found), stream, Tuning(shared=shared)))
+    counter = Counter(entries, Gpu(len(entries), stream, Tuning(shared=shared)))
     launches = []
     for batch in batches:
         with stream:
@@ -41,19 +41,19 @@ def test_every_bin_is_that_of_a_processor(shared):
     for launch in launches:
         assert counter.take(launch) == []
     counter.empty()
-    for one, wanted in zip(found, on_a_processor(*batches), strict=True):
-        same(one, wanted)
+    for one, expected in zip(entries, on_a_processor(*batches), strict=True):
+        same(one, expected)
 
 
 def test_a_pass_sees_what_a_processor_sees():
     m, x = small(), rows(50, 37)  # products by 2 are exact on both
     samples = open_samples({"x": x}, m)
-    found, wanted = (
+    actual, expected = (
         observe(m, ["m", "x", "r"], samples, batch=7, channels={"r": 1}, device=device) for device in ("cuda", None)
     )
-    for name, one in found.items():
-        same(one, wanted[name])
-    assert np.array_equal(found["r"].channels.maximum, wanted["r"].channels.maximum)
+    for name, one in actual.items():
+        same(one, expected[name])
+    assert np.array_equal(actual["r"].channels.maximum, expected["r"].channels.maximum)
 
 
 def test_a_damaged_sample_is_named():

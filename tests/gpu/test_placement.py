@@ -35,17 +35,17 @@ def test_a_search_measures_what_it_recommends(small_cnn, small_data, tmp_path):
     wb = open_model(small_cnn)
     wb.prepare()
     wb.calibrate(small_data)
-    found = wb.plan.search("sqnr_db", at_least=10.0, measure=replace(OPTIONS, folder=tmp_path / "engines")).measured
-    kinds = {point.candidate.kind: point for point in found.points}
+    measured = wb.plan.search("sqnr_db", at_least=10.0, measure=replace(OPTIONS, folder=tmp_path / "engines")).measured
+    kinds = {point.candidate.kind: point for point in measured.points}
     assert {"floating", "int8", "options"} <= kinds.keys()
     assert ("implicit" in kinds) == OPTIONS.implicit
-    for point in found.points:
+    for point in measured.points:
         assert point.status == "measured", point.reason
         assert 0.2 < point.ratio < 5
-    assert found.figure_on_engine >= 10
-    assert "tensorrt" in found.pays.where
-    assert found.chosen.graph_ms is not None
+    assert measured.figure_on_engine >= 10
+    assert "tensorrt" in measured.pays.where
+    assert measured.chosen.graph_ms is not None
     assert (tmp_path / "engines/timing.cache").stat().st_size > 0
     again = wb.plan.search("sqnr_db", at_least=10.0, measure=replace(OPTIONS, folder=tmp_path / "engines")).measured
-    assert again.resumed >= len(found.points)
-    assert again.chosen.name == found.chosen.name
+    assert again.resumed >= len(measured.points)
+    assert again.chosen.name == measured.chosen.name

@@ -71,5 +71,5 @@ def test_it_answers_over_http(deployment, engine, tmp_path):
         for count in (1, 3, 11):
             tensor = httpclient.InferInput("x", [count, 3, 16, 16], "FP32")
             tensor.set_data_from_numpy(rows(count))
-            found = client.infer("source", [tensor]).as_numpy("y")
-            np.testing.assert_allclose(found, reference(deployment, rows(count)), atol=1e-3)
+            actual = client.infer("source", [tensor]).as_numpy("y")
+            np.testing.assert_allclose(actual, reference(deployment, rows(count)), atol=1e-3)

@@ -38,16 +38,16 @@ def looped(*, made=(), inputs=None, weights=(), **options):
 
 
 def test_a_loop_costs_its_body_times_its_iterations():
-    made = looped(weights=[constant("count", 5)])
-    table = costs(made)
+    proto = looped(weights=[constant("count", 5)])
+    table = costs(proto)
     assert (table["loop"].macs, table["loop"].inside, table["loop"].work) == (0, 5 * ONCE, 5 * ONCE)
     assert table["loop"].note == "5 iterations"
     assert table["loop/body/matmul"].macs == 5 * ONCE
     # Each iteration reads and makes 2 x 4 numbers.
     assert table["loop/body/matmul"].activation_bytes == 5 * 2 * 8 * 4
-    assert total(made, table) == (5 * ONCE, [])
-    assert ops(made)["macs"].to_dict()["MatMul"] == 5 * ONCE
-    assert nodes(made).loc["loop", "macs_inside"] == 5 * ONCE
+    assert total(proto, table) == (5 * ONCE, [])
+    assert ops(proto)["macs"].to_dict()["MatMul"] == 5 * ONCE
+    assert nodes(proto).loc["loop", "macs_inside"] == 5 * ONCE
 
 
 def test_the_shape_of_a_loops_state_is_known_where_the_body_keeps_it():
@@ -74,14 +74,14 @@ def test_a_state_that_rests_on_one_that_grows_is_not_taken_for_constant():
         [VALUE("go", TensorProto.BOOL, [])]
         + [VALUE(name, TensorProto.FLOAT, None) for name in ("longer", "follower", "steady")],
     )
-    made = model(
+    network = model(
         [node("Loop", ["count", "", "x", "x", "x"], ["a", "b", "y"], "loop", body=body)],
         {"x": [2, 4]},
         {"a": None, "b": None, "y": None},
         [constant("count", 5)],
     )
     # In the first iteration the follower's shape is that of the start; in the second it is not.
-    assert [made.tensors[name].shape for name in "aby"] == [None, None, (2, 4)]
+    assert [network.tensors[name].shape for name in "aby"] == [None, None, (2, 4)]
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_a_state_that_rests_on_one_that_grows_is_not_taken_for_constant():
     ],
 )
 def test_what_runs_nobody_knows_how_often_is_unknown_and_says_why(options, reason):
-    made = looped(**options)
-    table = costs(made)
+    proto = looped(**options)
+    table = costs(proto)
     assert table["loop"].work is None
     assert table["loop"].note == table["loop/body/matmul"].note == reason
     assert table["loop/body/matmul"].macs is None
     assert table["loop/body/matmul"].activation_bytes is None
-    assert total(made, table) == (0, ["loop"])
-    assert str(nodes(made).loc["loop/body/matmul", "macs"]) == "<NA>"
+    assert total(proto, table) == (0, ["loop"])
+    assert str(nodes(proto).loc["loop/body/matmul", "macs"]) == "<NA>"
 
 
 def test_a_loop_that_never_runs_costs_nothing_and_says_so():
@@ -119,9 +119,9 @@ def test_a_loop_that_never_runs_costs_nothing_and_says_so():
 
 def test_iterations_that_are_computed_from_a_shape_are_counted():
     shape = [node("Shape", ["x"], ["shape"]), node("Gather", ["shape", "first"], ["count"])]
-    made = looped(made=shape, weights=[constant("first", 0)], inputs={"x": ["batch", 4]})
-    assert costs(made)["loop"].work is None
-    assert costs(made, {"batch": 3})["loop"].inside == 3 * 3 * 4 * 4
+    proto = looped(made=shape, weights=[constant("first", 0)], inputs={"x": ["batch", 4]})
+    assert costs(proto)["loop"].work is None
+    assert costs(proto, {"batch": 3})["loop"].inside == 3 * 3 * 4 * 4
 
 
 def scan(axis=0, **options):
@@ -131,9 +131,9 @@ def scan(axis=0, **options):
         [VALUE("s", TensorProto.FLOAT, None), VALUE("e", TensorProto.FLOAT, None)],
         [VALUE("u", TensorProto.FLOAT, None), VALUE("t", TensorProto.FLOAT, None)],
     )
-    made = node("Scan", ["x", "steps"], ["y", "all"], body=body, num_scan_inputs=1, scan_input_axes=[axis])
+    outcome = node("Scan", ["x", "steps"], ["y", "all"], body=body, num_scan_inputs=1, scan_input_axes=[axis])
     feeds = {"x": [2, 4], "steps": [7, 2, 4] if axis == 0 else [2, 6, 4]} | options
-    return model([made], feeds, {"y": None, "all": None}, [weight("w", 4, 4)])
+    return model([outcome], feeds, {"y": None, "all": None}, [weight("w", 4, 4)])
 
 
 def test_a_scan_costs_its_body_times_the_length_of_its_axis():
@@ -147,19 +147,19 @@ def test_a_scan_costs_its_body_times_the_length_of_its_axis():
 
 
 def branch(name, size):
-    made = node("MatMul", ["x", f"w{size}"], [f"{name}_y"])
+    outcome = node("MatMul", ["x", f"w{size}"], [f"{name}_y"])
     return helper.make_graph(
-        [made], name, [], [VALUE(f"{name}_y", TensorProto.FLOAT, None)], [weight(f"w{size}", 4, size)]
+        [outcome], name, [], [VALUE(f"{name}_y", TensorProto.FLOAT, None)], [weight(f"w{size}", 4, size)]
     )
 
 
 def test_of_an_if_the_costlier_branch_counts_and_it_says_which():
     choice = node("If", ["c"], ["y"], then_branch=branch("t", 5), else_branch=branch("e", 9))
     assert [attribute.name for attribute in choice.attribute] == ["else_branch", "then_branch"]
-    made = model([choice], {"x": [2, 4], "c": (TensorProto.BOOL, [])}, {"y": None})
-    table = costs(made)
+    network = model([choice], {"x": [2, 4], "c": (TensorProto.BOOL, [])}, {"y": None})
+    table = costs(network)
     assert (table["if"].inside, table["if"].note) == (2 * 4 * 9, "of its branches the costlier counts: else")
-    assert total(made, table) == (2 * 4 * 9, [])
+    assert total(network, table) == (2 * 4 * 9, [])
     free = model([choice], {"x": ["n", 4], "c": (TensorProto.BOOL, [])}, {"y": None})
     assert costs(free)["if"].inside is None
     assert costs(free)["if"].note == "something in else and then is unknown"
@@ -175,17 +175,17 @@ def test_a_loop_in_a_loop_multiplies():
         [VALUE("j", TensorProto.INT64, []), VALUE("d", TensorProto.BOOL, []), VALUE("o", TensorProto.FLOAT, None)],
         [VALUE("on", TensorProto.BOOL, []), VALUE("y", TensorProto.FLOAT, None)],
     )
-    made = model(
+    network = model(
         [node("Loop", ["outer_count", "", "x"], ["z"], "outer", body=outer)],
         {"x": [2, 4]},
         {"z": None},
         [weight("w", 4, 4), constant("count", 5), constant("outer_count", 3)],
     )
-    table = costs(made)
+    table = costs(network)
     assert table["outer"].inside == table["outer/body/loop"].inside == 15 * ONCE
     assert table["outer/body/loop/body/matmul"].macs == 15 * ONCE
-    assert total(made, table) == (15 * ONCE, [])
-    assert made.tensors["z"].shape == (2, 4)
+    assert total(network, table) == (15 * ONCE, [])
+    assert network.tensors["z"].shape == (2, 4)
 
 
 def functions():
@@ -210,23 +210,23 @@ def called(shape):
 
 
 def test_a_call_costs_its_function_with_its_own_shapes():
-    made = called([2, 4])
-    table = costs(made)
+    result = called([2, 4])
+    table = costs(result)
     assert (table["first"].macs, table["first"].inside) == (0, 2 * ONCE)
     assert table["second"].inside == 2 * 4 * 6
     # The product in the function runs three times, in all of its calls together.
     assert table["function(mine:linear)/matmul"].macs == 2 * ONCE + 2 * 4 * 6
     assert table["function(mine:idle)/relu"].note == "it never runs"
-    assert total(made, table) == (2 * ONCE + 2 * 4 * 6, [])
+    assert total(result, table) == (2 * ONCE + 2 * 4 * 6, [])
 
 
 def test_a_call_of_unknown_shape_is_unknown():
-    made = called(["n", 4])
-    table = costs(made)
+    result = called(["n", 4])
+    table = costs(result)
     assert table["first"].work is None
     assert table["first"].note == "in its function one is unknown"
-    assert total(made, table) == (0, ["first", "second"])
-    assert costs(made, {"n": 3})["first"].inside == 3 * ONCE
+    assert total(result, table) == (0, ["first", "second"])
+    assert costs(result, {"n": 3})["first"].inside == 3 * ONCE
 
 
 def test_a_function_takes_the_attributes_of_its_call():
@@ -237,7 +237,7 @@ def test_a_function_takes_the_attributes_of_its_call():
     function = helper.make_function(
         "mine", "f", ["a", "v"], ["b"], [product], [helper.make_opsetid("", 17)], attributes=["flip"]
     )
-    made = model(
+    network = model(
         [node("f", ["x", "w"], ["y"], "call", domain="mine", flip=1)],
         {"x": [2, 4]},
         {"y": None},
@@ -245,4 +245,4 @@ def test_a_function_takes_the_attributes_of_its_call():
         domains=["mine"],
         functions=[function],
     )
-    assert costs(made)["call"].inside == 2 * 4 * 6
+    assert costs(network)["call"].inside == 2 * 4 * 6

@@ -16,7 +16,7 @@ def single(op, inputs, outputs, weights=(), *, domains=(), domain="", **attribut
 
 
 @pytest.mark.parametrize(
-    ("made", "macs"),
+    ("network", "macs"),
     [
         # y is [2, 6, 4, 4]; each element takes 4 / 2 * 3 * 3
         (single("Conv", {"x": [2, 4, 6, 6]}, {"y": None}, [weight("w", 6, 2, 3, 3)], group=2), 2 * 6 * 16 * 18),
@@ -47,8 +47,8 @@ def single(op, inputs, outputs, weights=(), *, domains=(), domain="", **attribut
         (single("Relu", {"x": [2, 3]}, {"y": None}), 0),
     ],
 )
-def test_macs(made, macs):
-    assert costs(made)["n"].macs == macs
+def test_macs(network, macs):
+    assert costs(network)["n"].macs == macs
 
 
 def test_unknown_stays_unknown():
@@ -70,7 +70,7 @@ def test_bytes_count_each_tensor_once():
 
 
 def test_weights_behind_a_reshape_or_a_dequantize_belong_to_the_layer():
-    made = model(
+    network = model(
         [
             helper.make_node("Reshape", ["w", "shape"], ["w2"], "reshape"),
             helper.make_node("MatMul", ["x", "w2"], ["y"], "matmul"),
@@ -80,23 +80,23 @@ def test_weights_behind_a_reshape_or_a_dequantize_belong_to_the_layer():
         {"z": None},
         [weight("w", 2, 3, 5), helper.make_tensor("shape", TensorProto.INT64, [2], [6, 5]), weight("low")],
     )
-    assert {address: cost.parameters for address, cost in costs(made).items()} == {
+    assert {address: cost.parameters for address, cost in costs(network).items()} == {
         "reshape": 0,
         "matmul": 30,
         "clip": 0,
     }
-    assert parameters_of(made) == 30
+    assert parameters_of(network) == 30
 
 
 def test_shared_weight_counts_once_in_the_model():
-    made = model(
+    network = model(
         [helper.make_node("MatMul", ["x", "w"], ["y"], "a"), helper.make_node("MatMul", ["y", "w"], ["z"], "b")],
         {"x": [1, 4]},
         {"z": None},
         [weight("w", 4, 4)],
     )
-    assert [cost.parameters for cost in costs(made).values()] == [16, 16]
-    assert parameters_of(made) == 16
+    assert [cost.parameters for cost in costs(network).values()] == [16, 16]
+    assert parameters_of(network) == 16
 
 
 def test_of_two_branches_the_costlier_counts():
@@ -106,14 +106,14 @@ def test_of_two_branches_the_costlier_counts():
         return helper.make_graph([node], name, [], values, [weight(f"w{size}", 4, size)])
 
     node = helper.make_node("If", ["c"], ["y"], "if", then_branch=branch("t", 5), else_branch=branch("e", 2))
-    made = model([node], {"x": [1, 4], "c": (TensorProto.BOOL, [])}, {"y": [1, "n"]})
-    table = costs(made)
+    network = model([node], {"x": [1, 4], "c": (TensorProto.BOOL, [])}, {"y": [1, "n"]})
+    table = costs(network)
     assert {address: cost.macs for address, cost in table.items()} == {
         "if": 0,
         "if/then/matmul": 20,
         "if/else/matmul": 8,
     }
-    assert total(made, table) == (20, [])
+    assert total(network, table) == (20, [])
 
 
 def test_real_model(shared):

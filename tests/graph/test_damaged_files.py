@@ -24,12 +24,12 @@ def identity(**constants):
     return proto([*nodes, N("Identity", ["x"], ["y"], "same")], {"x": [4]}, {"y": [4]})
 
 
-def refused(made, *words):
+def refused(model, *words):
     with pytest.raises(ModelError) as caught:
-        summary(from_proto(made)).text()
-    said = str(caught.value)
-    assert "\n" not in said
-    assert all(word in said for word in words), said
+        summary(from_proto(model)).text()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert all(word in text for word in words), text
 
 
 @pytest.mark.parametrize("name", [None, "", "k"])
@@ -38,15 +38,15 @@ def test_the_bytes_of_a_tensor_are_counted_whether_it_has_a_name_or_not(name, co
     tensor = TensorProto(data_type=BOOL, raw_data=content)
     if name is not None:
         tensor.name = name
-    made = identity(k={"value": tensor})
+    onnx_model = identity(k={"value": tensor})
     if len(content) > 1:
-        refused(made, "has 3 bytes of data, and its lengths and type want 1")
+        refused(onnx_model, "has 3 bytes of data, and its lengths and type want 1")
     else:
-        from_proto(made)
+        from_proto(onnx_model)
 
 
 @pytest.mark.parametrize(
-    ("tensor", "said"),
+    ("tensor", "message"),
     [
         (TensorProto(data_type=INT64, dims=[1], float_data=[1]), "has numbers in float_data"),
         (
@@ -56,14 +56,14 @@ def test_the_bytes_of_a_tensor_are_counted_whether_it_has_a_name_or_not(name, co
         (TensorProto(data_type=1, dims=[1], int32_data=[1], raw_data=b"1234"), "has numbers in int32_data"),
     ],
 )
-def test_a_tensor_has_its_numbers_in_one_place(tensor, said):
-    refused(identity(k={"value": tensor}), said)
+def test_a_tensor_has_its_numbers_in_one_place(tensor, message):
+    refused(identity(k={"value": tensor}), message)
 
 
 def test_a_constant_holds_what_its_attribute_is_for():
-    made = identity(k={"value_floats": [1.0]})
-    made.graph.node[0].attribute[0].name = "value"
-    refused(made, "attribute 'value' of node 'make k' is of the kind FLOATS, and that of a Constant is TENSOR")
+    onnx_model = identity(k={"value_floats": [1.0]})
+    onnx_model.graph.node[0].attribute[0].name = "value"
+    refused(onnx_model, "attribute 'value' of node 'make k' is of the kind FLOATS, and that of a Constant is TENSOR")
 
 
 def reference(name, kind):
@@ -71,52 +71,52 @@ def reference(name, kind):
 
 
 def test_what_a_call_gives_stands_in_functions_alone():
-    made = identity(k={"value_int": 1})
-    made.graph.node[0].attribute[0].CopyFrom(reference("value_int", onnx.AttributeProto.INT))
-    refused(made, "is to be 'given' of a function, and is in none")
+    onnx_model = identity(k={"value_int": 1})
+    onnx_model.graph.node[0].attribute[0].CopyFrom(reference("value_int", onnx.AttributeProto.INT))
+    refused(onnx_model, "is to be 'given' of a function, and is in none")
     inner = N("Constant", [], ["k"], "make")
     inner.attribute.append(reference("value", onnx.AttributeProto.TENSOR))
     used = [inner, N("Add", ["a", "k"], ["b"], "add")]
     opsets = [helper.make_opsetid("", 17)]
     function = helper.make_function("own", "Plus", ["a"], ["b"], used, opsets, attributes=["given"])
     call = N("Plus", ["x"], ["y"], "call", domain="own", given=numpy_helper.from_array(np.float32(1)))
-    made = proto([call], {"x": [4]}, {"y": [4]}, domains=["own"], functions=[function])
-    assert summary(from_proto(made)).text()
+    onnx_model = proto([call], {"x": [4]}, {"y": [4]}, domains=["own"], functions=[function])
+    assert summary(from_proto(onnx_model)).text()
     branch = N("If", ["a"], ["b"], "if")
     branch.attribute.append(reference("then_branch", onnx.AttributeProto.GRAPH))
-    made.functions[0].node[1].CopyFrom(branch)
-    refused(made, "'then_branch' of node 'if' is a graph that a call is to give")
+    onnx_model.functions[0].node[1].CopyFrom(branch)
+    refused(onnx_model, "'then_branch' of node 'if' is a graph that a call is to give")
 
 
 def test_the_version_of_any_operator_set_is_a_number_that_onnx_can_hold():
-    made = identity()
-    made.opset_import.add(domain="own", version=2**32)
-    refused(made, "operator set version 4294967296 of the domain 'own' is none")
+    onnx_model = identity()
+    onnx_model.opset_import.add(domain="own", version=2**32)
+    refused(onnx_model, "operator set version 4294967296 of the domain 'own' is none")
 
 
 def test_a_type_that_onnx_does_not_know_is_called_by_no_name():
-    made = identity()
-    made.graph.output[0].type.Clear()
-    made.graph.output[0].type.map_type.key_type = 128
-    assert "map of ? to ?" in str(from_proto(made).quirks)
+    onnx_model = identity()
+    onnx_model.graph.output[0].type.Clear()
+    onnx_model.graph.output[0].type.map_type.key_type = 128
+    assert "map of ? to ?" in str(from_proto(onnx_model).quirks)
 
 
 def test_a_name_of_a_function_is_text():
     function = helper.make_function(
         "own", "Plus", ["a"], ["b"], [N("Neg", ["a"], ["b"])], [helper.make_opsetid("", 17)]
     )
-    made = proto([N("Plus", ["x"], ["y"], "call", domain="own")], {"x": [4]}, {"y": [4]}, domains=["own"])
-    made.functions.append(function)
-    content = made.SerializeToString().replace(b"Plus", b"\xf6lus")
+    onnx_model = proto([N("Plus", ["x"], ["y"], "call", domain="own")], {"x": [4]}, {"y": [4]}, domains=["own"])
+    onnx_model.functions.append(function)
+    content = onnx_model.SerializeToString().replace(b"Plus", b"\xf6lus")
     refused(onnx.ModelProto.FromString(content), "no UTF-8 text")
 
 
 def test_devices_that_are_none_are_left_out_and_others_kept(tmp_path):
     for ir_version, name, kept in ((8, "two", False), (11, "", False), (11, "two", True)):
-        made = identity()
-        made.ir_version = ir_version
-        made.graph.node[-1].device_configurations.add(configuration_id=name)
-        model = from_proto(made)
+        onnx_model = identity()
+        onnx_model.ir_version = ir_version
+        onnx_model.graph.node[-1].device_configurations.add(configuration_id=name)
+        model = from_proto(onnx_model)
         assert [quirk.kind for quirk in model.quirks] == ([] if kept else ["devices"])
         model.save(tmp_path / "m.onnx")
         assert bool(onnx.load(tmp_path / "m.onnx").graph.node[-1].device_configurations) == kept
@@ -124,11 +124,11 @@ def test_devices_that_are_none_are_left_out_and_others_kept(tmp_path):
 
 @pytest.mark.parametrize("location", ["a\0b", "a" * 5000])
 def test_a_weight_lies_in_a_file_that_there_can_be(tmp_path, location):
-    made = proto([N("Add", ["x", "w"], ["y"], "add")], {"x": [4]}, {"y": [4]})
-    weight = made.graph.initializer.add(name="w", data_type=1, dims=[4], data_location=TensorProto.EXTERNAL)
+    onnx_model = proto([N("Add", ["x", "w"], ["y"], "add")], {"x": [4]}, {"y": [4]})
+    weight = onnx_model.graph.initializer.add(name="w", data_type=1, dims=[4], data_location=TensorProto.EXTERNAL)
     weight.external_data.add(key="location", value=location)
     path = tmp_path / "m.onnx"
-    path.write_bytes(made.SerializeToString())
+    path.write_bytes(onnx_model.SerializeToString())
     with pytest.raises(ModelError, match="no file can be called so") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
@@ -138,9 +138,9 @@ def test_a_node_without_the_inputs_that_it_needs_is_named_also_where_the_output_
     from workbench.session.workbench import Workbench
 
     nodes = [N("DequantizeLinear", [], ["d"], "dq"), N("Relu", ["d"], ["y"], "relu")]
-    made = proto(nodes, {"x": [4]}, {"y": [4]})
-    made.graph.output[0].type.tensor_type.ClearField("shape")
-    wb = Workbench(from_proto(made))
+    onnx_model = proto(nodes, {"x": [4]}, {"y": [4]})
+    onnx_model.graph.output[0].type.tensor_type.ClearField("shape")
+    wb = Workbench(from_proto(onnx_model))
     with pytest.raises(ModelError, match="dq") as caught:
         wb.plan.use("int8")
     assert "\n" not in str(caught.value)
@@ -165,8 +165,8 @@ def test_a_loop_without_an_end_is_not_run_to_check_an_edit():
     from workbench.session.workbench import Workbench
 
     weights = [numpy_helper.from_array(np.int64(2**40), "many")]
-    made = proto([N("Identity", ["in"], ["x"], "same"), loop("many")], {"in": [4]}, {"y": [4]}, weights)
-    wb = Workbench(from_proto(made))
+    onnx_model = proto([N("Identity", ["in"], ["x"], "same"), loop("many")], {"in": [4]}, {"y": [4]}, weights)
+    wb = Workbench(from_proto(onnx_model))
     assert "a loop in it runs 1.1e+12 times" in str(wb.edit("remove_noops").check)
 
 

@@ -35,22 +35,22 @@ def simple(**options) -> onnx.ModelProto:
     )
 
 
-def external(folder, made=None) -> onnx.ModelProto:
+def external(folder, network=None) -> onnx.ModelProto:
     """Write a model with its weights beside it and return its message, to be damaged."""
     path = folder / "m.onnx"
-    onnx.save(made or simple(), path, save_as_external_data=True, size_threshold=0, location="m.data")
+    onnx.save(network or simple(), path, save_as_external_data=True, size_threshold=0, location="m.data")
     return onnx.load(path, load_external_data=False)
 
 
 def refused(path, *words) -> str:
     with pytest.raises(ModelError) as caught:
         load_model(path)
-    said = str(caught.value)
-    assert "\n" not in said
+    text = str(caught.value)
+    assert "\n" not in text
     assert caught.value.fix
     for word in (path.name, *words):
-        assert word in said
-    return said
+        assert word in text
+    return text
 
 
 def test_not_a_file(tmp_path):
@@ -103,12 +103,12 @@ def test_external_data_missing(tmp_path):
 def test_external_data_outside_the_folder(tmp_path, location):
     (tmp_path / "secret.data").write_bytes(bytes(128))
     (tmp_path / "in").mkdir()
-    made = external(tmp_path / "in")
-    for entry in made.graph.initializer[0].external_data:
+    outcome = external(tmp_path / "in")
+    for entry in outcome.graph.initializer[0].external_data:
         if entry.key == "location":
             entry.value = location
     path = tmp_path / "in" / "m.onnx"
-    path.write_bytes(made.SerializeToString())
+    path.write_bytes(outcome.SerializeToString())
     refused(path, "outside the model's folder")
 
 
@@ -128,13 +128,13 @@ def test_external_data_truncated(tmp_path):
 
 @pytest.mark.parametrize(("key", "value"), [("offset", "-4"), ("offset", "many"), ("length", "12")])
 def test_external_data_with_odd_numbers(tmp_path, key, value):
-    made = external(tmp_path)
-    tensor = made.graph.initializer[0]
+    path = external(tmp_path)
+    tensor = path.graph.initializer[0]
     entries = {entry.key: entry.value for entry in tensor.external_data} | {key: value}
     del tensor.external_data[:]
     for name, text in entries.items():
         tensor.external_data.add(key=name, value=text)
-    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    (tmp_path / "m.onnx").write_bytes(path.SerializeToString())
     refused(tmp_path / "m.onnx", "weight 'w'")
 
 
@@ -145,20 +145,20 @@ def test_external_data_in_bytes_without_a_folder(tmp_path):
 
 def test_unknown_operator_set(tmp_path):
     path = tmp_path / "new.onnx"
-    made = simple()
-    made.opset_import[0].version = 999
-    path.write_bytes(made.SerializeToString())
+    onnx_model = simple()
+    onnx_model.opset_import[0].version = 999
+    path.write_bytes(onnx_model.SerializeToString())
     refused(path, "operator set version 999 is not known")
 
 
 def test_custom_operator_is_named_with_its_node():
-    made = model(
+    network = model(
         [helper.make_node("Wobble", ["x"], ["y"], "the_wobble", domain="my.ops")],
         {"x": [2]},
         {"y": [2]},
         domains=["my.ops"],
     )
-    (quirk,) = made.quirks
+    (quirk,) = network.quirks
     assert (quirk.kind, quirk.where) == ("custom-op", "the_wobble")
     assert "my.ops.Wobble" in quirk.text
 
@@ -167,19 +167,19 @@ def test_local_function_is_no_custom_operator():
     inner = helper.make_function(
         "my.ops", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 17)]
     )
-    made = model(
+    network = model(
         [helper.make_node("Twice", ["x"], ["y"], "n", domain="my.ops")],
         {"x": [2]},
         {"y": [2]},
         domains=["my.ops"],
         functions=[inner],
     )
-    assert [quirk.kind for quirk in made.quirks] == ["empty-name"]
-    assert list(made.nodes) == ["n", "function(my.ops:Twice)/b"]
+    assert [quirk.kind for quirk in network.quirks] == ["empty-name"]
+    assert list(network.nodes) == ["n", "function(my.ops:Twice)/b"]
 
 
 def test_duplicate_and_empty_names_are_repaired_and_said():
-    made = model(
+    network = model(
         [
             helper.make_node("Relu", ["x"], ["a"], "n"),
             helper.make_node("Relu", ["a"], ["b"], "n"),
@@ -189,19 +189,22 @@ def test_duplicate_and_empty_names_are_repaired_and_said():
         {"x": [2]},
         {"y": [2]},
     )
-    assert list(made.nodes) == ["n", "n__2", "c__2", "c"]
-    assert [(quirk.kind, quirk.where) for quirk in made.quirks] == [("duplicate-name", "n__2"), ("empty-name", "c__2")]
-    assert made.quirks[0].text == "the name 'n' was taken; it is now called 'n__2'"
+    assert list(network.nodes) == ["n", "n__2", "c__2", "c"]
+    assert [(quirk.kind, quirk.where) for quirk in network.quirks] == [
+        ("duplicate-name", "n__2"),
+        ("empty-name", "c__2"),
+    ]
+    assert network.quirks[0].text == "the name 'n' was taken; it is now called 'n__2'"
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "a__2", "t0", "t1"]), min_size=1, max_size=8))
 def test_names_end_up_unique_and_unique_names_stay(names):
     tensors = ["x", *(f"t{place}" for place in range(len(names)))]
     nodes = [helper.make_node("Relu", [tensors[i]], [tensors[i + 1]], name) for i, name in enumerate(names)]
-    made = model(nodes, {"x": [2]}, {tensors[-1]: [2]})
-    found = list(made.nodes)
-    assert len(set(found)) == len(names)
-    assert all(new == old for new, old in zip(found, names, strict=True) if old and names.count(old) == 1)
+    network = model(nodes, {"x": [2]}, {tensors[-1]: [2]})
+    items = list(network.nodes)
+    assert len(set(items)) == len(names)
+    assert all(new == old for new, old in zip(items, names, strict=True) if old and names.count(old) == 1)
 
 
 def test_cycle():
@@ -214,13 +217,13 @@ def test_cycle():
 
 
 def test_unsorted_nodes_are_sorted_and_said():
-    made = model(
+    network = model(
         [helper.make_node("Relu", ["a"], ["y"], "second"), helper.make_node("Relu", ["x"], ["a"], "first")],
         {"x": [2]},
         {"y": [2]},
     )
-    assert list(made.nodes) == ["first", "second"]
-    assert [(quirk.kind, quirk.where) for quirk in made.quirks] == [("unsorted", "second")]
+    assert list(network.nodes) == ["first", "second"]
+    assert [(quirk.kind, quirk.where) for quirk in network.quirks] == [("unsorted", "second")]
 
 
 def test_tensor_from_nowhere():
@@ -240,7 +243,7 @@ def test_tensor_made_twice():
 
 
 def test_weights_listed_as_inputs_leave_them():
-    made = proto(
+    onnx_model = proto(
         [helper.make_node("MatMul", ["x", "w"], ["y"], "n")],
         {"x": [1, 3], "w": [3, 2]},
         {"y": [1, 2]},
@@ -248,7 +251,7 @@ def test_weights_listed_as_inputs_leave_them():
         opset=7,
         ir_version=3,
     )
-    loaded = from_proto(made)
+    loaded = from_proto(onnx_model)
     assert [quirk.kind for quirk in loaded.quirks] == ["weights-as-inputs"]
     assert [value.name for value in loaded.proto.graph.input] == ["x"]
     assert loaded.proto.ir_version >= 4
@@ -259,9 +262,9 @@ def test_weights_listed_as_inputs_leave_them():
 
 
 def test_shape_stated_twice_is_said():
-    made = simple()
-    made.graph.value_info.extend([helper.make_tensor_value_info("a", TensorProto.FLOAT, ["N", 4])] * 2)
-    assert [(quirk.kind, quirk.where) for quirk in from_proto(made).quirks] == [("repeated-value-info", "a")]
+    onnx_model = simple()
+    onnx_model.graph.value_info.extend([helper.make_tensor_value_info("a", TensorProto.FLOAT, ["N", 4])] * 2)
+    assert [(quirk.kind, quirk.where) for quirk in from_proto(onnx_model).quirks] == [("repeated-value-info", "a")]
 
 
 def test_identity_is_the_same_inside_and_beside_the_file(tmp_path):
@@ -297,21 +300,21 @@ def test_identity_sees_weights_of_subgraphs_and_attributes():
 
 
 def test_nothing_is_lost_on_a_round_trip(tmp_path):
-    made = simple()
-    made.doc_string = "about the model"
-    made.producer_name = "me"
-    made.metadata_props.add(key="who", value="me")
-    made.graph.doc_string = "about the graph"
-    made.graph.metadata_props.add(key="k", value="v")
-    made.graph.node[0].doc_string = "about the node"
-    made.graph.node[0].metadata_props.add(key="source", value="line 3")
+    onnx_model = simple()
+    onnx_model.doc_string = "about the model"
+    onnx_model.producer_name = "me"
+    onnx_model.metadata_props.add(key="who", value="me")
+    onnx_model.graph.doc_string = "about the graph"
+    onnx_model.graph.metadata_props.add(key="k", value="v")
+    onnx_model.graph.node[0].doc_string = "about the node"
+    onnx_model.graph.node[0].metadata_props.add(key="source", value="line 3")
     path = tmp_path / "m.onnx"
-    path.write_bytes(made.SerializeToString())
+    path.write_bytes(onnx_model.SerializeToString())
     again = onnx.load_from_string(load_model(path).to_bytes())
     # A weight's shape is stated once more, among the tensors.
     assert [value.name for value in again.graph.value_info] == ["w"]
     del again.graph.value_info[:]
-    assert again == made
+    assert again == onnx_model
 
 
 def test_real_models_compute_the_same_after_loading(shared):
@@ -329,20 +332,20 @@ def test_real_models_compute_the_same_after_loading(shared):
 def huge(tmp_path):
     """A model with 2.4 GB of weights beside it, in a file that takes no room."""
     rows, width = 600_000, 1000
-    made = proto(
+    onnx_model = proto(
         [helper.make_node("Gather", ["w", "x"], ["e"], "embed"), helper.make_node("MatMul", ["e", "v"], ["y"], "head")],
         {"x": (TensorProto.INT64, ["N"])},
         {"y": ["N", 4]},
         [weight("v", width, 4)],
     )
-    large = made.graph.initializer.add(name="w", data_type=TensorProto.FLOAT, dims=[rows, width])
+    large = onnx_model.graph.initializer.add(name="w", data_type=TensorProto.FLOAT, dims=[rows, width])
     large.data_location = TensorProto.EXTERNAL
     for key, value in (("location", "huge.data"), ("offset", "0"), ("length", str(rows * width * 4))):
         large.external_data.add(key=key, value=value)
     with (tmp_path / "huge.data").open("wb") as file:
         file.truncate(rows * width * 4)
     path = tmp_path / "huge.onnx"
-    path.write_bytes(made.SerializeToString())
+    path.write_bytes(onnx_model.SerializeToString())
     return path
 
 
@@ -356,8 +359,8 @@ def test_over_two_gigabytes_beside_the_file_are_not_read(huge):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     loaded = load_model(huge)
     assert str(loaded.outputs[0]) == "y float[Nx4]"
-    found = summary(loaded)
-    assert (found.parameters, found.macs) == (600_004_000, 4000)
+    actual = summary(loaded)
+    assert (actual.parameters, actual.macs) == (600_004_000, 4000)
     assert bool(tables.initializers(loaded).loc["w", "external"])
     after = edit_by_name("rename_node", node="embed", to="embedding")(loaded).model
     assert "embedding" in after.nodes
@@ -372,9 +375,9 @@ def test_what_was_made_counts_as_old_afterwards_and_the_collector_is_as_it_was()
     assert gc.isenabled()
     with collector_off():
         assert not gc.isenabled()
-        made = [[] for _ in range(100)]
+        entries = [[] for _ in range(100)]
     assert gc.isenabled()
-    assert sum(one is made for one in gc.get_objects(generation=2)) == 1
+    assert sum(one is entries for one in gc.get_objects(generation=2)) == 1
     with pytest.raises(ZeroDivisionError), collector_off():
         _ = 1 / 0
     assert gc.isenabled()
@@ -392,9 +395,9 @@ def test_what_a_program_froze_stays_frozen():
     try:
         count = gc.get_freeze_count()
         with collector_off():
-            made = [[]]
+            records = [[]]
         assert gc.get_freeze_count() >= count - 10
-        assert any(one is made for young in (0, 1) for one in gc.get_objects(generation=young))
+        assert any(one is records for young in (0, 1) for one in gc.get_objects(generation=young))
     finally:
         gc.unfreeze()
 
@@ -402,5 +405,5 @@ def test_what_a_program_froze_stays_frozen():
 @pytest.mark.slow
 def test_opening_a_large_model_takes_little_more_than_reading_it():
     # The benchmark's goal is 1.5 at 10,000 nodes; the slack is for a busy machine.
-    found = benchmark.measure(nodes=4000, rounds=5, width=64)
-    assert found["ratio_of_least"] < 3.0
+    result = benchmark.measure(nodes=4000, rounds=5, width=64)
+    assert result["ratio_of_least"] < 3.0

@@ -53,9 +53,9 @@ def test_a_small_model_gets_the_smallest_workspace_and_a_large_one_half_as_much_
     assert suggested_workspace(model, {"N": 1}) == SMALLEST_WORKSPACE
     batch = 1 << 17
     use = memory_use(model, {"N": batch})
-    found = suggested_workspace(model, {"N": batch})
-    assert found % 2**20 == 0
-    assert 0 <= found - 1.5 * use.peak < 2**20
+    actual = suggested_workspace(model, {"N": batch})
+    assert actual % 2**20 == 0
+    assert 0 <= actual - 1.5 * use.peak < 2**20
 
 
 def test_builds_take_the_longest_shape_of_their_profiles(model):

@@ -33,28 +33,28 @@ def session(path) -> ort.InferenceSession:
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def feeds(made: ort.InferenceSession) -> dict[str, object]:
+def feeds(model: ort.InferenceSession) -> dict[str, object]:
     random = np.random.default_rng(3)
-    given = {}
-    for entry in made.get_inputs():
+    values = {}
+    for entry in model.get_inputs():
         shape = [axis if isinstance(axis, int) else 2 for axis in entry.shape]
         if entry.type.startswith("seq"):
-            given[entry.name] = [random.normal(size=(2, 4)).astype(np.float32) for _ in range(3)]
+            values[entry.name] = [random.normal(size=(2, 4)).astype(np.float32) for _ in range(3)]
         elif entry.type == "tensor(float)":
-            given[entry.name] = random.normal(size=shape).astype(np.float32)
+            values[entry.name] = random.normal(size=shape).astype(np.float32)
         else:
-            given[entry.name] = np.ones(shape, bool if entry.type == "tensor(bool)" else np.int64)
-    return given
+            values[entry.name] = np.ones(shape, bool if entry.type == "tensor(bool)" else np.int64)
+    return values
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_it_is_looked_at(name, tmp_path):
     model = opened(name, tmp_path)
-    found = summary(model)
-    told = json.loads(found.to_json(), parse_constant=pytest.fail)
-    assert told["nodes"] == len(model.top_nodes)
-    assert len(found.text().splitlines()) > 8
-    assert all(quirk.text and "\n" not in quirk.text for quirk in found.quirks)
+    actual = summary(model)
+    content = json.loads(actual.to_json(), parse_constant=pytest.fail)
+    assert content["nodes"] == len(model.top_nodes)
+    assert len(actual.text().splitlines()) > 8
+    assert all(quirk.text and "\n" not in quirk.text for quirk in actual.quirks)
     assert list(tables.nodes(model).index) == list(model.nodes)
     assert len(tables.tensors(model)) == len(model.tensors)
     assert list(tables.initializers(model, values=True).index) == list(model.initializers)
@@ -77,8 +77,8 @@ def test_it_computes_what_it_did(name, tmp_path):
     model = opened(name, tmp_path)
     model.save(tmp_path / "again.onnx")
     before, after = session(tmp_path / f"{name}.onnx"), session(tmp_path / "again.onnx")
-    given = feeds(before)
-    for one, other in zip(before.run(None, given), after.run(None, given), strict=True):
+    batches = feeds(before)
+    for one, other in zip(before.run(None, batches), after.run(None, batches), strict=True):
         if isinstance(one, np.ndarray):
             np.testing.assert_array_equal(one, other)
         else:
@@ -86,13 +86,13 @@ def test_it_computes_what_it_did(name, tmp_path):
 
 
 def test_every_note_is_kept_once():
-    made, model = every_note(), from_proto(every_note())
+    outcome, model = every_note(), from_proto(every_note())
     written = model.proto
     for field in ("doc_string", "domain", "model_version", "producer_name", "producer_version", "metadata_props"):
-        assert getattr(written, field) == getattr(made, field)
+        assert getattr(written, field) == getattr(outcome, field)
     for field in ("doc_string", "metadata_props", "node", "input", "output", "initializer", "quantization_annotation"):
-        assert getattr(written.graph, field) == getattr(made.graph, field)
-    assert made.graph.value_info[0] in written.graph.value_info
+        assert getattr(written.graph, field) == getattr(outcome.graph, field)
+    assert outcome.graph.value_info[0] in written.graph.value_info
     device = from_proto(ODD["several_devices"]()).proto
     assert device.configuration == ODD["several_devices"]().configuration
     assert device.graph.node[0].device_configurations == ODD["several_devices"]().graph.node[0].device_configurations
@@ -111,10 +111,10 @@ def test_what_is_left_out_is_named():
 
 def test_a_message_is_not_changed():
     for name in ODD:
-        made = ODD[name]()
-        before = made.SerializeToString(deterministic=True)
-        _ = from_proto(made).proto
-        assert made.SerializeToString(deterministic=True) == before
+        outcome = ODD[name]()
+        before = outcome.SerializeToString(deterministic=True)
+        _ = from_proto(outcome).proto
+        assert outcome.SerializeToString(deterministic=True) == before
 
 
 def test_values_that_are_no_tensors_say_what_they_are(tmp_path):
@@ -124,9 +124,9 @@ def test_values_that_are_no_tensors_say_what_they_are(tmp_path):
     (quirk,) = [quirk for quirk in model.quirks if quirk.kind == "not-a-tensor"]
     assert "'z' is a sequence of map of INT64 to FLOAT" in quirk.text
     assert str(from_proto(ODD["sequence_as_output"]()).outputs[0]) == "s sequence of FLOAT"
-    told = summary(opened("sequence_as_input", tmp_path)).text()
-    assert "input       s sequence of FLOAT" in told
-    assert "samples are tensors" in told
+    text = summary(opened("sequence_as_input", tmp_path)).text()
+    assert "input       s sequence of FLOAT" in text
+    assert "samples are tensors" in text
 
 
 def test_axes_of_negative_length_have_no_known_length():
@@ -151,12 +151,12 @@ def test_sparse_weights_are_dense():
 
 
 def sparse(values, indices, dims) -> onnx.ModelProto:
-    made = sparse_weight()
-    stored = made.graph.sparse_initializer[0]
+    outcome = sparse_weight()
+    stored = outcome.graph.sparse_initializer[0]
     stored.values.CopyFrom(numpy_helper.from_array(np.array(values, np.float32), "s"))
     stored.indices.CopyFrom(numpy_helper.from_array(np.array(indices, np.int64), "i"))
     stored.dims[:] = dims
-    return made
+    return outcome
 
 
 @pytest.mark.parametrize(
@@ -179,22 +179,24 @@ def test_a_sparse_weight_that_contradicts_itself_or_would_be_huge_is_refused(val
 
 
 def test_a_sparse_attribute_of_another_operator_is_named():
-    made = proto([helper.make_node("Own", ["x"], ["y"], "own", domain="my.ops")], {"x": [8]}, {"y": [8]})
-    made.graph.node[0].attribute.append(helper.make_attribute("table", sparse_weight().graph.sparse_initializer[0]))
+    onnx_model = proto([helper.make_node("Own", ["x"], ["y"], "own", domain="my.ops")], {"x": [8]}, {"y": [8]})
+    onnx_model.graph.node[0].attribute.append(
+        helper.make_attribute("table", sparse_weight().graph.sparse_initializer[0])
+    )
     with pytest.raises(ModelError, match="attribute 'table' of node 'own' is a sparse tensor"):
-        from_proto(made)
+        from_proto(onnx_model)
 
 
 def test_text_counts_for_the_identity_of_a_model():
     def words(*texts):
         tensor = helper.make_tensor("words", TensorProto.STRING, [len(texts)], texts)
-        made = proto(
+        onnx_model = proto(
             [helper.make_node("Gather", ["words", "i"], ["y"], "g")],
             {"i": (TensorProto.INT64, [1])},
             {"y": (TensorProto.STRING, [1])},
             [tensor],
         )
-        return from_proto(made)
+        return from_proto(onnx_model)
 
     digests = {words(*texts).digest for texts in ([b"ab", b"c"], [b"a", b"bc"], [b"ab", b"d"])}
     assert len(digests) == 3
@@ -211,9 +213,9 @@ def test_text_can_be_stripped_and_restored(tmp_path):
 
 
 def test_a_graph_that_contradicts_itself_says_where():
-    made = proto([helper.make_node("Relu", ["x"], ["x"], "twice")], {"x": [2]}, {"x": [2]})
+    onnx_model = proto([helper.make_node("Relu", ["x"], ["x"], "twice")], {"x": [2]}, {"x": [2]})
     with pytest.raises(ModelError, match="Output 'x' is redeclared"):
-        from_proto(made)
+        from_proto(onnx_model)
 
 
 def test_weights_alone_are_no_inputs():

@@ -62,9 +62,9 @@ def test_on_request_deterministic_relative_and_small_weights_inside(made, tmp_pa
     for name in ("m.onnx", "m.onnx.data"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     proto = onnx.load(tmp_path / "one/m.onnx", load_external_data=False)
-    told = {t.name: {e.key: e.value for e in t.external_data} for t in proto.graph.initializer}
-    assert told["shape"] == {}
-    assert {entry["location"] for name, entry in told.items() if name != "shape"} == {"m.onnx.data"}
+    by_name = {t.name: {e.key: e.value for e in t.external_data} for t in proto.graph.initializer}
+    assert by_name["shape"] == {}
+    assert {entry["location"] for name, entry in by_name.items() if name != "shape"} == {"m.onnx.data"}
     assert (tmp_path / "one/m.onnx.data").stat().st_size == 4 * 2 * 32 * 64
     onnx.checker.check_model(str(tmp_path / "one/m.onnx"))
     # The two move together.
@@ -117,11 +117,11 @@ def test_a_weight_of_a_branch_stays_in_its_model(tmp_path):
         return helper.make_graph([node], name, [], out, [weight(f"{name}w", 32, 64)])
 
     node = helper.make_node("If", ["c"], ["y"], "if", then_branch=branch("t"), else_branch=branch("e"))
-    made = model([node], {"x": [1, 32], "c": (TensorProto.BOOL, [])}, {"y": [1, 64]})
-    made.save(tmp_path / "m.onnx", external=True)
-    assert load_model(tmp_path / "m.onnx").digest == made.digest
+    network = model([node], {"x": [1, 32], "c": (TensorProto.BOOL, [])}, {"y": [1, 64]})
+    network.save(tmp_path / "m.onnx", external=True)
+    assert load_model(tmp_path / "m.onnx").digest == network.digest
     with pytest.raises(ModelError, match="over 2 GB without its weights"):
-        save_model(made, tmp_path / "n.onnx", limit=10_000)
+        save_model(network, tmp_path / "n.onnx", limit=10_000)
     assert names(tmp_path) == ["m.onnx", "m.onnx.data"]
 
 

@@ -23,8 +23,8 @@ MODELS = {
 
 @pytest.fixture(params=[*MODELS, *ODD])
 def model(request):
-    made = MODELS.get(request.param)
-    return made() if made else from_proto(ODD[request.param]())
+    outcome = MODELS.get(request.param)
+    return outcome() if outcome else from_proto(ODD[request.param]())
 
 
 def test_a_model_in_numbers(model, snapshot):
@@ -54,5 +54,5 @@ def test_a_model_in_tables(model, snapshot):
 
 def test_nodes_are_named_as_briefly_as_can_be(model, snapshot):
     addresses = list(model.nodes)
-    found = [compact(model, addresses[start : start + length], []) for start in range(6) for length in (1, 2, 5)]
-    assert found == snapshot
+    entries = [compact(model, addresses[start : start + length], []) for start in range(6) for length in (1, 2, 5)]
+    assert entries == snapshot

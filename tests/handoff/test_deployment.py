@@ -16,13 +16,13 @@ from workbench.handoff import Port, open_deployment
 
 
 def test_a_result_of_tune_is_described(tuned_cnn):
-    found = open_deployment(tuned_cnn)
-    assert found.name == "small_cnn"
-    assert found.inputs == (Port("x", "FP32", (-1, 3, 8, 8)),)
-    assert found.outputs == (Port("y", "FP32", (-1, 5)),)
-    assert found.batches
-    assert found.preprocessing is None
-    assert found.files == (tuned_cnn / "tuned.onnx",)
+    actual = open_deployment(tuned_cnn)
+    assert actual.name == "small_cnn"
+    assert actual.inputs == (Port("x", "FP32", (-1, 3, 8, 8)),)
+    assert actual.outputs == (Port("y", "FP32", (-1, 5)),)
+    assert actual.batches
+    assert actual.preprocessing is None
+    assert actual.files == (tuned_cnn / "tuned.onnx",)
 
 
 def test_clients_can_be_given_another_name(tuned_cnn):
@@ -31,11 +31,11 @@ def test_clients_can_be_given_another_name(tuned_cnn):
         open_deployment(tuned_cnn, name="a/b")
 
 
-@pytest.mark.parametrize(("missing", "told"), [("tuned.onnx", "no tuned.onnx"), ("recipe.yaml", "no recipe.yaml")])
-def test_a_folder_that_no_tuning_wrote(tuned_cnn, tmp_path, missing, told):
+@pytest.mark.parametrize(("missing", "message"), [("tuned.onnx", "no tuned.onnx"), ("recipe.yaml", "no recipe.yaml")])
+def test_a_folder_that_no_tuning_wrote(tuned_cnn, tmp_path, missing, message):
     folder = shutil.copytree(tuned_cnn, tmp_path / "folder")
     (folder / missing).unlink()
-    with pytest.raises(RecipeError, match=f"not what a tuning writes: there is {told}"):
+    with pytest.raises(RecipeError, match=f"not what a tuning writes: there is {message}"):
         open_deployment(folder)
     with pytest.raises(RecipeError, match="no such folder"):
         open_deployment(tmp_path / "nowhere")
@@ -81,6 +81,6 @@ def test_how_images_became_inputs_is_in_the_recipe(small_cnn, tmp_path):
     for i in range(3):
         Image.fromarray(rng.integers(0, 255, (9, 9, 3), np.uint8)).save(tmp_path / f"images/{i}.png")
     workbench.tune(small_cnn, tmp_path / "images", tmp_path / "out", runs=0, preprocessing="color=BGR,scale=1")
-    found = open_deployment(tmp_path / "out").preprocessing
-    assert found is not None
-    assert (found.color, found.scale, found.size) == ("BGR", 1.0, (8, 8))
+    preprocessing = open_deployment(tmp_path / "out").preprocessing
+    assert preprocessing is not None
+    assert (preprocessing.color, preprocessing.scale, preprocessing.size) == ("BGR", 1.0, (8, 8))

@@ -35,7 +35,7 @@ def dossier(tuned, small_data, tmp_path_factory):
 
 def test_each_part_is_there_with_its_conditions(dossier):
     page = dossier.files[0].read_text()
-    for said in (
+    for message in (
         "北京工厂 &lt;调优&gt;",
         "2 of 4 gates failed",
         "Latency and the service level",
@@ -52,7 +52,7 @@ def test_each_part_is_there_with_its_conditions(dossier):
         "10 runs after",
         "load while it was measured",
     ):
-        assert said in page, said
+        assert message in page, message
     assert 'lang="zh"' in page
 
 
@@ -74,11 +74,11 @@ def test_gates_are_judged_on_what_this_run_measured(dossier):
 
 def test_readings_of_a_gpu_are_said_in_words():
     clocks = {"sm_clock_mhz": [1200, 1980], "power_w": [70.0, 400.2], "slowed_by": ["power cap"], "readings": 9}
-    said = dict(_gpu(SimpleNamespace(conditions={"gpu": "H200", "clocks": clocks, "runs": 9})))
-    assert said["gpu"] == "H200"
-    assert said["clocks"].endswith("; held back by power cap")
-    assert "1200 to 1980 MHz" in said["clocks"]
-    assert "{" not in said["clocks"]
+    message = dict(_gpu(SimpleNamespace(conditions={"gpu": "H200", "clocks": clocks, "runs": 9})))
+    assert message["gpu"] == "H200"
+    assert message["clocks"].endswith("; held back by power cap")
+    assert "1200 to 1980 MHz" in message["clocks"]
+    assert "{" not in message["clocks"]
 
 
 def test_what_has_several_lines_keeps_them(dossier):

@@ -48,8 +48,8 @@ def test_nothing_is_fetched_from_elsewhere(tmp_path):
 def test_pictures_stay_light_on_a_light_page(tmp_path):
     data = {"text/plain": "view", WIDGET: {"model_id": "1"}, "image/svg+xml": SVG}
     html = export_html(notebook(tmp_path / "a.ipynb", data), tmp_path / "a.html").read_text()
-    found = re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", html)
-    shown = [text for text in (base64.b64decode(part).decode() for part in found) if "label" in text]
+    matches = re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", html)
+    shown = [text for text in (base64.b64decode(part).decode() for part in matches) if "label" in text]
     assert "prefers-color-scheme" in SVG
     assert shown
     assert all("prefers-color-scheme" not in text for text in shown)
@@ -60,9 +60,9 @@ def test_an_unknown_parameter_is_an_error(tmp_path):
     v4 = nbformat.v4
     cell = v4.new_code_cell("count: int = 1")
     cell.metadata["tags"] = ["parameters"]
-    made = v4.new_notebook(cells=[cell])
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(made, tmp_path / "a.ipynb")
+    page = v4.new_notebook(cells=[cell])
+    page.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(page, tmp_path / "a.ipynb")
     with pytest.raises(WorkbenchError, match="no parameter 'cuont'"):
         run_notebook(tmp_path / "a.ipynb", tmp_path / "b.ipynb", {"cuont": 2})
 
@@ -75,15 +75,15 @@ def test_a_workbench_that_was_run_is_a_picture_in_any_export(tmp_path, small_cnn
     v4 = nbformat.v4
     cells = [v4.new_code_cell('model: str = ""'), v4.new_code_cell("import workbench\nworkbench.open_model(model)")]
     cells[0].metadata["tags"] = ["parameters"]
-    made = v4.new_notebook(cells=cells)
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(made, tmp_path / "a.ipynb")
+    outcome = v4.new_notebook(cells=cells)
+    outcome.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(outcome, tmp_path / "a.ipynb")
     ran = run_notebook(tmp_path / "a.ipynb", tmp_path / "b.ipynb", {"model": str(small_cnn)}, cwd=tmp_path)
     shown = nbformat.read(ran, as_version=4).cells[-1].outputs[0].data
     assert WIDGET not in shown  # nobody sat before it
     plain, _ = HTMLExporter().from_filename(str(ran))
     assert "widget-view+json" not in plain
     for page in (plain, export_html(ran, tmp_path / "b.html").read_text()):
-        found = re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", page)
-        assert any("head/fc" in base64.b64decode(one).decode() for one in found)  # the table of the picture
+        matches = re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", page)
+        assert any("head/fc" in base64.b64decode(one).decode() for one in matches)  # the table of the picture
     assert list(tmp_path.glob("*.yaml")) == []  # looking keeps nothing

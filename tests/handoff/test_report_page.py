@@ -89,10 +89,10 @@ def test_what_a_builder_must_be_told_is_told_everywhere(small_cnn, small_data):
     wb.plan.use("int8+fp16")
     wb.calibrate(small_data, batch=4)
     comparison = wb.compare(runs=0)
-    (said,) = wb.advice
-    assert said.endswith("--fp16 --int8")
-    assert report(wb, comparison, [])["advice"] == [said]
-    assert said in page(wb, comparison, [])
+    (message,) = wb.advice
+    assert message.endswith("--fp16 --int8")
+    assert report(wb, comparison, [])["advice"] == [message]
+    assert message in page(wb, comparison, [])
     wb.plan.set_target("rtx")
     assert wb.advice == ()
     assert "Before you build" not in page(wb, comparison, [])

@@ -108,10 +108,10 @@ def tensorrt_engine(folder, **changes):
 def test_a_runtime_that_is_not_here_is_named_with_its_version(tmp_path, run, options, words):
     code, _, err = run("run", tensorrt_engine(tmp_path, options=options), "--runtime", "full")
     assert code == BackendError.exit_code
-    said = err.splitlines()
-    assert len(said) == 2
-    assert words[0] in said[0]
-    assert all(word in said[1] for word in (*words, "error:"))
+    lines = err.splitlines()
+    assert len(lines) == 2
+    assert words[0] in lines[0]
+    assert all(word in lines[1] for word in (*words, "error:"))
 
 
 def test_inputs_that_do_not_fit_are_refused(engine, tmp_path):
@@ -170,17 +170,17 @@ def test_a_recipe_and_the_command_line_reach_the_real_builder(small_cnn, small_d
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--exclude-lean-runtime"], "--exclude-lean-runtime goes with --version-compatible"),
         (["--target", "sm86"], "--target is for the --backend tensorrt_rtx"),
         (["--batches", "4,1,8"], "MIN,OPT,MAX"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(small_cnn, tmp_path, run, words, said):
+def test_options_that_do_not_fit_are_refused(small_cnn, tmp_path, run, words, message):
     code, _, err = run("build", small_cnn, "--out", tmp_path / "e", *words)
     assert code == OptionError.exit_code
-    assert said in err.replace("\n", " ")
+    assert message in err.replace("\n", " ")
 
 
 def test_a_model_without_a_free_batch_has_no_batches(tmp_path):

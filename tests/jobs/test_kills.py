@@ -98,10 +98,10 @@ class Jobs:
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
-    made = Jobs(tmp_path_factory.mktemp("temporary"))
-    yield made
-    made.process.stdin.close()
-    made.process.wait()
+    outcome = Jobs(tmp_path_factory.mktemp("temporary"))
+    yield outcome
+    outcome.process.stdin.close()
+    outcome.process.wait()
 
 
 @pytest.fixture(scope="module")

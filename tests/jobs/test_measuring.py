@@ -46,14 +46,16 @@ def test_tune_writes_what_pays_and_says_by_how_much(small_cnn, small_data, tmp_p
 
 
 def test_search_writes_every_engine_and_its_journal_beside_the_results(small_cnn, small_data, tmp_path):
-    out, said = tmp_path / "out", []
-    result = search(small_cnn, small_data, out, runs=0, min_sqnr=5.0, measure="onnxruntime", builds=2, say=said.append)
-    told = json.loads((out / "search.json").read_text())["measured"]
-    assert [point["name"] for point in told["points"]] == ["fp32", "int8"]
-    assert told["pays"]["verdict"] == Recipe.load(out / "recipe.yaml").pays.verdict
+    out, message = tmp_path / "out", []
+    result = search(
+        small_cnn, small_data, out, runs=0, min_sqnr=5.0, measure="onnxruntime", builds=2, say=message.append
+    )
+    value = json.loads((out / "search.json").read_text())["measured"]
+    assert [point["name"] for point in value["points"]] == ["fp32", "int8"]
+    assert value["pays"]["verdict"] == Recipe.load(out / "recipe.yaml").pays.verdict
     assert result.search.measured.reason in result.text()
     assert (tmp_path / "out.engines/journal.jsonl").exists()
-    assert said[0] == "fp32: built (it was not timed)"
+    assert message[0] == "fp32: built (it was not timed)"
 
 
 def test_a_speedup_that_nobody_measured_fails_with_the_reason(small_cnn, small_data, tmp_path):

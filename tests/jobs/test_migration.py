@@ -50,9 +50,9 @@ def test_a_whole_cache_gives_the_model_that_calibrating_gives(calibrated, small_
 
 def test_flags_are_rules_above_the_best_practice(calibrated, small_cnn, write):
     result = migrate(small_cnn, write(calibrated.ranges), layer_precisions="stem/conv:fp32,gone:fp16", fp16=True)
-    given = {node: decision.precision for node, decision in result.resolution.decisions.items()}
-    assert given["stem/conv"] == "fp32"
-    assert given["block/conv"] == "int8"
+    by_name = {node: decision.precision for node, decision in result.resolution.decisions.items()}
+    assert by_name["stem/conv"] == "fp32"
+    assert by_name["block/conv"] == "int8"
     assert result.resolution["block/conv"].floating == "fp16"
     assert result.notes == ("--layerPrecisions gone:fp16: no node of small_cnn is called so",)
 
@@ -102,13 +102,13 @@ def inputs(shared, name):
 
 def outputs(model, x):
     session, entry = Session(model), model.inputs[0].name
-    found = [session.run({entry: sample[None]}) for sample in x]
-    return {tensor.name: np.concatenate([one[tensor.name] for one in found]) for tensor in model.outputs}
+    entries = [session.run({entry: sample[None]}) for sample in x]
+    return {tensor.name: np.concatenate([one[tensor.name] for one in entries]) for tensor in model.outputs}
 
 
-def sqnr(reference, found):
+def sqnr(reference, result):
     reference = reference.astype(np.float64)
-    return 10 * np.log10((reference**2).sum() / ((reference - found) ** 2).sum())
+    return 10 * np.log10((reference**2).sum() / ((reference - result) ** 2).sum())
 
 
 @pytest.mark.parametrize(
@@ -167,10 +167,10 @@ def test_an_engine_that_tells_nothing_of_nodes_is_no_silent_yes(calibrated, smal
     }
     report = tmp_path / "engine.json"
     report.write_text(json.dumps({"Layers": [layer], "Bindings": []}))
-    told = migrate(small_cnn, write(calibrated.ranges), engine=report)
+    result = migrate(small_cnn, write(calibrated.ranges), engine=report)
     plain = migrate(small_cnn, write(calibrated.ranges))
-    assert told.workbench.tuned.digest == plain.workbench.tuned.digest
-    assert told.untold == tuple(plain.resolution.to_quantize())
+    assert result.workbench.tuned.digest == plain.workbench.tuned.digest
+    assert result.untold == tuple(plain.resolution.to_quantize())
     assert plain.untold == ()
-    assert "engine: its report does not say what it ran" in told.text()
+    assert "engine: its report does not say what it ran" in result.text()
     assert "engine" not in plain.text()

@@ -26,9 +26,9 @@ def notebook(path, *cells):
     v4 = nbformat.v4
     first = v4.new_code_cell('count: int = 1  # how many\nname: str = "a"\nloud: bool = False\nout: str = ""')
     first.metadata["tags"] = ["parameters"]
-    made = v4.new_notebook(cells=[first, *map(v4.new_code_cell, cells)])
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(made, path)
+    page = v4.new_notebook(cells=[first, *map(v4.new_code_cell, cells)])
+    page.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(page, path)
     return str(path)
 
 
@@ -41,8 +41,8 @@ def test_the_list_has_every_notebook_with_its_typed_parameters():
 
 def test_text_becomes_what_the_parameter_is(tmp_path):
     path = notebook(tmp_path / "a.ipynb")
-    given = {"count": "3", "name": "3", "loud": "true"}
-    assert typed(path, given) == {"count": 3, "name": "3", "loud": True}
+    values = {"count": "3", "name": "3", "loud": "true"}
+    assert typed(path, values) == {"count": 3, "name": "3", "loud": True}
     with pytest.raises(WorkbenchError, match="count is int, not 'many'"):
         typed(path, {"count": "many"})
     with pytest.raises(WorkbenchError, match="no parameter 'cuont'; did you mean count"):

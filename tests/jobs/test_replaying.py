@@ -73,11 +73,11 @@ def test_samples_that_are_gone_fail_the_gates_that_need_them_and_say_so(tuned, t
 def test_gates_on_an_engine_are_judged_on_one_that_is_built_and_timed_here(tuned, tmp_path):
     gates = ("p95_ms <= 1e4", "throughput >= 1e-3", "layers >= 1", "engine_mib <= 1", "device_mib <= 1")
     result = replay(tuned, tmp_path / "out", gates=gates, backend="onnxruntime", runs=3)
-    found = {verdict.gate.split()[0]: verdict for verdict in result.verdicts}
-    assert all(found[name].passed for name in ("p95_ms", "throughput", "layers", "engine_mib"))
-    assert "onnxruntime" in found["p95_ms"].conditions
-    assert "3 runs" in found["p95_ms"].conditions
-    assert found["device_mib"].reason  # ONNX Runtime does not tell
+    by_name = {verdict.gate.split()[0]: verdict for verdict in result.verdicts}
+    assert all(by_name[name].passed for name in ("p95_ms", "throughput", "layers", "engine_mib"))
+    assert "onnxruntime" in by_name["p95_ms"].conditions
+    assert "3 runs" in by_name["p95_ms"].conditions
+    assert by_name["device_mib"].reason  # ONNX Runtime does not tell
 
 
 def test_a_recipe_is_re_targeted_to_a_retrained_model_and_other_data(tuned, customer, tmp_path):
@@ -155,6 +155,6 @@ def test_a_cache_of_the_former_model_gives_way_to_samples(small_cnn, small_data,
 def test_verify_tells_and_runs_nothing(tuned, tmp_path):
     assert verify_recipe(tuned).text() == "it can be replayed here; nothing has drifted"
     (tmp_path / "recipe.yaml").write_text(tuned.read_text())
-    told = verify_recipe(tmp_path / "recipe.yaml")
-    assert told.exit_code == 5
-    assert "is not at" in told.text()
+    report = verify_recipe(tmp_path / "recipe.yaml")
+    assert report.exit_code == 5
+    assert "is not at" in report.text()

@@ -26,14 +26,14 @@ def detections(output: np.ndarray) -> list[tuple[int, np.ndarray]]:
         half = np.exp(output[:, 2:4]) * step / 2
     boxes = np.concatenate([centre - half, centre + half], 1)
     scores = output[:, 4:5] * output[:, 5:]
-    found = []
+    records = []
     for kind in range(scores.shape[1]):
         left = np.flatnonzero(scores[:, kind] > SCORE)
         left = left[np.argsort(-scores[left, kind], kind="stable")]
         while left.size:
-            found.append((kind, boxes[left[0]]))
+            records.append((kind, boxes[left[0]]))
             left = left[1:][iou(boxes[left[0]], boxes[left[1:]]) <= OVERLAP]
-    return found
+    return records
 
 
 def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:

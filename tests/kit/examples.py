@@ -103,15 +103,15 @@ def run_line(line: str) -> None:
         return
     if words[:2] == ["pip", "install"] or words[0] in ("git", "conda"):
         extras = re.findall(r"\[([a-z,]+)\]", line)
-        known = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-        assert {extra for found in extras for extra in found.split(",")} <= set(known), f"unknown extra: {line}"
+        matches = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+        assert {extra for actual in extras for extra in actual.split(",")} <= set(matches), f"unknown extra: {line}"
         return
     expected = re.search(EXIT_CODE, f"#{comment}")
     allowed = {int(expected[1]) if expected else 0}
     if NEEDS_GPU in comment and not has_gpu():
         allowed = {BackendError.exit_code}
-    code, said = run_verb(line) if words[0] == "workbench" else run_program(line)
-    assert code in allowed, f"{line} ended with exit code {code}:\n{said[-3000:]}"
+    code, message = run_verb(line) if words[0] == "workbench" else run_program(line)
+    assert code in allowed, f"{line} ended with exit code {code}:\n{message[-3000:]}"
 
 
 def run_verb(line: str) -> tuple[int, str]:

@@ -189,12 +189,12 @@ def _told(results: dict[str, list]) -> tuple[list[str], bool]:
     for path, verdicts in results.items():
         test = Path(path).with_suffix(".test").read_text()
         pattern = next((pattern for pattern in REFUSED if fnmatch.fnmatch(test, pattern)), None)
-        said = [f"{target}: {error}" for target, error in verdicts if error]
-        if said and pattern is not None:
+        entries = [f"{target}: {error}" for target, error in verdicts if error]
+        if entries and pattern is not None:
             expected[pattern] += 1
-        elif said:
+        elif entries:
             wrong += 1
-            lines += [f"REFUSED {test}", *(f"    {text}" for text in said)]
+            lines += [f"REFUSED {test}", *(f"    {text}" for text in entries)]
     lines += [f"{count} refused as expected: {REFUSED[pattern]}" for pattern, count in expected.items() if count]
     return [*lines, f"{len(results)} graphs, {builds} builds, {wrong} graphs refused"], wrong > 0
 
@@ -216,11 +216,13 @@ def _child() -> None:
         )
         verdicts = []
         for target in FP8_TARGETS if fp8 else TARGETS:
-            made = compile_model("tensorrt_rtx", path, options, target=target, keep_engine=False)
-            errors = [issue.text for issue in made.issues] or [
-                line.text for line in made.log if "ERROR" in line.severity and "cudaError 35" not in line.text
+            compilation = compile_model("tensorrt_rtx", path, options, target=target, keep_engine=False)
+            errors = [issue.text for issue in compilation.issues] or [
+                line.text for line in compilation.log if "ERROR" in line.severity and "cudaError 35" not in line.text
             ]
-            verdicts.append([target, "" if made.built else "; ".join(errors)[:300] or "no engine, and no word why"])
+            verdicts.append(
+                [target, "" if compilation.built else "; ".join(errors)[:300] or "no engine, and no word why"]
+            )
         print(json.dumps({"lowered": path, "verdicts": verdicts}), flush=True)  # noqa: T201 - the parent reads it
 
 

@@ -30,9 +30,9 @@ def proto(nodes, inputs, outputs, weights=(), *, opset=17, domains=(), ir_versio
     """A model; `inputs` and `outputs` are {name: shape} of floats, or {name: (dtype, shape)}."""
     graph = helper.make_graph(nodes, "g", _values(inputs), _values(outputs), list(weights))
     opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
-    made = helper.make_model(graph, opset_imports=opsets, functions=list(functions))
-    made.ir_version = ir_version
-    return made
+    onnx_model = helper.make_model(graph, opset_imports=opsets, functions=list(functions))
+    onnx_model.ir_version = ir_version
+    return onnx_model
 
 
 def model(*arguments, **options) -> Model:
@@ -41,11 +41,11 @@ def model(*arguments, **options) -> Model:
 
 
 def _values(stated) -> list[onnx.ValueInfoProto]:
-    made = []
-    for name, given in stated.items():
-        dtype, shape = given if isinstance(given, tuple) else (TensorProto.FLOAT, given)
-        made.append(helper.make_tensor_value_info(name, dtype, shape))
-    return made
+    records = []
+    for name, arguments in stated.items():
+        dtype, shape = arguments if isinstance(arguments, tuple) else (TensorProto.FLOAT, arguments)
+        records.append(helper.make_tensor_value_info(name, dtype, shape))
+    return records
 
 
 def run(model: Model | Path, feeds: dict[str, np.ndarray], outputs: list[str] | None = None) -> list[np.ndarray]:

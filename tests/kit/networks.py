@@ -117,14 +117,14 @@ class Net:
         return self.attention(self.layer_norm(tokens, c), c)
 
     def model(self, output: str, *, shape=None) -> Model:
-        made = helper.make_graph(
+        graph = helper.make_graph(
             self.nodes,
             "g",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape or [1, self.channels, SIZE, SIZE])],
             [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
             self.weights,
         )
-        proto = helper.make_model(made, opset_imports=[helper.make_opsetid("", self.opset)])
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
         proto.ir_version = 10
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph.output[0]
         proto.graph.output[0].CopyFrom(inferred)

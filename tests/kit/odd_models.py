@@ -92,15 +92,15 @@ def function_that_nobody_calls():
 
 
 def sequence_as_output():
-    made = proto([node("SplitToSequence", ["x"], ["s"], "split", axis=0)], {"x": [2, 4]}, {})
-    made.graph.output.append(helper.make_tensor_sequence_value_info("s", FLOAT, None))
-    return made
+    onnx_model = proto([node("SplitToSequence", ["x"], ["s"], "split", axis=0)], {"x": [2, 4]}, {})
+    onnx_model.graph.output.append(helper.make_tensor_sequence_value_info("s", FLOAT, None))
+    return onnx_model
 
 
 def sequence_as_input():
-    made = proto([node("ConcatFromSequence", ["s"], ["y"], "join", axis=0)], {}, {"y": [None, 4]})
-    made.graph.input.append(helper.make_tensor_sequence_value_info("s", FLOAT, [None, 4]))
-    return made
+    onnx_model = proto([node("ConcatFromSequence", ["s"], ["y"], "join", axis=0)], {}, {"y": [None, 4]})
+    onnx_model.graph.input.append(helper.make_tensor_sequence_value_info("s", FLOAT, [None, 4]))
+    return onnx_model
 
 
 def optional_inside():
@@ -121,10 +121,10 @@ def map_as_output():
         post_transform="SOFTMAX",
     )
     zipped = node("ZipMap", ["p"], ["z"], "zip", domain="ai.onnx.ml", classlabels_int64s=[0, 1])
-    made = proto([classify, zipped], {"x": ["N", 2]}, {"label": (INT64, ["N"])}, domains=["ai.onnx.ml"])
+    onnx_model = proto([classify, zipped], {"x": ["N", 2]}, {"label": (INT64, ["N"])}, domains=["ai.onnx.ml"])
     kind = helper.make_map_type_proto(INT64, helper.make_tensor_type_proto(FLOAT, []))
-    made.graph.output.append(helper.make_value_info("z", helper.make_sequence_type_proto(kind)))
-    return made
+    onnx_model.graph.output.append(helper.make_value_info("z", helper.make_sequence_type_proto(kind)))
+    return onnx_model
 
 
 def text_as_weight():
@@ -154,9 +154,9 @@ def _sparse(linear=True, length=8):
 
 
 def sparse_weight():
-    made = proto([node("Add", ["x", "s"], ["y"], "add")], {"x": [2, 4]}, {"y": [2, 4]}, ir_version=10)
-    made.graph.sparse_initializer.append(_sparse(linear=False))
-    return made
+    onnx_model = proto([node("Add", ["x", "s"], ["y"], "add")], {"x": [2, 4]}, {"y": [2, 4]}, ir_version=10)
+    onnx_model.graph.sparse_initializer.append(_sparse(linear=False))
+    return onnx_model
 
 
 def sparse_constant():
@@ -169,16 +169,16 @@ def sparse_constant_in_a_branch():
         nodes = [node("Constant", [], [f"{name}k"], sparse_value=_sparse()), node("Add", ["x", f"{name}k"], [name])]
         return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(name, FLOAT, [8])])
 
-    made = node("If", ["c"], ["y"], "if", then_branch=branch("t"), else_branch=branch("e"))
-    return proto([made], {"x": [8], "c": (TensorProto.BOOL, [])}, {"y": [8]})
+    outcome = node("If", ["c"], ["y"], "if", then_branch=branch("t"), else_branch=branch("e"))
+    return proto([outcome], {"x": [8], "c": (TensorProto.BOOL, [])}, {"y": [8]})
 
 
 def sparse_constant_in_a_function():
     body = [node("Constant", [], ["k"], sparse_value=_sparse()), node("Add", ["a", "k"], ["o"])]
     call = node("Block", ["x"], ["y"], "b", domain="my.ops")
-    made = with_functions([call], {"y": [8]}, [function("Block", ["a"], ["o"], body)])
-    made.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", FLOAT, [8]))
-    return made
+    outcome = with_functions([call], {"y": [8]}, [function("Block", ["a"], ["o"], body)])
+    outcome.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", FLOAT, [8]))
+    return outcome
 
 
 def old_version_with_constants():
@@ -192,9 +192,9 @@ def old_version_with_constants():
 
 def negative_axes():
     relu = [node("Relu", ["x"], ["t"], "relu"), node("Neg", ["t"], ["y"], "neg")]
-    made = proto(relu, {"x": [-1, 4]}, {"y": [-1, 4]})
-    made.graph.value_info.append(helper.make_tensor_value_info("t", FLOAT, [-1, -1]))
-    return made
+    onnx_model = proto(relu, {"x": [-1, 4]}, {"y": [-1, 4]})
+    onnx_model.graph.value_info.append(helper.make_tensor_value_info("t", FLOAT, [-1, -1]))
+    return onnx_model
 
 
 def scalars():
@@ -233,7 +233,7 @@ def without_content():
 
 
 def every_note():
-    made = proto(
+    onnx_model = proto(
         [node("MatMul", ["x", "w"], ["t"], "mm", doc_string="a product"), node("Relu", ["t"], ["y"], "relu")],
         {"x": ["N", 4]},
         {"y": ["N", 3]},
@@ -241,20 +241,26 @@ def every_note():
         opset=21,
         ir_version=11,
     )
-    made.graph.value_info.append(helper.make_tensor_value_info("t", FLOAT, ["N", 3], doc_string="inner"))
-    made.doc_string, made.domain, made.model_version = "a model", "org.example", 7
-    made.producer_name, made.producer_version = "exporter", "1.2"
-    made.graph.doc_string = "a graph"
-    made.graph.initializer[0].doc_string = "a weight"
-    made.graph.input[0].type.denotation = "IMAGE"
-    made.graph.input[0].type.tensor_type.shape.dim[0].denotation = "DATA_BATCH"
-    holders = (made, made.graph, made.graph.node[0], made.graph.initializer[0], made.graph.value_info[0])
-    for place, holder in enumerate((*holders, made.graph.input[0], made.graph.output[0])):
+    onnx_model.graph.value_info.append(helper.make_tensor_value_info("t", FLOAT, ["N", 3], doc_string="inner"))
+    onnx_model.doc_string, onnx_model.domain, onnx_model.model_version = "a model", "org.example", 7
+    onnx_model.producer_name, onnx_model.producer_version = "exporter", "1.2"
+    onnx_model.graph.doc_string = "a graph"
+    onnx_model.graph.initializer[0].doc_string = "a weight"
+    onnx_model.graph.input[0].type.denotation = "IMAGE"
+    onnx_model.graph.input[0].type.tensor_type.shape.dim[0].denotation = "DATA_BATCH"
+    holders = (
+        onnx_model,
+        onnx_model.graph,
+        onnx_model.graph.node[0],
+        onnx_model.graph.initializer[0],
+        onnx_model.graph.value_info[0],
+    )
+    for place, holder in enumerate((*holders, onnx_model.graph.input[0], onnx_model.graph.output[0])):
         for key in "ab":
             holder.metadata_props.add(key=key, value=f"{key}{place}")
-    annotation = made.graph.quantization_annotation.add(tensor_name="t")
+    annotation = onnx_model.graph.quantization_annotation.add(tensor_name="t")
     annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="w")
-    return made
+    return onnx_model
 
 
 def notes_in_constants():
@@ -265,16 +271,16 @@ def notes_in_constants():
 
 
 def how_to_train():
-    made = every_note()
-    made.training_info.add().algorithm.name = "sgd"
-    return made
+    outcome = every_note()
+    outcome.training_info.add().algorithm.name = "sgd"
+    return outcome
 
 
 def several_devices():
-    made = proto([node("Relu", ["x"], ["y"], "relu")], {"x": [2, 4]}, {"y": [2, 4]}, opset=21, ir_version=11)
-    made.configuration.add(name="pair", num_devices=2, device=["CUDA:0", "CUDA:1"])
-    made.graph.node[0].device_configurations.add(configuration_id="pair", pipeline_stage=1)
-    return made
+    onnx_model = proto([node("Relu", ["x"], ["y"], "relu")], {"x": [2, 4]}, {"y": [2, 4]}, opset=21, ir_version=11)
+    onnx_model.configuration.add(name="pair", num_devices=2, device=["CUDA:0", "CUDA:1"])
+    onnx_model.graph.node[0].device_configurations.add(configuration_id="pair", pipeline_stage=1)
+    return onnx_model
 
 
 ODD: dict[str, Callable[[], onnx.ModelProto]] = {

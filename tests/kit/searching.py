@@ -86,9 +86,9 @@ def calibrated(
     wb = Workbench(model)
     wb.prepare()
     path = folder / "samples.npz"
-    given = images(model, count)
+    by_name = images(model, count)
     if scale is not None:
-        given = {name: array * scale.reshape(-1, *[1] * (array.ndim - 1)) for name, array in given.items()}
-    np.savez(path, **given)
+        by_name = {name: array * scale.reshape(-1, *[1] * (array.ndim - 1)) for name, array in by_name.items()}
+    np.savez(path, **by_name)
     wb.calibrate(path, batch=batch, method=method)
     return wb

@@ -38,9 +38,9 @@ def saved(folder, inputs, outputs, nodes):
     graph = helper.make_graph(nodes, "g", inputs, outputs)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
     onnx.save(proto, folder / "tuned.onnx")
-    made = hashlib.sha256((folder / "tuned.onnx").read_bytes()).hexdigest()
-    source = ModelReference(file=str(folder / "source.onnx"), sha256=made)
-    Recipe(model=source, tuned=Tuned(sha256=made)).save(folder / "recipe.yaml")
+    digest = hashlib.sha256((folder / "tuned.onnx").read_bytes()).hexdigest()
+    source = ModelReference(file=str(folder / "source.onnx"), sha256=digest)
+    Recipe(model=source, tuned=Tuned(sha256=digest)).save(folder / "recipe.yaml")
     return folder
 
 

@@ -51,13 +51,13 @@ def open_story(
     lab: SimpleNamespace, page: Any, model: str, place: str, shared: Path, samples: int = 3, patience_ms: int = 120_000
 ) -> None:
     """Open a notebook whose cell shows the screen of a model, beside a folder of images that says what they are."""
-    told, folder = MODELS[model], lab.folder / "images"
+    messages, folder = MODELS[model], lab.folder / "images"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(lab.folder / "tuned", ignore_errors=True)
     folder.mkdir()
-    for image in sorted((shared / "data" / told.images).glob("*.jpg"))[:samples]:
+    for image in sorted((shared / "data" / messages.images).glob("*.jpg"))[:samples]:
         shutil.copy(image, folder)
-    (folder / "preprocess.json").write_text(json.dumps(told.preprocess))
+    (folder / "preprocess.json").write_text(json.dumps(messages.preprocess))
     notebook(lab.folder / "story.ipynb", STORY.format(path=str(shared / "models" / model / "model.onnx")))
     page.set_default_timeout(patience_ms)
     page.goto(f"{lab.url}/{place}/story.ipynb?reset", wait_until="domcontentloaded")

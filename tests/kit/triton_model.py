@@ -30,7 +30,7 @@ class TritonPythonModel:
         """Run the requests of a batch as one."""
         triton.Logger.log_info(f"RUN {self.config['name']} {len(requests)}")
         names = [output["name"] for output in self.config["output"]]
-        given = [
+        entries = [
             {
                 value.name: triton.get_input_tensor_by_name(request, value.name).as_numpy()
                 for value in self.session.get_inputs()
@@ -38,9 +38,9 @@ class TritonPythonModel:
             for request in requests
         ]
         if not self.config["max_batch_size"]:
-            return [self._answer(names, self.session.run(names, feed)) for feed in given]
-        rows = [len(next(iter(feed.values()))) for feed in given]
-        whole = {name: np.concatenate([feed[name] for feed in given]) for name in given[0]}
+            return [self._answer(names, self.session.run(names, feed)) for feed in entries]
+        rows = [len(next(iter(feed.values()))) for feed in entries]
+        whole = {name: np.concatenate([feed[name] for feed in entries]) for name in entries[0]}
         cuts = np.cumsum(rows)[:-1]
         parts = [np.split(array, cuts) for array in self.session.run(names, whole)]
         return [self._answer(names, arrays) for arrays in zip(*parts, strict=True)]

@@ -73,12 +73,12 @@ def tests_of(mutation: Mutation, ran: Ran) -> Iterable[list[str]]:
     Those may look at what the former left in a cache. The quickest file is first, and the quickest test in it.
     """
     path = str(mutation.path)
-    found = set().union(*(ran.tests.get((path, line), set()) for line in mutation.lines))
-    if not found:
-        found = set().union(*(tests for (module, _), tests in ran.tests.items() if module == path)) or set(ran.seconds)
-    files = {test.partition("::")[0] for test in found}
-    rest = {test for test in ran.seconds if test.partition("::")[0] in files} - found
-    yield from (_ordered(tests, ran.seconds) for tests in (found, rest) if tests)
+    loops = set().union(*(ran.tests.get((path, line), set()) for line in mutation.lines))
+    if not loops:
+        loops = set().union(*(tests for (module, _), tests in ran.tests.items() if module == path)) or set(ran.seconds)
+    files = {test.partition("::")[0] for test in loops}
+    rest = {test for test in ran.seconds if test.partition("::")[0] in files} - loops
+    yield from (_ordered(tests, ran.seconds) for tests in (loops, rest) if tests)
 
 
 def _ordered(tests: Iterable[str], seconds: dict[str, float]) -> list[str]:
@@ -99,7 +99,7 @@ def places(checkout: Path, module: str) -> list[list[Mutation]]:
     """Return the places that can be changed, each with the changes that are possible there."""
     kinds = {name: get_operator(name) for name in operator_names()}
     operators = [(name, kind()) for name, kind in sorted(kinds.items()) if not kind.arguments()]
-    found: dict[tuple[Path, tuple[int, int], tuple[int, int]], list[Mutation]] = defaultdict(list)
+    actual: dict[tuple[Path, tuple[int, int], tuple[int, int]], list[Mutation]] = defaultdict(list)
     for path in sorted((checkout / module).rglob("*.py")):
         source = path.read_text()
         nodes, annotated = list(ast_nodes(get_ast(source))), set(_annotated(ast.parse(source)))
@@ -107,8 +107,8 @@ def places(checkout: Path, module: str) -> list[list[Mutation]]:
             positions = (position for node in nodes for position in operator.mutation_positions(node))
             for occurrence, (start, end) in enumerate(positions):
                 if start not in annotated:
-                    found[path, start, end].append(Mutation(path, name, occurrence, range(start[0], end[0] + 1)))
-    return [found[place] for place in sorted(found)]
+                    actual[path, start, end].append(Mutation(path, name, occurrence, range(start[0], end[0] + 1)))
+    return [actual[place] for place in sorted(actual)]
 
 
 def _annotated(tree: ast.AST) -> Iterable[tuple[int, int]]:
@@ -132,16 +132,16 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="stop after that, at a whole mutant")
     parser.add_argument("--tests", nargs="+", help="where the tests are, if not in tests/<folder>")
     parser.add_argument("--allowed", type=float, default=0.1, help="share of mutants that may survive")
-    given = parser.parse_args()
-    end = time.monotonic() + 60 * given.minutes
+    arguments = parser.parse_args()
+    end = time.monotonic() + 60 * arguments.minutes
     with tempfile.TemporaryDirectory(prefix="workbench-mutants-") as folder:
         checkout = Path(folder).resolve() / "checkout"
         copy_of_checkout(checkout)
-        module = f"workbench/{given.folder}"
-        random_ = random.Random(given.seed)  # noqa: S311 - a sample, no secret
+        module = f"workbench/{arguments.folder}"
+        random_ = random.Random(arguments.seed)  # noqa: S311 - a sample, no secret
         chosen = places(checkout, module)
-        drawn = [random_.choice(options) for options in random_.sample(chosen, min(given.count, len(chosen)))]
-        warm = _warm(checkout, module, given.tests or [f"tests/{given.folder}"])
+        drawn = [random_.choice(options) for options in random_.sample(chosen, min(arguments.count, len(chosen)))]
+        warm = _warm(checkout, module, arguments.tests or [f"tests/{arguments.folder}"])
         say(f"{module}: {len(chosen)} places, {len(warm.ran.seconds)} tests of {sum(warm.ran.seconds.values()):.0f} s")
         tried, survived = 0, 0
         for mutation in drawn:
@@ -156,8 +156,8 @@ def main() -> int:
             say(f"survived: {mutation.path.relative_to(checkout)}:{mutation.lines[0]} {mutation.operator}")
             say("\n".join(difflib.unified_diff(before.splitlines(), source.splitlines(), lineterm="", n=2)))
         warm.close()
-        say(f"{module}: {survived} of {tried} mutants survived (seed {given.seed})")
-    return int(survived > given.allowed * max(tried, 1))
+        say(f"{module}: {survived} of {tried} mutants survived (seed {arguments.seed})")
+    return int(survived > arguments.allowed * max(tried, 1))
 
 
 def _warm(checkout: Path, module: str, tests: Sequence[str]) -> Warm:

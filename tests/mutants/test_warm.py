@@ -31,25 +31,25 @@ class Pair:
 
 @pytest.fixture
 def module(tmp_path):
-    made = ModuleType("made")
-    made.path = str(tmp_path / "made.py")
-    exec(compile(SOURCE, made.path, "exec"), made.__dict__)  # noqa: S102 - the text above
-    return made
+    outcome = ModuleType("made")
+    outcome.path = str(tmp_path / "made.py")
+    exec(compile(SOURCE, outcome.path, "exec"), outcome.__dict__)  # noqa: S102 - the text above
+    return outcome
 
 
 def functions_of(module):
-    found = [module.over, module.counted, module.twice, module.twice.__wrapped__, module.Pair.both]
-    assert all(isinstance(one, FunctionType) for one in found)
-    return found
+    records = [module.over, module.counted, module.twice, module.twice.__wrapped__, module.Pair.both]
+    assert all(isinstance(one, FunctionType) for one in records)
+    return records
 
 
 @pytest.mark.parametrize(
     ("old", "new", "seen"),
     [
-        ("one > LIMIT", "one >= LIMIT", lambda made: made.over([3, 4, 5]) == [4, 5]),  # in a comprehension
-        ("2 * value", "3 * value", lambda made: made.twice(5) == 16),  # of a function that is wrapped
-        ("(*values) + 1", "(*values) - 1", lambda made: made.twice(5) == 9),  # of a wrapper that is made already
-        ("self.size == 2", "self.size != 2", lambda made: not made.Pair().both()),
+        ("one > LIMIT", "one >= LIMIT", lambda outcome: outcome.over([3, 4, 5]) == [4, 5]),  # in a comprehension
+        ("2 * value", "3 * value", lambda outcome: outcome.twice(5) == 16),  # of a function that is wrapped
+        ("(*values) + 1", "(*values) - 1", lambda outcome: outcome.twice(5) == 9),  # of a wrapper that is made already
+        ("self.size == 2", "self.size != 2", lambda outcome: not outcome.Pair().both()),
     ],
 )
 def test_function_that_is_there_gets_its_new_code(module, old, new, seen):

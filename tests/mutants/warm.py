@@ -145,7 +145,7 @@ class _Waiting:
     def _chosen(self, session: pytest.Session) -> bool:
         """Return true in a fork with a mutant in place and its tests chosen, and false when no more are asked for."""
         items = {item.nodeid: item for item in session.items}
-        functions = [found for found in gc.get_objects() if isinstance(found, FunctionType)]
+        functions = [actual for actual in gc.get_objects() if isinstance(actual, FunctionType)]
         sys.dont_write_bytecode = True
         while (asked := self.pipe.recv()) is not None:
             path, before, source, tests, limit = asked
@@ -205,7 +205,7 @@ class _Waiting:
         self.cover.stop()
         passed = {test: seconds for test, seconds in self.seconds.items() if test not in self.failed}
         tests = [item for item in session.items if item.nodeid in passed]
-        found: dict[tuple[str, int], set[str]] = defaultdict(set)
+        actual: dict[tuple[str, int], set[str]] = defaultdict(set)
         sharing: dict[str, set[str]] = {}
         data = self.cover.get_data()
         for file in data.measured_files():
@@ -213,9 +213,9 @@ class _Waiting:
                 for context in contexts:
                     if context not in sharing:
                         sharing[context] = set(_sharing(context, tests))
-                    found[file, line] |= sharing[context]
+                    actual[file, line] |= sharing[context]
         libraries = [name for name in sys.modules if name.partition(".")[0] not in OWN]
-        self.pipe.send((dict(found), passed, libraries))
+        self.pipe.send((dict(actual), passed, libraries))
 
 
 def _sharing(context: str, tests: Iterable[pytest.Item]) -> Iterator[str]:

@@ -25,15 +25,16 @@ def test_targets_are_named_with_or_without_a_gpu():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("rtz", "Did you mean rtx"), ("cuda", "There are"), ("rtx@ada", "rtx@sm89"), ("rtx@sm", "rtx@")]
+    ("text", "message"),
+    [("rtz", "Did you mean rtx"), ("cuda", "There are"), ("rtx@ada", "rtx@sm89"), ("rtx@sm", "rtx@")],
 )
-def test_what_is_no_target_is_refused(text, said):
-    with pytest.raises(PrecisionError, match=said):
+def test_what_is_no_target_is_refused(text, message):
+    with pytest.raises(PrecisionError, match=message):
         parse_target(text)
 
 
 @pytest.mark.parametrize(
-    ("target", "precision", "said"),
+    ("target", "precision", "message"),
     [
         ("tensorrt-8.6", "fp8", "tensorrt-8.6 has no fp8"),
         ("tensorrt-8.6", "bf16", "tensorrt-8.6 has no bf16"),
@@ -42,9 +43,9 @@ def test_what_is_no_target_is_refused(text, said):
         ("tensorrt-10@sm75", "bf16", "bf16 needs sm80 or newer"),
     ],
 )
-def test_a_precision_that_the_target_cannot_have_names_target_and_node(target, precision, said):
+def test_a_precision_that_the_target_cannot_have_names_target_and_node(target, precision, message):
     plan = PrecisionPlan().with_rule("op:Conv", precision)
-    with pytest.raises(PrecisionError, match=rf"node 'Conv_0', by rule 0 .*{said}|{said}"):
+    with pytest.raises(PrecisionError, match=rf"node 'Conv_0', by rule 0 .*{message}|{message}"):
         plan.resolve(network("conv"), target=parse_target(target))
 
 
@@ -61,12 +62,12 @@ def made_for(target, plan=MIXED, opset=19):
 
 
 def test_a_weakly_typed_builder_gets_flags_and_no_casts():
-    made = made_for("tensorrt-8.6", opset=17)
-    assert made.flags == ("fp16", "int8")
-    assert {node.op_type for node in made.model.nodes.values()} >= {"QuantizeLinear", "Conv"}
-    assert not any(node.op_type == "Cast" for node in made.model.nodes.values())
+    outcome = made_for("tensorrt-8.6", opset=17)
+    assert outcome.flags == ("fp16", "int8")
+    assert {node.op_type for node in outcome.model.nodes.values()} >= {"QuantizeLinear", "Conv"}
+    assert not any(node.op_type == "Cast" for node in outcome.model.nodes.values())
     same = PRESETS["int8"]
-    assert made_for("tensorrt-8.6", same, opset=17).model.to_bytes() == made.model.to_bytes()
+    assert made_for("tensorrt-8.6", same, opset=17).model.to_bytes() == outcome.model.to_bytes()
     assert made_for("tensorrt-8.6", same, opset=17).flags == ("int8",)
 
 
@@ -84,8 +85,8 @@ def test_a_strongly_typed_builder_needs_no_flags():
 
 @pytest.mark.parametrize(("target", "rank"), [("rtx", 1), ("onnxruntime", 1), ("tensorrt-10", 0), ("tensorrt-11", 0)])
 def test_fp8_weights_have_channels_where_that_is_known_to_hold(target, rank):
-    made = made_for(target, PRESETS["fp8+fp16"]).model
-    scales = [v for name, v in made.initializers.items() if name.startswith("w") and name.endswith("/scale")]
+    model = made_for(target, PRESETS["fp8+fp16"]).model
+    scales = [v for name, v in model.initializers.items() if name.startswith("w") and name.endswith("/scale")]
     assert scales
     assert {len(v.shape) for v in scales} == {rank}
 

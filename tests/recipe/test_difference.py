@@ -119,10 +119,10 @@ def test_all_that_is_wrong_is_said_at_once(tuned, tmp_path, small_cnn):
     recipe = Recipe.load(tuned)
     moved = recipe.relocated(lambda file: str(tmp_path / "gone" / file.rsplit("/", 1)[-1]))
     broken = moved.model_copy(update={"target": "rtxx"})
-    found = verify(broken, where=tmp_path / "recipe.yaml")
-    assert len(found.problems) == 2
+    actual = verify(broken, where=tmp_path / "recipe.yaml")
+    assert len(actual.problems) == 2
     with pytest.raises(RecipeError, match=r"2 things are wrong: \(1\).*is not at .* any more.*\(2\)"):
-        found.required()
+        actual.required()
     (tmp_path / "small_cnn.onnx").write_bytes(small_cnn.read_bytes())
     (problem,) = verify(moved, where=tmp_path / "recipe.yaml").problems
     assert f"--model {tmp_path / 'small_cnn.onnx'}" in str(problem)
@@ -151,7 +151,7 @@ def test_the_container_is_part_of_the_environment(monkeypatch):
 
 def test_show_has_the_model_every_step_the_gates_and_the_versions(tuned):
     text = recipe_text(Recipe.load(tuned))
-    for said in ("small_cnn.onnx", "calibrate mse", "12 samples", "4 ranges", "set_range r1, 1.5", "op:Conv, int8"):
-        assert said in text
+    for message in ("small_cnn.onnx", "calibrate mse", "12 samples", "4 ranges", "set_range r1, 1.5", "op:Conv, int8"):
+        assert message in text
     assert "gate         sqnr_db >= 10" in text
     assert "made with    python" in text

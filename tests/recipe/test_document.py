@@ -61,7 +61,7 @@ def test_paths_are_relative_to_the_recipe(tuned, tmp_path, small_cnn):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda text: text.replace("workbench: 1", "workbench: 2"), "schema version 2; this workbench reads version 1"),
         (lambda text: text.replace("workbench: 1\n", ""), "not a recipe"),
@@ -71,10 +71,10 @@ def test_paths_are_relative_to_the_recipe(tuned, tmp_path, small_cnn):
         (lambda text: text.replace("    x: ", "    x: 1"), "its ranges were changed"),
     ],
 )
-def test_what_is_no_recipe_of_ours_is_refused(tuned, tmp_path, change, said):
+def test_what_is_no_recipe_of_ours_is_refused(tuned, tmp_path, change, message):
     path = tuned.recipe.save(tmp_path / "recipe.yaml")
     path.write_text(change(path.read_text()))
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(RecipeError, match=message):
         Recipe.load(path)
 
 

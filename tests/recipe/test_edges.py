@@ -39,7 +39,7 @@ def test_of_many_steps_of_one_name_only_the_one_that_went_differs(recipe):
 
 
 @pytest.mark.parametrize(
-    ("structures", "said"),
+    ("structures", "message"),
     [
         (("a", "a"), "the same network with other weights"),
         (("a", "b"), "another model"),
@@ -48,12 +48,12 @@ def test_of_many_steps_of_one_name_only_the_one_that_went_differs(recipe):
         (("a", None), "another model"),
     ],
 )
-def test_weights_are_other_ones_only_where_both_structures_are_known(recipe, structures, said):
+def test_weights_are_other_ones_only_where_both_structures_are_known(recipe, structures, message):
     before, after = (
         recipe.model_copy(update={"model": recipe.model.model_copy(update={"structure": one, "sha256": digest * 64})})
         for one, digest in zip(structures, "12", strict=True)
     )
-    assert recipe_difference(before, after) == (f"model: {said} ({'1' * 12} -> {'2' * 12})",)
+    assert recipe_difference(before, after) == (f"model: {message} ({'1' * 12} -> {'2' * 12})",)
 
 
 def test_what_is_asked_of_a_build_is_added_to_what_is_asked_for_already():
@@ -70,16 +70,16 @@ def test_nothing_else_is_asked_of_a_build():
 
 def test_a_build_has_the_options_that_its_plan_was_measured_with(recipe):
     pays = Pays(verdict="pays", ratio=0.5, build={"optimization_level": 4})
-    made = recipe.model_copy(
+    outcome = recipe.model_copy(
         update={
             "build": Build(refit=True),
             "steps": (PlanStep(rules=(), ranges={}, sha256=ranges_hash({}), pays=pays),),
         }
     )
-    assert made.built_by("tensorrt", BuildOptions()) == BuildOptions(refit=True, optimization_level=4)
+    assert outcome.built_by("tensorrt", BuildOptions()) == BuildOptions(refit=True, optimization_level=4)
     asked = BuildOptions(optimization_level=2)
-    assert made.built_by("tensorrt", asked) == BuildOptions(refit=True, optimization_level=2)
-    assert made.built_by("onnxruntime", BuildOptions()) == BuildOptions(refit=True)
+    assert outcome.built_by("tensorrt", asked) == BuildOptions(refit=True, optimization_level=2)
+    assert outcome.built_by("onnxruntime", BuildOptions()) == BuildOptions(refit=True)
 
 
 def test_files_that_ranges_were_read_from_are_gone_changed_or_the_same(recipe, tmp_path):
@@ -190,6 +190,6 @@ def test_whether_a_plan_pays_is_known_from_the_last_step_alone(recipe):
 def test_a_recipe_in_words_names_the_labels_it_is_judged_by(recipe):
     samples = SamplesReference(source={"kind": "npz", "path": "/t.npz"}, count=7, fingerprint="f")
     labels = FileReference(file="/l.npy", sha256="0")
-    for given, said in ((None, ""), (labels, ", labels /l.npy")):
-        judged = recipe.model_copy(update={"evaluation": Evaluation(samples=samples, labels=given)})
-        assert f"judged on    7 samples of /t.npz{said}" in recipe_text(judged).splitlines()
+    for arguments, message in ((None, ""), (labels, ", labels /l.npy")):
+        judged = recipe.model_copy(update={"evaluation": Evaluation(samples=samples, labels=arguments)})
+        assert f"judged on    7 samples of /t.npz{message}" in recipe_text(judged).splitlines()

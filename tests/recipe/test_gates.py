@@ -88,9 +88,11 @@ def test_every_metric_reads_its_own_evidence():
         conditions="a GPU",
         pays=Pays(verdict="pays", ratio=0.8, error=0.01, against="fp16"),
     )
-    found = {one.gate.split()[0]: one for one in check_gates([Gate(metric=m, at_least=-1) for m in METRICS], evidence)}
+    by_name = {
+        one.gate.split()[0]: one for one in check_gates([Gate(metric=m, at_least=-1) for m in METRICS], evidence)
+    }
     layers, reformats = len(engine.report.layers), len(engine.report.reformat_layers)
-    assert {name: one.value for name, one in found.items()} == {
+    assert {name: one.value for name, one in by_name.items()} == {
         "top1_drop": 25.0,
         "top1_drop_relative": pytest.approx(100 / 3),
         "sqnr_db": 25.0,
@@ -113,8 +115,8 @@ def test_every_metric_reads_its_own_evidence():
         "field_clipped": 3.0,
         "field_drift": 0.6,
     }
-    assert found["p95_ms"].conditions == "a GPU"
-    assert found["sqnr_db"].conditions == ""
+    assert by_name["p95_ms"].conditions == "a GPU"
+    assert by_name["sqnr_db"].conditions == ""
 
 
 def verdict(requested, realized):
@@ -148,7 +150,7 @@ def test_a_gate_is_read_as_it_is_printed(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("sqnr_bd >= 20", "there is no metric 'sqnr_bd'; did you mean sqnr_db?"),
         ("sqnr_db", "is not like"),
@@ -157,8 +159,8 @@ def test_a_gate_is_read_as_it_is_printed(text):
         ("p95_ms@0.9 <= 1", "p95_ms has no confidence interval"),
     ],
 )
-def test_what_is_no_gate_is_refused(text, said):
-    with pytest.raises(ValueError, match=said.replace("?", r"\?")):
+def test_what_is_no_gate_is_refused(text, message):
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
         Gate.parse(text)
 
 

@@ -45,15 +45,15 @@ def pythons() -> dict[str, str]:
     """Return other Pythons of this machine by their version."""
     own = "{}.{}".format(*sys.version_info[:2])
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = {}
+    values = {}
     for version in RELEASES:
         places = [str(path) for path in sorted(pyenv.glob(f"{version}.*/bin/python{version}"))]
         on_path = shutil.which(f"python{version}")
         for place in [*places, *([on_path] if on_path else [])]:
             pip = subprocess.run([place, "-m", "pip", "--version"], capture_output=True, check=False)
             if version != own and pip.returncode == 0:
-                found.setdefault(version, place)
-    return found
+                values.setdefault(version, place)
+    return values
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +72,19 @@ def replays(small_cnn, tmp_path_factory):
 
 
 def test_another_python_with_other_packages_makes_the_same_bytes(replays):
-    found = pythons()
-    if not found:
+    actual = pythons()
+    if not actual:
         pytest.skip(f"only Python {sys.version_info[0]}.{sys.version_info[1]} with pip is on this machine")
-    version = next(iter(found))  # the oldest: with the packages that differ most
+    version = next(iter(actual))  # the oldest: with the packages that differ most
     try:
         name = f"python{version}-{'-'.join(RELEASES[version])}"
         folder = packages_folder(
-            name, [*RELEASES[version], *COMMON], python=found[version], dependencies=True, timeout_s=LONGEST_S
+            name, [*RELEASES[version], *COMMON], python=actual[version], dependencies=True, timeout_s=LONGEST_S
         )
     except BackendError as error:
         pytest.skip(f"its packages could not be had: {error}")
     done = subprocess.run(
-        [found[version], "-c", REPLAY, json.dumps(replays)],
+        [actual[version], "-c", REPLAY, json.dumps(replays)],
         capture_output=True,
         text=True,
         timeout=LONGEST_S,
@@ -92,7 +92,9 @@ def test_another_python_with_other_packages_makes_the_same_bytes(replays):
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)])},
     )
     assert done.returncode == 0, done.stderr
-    made, environment = json.loads(done.stdout.splitlines()[-1])
+    outcome, environment = json.loads(done.stdout.splitlines()[-1])
     ours = our_environment()
     assert all(environment[package] != ours[package] for package in ("python", "numpy", "onnx", "onnxruntime"))
-    assert made == {recipe: workbench.open_recipe(recipe, model=model).recipe.tuned.sha256 for recipe, model in replays}
+    assert outcome == {
+        recipe: workbench.open_recipe(recipe, model=model).recipe.tuned.sha256 for recipe, model in replays
+    }

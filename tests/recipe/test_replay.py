@@ -34,17 +34,17 @@ def test_what_was_made_before_must_be_made_again(small_cnn):
     model = load_model(small_cnn)
     plain = recipe(model)
     check_result(plain, None, {})
-    made = {"sha256": "1" * 64}
-    known = plain.model_copy(update={"tuned": made})
-    check_result(known, dict(made), {})
+    values = {"sha256": "1" * 64}
+    reference = plain.model_copy(update={"tuned": values})
+    check_result(reference, dict(values), {})
     with pytest.raises(RecipeError, match="differs from the one") as caught:
-        check_result(known, None, {"onnx": "2"})
+        check_result(reference, None, {"onnx": "2"})
     assert caught.value.fix == "Versions that differ: onnx 1 -> 2."
     with pytest.raises(RecipeError) as caught:
-        check_result(known, None, {})
+        check_result(reference, None, {})
     assert caught.value.fix == "Versions that differ: onnx 1 -> missing."
     with pytest.raises(RecipeError) as caught:
-        check_result(known, None, {"onnx": "1", "numpy": "9"})
+        check_result(reference, None, {"onnx": "1", "numpy": "9"})
     assert caught.value.fix == "No version differs; please report this."
 
 

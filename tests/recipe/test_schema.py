@@ -24,8 +24,8 @@ def test_the_published_schema_is_made_from_the_classes_that_read_recipes():
 def test_every_kind_of_step_and_every_metric_is_in_it():
     schema = recipe_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    known = schema["properties"]["steps"]["items"]["discriminator"]["mapping"]
-    assert set(known) > set(EDITS)
+    value = schema["properties"]["steps"]["items"]["discriminator"]["mapping"]
+    assert set(value) > set(EDITS)
     assert schema["$defs"]["Gate"]["properties"]["metric"]["enum"] == list(METRICS)
 
 
@@ -35,7 +35,7 @@ def test_every_stored_recipe_is_valid(stored):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"colour": "red"}, "colour: there is no such key; there are workbench, model"),
         ({"gate": []}, "gate: there is no such key; did you mean gates?"),
@@ -49,7 +49,7 @@ def test_every_stored_recipe_is_valid(stored):
         ({"model": {"fil": "m", "sha256": "0"}}, "fil: there is no such key; did you mean file?"),
     ],
 )
-def test_what_the_schema_refuses_is_refused_with_a_near_name(change, said, tmp_path):
+def test_what_the_schema_refuses_is_refused_with_a_near_name(change, message, tmp_path):
     content = yaml.safe_load(STORED[0].read_text()) | change
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(content, recipe_schema())
@@ -57,11 +57,11 @@ def test_what_the_schema_refuses_is_refused_with_a_near_name(change, said, tmp_p
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(RecipeError) as caught:
         Recipe.load(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("workbench: 1\nmodel: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
         ("workbench: 1\nmodel: {file: a, sha256: b}\nmodel: {file: c, sha256: d}\n", "the key 'model' is there twice"),
@@ -69,9 +69,9 @@ def test_what_the_schema_refuses_is_refused_with_a_near_name(change, said, tmp_p
         ("workbench: 9\nmodel: {file: a, sha256: b}\n", "schema version 9"),
     ],
 )
-def test_yaml_that_is_up_to_something_is_refused(text, said, tmp_path):
+def test_yaml_that_is_up_to_something_is_refused(text, message, tmp_path):
     (tmp_path / "recipe.yaml").write_text(text)
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(RecipeError, match=message):
         Recipe.load(tmp_path / "recipe.yaml")
 
 

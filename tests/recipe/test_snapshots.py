@@ -78,10 +78,10 @@ def test_five_ranges_are_told_and_the_others_counted(count):
         )
         for one in (ranges, moved)
     )
-    (said,) = recipe_difference(before, after)
-    assert f"{count} of 9 differ: t{count} 1 -> {1 + count}" in said
-    assert said.count("->") == min(count, 5)
-    assert said.endswith(f", and {count - 5} more") == (count > 5)
+    (message,) = recipe_difference(before, after)
+    assert f"{count} of 9 differ: t{count} 1 -> {1 + count}" in message
+    assert message.count("->") == min(count, 5)
+    assert message.endswith(f", and {count - 5} more") == (count > 5)
 
 
 @pytest.mark.parametrize("what", CHANGES)
@@ -91,10 +91,10 @@ def test_what_is_said_of_a_change(what, path, snapshot):
     before = loaded(content)
     try:
         CHANGES[what](content)
-        said = "\n".join(recipe_difference(before, loaded(content)))
+        text = "\n".join(recipe_difference(before, loaded(content)))
     except WorkbenchError as error:
-        said = re.sub(r"\S*/recipe.yaml", "recipe.yaml", f"refused: {error}")
-    assert said == snapshot
+        text = re.sub(r"\S*/recipe.yaml", "recipe.yaml", f"refused: {error}")
+    assert text == snapshot
 
 
 def test_packages_that_came_and_went():

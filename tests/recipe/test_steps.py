@@ -30,8 +30,8 @@ def samples(**source):
 
 
 def calibrate(**more):
-    given = {"method": "mse", "batch": 2, "samples": samples(kind="npz", path="/a/s.npz"), "ranges": RANGES}
-    return CalibrateStep(**given | {"sha256": HASH} | more)
+    values = {"method": "mse", "batch": 2, "samples": samples(kind="npz", path="/a/s.npz"), "ranges": RANGES}
+    return CalibrateStep(**values | {"sha256": HASH} | more)
 
 
 STEPS = [
@@ -113,9 +113,9 @@ def test_rules_are_added_and_a_plan_takes_the_place_of_all(state):
     two = PrecisionStep(select="op:Gemm", precision="fp16").apply_to(one)
     assert [(str(rule.select), rule.precision) for rule in two.plan.rules] == [("op:Conv", "int8"), ("op:Gemm", "fp16")]
     rule = Rule(select="op:Relu", precision="fp32")
-    found = PlanStep(rules=(rule,), ranges={"x": 0.5}, sha256=ranges_hash({"x": 0.5})).apply_to(two)
-    assert found.plan.rules == (rule,)
-    assert (found.ranges["x"], found.origins["x"]) == (0.5, "search")
+    actual = PlanStep(rules=(rule,), ranges={"x": 0.5}, sha256=ranges_hash({"x": 0.5})).apply_to(two)
+    assert actual.plan.rules == (rule,)
+    assert (actual.ranges["x"], actual.origins["x"]) == (0.5, "search")
 
 
 def test_paths_are_written_as_seen_from_the_recipe(tmp_path):

@@ -27,9 +27,9 @@ def network(weight):
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 4])],
         [numpy_helper.from_array(weight, "w")],
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    made.ir_version = 10
-    return from_proto(made)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    proto.ir_version = 10
+    return from_proto(proto)
 
 
 def test_every_result_is_rounded_to_bf16():
@@ -38,10 +38,10 @@ def test_every_result_is_rounded_to_bf16():
     model = network(weight)
     plan = PRESETS["bf16"]
     assert needed_opset(model, plan.resolve(model)) is None
-    made = lower(model, plan.resolve(model), {}).model
-    assert has_narrow(made)
+    outcome = lower(model, plan.resolve(model), {}).model
+    assert has_narrow(outcome)
     assert not has_narrow(model)
-    onnx.checker.check_model(in_float32(made).proto, full_check=True)
-    result = Session(made).run({"x": x})["y"]
+    onnx.checker.check_model(in_float32(outcome).proto, full_check=True)
+    result = Session(outcome).run({"x": x})["y"]
     np.testing.assert_array_equal(result, rounded(np.maximum(rounded(rounded(x) @ rounded(weight)), 0)))
     assert (result != np.maximum(x @ weight, 0)).any()

@@ -15,7 +15,7 @@ def relu():
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "result"),
     [
         (None, CPU),
         ("cpu", CPU),
@@ -25,9 +25,9 @@ def relu():
         ("cuda:1+tf32", Device(1, tf32=True)),
     ],
 )
-def test_devices_are_read(text, found):
-    assert Device.of(text) == found
-    assert Device.of(found) is found
+def test_devices_are_read(text, result):
+    assert Device.of(text) == result
+    assert Device.of(result) is result
 
 
 @pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:-1", "cuda:x", "tf32", "cuda:0+fp16", ""])
@@ -50,10 +50,10 @@ def test_tf32_is_off_unless_asked_for():
 
 def test_what_cannot_be_used_is_told_and_the_processor_computes():
     reason = device.unusable(7)  # whatever it is here
-    with pytest.warns(DeviceWarning, match="cuda:7 cannot be used, so the processor computes: ") as told:
-        found = usable_device("cuda:7")
-    assert found == CPU
-    assert reason in str(told[0].message)
+    with pytest.warns(DeviceWarning, match="cuda:7 cannot be used, so the processor computes: ") as messages:
+        actual = usable_device("cuda:7")
+    assert actual == CPU
+    assert reason in str(messages[0].message)
 
 
 def test_sessions_of_a_block_are_on_its_device(monkeypatch):

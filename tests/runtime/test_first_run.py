@@ -60,16 +60,16 @@ onnxruntime.InferenceSession = Deadly
 
 
 @pytest.mark.parametrize(
-    ("number", "running", "kind", "said"),
+    ("number", "running", "kind", "message"),
     [
         (signal.SIGSEGV, False, "crashed", r"ONNX Runtime crashed in native code \(SIGSEGV\) when it was first given"),
         (signal.SIGABRT, True, "crashed", "SIGABRT"),
         (signal.SIGKILL, False, "memory", "the machine ran out of memory"),
     ],
 )
-def test_what_dies_of_a_graph_is_another_process(deadly, number, running, kind, said):
+def test_what_dies_of_a_graph_is_another_process(deadly, number, running, kind, message):
     deadly(number, running=running)
-    with pytest.raises(ChildError, match=said) as error:
+    with pytest.raises(ChildError, match=message) as error:
         Session(model("Tanh", "Exp"), untried=X)
     assert error.value.kind == kind
     # The next graph has a helper again, and one that nobody is unsure of is not tried.
@@ -86,7 +86,9 @@ def test_what_is_refused_in_words_is_refused_here():
 def test_a_graph_is_tried_once(monkeypatch):
     asked = []
     real = helper_process.call
-    monkeypatch.setattr(helper_process, "call", lambda what, *given: asked.append(what.__name__) or real(what, *given))
+    monkeypatch.setattr(
+        helper_process, "call", lambda what, *arguments: asked.append(what.__name__) or real(what, *arguments)
+    )
     graph = model("Exp", "Sqrt", "Neg")
     for mode in ("numerics", "speed", "numerics", "speed"):
         Session(graph, mode=mode, untried=X)
@@ -115,7 +117,9 @@ def test_a_graph_that_one_file_cannot_hold_is_tried_with_its_weights_beside_it(d
 
     asked = []
     real = helper_process.call
-    monkeypatch.setattr(helper_process, "call", lambda what, *given: asked.append(what.__name__) or real(what, *given))
+    monkeypatch.setattr(
+        helper_process, "call", lambda what, *arguments: asked.append(what.__name__) or real(what, *arguments)
+    )
     x = {"x": np.ones((1, 64), np.float32)}
     for factor in (1, 1, 2):  # other weights are another graph
         got = Session(product("Neg", factor), untried=x).run(x)["y"]

@@ -46,30 +46,30 @@ def node(op, inputs, output, **attributes):
 @pytest.mark.parametrize("observing", [False, True])
 def test_inputs_outputs_and_tensors_inside_have_their_types_and_rounded_numbers(kind, observing):
     code, dtype = kind
-    made = model(
+    network = model(
         [node("MatMul", "x w", "a"), node("Relu", "a", "b"), node("Transpose", "b", "t"), node("Exp", "t", "y")],
         [info("x", code, [3, 4])],
         [info("y", code)],
         [weight(dtype)],
     )
     x = X.astype(dtype)
-    found = Session(made, outputs=["a", "t", "y"], observing=observing).run({"x": x})
+    result = Session(network, outputs=["a", "t", "y"], observing=observing).run({"x": x})
     a = product(x, dtype)
     t = np.maximum(a.astype(np.float32), 0).T
-    for name, wanted in (("a", a), ("t", t.astype(dtype)), ("y", np.exp(t).astype(dtype))):
-        assert found[name].dtype == dtype
-        np.testing.assert_array_equal(found[name].astype(np.float32), wanted.astype(np.float32))
+    for name, expected in (("a", a), ("t", t.astype(dtype)), ("y", np.exp(t).astype(dtype))):
+        assert result[name].dtype == dtype
+        np.testing.assert_array_equal(result[name].astype(np.float32), expected.astype(np.float32))
 
 
 def test_a_square_beyond_fp16_is_infinite():
-    made = model(
+    network = model(
         [node("Cast", "x", "h", to=TensorProto.FLOAT16), node("Mul", "h h", "s"), node("Cast", "s", "y", to=1)],
         [info("x", TensorProto.FLOAT, [2])],
         [info("y", TensorProto.FLOAT)],
     )
     x = np.array([100, 300], np.float32)
-    assert Session(made).run({"x": x})["y"].tolist() == [10000, np.inf]
-    assert Session(made, mode="speed").run({"x": x})["y"][0] == 10000
+    assert Session(network).run({"x": x})["y"].tolist() == [10000, np.inf]
+    assert Session(network, mode="speed").run({"x": x})["y"][0] == 10000
 
 
 def test_bodies_of_if_and_loop_round_as_well(kind):
@@ -82,7 +82,7 @@ def test_bodies_of_if_and_loop_round_as_well(kind):
         [info("i", TensorProto.INT64, []), info("c", TensorProto.BOOL, []), info("s", code, [3, 4])],
         [info("go", TensorProto.BOOL, []), info("next", code, [3, 4])],
     )
-    made = model(
+    network = model(
         [
             node("MatMul", "x w", "a"),
             node("If", "yes", "b", then_branch=branch, else_branch=other),
@@ -97,9 +97,9 @@ def test_bodies_of_if_and_loop_round_as_well(kind):
     state = product(np.exp(product(x, dtype).astype(np.float32)).astype(dtype), dtype)
     for _ in range(3):
         state = np.tanh(product(state, dtype).astype(np.float32)).astype(dtype)
-    found = Session(made).run({"x": x, "yes": np.array(True)})["y"]
-    np.testing.assert_allclose(found, state.astype(np.float32), rtol=2.0**-7)
-    assert (found == state.astype(np.float32)).mean() > 0.8  # a last bit here and there is the processor's own
+    value = Session(network).run({"x": x, "yes": np.array(True)})["y"]
+    np.testing.assert_allclose(value, state.astype(np.float32), rtol=2.0**-7)
+    assert (value == state.astype(np.float32)).mean() > 0.8  # a last bit here and there is the processor's own
 
 
 def test_local_functions_round_inside():
@@ -108,16 +108,16 @@ def test_local_functions_round_inside():
     )
     call = helper.make_node("twice", ["x"], ["y"], "call", domain="own")
     x = X.astype(np.float16)
-    made = model([call], [info("x", TensorProto.FLOAT16, [3, 4])], [info("y", TensorProto.FLOAT16)], (), [twice])
+    network = model([call], [info("x", TensorProto.FLOAT16, [3, 4])], [info("y", TensorProto.FLOAT16)], (), [twice])
     once = np.exp(x.astype(np.float32)).astype(np.float16)
     np.testing.assert_allclose(
-        Session(made).run({"x": x})["y"], np.exp(once.astype(np.float32)).astype(np.float16), rtol=2.0**-10
+        Session(network).run({"x": x})["y"], np.exp(once.astype(np.float32)).astype(np.float16), rtol=2.0**-10
     )
 
 
 def test_types_said_by_attributes_are_kept(kind):
     code, dtype = kind
-    made = model(
+    network = model(
         [
             node("Shape", "x", "shape"),
             node("ConstantOfShape", "shape", "tenth", value=helper.make_tensor("v", code, [1], [0.1])),
@@ -128,14 +128,14 @@ def test_types_said_by_attributes_are_kept(kind):
         [info("x", code, [3, 4]), info("i", TensorProto.INT64, [3, 4])],
         [info("y", TensorProto.FLOAT)],
     )
-    found = Session(made).run({"x": X.astype(dtype), "i": np.full((3, 4), 7)})["y"]
+    value = Session(network).run({"x": X.astype(dtype), "i": np.full((3, 4), 7)})["y"]
     np.testing.assert_array_equal(
-        found, (dtype(0.1).astype(np.float32) + np.float32(7)).astype(dtype).astype(np.float32)
+        value, (dtype(0.1).astype(np.float32) + np.float32(7)).astype(dtype).astype(np.float32)
     )
 
 
 def test_names_that_are_taken_stay():
-    made = model(
+    network = model(
         [node("Exp", "x", "a"), node("Exp", "a", "a/widened"), node("Add", "a a/widened", "y")],
         [info("x", TensorProto.FLOAT16, [3, 4])],
         [info("y", TensorProto.FLOAT16)],
@@ -143,5 +143,5 @@ def test_names_that_are_taken_stay():
     x = X.astype(np.float16)
     a = np.exp(x.astype(np.float32)).astype(np.float16)
     b = np.exp(a.astype(np.float32)).astype(np.float16)
-    wanted = (a.astype(np.float32) + b.astype(np.float32)).astype(np.float16)
-    np.testing.assert_allclose(Session(made).run({"x": x})["y"], wanted, rtol=2.0**-9)
+    array = (a.astype(np.float32) + b.astype(np.float32)).astype(np.float16)
+    np.testing.assert_allclose(Session(network).run({"x": x})["y"], array, rtol=2.0**-9)

@@ -22,9 +22,9 @@ def test_a_model_of_onnxs_own_newest_set_is_tuned(tmp_path, preset):
     node = helper.make_node("Conv", ["x", "w"], ["y"], "conv", pads=[1] * 4)
     newest = onnx.defs.onnx_opset_version()
     ir_version = helper.OP_SET_ID_VERSION_MAP["ai.onnx", newest]
-    made = proto([node], {"x": [1, 3, 8, 8]}, {"y": [1, 8, 8, 8]}, [weight("w", 8, 3, 3, 3)], opset=newest)
-    made.ir_version = ir_version
-    onnx.save(made, tmp_path / "m.onnx")
+    onnx_model = proto([node], {"x": [1, 3, 8, 8]}, {"y": [1, 8, 8, 8]}, [weight("w", 8, 3, 3, 3)], opset=newest)
+    onnx_model.ir_version = ir_version
+    onnx.save(onnx_model, tmp_path / "m.onnx")
     wb = open_model(tmp_path / "m.onnx")
     x = np.random.default_rng(0).normal(size=(4, 1, 3, 8, 8)).astype(np.float32)
     wb.prepare()
@@ -40,9 +40,9 @@ def test_what_cannot_be_brought_down_is_left_as_it_is(tmp_path):
     if newest <= newest_opset():
         pytest.skip("ONNX Runtime runs every operator set that this onnx package knows")
     nodes = [helper.make_node("SwiGLU", ["x", "x"], ["y"], "it")]
-    made = proto(nodes, {"x": [2, 8]}, {"y": [2, 8]}, opset=newest)
-    made.ir_version = helper.OP_SET_ID_VERSION_MAP["ai.onnx", newest]
-    onnx.save(made, tmp_path / "m.onnx")
+    onnx_model = proto(nodes, {"x": [2, 8]}, {"y": [2, 8]}, opset=newest)
+    onnx_model.ir_version = helper.OP_SET_ID_VERSION_MAP["ai.onnx", newest]
+    onnx.save(onnx_model, tmp_path / "m.onnx")
     wb = open_model(tmp_path / "m.onnx")
     wb.prepare()
     assert wb.model.opset == newest

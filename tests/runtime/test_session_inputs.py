@@ -17,17 +17,17 @@ def test_running_statistics_are_not_written_into_the_callers_arrays(outputs, obs
     node = helper.make_node("BatchNormalization", names, ["y", "mean_out", "var_out"], "norm", training_mode=1)
     shapes = {"x": [2, 3, 4, 5]} | {key: [3] for key in names[1:]}
     results = {"y": [2, 3, 4, 5], "mean_out": [3], "var_out": [3]}
-    made = model([node], shapes, {name: results[name] for name in outputs}, opset=15)
+    network = model([node], shapes, {name: results[name] for name in outputs}, opset=15)
     rng = np.random.default_rng(0)
     feeds = {name: np.abs(rng.normal(size=shape)).astype(np.float32) for name, shape in shapes.items()}
     before = {name: array.copy() for name, array in feeds.items()}
-    Session(made, observing=observing).run(feeds)
+    Session(network, observing=observing).run(feeds)
     for name, array in feeds.items():
         np.testing.assert_array_equal(array, before[name])
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("message", "kept"),
     [
         ("FAIL : /src/rnn/gru.h:56 onnx::Gru::Gru(const onnx::Op&) layout was (1). No.", "FAIL : layout was (1). No."),
         ("/src/rnn.h:48 onnxruntime::RNN<T>::RNN(const Info&) [with T = float] no (good)", "no (good)"),
@@ -40,5 +40,5 @@ def test_running_statistics_are_not_written_into_the_callers_arrays(outputs, obs
         ),
     ],
 )
-def test_what_onnx_runtime_says_has_no_place_of_its_source(said, kept):
-    assert first_line(RuntimeError(said)) == kept
+def test_what_onnx_runtime_says_has_no_place_of_its_source(message, kept):
+    assert first_line(RuntimeError(message)) == kept

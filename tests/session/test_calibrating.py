@@ -103,8 +103,8 @@ def test_a_cache_is_a_source_of_ranges(calibrated, small_cnn, tmp_path):
     assert match.missing == ("r2",)
     assert match.unknown == ("(Unnamed Layer* 3) [Shuffle]_output",)
     assert match.stale == ("old_name",)
-    wanted = {name: amax for name, amax in calibrated.ranges.items() if name != "r2"}
-    assert wb.ranges == pytest.approx(wanted, rel=1e-7)
+    by_name = {name: amax for name, amax in calibrated.ranges.items() if name != "r2"}
+    assert wb.ranges == pytest.approx(by_name, rel=1e-7)
     assert set(wb.ranges.origins.values()) == {"cache"}
     path = wb.recipe.save(tmp_path / "recipe.yaml")
     file.unlink()

@@ -105,16 +105,16 @@ def test_statistics_are_there_when_the_calibration_is_told():
 
 
 def test_a_listener_that_went_away_while_others_are_told_stops_nobody():
-    changes, told = Changes(), []
+    changes, messages = Changes(), []
 
     class View:
         def hear(self, change):
-            told.append(change)
+            messages.append(change)
 
     gone = View()
     changes.on_change(lambda change: change.kind == "appended" and changes.tell(Change("measured")))
     changes.on_change(gone.hear)
-    changes.on_change(told.append)
+    changes.on_change(messages.append)
     del gone
     changes.tell(Change("appended"))
-    assert [one.kind for one in told] == ["measured", "appended"]
+    assert [one.kind for one in messages] == ["measured", "appended"]

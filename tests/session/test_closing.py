@@ -33,8 +33,8 @@ def node(op, inputs, outputs, name="", **attributes):
 def opened(tmp_path, nodes, weights=()):
     constants = [numpy_helper.from_array(array, name) for name, array in weights]
     graph = helper.make_graph(nodes, "g", [info("x", [1, 8])], [info("y", [1, 4])], constants)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
-    onnx.save(made, tmp_path / "m.onnx")
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    onnx.save(proto, tmp_path / "m.onnx")
     wb = workbench.open_model(tmp_path / "m.onnx")
     wb.prepare()
     wb.calibrate([{"x": x} for x in X])
@@ -139,8 +139,8 @@ def test_low_sqnr_names_a_next_step(tmp_path):
 def test_outputs_of_which_little_is_left(tmp_path, output, started):
     wb = opened(tmp_path, [node("MatMul", "x w", "y")], [("w", W)])
     wb.tune()
-    found = remarks(wb, Comparison((output,), None, 8, None, None, 1, 1))
-    assert [one.startswith(started or "") for one in found] == ([True] if started else [])
+    actual = remarks(wb, Comparison((output,), None, 8, None, None, 1, 1))
+    assert [one.startswith(started or "") for one in actual] == ([True] if started else [])
 
 
 def test_an_edit_that_was_not_checked_is_said_until_it_is_undone(tmp_path):
@@ -149,9 +149,9 @@ def test_an_edit_that_was_not_checked_is_said_until_it_is_undone(tmp_path):
     wb = opened(tmp_path, nodes, [("w", W), ("one", ones), ("two", ones)])
     assert history_of(wb).unchecked == ()
     wb.edit("rename_tensor", tensor="m", to="product", check=False)
-    (told,) = history_of(wb).unchecked
-    assert told.endswith("not checked, because check=False was given")
-    assert told in report(wb, wb.compare(runs=0), [])["advice"]
+    (messages,) = history_of(wb).unchecked
+    assert messages.endswith("not checked, because check=False was given")
+    assert messages in report(wb, wb.compare(runs=0), [])["advice"]
     wb.undo()
     assert history_of(wb).unchecked == ()
     wb.redo()

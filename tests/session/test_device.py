@@ -16,18 +16,18 @@ def test_a_device_that_is_not_there_is_told_and_changes_nothing(small_cnn, small
     from workbench.runtime import device
 
     monkeypatch.setattr(device, "unusable", lambda _: "there is none")
-    found = []
-    for wanted in (None, "cuda"):
+    records = []
+    for expected in (None, "cuda"):
         wb = workbench.open_model(small_cnn)
         wb.prepare()
-        if wanted is None:
+        if expected is None:
             wb.calibrate(small_data, batch=4)
         else:
             with pytest.warns(DeviceWarning, match="the processor computes: there is none"):
-                wb.calibrate(small_data, batch=4, device=wanted)
+                wb.calibrate(small_data, batch=4, device=expected)
         assert wb.ranges.statistics.device is None
-        found.append(wb.recipe.steps)
-    assert found[0] == found[1]
+        records.append(wb.recipe.steps)
+    assert records[0] == records[1]
 
 
 @pytest.mark.skipif(one_thread.COMPILER is None, reason="no C++ compiler here for the kernel's source")
@@ -45,9 +45,9 @@ def test_the_recipe_says_what_ran_the_samples(small_cnn, small_data, tmp_path, m
     assert step.device in str(wb.ranges.statistics)
     wb.plan.use("int8")
     wb.tune()
-    found = wb.compare(runs=0, device="cuda")
-    assert "computed on cuda:0 (NumPy" in found.note
-    assert any(remark.startswith("calibrated on cuda:0") for remark in remarks(wb, found))
+    comparison = wb.compare(runs=0, device="cuda")
+    assert "computed on cuda:0 (NumPy" in comparison.note
+    assert any(remark.startswith("calibrated on cuda:0") for remark in remarks(wb, comparison))
     assert wb.sensitivity(device="cuda").errors
     file = wb.recipe.save(tmp_path / "recipe.yaml")
     assert Recipe.load(file).of_kind(CalibrateStep)[-1].device == step.device

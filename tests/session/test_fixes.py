@@ -14,8 +14,8 @@ FP32, FP16, INT8 = "Row major linear FP32", "Row major linear FP16 format", "Row
 
 
 def layer(name, kind, nodes, inputs, outputs, **more):
-    def tensors(given):
-        return [{"Name": n, "Dimensions": [2, 4, 8, 8], "Format/Datatype": f} for n, f in given.items()]
+    def tensors(arguments):
+        return [{"Name": n, "Dimensions": [2, 4, 8, 8], "Format/Datatype": f} for n, f in arguments.items()]
 
     metadata = "".join(f"[ONNX Layer: {node}]" for node in nodes)
     return {
@@ -146,8 +146,8 @@ def test_every_suggestion_of_the_recorded_engines_can_be_done_or_says_where(shar
 
     seen = set()
     for path in sorted((shared / "engines").rglob("*.graph.json")):
-        for found in find(load_report(path)):
-            suggestion = found.suggestion
+        for actual in find(load_report(path)):
+            suggestion = actual.suggestion
             if suggestion is None:
                 continue
             seen.add(suggestion.kind)

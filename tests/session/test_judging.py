@@ -24,7 +24,7 @@ def compared(sqnr_db, *, nonfinite=0, differing=0.0, accuracy=None, seconds=0.0,
 
 
 @pytest.mark.parametrize(
-    ("comparison", "kind", "ask", "said"),
+    ("comparison", "kind", "ask", "message"),
     [
         (compared(4.3, seconds=4.0), "bad", "search", "--min-sqnr 20 (about 40 s) or --method entropy"),
         (compared(24.0), "fair", "search", "--min-sqnr 30"),
@@ -37,11 +37,11 @@ def compared(sqnr_db, *, nonfinite=0, differing=0.0, accuracy=None, seconds=0.0,
         (compared(25.0, accuracy=Accuracy(0.9, 0.8, 100)), "bad", "search", "--max-drop 1"),
     ],
 )
-def test_a_figure_becomes_a_verdict_and_one_next_step(wb, comparison, kind, ask, said):
-    made = verdict(wb, comparison)
-    assert (made.kind, made.ask) == (kind, ask)
-    assert said in made.next
-    assert made.text().splitlines()[1] == f"next: {made.next}"
+def test_a_figure_becomes_a_verdict_and_one_next_step(wb, comparison, kind, ask, message):
+    judgement = verdict(wb, comparison)
+    assert (judgement.kind, judgement.ask) == (kind, ask)
+    assert message in judgement.next
+    assert judgement.text().splitlines()[1] == f"next: {judgement.next}"
 
 
 def test_what_limits_a_verdict_is_said(wb):
@@ -58,6 +58,6 @@ def test_a_plan_that_quantized_nothing_is_no_success(small_cnn, small_data):
     wb = open_model(small_cnn)
     wb.calibrate(small_data, batch=4)
     wb.plan.set("op:Flatten", "int8")
-    made = verdict(wb, wb.compare(runs=0))
-    assert made.kind == "fair"
-    assert made.headline.startswith("nothing was quantized: ")
+    judgement = verdict(wb, wb.compare(runs=0))
+    assert judgement.kind == "fair"
+    assert judgement.headline.startswith("nothing was quantized: ")

@@ -88,8 +88,8 @@ def test_another_kernel_keeps_nothing_and_says_who_does(small_cnn):
         "wb = open_model(sys.argv[1], resume=True); wb.plan.set('op:Conv', 'fp32')\n"
         "print(len(wb.recipe.steps), history_of(wb).keeper.problem)"
     )
-    told = subprocess.run([sys.executable, "-c", code, small_cnn], capture_output=True, text=True, check=True).stdout
-    assert told.startswith("1 another kernel keeps")
+    stdout = subprocess.run([sys.executable, "-c", code, small_cnn], capture_output=True, text=True, check=True).stdout
+    assert stdout.startswith("1 another kernel keeps")
     assert Recipe.load(history_of(wb).keeper.file).steps == wb.recipe.steps
 
 

@@ -25,9 +25,9 @@ LIMIT = 100_000
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "samples.npz"
-    (given,) = load_model(MODEL).inputs
-    shape = (8, *given.shape[1:])
-    np.savez(path, **{given.name: np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)})
+    (arguments,) = load_model(MODEL).inputs
+    shape = (8, *arguments.shape[1:])
+    np.savez(path, **{arguments.name: np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)})
     return path
 
 
@@ -56,10 +56,10 @@ def test_it_is_tuned_compared_and_replayed_with_its_weights_beside_it(samples, w
     assert [path.name for path in result.files] == names
     assert result.comparison.outputs == whole.comparison.outputs
     assert result.comparison.original_bytes == pytest.approx(MODEL.stat().st_size, rel=0.05)
-    made, expected = weights(tmp_path / "apart" / "tuned.onnx"), weights(whole.files[0])
-    assert made.keys() == expected.keys()
+    outcome, expected = weights(tmp_path / "apart" / "tuned.onnx"), weights(whole.files[0])
+    assert outcome.keys() == expected.keys()
     for name, array in expected.items():
-        np.testing.assert_array_equal(made[name], array)
+        np.testing.assert_array_equal(outcome[name], array)
     again = replay(tmp_path / "apart" / "recipe.yaml", tmp_path / "again").files
     for path in again:
         assert path.read_bytes() == (tmp_path / "apart" / path.name).read_bytes()
@@ -82,8 +82,8 @@ def test_plans_are_searched_for_it(samples):
     wb = open_model(MODEL)
     wb.prepare()
     wb.calibrate(samples)
-    found = wb.plan.search("sqnr_db", at_least=20.0)
-    assert found.chosen.measured.figure >= 20.0
+    result = wb.plan.search("sqnr_db", at_least=20.0)
+    assert result.chosen.measured.figure >= 20.0
 
 
 def test_what_fits_is_measured_by_its_file(whole):

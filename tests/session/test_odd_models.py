@@ -19,22 +19,22 @@ REFUSED = {
 
 def sample(model) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
-    made = {}
+    values = {}
     for tensor in model.inputs:
         shape = [length if isinstance(length, int) else 2 for length in tensor.shape or ()]
         kind = tensor.numpy_dtype or np.dtype(np.float32)
-        made[tensor.name] = random.normal(size=shape).astype(kind) if kind.kind == "f" else np.ones(shape, kind)
-    return made
+        values[tensor.name] = random.normal(size=shape).astype(kind) if kind.kind == "f" else np.ones(shape, kind)
+    return values
 
 
 def loop(path, preset):
     wb = workbench.open_model(path)
     wb.prepare()
-    given = sample(wb.model)
-    wb.calibrate([given] * 2)
+    arguments = sample(wb.model)
+    wb.calibrate([arguments] * 2)
     wb.plan.use(preset)
     wb.tune()
-    return wb, wb.compare([given] * 2, runs=0)
+    return wb, wb.compare([arguments] * 2, runs=0)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_every_odd_model_is_tuned_or_refused_in_one_line(name, preset, tmp_path)
             loop(path, preset)
         assert "\n" not in str(caught.value)
         return
-    wb, found = loop(path, preset)
-    assert [output.name for output in found.outputs] == [tensor.name for tensor in wb.source.outputs]
+    wb, actual = loop(path, preset)
+    assert [output.name for output in actual.outputs] == [tensor.name for tensor in wb.source.outputs]
     # Numbers have one; whole numbers and text either are the same or not.
-    assert all(np.isnan(output.cosine) or output.cosine > 0.99 for output in found.outputs)
+    assert all(np.isnan(output.cosine) or output.cosine > 0.99 for output in actual.outputs)
 
 
 def test_results_that_are_no_arrays_become_one():

@@ -35,13 +35,13 @@ def test_a_recipe_replays_byte_for_byte(tmp_path, name):
     wb.prepare()
     wb.plan.use(name)
     wb.calibrate(samples())
-    made = wb.tune().model.to_bytes()
+    content = wb.tune().model.to_bytes()
     wb.recipe.save(tmp_path / "recipe.yaml")
     again = open_recipe(tmp_path / "recipe.yaml")
-    assert again.tune().model.to_bytes() == made
-    assert again.recipe.tuned.sha256 == hashlib.sha256(made).hexdigest()
+    assert again.tune().model.to_bytes() == content
+    assert again.recipe.tuned.sha256 == hashlib.sha256(content).hexdigest()
     state, lowered = replay(Recipe.load(tmp_path / "recipe.yaml"), wb.source)
-    assert lowered.model.to_bytes() == made
+    assert lowered.model.to_bytes() == content
     assert str(state.target) == "rtx@sm89"
 
 
@@ -70,7 +70,7 @@ def test_options_are_kept_and_nothing_else_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("precision", "options", "said"),
+    ("precision", "options", "message"),
     [
         ("int7", {}, "precision"),
         ("int8", {"islands": False}, "islands means nothing for int8"),
@@ -80,9 +80,9 @@ def test_options_are_kept_and_nothing_else_is_told(tmp_path):
         ("int8", {"colour": "red"}, "colour"),
     ],
 )
-def test_what_does_not_go_together_is_refused(tmp_path, precision, options, said):
+def test_what_does_not_go_together_is_refused(tmp_path, precision, options, message):
     wb = workbench(tmp_path, "conv")
-    with pytest.raises(PrecisionError, match=said):
+    with pytest.raises(PrecisionError, match=message):
         wb.plan.set("op:Conv", precision, **options)
     assert wb.recipe.steps == ()
 
@@ -98,9 +98,9 @@ def test_options_do_what_they_say(tmp_path):
     wb.plan.set("name:Conv_0", "int8", amax=12.7)
     wb.plan.set("name:Conv_1", "int8", weight_only=True)
     wb.plan.set("name:Conv_2", "int8", per_channel=False)
-    made = wb.tune()
-    assert made.activations == ("x", "t1")
-    nodes = made.model.nodes
+    result = wb.tune()
+    assert result.activations == ("x", "t1")
+    nodes = result.model.nodes
     assert float(nodes["Conv_0"].inputs[0].producer().inputs[1].const_value.numpy()) == pytest.approx(0.1)
     assert nodes["Conv_1"].inputs[0].name == "t0"
     assert nodes["Conv_1"].inputs[1].producer().op_type == "DequantizeLinear"
@@ -179,8 +179,8 @@ def test_the_command_line_takes_preset_and_target(tmp_path):
     recipe = Recipe.load(tmp_path / "out" / "recipe.yaml")
     assert recipe.target == "rtx@sm86"
     assert [rule.precision for rule in recipe.of_kind(PrecisionStep)][:2] == ["fp16", "int8"]
-    made = load_model(tmp_path / "out" / "tuned.onnx")
-    assert {"Cast", "QuantizeLinear"} <= {node.op_type for node in made.nodes.values()}
+    model = load_model(tmp_path / "out" / "tuned.onnx")
+    assert {"Cast", "QuantizeLinear"} <= {node.op_type for node in model.nodes.values()}
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ def wb(tmp_path):
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 8])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4, 1, 1])
     graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(WEIGHT, "w")])
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(made, tmp_path / "model.onnx")
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(proto, tmp_path / "model.onnx")
     return workbench.open_model(tmp_path / "model.onnx")
 
 
@@ -59,24 +59,24 @@ def spoilt(wb, samples):
 def test_the_source_is_the_reference(wb, edits, samples):
     for name, arguments in edits:
         wb.edit(name, **arguments)
-    found = spoilt(wb, samples)
-    assert found.note == ""
-    assert found.samples == 6
-    assert found.outputs[0].sqnr_db < 20
+    proto = spoilt(wb, samples)
+    assert proto.note == ""
+    assert proto.samples == 6
+    assert proto.outputs[0].sqnr_db < 20
 
 
 def test_an_output_that_was_inside_is_found_in_the_source(wb):
     wb.edit("mark_output", tensor="a")
-    found = spoilt(wb, {"x": X})
-    assert [output.name for output in found.outputs] == ["y", "a"]
-    assert found.outputs[1].sqnr_db > 100
+    proto = spoilt(wb, {"x": X})
+    assert [output.name for output in proto.outputs] == ["y", "a"]
+    assert proto.outputs[1].sqnr_db > 100
 
 
 def test_where_there_is_no_way_back_it_is_said(wb):
     wb.edit("extract", inputs=["a"], outputs=["y"])
-    found = spoilt(wb, {"a": np.random.default_rng(2).normal(size=(4, 4, 8, 8)).astype(np.float32)})
-    assert found.note == "compared with the edited model instead of the source, of which 'a' is no input"
-    assert found.outputs[0].sqnr_db > 100
+    proto = spoilt(wb, {"a": np.random.default_rng(2).normal(size=(4, 4, 8, 8)).astype(np.float32)})
+    assert proto.note == "compared with the edited model instead of the source, of which 'a' is no input"
+    assert proto.outputs[0].sqnr_db > 100
 
 
 def test_inputs_that_the_plan_makes_fp16_take_samples_as_they_are(wb):

@@ -40,7 +40,7 @@ def test_a_search_keeps_its_evaluations_and_goes_on_from_them(wb):
         first = wb.plan.search("sqnr_db", at_least=48.0)
     assert first.stopped
     assert 2 <= len(first.trials) <= 3
-    assert any(isinstance(said, str) and said.startswith("sqnr_db ") for said in impatient.told)
+    assert any(isinstance(message, str) and message.startswith("sqnr_db ") for message in impatient.told)
     if not first.chosen.passed:
         assert wb.recipe.steps == steps
         assert "goes on from here" in first.text()
@@ -90,6 +90,6 @@ def test_before_the_first_sample_nothing_is_kept(small_cnn, small_data):
 
 def test_sensitivity_is_of_the_nodes_measured(wb):
     with watched(Impatient("measuring sensitivity", 2)):
-        found = wb.sensitivity(how="exact")
-    assert 2 <= len(found.errors) <= 3
-    assert history_of(wb).figures.sensitivity is found
+        actual = wb.sensitivity(how="exact")
+    assert 2 <= len(actual.errors) <= 3
+    assert history_of(wb).figures.sensitivity is actual

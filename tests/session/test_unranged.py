@@ -34,14 +34,14 @@ def attention(*, padded=False):
 
 
 def samples(rows_masked=0):
-    made = []
+    records = []
     for seed in range(4):
         mask = np.zeros((1, WORDS, WORDS), np.float32)
         mask[..., 4:] = -np.inf
         mask[:, WORDS - rows_masked :] = -np.inf
         x = np.random.default_rng(seed).normal(size=(1, WORDS, WIDTH)).astype(np.float32)
-        made.append({"x": x, "mask": mask})
-    return made
+        records.append({"x": x, "mask": mask})
+    return records
 
 
 def test_a_mask_of_minus_infinity_is_no_reason_to_stop():

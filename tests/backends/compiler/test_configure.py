@@ -22,10 +22,10 @@ def model(shared):
 
 
 def test_the_engine_comes_back_where_asked_for(model):
-    made = tensorrt_rtx.compile_for(model, "sm86", BuildOptions(), child=Child(), keep_engine=True).value
-    assert made.built
-    assert len(made.engine) == made.engine_bytes > 100_000
-    assert made.build_s > 0
+    value = tensorrt_rtx.compile_for(model, "sm86", BuildOptions(), child=Child(), keep_engine=True).value
+    assert value.built
+    assert len(value.engine) == value.engine_bytes > 100_000
+    assert value.build_s > 0
 
 
 def test_a_timing_cache_is_written(model, tmp_path):

@@ -90,8 +90,8 @@ def test_a_profile_sets_the_shape_that_is_timed(backend, model):
     options = BuildOptions(profiles=({"x": ShapeRange((1, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8))},))
     engine = backend.build(model, options)
     assert backend.time(engine, QUICK).conditions["shapes"] == {"x": [4, 3, 8, 8]}
-    given = TimingOptions(warm_up_s=0.0, runs=2, shapes={"x": (2, 3, 8, 8)})
-    assert backend.time(engine, given).conditions["shapes"] == {"x": [2, 3, 8, 8]}
+    arguments = TimingOptions(warm_up_s=0.0, runs=2, shapes={"x": (2, 3, 8, 8)})
+    assert backend.time(engine, arguments).conditions["shapes"] == {"x": [2, 3, 8, 8]}
     with pytest.raises(BackendError, match="no input"):
         backend.build(model, BuildOptions(profiles=({"z": ShapeRange.fixed((1,))},)))
 

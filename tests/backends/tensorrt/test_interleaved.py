@@ -51,13 +51,13 @@ def journal(monkeypatch):
 
 
 def test_each_loading_lies_behind_a_block_of_another_size(journal):
-    found = measure_files("tensorrt", {"a": "a", "b": "b"}, TimingOptions(runs=400, warm_up_s=1.0))
+    actual = measure_files("tensorrt", {"a": "a", "b": "b"}, TimingOptions(runs=400, warm_up_s=1.0))
     assert [warm for what, *_, warm in journal if what == "load"] == [1.0] * 2 + [0.1] * 18
     assert [size for what, size, *_ in journal if what == "block"] == [n * (14 << 20) for n in range(10)]
     assert sum(what == "block gone" for what, *_ in journal) == 10
     assert journal[0][0] == "block"
-    assert found["a"].timing.median_ms == MS["a"]
-    assert found["b"].inspector == "b.json"
+    assert actual["a"].timing.median_ms == MS["a"]
+    assert actual["b"].inspector == "b.json"
 
 
 def test_a_block_goes_only_when_the_engines_before_it_are_gone(journal):

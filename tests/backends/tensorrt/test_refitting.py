@@ -45,7 +45,7 @@ def asked(plan, **options):
 
 
 @pytest.mark.parametrize(
-    ("options", "other", "said"),
+    ("options", "other", "message"),
     [
         ({}, product(), r"engine of .*: it holds its weights, and was not built to take others\. Run it without"),
         ({"strip": True}, product(1), r"takes back the weights that it was built with, and those of .* are others"),
@@ -53,8 +53,8 @@ def asked(plan, **options):
         ({"refit": True}, product(0, 8), r"has other inputs or outputs than the engine"),
     ],
 )
-def test_weights_that_an_engine_does_not_take_are_refused_from_its_manifest(plan, options, other, said):
-    with pytest.raises(BackendError, match=said):
+def test_weights_that_an_engine_does_not_take_are_refused_from_its_manifest(plan, options, other, message):
+    with pytest.raises(BackendError, match=message):
         TensorRT("tensorrt_rtx").refit(asked(plan, **options), other)
 
 

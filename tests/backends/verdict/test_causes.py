@@ -33,8 +33,8 @@ def made(nodes, inputs, outputs, weights=(), *, opset=21, domains=()):
     """A model; inputs and outputs are {name: shape} of floats, or {name: (dtype, shape)}."""
     both = [
         [
-            helper.make_tensor_value_info(name, *(given if isinstance(given, tuple) else (FLOAT, given)))
-            for name, given in stated.items()
+            helper.make_tensor_value_info(name, *(arguments if isinstance(arguments, tuple) else (FLOAT, arguments)))
+            for name, arguments in stated.items()
         ]
         for stated in (inputs, outputs)
     ]
@@ -143,9 +143,9 @@ UINT8_INSIDE = made(
 def test_a_refusal_has_its_cause_at_its_node(name, model, target, cause, at, words):
     verdict = check(model, target)
     assert not verdict.accepted
-    found = {node.node: node for node in verdict.refused}
-    assert found[at].cause == cause, name
-    assert words in f"{found[at].reason} {found[at].fix.text}"
+    by_name = {node.node: node for node in verdict.refused}
+    assert by_name[at].cause == cause, name
+    assert words in f"{by_name[at].reason} {by_name[at].fix.text}"
     assert "named no node" not in str(verdict)
 
 
@@ -200,7 +200,7 @@ def test_every_edit_that_a_message_names_is_there():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             'softcap == 0.0 && "Setting softcap is not supported." (in function check, X)',
@@ -211,8 +211,8 @@ def test_every_edit_that_a_message_names_is_there():
         ("Invalid Node - Y\nKey and Value must agree", "Key and Value must agree"),
     ],
 )
-def test_the_sentence_for_people_is_what_is_told_of_an_assertion(text, said):
-    assert first_line(text) == said
+def test_the_sentence_for_people_is_what_is_told_of_an_assertion(text, message):
+    assert first_line(text) == message
 
 
 def test_an_error_of_an_importer_finds_the_nodes_of_its_operator():
@@ -293,9 +293,9 @@ def computes():
 
 
 def test_int8_is_said_of_what_can_compute_in_it():
-    found = computes()
-    assert {name for name, kind in found.items() if kind == "INT8"} == {"dq", "square", "Add", "pool"}
-    assert {kind for name, kind in found.items() if kind != "INT8"} == {"FLOAT"}
+    actual = computes()
+    assert {name for name, kind in actual.items() if kind == "INT8"} == {"dq", "square", "Add", "pool"}
+    assert {kind for name, kind in actual.items() if kind != "INT8"} == {"FLOAT"}
 
 
 def test_a_scalar_that_becomes_a_shape_has_a_profile():
@@ -328,9 +328,9 @@ def test_other_shapes_are_tried_before_a_model_is_refused_for_those_that_were_ma
     assert not refused.accepted
     assert "give those it is made for, like --shape x:1x128" in str(refused)
     assert len(refused.tried) > 2
-    given = check(needs_length(57), shapes={"x": (1, 57)})
-    assert given.accepted
-    assert (given.tried, "assumed" in str(given)) == ((), False)
+    arguments = check(needs_length(57), shapes={"x": (1, 57)})
+    assert arguments.accepted
+    assert (arguments.tried, "assumed" in str(arguments)) == ((), False)
 
 
 def test_given_shapes_and_stated_lengths_stay_in_every_trial():

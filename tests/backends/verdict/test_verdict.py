@@ -246,8 +246,8 @@ def test_an_old_opset_is_said():
     model = two_inputs("Add", TensorProto.FLOAT, TensorProto.FLOAT, opset=5)
     verdict = check(model)
     assert not verdict.accepted
-    said = [p.reason for p in verdict.problems] + [n.reason for n in verdict.refused]
-    assert any("opset 5" in text for text in said)
+    value = [p.reason for p in verdict.problems] + [n.reason for n in verdict.refused]
+    assert any("opset 5" in text for text in value)
 
 
 def test_an_old_opset_is_mended():
@@ -390,7 +390,7 @@ def test_weights_without_content_are_named(shared):
 
 def test_a_failed_build_is_told_by_what_failed_it_and_not_by_an_unread_timing_cache(shared):
     # What TensorRT 8.6.0 said of a ViT whose MatMul weights are stored as INT8.
-    said = (
+    values = (
         "1: [myelinCache.h::deserializeFromBuffer::52] Error Code 1: Myelin (Myelin error from unknown graph)",
         "4: The timing cache will not be used!",
         (
@@ -398,17 +398,17 @@ def test_a_failed_build_is_told_by_what_failed_it_and_not_by_an_unread_timing_ca
             "params.weights.type() != DataType::kINT8 failed. )"
         ),
     )
-    log = tuple(LogLine("ERROR", text) for text in said)
-    made = Compilation("8.6.0", True, False, None, None, (), (), (), log, 0.1, 0.2)
+    log = tuple(LogLine("ERROR", text) for text in values)
+    outcome = Compilation("8.6.0", True, False, None, None, (), (), (), log, 0.1, 0.2)
     model = load_model(shared / "models/mnist_cntk/model.onnx")
-    verdict = judge(model, "sm90", Outcome(made, 1.0, 0, ()), compiler="tensorrt 8.6.0")
+    verdict = judge(model, "sm90", Outcome(outcome, 1.0, 0, ()), compiler="tensorrt 8.6.0")
     (problem,) = verdict.problems
     assert "no weights stored as INT8" in problem.reason
     assert "target tensorrt-8.6" in problem.fix.text
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("message", "reason"),
     [
         # What TensorRT 8.6.0 said of yolox_nano whose weights are stored as INT8.
         (
@@ -428,10 +428,10 @@ def test_a_failed_build_is_told_by_what_failed_it_and_not_by_an_unread_timing_ca
         ),
     ],
 )
-def test_what_failed_a_build_is_told_without_a_node(said, reason, shared):
-    made = Compilation("8.6.0", True, False, None, None, (), (), (), (LogLine("ERROR", said),), 0.1, 0.2)
+def test_what_failed_a_build_is_told_without_a_node(message, reason, shared):
+    outcome = Compilation("8.6.0", True, False, None, None, (), (), (), (LogLine("ERROR", message),), 0.1, 0.2)
     model = load_model(shared / "models/mnist_cntk/model.onnx")
-    verdict = judge(model, "sm90", Outcome(made, 1.0, 0, ()), compiler="tensorrt 8.6.0")
+    verdict = judge(model, "sm90", Outcome(outcome, 1.0, 0, ()), compiler="tensorrt 8.6.0")
     (problem,) = verdict.problems
     assert reason in problem.reason
     assert problem.fix is not None

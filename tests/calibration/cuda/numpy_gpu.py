@@ -96,12 +96,12 @@ def installed(monkeypatch, kernel) -> None:
 
         def __call__(self, grid, block, arguments, shared_mem: int) -> None:
             del block, shared_mem
-            told, tiles, seen, values, listed, most = arguments
-            places = [ctypes.c_void_p(array.ctypes.data) for array in (told, seen, values, listed)]
+            messages, tiles, seen, values, listed, most = arguments
+            places = [ctypes.c_void_p(array.ctypes.data) for array in (messages, seen, values, listed)]
             kernel(grid[0], places[0], int(tiles), *places[1:], int(most))
 
     def wrapped(make):
-        return lambda *given, **named: make(*given, **named).view(Array)
+        return lambda *inputs_here, **named: make(*inputs_here, **named).view(Array)
 
     cupy, cupyx = types.ModuleType("cupy"), types.ModuleType("cupyx")
     for name in ("empty", "zeros", "where"):

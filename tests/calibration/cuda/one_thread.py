@@ -63,14 +63,14 @@ class OneThread:
         return self._counters.ctypes.data
 
     def drain(self) -> np.ndarray:
-        found = self._counters.copy()
+        actual = self._counters.copy()
         self._counters[:] = 0
-        return found
+        return actual
 
-    def start(self, told: np.ndarray, tiles: int):
-        seen, listed = np.zeros(len(told) - 1, SEEN), np.zeros(1 + LISTED, np.uint64)
+    def start(self, message: np.ndarray, tiles: int):
+        seen, listed = np.zeros(len(message) - 1, SEEN), np.zeros(1 + LISTED, np.uint64)
         places = (pointer(array) for array in (seen, listed[1:], listed))
-        self._run(self._blocks, pointer(told), tiles, *places, LISTED)
+        self._run(self._blocks, pointer(message), tiles, *places, LISTED)
         return seen, listed
 
     def seen(self, ticket) -> np.ndarray:

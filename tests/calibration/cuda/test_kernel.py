@@ -29,14 +29,14 @@ def kernel(request, tmp_path_factory):
 def counted(kernel, *batches: list, ahead: int = 0):
     """Count batches of one array a tensor, some launched before those in front of them are taken."""
     tensors = [TensorStatistics() for _ in batches[0]]
-    made = Counter(tensors, one_thread.OneThread(kernel, len(tensors)))
+    counts = Counter(tensors, one_thread.OneThread(kernel, len(tensors)))
     under_way, odd = [], []
     for batch in batches:
-        under_way.append(made.launch(batch))
+        under_way.append(counts.launch(batch))
         if len(under_way) > ahead:
-            odd.append(made.take(under_way.pop(0)))
-    odd += [made.take(launch) for launch in under_way]
-    made.empty()
+            odd.append(counts.take(under_way.pop(0)))
+    odd += [counts.take(launch) for launch in under_way]
+    counts.empty()
     return tensors, odd
 
 
@@ -49,14 +49,14 @@ def on_a_processor(*batches: list):
     return tensors
 
 
-def same(found: TensorStatistics, wanted: TensorStatistics) -> None:
-    assert {name: getattr(found, name) for name in EXACT} == {name: getattr(wanted, name) for name in EXACT}
-    assert np.array_equal(found.counts, wanted.counts)
-    assert np.array_equal(found.lines, wanted.lines)
+def same(result: TensorStatistics, expected: TensorStatistics) -> None:
+    assert {name: getattr(result, name) for name in EXACT} == {name: getattr(expected, name) for name in EXACT}
+    assert np.array_equal(result.counts, expected.counts)
+    assert np.array_equal(result.lines, expected.lines)
     # A thread sums a few values in float32 before it adds them in float64.
-    assert found.squares == pytest.approx(wanted.squares, rel=1e-6)
-    size = np.sqrt(wanted.squares * max(wanted.finite, 1))
-    assert abs(found.total - wanted.total) <= 1e-6 * size
+    assert result.squares == pytest.approx(expected.squares, rel=1e-6)
+    size = np.sqrt(expected.squares * max(expected.finite, 1))
+    assert abs(result.total - expected.total) <= 1e-6 * size
 
 
 def activations(seed: int, scale: float = 1.0):
@@ -80,9 +80,9 @@ def activations(seed: int, scale: float = 1.0):
 def test_every_bin_is_that_of_a_processor(kernel, ahead):
     scales = (1.0, 1.3, 0.1, 40.0, 2.0)  # 40 times the values are more than the list holds: they are counted again
     batches = [activations(seed, scale) for seed, scale in enumerate(scales)]
-    found, odd = counted(kernel, *batches, ahead=ahead)
-    for one, wanted in zip(found, on_a_processor(*batches), strict=True):
-        same(one, wanted)
+    actual, odd = counted(kernel, *batches, ahead=ahead)
+    for one, expected in zip(actual, on_a_processor(*batches), strict=True):
+        same(one, expected)
     assert odd == [[], [], [], [], []]
 
 
@@ -94,16 +94,16 @@ def test_values_on_and_beside_every_edge(kernel):
     values = np.concatenate([near, np.nextafter(near, np.float32(0)), np.nextafter(near, np.float32(9))])
     values = np.minimum(values, np.float32(edges.reach))
     batches = [[np.array([0.7234567], np.float32)], [values], [-values]]
-    found, _ = counted(kernel, *batches)
-    same(found[0], on_a_processor(*batches)[0])
+    actual, _ = counted(kernel, *batches)
+    same(actual[0], on_a_processor(*batches)[0])
 
 
 def test_what_is_not_finite_is_counted_and_told(kernel):
     values = np.array([0, -0.0, 1, np.nan, -np.inf, np.inf, -3e38, 1e-45], np.float32)
     batches = [[values, values[:3]], [values[:3], values], [np.array([], np.float32), None]]
-    found, odd = counted(kernel, *batches)
-    for one, wanted in zip(found, on_a_processor(*batches), strict=True):
-        same(one, wanted)
+    actual, odd = counted(kernel, *batches)
+    for one, expected in zip(actual, on_a_processor(*batches), strict=True):
+        same(one, expected)
     assert odd == [[0], [1], []]
 
 
@@ -111,9 +111,9 @@ def test_a_list_that_is_too_short_costs_a_second_count(kernel, monkeypatch):
     monkeypatch.setattr(one_thread, "LISTED", 4)
     monkeypatch.setattr(counter, "LISTED", 4)
     batches = [activations(seed, 2.0**seed) for seed in range(3)]
-    found, _ = counted(kernel, *batches, ahead=1)
-    for one, wanted in zip(found, on_a_processor(*batches), strict=True):
-        same(one, wanted)
+    actual, _ = counted(kernel, *batches, ahead=1)
+    for one, expected in zip(actual, on_a_processor(*batches), strict=True):
+        same(one, expected)
 
 
 BITS = st.lists(st.integers(0, 2**32 - 1), max_size=40).map(lambda bits: np.array(bits, np.uint32).view(np.float32))
@@ -123,9 +123,9 @@ BITS = st.lists(st.integers(0, 2**32 - 1), max_size=40).map(lambda bits: np.arra
 @settings(max_examples=200, deadline=None)
 def test_any_bits_at_all(kernel, arrays):
     batches = [[array.copy()] for array in arrays]
-    found, _ = counted(kernel, *batches)
-    wanted = on_a_processor(*batches)[0]
+    actual, _ = counted(kernel, *batches)
+    value = on_a_processor(*batches)[0]
     for name in EXACT:
-        assert getattr(found[0], name) == getattr(wanted, name), name
-    assert np.array_equal(found[0].counts, wanted.counts)
-    assert np.array_equal(found[0].lines, wanted.lines)
+        assert getattr(actual[0], name) == getattr(value, name), name
+    assert np.array_equal(actual[0].counts, value.counts)
+    assert np.array_equal(actual[0].lines, value.lines)

@@ -28,26 +28,26 @@ def _gpu(monkeypatch, kernel):
     numpy_gpu.installed(monkeypatch, kernel)
 
 
-def alike(m, tensors, given, **options) -> Statistics:
+def alike(m, tensors, values, **options) -> Statistics:
     """Observe on both devices, compare everything, and return what the GPU saw."""
-    samples = open_samples(given, m)
-    found, wanted = (observe(m, tensors, samples, **options, device=device) for device in ("cuda", None))
-    assert list(found) == list(wanted)
-    for name, one in found.items():
-        same(one, wanted[name])
-        assert one.samples == wanted[name].samples
+    samples = open_samples(values, m)
+    actual, expected = (observe(m, tensors, samples, **options, device=device) for device in ("cuda", None))
+    assert list(actual) == list(expected)
+    for name, one in actual.items():
+        same(one, expected[name])
+        assert one.samples == expected[name].samples
         if one.channels is not None:
-            assert np.array_equal(one.channels.minimum, wanted[name].channels.minimum)
-            assert np.array_equal(one.channels.maximum, wanted[name].channels.maximum)
-    return found
+            assert np.array_equal(one.channels.minimum, expected[name].channels.minimum)
+            assert np.array_equal(one.channels.maximum, expected[name].channels.maximum)
+    return actual
 
 
 @pytest.mark.parametrize("batch", [1, 4, 64])
 def test_a_pass_sees_what_a_processor_sees(batch):
     m, x = small(), rows(10) * np.arange(10, dtype=np.float32)[:, None, None]  # the first image is black
-    found = alike(m, ["m", "x", "r"], {"x": x}, batch=batch, channels={"r": 1})
-    assert found.device.startswith("cuda:0 (NumPy, ONNX Runtime")
-    assert "TF32 off" in found.device
+    actual = alike(m, ["m", "x", "r"], {"x": x}, batch=batch, channels={"r": 1})
+    assert actual.device.startswith("cuda:0 (NumPy, ONNX Runtime")
+    assert "TF32 off" in actual.device
 
 
 def test_padding_counts_nowhere():
@@ -88,9 +88,9 @@ def test_a_pass_goes_on_where_it_was_kept(tmp_path, monkeypatch):
     observe(m, ["r"], part, device="cuda", checkpoint=kept)
     assert kept.exists()
     monkeypatch.setattr(Checkpoint, "remove", remove)
-    found = observe(m, ["r"], samples, device="cuda", checkpoint=kept)
+    statistics = observe(m, ["r"], samples, device="cuda", checkpoint=kept)
     assert not kept.exists()
-    same(found["r"], observe(m, ["r"], samples)["r"])
+    same(statistics["r"], observe(m, ["r"], samples)["r"])
 
 
 def test_text_inputs_stay_on_the_processor():
@@ -100,7 +100,7 @@ def test_text_inputs_stay_on_the_processor():
         inputs={"t": (T.STRING, [2]), "x": (T.FLOAT, [3])},
         outputs={"u": (T.STRING, [2]), "y": (T.FLOAT, [3])},
     )
-    given = [{"t": np.array(["a", "b"], object), "x": np.ones(3, np.float32)}]
+    records = [{"t": np.array(["a", "b"], object), "x": np.ones(3, np.float32)}]
     with pytest.warns(DeviceWarning, match="input 't' holds no numbers"):
-        found = observe(m, ["y"], open_samples(given, m), device="cuda")
-    assert found["y"].values == 3
+        statistics = observe(m, ["y"], open_samples(records, m), device="cuda")
+    assert statistics["y"].values == 3

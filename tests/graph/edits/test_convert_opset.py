@@ -17,8 +17,8 @@ from workbench.graph.load import from_proto
 IMAGE = [1, 4, 6, 6]
 
 
-def converted(made, version):
-    return edit_by_name("convert_opset", version=version)(made).model
+def converted(network, version):
+    return edit_by_name("convert_opset", version=version)(network).model
 
 
 def between_convolutions(node, size, weights, opset):
@@ -39,9 +39,9 @@ def test_what_is_resized_is_sampled_where_it_was(op, opset, scale, mode, version
     stated = {"scales": scales} if opset == 7 else {}
     node = helper.make_node(op, ["c"] if stated else ["c", "s"], ["r"], "resize", mode=mode, **stated)
     weights = [] if stated else [constant("s", scales, "float32")]
-    made = between_convolutions(node, int(6 * scale), weights, opset)
-    after = converted(made, version)
-    assert_same(made, after, atol=1e-6)
+    outcome = between_convolutions(node, int(6 * scale), weights, opset)
+    after = converted(outcome, version)
+    assert_same(outcome, after, atol=1e-6)
     resize = after.nodes["resize"]
     assert (resize.op_type, resize.outputs[0].name) == ("Resize", "r")
 
@@ -53,28 +53,28 @@ def test_a_resize_inside_of_a_branch_is_sampled_where_it_was():
 
     node = helper.make_node("If", ["c"], ["y"], "if", then_branch=branch("linear"), else_branch=branch("nearest"))
     inputs = {"x": IMAGE, "c": (TensorProto.BOOL, [])}
-    made = model([node], inputs, {"y": [1, 4, 10, 10]}, [constant("s", [1, 1, 1.7, 1.7], "float32")], opset=9)
-    after = converted(made, 17)
+    network = model([node], inputs, {"y": [1, 4, 10, 10]}, [constant("s", [1, 1, 1.7, 1.7], "float32")], opset=9)
+    after = converted(network, 17)
     assert {"if/then/up/linear", "if/else/up/nearest"} <= set(after.nodes)
     x = np.random.default_rng(0).normal(size=IMAGE).astype(np.float32)
     for way in (True, False):
         feeds = {"x": x, "c": np.array(way)}
-        np.testing.assert_allclose(run(after, feeds)[0], run(made, feeds)[0], atol=1e-6)
+        np.testing.assert_allclose(run(after, feeds)[0], run(network, feeds)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("stated", [{}, {"axis": 2}, {"axis": 3}, {"axis": -1}])
 @pytest.mark.parametrize("op", ["Hardmax", "Softmax", "LogSoftmax"])
 def test_an_axis_that_meant_all_from_it_on_still_does(op, stated):
-    made = model([helper.make_node(op, ["x"], ["y"], "it", **stated)], {"x": IMAGE}, {"y": IMAGE}, opset=11)
-    after = converted(made, 17)
-    assert_same(made, after, atol=1e-6)
+    network = model([helper.make_node(op, ["x"], ["y"], "it", **stated)], {"x": IMAGE}, {"y": IMAGE}, opset=11)
+    after = converted(network, 17)
+    assert_same(network, after, atol=1e-6)
 
 
 def test_scale_and_bias_of_groups_become_those_of_channels():
     node = helper.make_node("GroupNormalization", ["x", "scale", "bias"], ["y"], "norm", num_groups=2)
-    made = model([node], {"x": IMAGE}, {"y": IMAGE}, [weight("scale", 2), weight("bias", 2)], opset=18)
-    after = converted(made, 21)
-    assert_same(made, after, atol=1e-5)
+    network = model([node], {"x": IMAGE}, {"y": IMAGE}, [weight("scale", 2), weight("bias", 2)], opset=18)
+    after = converted(network, 21)
+    assert_same(network, after, atol=1e-5)
     assert [after.tensor(v.name).shape for v in after.nodes["norm"].inputs[1:]] == [(4,), (4,)]
     fed = model([node], {"x": IMAGE, "scale": [2], "bias": [2]}, {"y": IMAGE}, opset=18)
     with pytest.raises(EditError, match="norm: its scale and bias are one a group and no constants"):
@@ -86,9 +86,9 @@ def test_a_scan_over_a_batch_is_refused():
     nodes = [helper.make_node("Add", ["s", "n"], ["t"]), helper.make_node("Identity", ["t"], ["o"])]
     body = helper.make_graph(nodes, "body", one[:2], one[2:])
     scan = helper.make_node("Scan", ["", "start", "x"], ["y", "z"], "scan", num_scan_inputs=1, body=body)
-    made = model([scan], {"start": [1, 2], "x": [1, 3, 2]}, {"y": [1, 2], "z": [1, 3, 2]}, opset=8)
+    network = model([scan], {"start": [1, 2], "x": [1, 3, 2]}, {"y": [1, 2], "z": [1, 3, 2]}, opset=8)
     with pytest.raises(EditError, match="scan: a Scan of operator set 8 runs over a batch"):
-        converted(made, 9)
+        converted(network, 9)
 
 
 REFUSED = {
@@ -111,14 +111,14 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refusal_names_the_node_and_no_source_of_a_library(name):
-    node, opset, version, said = REFUSED[name]
+    node, opset, version, message = REFUSED[name]
     weights = [constant("k", 1), constant("s", [1, 1, 0.5, 0.5], "float32")]
     before = helper.make_node("Elu", ["x0"], ["x"], "before")
-    made = model([before, node], {"x0": IMAGE}, {"y": None}, weights, opset=opset)
+    network = model([before, node], {"x0": IMAGE}, {"y": None}, weights, opset=opset)
     with pytest.raises(EditError) as refused:
-        converted(made, version)
+        converted(network, version)
     assert refused.value.where == "it"
-    assert said in refused.value.what
+    assert message in refused.value.what
     assert not re.search(r"\.(cc|cpp|h)\b|[Aa]ssert|\w::\w", str(refused.value))
     assert refused.value.fix
 
@@ -128,11 +128,11 @@ def test_an_early_ir_version_rises_with_weights_that_are_no_inputs():
         helper.make_node("Constant", [], ["k"], "k", value=constant("k", [4, 2])),
         helper.make_node("Reshape", ["x", "k"], ["y"], "reshape"),
     ]
-    made = model(nodes, {"x": [8]}, {"y": [4, 2]}, opset=7, ir_version=3)
-    folded = edit_by_name("fold_constants")(made).model
+    network = model(nodes, {"x": [8]}, {"y": [4, 2]}, opset=7, ir_version=3)
+    folded = edit_by_name("fold_constants")(network).model
     assert folded.ir_model.ir_version == 4
-    assert_same(made, folded)
-    assert_same(made, converted(folded, 8))
+    assert_same(network, folded)
+    assert_same(network, converted(folded, 8))
 
 
 MAPPED = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, None))
@@ -140,10 +140,10 @@ MAPPED = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_
 
 def with_map(*, typed):
     node = helper.make_node("DictVectorizer", ["m"], ["d"], "vector", domain="ai.onnx.ml", string_vocabulary=["a", "b"])
-    made = proto([node, helper.make_node("Relu", ["d"], ["y"], "relu")], {"m": [1]}, {"y": [1, 2]}, opset=12)
-    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
-    made.graph.input[0].type.CopyFrom(MAPPED) if typed else made.graph.input[0].ClearField("type")
-    return from_proto(made)
+    onnx_model = proto([node, helper.make_node("Relu", ["d"], ["y"], "relu")], {"m": [1]}, {"y": [1, 2]}, opset=12)
+    onnx_model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    onnx_model.graph.input[0].type.CopyFrom(MAPPED) if typed else onnx_model.graph.input[0].ClearField("type")
+    return from_proto(onnx_model)
 
 
 def test_maps_keep_their_type():
@@ -163,9 +163,9 @@ def test_what_crashes_in_onnxs_native_code_is_one_line_and_no_dead_process():
         helper.make_node("RegexFullMatch", ["t"], ["y"], "match", pattern="a+"),
     ]
     stated = {"y": (TensorProto.BOOL, [4])}
-    made = from_proto(proto(nodes, {"x": (TensorProto.STRING, [4])}, stated, opset=20, domains=["own"]))
-    assert made.tensor("y").dtype == "BOOL"
-    assert applicable(made, []) is not None
+    network = from_proto(proto(nodes, {"x": (TensorProto.STRING, [4])}, stated, opset=20, domains=["own"]))
+    assert network.tensor("y").dtype == "BOOL"
+    assert applicable(network, []) is not None
 
 
 def with_function(op, name, value, kind, *, opset=11):
@@ -178,8 +178,8 @@ def with_function(op, name, value, kind, *, opset=11):
 
 
 def test_what_a_call_gives_a_function_is_given_after_a_conversion():
-    made = with_function("LeakyRelu", "alpha", 0.3, AttributeProto.FLOAT, opset=13)
-    assert_same(made, converted(made, 21))
+    outcome = with_function("LeakyRelu", "alpha", 0.3, AttributeProto.FLOAT, opset=13)
+    assert_same(outcome, converted(outcome, 21))
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,9 @@ def test_a_bias_that_is_multiplied_is_not_corrected():
     shifts = {"g": [1.0, 2, 3, 4]}
     with pytest.raises(EditError, match="its bias is multiplied by beta"):
         edit_by_name("correct_bias", shifts=shifts)(gemm(beta=0.5))
-    for made in (gemm(), gemm(beta=1.0), gemm(alpha=2.0)):
-        after = edit_by_name("correct_bias", shifts=shifts)(made).model
-        moved = run(after, random_feeds(made))[0] - run(made, random_feeds(made))[0]
+    for outcome in (gemm(), gemm(beta=1.0), gemm(alpha=2.0)):
+        after = edit_by_name("correct_bias", shifts=shifts)(outcome).model
+        moved = run(after, random_feeds(outcome))[0] - run(outcome, random_feeds(outcome))[0]
         np.testing.assert_allclose(moved, np.broadcast_to(shifts["g"], (2, 4)), atol=1e-5)
 
 
@@ -52,26 +52,26 @@ def test_a_node_of_which_another_result_is_read_is_not_bypassed():
 
 
 def test_a_short_name_is_a_name():
-    made = model([node("Relu", ["x"], ["y"], "r")], X, Y)
-    assert list(edit_by_name("rename_node", node="r", to="q")(made).model.nodes) == ["q"]
+    network = model([node("Relu", ["x"], ["y"], "r")], X, Y)
+    assert list(edit_by_name("rename_node", node="r", to="q")(network).model.nodes) == ["q"]
     with pytest.raises(EditError, match="to"):
         edit_by_name("rename_node", node="r", to="")
 
 
 def test_which_input_is_missing_is_counted_from_one():
-    made = model([node("Add", ["x", "x"], ["y"], "a")], X, Y)
+    network = model([node("Add", ["x", "x"], ["y"], "a")], X, Y)
     with pytest.raises(EditError, match="it has 2 inputs, not 4"):
-        edit_by_name("replace_node", node="a", op="Mul", inputs=[0, 3])(made)
+        edit_by_name("replace_node", node="a", op="Mul", inputs=[0, 3])(network)
 
 
 def test_three_names_at_most_are_suggested():
-    made = model(
+    network = model(
         [node("Relu", ["x" if not n else f"tensor{n - 1}"], [f"tensor{n}"], f"r{n}") for n in range(6)],
         X,
         {"tensor5": [2, 4]},
     )
     with pytest.raises(EditError) as refusal:
-        value_at(made.ir_model, "tensor9")
+        value_at(network.ir_model, "tensor9")
     assert str(refusal.value).count(" or ") == 2
 
 
@@ -79,8 +79,8 @@ def test_what_holds_no_numbers_is_no_array():
     text = numpy_helper.from_array(np.array(["a", "b"], dtype=object), "text")
     empty = onnx.TensorProto(name="stripped", data_type=TensorProto.FLOAT, dims=[4])
     nodes = [node("Add", ["x", "stripped"], ["y"], "a"), node("Identity", ["text"], ["t"], "i")]
-    made = model(nodes, X, {**Y, "t": (TensorProto.STRING, [2])}, [text, empty])
-    values = made.ir_model.graph.initializers
+    network = model(nodes, X, {**Y, "t": (TensorProto.STRING, [2])}, [text, empty])
+    values = network.ir_model.graph.initializers
     assert constant_array(values["text"]) is None
     assert constant_array(values["stripped"]) is None
     assert constant_array(None) is None
@@ -106,8 +106,8 @@ def test_an_edit_of_the_input_changes_what_is_fed_to_it_alone():
 
 def test_a_batch_is_set_at_the_inputs_that_are_named():
     nodes = [node("Add", ["x", "z"], ["y"], "a")]
-    made = model(nodes, {"x": [2, 4], "z": [1, 4]}, Y)
-    after = edit_by_name("set_batch", size=3, inputs=["x"])(made).model
+    network = model(nodes, {"x": [2, 4], "z": [1, 4]}, Y)
+    after = edit_by_name("set_batch", size=3, inputs=["x"])(network).model
     assert [tensor.shape for tensor in after.inputs] == [(3, 4), (1, 4)]
     assert [tensor.shape for tensor in after.outputs] == [(3, 4)]
 
@@ -117,9 +117,9 @@ def test_a_constant_that_is_an_output_is_kept():
         node("Constant", [], ["c"], "c", value=constant("v", [1.0, 2], "float32")),
         node("Relu", ["x"], ["y"], "r"),
     ]
-    made = model(nodes, X, {**Y, "c": [2]})
-    assert "c" in [tensor.name for tensor in edit_by_name("fold_constants")(made).model.outputs]
-    assert_same(made, edit_by_name("fold_constants")(made).model)
+    network = model(nodes, X, {**Y, "c": [2]})
+    assert "c" in [tensor.name for tensor in edit_by_name("fold_constants")(network).model.outputs]
+    assert_same(network, edit_by_name("fold_constants")(network).model)
 
 
 @pytest.mark.parametrize(("dtype", "folded"), [("int64", True), ("float32", False)])
@@ -127,8 +127,8 @@ def test_sums_of_integers_are_folded_and_sums_of_floats_are_not(dtype, folded):
     element = TensorProto.INT64 if dtype == "int64" else TensorProto.FLOAT
     nodes = [node("ReduceSum", ["a", "axes"], ["s"], "s", keepdims=0), node("Add", ["x", "s"], ["y"], "add")]
     shapes = {"x": (element, [2, 4])}, {"y": (element, [2, 4])}
-    made = model(nodes, *shapes, [constant("a", [[1, 2, 3, 4]], dtype), constant("axes", [1])])
-    after = edit_by_name("fold_constants")(made).model
+    network = model(nodes, *shapes, [constant("a", [[1, 2, 3, 4]], dtype), constant("axes", [1])])
+    after = edit_by_name("fold_constants")(network).model
     assert ("s" not in after.nodes) == folded
 
 
@@ -146,22 +146,22 @@ def conv(x, y, name, *inputs):
 def test_channels_are_equalized_into_the_convolution_before(biased):
     shape, weights = [1, 4, 3, 3], [weight("w1", 4, 4, 1, 1), weight("w2", 4, 4, 1, 1), weight("b", 4)]
     first = ("w1", "b") if biased else ("w1",)
-    made = model(
+    network = model(
         [conv("x", "t", "one", *first), node("Relu", ["t"], ["r"], "relu"), conv("r", "y", "two", "w2")],
         {"x": shape},
         {"y": shape},
         weights if biased else weights[:2],
     )
-    assert equalizable(made, "r") == 4
-    result = edit_by_name("equalize_channels", exponents={"r": [1, 0, -2, 3]})(made)
+    assert equalizable(network, "r") == 4
+    result = edit_by_name("equalize_channels", exponents={"r": [1, 0, -2, 3]})(network)
     assert result.notes == ("equalized r: into one",)
-    assert_same(made, result.model, atol=1e-6)
+    assert_same(network, result.model, atol=1e-6)
     assert [str(n.op_type) for n in result.model.nodes.values()] == ["Conv", "Relu", "Conv"]
 
 
 def test_channels_are_equalized_by_a_multiplication_behind_a_convolution_whose_bias_is_made():
     shape = [1, 4, 3, 3]
-    made = model(
+    network = model(
         [
             node("Abs", ["c"], ["b"], "abs"),
             conv("x", "t", "one", "w1", "b"),
@@ -172,9 +172,9 @@ def test_channels_are_equalized_by_a_multiplication_behind_a_convolution_whose_b
         {"y": shape},
         [weight("w1", 4, 4, 1, 1), weight("w2", 4, 4, 1, 1)],
     )
-    result = edit_by_name("equalize_channels", exponents={"r": [1, 0, -2, 3]})(made)
+    result = edit_by_name("equalize_channels", exponents={"r": [1, 0, -2, 3]})(network)
     assert result.notes == ("equalized r: a multiplication added",)
-    assert_same(made, result.model, atol=1e-6)
+    assert_same(network, result.model, atol=1e-6)
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1])
@@ -188,10 +188,10 @@ def test_dequantized_weights_have_the_scale_of_their_own_axis(axis):
         node("DequantizeLinear", ["q", "s", "z"], ["w"], "dq", **attributes),
         node("MatMul", ["x", "w"], ["y"], "m"),
     ]
-    made = model(nodes, X, Y, [q, scale, zero])
-    after = edit_by_name("remove_qdq")(made).model
+    network = model(nodes, X, Y, [q, scale, zero])
+    after = edit_by_name("remove_qdq")(network).model
     assert [str(n.op_type) for n in after.nodes.values()] == ["MatMul"]
-    assert_same(made, after, atol=1e-6)
+    assert_same(network, after, atol=1e-6)
 
 
 @pytest.mark.parametrize("made_by", ["QLinearMatMul", "Relu"])
@@ -206,9 +206,9 @@ def test_remove_qdq_is_offered_only_where_there_is_a_pair_or_a_constant(made_by)
         node("DequantizeLinear", ["p", "s", "z"], ["d"], "dequantize"),
         node("Relu", ["d"], ["y"], "last"),
     ]
-    made = model(nodes, X, Y, [scale, zero, q], opset=19)
-    assert not [edit for edit in applicable(made, []) if edit.do == "remove_qdq"]
-    assert not [edit for edit in applicable(made, ["dequantize"]) if edit.do == "remove_qdq"]
+    network = model(nodes, X, Y, [scale, zero, q], opset=19)
+    assert not [edit for edit in applicable(network, []) if edit.do == "remove_qdq"]
+    assert not [edit for edit in applicable(network, ["dequantize"]) if edit.do == "remove_qdq"]
 
 
 def test_an_output_given_out_of_a_branch_needs_one_like_it_in_the_other():
@@ -217,7 +217,7 @@ def test_an_output_given_out_of_a_branch_needs_one_like_it_in_the_other():
         nodes = [node(op, ["x"], [f"{name}_in"], inner), node("Neg", [f"{name}_in"], [f"{name}_out"], f"{name}_neg")]
         return helper.make_graph(nodes, name, [], [out])
 
-    made = model(
+    network = model(
         [
             node(
                 "If",
@@ -231,12 +231,12 @@ def test_an_output_given_out_of_a_branch_needs_one_like_it_in_the_other():
         {**X, "c": (TensorProto.BOOL, [])},
         Y,
     )
-    after = edit_by_name("mark_output", tensor="if/then/t_in")(made).model
+    after = edit_by_name("mark_output", tensor="if/then/t_in")(network).model
     assert [tensor.shape for tensor in after.outputs] == [(2, 4), (2, 4)]
-    assert "called" in edit_by_name("mark_output", tensor="if/then/t_in")(made).notes[0]
-    x = random_feeds(made)["x"]
+    assert "called" in edit_by_name("mark_output", tensor="if/then/t_in")(network).notes[0]
+    x = random_feeds(network)["x"]
     assert np.array_equal(run(after, {"x": x, "c": np.array(False)})[1], np.abs(x))
-    named = edit_by_name("mark_output", tensor="if/then/t_in", otherwise="if/else/e_out")(made).model
+    named = edit_by_name("mark_output", tensor="if/then/t_in", otherwise="if/else/e_out")(network).model
     assert np.array_equal(run(named, {"x": x, "c": np.array(False)})[1], -np.abs(x))
 
 
@@ -252,11 +252,11 @@ def test_what_a_function_is_called_with_is_not_extracted_from_it():
     ]
     function = helper.make_function("my", "Block", ["a"], ["o"], body, opset, ["slope"])
     call = node("Block", ["x"], ["y"], "b", domain="my", slope=0.25)
-    made = model([call], X, Y, opset=18, domains=["my"], ir_version=10, functions=[function])
+    network = model([call], X, Y, opset=18, domains=["my"], ir_version=10, functions=[function])
     at = "function(my:Block)/"
     with pytest.raises(EditError, match="one of its attributes comes from the call"):
-        edit_by_name("extract", inputs=[f"{at}a"], outputs=[f"{at}t"])(made)
-    part = edit_by_name("extract", inputs=[f"{at}p"], outputs=[f"{at}q"])(made).model
+        edit_by_name("extract", inputs=[f"{at}a"], outputs=[f"{at}t"])(network)
+    part = edit_by_name("extract", inputs=[f"{at}p"], outputs=[f"{at}q"])(network).model
     assert [str(n.op_type) for n in part.nodes.values()] == ["Neg"]
 
 
@@ -270,19 +270,19 @@ def test_channels_of_a_tensor_that_others_read_on_the_way_are_equalized_by_a_mul
     ]
     weights = [weight("w1", 4, 4, 1, 1), weight("w2", 4, 4, 1, 1)]
     for outputs in ({"y": shape, "z": shape}, {"y": shape, "t": shape}):
-        made = model(nodes[: 4 if "z" in outputs else 3], {"x": shape}, outputs, weights)
-        result = edit_by_name("equalize_channels", exponents={"r": [1, 0, -2, 3]})(made)
+        network = model(nodes[: 4 if "z" in outputs else 3], {"x": shape}, outputs, weights)
+        result = edit_by_name("equalize_channels", exponents={"r": [1, 0, -2, 3]})(network)
         assert result.notes == ("equalized r: a multiplication added",)
-        assert_same(made, result.model, atol=1e-6)
+        assert_same(network, result.model, atol=1e-6)
 
 
 def test_channels_of_an_input_are_equalized_before_all_that_reads_it():
     shape = [1, 4, 3, 3]
     nodes = [conv("x", "t", "one", "w"), node("Relu", ["t"], ["y"], "relu")]
-    made = model(nodes, {"x": shape}, {"y": shape}, [weight("w", 4, 4, 1, 1)])
-    result = edit_by_name("equalize_channels", exponents={"x": [1, 0, -2, 3]})(made)
+    network = model(nodes, {"x": shape}, {"y": shape}, [weight("w", 4, 4, 1, 1)])
+    result = edit_by_name("equalize_channels", exponents={"x": [1, 0, -2, 3]})(network)
     assert [str(n.op_type) for n in result.model.nodes.values()] == ["Mul", "Conv", "Relu"]
-    assert_same(made, result.model, atol=1e-6)
+    assert_same(network, result.model, atol=1e-6)
     alone = model([conv("x", "y", "one", "w")], {"x": shape}, {"y": shape}, [weight("w", 4, 4, 1, 1)])
     assert_same(alone, edit_by_name("equalize_channels", exponents={"x": [1, 0, -2, 3]})(alone).model, atol=1e-6)
 
@@ -290,12 +290,12 @@ def test_channels_of_an_input_are_equalized_before_all_that_reads_it():
 def test_a_result_that_nobody_reads_goes_and_the_one_before_it_stays():
     shape = {"x": [1, 2, 4, 4]}
     nodes = [node("MaxPool", ["x"], ["p", "places"], "p", kernel_shape=[1, 1]), node("Relu", ["p"], ["y"], "r")]
-    made = model(nodes, shape, {"y": [1, 2, 4, 4]})
-    assert [len(n.outputs) for n in edit_by_name("remove_dead")(made).model.nodes.values()] == [1, 1]
+    network = model(nodes, shape, {"y": [1, 2, 4, 4]})
+    assert [len(n.outputs) for n in edit_by_name("remove_dead")(network).model.nodes.values()] == [1, 1]
     recurrent = node("LSTM", ["x", "w", "r"], ["", "last", "cell"], "l", hidden_size=3)
     weights = [weight("w", 1, 12, 5), weight("r", 1, 12, 3)]
-    made = model([recurrent], {"x": [9, 2, 5]}, {"last": [1, 2, 3]}, weights)
-    (after,) = edit_by_name("remove_dead")(made).model.nodes.values()
+    network = model([recurrent], {"x": [9, 2, 5]}, {"last": [1, 2, 3]}, weights)
+    (after,) = edit_by_name("remove_dead")(network).model.nodes.values()
     assert [value.name for value in after.outputs] == ["", "last"]
 
 
@@ -313,23 +313,23 @@ def test_the_axis_of_dequantized_operands_is_one_unless_it_is_stated():
     q = constant("q", [[1, 2], [3, 4]], "int8")
     for stated in ({}, {"axis": 0}, {"axis": 1}):
         nodes = [node("DequantizeLinear", ["q", "s"], ["d"], "dq", **stated), node("Add", ["x", "d"], ["y"], "a")]
-        made = model(nodes, {"x": [2, 2]}, {"y": [2, 2]}, [q, constant("s", [0.5, 2.0], "float32")])
-        after = edit_by_name("dequantize_constants")(made).model
+        network = model(nodes, {"x": [2, 2]}, {"y": [2, 2]}, [q, constant("s", [0.5, 2.0], "float32")])
+        after = edit_by_name("dequantize_constants")(network).model
         assert list(after.nodes) == ["a"]
-        assert_same(made, after)
+        assert_same(network, after)
 
 
 @pytest.mark.parametrize("beta", [1.0, 0.5])
 def test_a_third_operand_that_is_fed_is_added_where_beta_is_one(beta):
     nodes = [node("Gemm", ["x", "w", "c"], ["y"], "g", beta=beta)]
-    made = model(nodes, {**X, "c": [4]}, Y, [weight("w", 4, 4)])
+    network = model(nodes, {**X, "c": [4]}, Y, [weight("w", 4, 4)])
     expand = edit_by_name("expand_gemm", only="name:g")
     if beta != 1.0:
         with pytest.raises(EditError, match="no constant and multiplied by beta"):
-            expand(made)
+            expand(network)
         return
-    assert [str(n.op_type) for n in expand(made).model.nodes.values()] == ["MatMul", "Add"]
-    assert_same(made, expand(made).model, atol=1e-6)
+    assert [str(n.op_type) for n in expand(network).model.nodes.values()] == ["MatMul", "Add"]
+    assert_same(network, expand(network).model, atol=1e-6)
 
 
 def test_a_matrix_product_of_two_axes_stays_unless_it_is_named():
@@ -340,20 +340,23 @@ def test_a_matrix_product_of_two_axes_stays_unless_it_is_named():
 @pytest.mark.parametrize("name", FUSIONS)
 def test_a_fusion_waits_for_the_operator_set_that_has_its_operator(name):
     operator = FUSIONS[name].replacement.split("= ")[1].partition("(")[0].partition("{")[0]
-    known = [opset for opset in range(1, onnx.defs.onnx_opset_version() + 1) if onnx.defs.has(operator, opset)]
-    assert FUSIONS[name].opset == known[0]
+    entries = [opset for opset in range(1, onnx.defs.onnx_opset_version() + 1) if onnx.defs.has(operator, opset)]
+    assert FUSIONS[name].opset == entries[0]
 
 
 def test_an_attribute_that_is_not_stated_is_not_taken_from_a_weight():
     own = node("Own", ["x", "w"], ["y"], "g", domain="own")
-    made = model([own], X, Y, [constant("w", [3])], domains=["own"])
+    network = model([own], X, Y, [constant("w", [3])], domains=["own"])
     replace = edit_by_name("replace_pattern", pattern="y = own::Own{alpha=3}(x)", replacement="y = Relu(x)")
     assert not replace.equivalent
-    assert not replace(made).changed
+    assert not replace(network).changed
 
 
 def test_a_tensor_of_unknown_shape_is_like_any_of_its_type():
-    known, unknown = Tensor("a", (2, 4), "FLOAT"), Tensor("b", None, "FLOAT")
-    assert all(_alike(*both) for both in ((known, unknown), (unknown, known), (unknown, unknown), (known, known)))
-    assert not _alike(known, Tensor("c", (2, 4, 1), "FLOAT"))
+    reference, unknown = Tensor("a", (2, 4), "FLOAT"), Tensor("b", None, "FLOAT")
+    assert all(
+        _alike(*both)
+        for both in ((reference, unknown), (unknown, reference), (unknown, unknown), (reference, reference))
+    )
+    assert not _alike(reference, Tensor("c", (2, 4, 1), "FLOAT"))
     assert not _alike(unknown, Tensor("c", None, "INT64"))

@@ -18,20 +18,20 @@ from workbench.graph.inspection.difference import diff
 from workbench.graph.load import from_proto, load_model
 
 
-def edit(made, name, **arguments):
-    result = edit_by_name(name, **arguments)(made)
-    assert result.changed == (result.model is not made)
+def edit(subject, name, **arguments):
+    result = edit_by_name(name, **arguments)(subject)
+    assert result.changed == (result.model is not subject)
     assert bool(result.notes) == result.changed
     return result.model
 
 
-def refused(made, said, name, **arguments):
-    before = made.digest
+def refused(subject, message, name, **arguments):
+    before = subject.digest
     with pytest.raises(EditError) as caught:
-        edit_by_name(name, **arguments)(made)
-    assert said in str(caught.value)
+        edit_by_name(name, **arguments)(subject)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert made.digest == before
+    assert subject.digest == before
 
 
 @pytest.fixture
@@ -56,11 +56,11 @@ def test_what_the_checker_refused_already_is_no_fault_of_an_edit():
     nodes = [helper.make_node("RequantShift", [a], [b], name, shift=n) for n, (a, b, name) in enumerate(("xay", "abc"))]
     stated = proto([*nodes, helper.make_node("Relu", ["b"], ["y"], "relu")], {"x": [4]}, {"y": [4]})
     stated.graph.value_info.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "ab")
-    made = from_proto(stated)
-    part = edit(made, "extract", inputs=("a",), outputs=("y",))
+    source = from_proto(stated)
+    part = edit(source, "extract", inputs=("a",), outputs=("y",))
     assert [node.op_type for node in part.nodes.values()] == ["RequantShift", "Relu"]
-    refused(made, "would leave an invalid graph", "replace_node", node="relu", op="Concat")
-    refused(made, "would leave an invalid graph", "replace_node", node="relu", op="Unheard")
+    refused(source, "would leave an invalid graph", "replace_node", node="relu", op="Concat")
+    refused(source, "would leave an invalid graph", "replace_node", node="relu", op="Unheard")
 
 
 def branches():
@@ -108,10 +108,10 @@ def test_remove_noops_keeps_what_is_needed():
 
 
 def test_remove_noops_inside_subgraphs():
-    made = branches()
-    after = edit(made, "remove_noops")
+    onnx_model = branches()
+    after = edit(onnx_model, "remove_noops")
     assert {node.op_type for node in after.nodes.values()} == {"If", "Add"}
-    assert_same(made, after)
+    assert_same(onnx_model, after)
 
 
 def test_remove_dead(chain):
@@ -167,16 +167,16 @@ def test_insert(chain):
 
 
 def test_insert_inside_a_subgraph():
-    made = branches()
-    after = edit(made, "insert", tensor="if/then/ti", op="Neg")
+    onnx_model = branches()
+    after = edit(onnx_model, "insert", tensor="if/then/ti", op="Neg")
     assert after.nodes["if/then/add"].inputs[0].name == "ti_Neg"
     feeds = {"x": np.ones(3, np.float32), "c": np.array(True)}
     np.testing.assert_array_equal(run(after, feeds)[0], [0, 1, 2])
 
 
 def test_insert_before_a_subgraphs_reader():
-    made = branches()
-    after = edit(made, "insert", tensor="x", op="Neg")
+    onnx_model = branches()
+    after = edit(onnx_model, "insert", tensor="x", op="Neg")
     assert next(iter(after.nodes)) == "x_Neg"
     np.testing.assert_array_equal(run(after, {"x": np.ones(3, np.float32), "c": np.array(True)})[0], [0, 1, 2])
 
@@ -223,7 +223,7 @@ def test_rename(chain):
 
 
 def test_share_weights():
-    made = model(
+    source = model(
         [
             helper.make_node("MatMul", ["x", "w1"], ["a"], "one"),
             helper.make_node("MatMul", ["a", "w2"], ["b"], "two"),
@@ -233,9 +233,9 @@ def test_share_weights():
         {"y": [2, 4]},
         [weight(name, 4, 4, seed=seed) for name, seed in (("w1", 0), ("w2", 0), ("w3", 5))],
     )
-    after = edit(made, "share_weights")
+    after = edit(source, "share_weights")
     assert set(after.initializers) == {"w1", "w3"}
-    assert_same(made, after)
+    assert_same(source, after)
     assert edit(after, "share_weights") is after
 
 
@@ -251,7 +251,7 @@ def test_merge_and_split_bias(op, group, bias, scalar, swap):
     shape = (6, 4 // group) if op == "Conv" else (4, 6 // group)
     feeds = ["x", "w", *(["b"] if bias else [])]
     added = weight("c", *((1, 1, 1) if scalar else (1, 6, 1, 1)))
-    made = model(
+    source = model(
         [
             helper.make_node(op, feeds, ["a"], "conv", group=group),
             helper.make_node("Add", ["c", "a"] if swap else ["a", "c"], ["y"], "add"),
@@ -260,9 +260,9 @@ def test_merge_and_split_bias(op, group, bias, scalar, swap):
         {"y": [2, 6, None, None]},
         [weight("w", *shape, 3, 3), *([weight("b", 6)] if bias else []), added],
     )
-    merged = edit(made, "merge_bias")
+    merged = edit(source, "merge_bias")
     assert list(merged.nodes) == ["conv"]
-    assert_same(made, merged, atol=1e-6)
+    assert_same(source, merged, atol=1e-6)
     split = edit(merged, "split_bias")
     assert list(split.nodes) == ["conv", "conv_add"]
     assert [tensor.name for tensor in split.outputs] == ["y"]
@@ -271,21 +271,21 @@ def test_merge_and_split_bias(op, group, bias, scalar, swap):
 
 
 def test_bias_of_a_real_model(shared):
-    made = load_model(shared / "models/mnist_cntk/model.onnx")
-    merged = edit(made, "merge_bias")
-    assert len(merged.nodes) == len(made.nodes) - 2
-    assert_same(made, merged, atol=1e-6)
+    source = load_model(shared / "models/mnist_cntk/model.onnx")
+    merged = edit(source, "merge_bias")
+    assert len(merged.nodes) == len(source.nodes) - 2
+    assert_same(source, merged, atol=1e-6)
 
 
 def test_bias_is_not_merged_where_it_is_no_bias():
     for shape in ((1, 1, 4, 4), (4, 1, 1, 1), (2, 1, 1, 1)):
-        made = model(
+        source = model(
             [helper.make_node("Conv", ["x", "w"], ["a"], "conv"), helper.make_node("Add", ["a", "c"], ["y"], "add")],
             {"x": [1, 4, 4, 4]},
             {"y": [None, 4, 4, 4]},
             [weight("w", 4, 4, 1, 1), weight("c", *shape)],
         )
-        assert edit(made, "merge_bias") is made
+        assert edit(source, "merge_bias") is source
 
 
 def test_set_batch_to_a_number_and_a_name(chain):
@@ -346,23 +346,23 @@ def test_input_type_and_layout(chain):
 
 
 def test_convert_opset(shared):
-    made = load_model(shared / "models/ultraface_rfb320/model.onnx")
-    after = edit(made, "convert_opset", version=13)
+    source = load_model(shared / "models/ultraface_rfb320/model.onnx")
+    after = edit(source, "convert_opset", version=13)
     assert after.opset == 13
-    assert_same(made, after, atol=1e-6)
-    refused(made, "there is no operator set 999", "convert_opset", version=999)
+    assert_same(source, after, atol=1e-6)
+    refused(source, "there is no operator set 999", "convert_opset", version=999)
 
 
 def test_strip_and_restore_weights(shared, tmp_path):
     path = shared / "models/mnist_cntk/model.onnx"
-    made = load_model(path)
-    stripped = edit(made, "strip_weights", keep=100)
-    assert len(stripped.to_bytes()) < 0.2 * len(made.to_bytes())
+    source = load_model(path)
+    stripped = edit(source, "strip_weights", keep=100)
+    assert len(stripped.to_bytes()) < 0.2 * len(source.to_bytes())
     (tmp_path / "stripped.onnx").write_bytes(stripped.to_bytes())
     again = load_model(tmp_path / "stripped.onnx")
     assert again.digest == stripped.digest
     restored = edit(again, "restore_weights", source=str(path))
-    assert restored.to_bytes() == made.to_bytes()
+    assert restored.to_bytes() == source.to_bytes()
     other = onnx.load(path)
     for tensor in other.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
@@ -380,9 +380,9 @@ def test_an_edit_is_one_line_of_python():
 
 
 def test_edits_that_apply_to_picked_nodes(chain):
-    found = {edit.do for edit in applicable(chain, ["identity"])}
-    assert {"remove_noops", "bypass", "extract"} <= found
-    assert "delete" not in found
+    kinds = {edit.do for edit in applicable(chain, ["identity"])}
+    assert {"remove_noops", "bypass", "extract"} <= kinds
+    assert "delete" not in kinds
     assert "delete" in {edit.do for edit in applicable(chain, ["dead"])}
     assert "split_bias" in {edit.do for edit in applicable(chain, ["conv"])}
     assert {"remove_noops", "remove_dead"} <= {edit.do for edit in applicable(chain, [])}
@@ -401,21 +401,21 @@ def test_edits_that_apply_to_picked_nodes(chain):
 )
 def test_every_offered_edit_works_or_says_why_not(shared, name):
     """Whatever is offered on a real model gives a model with a difference, or an error of one line; nothing else."""
-    made = load_model(shared / "models" / name / "model.onnx")
-    before, addresses = made.digest, list(made.nodes)
+    source = load_model(shared / "models" / name / "model.onnx")
+    before, addresses = source.digest, list(source.nodes)
     worked = 0
     for address in addresses[:: max(1, len(addresses) // 12)]:
-        for offered in applicable(made, [address]):
+        for offered in applicable(source, [address]):
             try:
-                result = offered(made)
+                result = offered(source)
             except EditError as error:
                 assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
                 continue
             assert result.changed
-            assert diff(made, result.model)
+            assert diff(source, result.model)
             worked += 1
     assert worked >= 10
-    assert made.digest == before
+    assert source.digest == before
 
 
 @pytest.mark.parametrize(
@@ -432,18 +432,18 @@ def test_every_offered_edit_works_or_says_why_not(shared, name):
 )
 def test_real_models_compute_the_same_after_everything_that_applies(shared, name):
     """Each edit of the whole model alone, then all of them one after the other."""
-    made = load_model(shared / "models" / name / "model.onnx")
-    edits = [offered for offered in applicable(made, []) if offered.do != "set_input_layout"]
+    source = load_model(shared / "models" / name / "model.onnx")
+    edits = [offered for offered in applicable(source, []) if offered.do != "set_input_layout"]
     edits += [edit_by_name("share_weights"), edit_by_name("split_bias")]
-    together = made
+    together = source
     for one in edits:
-        assert_same(made, one(made).model, atol=1e-5)
+        assert_same(source, one(source).model, atol=1e-5)
         together = one(together).model
-    assert_same(made, together, atol=1e-5)
+    assert_same(source, together, atol=1e-5)
 
 
 def test_what_nodes_make_alike_of_one_weight_is_folded_into_one():
-    made = model(
+    source = model(
         [
             helper.make_node("Transpose", ["w"], ["t"], "one"),
             helper.make_node("Transpose", ["w"], ["u"], "two"),
@@ -455,13 +455,13 @@ def test_what_nodes_make_alike_of_one_weight_is_folded_into_one():
         {"y": [2, 3]},
         [weight("w", 3, 4)],
     )
-    folded = edit(made, "fold_constants")
+    folded = edit(source, "fold_constants")
     assert set(folded.initializers) == {"t"}
-    assert_same(made, folded)
+    assert_same(source, folded)
 
 
 def test_a_weight_behind_identities_is_folded_into_itself():
-    made = model(
+    source = model(
         [
             helper.make_node("Identity", ["w"], ["t"], "one"),
             helper.make_node("Identity", ["t"], ["u"], "two"),
@@ -472,15 +472,15 @@ def test_a_weight_behind_identities_is_folded_into_itself():
         {"y": [2, 4]},
         [weight("w", 4, 4)],
     )
-    folded = edit(made, "fold_constants")
+    folded = edit(source, "fold_constants")
     assert set(folded.initializers) == {"w"}
-    assert_same(made, folded)
+    assert_same(source, folded)
 
 
 def test_copies_of_a_weight_are_shared():
     copy = weight("w", 4, 4)
     copy.name = "v"
-    made = model(
+    source = model(
         [
             helper.make_node("MatMul", ["x", "w"], ["a"], "first"),
             helper.make_node("MatMul", ["a", "v"], ["y"], "second"),
@@ -489,17 +489,17 @@ def test_copies_of_a_weight_are_shared():
         {"y": [2, 4]},
         [weight("w", 4, 4), copy],
     )
-    shared = edit(made, "share_weights")
+    shared = edit(source, "share_weights")
     assert len(shared.initializers) == 1
-    assert_same(made, shared)
+    assert_same(source, shared)
 
 
 def test_a_bias_is_corrected_again():
     """The second correction replaces the first one's constant, which has the same name."""
-    made = network("conv")
-    once = edit_by_name("correct_bias", shifts={"Conv_0": [1, 2, 3, 4]})(made).model
+    outcome = network("conv")
+    once = edit_by_name("correct_bias", shifts={"Conv_0": [1, 2, 3, 4]})(outcome).model
     twice = edit_by_name("correct_bias", shifts={"Conv_0": [1, 0, 0, -4]})(once).model
-    before, after = (run(one, random_feeds(made))[0] for one in (made, twice))
+    before, after = (run(one, random_feeds(outcome))[0] for one in (outcome, twice))
     np.testing.assert_allclose(
         after - before, np.broadcast_to(np.reshape([2, 2, 3, 0], (1, 4, 1, 1)), before.shape), atol=1e-5
     )

@@ -30,9 +30,9 @@ REAL = [
 ]
 
 
-def idle(made):
+def idle(network):
     """Weights that nobody reads."""
-    return {name for name, value in made.initializers.items() if not value.uses()}
+    return {name for name, value in network.initializers.items() if not value.uses()}
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -47,13 +47,13 @@ def test_folding_constants_is_exact_on_real_models(shared, name):
 
 
 def test_folding_leaves_what_depends_on_the_processor():
-    made = model(
+    network = model(
         [helper.make_node("Exp", ["c"], ["e"], "exp"), helper.make_node("Mul", ["x", "e"], ["y"], "mul")],
         {"x": [2]},
         {"y": [2]},
         [constant("c", [1.0, 2.0], "float32")],
     )
-    assert not FoldConstants()(made).changed
+    assert not FoldConstants()(network).changed
 
 
 def test_folding_leaves_the_original_alone(shared):
@@ -156,12 +156,12 @@ def test_batch_norm_of_real_models(shared):
 def test_edits_keep_documentation_and_metadata():
     from onnx import load_from_string
 
-    made = layer_and_norm("Conv", [1, 2, 3, 3], (2, 2, 1, 1), 2, 4, bias=False).proto
-    made.doc_string = "about it"
-    made.metadata_props.add(key="who", value="me")
-    made.graph.node[0].doc_string = "about the layer"
-    made.graph.node[0].metadata_props.add(key="line", value="7")
-    after = load_from_string(FoldBatchNorm()(from_proto(made)).model.to_bytes())
+    proto = layer_and_norm("Conv", [1, 2, 3, 3], (2, 2, 1, 1), 2, 4, bias=False).proto
+    proto.doc_string = "about it"
+    proto.metadata_props.add(key="who", value="me")
+    proto.graph.node[0].doc_string = "about the layer"
+    proto.graph.node[0].metadata_props.add(key="line", value="7")
+    after = load_from_string(FoldBatchNorm()(from_proto(proto)).model.to_bytes())
     assert (after.doc_string, after.metadata_props[0].value) == ("about it", "me")
     assert (after.graph.node[0].doc_string, after.graph.node[0].metadata_props[0].value) == ("about the layer", "7")
 
@@ -184,13 +184,13 @@ def test_a_cast_is_folded_where_every_runtime_casts_alike(values, dtype, to, fol
         helper.make_node("Cast", ["c"], ["f"], "back", to=TensorProto.FLOAT),
         helper.make_node("Mul", ["x", "f"], ["y"], "mul"),
     ]
-    made = model(
+    network = model(
         nodes, {"x": [len(values)]}, {"y": [len(values)]}, [constant("k", values, dtype)], opset=21, ir_version=10
     )
-    result = edit_by_name("fold_constants")(made)
+    result = edit_by_name("fold_constants")(network)
     assert ("cast" not in result.model.nodes) == folds
     if np.isfinite(values).all():
-        assert_same(made, result.model)
+        assert_same(network, result.model)
 
 
 def behind_identities(readers, rows, *, transposed=False):
@@ -228,7 +228,7 @@ def test_the_constants_of_the_model_that_is_folded_keep_their_names():
         helper.make_node("Constant", [], ["k"], "k", value=numpy_helper.from_array(np.float32(2))),
         helper.make_node("Mul", ["x", "k"], ["y"], "mul"),
     ]
-    made = model(nodes, {"x": [4]}, {"y": [4]})
-    before = identity(made)
-    assert tried(made, edit_by_name("fold_constants")).changed
-    assert identity(made) == before
+    network = model(nodes, {"x": [4]}, {"y": [4]})
+    before = identity(network)
+    assert tried(network, edit_by_name("fold_constants")).changed
+    assert identity(network) == before

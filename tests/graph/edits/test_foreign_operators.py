@@ -35,26 +35,28 @@ def foreign(name):
     ]
     weights = [weight("k", 4, 3, 3, 3), weight("w", 1, 4, 1, 1, seed=1), weight("l", 2, 4, 1, 1, seed=2)]
     weights += [constant("one", np.ones(4), "float32"), constant("zero", np.zeros(4), "float32")]
-    made = proto(nodes, {"x": [1, 3, 4, 4]}, {"y": [1, 2, 4, 4]}, weights, opset=19, domains=["my.ops"], ir_version=9)
-    made.functions.append(function)
-    return from_proto(made)
+    onnx_model = proto(
+        nodes, {"x": [1, 3, 4, 4]}, {"y": [1, 2, 4, 4]}, weights, opset=19, domains=["my.ops"], ir_version=9
+    )
+    onnx_model.functions.append(function)
+    return from_proto(onnx_model)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_edit_of_onnx_operators_is_offered_for_it(name):
-    made = foreign(name)
+    outcome = foreign(name)
     for address in ("foreign", "constant", "before"):
-        assert {edit.do for edit in applicable(made, [address])} <= LIKE_ONNX
+        assert {edit.do for edit in applicable(outcome, [address])} <= LIKE_ONNX
     # The rest of the model is prepared all the same, and computes the same.
     for edit in ("fold_constants", "fold_batch_norm", "remove_noops", "remove_qdq", "dequantize_constants"):
-        result = edit_by_name(edit)(made)
+        result = edit_by_name(edit)(outcome)
         assert not result.changed, result.notes
 
 
 @pytest.mark.parametrize("name", ["Conv", "Gemm", "MatMul"])
 def test_it_gets_no_pairs_and_says_why(name):
-    made = foreign(name)
-    resolution = preset("int8", made).resolve(made)
+    outcome = foreign(name)
+    resolution = preset("int8", outcome).resolve(outcome)
     assert sorted(resolution.to_quantize()) == ["first", "last"]
     assert "it is my.ops." in resolution.explain("foreign")
     assert "local function" in resolution.explain("before")
@@ -69,14 +71,14 @@ def test_blocked_convolutions_of_onnx_runtime_are_left_alone():
     convolution = node("Conv", ["x", "k", "b"], ["c"], "blocked", domain="com.microsoft.nchwc", kernel_shape=[1, 1])
     nodes = [convolution, node("QuickGelu", ["c"], ["y"], "gelu", domain="com.microsoft", alpha=1.0)]
     weights = [weight("k", 16, 16, 1, 1), weight("b", 16, seed=1)]
-    made = from_proto(
+    model = from_proto(
         proto(
             nodes, {"x": [1, 16, 4, 4]}, {"y": [1, 16, 4, 4]}, weights, domains=["com.microsoft", "com.microsoft.nchwc"]
         )
     )
-    assert preset("int8", made).resolve(made).to_quantize() == []
-    assert {edit.do for edit in applicable(made, ["blocked"])} <= LIKE_ONNX
-    assert costs(made)["blocked"].macs is None
+    assert preset("int8", model).resolve(model).to_quantize() == []
+    assert {edit.do for edit in applicable(model, ["blocked"])} <= LIKE_ONNX
+    assert costs(model)["blocked"].macs is None
 
 
 def test_a_bias_beside_a_quantized_weight_is_not_offered_to_be_split_off():
@@ -86,11 +88,11 @@ def test_a_bias_beside_a_quantized_weight_is_not_offered_to_be_split_off():
         node("Conv", ["x", "k", "b"], ["y"], "convolution"),
     ]
     stored = numpy_helper.from_array(np.ones([2, 3, 1, 1], np.int8), "q")
-    made = from_proto(
+    model = from_proto(
         proto(nodes, {"x": [1, 3, 4, 4]}, {"y": [1, 2, 4, 4]}, [stored, scale, zero, weight("b", 2)], opset=19)
     )
-    onnx.checker.check_model(made.proto, full_check=True)
-    offered = {edit.do for edit in applicable(made, [])}
+    onnx.checker.check_model(model.proto, full_check=True)
+    offered = {edit.do for edit in applicable(model, [])}
     assert "split_bias" not in offered
-    assert not edit_by_name("split_bias")(made).changed
-    assert_same(made, edit_by_name("remove_qdq")(made).model, atol=1e-6)
+    assert not edit_by_name("split_bias")(model).changed
+    assert_same(model, edit_by_name("remove_qdq")(model).model, atol=1e-6)

@@ -25,22 +25,22 @@ def test_an_edit_inside_keeps_what_bears_the_names_it_would_give(name, holder):
     case, at = CASES[name], HOLDERS[holder]
     if holder not in case.holders:
         return
-    made = held(case, holder)
+    outcome = held(case, holder)
     edit = edit_by_name(name, **arguments_at(case, at))
-    same(made, edit, edit)
+    same(outcome, edit, edit)
 
 
-def same(made, edit, again):
-    before = edit(made).model
-    other, total = taken(made, *added(made, before))
+def same(network, edit, again):
+    before = edit(network).model
+    other, total = taken(network, *added(network, before))
     after = again(other).model
     onnx.checker.check_model(after.proto)
-    feeds = random_feeds(made) | ({"cond": np.array(True)} if any(t.name == "cond" for t in made.inputs) else {})
-    outputs = [tensor.name for tensor in made.outputs]
-    *results, found = run(after, feeds, [*outputs, SUM])
-    assert found == total
-    for result, wanted in zip(results, run(before, feeds, outputs), strict=True):
-        np.testing.assert_array_equal(result, wanted)
+    feeds = random_feeds(network) | ({"cond": np.array(True)} if any(t.name == "cond" for t in network.inputs) else {})
+    outputs = [tensor.name for tensor in network.outputs]
+    *results, actual = run(after, feeds, [*outputs, SUM])
+    assert actual == total
+    for result, expected in zip(results, run(before, feeds, outputs), strict=True):
+        np.testing.assert_array_equal(result, expected)
 
 
 CONVOLUTIONS = [
@@ -67,8 +67,8 @@ def test_an_edit_of_the_main_graph_does_so_too(name, arguments):
             helper.make_node("Mul", ["a", "s"], ["m"], "m"),
             helper.make_node("Add", ["m", "b"], ["y"], "last"),
         ]
-    made = model(
+    network = model(
         nodes, {"x": SHAPE}, {"y": SHAPE}, [weight("w", 4, 4, 1, 1), weight("v", 4, 4, 1, 1)], opset=24, ir_version=10
     )
     edit = edit_by_name(name, **arguments)
-    same(made, edit, edit)
+    same(network, edit, edit)

@@ -108,7 +108,7 @@ def rich():
     """A model that says all that GraphSurgeon drops."""
     empty = helper.make_node("Constant", [], ["empty"], "axes")
     empty.attribute.append(helper.make_attribute("value_ints", [], attr_type=onnx.AttributeProto.INTS))
-    made = helper.make_model(
+    proto = helper.make_model(
         helper.make_graph(
             [
                 helper.make_node("Conv", ["x", "w"], ["a"], "conv", doc_string="the stem", pads=[1, 1, 1, 1]),
@@ -142,32 +142,32 @@ def rich():
         model_version=3,
         domain="org.example",
     )
-    helper.set_model_props(made, {"classes": "7"})
-    graph = made.graph
-    for place in (graph, graph.node[0], graph.value_info[0], graph.initializer[0], made.functions[0]):
+    helper.set_model_props(proto, {"classes": "7"})
+    graph = proto.graph
+    for place in (graph, graph.node[0], graph.value_info[0], graph.initializer[0], proto.functions[0]):
         place.metadata_props.add(key="from", value="torch")
-    made.functions[0].node[0].metadata_props.add(key="scope", value="/block")
-    made.functions[0].doc_string = "a block"
-    return from_proto(made)
+    proto.functions[0].node[0].metadata_props.add(key="scope", value="/block")
+    proto.functions[0].doc_string = "a block"
+    return from_proto(proto)
 
 
 def test_a_function_that_changes_nothing_leaves_the_very_model(script):
-    made = rich()
+    page = rich()
     for function in ("nothing", "look"):
-        result = step(script, function)(made)
+        result = step(script, function)(page)
         assert not result.changed
-        assert result.model is made
+        assert result.model is page
     # GraphSurgeon's own writer fails on an empty list of numbers.
     with pytest.raises(EditError, match="Could not infer attribute `value_ints` type from empty iterator"):
-        step(script, "again")(made)
+        step(script, "again")(page)
 
 
 def test_what_a_round_trip_drops_is_kept(script):
-    made = rich()
-    after = step(script, "swap", op="LeakyRelu", alpha=0.5)(made).model
+    page = rich()
+    after = step(script, "swap", op="LeakyRelu", alpha=0.5)(page).model
     assert [one.op_type for one in after.nodes.values()][:2] == ["Conv", "LeakyRelu"]
     expected = onnx.ModelProto()
-    expected.CopyFrom(made.proto)
+    expected.CopyFrom(page.proto)
     relu = expected.graph.node[1]
     relu.op_type = "LeakyRelu"
     relu.attribute.append(helper.make_attribute("alpha", 0.5))
@@ -193,13 +193,13 @@ def test_a_node_that_was_renamed_keeps_what_is_said_of_it(script):
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_subgraphs_and_functions(script, holder):
     case = Case([node("Mul", "x k", "m"), node("Relu", "m", "y")])
-    made = held(case, holder)
-    assert not step(script, "nothing")(made).changed
-    assert not step(script, "again")(made).changed
-    after = step(script, "insert", op="Identity")(made).model
+    outcome = held(case, holder)
+    assert not step(script, "nothing")(outcome).changed
+    assert not step(script, "again")(outcome).changed
+    after = step(script, "insert", op="Identity")(outcome).model
     at = HOLDERS[holder]
     assert {"put"} <= {address.removeprefix(at) for address in after.nodes if address.startswith(at)}
-    assert set(after.initializers) == set(made.initializers)
+    assert set(after.initializers) == set(outcome.initializers)
 
 
 def test_a_weight_that_a_branch_reads_from_around_it_stays_there(script):
@@ -216,21 +216,23 @@ def test_a_weight_that_a_branch_reads_from_around_it_stays_there(script):
         helper.make_node("If", ["c"], ["b"], "if", then_branch=branch[0], else_branch=branch[1]),
         helper.make_node("Relu", ["b"], ["y"], "relu"),
     ]
-    made = model(nodes, {"x": [3], "c": (TensorProto.BOOL, [])}, {"y": [3]}, [constant("outer", [1, 2, 3], "float32")])
-    after = step(script, "swap", op="Neg")(made).model
+    network = model(
+        nodes, {"x": [3], "c": (TensorProto.BOOL, [])}, {"y": [3]}, [constant("outer", [1, 2, 3], "float32")]
+    )
+    after = step(script, "swap", op="Neg")(network).model
     assert [list(part.initializers) for _, part in after.graphs] == [["outer"], [], []]
     twice = step(script, "double", name="outer")
     with pytest.raises(EditError, match="KeyError: 'outer'"):  # GraphSurgeon shows it in the branches alone
-        twice(made)
+        twice(network)
 
 
 def test_graphsurgeons_own_folding_is_checked(script):
     two = numpy_helper.from_array(np.float32(2), "two")
     nodes = [helper.make_node("Mul", ["two", "two"], ["four"], "m"), helper.make_node("Mul", ["x", "four"], ["y"], "y")]
-    made = model(nodes, {"x": [3]}, {"y": [3]}, [two])
-    after = step(script, "fold")(made).model
+    network = model(nodes, {"x": [3]}, {"y": [3]}, [two])
+    after = step(script, "fold")(network).model
     assert list(after.nodes) == ["y"]
-    assert_same(made, after)
+    assert_same(network, after)
 
     def branch(op):
         inner = [helper.make_node(op, ["x"], [f"{op}1"], "a"), helper.make_node(op, [f"{op}1"], [f"{op}2"], "b")]
@@ -239,10 +241,10 @@ def test_graphsurgeons_own_folding_is_checked(script):
 
     choice = helper.make_node("If", ["c"], ["a", "b"], "if", then_branch=branch("Relu"), else_branch=branch("Neg"))
     add = helper.make_node("Add", ["a", "b"], ["y"], "add")
-    made = model([choice, add], {"x": [3]}, {"y": [3]}, [numpy_helper.from_array(np.array(True), "c")])
+    network = model([choice, add], {"x": [3]}, {"y": [3]}, [numpy_helper.from_array(np.array(True), "c")])
     # GraphSurgeon keeps the first output of the If alone.
     with pytest.raises(EditError, match="tensor 'b' is read, but nothing makes it"):
-        step(script, "fold")(made)
+        step(script, "fold")(network)
 
 
 @pytest.mark.parametrize("dtype", ["BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "INT4", "UINT4", "FLOAT16", "INT8"])
@@ -254,9 +256,9 @@ def test_weights_of_every_type_can_be_changed(script, dtype):
         helper.make_node("Cast", ["w"], ["f"], "cast", to=TensorProto.FLOAT),
         helper.make_node("Add", ["x", "f"], ["y"]),
     ]
-    made = model(nodes, {"x": [3]}, {"y": [3]}, [tensor], opset=21, ir_version=10)
-    assert not step(script, "look")(made).changed
-    after = step(script, "double", name="w")(made).model
+    network = model(nodes, {"x": [3]}, {"y": [3]}, [tensor], opset=21, ir_version=10)
+    assert not step(script, "look")(network).changed
+    after = step(script, "double", name="w")(network).model
     content = after.initializers["w"].const_value
     assert content.dtype == kind
     np.testing.assert_array_equal(content.numpy().astype(np.float32), [2, 4, 6])
@@ -265,7 +267,7 @@ def test_weights_of_every_type_can_be_changed(script, dtype):
 
 def test_shapes_behind_a_change_are_corrected(tmp_path):
     (tmp_path / "pool.py").write_text("def stride(graph, by):\n    graph.nodes[0].attrs['strides'] = [by, by]\n")
-    made = model(
+    network = model(
         [
             helper.make_node("Conv", ["x", "w"], ["a"], "conv", pads=[1] * 4),
             helper.make_node("Relu", ["a"], ["y"], "relu"),
@@ -274,7 +276,7 @@ def test_shapes_behind_a_change_are_corrected(tmp_path):
         {"y": [1, 4, 8, 8]},
         [weight("w", 4, 3, 3, 3)],
     )
-    proto = made.proto
+    proto = network.proto
     proto.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 4, 8, 8]))
     result = step(tmp_path / "pool.py", "stride", by=2)(from_proto(proto))
     assert result.notes == (
@@ -293,8 +295,8 @@ def test_a_tensor_inside_becomes_an_output_with_its_type(script):
 
 
 def test_what_goes_wrong_is_one_line(script):
-    made = rich()
-    for function, said in {
+    page = rich()
+    for function, message in {
         "wrong": r"surgery\.py:\d+: wrong raised IndexError: list index out of range\. The model is unchanged",
         "cyclic": "would leave a graph with a cycle",
         "dangling": "tensor 'from_nowhere' is read, but nothing makes it",
@@ -302,18 +304,18 @@ def test_what_goes_wrong_is_one_line(script):
         "text": "it returned a str. Return a GraphSurgeon graph",
         "nowhere": r"there is no function 'nowhere' in it. It has nothing, again, swap",
     }.items():
-        with pytest.raises(EditError, match=said) as caught:
-            step(script, function)(made)
+        with pytest.raises(EditError, match=message) as caught:
+            step(script, function)(page)
         assert "\n" not in str(caught.value)
     with pytest.raises(EditError, match=r"got an unexpected keyword argument 'by'. It is nothing\(graph\)"):
-        step(script, "nothing", by=2)(made)
+        step(script, "nothing", by=2)(page)
     with pytest.raises(EditError, match=r"array.* is no argument that a recipe can hold"):
         step(script, "keep", outputs=np.ones(2))
     with pytest.raises(EditError, match='Write "script'):
         Surgeon.of(str(script), {})
     script.write_text("def broken(:")
     with pytest.raises(EditError, match=r"surgery\.py:1: broken raised SyntaxError"):
-        step(script, "broken")(made)
+        step(script, "broken")(page)
 
 
 def test_it_is_a_step_that_undoes_and_replays(script, tmp_path):
@@ -417,13 +419,13 @@ def test_the_command_line_runs_no_script_unasked(script, tmp_path, capsys):
     from workbench.cli import main
 
     path = tmp_path / "m.onnx"
-    made = model(
+    network = model(
         [helper.make_node("Conv", ["x", "w"], ["a"], "conv"), helper.make_node("Relu", ["a"], ["y"], "relu")],
         {"x": [1, 3, 4, 4]},
         {"y": [1, 4, 4, 4]},
         [numpy_helper.from_array(np.ones((4, 3, 1, 1), np.float32), "w")],
     )
-    path.write_bytes(made.to_bytes())
+    path.write_bytes(network.to_bytes())
     wb = workbench.open_model(path)
     wb.surgeon(f"{script}:swap", op="LeakyRelu", alpha=0.25)
     wb.plan.use("fp32")

@@ -22,7 +22,7 @@ def pair(first, second, zero_points=(128, 128), axis=None):
         helper.make_node("DequantizeLinear", ["q", "s2", "z2"], ["d"], "dequantize", **attributes),
         helper.make_node("Relu", ["d"], ["y"], "relu"),
     ]
-    made = TensorProto.FLOAT16 if second.dtype == np.float16 else TensorProto.FLOAT
+    value = TensorProto.FLOAT16 if second.dtype == np.float16 else TensorProto.FLOAT
     zeros = [np.full(first.shape, zero, np.uint8) for zero in zero_points]
     weights = {"s": first, "s2": second, "z": zeros[0], "z2": zeros[1]}
     info = helper.make_tensor_value_info
@@ -30,7 +30,7 @@ def pair(first, second, zero_points=(128, 128), axis=None):
         nodes,
         "g",
         [info("x", TensorProto.FLOAT, [2, 4, 3])],
-        [info("y", made, [2, 4, 3])],
+        [info("y", value, [2, 4, 3])],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()],
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)

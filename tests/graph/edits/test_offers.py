@@ -28,10 +28,10 @@ OTHER_RESULT = {
 @pytest.mark.parametrize("name", OTHER_RESULT)
 def test_bypass_is_offered_only_where_the_result_is_the_inputs_like(name):
     node, result = OTHER_RESULT[name]
-    made = one_node(node, {"x": [2, 8]}, {"y": result})
-    assert not [edit for edit in applicable(made, ["it"]) if edit.do == "bypass"]
+    proto = one_node(node, {"x": [2, 8]}, {"y": result})
+    assert not [edit for edit in applicable(proto, ["it"]) if edit.do == "bypass"]
     # Asked for all the same, the output is declared to be what it becomes.
-    done = edit_by_name("bypass", node="it")(made)
+    done = edit_by_name("bypass", node="it")(proto)
     assert "is float[2x8] now" in " ".join(done.notes)
     onnx.checker.check_model(done.model.proto, full_check=True)
     x = np.ones([2, 8], np.float32)
@@ -40,15 +40,15 @@ def test_bypass_is_offered_only_where_the_result_is_the_inputs_like(name):
 
 def test_bypass_takes_the_input_that_is_like_the_result():
     nodes = [helper.make_node("Where", ["c", "a", "b"], ["y"], "it")]
-    made = model(nodes, {"c": (TensorProto.BOOL, [4]), "a": [4], "b": [4]}, {"y": [4]})
-    assert [edit.input for edit in applicable(made, ["it"]) if edit.do == "bypass"] == [1]
+    network = model(nodes, {"c": (TensorProto.BOOL, [4]), "a": [4], "b": [4]}, {"y": [4]})
+    assert [edit.input for edit in applicable(network, ["it"]) if edit.do == "bypass"] == [1]
 
 
 def test_what_no_reader_takes_is_refused():
     nodes = [helper.make_node("Shape", ["x"], ["s"], "shape"), helper.make_node("Reshape", ["x", "s"], ["y"], "reader")]
-    made = model(nodes, {"x": [2, 8]}, {"y": [2, 8]})
+    network = model(nodes, {"x": [2, 8]}, {"y": [2, 8]})
     with pytest.raises(EditError, match="would leave an invalid graph"):
-        edit_by_name("bypass", node="shape")(made)
+        edit_by_name("bypass", node="shape")(network)
 
 
 def test_a_tensor_of_unknown_rank_is_offered_neither_as_input_nor_as_output():
@@ -56,24 +56,26 @@ def test_a_tensor_of_unknown_rank_is_offered_neither_as_input_nor_as_output():
         helper.make_node("Reshape", ["x", "s"], ["r"], "reshape"),
         helper.make_node("Relu", ["r"], ["y"], "relu"),
     ]
-    made = model(nodes, {"x": [2, 8], "s": (TensorProto.INT64, ["n"])}, {"y": [2, 8]})
-    offered = {edit.do for edit in applicable(made, ["relu"])} | {edit.do for edit in applicable(made, ["reshape"])}
+    network = model(nodes, {"x": [2, 8], "s": (TensorProto.INT64, ["n"])}, {"y": [2, 8]})
+    offered = {edit.do for edit in applicable(network, ["relu"])} | {
+        edit.do for edit in applicable(network, ["reshape"])
+    }
     assert not offered & {"extract", "mark_output"}
     with pytest.raises(EditError, match="r: its rank is unknown, which an output needs"):
-        edit_by_name("mark_output", tensor="r")(made)
+        edit_by_name("mark_output", tensor="r")(network)
     with pytest.raises(EditError, match="r: its shape or element type is unknown"):
-        edit_by_name("extract", inputs=["x", "s"], outputs=["r"])(made)
+        edit_by_name("extract", inputs=["x", "s"], outputs=["r"])(network)
 
 
 @pytest.mark.parametrize("name", ["split_bias", "expand_gemm", "equalize_channels"])
 def test_what_broadcasts_is_not_written_before_operators_did(name):
     node = helper.make_node("Conv", ["x", "w", "b"], ["y"], "conv", pads=[1] * 4)
     weights = [weight("w", 8, 8, 3, 3), weight("b", 8)]
-    made = one_node(node, {"x": [1, 8, 8, 8]}, {"y": [1, 8, 8, 8]}, weights, opset=6)
-    assert name not in {edit.do for edit in applicable(made, ["conv"])}
+    proto = one_node(node, {"x": [1, 8, 8, 8]}, {"y": [1, 8, 8, 8]}, weights, opset=6)
+    assert name not in {edit.do for edit in applicable(proto, ["conv"])}
     arguments = {"exponents": {"x": [1] * 8}} if name == "equalize_channels" else {}
     with pytest.raises(EditError, match=r"operator set 6 does not have. Convert it first: .*version=7"):
-        edit_by_name(name, **arguments)(made)
+        edit_by_name(name, **arguments)(proto)
 
 
 def test_results_that_go_together_stay_together():
@@ -81,10 +83,10 @@ def test_results_that_go_together_stay_together():
     node = helper.make_node("Attention", names, ["y", "nk", "nv"], "attention")
     shape, past, full = [1, 2, 4, 8], [1, 2, 3, 8], [1, 2, 7, 8]
     inputs = dict.fromkeys("qkv", shape) | dict.fromkeys(["pk", "pv"], past)
-    made = one_node(node, inputs, {"y": shape, "nk": full, "nv": full}, opset=23, ir_version=10)
-    without = edit_by_name("drop_output", output="nk")(made).model
+    proto = one_node(node, inputs, {"y": shape, "nk": full, "nv": full}, opset=23, ir_version=10)
+    without = edit_by_name("drop_output", output="nk")(proto).model
     assert [tensor.name for tensor in without.outputs] == ["y", "nv"]
-    assert_same(made, without, atol=1e-6, outputs=["y", "nv"])
+    assert_same(proto, without, atol=1e-6, outputs=["y", "nv"])
 
 
 def test_what_a_dead_node_held_inside_is_dead_too():
@@ -99,8 +101,8 @@ def test_what_a_dead_node_held_inside_is_dead_too():
         helper.make_node("If", ["c"], ["unread"], "if", then_branch=inner, else_branch=inner),
         helper.make_node("Exp", ["x"], ["y"], "exp"),
     ]
-    made = model(nodes, {"x": [2], "c": (TensorProto.BOOL, [])}, {"y": [2]})
-    assert list(edit_by_name("remove_dead")(made).model.nodes) == ["exp"]
+    network = model(nodes, {"x": [2], "c": (TensorProto.BOOL, [])}, {"y": [2]})
+    assert list(edit_by_name("remove_dead")(network).model.nodes) == ["exp"]
 
 
 def test_a_model_of_other_domains_alone_gets_the_default_one_with_its_first_node():
@@ -111,12 +113,12 @@ def test_a_model_of_other_domains_alone_gets_the_default_one_with_its_first_node
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])],
     )
-    made = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("ai.onnx.ml", 1)], ir_version=3))
-    bypassed = edit_by_name("bypass", node="it")(made).model
+    network = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("ai.onnx.ml", 1)], ir_version=3))
+    bypassed = edit_by_name("bypass", node="it")(network).model
     assert bypassed.opset == 13
     x = np.arange(4, dtype=np.float32)
     np.testing.assert_array_equal(run(bypassed, {"x": x})[0], x)
-    assert edit_by_name("convert_opset", version=17)(made).model.opset == 17
+    assert edit_by_name("convert_opset", version=17)(network).model.opset == 17
 
 
 def test_what_holds_sizes_is_not_offered_for_bypassing():
@@ -125,14 +127,14 @@ def test_what_holds_sizes_is_not_offered_for_bypassing():
         helper.make_node("Div", ["s", "two"], ["h"], "half"),
         helper.make_node("Reshape", ["x", "h"], ["y"], "reshape"),
     ]
-    made = model(nodes, {"x": [4, 1]}, {"y": None}, [constant("two", [1, 1])])
-    assert not [edit for edit in applicable(made, ["half"]) if edit.do == "bypass"]
+    network = model(nodes, {"x": [4, 1]}, {"y": None}, [constant("two", [1, 1])])
+    assert not [edit for edit in applicable(network, ["half"]) if edit.do == "bypass"]
 
 
 def test_the_layout_of_what_is_resized_at_once_is_not_offered_to_change():
     resize = helper.make_node("Resize", ["x", "", "", "s"], ["y"], "it", mode="nearest", axes=[2, 3])
-    made = model([resize], {"x": [1, 3, 8, 8]}, {"y": [1, 3, 4, 4]}, [constant("s", [4, 4])], opset=18)
-    assert not [edit for edit in applicable(made, ["it"]) if edit.do == "set_input_layout"]
+    network = model([resize], {"x": [1, 3, 8, 8]}, {"y": [1, 3, 4, 4]}, [constant("s", [4, 4])], opset=18)
+    assert not [edit for edit in applicable(network, ["it"]) if edit.do == "set_input_layout"]
 
 
 @pytest.mark.parametrize(("length", "offered"), [(3, True), (None, False)])
@@ -153,8 +155,8 @@ def test_a_bodys_tensor_is_offered_as_output_where_it_is_of_one_shape(length, of
         ],
     )
     loop = helper.make_node("Loop", ["n", "", "x"], ["end", "y"], "loop", body=body)
-    made = model([loop], {"n": (TensorProto.INT64, []), "x": [length]}, {"end": [length], "y": [None]})
-    assert any(edit.do == "mark_output" for edit in applicable(made, ["loop/body/relu"])) == offered
+    network = model([loop], {"n": (TensorProto.INT64, []), "x": [length]}, {"end": [length], "y": [None]})
+    assert any(edit.do == "mark_output" for edit in applicable(network, ["loop/body/relu"])) == offered
 
 
 def test_looking_for_offers_changes_nothing():
@@ -172,11 +174,13 @@ def test_looking_for_offers_changes_nothing():
         helper.make_node("DequantizeLinear", ["b", "s"], ["a"], "bias"),
         helper.make_node("Gemm", ["d", "v", "a"], ["y"], "product"),
     ]
-    made = model(nodes, {"x": [2, 8]}, {"y": [2, 4]}, opset=19)
-    before = identity(made)
-    offered = {edit.do for address in ([], *([name] for name in made.nodes)) for edit in applicable(made, address)}
+    network = model(nodes, {"x": [2, 8]}, {"y": [2, 4]}, opset=19)
+    before = identity(network)
+    offered = {
+        edit.do for address in ([], *([name] for name in network.nodes)) for edit in applicable(network, address)
+    }
     assert {"symmetric_qdq", "dequantize_constants", "remove_qdq", "fold_constants"} <= offered
-    assert identity(made) == before
+    assert identity(network) == before
     for name in ("symmetric_qdq", "dequantize_constants", "remove_qdq"):
-        assert edit_by_name(name)(made).changed
-        assert identity(made) == before
+        assert edit_by_name(name)(network).changed
+        assert identity(network) == before

@@ -18,8 +18,8 @@ from workbench.graph.edits.rewrite import Expand, Fuse, ReplacePattern
 from workbench.graph.load import load_model
 
 
-def ops(made):
-    return sorted(node.op_type for node in made.nodes.values())
+def ops(network):
+    return sorted(node.op_type for node in network.nodes.values())
 
 
 def expanded(name, opset):
@@ -39,14 +39,14 @@ def expanded(name, opset):
 
 @pytest.mark.parametrize(("name", "opset"), [("gelu", 20), ("gelu_tanh", 20), ("layer_norm", 17), ("layer_norm", 18)])
 def test_expanding_and_fusing_compute_the_same(name, opset):
-    made = expanded(name, opset)
-    plain = Expand(pattern=name)(made)
+    outcome = expanded(name, opset)
+    plain = Expand(pattern=name)(outcome)
     assert plain.changed
     assert len(plain.model.nodes) > 4
-    assert_same(made, plain.model, atol=3e-6)
+    assert_same(outcome, plain.model, atol=3e-6)
     fused = Fuse(pattern=name)(plain.model)
-    assert ops(fused.model) == ops(made)
-    assert_same(made, fused.model, atol=3e-6)
+    assert ops(fused.model) == ops(outcome)
+    assert_same(outcome, fused.model, atol=3e-6)
     assert list(fused.model.nodes) == ["it"]
     assert [tensor.name for tensor in fused.model.outputs] == ["y"]
     again = Fuse(pattern=name)(fused.model)
@@ -55,14 +55,14 @@ def test_expanding_and_fusing_compute_the_same(name, opset):
 
 @pytest.mark.skipif(onnx.defs.onnx_opset_version() < 24, reason="this onnx package does not know Swish yet")
 def test_silu_fuses_where_the_operator_set_has_it():
-    made = model(
+    network = model(
         [helper.make_node("Sigmoid", ["x"], ["s"], "s"), helper.make_node("Mul", ["s", "x"], ["y"], "m")],
         {"x": [2, 3]},
         {"y": [2, 3]},
         opset=24,
         ir_version=10,
     )
-    fused = Fuse(pattern="silu")(made)
+    fused = Fuse(pattern="silu")(network)
     assert ops(fused.model) == ["Swish"]
     plain = Expand(pattern="silu")(fused.model)
     assert ops(plain.model) == ["Mul", "Sigmoid"]
@@ -88,7 +88,7 @@ def test_every_spelling_of_gelu(half_first, divide, swap):
     ][half_first]
     nodes = [first, helper.make_node("Erf", ["d"], ["e"], "e"), two("Add", "e", "one", "a"), *products]
     numbers = {"half": 0.5, "one": 1.0} | ({"root": 2**0.5} if divide else {"inverse": 0.5**0.5})
-    made = model(
+    network = model(
         nodes,
         {"x": [4, 4]},
         {"y": [4, 4]},
@@ -96,21 +96,21 @@ def test_every_spelling_of_gelu(half_first, divide, swap):
         opset=20,
         ir_version=10,
     )
-    fused = Fuse(pattern="gelu")(made)
+    fused = Fuse(pattern="gelu")(network)
     assert ops(fused.model) == ["Gelu"]
     assert list(fused.model.initializers) == []
-    assert_same(made, fused.model, atol=2e-6)
+    assert_same(network, fused.model, atol=2e-6)
 
 
 def test_no_fusion_where_something_else_reads_the_inside():
-    made = Expand(pattern="gelu")(expanded("gelu", 20)).model
-    erf = next(node for node in made.nodes.values() if node.op_type == "Erf")
-    watched = MarkOutput(tensor=erf.outputs[0].name)(made).model
+    outcome = Expand(pattern="gelu")(expanded("gelu", 20)).model
+    erf = next(node for node in outcome.nodes.values() if node.op_type == "Erf")
+    watched = MarkOutput(tensor=erf.outputs[0].name)(outcome).model
     assert not Fuse(pattern="gelu")(watched).changed
 
 
 def test_no_fusion_with_other_numbers():
-    made = model(
+    network = model(
         [
             helper.make_node("Mul", ["x", "root"], ["d"], "d"),
             helper.make_node("Erf", ["d"], ["e"], "e"),
@@ -123,7 +123,7 @@ def test_no_fusion_with_other_numbers():
         [constant("root", 0.8, "float32"), constant("one", 1.0, "float32"), constant("half", 0.5, "float32")],
         opset=20,
     )
-    assert not Fuse(pattern="gelu")(made).changed
+    assert not Fuse(pattern="gelu")(network).changed
 
 
 def spelled(axes, shape, scale, opset=17, keepdims=1):
@@ -164,18 +164,18 @@ def spelled(axes, shape, scale, opset=17, keepdims=1):
     ],
 )
 def test_layer_norm_over_any_last_axes(axes, shape, scale, axis, opset):
-    made = spelled(axes, shape, scale, opset)
-    fused = Fuse(pattern="layer_norm")(made).model
+    outcome = spelled(axes, shape, scale, opset)
+    fused = Fuse(pattern="layer_norm")(outcome).model
     assert ops(fused) == ["LayerNormalization"]
     assert fused.nodes["y"].attributes["axis"].as_int() == axis
-    assert_same(made, fused, atol=3e-6)
+    assert_same(outcome, fused, atol=3e-6)
     # Out again, counted from the front as exporters do.
     front = fused.thaw()
     node = next(iter(front.graph))
     node.attributes.add(type(node.attributes["axis"])("axis", node.attributes["axis"].type, axis + len(shape)))
     plain = Expand(pattern="layer_norm")(fused.replaced(front)).model
     assert "LayerNormalization" not in ops(plain)
-    assert_same(made, plain, atol=3e-6)
+    assert_same(outcome, plain, atol=3e-6)
     again = Fuse(pattern="layer_norm")(plain).model
     assert ops(again) == ["LayerNormalization"]
 
@@ -196,20 +196,20 @@ def test_what_only_looks_like_a_layer_norm_stays(axes, shape, scale, keepdims):
 
 @pytest.mark.skipif(onnx.defs.onnx_opset_version() < 24, reason="this onnx package does not know Swish yet")
 def test_silu_names_the_conversion_it_needs():
-    made = model(
+    network = model(
         [helper.make_node("Sigmoid", ["x"], ["s"], "s"), helper.make_node("Mul", ["s", "x"], ["y"], "m")],
         {"x": [2, 3]},
         {"y": [2, 3]},
     )
     with pytest.raises(EditError, match=r"wb\.edit\('convert_opset', version=24\)"):
-        Fuse(pattern="silu")(made)
-    assert ops(Fuse(pattern="silu")(ConvertOpset(version=24)(made).model).model) == ["Swish"]
+        Fuse(pattern="silu")(network)
+    assert ops(Fuse(pattern="silu")(ConvertOpset(version=24)(network).model).model) == ["Swish"]
 
 
 def test_an_old_operator_set_is_refused_with_what_to_do():
-    made = expanded("layer_norm", 17)
+    outcome = expanded("layer_norm", 17)
     with pytest.raises(EditError, match=r"Convert it first: wb\.edit\('convert_opset', version=20\)"):
-        Fuse(pattern="gelu")(made)
+        Fuse(pattern="gelu")(outcome)
 
 
 def test_inside_a_subgraph():
@@ -221,16 +221,18 @@ def test_inside_a_subgraph():
         return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(f"{name}y", TensorProto.FLOAT, [3])])
 
     node = helper.make_node("If", ["c"], ["y"], "if", then_branch=branch("t", "Mul"), else_branch=branch("e", "Add"))
-    made = model([node], {"x": [3], "c": (TensorProto.BOOL, [])}, {"y": [3]})
-    result = ReplacePattern(pattern="s = Sigmoid(x) \n y = Mul(s, x)", replacement="y = HardSwish(x)")(made)
+    network = model([node], {"x": [3], "c": (TensorProto.BOOL, [])}, {"y": [3]})
+    result = ReplacePattern(pattern="s = Sigmoid(x) \n y = Mul(s, x)", replacement="y = HardSwish(x)")(network)
     assert set(result.model.nodes) == {"if", "if/then/m", "if/else/s", "if/else/m"}
     assert result.model.nodes["if/then/m"].op_type == "HardSwish"
 
 
 def test_a_plugin_style_operator_takes_a_matchs_place():
-    made = Expand(pattern="gelu")(expanded("gelu", 20)).model
+    outcome = Expand(pattern="gelu")(expanded("gelu", 20)).model
     erf = "\n".join(FUSIONS["gelu"].patterns[0].splitlines())
-    result = ReplacePattern(pattern=erf, replacement="y = my.plugins::FastGelu{bits=8, gain=0.5, mode=fast}(x)")(made)
+    result = ReplacePattern(pattern=erf, replacement="y = my.plugins::FastGelu{bits=8, gain=0.5, mode=fast}(x)")(
+        outcome
+    )
     (node,) = result.model.nodes.values()
     assert (node.domain, node.op_type) == ("my.plugins", "FastGelu")
     assert {name: attribute.value for name, attribute in node.attributes.items()} == {
@@ -242,7 +244,7 @@ def test_a_plugin_style_operator_takes_a_matchs_place():
 
 
 def test_selector_limits_where():
-    made = model(
+    network = model(
         [
             helper.make_node("Neg", ["x"], ["a"], "one/a"),
             helper.make_node("Neg", ["a"], ["b"], "one/b"),
@@ -252,15 +254,17 @@ def test_selector_limits_where():
         {"x": [3]},
         {"y": [3]},
     )
-    result = ReplacePattern(pattern="a = Neg(x) \n y = Neg(a)", replacement="y = Identity(x)", only="scope:two")(made)
+    result = ReplacePattern(pattern="a = Neg(x) \n y = Neg(a)", replacement="y = Identity(x)", only="scope:two")(
+        network
+    )
     assert list(result.model.nodes) == ["one/a", "one/b", "two/b"]
-    assert_same(made, result.model)
+    assert_same(network, result.model)
     # Overlapping matches don't both count: b and c share no node with a and b.
-    assert len(list(find(made.thaw().graph, read_pattern("a = Neg(x) \n y = Neg(a)")))) == 2
+    assert len(list(find(network.thaw().graph, read_pattern("a = Neg(x) \n y = Neg(a)")))) == 2
 
 
 @pytest.mark.parametrize(
-    ("pattern", "replacement", "said"),
+    ("pattern", "replacement", "message"),
     [
         ("y Mul(x, 1)", "y = Abs(x)", "this is no node of a pattern"),
         ("", "y = Abs(x)", "the pattern is empty"),
@@ -268,10 +272,10 @@ def test_selector_limits_where():
         ("y = Neg(x)", "y = Abs(z)", "the replacement reads what the pattern does not bind"),
     ],
 )
-def test_unreadable_patterns(pattern, replacement, said):
-    made = model([helper.make_node("Neg", ["x"], ["y"], "n")], {"x": [3]}, {"y": [3]})
-    with pytest.raises(EditError, match=said):
-        ReplacePattern(pattern=pattern, replacement=replacement)(made)
+def test_unreadable_patterns(pattern, replacement, message):
+    network = model([helper.make_node("Neg", ["x"], ["y"], "n")], {"x": [3]}, {"y": [3]})
+    with pytest.raises(EditError, match=message):
+        ReplacePattern(pattern=pattern, replacement=replacement)(network)
 
 
 def test_every_table_can_be_read():
@@ -298,13 +302,13 @@ def test_real_models(shared):
 
 
 def test_half_precision_gets_half_constants():
-    made = model(
+    network = model(
         [helper.make_node("Gelu", ["x"], ["y"], "g")],
         {"x": (TensorProto.FLOAT16, [4])},
         {"y": (TensorProto.FLOAT16, [4])},
         opset=20,
         ir_version=10,
     )
-    plain = Expand(pattern="gelu")(made).model
+    plain = Expand(pattern="gelu")(network).model
     assert {value.const_value.numpy().dtype for value in plain.initializers.values()} == {np.dtype(np.float16)}
-    assert_same(made, plain, atol=3e-3)
+    assert_same(network, plain, atol=3e-3)

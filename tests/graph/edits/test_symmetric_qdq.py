@@ -141,8 +141,8 @@ def test_what_is_fed_or_given_out_is_no_offer(op, fed):
     stored = [numpy_helper.from_array(np.uint8(3), "z")]
     if fed != "s":
         stored.append(numpy_helper.from_array(np.float32(0.1), "s"))
-    made = model([helper.make_node(op, ["x", "s", "z"], ["y"], "q")], inputs, {"y": (result, [4])}, stored)
-    assert not [edit for edit in applicable(made, []) if edit.do == "symmetric_qdq"]
+    network = model([helper.make_node(op, ["x", "s", "z"], ["y"], "q")], inputs, {"y": (result, [4])}, stored)
+    assert not [edit for edit in applicable(network, []) if edit.do == "symmetric_qdq"]
 
 
 @pytest.mark.parametrize("what", ["a scale that is fed", "blocks"])

@@ -11,20 +11,20 @@ from workbench.graph.inspection.browse import Graph
 
 
 def test_questions_about_a_graph():
-    made = model(
+    network = model(
         [helper.make_node("MatMul", ["x", "w"], ["a"], "m"), helper.make_node("Identity", ["a"], ["y"], "i")],
         {"x": ["N", 4]},
         {"y": ["N", 2]},
         [weight("w", 4, 2)],
     )
-    graph = Graph(made)
+    graph = Graph(network)
     assert list(graph.nodes("op:MatMul").index) == ["m"]
     assert graph.nodes(sizes={"N": 3})["macs"].tolist() == [24, 0]
     assert graph.ops({"N": 3})["macs"].sum() == 24
     assert graph.select("has:weights") == ["m"]
     assert list(graph.initializers().index) == ["w"]
     assert graph.tensors().loc["w", "kind"] == "weight"
-    assert not graph.diff(made)
+    assert not graph.diff(network)
     assert "remove_noops" in {edit.do for edit in graph.edits()}
     assert {"bypass", "remove_noops"} <= {edit.do for edit in graph.edits("op:Identity")}
     assert "MACs        8" in repr(graph)

@@ -28,10 +28,10 @@ def original() -> onnx.ModelProto:
 
 
 def test_a_model_does_not_differ_from_itself():
-    found = diff(from_proto(original()), from_proto(original()))
-    assert not found
-    assert found.text() == "no difference"
-    assert found.frame().empty
+    difference = diff(from_proto(original()), from_proto(original()))
+    assert not difference
+    assert difference.text() == "no difference"
+    assert difference.frame().empty
 
 
 def test_every_kind_of_change():
@@ -45,30 +45,30 @@ def test_every_kind_of_change():
     changed.graph.initializer.append(constant("new", [1, 2]))
     changed.opset_import[0].version = 18
     changed.graph.output[0].type.tensor_type.shape.dim[2].dim_value = 2
-    found = diff(from_proto(original()), from_proto(changed))
-    assert found.added == ("sigmoid",)
-    assert found.removed == ("relu",)
-    assert found.changed == ("conv", "add")
-    (stride,) = found.of_kind("attribute")
+    difference = diff(from_proto(original()), from_proto(changed))
+    assert difference.added == ("sigmoid",)
+    assert difference.removed == ("relu",)
+    assert difference.changed == ("conv", "add")
+    (stride,) = difference.of_kind("attribute")
     assert (stride.what, stride.before, stride.after) == ("strides", "(1, 1)", "(2, 2)")
-    (edge,) = found.of_kind("rewired")
+    (edge,) = difference.of_kind("rewired")
     assert (edge.where, edge.what, edge.before, edge.after) == ("add", "input 1", "b", "a")
-    (scaled,) = found.of_kind("weight")
+    (scaled,) = difference.of_kind("weight")
     assert math.isclose(scaled.relative_norm, 0.5, rel_tol=1e-6)
-    assert [change.where for change in found.of_kind("weight added")] == ["new"]
-    assert {change.where for change in found.of_kind("interface")} == {"y", "ai.onnx"}
-    assert "1 weight added" in found.text().splitlines()[0]
-    assert "... and" in found.text(most=2)
-    frame = found.frame()
-    assert len(frame) == len(found.changes)
+    assert [change.where for change in difference.of_kind("weight added")] == ["new"]
+    assert {change.where for change in difference.of_kind("interface")} == {"y", "ai.onnx"}
+    assert "1 weight added" in difference.text().splitlines()[0]
+    assert "... and" in difference.text(most=2)
+    frame = difference.frame()
+    assert len(frame) == len(difference.changes)
     assert frame["relative_norm"].notna().sum() == 1
 
 
 def test_a_new_name_is_no_new_node():
     changed = original()
     changed.graph.node[1].name = "activation"
-    found = diff(from_proto(original()), from_proto(changed))
-    assert [(c.kind, c.before, c.after) for c in found.changes] == [("node renamed", "relu", "activation")]
+    difference = diff(from_proto(original()), from_proto(changed))
+    assert [(c.kind, c.before, c.after) for c in difference.changes] == [("node renamed", "relu", "activation")]
 
 
 def test_weights_that_moved_to_a_file_are_the_same(tmp_path):
@@ -82,15 +82,15 @@ def test_constants_and_subgraphs_of_a_real_model(shared):
     (holder,) = [node for node in changed.graph.node if node.name == "/model/decoder/If_1"]
     (lstm,) = [node for node in holder.attribute[0].g.node if node.op_type == "LSTM"]
     lstm.attribute.append(helper.make_attribute("clip", 3.0))
-    found = diff(load_model(path), from_proto(changed))
-    assert [(change.kind, change.what, change.after) for change in found.changes] == [("attribute", "clip", "3.0")]
-    assert found.changed[0].startswith("/model/decoder/If_1/then/")
+    difference = diff(load_model(path), from_proto(changed))
+    assert [(change.kind, change.what, change.after) for change in difference.changes] == [("attribute", "clip", "3.0")]
+    assert difference.changed[0].startswith("/model/decoder/If_1/then/")
 
 
 def test_diff_shows_what_an_edit_did(shared):
     model = load_model(shared / "models/ultraface_rfb320/model.onnx")
     result = FoldBatchNorm()(model)
-    found = diff(model, result.model)
-    assert len(found.removed) == 35
-    assert found.added == ()
-    assert {model.nodes[address].op_type for address in found.removed} == {"BatchNormalization"}
+    difference = diff(model, result.model)
+    assert len(difference.removed) == 35
+    assert difference.added == ()
+    assert {model.nodes[address].op_type for address in difference.removed} == {"BatchNormalization"}

@@ -38,19 +38,19 @@ def test_table_of_all_shared_models(shared):
             assert "\n" not in str(caught.value)
             continue
         loaded = load_model(path)
-        found = summary(loaded)
-        assert found.nodes_with_subgraphs == nodes.get(path.parent.name, len(loaded.nodes))
-        assert found.parameters or not loaded.initializers or path.parent.name not in nodes
-        said = found.text().splitlines()
-        assert all("\n" not in quirk.text for quirk in found.quirks)
-        assert any(line.startswith("  MACs") for line in said)
-        assert json.loads(found.to_json())["ops"] == found.ops
+        actual = summary(loaded)
+        assert actual.nodes_with_subgraphs == nodes.get(path.parent.name, len(loaded.nodes))
+        assert actual.parameters or not loaded.initializers or path.parent.name not in nodes
+        lines = actual.text().splitlines()
+        assert all("\n" not in quirk.text for quirk in actual.quirks)
+        assert any(line.startswith("  MACs") for line in lines)
+        assert json.loads(actual.to_json())["ops"] == actual.ops
         # What is unknown has its reason.
         unknown = [tensor for tensor in loaded.tensors.values() if tensor.shape is None]
         assert not unknown or str(len(unknown)) in loaded.shape_problem
         table = tables.nodes(loaded)
         assert list(table.index) == list(loaded.nodes)
-        assert table["macs"].isna().sum() >= len(found.macs_unknown) - table.shape[0] * bool(found.assumed)
+        assert table["macs"].isna().sum() >= len(actual.macs_unknown) - table.shape[0] * bool(actual.assumed)
         assert len(tables.tensors(loaded)) == len(loaded.tensors)
         assert tables.ops(loaded)["nodes"].sum() == len(loaded.nodes)
         assert list(tables.initializers(loaded, values=True).index) == list(loaded.initializers)
@@ -63,15 +63,15 @@ def test_the_command_says_something_of_every_model(shared, capsys):
     for path in files:
         with pytest.raises(SystemExit) as ended:
             main(["inspect", str(path)])
-        said = capsys.readouterr()
+        output = capsys.readouterr()
         if ended.value.code:
             refused[path.name] = ended.value.code
             reason = next(text for end, text in CANNOT_LOAD.items() if path.as_posix().endswith(end))
-            assert said.out == ""
-            assert said.err.startswith(f"error: {path}: {reason}")
-            assert said.err.count("\n") == 1
+            assert output.out == ""
+            assert output.err.startswith(f"error: {path}: {reason}")
+            assert output.err.count("\n") == 1
             continue
-        lines = said.out.splitlines()
+        lines = output.out.splitlines()
         assert lines[0].startswith(f"{path.stem}: opset ")
         assert all(line.startswith("  ") and len(line) > 14 for line in lines[1:])
         # What is unknown has its reason on the same line.
@@ -93,7 +93,7 @@ def test_shapes_of_candy_style_are_known_in_spite_of_its_operators(shared):
 
 
 def test_inference_survives_a_node_it_refuses():
-    made = model(
+    network = model(
         [
             helper.make_node("Relu", ["x"], ["a"], "first"),
             helper.make_node("MatMul", ["a", "w"], ["b"], "wrong"),
@@ -103,15 +103,15 @@ def test_inference_survives_a_node_it_refuses():
         {"b": None, "c": None},
         [weight("w", 5, 5)],
     )
-    assert made.tensors["a"].shape == (2, 3)
-    assert made.tensors["c"].shape == (2, 3)
-    assert made.tensors["b"].shape is None
-    assert "'wrong'" in made.shape_problem
-    assert "Incompatible dimensions" in made.shape_problem
+    assert network.tensors["a"].shape == (2, 3)
+    assert network.tensors["c"].shape == (2, 3)
+    assert network.tensors["b"].shape is None
+    assert "'wrong'" in network.shape_problem
+    assert "Incompatible dimensions" in network.shape_problem
 
 
 def test_summary_in_numbers():
-    made = model(
+    network = model(
         [
             helper.make_node("Conv", ["x", "w"], ["a"], "conv"),
             helper.make_node("Relu", ["a"], ["y"], "relu"),
@@ -123,38 +123,38 @@ def test_summary_in_numbers():
         [weight("w", 4, 3, 3, 3), weight("unused", 2), constant("wide", [[0, 0]])],
         opset=12,
     )
-    found = summary(made)
-    kinds = {quirk.kind: quirk for quirk in found.quirks}
+    actual = summary(network)
+    kinds = {quirk.kind: quirk for quirk in actual.quirks}
     assert set(kinds) == {"old-opset", "unnamed-axis", "dead-nodes", "wide-weights", "unused-weights"}
     assert kinds["unnamed-axis"].text == "axis 3 of input 'x' is dynamic and has no name"
     assert kinds["dead-nodes"].where == "dead"
     assert "per-channel" in kinds["old-opset"].text
-    assert (found.nodes, found.parameters, found.depth) == (4, 108, 2)
-    assert found.assumed == {"N": 1}
-    assert found.macs_unknown == ("conv",)  # the width is unknown, the batch is assumed
+    assert (actual.nodes, actual.parameters, actual.depth) == (4, 108, 2)
+    assert actual.assumed == {"N": 1}
+    assert actual.macs_unknown == ("conv",)  # the width is unknown, the batch is assumed
     assert (
         "  MACs        unknown with N = 1; unknown for one node, conv: a shape is not known"
-        in found.text().splitlines()
+        in actual.text().splitlines()
     )
 
 
 def test_shape_unknown_is_na_in_the_tables():
-    made = model(
+    network = model(
         [helper.make_node("MatMul", ["x", "w"], ["y"], "m")], {"x": ["N", 4]}, {"y": None}, [weight("w", 4, 2)]
     )
-    row = tables.nodes(made).loc["m"]
+    row = tables.nodes(network).loc["m"]
     assert str(row["macs"]) == "<NA>"
     assert row["shape"] == "Nx2"
-    assert tables.nodes(made, {"N": 3}).loc["m", "macs"] == 24
+    assert tables.nodes(network, {"N": 3}).loc["m", "macs"] == 24
 
 
 def test_tensor_table_names_makers_and_readers():
-    made = model(
+    network = model(
         [helper.make_node("Relu", ["x"], ["a"], "one"), helper.make_node("Add", ["a", "a"], ["y"], "two")],
         {"x": [2, 3]},
         {"y": None},
     )
-    table = tables.tensors(made)
+    table = tables.tensors(network)
     assert dict(table["kind"]) == {"x": "input", "a": "inner", "y": "output"}
     assert table.loc["a", "maker"] == "one"
     assert table.loc["a", "readers"] == ("two",)
@@ -162,10 +162,10 @@ def test_tensor_table_names_makers_and_readers():
 
 
 def test_quantized_model_says_so(shared):
-    found = summary(load_model(shared / "models/ultraface_rfb320_qdq/model.onnx"))
-    assert found.quantized
+    actual = summary(load_model(shared / "models/ultraface_rfb320_qdq/model.onnx"))
+    assert actual.quantized
     assert not summary(load_model(shared / "models/ultraface_rfb320/model.onnx")).quantized
-    assert found.inputs[0].dtype == TensorProto.DataType.Name(TensorProto.FLOAT)
+    assert actual.inputs[0].dtype == TensorProto.DataType.Name(TensorProto.FLOAT)
 
 
 def test_the_message_and_the_graph_say_the_same(shared):
@@ -197,7 +197,7 @@ def test_what_lives_inside_an_if_keeps_it_alive():
         return helper.make_graph([node, idle], name, [], out)
 
     node = helper.make_node("If", ["c"], ["y"], "a/if", then_branch=branch("t"), else_branch=branch("e"))
-    made = model([node], {"x": [3], "c": (TensorProto.BOOL, [])}, {"y": [3]})
-    (dead,) = [quirk for quirk in summary(made).quirks if quirk.kind == "dead-nodes"]
+    network = model([node], {"x": [3], "c": (TensorProto.BOOL, [])}, {"y": [3]})
+    (dead,) = [quirk for quirk in summary(network).quirks if quirk.kind == "dead-nodes"]
     assert dead.text.startswith("2 nodes")
     assert dead.where == "a/if/else/e/idle"

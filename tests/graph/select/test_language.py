@@ -21,7 +21,7 @@ def weight(name: str, *shape: int) -> onnx.TensorProto:
 
 @pytest.fixture(scope="module")
 def model():
-    made = helper.make_graph(
+    graph = helper.make_graph(
         [
             helper.make_node("Conv", ["x", "w1"], ["a"], "/stem/Conv", kernel_shape=[1, 1]),
             helper.make_node("Relu", ["a"], ["b"], "/stem/Relu"),
@@ -38,7 +38,7 @@ def model():
         ],
         [weight("w1", 2, 2, 1, 1), weight("w2", 2, 2, 1, 1)],
     )
-    return from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)]))
+    return from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
 
 
 STEM, RELU, CONV, ADD = "/stem/Conv", "/stem/Relu", "/encoder/layer.0/Conv", "/encoder/layer.0/Add"
@@ -90,7 +90,7 @@ def test_python_form_is_the_text_form(model):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("op:Convv", r"op:Convv: matches nothing. Did you mean op:Conv"),
         ("op:Convolution", "Did you mean op:Conv"),
@@ -103,8 +103,8 @@ def test_python_form_is_the_text_form(model):
         ("has:wheels", "a node has weights or a subgraph"),
     ],
 )
-def test_no_match_suggests_near_names(model, text, said):
-    with pytest.raises(SelectorError, match=said):
+def test_no_match_suggests_near_names(model, text, message):
+    with pytest.raises(SelectorError, match=message):
         select(model, text)
 
 
@@ -113,7 +113,7 @@ def test_no_match_is_fine_where_none_is_required(model):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "an empty selector: at column 1: a selector is missing"),
         ("Conv_3", "Write name:Conv_3"),
@@ -128,10 +128,10 @@ def test_no_match_is_fine_where_none_is_required(model):
         ("upstreem(op:Add)", "Did you mean upstream"),
     ],
 )
-def test_unreadable_text_says_where(text, said):
+def test_unreadable_text_says_where(text, message):
     with pytest.raises(SelectorError) as caught:
         parse(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 values = st.text(st.sampled_from("ab*?/:.\\|&!()\"', \t[]"), max_size=6)

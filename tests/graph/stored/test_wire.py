@@ -33,9 +33,9 @@ def weights():
     rng = np.random.default_rng(0)
     some = [rng.normal(size=(3, 5)).astype(kind) for kind in ("f4", "f2", "f8")]
     some += [rng.integers(-9, 9, (4, 4)).astype(kind) for kind in ("i1", "u1", "i4", "i8")]
-    found = [numpy_helper.from_array(array, f"w{at}") for at, array in enumerate(some)]
-    found[0].doc_string = "the first"
-    found += [
+    entries = [numpy_helper.from_array(array, f"w{at}") for at, array in enumerate(some)]
+    entries[0].doc_string = "the first"
+    entries += [
         helper.make_tensor("listed", T.FLOAT, [5], [1, 2, 3, 4, 5]),
         helper.make_tensor("bf16", T.BFLOAT16, [3, 2], np.arange(12, dtype=np.uint8).tobytes(), raw=True),
         helper.make_tensor("four", T.INT4, [33], bytes(range(17)), raw=True),
@@ -43,7 +43,7 @@ def weights():
         helper.make_tensor("none", T.FLOAT, [0], b"", raw=True),
         helper.make_tensor("text", T.STRING, [1], [b"a longer text"]),
     ]
-    return found
+    return entries
 
 
 def test_a_file_read_apart_is_the_same_model(tmp_path, monkeypatch):

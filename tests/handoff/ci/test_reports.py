@@ -61,15 +61,15 @@ def test_gates_become_cases():
 
 def test_sarif_has_a_rule_a_kind_and_a_result_a_finding():
     data = ROOT / "tests/data/engines"
-    found = load_engine(data / "resnet50.qdq.graph.json", profile=data / "resnet50.qdq.profile.json").findings
-    unknown = replace(found[0], cost_ms=None)
-    log = json.loads(sarif([*found, unknown], "engines/a b.json"))
+    findings = load_engine(data / "resnet50.qdq.graph.json", profile=data / "resnet50.qdq.profile.json").findings
+    unknown = replace(findings[0], cost_ms=None)
+    log = json.loads(sarif([*findings, unknown], "engines/a b.json"))
     (run,) = log["runs"]
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
     assert log["version"] == "2.1.0"
-    assert rules == sorted({one.kind for one in found})
-    assert len(run["results"]) == len(found) + 1
-    for result, finding in zip(run["results"], [*found, unknown], strict=True):
+    assert rules == sorted({one.kind for one in findings})
+    assert len(run["results"]) == len(findings) + 1
+    for result, finding in zip(run["results"], [*findings, unknown], strict=True):
         assert rules[result["ruleIndex"]] == result["ruleId"] == finding.kind
         place = result["locations"][0]["physicalLocation"]
         assert place == {"artifactLocation": {"uri": "engines/a%20b.json"}, "region": {"startLine": 1}}

@@ -20,8 +20,8 @@ def served(tuned_cnn):
 @pytest.fixture
 def client(served):
     """Triton's own client of it."""
-    with httpclient.InferenceServerClient(served.address, concurrency=8) as made:
-        yield made
+    with httpclient.InferenceServerClient(served.address, concurrency=8) as outcome:
+        yield outcome
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,9 @@ TOLERANCE = 1e-5
 
 
 def infer(client, x):
-    given = httpclient.InferInput("x", list(x.shape), "FP32")
-    given.set_data_from_numpy(x)
-    return client.infer("small_cnn", [given]).as_numpy("y")
+    arguments = httpclient.InferInput("x", list(x.shape), "FP32")
+    arguments.set_data_from_numpy(x)
+    return client.infer("small_cnn", [arguments]).as_numpy("y")
 
 
 def storm(service, requests, clients=16):

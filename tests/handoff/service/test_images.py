@@ -150,7 +150,7 @@ def test_a_face_is_found_by_a_real_detector(shared, tmp_path):
     scores, boxes = session.run(["scores", "boxes"], {session.get_inputs()[0].name: array[None]})
     best = int(scores[0, :, 1].argmax())
     assert scores[0, best, 1] > 0.9, "there is no face on this photo"
-    found = answer["detections"][0]
-    assert found["score"] == pytest.approx(float(scores[0, best, 1]), abs=1e-4)
+    value = answer["detections"][0]
+    assert value["score"] == pytest.approx(float(scores[0, best, 1]), abs=1e-4)
     ends = np.tile([width, height], 2)
-    assert found["box"] == pytest.approx(np.clip(boxes[0, best] * ends, 0, ends).tolist(), abs=0.5)
+    assert value["box"] == pytest.approx(np.clip(boxes[0, best] * ends, 0, ends).tolist(), abs=0.5)

@@ -33,9 +33,9 @@ def post(service, content, headers=None, path=PATH):
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
     connection.request("POST", path, content, headers or {})
     answer = connection.getresponse()
-    said = answer.read()
+    message = answer.read()
     connection.close()
-    return answer.status, json.loads(said), answer.headers
+    return answer.status, json.loads(message), answer.headers
 
 
 def answers(service):
@@ -68,15 +68,15 @@ MALFORMED = {
 
 @pytest.mark.parametrize("case", MALFORMED)
 def test_malformed_requests_are_one_sentence(served, case):
-    content, headers, told = MALFORMED[case]
-    status, said, _ = post(served, content, headers)
+    content, headers, messages = MALFORMED[case]
+    status, message, _ = post(served, content, headers)
     assert status == 400
-    assert told in said["error"]
+    assert messages in message["error"]
     assert answers(served)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "messages"),
     [
         ({"shape": [1, 3, 8, 9]}, "the model takes"),
         ({"shape": [1, 3, 8, True]}, "is no list of lengths"),
@@ -93,12 +93,12 @@ def test_malformed_requests_are_one_sentence(served, case):
         ({"parameters": {"binary_data_size": 1.5}}, "binary_data_size is 1.5"),
     ],
 )
-def test_tensors_that_are_none(served, change, told):
+def test_tensors_that_are_none(served, change, messages):
     entry = {"name": "x", "shape": [1, 3, 8, 8], "datatype": "FP32", **change}
     if "parameters" not in change:
         entry.setdefault("data", [0.0] * 192)
-    status, said, _ = post(served, json.dumps({"inputs": [entry]}))
-    assert (status, told in said["error"]) == (400, True), said
+    status, message, _ = post(served, json.dumps({"inputs": [entry]}))
+    assert (status, messages in message["error"]) == (400, True), message
 
 
 def test_an_input_that_is_given_twice(served):
@@ -129,9 +129,9 @@ def narrow(tuned_cnn):
 
 
 def test_a_body_that_is_too_large(narrow):
-    status, said, headers = post(narrow, *body(np.zeros((100, 3, 8, 8), np.float32)))
+    status, message, headers = post(narrow, *body(np.zeros((100, 3, 8, 8), np.float32)))
     assert status == 413
-    assert "raise --max-body-mib" in said["error"]
+    assert "raise --max-body-mib" in message["error"]
     assert headers["connection"] == "close"
     assert answers(narrow)
 
@@ -147,8 +147,8 @@ def test_a_body_that_grows_too_large_on_its_way(narrow):
 
 
 def test_a_small_body_that_is_large_once_unpacked(narrow):
-    status, said, _ = post(narrow, zlib.compress(bytes(1 << 20)), {"Content-Encoding": "deflate"})
-    assert (status, "larger than" in said["error"]) == (413, True)
+    status, message, _ = post(narrow, zlib.compress(bytes(1 << 20)), {"Content-Encoding": "deflate"})
+    assert (status, "larger than" in message["error"]) == (413, True)
 
 
 def test_a_body_that_never_ends(narrow):
@@ -163,11 +163,13 @@ def test_compression_that_nobody_knows(narrow):
 
 
 def in_background(service, count, **parameters):
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(post(service, *body(**parameters)))) for _ in range(count)]
+    records = []
+    threads = [
+        threading.Thread(target=lambda: records.append(post(service, *body(**parameters)))) for _ in range(count)
+    ]
     for thread in threads:
         thread.start()
-    return threads, found
+    return threads, records
 
 
 def until(condition):
@@ -180,30 +182,30 @@ def until(condition):
 def test_too_many_requests_and_a_full_queue(narrow):
     narrow.gate.clear()
     batcher = narrow.service.models["small_cnn"].batcher
-    threads, found = in_background(narrow, 1)
+    threads, actual = in_background(narrow, 1)
     until(lambda: narrow.service._in_flight == 1 and batcher.queued == 0)
     more, also = in_background(narrow, 1)
     until(lambda: batcher.queued == 1)
-    status, said, headers = post(narrow, *body())
+    status, message, headers = post(narrow, *body())
     assert status == 503
-    assert "1 requests wait already" in said["error"]
+    assert "1 requests wait already" in message["error"]
     assert headers["retry-after"] == "1"
     narrow.service._in_flight += 1
-    status, said, headers = post(narrow, *body())
+    status, message, headers = post(narrow, *body())
     narrow.service._in_flight -= 1
     assert status == 429
-    assert "requests are in flight already" in said["error"]
+    assert "requests are in flight already" in message["error"]
     assert headers["retry-after"] == "1"
     narrow.gate.set()
     for thread in (*threads, *more):
         thread.join(20)
-    assert [status for status, _, _ in (*found, *also)] == [200, 200]
+    assert [status for status, _, _ in (*actual, *also)] == [200, 200]
     assert narrow.service._in_flight == 0
 
 
 def test_a_deadline_that_passes_in_the_queue(narrow):
     narrow.gate.clear()
-    threads, found = in_background(narrow, 1)
+    threads, actual = in_background(narrow, 1)
     until(lambda: narrow.service._in_flight == 1 and narrow.service.models["small_cnn"].batcher.queued == 0)
     more, late = in_background(narrow, 1, timeout=50_000)
     until(lambda: narrow.service.models["small_cnn"].batcher.queued == 1)
@@ -211,7 +213,7 @@ def test_a_deadline_that_passes_in_the_queue(narrow):
     narrow.gate.set()
     for thread in (*threads, *more):
         thread.join(20)
-    assert found[0][0] == 200
+    assert actual[0][0] == 200
     assert late[0][0] == 504
     assert "the deadline passed after" in late[0][1]["error"]
 
@@ -247,13 +249,13 @@ def test_json_that_would_hold_up_the_others(served):
 
 def test_a_client_that_does_not_read_holds_nobody_up(tuned_cnn):
     content, headers = body(np.repeat(X, 4000, 0))
-    told = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with (
         running([loaded(tuned_cnn)], Settings(transfer_s=0.5)) as service,
         socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw,
     ):
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n{told}\r\n".encode())
+        raw.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n{text}\r\n".encode())
         raw.sendall(content)
         until(lambda: service.service._in_flight == 0)
         assert answers(service)

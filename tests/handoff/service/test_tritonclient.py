@@ -25,10 +25,10 @@ def test_health_and_metadata(client):
     assert client.is_model_ready("small_cnn", "1")
     assert not client.is_model_ready("other")
     assert client.get_server_metadata()["name"] == "trt-workbench"
-    found = client.get_model_metadata("small_cnn")
-    assert found["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 3, 8, 8]}]
-    assert found["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [-1, 5]}]
-    assert "requests run together" in found["parameters"]["batching"]
+    metadata = client.get_model_metadata("small_cnn")
+    assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 3, 8, 8]}]
+    assert metadata["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [-1, 5]}]
+    assert "requests run together" in metadata["parameters"]["batching"]
     config = client.get_model_config("small_cnn")
     assert config["max_batch_size"] == 8
     assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [3, 8, 8]}]
@@ -41,8 +41,8 @@ def test_health_and_metadata(client):
 @pytest.mark.parametrize("binary_out", [True, False])
 def test_json_and_bytes_give_the_same_answer(client, single, binary_in, binary_out):
     x = rows(3)
-    wanted = [httpclient.InferRequestedOutput("y", binary_data=binary_out)]
-    result = client.infer("small_cnn", [given(x, binary=binary_in)], outputs=wanted, request_id="mine")
+    records = [httpclient.InferRequestedOutput("y", binary_data=binary_out)]
+    result = client.infer("small_cnn", [given(x, binary=binary_in)], outputs=records, request_id="mine")
     assert np.array_equal(result.as_numpy("y"), single(x))
     answer = result.get_response()
     assert (answer["id"], answer["model_name"], answer["model_version"]) == ("mine", "small_cnn", "1")
@@ -62,8 +62,8 @@ def test_compressed_requests(client, single, compression):
 
 def test_more_rows_than_a_run_has(client, single):
     x = rows(21)
-    found = client.infer("small_cnn", [given(x)]).as_numpy("y")
-    np.testing.assert_allclose(found, single(x), atol=1e-6 * np.abs(found).max())
+    actual = client.infer("small_cnn", [given(x)]).as_numpy("y")
+    np.testing.assert_allclose(actual, single(x), atol=1e-6 * np.abs(actual).max())
 
 
 def test_statistics(client):
@@ -83,7 +83,7 @@ def test_statistics(client):
 
 
 @pytest.mark.parametrize(
-    ("x", "name", "datatype", "told"),
+    ("x", "name", "datatype", "message"),
     [
         (rows(1), "z", "FP32", "input 'z': the model has no such input. The inputs are x."),
         (rows(1).astype(np.float64), "x", "FP64", "datatype 'FP64', the model takes FP32"),
@@ -93,8 +93,8 @@ def test_statistics(client):
     ],
 )
 @pytest.mark.parametrize("binary", [True, False])
-def test_inputs_that_do_not_fit(client, x, name, datatype, told, binary):
-    with pytest.raises(InferenceServerException, match=told) as caught:
+def test_inputs_that_do_not_fit(client, x, name, datatype, message, binary):
+    with pytest.raises(InferenceServerException, match=message) as caught:
         client.infer("small_cnn", [given(x, name=name, datatype=datatype, binary=binary)])
     assert caught.value.status() == "400"
 

@@ -68,7 +68,7 @@ def test_no_connection_becomes_another_protocol(served, offered):
 
 
 @pytest.mark.parametrize(
-    ("sent", "status", "told"),
+    ("sent", "status", "message"),
     [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, b"this is no HTTP/1.1 request"),
         (request(b"Content-Length: -5\r\n"), 400, b"this is no HTTP/1.1 request"),
@@ -85,10 +85,10 @@ def test_no_connection_becomes_another_protocol(served, offered):
     ],
     ids=lambda value: "" if isinstance(value, bytes) else str(value),
 )
-def test_what_it_does_not_allow_is_refused_in_a_sentence(served, sent, status, told):
-    found, received = said(served, sent)
+def test_what_it_does_not_allow_is_refused_in_a_sentence(served, sent, status, message):
+    actual, received = said(served, sent)
     head, _, content = received.partition(b"\r\n\r\n")
-    assert (found, told in json.loads(content)["error"].encode()) == (status, True)
+    assert (actual, message in json.loads(content)["error"].encode()) == (status, True)
     assert (b"allow: POST" in head) == (status == 405)
 
 

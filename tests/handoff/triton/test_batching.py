@@ -19,10 +19,10 @@ def curve(**ms):
 def bench(folder, *rows):
     """Write results as bench itself writes them."""
     folder.mkdir()
-    made = [
+    entries = [
         BenchRow(model, variant, "measured", median_ms=median, batch=batch) for model, variant, batch, median in rows
     ]
-    (folder / "results.json").write_text(rows_json(made, {}))
+    (folder / "results.json").write_text(rows_json(entries, {}))
     return folder
 
 

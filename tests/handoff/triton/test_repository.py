@@ -41,8 +41,8 @@ def deployed(folder, model):
         onnx.save(model, folder / "tuned.onnx")
     else:
         shutil.copy(model, folder / "tuned.onnx")
-    made = hashlib.sha256((folder / "tuned.onnx").read_bytes()).hexdigest()
-    Recipe(model=ModelReference(file=str(folder / "net.onnx"), sha256=made), tuned=Tuned(sha256=made)).save(
+    digest = hashlib.sha256((folder / "tuned.onnx").read_bytes()).hexdigest()
+    Recipe(model=ModelReference(file=str(folder / "net.onnx"), sha256=digest), tuned=Tuned(sha256=digest)).save(
         folder / "recipe.yaml"
     )
     return folder
@@ -51,8 +51,8 @@ def deployed(folder, model):
 def network(inputs, outputs):
     """A model that hands each input on as an output of the same place."""
     values = [
-        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in given.items()]
-        for given in (inputs, outputs)
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in arguments.items()]
+        for arguments in (inputs, outputs)
     ]
     nodes = [helper.make_node("Identity", [a], [b], a) for a, b in zip(inputs, outputs, strict=True)]
     graph = helper.make_graph(nodes, "g", *values)
@@ -95,10 +95,10 @@ def test_it_warms_up_with_the_first_sample_of_the_calibration(repository, small_
     read = config(repository, "small_cnn")
     assert [warm_up.batch_size for warm_up in read.model_warmup] == [1, 16]
     for warm_up in read.model_warmup:
-        given = warm_up.inputs["x"]
-        content = (repository / "small_cnn/warmup" / given.input_data_file).read_bytes()
+        value = warm_up.inputs["x"]
+        content = (repository / "small_cnn/warmup" / value.input_data_file).read_bytes()
         # Triton reads the file once for each request of the batch, each of one sample.
-        array = np.frombuffer(content, "<f4").reshape(tuple(given.dims))
+        array = np.frombuffer(content, "<f4").reshape(tuple(value.dims))
         with np.load(small_data) as samples:
             np.testing.assert_array_equal(array, samples["x"][0])
 
@@ -146,15 +146,15 @@ def test_its_page_shows_a_client_that_makes_the_right_request(repository):
     assert "Measured samples a second by batch: 1: 2000, 16: 16000." in page
     assert "docker compose run --rm measure -m small_cnn" in page
     client = re.search(r"```python\n(.*?)client =", page, re.DOTALL)[1]
-    made = {}
-    exec(client.replace("tritonclient.http", "tritonclient.grpc"), made)  # noqa: S102
-    (given,) = made["inputs"]
-    assert isinstance(given, InferInput)
-    assert (given.name(), given.shape(), given.datatype()) == ("x", [1, 3, 8, 8], "FP32")
+    values = {}
+    exec(client.replace("tritonclient.http", "tritonclient.grpc"), values)  # noqa: S102
+    (arguments,) = values["inputs"]
+    assert isinstance(arguments, InferInput)
+    assert (arguments.name(), arguments.shape(), arguments.datatype()) == ("x", [1, 3, 8, 8], "FP32")
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "said"),
+    ("name", "shape", "message"),
     [
         ("x", ["n", 4], "Engines are built for a batch of 1 to 8, best for 8."),
         ("x", ["n", "t"], "more than the batch is free"),
@@ -162,12 +162,12 @@ def test_its_page_shows_a_client_that_makes_the_right_request(repository):
         ("x", [2, 4], "built for the first shapes that come"),
     ],
 )
-def test_what_engines_are_built_for_is_said(tmp_path, name, shape, said):
+def test_what_engines_are_built_for_is_said(tmp_path, name, shape, message):
     kind = (TensorProto.FLOAT, shape)
     handoff_triton(deployed(tmp_path / "some", network({name: kind}, {"y": kind})), tmp_path / "repo")
-    assert said in (tmp_path / "repo/net/README.md").read_text()
+    assert message in (tmp_path / "repo/net/README.md").read_text()
     (accelerator,) = config(tmp_path / "repo", "net").optimization.execution_accelerators.gpu_execution_accelerator
-    assert ("trt_profile_max_shapes" in accelerator.parameters) == said.startswith("Engines")
+    assert ("trt_profile_max_shapes" in accelerator.parameters) == message.startswith("Engines")
 
 
 def test_a_second_version_and_a_second_model(repository, tuned_cnn, tmp_path):
@@ -175,8 +175,8 @@ def test_a_second_version_and_a_second_model(repository, tuned_cnn, tmp_path):
     (out / "README.md").write_text("ours\n")
     with pytest.raises(OutputError, match=r"there is a version 1 of small_cnn already\. .*--version 2"):
         handoff_triton(tuned_cnn, out)
-    found = handoff_triton(tuned_cnn, out, version=2)
-    assert found.remarks[-1] == f"{out / 'README.md'} is kept as it was."
+    handoff = handoff_triton(tuned_cnn, out, version=2)
+    assert handoff.remarks[-1] == f"{out / 'README.md'} is kept as it was."
     assert (out / "README.md").read_text() == "ours\n"
     assert (out / "small_cnn/1/model.onnx").read_bytes() == (out / "small_cnn/2/model.onnx").read_bytes()
     assert "Version 2" in (out / "small_cnn/README.md").read_text()
@@ -196,8 +196,8 @@ def test_a_second_version_and_a_second_model(repository, tuned_cnn, tmp_path):
 
 def test_types_scalars_and_fixed_batches_stand_as_triton_wants_them(tmp_path):
     kinds = {"a": (TensorProto.INT64, ["n"]), "b": (TensorProto.BOOL, ["n", 2]), "c": (TensorProto.FLOAT16, ["n", "t"])}
-    made = {f"{name}/out": given for name, given in kinds.items()}
-    handoff_triton(deployed(tmp_path / "some", network(kinds, made)), tmp_path / "repo", name="some")
+    by_name = {f"{name}/out": arguments for name, arguments in kinds.items()}
+    handoff_triton(deployed(tmp_path / "some", network(kinds, by_name)), tmp_path / "repo", name="some")
     read = config(tmp_path / "repo", "some")
     assert [(i.name, model_config_pb2.DataType.Name(i.data_type), list(i.dims)) for i in read.input] == [
         ("a", "TYPE_INT64", [1]),
@@ -233,10 +233,10 @@ STATES = {
 @pytest.mark.parametrize("name", STATES)
 def test_triton_keeps_the_states_of_real_recurrent_models(shared, tmp_path, name):
     folder = deployed(tmp_path / name, shared / "models" / name / "model.onnx")
-    found = handoff_triton(folder, tmp_path / "plain", name=name)
-    asked = [remark for remark in found.remarks if "--state INPUT=OUTPUT" in remark]
+    handoff = handoff_triton(folder, tmp_path / "plain", name=name)
+    asked = [remark for remark in handoff.remarks if "--state INPUT=OUTPUT" in remark]
     assert name == "silero_vad_op18_ifless" or STATES[name][0] in asked[0]
-    found = handoff_triton(folder, tmp_path / "repo", name=name, state=STATES[name])
+    handoff = handoff_triton(folder, tmp_path / "repo", name=name, state=STATES[name])
     read = config(tmp_path / "repo", name)
     model = load_model(folder / "tuned.onnx")
     pairs = dict(pair.split("=") for pair in STATES[name])
@@ -257,15 +257,15 @@ def test_triton_keeps_the_states_of_real_recurrent_models(shared, tmp_path, name
 
 
 @pytest.mark.parametrize(
-    ("state", "said"),
+    ("state", "message"),
     [
         ("x", r"'x' is not INPUT=OUTPUT; inputs are x, outputs y"),
         ("y=x", r"'y=x' is not INPUT=OUTPUT"),
         ("x=y", r"x and y differ in type or rank"),
     ],
 )
-def test_states_that_are_none_are_refused(tuned_cnn, tmp_path, state, said):
-    with pytest.raises(OptionError, match=said):
+def test_states_that_are_none_are_refused(tuned_cnn, tmp_path, state, message):
+    with pytest.raises(OptionError, match=message):
         handoff_triton(tuned_cnn, tmp_path / "repo", state=[state])
     assert not (tmp_path / "repo").exists()
 
@@ -316,15 +316,15 @@ def test_integers_of_64_bits_are_32_in_engines_before_10(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"model_sha256": "0" * 64}, "it is not an engine of .*workbench build"),
         ({"backend": "tensorrt_rtx"}, "an engine of tensorrt_rtx"),
         ({"options": {"strip": True}}, "written without its weights"),
     ],
 )
-def test_engines_that_triton_cannot_serve_are_refused(tuned_cnn, tmp_path, changes, said):
-    with pytest.raises(BackendError, match=said):
+def test_engines_that_triton_cannot_serve_are_refused(tuned_cnn, tmp_path, changes, message):
+    with pytest.raises(BackendError, match=message):
         handoff_triton(tuned_cnn, tmp_path / "repo", engine=plan(tmp_path, tuned_cnn / "tuned.onnx", **changes))
 
 
@@ -344,12 +344,12 @@ def test_bad_input_is_one_line(tuned_cnn, small_cnn, tmp_path, capsys):
         ([tuned_cnn, "--samples", small_cnn], SamplesError, ""),
         ([tuned_cnn, "--engine", small_cnn], BackendError, "without a manifest"),
     ]
-    for words, kind, said in cases:
+    for words, kind, message in cases:
         with pytest.raises(SystemExit) as caught:
             main([str(word) for word in ("handoff", "triton", *words, "--out", tmp_path / "repo")])
         shown = capsys.readouterr().err
         assert caught.value.code == kind.exit_code, shown
-        assert said in shown
+        assert message in shown
         assert "Traceback" not in shown
     assert not (tmp_path / "repo").exists()
 

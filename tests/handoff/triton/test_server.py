@@ -56,22 +56,22 @@ def recurrent():
 
 
 def asked(name, array, kind="FP32"):
-    given = InferInput(name, list(array.shape), kind)
-    given.set_data_from_numpy(array)
-    return given
+    arguments = InferInput(name, list(array.shape), kind)
+    arguments.set_data_from_numpy(array)
+    return arguments
 
 
 def test_every_model_is_ready_and_described_as_it_is(served):
     client, log = served
-    found = {model["name"]: model for model in client.get_model_repository_index(as_json=True)["models"]}
-    engine = found.pop("plan")
-    states = {name: model["state"] for name, model in found.items()}
+    by_name = {model["name"]: model for model in client.get_model_repository_index(as_json=True)["models"]}
+    engine = by_name.pop("plan")
+    states = {name: model["state"] for name, model in by_name.items()}
     assert states == dict.fromkeys(("fixed", "odd", "recurrent", "small_cnn"), "READY"), log.read_text()[-3000:]
     # An engine's configuration is taken, too; what is missing here is TensorRT.
     assert "unable to find backend library for backend 'tensorrt'" in engine["reason"]
-    told = client.get_model_metadata("small_cnn", as_json=True)
-    assert told["versions"] == ["2"]
-    assert told["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["-1", "3", "8", "8"]}]
+    metadata = client.get_model_metadata("small_cnn", as_json=True)
+    assert metadata["versions"] == ["2"]
+    assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["-1", "3", "8", "8"]}]
     assert client.get_model_metadata("fixed", as_json=True)["inputs"][0]["shape"] == ["4", "3"]
 
 
@@ -105,16 +105,16 @@ def test_requests_that_come_together_run_together_and_each_gets_its_own_answer(s
         i, answer, error = answers.get(timeout=30)
         assert error is None
         np.testing.assert_allclose(answer.as_numpy("y")[0], expected[i % 12], atol=1e-5)
-    told = client.get_inference_statistics("small_cnn", as_json=True)["model_stats"][0]["batch_stats"]
-    sizes = {int(entry["batch_size"]) for entry in told}
+    value = client.get_inference_statistics("small_cnn", as_json=True)["model_stats"][0]["batch_stats"]
+    sizes = {int(entry["batch_size"]) for entry in value}
     # They wait up to 20 ms for each other, as the curve says, and no more than 16 go together.
     assert max(sizes) == 16
 
 
 def test_scalars_of_a_batch_and_free_lengths_come_through(served):
     a, b, c = np.arange(3), np.array([[True, False]] * 3), np.ones((3, 7), np.float16)
-    given = [asked("a", a.reshape(3, 1), "INT64"), asked("b", b, "BOOL"), asked("c", c, "FP16")]
-    answer = served[0].infer("odd", given)
+    records = [asked("a", a.reshape(3, 1), "INT64"), asked("b", b, "BOOL"), asked("c", c, "FP16")]
+    answer = served[0].infer("odd", records)
     np.testing.assert_array_equal(answer.as_numpy("a.out").ravel(), a)
     np.testing.assert_array_equal(answer.as_numpy("b.out"), b)
     np.testing.assert_array_equal(answer.as_numpy("c.out"), c)
@@ -122,7 +122,7 @@ def test_scalars_of_a_batch_and_free_lengths_come_through(served):
 
 def test_triton_takes_the_state_of_a_recurrent_model_for_its_own(served):
     client = served[0]
-    told = client.get_model_config("recurrent", as_json=True)["config"]
-    (state,) = told["sequence_batching"]["state"]
+    value = client.get_model_config("recurrent", as_json=True)["config"]
+    (state,) = value["sequence_batching"]["state"]
     assert (state["input_name"], state["output_name"], state["dims"]) == ("h", "h.out", ["1", "3"])
     assert [port["name"] for port in client.get_model_metadata("recurrent", as_json=True)["inputs"]] == ["x"]

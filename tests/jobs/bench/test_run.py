@@ -28,9 +28,9 @@ needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None,
 
 @needs_rtx
 def test_tensorrt_rtx_builds_every_variant_it_can_and_says_why_not_the_others(small_cnn, tmp_path):
-    said = []
+    records = []
     source = open_source(small_cnn, batch=4)
-    bench = Bench([source], tmp_path, package="tensorrt_rtx", target="sm86", say=said.append)
+    bench = Bench([source], tmp_path, package="tensorrt_rtx", target="sm86", say=records.append)
     rows = {row.variant: row for row in bench.run()}
     assert {name: row.status for name, row in rows.items()} == {
         "qdq": "built",
@@ -44,7 +44,7 @@ def test_tensorrt_rtx_builds_every_variant_it_can_and_says_why_not_the_others(sm
     written = json.loads((tmp_path / "results.json").read_text())
     assert [row["variant"] for row in written["rows"]] == list(rows)
     assert (tmp_path / "small_cnn.qdq.log").exists()
-    assert len(said) == 5
+    assert len(records) == 5
 
 
 @needs_rtx
@@ -160,14 +160,14 @@ def test_a_record_reads_back_as_the_engine_that_was_measured(small_cnn, tmp_path
 
 def test_results_are_judged_where_their_ranges_mean_something(small_cnn, small_data, tmp_path):
     """On ONNX Runtime's engines: what runs them is the only thing that differs on a GPU."""
-    given = {"evaluation": small_data, "labels": small_data.with_name("labels.npy")}
-    calibrated = open_source(small_cnn, batch=4, samples=small_data, **given)
+    values = {"evaluation": small_data, "labels": small_data.with_name("labels.npy")}
+    calibrated = open_source(small_cnn, batch=4, samples=small_data, **values)
     for source, judged in ((calibrated, {"qdq", "fp32"}), (replace(calibrated, ranges=None), {"fp32"})):
-        said = []
-        bench = Bench([source], tmp_path, say=said.append)
+        records = []
+        bench = Bench([source], tmp_path, say=records.append)
         for variant in ("qdq", "fp32", "implicit-int8"):
-            made = "qdq" if variant == "qdq" else "fp32"
-            model, _ = variant_of(source, made, BuildOptions(), package="tensorrt", weak=True)
+            value = "qdq" if variant == "qdq" else "fp32"
+            model, _ = variant_of(source, value, BuildOptions(), package="tensorrt", weak=True)
             row = BenchRow("small_cnn", variant, "measured", None, 1.0, None, 1.1)
             bench._built[row.stem] = OnnxRuntime().build(model)
             bench._put(row)
@@ -176,11 +176,11 @@ def test_results_are_judged_where_their_ranges_mean_something(small_cnn, small_d
         assert {name for name, row in rows.items() if row.top1 is not None} == judged
         assert rows["fp32"].top1 == rows["fp32"].top1_original
         assert rows["fp32"].sqnr_db > 100  # infinite where equal, which JSON has no number for
-        told = json.loads((tmp_path / "results.json").read_text())["rows"]
-        written = {row["variant"]: row["sqnr_db"] for row in told}
+        messages = json.loads((tmp_path / "results.json").read_text())["rows"]
+        written = {row["variant"]: row["sqnr_db"] for row in messages}
         assert {name for name, sqnr in written.items() if sqnr is not None} == judged
         assert float(written["fp32"]) == rows["fp32"].sqnr_db
-        assert sum("made up" in line for line in said) == 3 - len(judged)
+        assert sum("made up" in line for line in records) == 3 - len(judged)
         if "qdq" in judged:
             assert 10 < rows["qdq"].sqnr_db < 60
             titles, _, first, *_ = table(bench.rows).splitlines()
@@ -202,7 +202,7 @@ def test_the_table_compares_with_fp16_of_the_same_model():
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--variants", "int8"], "int8 is not one of"),
         (["--tactic-sources", "CUBLAS,MAGIC"], "MAGIC is not one of"),
@@ -213,11 +213,11 @@ def test_the_table_compares_with_fp16_of_the_same_model():
         (["--layer-precisions", "Conv_0:fp8"], "Conv_0: TensorRT 8 has no fp8"),
     ],
 )
-def test_the_command_line_names_what_is_wrong(words, said, small_cnn, tmp_path, capsys):
+def test_the_command_line_names_what_is_wrong(words, message, small_cnn, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["bench", str(small_cnn), *words, "--out", str(tmp_path / "o")])
     assert caught.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @needs_rtx

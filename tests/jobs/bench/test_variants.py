@@ -29,11 +29,11 @@ def test_the_batch_is_written_into_the_graph(source):
 
 def test_weak_typing_asks_by_flags_and_writes_nothing_but_qdq(source):
     options = BuildOptions(calibration_cache="c")
-    made = {
+    by_name = {
         name: variant_of(source, name, options, package="tensorrt", weak=True)
         for name in ("fp32", "tf32", "fp16", "implicit-int8", "qdq")
     }
-    flags = {name: (o.tf32, o.weak_types, o.calibration_cache) for name, (_, o) in made.items()}
+    flags = {name: (o.tf32, o.weak_types, o.calibration_cache) for name, (_, o) in by_name.items()}
     assert flags == {
         "fp32": (False, None, None),
         "tf32": (True, None, None),
@@ -41,9 +41,9 @@ def test_weak_typing_asks_by_flags_and_writes_nothing_but_qdq(source):
         "implicit-int8": (True, ("fp16", "int8"), "c"),
         "qdq": (True, ("fp16",), None),
     }
-    assert all(made[name][0] is source.model for name in ("fp32", "tf32", "fp16", "implicit-int8"))
-    assert "Cast" not in ops(made["qdq"][0])
-    assert ops(made["qdq"][0]).count("QuantizeLinear") == 4 + 3  # activations and weights
+    assert all(by_name[name][0] is source.model for name in ("fp32", "tf32", "fp16", "implicit-int8"))
+    assert "Cast" not in ops(by_name["qdq"][0])
+    assert ops(by_name["qdq"][0]).count("QuantizeLinear") == 4 + 3  # activations and weights
 
 
 def test_implicit_int8_without_a_cache_gets_one_range_for_all(source):

@@ -161,7 +161,7 @@ def test_a_worker_has_the_same_cores_however_many_there_are():
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ({"fleet": 2, "sites": {}}, "schema version 2"),
         ({"fleet": 1, "sites": {}}, "at least one site"),
@@ -173,8 +173,8 @@ def test_a_worker_has_the_same_cores_however_many_there_are():
         ({"fleet": 1, "site": {"a": {}}, "sites": {"a": {}}}, "did you mean sites?"),
     ],
 )
-def test_what_is_no_fleet_is_refused(content, said, tmp_path):
+def test_what_is_no_fleet_is_refused(content, message, tmp_path):
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(RecipeError) as caught:
         load_plan(tmp_path / "fleet.yaml")
-    assert said in str(caught.value)
+    assert message in str(caught.value)

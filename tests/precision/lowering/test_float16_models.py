@@ -22,10 +22,10 @@ from workbench.session import Workbench, history_of, samples_for
 def halved(model):
     """The model stored in float16, inputs and outputs too: everything FP16, taken literally."""
     plan = PrecisionPlan().with_rule("*", "fp16", islands=False, keep_inputs=False, keep_outputs=False)
-    made = from_proto(lower(model, plan.resolve(model), {}).model.proto)
-    assert {tensor.dtype for tensor in (*made.inputs, *made.outputs)} == {"FLOAT16"}
-    assert not any(node.op_type == "Cast" for node in made.nodes.values())
-    return made
+    source = from_proto(lower(model, plan.resolve(model), {}).model.proto)
+    assert {tensor.dtype for tensor in (*source.inputs, *source.outputs)} == {"FLOAT16"}
+    assert not any(node.op_type == "Cast" for node in source.nodes.values())
+    return source
 
 
 def calibrated(*blocks, head="gemm", opset=13, target=None):
@@ -50,15 +50,15 @@ def dtypes(model, op_type, position):
 def test_it_is_quantized_in_its_own_type(storage):
     wb = calibrated("conv_bn_relu", "residual", "upsample")
     history_of(wb).amend(weight_storage=storage)
-    made = wb.tune()
+    result = wb.tune()
     assert wb.model.opset == 19  # FP16 scales
-    assert made.activations
-    assert made.weights
-    onnx.checker.check_model(made.model.proto, full_check=True)
-    assert dtypes(made.model, "DequantizeLinear", 1) == {"FLOAT16"}
-    assert not any(node.op_type == "Cast" for node in made.model.nodes.values())
+    assert result.activations
+    assert result.weights
+    onnx.checker.check_model(result.model.proto, full_check=True)
+    assert dtypes(result.model, "DequantizeLinear", 1) == {"FLOAT16"}
+    assert not any(node.op_type == "Cast" for node in result.model.nodes.values())
     assert 25 < wb.compare(runs=0).worst_sqnr_db < 60
-    assert made.notes == ()
+    assert result.notes == ()
 
 
 def test_decisions_tell_its_type():
@@ -80,10 +80,10 @@ def test_below_operator_set_19_there_are_casts_around_a_pair():
     model = halved(network("conv", opset=13))
     resolution = BEST_PRACTICE.resolve(model, target=parse_target("tensorrt-8.6"))
     assert needed_opset(model, resolution) is None  # 8.6 reads 17 at most, and sees through Casts
-    made = lower(model, resolution, {"x": 3.0}).model
-    onnx.checker.check_model(made.proto, full_check=True)
-    assert dtypes(made, "DequantizeLinear", 1) == {"FLOAT"}
-    assert dtypes(made, "Conv", 0) == {"FLOAT16"}
+    outcome = lower(model, resolution, {"x": 3.0}).model
+    onnx.checker.check_model(outcome.proto, full_check=True)
+    assert dtypes(outcome, "DequantizeLinear", 1) == {"FLOAT"}
+    assert dtypes(outcome, "Conv", 0) == {"FLOAT16"}
 
 
 def test_sensitivity_search_and_bias_correction_work_on_it():
@@ -104,10 +104,10 @@ def test_bfloat16_is_refused_with_its_reason():
     plan = PrecisionPlan().with_rule("*", "bf16", keep_inputs=False, keep_outputs=False)
     conversion = needed_opset(net, plan.resolve(net))
     net = conversion(net).model
-    made = from_proto(lower(net, plan.resolve(net), {}).model.proto)
-    assert "bfloat16, and Q/DQ is written for float32 and float16" in BEST_PRACTICE.resolve(made).explain("Conv_0")
+    model = from_proto(lower(net, plan.resolve(net), {}).model.proto)
+    assert "bfloat16, and Q/DQ is written for float32 and float16" in BEST_PRACTICE.resolve(model).explain("Conv_0")
     with pytest.raises(PrecisionError, match="cannot be INT8"):
-        exact(made, ["Conv_0"], {}, None)
+        exact(model, ["Conv_0"], {}, None)
 
 
 @pytest.mark.slow
@@ -119,9 +119,9 @@ def test_a_compiler_sees_int8_in_it(head, preset):
     wb.tune()
     verdict = check(wb.tuned, "sm89")
     assert verdict.accepted, str(verdict)
-    wanted = {"int8": "INT8", "fp8": "FP8"}
+    values = {"int8": "INT8", "fp8": "FP8"}
     resolution = wb.plan.resolve()
     seen = {node.node: node.arithmetic for node in verdict.nodes}
     quantized = [node for node in resolution.nodes("int8", "fp8") if resolution[node].op_type in ("Conv", "Gemm")]
     assert quantized
-    assert {seen[node] for node in quantized} == {wanted[resolution[node].precision] for node in quantized}
+    assert {seen[node] for node in quantized} == {values[resolution[node].precision] for node in quantized}

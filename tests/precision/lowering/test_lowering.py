@@ -39,8 +39,8 @@ def producer(value):
 @everywhere
 @given(networks())
 def test_without_its_pairs_a_lowered_graph_is_the_original(model):
-    made = lowered(model, EVERYTHING, storage="float").model
-    assert RemoveQDQ()(made).model.digest == model.digest
+    outcome = lowered(model, EVERYTHING, storage="float").model
+    assert RemoveQDQ()(outcome).model.digest == model.digest
 
 
 @everywhere
@@ -52,9 +52,9 @@ def test_a_lowered_graph_is_valid(model):
 @everywhere
 @given(networks())
 def test_quantized_layers_are_symmetric_per_channel_and_keep_their_bias(model):
-    made = lowered(model, EVERYTHING)
+    lowering = lowered(model, EVERYTHING)
     for name in EVERYTHING.resolve(model).nodes("int8"):
-        node = made.model.nodes[name]
+        node = lowering.model.nodes[name]
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
             continue
         for value in node.inputs[:2]:
@@ -75,8 +75,8 @@ def test_quantized_layers_are_symmetric_per_channel_and_keep_their_bias(model):
 @everywhere
 @given(networks())
 def test_each_tensor_has_one_pair_that_its_consumers_share(model):
-    made = lowered(model, EVERYTHING).model
-    quantized = [node.inputs[0] for node in made.nodes.values() if node.op_type == "QuantizeLinear"]
+    outcome = lowered(model, EVERYTHING).model
+    quantized = [node.inputs[0] for node in outcome.nodes.values() if node.op_type == "QuantizeLinear"]
     assert len(quantized) == len(set(quantized))
     for source in quantized:
         kind, _ = producer(source)
@@ -86,8 +86,8 @@ def test_each_tensor_has_one_pair_that_its_consumers_share(model):
 @everywhere
 @given(networks())
 def test_no_pair_stands_between_convolution_norm_and_activation(model):
-    made = lowered(model).model
-    for node in made.nodes.values():
+    outcome = lowered(model).model
+    for node in outcome.nodes.values():
         if node.op_type in ("BatchNormalization", "Relu"):
             before, _ = producer(node.inputs[0])
             assert before != "DequantizeLinear"
@@ -112,9 +112,9 @@ def test_weights_are_stored_as_the_target_takes_them(target, stored):
     model = network("residual", head="gemm")
     resolution = BEST_PRACTICE.resolve(model, target=None if target is None else parse_target(target))
     ranges = dict.fromkeys(activation_tensors(model, resolution), 3.0)
-    made = lower(model, resolution, ranges).model
+    outcome = lower(model, resolution, ranges).model
     seen = set()
-    for node in made.nodes.values():
+    for node in outcome.nodes.values():
         if node.op_type in ("Conv", "Gemm"):
             source = node.inputs[1].producer().inputs[0]
             quantize = source.producer()
@@ -122,8 +122,8 @@ def test_weights_are_stored_as_the_target_takes_them(target, stored):
     assert seen == {stored}
 
 
-@pytest.mark.parametrize(("rule", "said"), [("op:MatMul", False), ("name:{}", True)])
-def test_products_quantized_in_part_are_warned_of_where_a_region_is_all_or_nothing(rule, said):
+@pytest.mark.parametrize(("rule", "message"), [("op:MatMul", False), ("name:{}", True)])
+def test_products_quantized_in_part_are_warned_of_where_a_region_is_all_or_nothing(rule, message):
     """Measured on an H200; see tests/data/engines/README.md."""
     model = network("conv", head="attention")
     products = [name for name, node in model.nodes.items() if node.op_type == "MatMul"]
@@ -133,7 +133,7 @@ def test_products_quantized_in_part_are_warned_of_where_a_region_is_all_or_nothi
         resolution = plan.resolve(model, target=parse_target(target))
         ranges = dict.fromkeys(activation_tensors(model, resolution), 3.0)
         warned = [note for note in lower(model, resolution, ranges).advice if "matrix products" in note]
-        assert bool(warned) == (said and target == "tensorrt-8.6")
+        assert bool(warned) == (message and target == "tensorrt-8.6")
 
 
 @everywhere
@@ -183,8 +183,8 @@ def test_the_bytes_do_not_depend_on_the_hash_seed():
 def test_int8_stays_close_to_floating_point():
     model = network("conv_bn_relu", "residual", "upsample", head="gemm", seed=1)
     resolution = BEST_PRACTICE.resolve(model)
-    made = lower(model, resolution, ranges_of(model, activation_tensors(model, resolution))).model
-    ours, theirs = (next(iter(Session(m).run(feed(model)).values())) for m in (made, model))
+    outcome = lower(model, resolution, ranges_of(model, activation_tensors(model, resolution))).model
+    ours, theirs = (next(iter(Session(m).run(feed(model)).values())) for m in (outcome, model))
     noise = float(((ours - theirs) ** 2).sum())
     assert 0 < noise < 1e-3 * float((theirs**2).sum())  # over 30 dB
 

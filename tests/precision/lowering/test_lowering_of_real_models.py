@@ -28,9 +28,9 @@ def test_it_stays_valid(shared, name, precision):
     conversion = needed_opset(model, plan.resolve(model))
     model = model if conversion is None else conversion(model).model
     resolution = plan.resolve(model)
-    made = lower(model, resolution, dict.fromkeys(activation_tensors(model, resolution), 4.0)).model
-    onnx.checker.check_model(made.proto, full_check=True)
-    assert made.inputs == model.inputs
-    assert [(t.name, t.dtype) for t in made.outputs] == [(t.name, t.dtype) for t in model.outputs]
+    outcome = lower(model, resolution, dict.fromkeys(activation_tensors(model, resolution), 4.0)).model
+    onnx.checker.check_model(outcome.proto, full_check=True)
+    assert outcome.inputs == model.inputs
+    assert [(t.name, t.dtype) for t in outcome.outputs] == [(t.name, t.dtype) for t in model.outputs]
     if precision != "bf16":  # ONNX Runtime has no bf16 kernels on a CPU
-        Session(made)
+        Session(outcome)

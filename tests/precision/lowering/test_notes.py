@@ -40,13 +40,15 @@ def test_quantization_of_the_models_own_that_the_gpu_lacks_is_said(dtype, target
     weights = [stored, numpy_helper.from_array(np.float32(1), "s")]
     graph = helper.make_graph(nodes, "g", [info("x", 1, [2, 4])], [info("y", 1, [2, 4])], weights)
     model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11))
-    said = [note for note in notes(model, "fp16", target) if "own" in note]
-    assert len(said) == (since is not None)
-    assert since is None or f"{dtype} (node 'weight') needs sm{since} or newer, and the target is {target}" in said[0]
+    entries = [note for note in notes(model, "fp16", target) if "own" in note]
+    assert len(entries) == (since is not None)
+    assert (
+        since is None or f"{dtype} (node 'weight') needs sm{since} or newer, and the target is {target}" in entries[0]
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "target", "said"),
+    ("name", "target", "message"),
     [
         ("fp32", "rtx@sm75", True),
         ("int8", "rtx@sm75", False),
@@ -55,6 +57,6 @@ def test_quantization_of_the_models_own_that_the_gpu_lacks_is_said(dtype, target
         ("fp32", "tensorrt-10@sm75", False),
     ],
 )
-def test_a_product_that_turing_does_not_have_is_said(name, target, said):
-    found = notes(network("conv", head="gemm"), name, target)
-    assert any("no FP32 matrix product for sm75" in note for note in found) == said
+def test_a_product_that_turing_does_not_have_is_said(name, target, message):
+    actual = notes(network("conv", head="gemm"), name, target)
+    assert any("no FP32 matrix product for sm75" in note for note in actual) == message

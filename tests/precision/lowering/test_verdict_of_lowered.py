@@ -52,8 +52,8 @@ def test_every_preset_builds(name, precision, target):
     if precision.startswith("fp8") and target == "sm86":
         pytest.skip("FP8 needs sm89")
     *blocks, head = NETWORKS[name]
-    made, resolution = lowered(network(*blocks, head=head), PRESETS[precision], f"rtx@{target}")
-    arithmetic = accepted(made, target)
+    outcome, resolution = lowered(network(*blocks, head=head), PRESETS[precision], f"rtx@{target}")
+    arithmetic = accepted(outcome, target)
     for node, decision in resolution.decisions.items():
         if decision.op_type in ("Conv", "ConvTranspose", "Gemm"):
             assert arithmetic[node] == SEEN[decision.precision]
@@ -61,19 +61,19 @@ def test_every_preset_builds(name, precision, target):
 
 @pytest.mark.parametrize("storage", ["int8", "float"])
 def test_both_ways_to_store_weights_build(storage):
-    made, _ = lowered(network("residual", head="gemm"), PRESETS["int8+fp16"], storage=storage)
-    accepted(made, "sm86")
+    outcome, _ = lowered(network("residual", head="gemm"), PRESETS["int8+fp16"], storage=storage)
+    accepted(outcome, "sm86")
 
 
 def test_fp8_does_not_build_for_what_has_none():
-    made, _ = lowered(network("conv"), PRESETS["fp8+fp16"])
-    assert not check(made, "sm86").accepted
+    outcome, _ = lowered(network("conv"), PRESETS["fp8+fp16"])
+    assert not check(outcome, "sm86").accepted
 
 
 def grouped(group, op_type):
     net = Net(opset=19, channels=8)
-    made = net.op(op_type, "x", net.weight(8, 8 // group, 2, 2), group=group)
-    return net.model(made)
+    outcome = net.op(op_type, "x", net.weight(8, 8 // group, 2, 2), group=group)
+    return net.model(outcome)
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8+fp16", "fp8+fp16"])
@@ -82,8 +82,8 @@ def grouped(group, op_type):
 def test_channels_build_for_every_kind_of_convolution(precision, op_type, group):
     # Depthwise ones stay floating for the target rtx; what is written for TensorRT 10 builds all the same.
     target = "tensorrt-10" if (group, op_type) == (8, "Conv") else "rtx"
-    made, _ = lowered(grouped(group, op_type), PRESETS[precision], target)
-    assert accepted(made, "sm89")[f"{op_type}_0"] == SEEN[precision.split("+")[0]]
+    outcome, _ = lowered(grouped(group, op_type), PRESETS[precision], target)
+    assert accepted(outcome, "sm89")[f"{op_type}_0"] == SEEN[precision.split("+")[0]]
 
 
 def test_a_depthwise_convolution_in_eight_bits_blows_an_engine_up():
@@ -102,13 +102,13 @@ def test_a_depthwise_convolution_in_eight_bits_blows_an_engine_up():
 
 @pytest.mark.parametrize("options", [{"weight_only": True}, {"per_channel": False}])
 def test_options_build(options):
-    made, _ = lowered(
+    outcome, _ = lowered(
         network("conv_bn_relu", head="gemm"),
         PrecisionPlan()
         .with_rule("*", "fp16")
         .with_rule(" | ".join(f"op:{op}" for op in ("Conv", "Gemm")), "int8", **options),
     )
-    accepted(made, "sm86")
+    accepted(outcome, "sm86")
 
 
 def test_the_engine_of_a_matrix_product_over_three_axes_holds_int8_weights():
@@ -127,8 +127,8 @@ def test_below_operator_set_19_fp16_around_pairs_builds_but_loses_int8():
     """Why the operator set is raised: a Cast behind a DequantizeLinear hides it from the layer."""
     model = network("conv", opset=13)
     resolution = PRESETS["int8+fp16"].resolve(model)
-    made = lower(model, resolution, ranges_of(model, activation_tensors(model, resolution))).model
-    assert accepted(made, "sm86")["Conv_0"] == "HALF"
+    outcome = lower(model, resolution, ranges_of(model, activation_tensors(model, resolution))).model
+    assert accepted(outcome, "sm86")["Conv_0"] == "HALF"
     assert accepted(lowered(model, PRESETS["int8+fp16"])[0], "sm86")["Conv_0"] == "INT8"
 
 
@@ -160,5 +160,5 @@ def test_a_model_whose_biases_were_refused_builds_with_its_own_plan(shared):
     plan = preset("original", model)
     plain = RemoveQDQ()(model).model
     resolution = plan.resolve(plain)
-    made = lower(plain, resolution, dict.fromkeys(activation_tensors(plain, resolution), 4.0)).model
-    accepted(made, "sm86")
+    outcome = lower(plain, resolution, dict.fromkeys(activation_tensors(plain, resolution), 4.0)).model
+    accepted(outcome, "sm86")

@@ -28,8 +28,8 @@ def read(stem):
     ],
 )
 def test_a_gpu_is_known_by_the_name_of_its_driver(device, name):
-    found = limits_of(device)
-    assert (None if found is None else found.name) == name
+    limits = limits_of(device)
+    assert (None if limits is None else limits.name) == name
 
 
 def test_at_batch_32_memory_and_arithmetic_are_most_of_it_and_at_batch_1_next_to_nothing():

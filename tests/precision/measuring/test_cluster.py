@@ -26,8 +26,8 @@ def cluster():
     os.environ["PYTHONPATH"] = str(ROOT)
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, protocol="tcp"
-    ) as made:
-        yield made
+    ) as outcome:
+        yield outcome
 
 
 def entries(folder):
@@ -47,10 +47,10 @@ def test_tasks_are_spread_never_timed_at_once_on_one_device_and_a_worker_that_di
 
     measure = options(tmp_path / "engines", say=kill)
     with executor_of(cluster.scheduler_address) as executor:
-        found = wb.plan.search(**GOAL, measure=replace(measure, executor=executor)).measured
+        measured = wb.plan.search(**GOAL, measure=replace(measure, executor=executor)).measured
     assert killed
-    assert [point.status for point in found.points] == ["measured"] * 4
-    assert all(point.compared for point in found.points)
+    assert [point.status for point in measured.points] == ["measured"] * 4
+    assert all(point.compared for point in measured.points)
     done = [entry["done"] for entry in entries(tmp_path / "engines")]
     assert len({one["worker"] for one in done}) >= 2
     timed = sorted((one["began"], one["ended"]) for one in done if one["timing_s"])

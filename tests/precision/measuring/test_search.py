@@ -35,15 +35,15 @@ def options(folder=None, **more):
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     """A search of four builds: the session, what was found, where engines lie, and what was said."""
-    folder, said = tmp_path_factory.mktemp("measured"), []
+    folder, message = tmp_path_factory.mktemp("measured"), []
     wb = calibrated(small(), folder, 8)
-    found = wb.plan.search(**GOAL, measure=options(folder / "engines", say=said.append))
-    return wb, found, folder / "engines", said
+    result = wb.plan.search(**GOAL, measure=options(folder / "engines", say=message.append))
+    return wb, result, folder / "engines", message
 
 
 def test_every_plan_that_is_compared_was_built_timed_and_evaluated(searched):
-    _, found, _, _ = searched
-    points = found.measured.points
+    _, actual, _, _ = searched
+    points = actual.measured.points
     assert [point.candidate.kind for point in points[:2]] == ["floating", "int8"]
     assert len(points) == 4
     for point in points:
@@ -57,14 +57,14 @@ def test_every_plan_that_is_compared_was_built_timed_and_evaluated(searched):
 
 
 def test_what_is_taken_is_as_fast_as_the_fastest_within_the_error_and_says_so(searched):
-    wb, found, _, _ = searched
-    result = found.measured
+    wb, actual, _, _ = searched
+    result = actual.measured
     fastest = min(result.points, key=lambda point: point.ratio)
     assert result.chosen.ratio <= fastest.ratio + 2 * (result.chosen.error + fastest.error) + 1e-9
     assert result.pays.verdict in ("pays", "does not pay", "within the error")
     assert "onnxruntime" in result.pays.where
-    assert result.reason in found.text()
-    assert str(result.pays) in repr(found)
+    assert result.reason in actual.text()
+    assert str(result.pays) in repr(actual)
     step = wb.recipe.steps[-1]
     assert step.do == "set_plan"
     assert step.pays.verdict == wb.recipe.pays.verdict == result.pays.verdict
@@ -83,10 +83,10 @@ def test_the_front_goes_from_the_fastest_to_the_most_accurate(searched):
 
 def test_its_recipe_gives_the_same_model_again_and_a_later_step_takes_the_verdict_away(searched, tmp_path):
     wb, _, _, _ = searched
-    made = wb.tune().model.to_bytes()
+    content = wb.tune().model.to_bytes()
     wb.recipe.save(tmp_path / "recipe.yaml")
     again = Recipe.load(tmp_path / "recipe.yaml")
-    assert replay(again, wb.source)[1].model.to_bytes() == made
+    assert replay(again, wb.source)[1].model.to_bytes() == content
     assert again.pays == wb.recipe.pays
     wb.plan.set("op:Conv", "fp32")
     assert wb.recipe.pays.verdict == "not measured"
@@ -95,19 +95,19 @@ def test_its_recipe_gives_the_same_model_again_and_a_later_step_takes_the_verdic
 
 
 def test_reports_of_all_engines_are_kept_as_they_are_read(searched):
-    _, found, folder, said = searched
+    _, actual, folder, message = searched
     stems = sorted(path.name.removesuffix(".graph.json") for path in folder.glob("0?-placement-?.graph.json"))
     assert len(stems) == 2
     for stem in stems:
         report = load_report(folder / f"{stem}.graph.json", profile=folder / f"{stem}.profile.json")
         assert report.profiled
         assert (folder / f"{stem}.engine").exists()
-    assert len(list(folder.glob("*.engine"))) == len(found.measured.points)
-    assert sum("measured" in one for one in said) >= 3
+    assert len(list(folder.glob("*.engine"))) == len(actual.measured.points)
+    assert sum("measured" in one for one in message) >= 3
 
 
 def test_a_search_that_is_begun_again_builds_and_times_nothing_that_the_journal_knows(searched, tmp_path):
-    wb, found, folder, _ = searched
+    wb, actual, folder, _ = searched
     again = calibrated(small(), tmp_path, 8)
 
     class Refusing(Here):
@@ -116,9 +116,9 @@ def test_a_search_that_is_begun_again_builds_and_times_nothing_that_the_journal_
             return super().submit(fn, *args, **kwargs)
 
     second = again.plan.search(**GOAL, measure=options(folder, executor=Refusing()))
-    assert second.measured.resumed == found.measured.resumed + 6  # 4 builds and 2 comparisons
-    assert second.measured.chosen.name == found.measured.chosen.name
-    assert [p.ratio for p in second.measured.points] == [p.ratio for p in found.measured.points]
+    assert second.measured.resumed == actual.measured.resumed + 6  # 4 builds and 2 comparisons
+    assert second.measured.chosen.name == actual.measured.chosen.name
+    assert [p.ratio for p in second.measured.points] == [p.ratio for p in actual.measured.points]
     assert again.recipe.steps[-1].rules == wb.recipe.steps[-1].rules
 
 
@@ -157,18 +157,18 @@ def test_after_kill_9_a_search_goes_on_from_the_journal(tmp_path):
 def test_stop_keeps_what_there_is(tmp_path):
     stop = threading.Event()
     wb = calibrated(small(), tmp_path, 8)
-    said = []
+    records = []
 
     def say(sentence):
-        said.append(sentence)
+        records.append(sentence)
         if sentence.startswith("comparison"):
             stop.set()
 
-    found = wb.plan.search(**GOAL, measure=options(stop=stop, say=say)).measured
-    assert [point.name for point in found.points] == ["fp32", "int8"]
-    assert found.chosen.status == "measured"
-    assert "stopped before all builds were made" in found.notes
-    assert wb.recipe.pays.verdict == found.pays.verdict
+    measured = wb.plan.search(**GOAL, measure=options(stop=stop, say=say)).measured
+    assert [point.name for point in measured.points] == ["fp32", "int8"]
+    assert measured.chosen.status == "measured"
+    assert "stopped before all builds were made" in measured.notes
+    assert wb.recipe.pays.verdict == measured.pays.verdict
 
 
 def test_a_build_that_fails_is_a_result_with_a_reason(tmp_path):
@@ -181,19 +181,19 @@ def test_a_build_that_fails_is_a_result_with_a_reason(tmp_path):
             return super().submit(fn, *args, **kwargs)
 
     wb = calibrated(small(), tmp_path, 8)
-    found = wb.plan.search(**GOAL, measure=options(builds=3, executor=Failing())).measured
-    point = found.points[2]
+    measured = wb.plan.search(**GOAL, measure=options(builds=3, executor=Failing())).measured
+    point = measured.points[2]
     assert (point.name, point.status, point.ratio) == ("placement-1", "failed", None)
-    assert "the builder refused it" in found.text()
-    assert found.chosen.name != "placement-1"
+    assert "the builder refused it" in measured.text()
+    assert measured.chosen.name != "placement-1"
 
 
 def test_placements_are_taken_back_as_far_as_the_goal_asks(tmp_path):
     wb = calibrated(small(broken=True), tmp_path, 8)
-    found = wb.plan.search("sqnr_db", at_least=25.0, measure=options(builds=3))
-    everything = found.measured.points[1]
+    result = wb.plan.search("sqnr_db", at_least=25.0, measure=options(builds=3))
+    everything = result.measured.points[1]
     assert (everything.candidate.kind, everything.passed) == ("int8", False)
-    placed = [point for point in found.measured.points if point.candidate.kind == "placement"]
+    placed = [point for point in result.measured.points if point.candidate.kind == "placement"]
     assert placed
     for point in placed:
         assert point.figure >= 25
@@ -215,7 +215,7 @@ def test_two_builds_are_the_least():
 
 
 def test_the_figures_are_plain_json(searched):
-    told = json.loads(json.dumps(searched[1].to_dict(), allow_nan=False))["measured"]
-    assert told["chosen"] in {point["name"] for point in told["points"]}
-    assert told["predicted"] in {point["name"] for point in told["points"]}
+    value = json.loads(json.dumps(searched[1].to_dict(), allow_nan=False))["measured"]
+    assert value["chosen"] in {point["name"] for point in value["points"]}
+    assert value["predicted"] in {point["name"] for point in value["points"]}
     assert searched[1].measured.table().shape[0] == 4

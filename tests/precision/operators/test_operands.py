@@ -23,8 +23,8 @@ def made(nodes, inputs, weights, *, opset=21):
     """A model of float32 inputs, all `SHAPE`, whose result is y."""
     info = helper.make_tensor_value_info
     tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
-    given = [info(name, TensorProto.FLOAT, SHAPE) for name in inputs]
-    graph = helper.make_graph(nodes, "g", given, [info("y", TensorProto.FLOAT, None)], tensors)
+    entries = [info(name, TensorProto.FLOAT, SHAPE) for name in inputs]
+    graph = helper.make_graph(nodes, "g", entries, [info("y", TensorProto.FLOAT, None)], tensors)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     proto.graph.output[0].CopyFrom(onnx.shape_inference.infer_shapes(proto).graph.output[0])
     return from_proto(proto)

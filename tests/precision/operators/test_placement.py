@@ -81,17 +81,17 @@ def test_normalization_softmax_and_elementwise_operators_stay_floating(op_type):
 
 
 def test_a_tensor_that_several_layers_read_is_quantized_once():
-    made = lower(network("two_readers"), BEST_PRACTICE.resolve(network("two_readers")), {"x": 1.0})
-    assert made.activations == ("x",)
-    assert len(made.weights) == 2
+    lowering = lower(network("two_readers"), BEST_PRACTICE.resolve(network("two_readers")), {"x": 1.0})
+    assert lowering.activations == ("x",)
+    assert len(lowering.weights) == 2
 
 
 def test_a_weight_that_two_layers_share_is_quantized_once():
     model = network("shared_weight")
     resolution = BEST_PRACTICE.resolve(model)
-    made = lower(model, resolution, dict.fromkeys(activation_tensors(model, resolution), 1.0))
-    assert len(made.weights) == 1
-    first, second = (node for node in made.model.nodes.values() if node.op_type == "Conv")
+    lowering = lower(model, resolution, dict.fromkeys(activation_tensors(model, resolution), 1.0))
+    assert len(lowering.weights) == 1
+    first, second = (node for node in lowering.model.nodes.values() if node.op_type == "Conv")
     assert first.inputs[1] is second.inputs[1]
 
 
@@ -101,10 +101,10 @@ def test_a_weight_that_is_read_along_two_axes_is_quantized_along_each():
     flat = net.op("Reshape", "x", net.constant(np.array([4, 64])))
     model = net.model(net.op("Gemm", net.op("MatMul", flat, weight), weight, transB=1))
     resolution = BEST_PRACTICE.resolve(model)
-    made = lower(model, resolution, dict.fromkeys(activation_tensors(model, resolution), 1.0)).model
-    axes = [n.attributes["axis"].as_int() for n in made.nodes.values() if "axis" in n.attributes]
+    outcome = lower(model, resolution, dict.fromkeys(activation_tensors(model, resolution), 1.0)).model
+    axes = [n.attributes["axis"].as_int() for n in outcome.nodes.values() if "axis" in n.attributes]
     assert axes == [1, 0]
-    assert len({name for name in made.initializers if name.endswith("/quantized")}) == 2
+    assert len({name for name in outcome.initializers if name.endswith("/quantized")}) == 2
 
 
 def test_weights_that_are_computed_are_no_weights():

@@ -124,12 +124,12 @@ def test_every_kind_of_operator_is_valid_and_near_in_every_type(name, kind, stat
     if "int8" in kind:
         wb.plan.set("op:Conv", "int8")
         wb.calibrate([x], method="minmax", overflow=False)
-    made = wb.tune().model
+    model = wb.tune().model
     if name != "MeanVarianceNormalization":  # ONNX's inference refuses its own function, in float32 too
-        onnx.shape_inference.infer_shapes(made.proto, check_type=True, strict_mode=True)
+        onnx.shape_inference.infer_shapes(model.proto, check_type=True, strict_mode=True)
     decisions = wb.plan.resolve().decisions
     assert {d.floating for d in decisions.values() if d.op_type in ("Conv", "Add")} == {kind.removeprefix("int8+")}
-    first, second = Session(wb.source).run(x)["y"], Session(made).run(x)["y"]
+    first, second = Session(wb.source).run(x)["y"], Session(model).run(x)["y"]
     error = float(((first - second) ** 2).sum() / (first**2).sum())
     assert error < {"fp16": 1e-5, "bf16": 1e-3, "int8+fp16": 1e-3}[kind], name
 
@@ -148,11 +148,11 @@ def test_results_that_are_no_tensors_keep_their_type_with_a_reason():
 
 def test_a_type_is_what_inference_says_not_what_a_name_says():
     model = from_proto(network("RandomNormalLike with a type, not in TensorRT"))
-    found = slots(model, "n", model.nodes["n"], "fp16")
-    assert (found.inputs, found.outputs) == ({0}, set())
+    places = slots(model, "n", model.nodes["n"], "fp16")
+    assert (places.inputs, places.outputs) == ({0}, set())
     model = from_proto(network("RandomNormalLike"))
-    found = slots(model, "r", model.nodes["r"], "bf16")
-    assert (found.inputs, found.outputs) == ({0}, {0})
+    places = slots(model, "r", model.nodes["r"], "bf16")
+    assert (places.inputs, places.outputs) == ({0}, {0})
 
 
 def test_an_operator_set_says_which_types_it_takes():
@@ -214,10 +214,10 @@ def test_weights_of_the_models_own_quantization_come_out_in_the_type_that_is_rea
     )
     wb = Workbench(from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)))
     wb.plan.use(kind)
-    made = wb.tune().model
-    product = next(each for each in made.nodes.values() if each.op_type == "MatMul")
+    model = wb.tune().model
+    product = next(each for each in model.nodes.values() if each.op_type == "MatMul")
     assert [v.producer().op_type for v in product.inputs] == ["Cast", "DequantizeLinear"]
-    assert "q" in made.initializers
+    assert "q" in model.initializers
     x = {"x": rng.normal(size=(4, size)).astype(np.float32)}
-    first, second = Session(wb.source).run(x)["y"], Session(made).run(x)["y"]
+    first, second = Session(wb.source).run(x)["y"], Session(model).run(x)["y"]
     assert float(((first - second) ** 2).sum() / (first**2).sum()) < {"fp16": 1e-6, "bf16": 1e-4}[kind]

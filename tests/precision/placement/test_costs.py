@@ -148,10 +148,10 @@ def test_engines_with_borders_teach_what_borders_cost(recorded):
     regions, _, seen = recorded
     plain = PlacementCosts.of(regions, seen)
     half = frozenset(p for p in range(len(regions.all)) if p >= len(regions.all) // 2)
-    known = {p: (plain.int8 if p in half else plain.floating)[p] for p in range(len(regions.all))}
+    by_name = {p: (plain.int8 if p in half else plain.floating)[p] for p in range(len(regions.all))}
     into, out_of = plain.border_parts(half)
     assert (into > 0, out_of) == (True, 0)
-    dear = Observed(half, known, border_ms=3 * into, moves=(), latency_ms=1.0)
+    dear = Observed(half, by_name, border_ms=3 * into, moves=(), latency_ms=1.0)
     learnt = PlacementCosts.of(regions, [*seen, dear])
     assert 1.5 < learnt.into < 3  # drawn to what was expected, since one engine is little
     assert learnt.out_of == pytest.approx(1.0)
@@ -202,7 +202,7 @@ def test_proposals_leave_out_what_was_tried_and_are_in_the_order_of_their_latenc
     regions, _, seen = recorded
     costs = PlacementCosts.of(regions, seen)
     everything = frozenset(regions.able)
-    found = proposals(costs, tried=[frozenset(), everything])
-    assert {frozenset(), everything}.isdisjoint(one.int8 for one in found)
-    assert [one.expected_ms for one in found] == sorted(one.expected_ms for one in found)
-    assert len({one.int8 for one in found}) == len(found) > 100
+    placements = proposals(costs, tried=[frozenset(), everything])
+    assert {frozenset(), everything}.isdisjoint(one.int8 for one in placements)
+    assert [one.expected_ms for one in placements] == sorted(one.expected_ms for one in placements)
+    assert len({one.int8 for one in placements}) == len(placements) > 100

@@ -10,9 +10,9 @@ from workbench.precision.placement import Pays
 
 
 def timing(medians, **conditions):
-    told = {"backend": "tensorrt", "version": "8.6.0", "device": "NVIDIA H200", "shapes": {"x": [1, 3, 8, 8]}}
-    told |= {**conditions, "placement_medians_ms": medians}
-    return Timing.of(np.array(medians), span_s=1.0, warm_up_runs=1, conditions=told)
+    values = {"backend": "tensorrt", "version": "8.6.0", "device": "NVIDIA H200", "shapes": {"x": [1, 3, 8, 8]}}
+    values |= {**conditions, "placement_medians_ms": medians}
+    return Timing.of(np.array(medians), span_s=1.0, warm_up_runs=1, conditions=values)
 
 
 FP16 = timing([1.0, 1.01, 0.99, 1.0])
@@ -28,16 +28,16 @@ FP16 = timing([1.0, 1.01, 0.99, 1.0])
     ],
 )
 def test_the_verdict_is_beyond_two_standard_errors(medians, verdict):
-    found = Pays.of(timing(medians), {"fp16": FP16})
-    assert found.verdict == verdict
-    assert found.ratio == pytest.approx(np.mean(np.divide(medians, [1.0, 1.01, 0.99, 1.0][: len(medians)])))
-    assert found.speedup == pytest.approx(1 / found.ratio)
+    actual = Pays.of(timing(medians), {"fp16": FP16})
+    assert actual.verdict == verdict
+    assert actual.ratio == pytest.approx(np.mean(np.divide(medians, [1.0, 1.01, 0.99, 1.0][: len(medians)])))
+    assert actual.speedup == pytest.approx(1 / actual.ratio)
 
 
 def test_the_fastest_in_floating_point_is_what_counts():
-    found = Pays.of(timing([0.9] * 4), {"fp32": timing([2.0] * 4), "fp16": FP16, "tf32": timing([1.5] * 4)})
-    assert found.against == "fp16"
-    assert str(found).startswith("pays: 0.900 ± 0.004 of the time of fp16 (tensorrt 8.6.0, NVIDIA H200, 1x3x8x8")
+    actual = Pays.of(timing([0.9] * 4), {"fp32": timing([2.0] * 4), "fp16": FP16, "tf32": timing([1.5] * 4)})
+    assert actual.against == "fp16"
+    assert str(actual).startswith("pays: 0.900 ± 0.004 of the time of fp16 (tensorrt 8.6.0, NVIDIA H200, 1x3x8x8")
 
 
 def test_what_was_not_measured_says_so():
@@ -55,6 +55,6 @@ def test_the_build_options_that_a_plan_was_measured_with_go_into_its_builds_on_a
     )
     step = PlanStep(rules=(), sha256=ranges_hash({}), pays=pays)
     recipe = Recipe(model=ModelReference(file="m.onnx", sha256=""), steps=(step,))
-    made = recipe.built_by("tensorrt", BuildOptions(aux_streams=2))
-    assert (made.optimization_level, made.aux_streams) == (5, 2)  # what a person says counts
+    outcome = recipe.built_by("tensorrt", BuildOptions(aux_streams=2))
+    assert (outcome.optimization_level, outcome.aux_streams) == (5, 2)  # what a person says counts
     assert recipe.built_by("onnxruntime", BuildOptions()) == BuildOptions()

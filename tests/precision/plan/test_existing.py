@@ -26,37 +26,37 @@ def quantized(model, plan=BEST_PRACTICE):
 def test_what_was_lowered_is_read_back(head):
     model = network("conv_bn_relu", "residual", "upsample", head=head)
     plan = BEST_PRACTICE.with_rule("name:Conv_0", "fp32")
-    made = quantized(model, plan)
-    assert plan_of(made).resolve(model).nodes("int8") == plan.resolve(model).nodes("int8")
+    source = quantized(model, plan)
+    assert plan_of(source).resolve(model).nodes("int8") == plan.resolve(model).nodes("int8")
 
 
 def test_fp8_is_read_back_as_fp8():
     model = network("conv", head="gemm", opset=19)
-    made = quantized(model, PrecisionPlan().with_rule("op:Conv", "fp8"))
-    assert [str(rule) for rule in plan_of(made).rules] == ["op:Conv -> fp8"]
+    source = quantized(model, PrecisionPlan().with_rule("op:Conv", "fp8"))
+    assert [str(rule) for rule in plan_of(source).rules] == ["op:Conv -> fp8"]
 
 
 def test_a_quantized_model_shows_its_plan_without_a_rule():
-    made = quantized(network("conv", "sigmoid"))
-    resolution = PrecisionPlan().resolve(made)
+    model = quantized(network("conv", "sigmoid"))
+    resolution = PrecisionPlan().resolve(model)
     assert resolution.nodes("int8") == ["Conv_0"]
     assert resolution.to_quantize() == []
     assert resolution.explain("Conv_0") == "Conv_0 (Conv): no rule selects it; the model itself has it in int8."
 
 
 def test_what_is_quantized_stays_so_and_says_how_to_take_it_out():
-    made = quantized(network("conv"))
-    resolution = PRESETS["fp32"].resolve(made)
+    model = quantized(network("conv"))
+    resolution = PRESETS["fp32"].resolve(model)
     assert resolution["Conv_0"].precision == "int8"
     assert "the model is quantized here itself; edit remove_qdq takes it out" in resolution.explain("Conv_0")
 
 
 def test_the_original_plan_places_pairs_anew_after_they_were_removed():
     model = network("conv", "residual", head="gemm")
-    made = quantized(model)
-    plan = preset("original", made)
-    plain = RemoveQDQ()(made).model
-    assert quantized(plain, plan).top_nodes.keys() == made.top_nodes.keys()
+    source = quantized(model)
+    plan = preset("original", source)
+    plain = RemoveQDQ()(source).model
+    assert quantized(plain, plan).top_nodes.keys() == source.top_nodes.keys()
 
 
 def test_a_model_without_quantization_has_no_original_plan():
@@ -88,8 +88,8 @@ def test_names_with_wildcards_are_meant_literally(name):
 def test_real_quantized_models_show_theirs(shared, name, convolutions, nodes):
     model = load_model(shared / "models" / name / "model.onnx")
     resolution = PrecisionPlan().resolve(model)
-    found = Counter(resolution[node].op_type for node in resolution.nodes("int8"))
-    assert (found["Conv"], found.total()) == (convolutions, nodes)
+    counts = Counter(resolution[node].op_type for node in resolution.nodes("int8"))
+    assert (counts["Conv"], counts.total()) == (convolutions, nodes)
     same = plan_of(model).resolve(model)
     assert same.nodes("int8") == resolution.nodes("int8")
     assert same.to_quantize() == []
@@ -101,8 +101,8 @@ def test_pairs_that_tensorrt_refuses_are_placed_anew(shared):
     plan = preset("original", model)
     plain = RemoveQDQ()(model).model
     resolution = plan.resolve(plain)
-    made = lower(plain, resolution, dict.fromkeys(activation_tensors(plain, resolution), 4.0)).model
-    convolutions = [node for node in made.nodes.values() if node.op_type == "Conv"]
+    outcome = lower(plain, resolution, dict.fromkeys(activation_tensors(plain, resolution), 4.0)).model
+    convolutions = [node for node in outcome.nodes.values() if node.op_type == "Conv"]
     assert len(convolutions) == 52
     for node in convolutions:
         kinds = [None if value.producer() is None else value.producer().op_type for value in node.inputs]

@@ -55,9 +55,9 @@ def test_normalizations():
 def test_sums_over_many_values(size, kept):
     net = Net()
     y = net.op("GlobalAveragePool", "x")
-    found = sums_many(site(net, y, shape=[1, 4, size, size]))
-    assert (found is not None) is kept
-    assert found is None or "sums 1089 values, more than 1024" in found
+    actual = sums_many(site(net, y, shape=[1, 4, size, size]))
+    assert (actual is not None) is kept
+    assert actual is None or "sums 1089 values, more than 1024" in actual
 
 
 def test_sums_over_an_unknown_number_of_values():
@@ -75,7 +75,7 @@ def test_values_beyond_the_range_of_fp16_but_not_of_bf16():
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ([1e-12], "so small"),
         ([1e-6, 3e-7, 2e-6], "so small"),
@@ -88,12 +88,12 @@ def test_values_beyond_the_range_of_fp16_but_not_of_bf16():
     ],
 )
 @pytest.mark.parametrize("part", [3, 2**20])
-def test_constants_that_fp16_cannot_hold(values, said, part, monkeypatch):
+def test_constants_that_fp16_cannot_hold(values, message, part, monkeypatch):
     monkeypatch.setattr(islands, "PART", part)
     net = Net()
     y = net.op("Add", "x", net.constant(np.resize(np.array(values, np.float32), 8)))
-    found = loses_weights(site(net, y))
-    assert (found is None) if said is None else (said in found)
+    actual = loses_weights(site(net, y))
+    assert (actual is None) if message is None else (message in actual)
 
 
 def test_a_constant_is_looked_at_once_whoever_reads_it(monkeypatch):

@@ -41,25 +41,25 @@ def casts(model):
 @everywhere
 @given(model=networks())
 def test_a_lowered_graph_is_valid_in_all_its_types(plan, model):
-    made = lowered(model, plan)
-    onnx.checker.check_model(made.proto, full_check=True)
-    inferred = onnx.shape_inference.infer_shapes(made.proto, strict_mode=True, check_type=True, data_prop=True)
+    lowering = lowered(model, plan)
+    onnx.checker.check_model(lowering.proto, full_check=True)
+    inferred = onnx.shape_inference.infer_shapes(lowering.proto, strict_mode=True, check_type=True, data_prop=True)
     assert [i.type.tensor_type.elem_type for i in inferred.graph.input] == [onnx.TensorProto.FLOAT]
     assert [o.type.tensor_type.elem_type for o in inferred.graph.output] == [onnx.TensorProto.FLOAT]
-    assert [o.name for o in made.proto.graph.output] == [o.name for o in model.proto.graph.output]
+    assert [o.name for o in lowering.proto.graph.output] == [o.name for o in model.proto.graph.output]
 
 
 @pytest.mark.parametrize("plan", [FP16, MIXED], ids=["fp16", "int8+fp16"])
 @everywhere
 @given(model=networks())
 def test_casts_are_shared_and_never_undone(plan, model):
-    made = lowered(model, plan)
-    found = casts(made)
-    assert len(found) == len(set(found))
-    for cast in nodes(made, "Cast"):
+    lowering = lowered(model, plan)
+    findings = casts(lowering)
+    assert len(findings) == len(set(findings))
+    for cast in nodes(lowering, "Cast"):
         before = cast.inputs[0].producer()
         assert before is None or before.op_type != "Cast"
-    for node in made.nodes.values():
+    for node in lowering.nodes.values():
         light = node.op_type not in (*WEIGHTED, "Cast", "QuantizeLinear", "DequantizeLinear")
         if not light or not node.inputs or node.outputs[0].dtype != ir.DataType.FLOAT16:
             continue
@@ -84,8 +84,8 @@ def test_what_is_left_in_no_precision_but_fp32_is_untouched(model):
 @everywhere
 @given(networks())
 def test_fp16_computes_nearly_the_same(model):
-    made = [str(value.name) for node in model.nodes.values() for value in node.outputs]
-    assume(all(np.abs(array).max() < 65504 / 2 for array in Session(model, outputs=made).run(feed(model)).values()))
+    entries = [str(value.name) for node in model.nodes.values() for value in node.outputs]
+    assume(all(np.abs(array).max() < 65504 / 2 for array in Session(model, outputs=entries).run(feed(model)).values()))
     theirs, ours = (next(iter(Session(m).run(feed(model)).values())) for m in (model, lowered(model)))
     noise = float(((ours.astype(np.float64) - theirs) ** 2).sum())
     assert noise <= 1e-4 * float((theirs.astype(np.float64) ** 2).sum())  # at least 40 dB
@@ -110,17 +110,17 @@ def test_the_bytes_are_the_same_each_time(model):
 @everywhere
 @given(networks())
 def test_weights_are_stored_in_the_type_of_who_reads_them(model):
-    made = lowered(model)
-    for node in made.nodes.values():
+    lowering = lowered(model)
+    for node in lowering.nodes.values():
         if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization"):
             assert {value.dtype for value in node.inputs} == {ir.DataType.FLOAT16}
-    assert not any(value.is_initializer() and not value.uses() for value in made.initializers.values())
+    assert not any(value.is_initializer() and not value.uses() for value in lowering.initializers.values())
 
 
 def test_a_pair_is_itself_the_cast_between_two_types():
-    made = lowered(network("conv_bn_relu", "conv"), MIXED)
-    assert casts(made) == [(f"{made.outputs[0].name}/float16", onnx.TensorProto.FLOAT)]
-    first = nodes(made, "QuantizeLinear")[0]
+    lowering = lowered(network("conv_bn_relu", "conv"), MIXED)
+    assert casts(lowering) == [(f"{lowering.outputs[0].name}/float16", onnx.TensorProto.FLOAT)]
+    first = nodes(lowering, "QuantizeLinear")[0]
     assert first.inputs[0].name == "x"
     assert first.inputs[1].dtype == ir.DataType.FLOAT
     assert first.outputs[0].uses()[0].node.inputs[1].dtype == ir.DataType.FLOAT16
@@ -131,41 +131,41 @@ def test_a_pair_is_itself_the_cast_between_two_types():
 def test_below_operator_set_19_pairs_are_fp32_with_casts_around():
     model = network("conv_bn_relu", "conv", opset=13)
     resolution = MIXED.resolve(model)
-    made = lower(model, resolution, ranges_of(model, activation_tensors(model, resolution))).model
-    onnx.checker.check_model(made.proto, full_check=True)
-    assert made.opset == 13
-    for node in (*nodes(made, "QuantizeLinear"), *nodes(made, "DequantizeLinear")):
+    outcome = lower(model, resolution, ranges_of(model, activation_tensors(model, resolution))).model
+    onnx.checker.check_model(outcome.proto, full_check=True)
+    assert outcome.opset == 13
+    for node in (*nodes(outcome, "QuantizeLinear"), *nodes(outcome, "DequantizeLinear")):
         assert node.inputs[1].dtype == ir.DataType.FLOAT
-    assert {v.dtype for node in nodes(made, "Conv") for v in node.inputs if v.dtype} == {ir.DataType.FLOAT16}
-    ours, theirs = (next(iter(Session(m).run(feed(model)).values())) for m in (made, model))
+    assert {v.dtype for node in nodes(outcome, "Conv") for v in node.inputs if v.dtype} == {ir.DataType.FLOAT16}
+    ours, theirs = (next(iter(Session(m).run(feed(model)).values())) for m in (outcome, model))
     assert ((ours - theirs) ** 2).sum() < 1e-2 * (theirs**2).sum()
 
 
 def test_a_scale_that_fp16_cannot_hold_stays_in_fp32():
     model = network("conv_bn_relu", "conv", opset=19)
     resolution = MIXED.resolve(model)
-    made = lower(model, resolution, dict.fromkeys(activation_tensors(model, resolution), 1e-4)).model
-    assert {node.inputs[1].dtype for node in nodes(made, "QuantizeLinear")} == {ir.DataType.FLOAT}
-    onnx.checker.check_model(made.proto, full_check=True)
+    outcome = lower(model, resolution, dict.fromkeys(activation_tensors(model, resolution), 1e-4)).model
+    assert {node.inputs[1].dtype for node in nodes(outcome, "QuantizeLinear")} == {ir.DataType.FLOAT}
+    onnx.checker.check_model(outcome.proto, full_check=True)
 
 
 def test_a_scale_that_fp16_cannot_divide_by_is_divided_by_in_fp32():
     model = network("conv_bn_relu", "conv", opset=19)
     resolution = MIXED.resolve(model)
-    made = lower(model, resolution, dict.fromkeys(activation_tensors(model, resolution), 1e-3)).model
-    assert {node.inputs[1].dtype for node in nodes(made, "QuantizeLinear")} == {ir.DataType.FLOAT}
-    assert {node.inputs[1].dtype for node in nodes(made, "DequantizeLinear")} == {ir.DataType.FLOAT16}
-    assert [node.inputs[0].producer().op_type for node in nodes(made, "Conv")] == ["DequantizeLinear"] * 2
-    onnx.checker.check_model(made.proto, full_check=True)
+    outcome = lower(model, resolution, dict.fromkeys(activation_tensors(model, resolution), 1e-3)).model
+    assert {node.inputs[1].dtype for node in nodes(outcome, "QuantizeLinear")} == {ir.DataType.FLOAT}
+    assert {node.inputs[1].dtype for node in nodes(outcome, "DequantizeLinear")} == {ir.DataType.FLOAT16}
+    assert [node.inputs[0].producer().op_type for node in nodes(outcome, "Conv")] == ["DequantizeLinear"] * 2
+    onnx.checker.check_model(outcome.proto, full_check=True)
 
 
 def test_inputs_and_outputs_change_type_only_on_demand():
     model = network("conv", "residual")
     plan = PrecisionPlan().with_rule("*", "fp16", keep_inputs=False, keep_outputs=False)
-    made = lowered(model, plan)
-    onnx.checker.check_model(made.proto, full_check=True)
-    assert casts(made) == []
-    assert (made.inputs[0].dtype, made.outputs[0].dtype) == ("FLOAT16", "FLOAT16")
+    lowering = lowered(model, plan)
+    onnx.checker.check_model(lowering.proto, full_check=True)
+    assert casts(lowering) == []
+    assert (lowering.inputs[0].dtype, lowering.outputs[0].dtype) == ("FLOAT16", "FLOAT16")
     one = plan.with_rule("name:Conv_0", "fp16")  # the last rule keeps it
     assert lowered(model, one).inputs[0].dtype == "FLOAT"
 
@@ -216,8 +216,8 @@ def test_values_beyond_fp16_make_an_island():
     resolution = FP16.resolve(model, overflow={"t0": 1e6})
     assert resolution.nodes("fp16") == ["Conv_2"]
     assert "tensor 't0' reaches 1e+06 in calibration, and fp16 ends at 65504" in resolution.explain("Conv_1")
-    made = lowered(model, overflow={"t0": 1e6})
-    assert casts(made) == [("t1", onnx.TensorProto.FLOAT16), ("t2/float16", onnx.TensorProto.FLOAT)]
+    lowering = lowered(model, overflow={"t0": 1e6})
+    assert casts(lowering) == [("t1", onnx.TensorProto.FLOAT16), ("t2/float16", onnx.TensorProto.FLOAT)]
     assert PRESETS["bf16"].resolve(model, overflow={"t0": 1e6}).nodes("bf16") == ["Conv_0", "Conv_1", "Conv_2"]
 
 
@@ -225,9 +225,9 @@ def test_a_resize_keeps_its_scales_in_fp32():
     net = Net()
     scales = net.constant(np.array([1, 1, 2, 2], np.float32))
     model = net.model(net.conv(net.op("Resize", net.conv("x"), "", scales)))
-    made = lowered(model)
-    onnx.checker.check_model(made.proto, full_check=True)
-    resize = nodes(made, "Resize")[0]
+    lowering = lowered(model)
+    onnx.checker.check_model(lowering.proto, full_check=True)
+    resize = nodes(lowering, "Resize")[0]
     assert resize.inputs[2].dtype == ir.DataType.FLOAT
     assert resize.outputs[0].dtype == ir.DataType.FLOAT16
 
@@ -237,17 +237,17 @@ def test_a_node_that_reads_any_type_needs_no_cast():
     y = net.conv("x")
     shape = net.op("Shape", y)
     model = net.model(net.op("Reshape", net.conv(y), shape))
-    made = lowered(model)
-    assert nodes(made, "Shape")[0].inputs[0].dtype == ir.DataType.FLOAT16
-    assert len(casts(made)) == 2
+    lowering = lowered(model)
+    assert nodes(lowering, "Shape")[0].inputs[0].dtype == ir.DataType.FLOAT16
+    assert len(casts(lowering)) == 2
 
 
 def test_a_weight_of_two_regions_is_stored_for_both():
     net = Net()
     weight = net.weight(4, 4, 3, 3)
     model = net.model(net.conv(net.conv("x", weight=weight), weight=weight))
-    made = lowered(model, FP16.with_rule("name:Conv_0", "fp32"))
-    assert {made.initializers[name].dtype for name in made.initializers if name.startswith(weight)} == {
+    lowering = lowered(model, FP16.with_rule("name:Conv_0", "fp32"))
+    assert {lowering.initializers[name].dtype for name in lowering.initializers if name.startswith(weight)} == {
         ir.DataType.FLOAT,
         ir.DataType.FLOAT16,
     }
@@ -259,30 +259,30 @@ def test_bf16_raises_the_operator_set_where_an_operator_learnt_it_later():
     conversion = needed_opset(model, plan.resolve(model))
     assert conversion is not None
     assert conversion.version == 22
-    made = lowered(model, plan)
-    assert nodes(made, "Conv")[0].outputs[0].dtype == ir.DataType.BFLOAT16
+    lowering = lowered(model, plan)
+    assert nodes(lowering, "Conv")[0].outputs[0].dtype == ir.DataType.BFLOAT16
 
 
 def test_one_tensor_read_by_regions_of_two_types_gets_a_pair_for_each():
     model = network("two_readers", opset=19)
     plan = MIXED.with_rule("name:Conv_1", "fp32").with_rule("name:Conv_1", "int8")
-    made = lowered(model, plan)
-    onnx.checker.check_model(made.proto, full_check=True)
-    assert [conv.inputs[0].dtype or conv.inputs[0].producer().inputs[1].dtype for conv in nodes(made, "Conv")] == [
+    lowering = lowered(model, plan)
+    onnx.checker.check_model(lowering.proto, full_check=True)
+    assert [conv.inputs[0].dtype or conv.inputs[0].producer().inputs[1].dtype for conv in nodes(lowering, "Conv")] == [
         ir.DataType.FLOAT16,
         ir.DataType.FLOAT,
     ]
-    assert len(nodes(made, "QuantizeLinear")) == 2
+    assert len(nodes(lowering, "QuantizeLinear")) == 2
 
 
 @pytest.mark.parametrize("name", ["int8+fp16", "fp8+fp16"])
 @pytest.mark.parametrize("storage", ["int8", "float"])
 def test_pairs_that_cast_can_be_removed_again(name, storage):
     model = network("conv_bn_relu", "residual", head="gemm")
-    made = RemoveQDQ()(lowered(model, PRESETS[name], storage=storage)).model
-    onnx.checker.check_model(made.proto, full_check=True)
-    assert not nodes(made, "QuantizeLinear")
-    theirs, ours = (next(iter(Session(m).run(feed(model)).values())) for m in (model, made))
+    outcome = RemoveQDQ()(lowered(model, PRESETS[name], storage=storage)).model
+    onnx.checker.check_model(outcome.proto, full_check=True)
+    assert not nodes(outcome, "QuantizeLinear")
+    theirs, ours = (next(iter(Session(m).run(feed(model)).values())) for m in (model, outcome))
     # Weights stored in 8 bits come back rounded: INT8 to 1/254 of a channel's largest, E4M3 to 1/16 of each.
     least = 1e-4 if storage == "float" else 3e-4 if name.startswith("int8") else 1e-2
     assert ((ours - theirs) ** 2).sum() < least * (theirs**2).sum()

@@ -41,10 +41,12 @@ def test_what_is_no_entry_is_refused(text):
 
 def test_later_entries_win_and_the_star_is_for_the_rest():
     model = named("a", "a, b", "ab", "c?")
-    made = import_trtexec("trtexec --onnx=m.onnx --layerPrecisions='a, b:fp32,a*:bf16,*:fp16,c?:fp32' --fp16", model)
-    got = {node: decision.requested for node, decision in made.plan.resolve(model).decisions.items()}
+    imported = import_trtexec(
+        "trtexec --onnx=m.onnx --layerPrecisions='a, b:fp32,a*:bf16,*:fp16,c?:fp32' --fp16", model
+    )
+    got = {node: decision.requested for node, decision in imported.plan.resolve(model).decisions.items()}
     assert got == {"a": "bf16", "a, b": "bf16", "ab": "bf16", "c?": "fp32"}
-    assert made.notes == ()
+    assert imported.notes == ()
 
 
 def test_a_question_mark_is_a_letter_for_trtexec():
@@ -55,16 +57,16 @@ def test_a_question_mark_is_a_letter_for_trtexec():
 
 def test_int8_outputs_are_quantized_inputs_of_their_readers():
     model = network("conv", "conv")
-    made = import_trtexec("--layerOutputTypes=Conv_0:int8", model)
-    assert made.plan.resolve(model).nodes("int8") == ["Conv_1"]
+    imported = import_trtexec("--layerOutputTypes=Conv_0:int8", model)
+    assert imported.plan.resolve(model).nodes("int8") == ["Conv_1"]
 
 
 def test_what_is_no_rule_is_noted():
-    made = import_trtexec("--layerPrecisions a:int32,nobody:fp16 --layerOutputTypes=a:fp16+fp32", named("a"))
-    assert made.plan.rules == ()
-    assert len(made.notes) == 3
-    for note, said in zip(made.notes, ("is no precision", "is called so", "different types"), strict=True):
-        assert said in note
+    imported = import_trtexec("--layerPrecisions a:int32,nobody:fp16 --layerOutputTypes=a:fp16+fp32", named("a"))
+    assert imported.plan.rules == ()
+    assert len(imported.notes) == 3
+    for note, message in zip(imported.notes, ("is no precision", "is called so", "different types"), strict=True):
+        assert message in note
 
 
 def test_a_command_line_without_precisions_is_refused():

@@ -43,28 +43,28 @@ def layer_ms(name, node):
 
 
 def test_the_times_of_a_real_engine_arrive_at_its_nodes():
-    found, lost = engine_latencies(model(), report("mobilenet_v2.fp16"))
-    assert found["blocks.5/depthwise"] == ("fp16", pytest.approx(layer_ms("mobilenet_v2.fp16", "blocks.5/depthwise")))
-    assert found["blocks.5/depthwise/relu6"] == ("fp16", 0.0)  # fused into it
-    assert found["flatten"][1] == 0.0  # vanished
+    actual, lost = engine_latencies(model(), report("mobilenet_v2.fp16"))
+    assert actual["blocks.5/depthwise"] == ("fp16", pytest.approx(layer_ms("mobilenet_v2.fp16", "blocks.5/depthwise")))
+    assert actual["blocks.5/depthwise/relu6"] == ("fp16", 0.0)  # fused into it
+    assert actual["flatten"][1] == 0.0  # vanished
     # The cast of the input belongs to the convolution it was made for.
     stem = layer_ms("mobilenet_v2.fp16", "stem/conv")
-    assert found["stem/conv"][1] == pytest.approx(stem + report("mobilenet_v2.fp16").layers[0].time.median_ms)
+    assert actual["stem/conv"][1] == pytest.approx(stem + report("mobilenet_v2.fp16").layers[0].time.median_ms)
     whole = sum(layer.time.median_ms for layer in report("mobilenet_v2.fp16").layers)
-    assert sum(spent for _, spent in found.values()) + lost == pytest.approx(whole)
+    assert sum(spent for _, spent in actual.values()) + lost == pytest.approx(whole)
     assert lost < 0.01 * whole
 
 
 def test_a_region_that_myelin_made_one_layer_of_is_shared_out():
     vit = Workbench(_benchmark("vit_small"))
-    found, lost = engine_latencies(vit.model, report("vit_small.fp16"), region="fp16")
+    actual, lost = engine_latencies(vit.model, report("vit_small.fp16"), region="fp16")
     assert lost == 0
-    assert {precision for precision, _ in found.values()} == {"fp16"}
-    assert sum(spent > 0 for _, spent in found.values()) > 200
+    assert {precision for precision, _ in actual.values()} == {"fp16"}
+    assert sum(spent > 0 for _, spent in actual.values()) > 200
     # Of an engine that does not tell the region's precision, it is left out, and that is said.
-    found, lost = engine_latencies(vit.model, report("vit_small.fp16"))
+    actual, lost = engine_latencies(vit.model, report("vit_small.fp16"))
     assert lost == pytest.approx(1.7514, abs=1e-4)
-    assert [node for node, (_, spent) in found.items() if spent] == ["patch_embed/conv"]
+    assert [node for node, (_, spent) in actual.items() if spent] == ["patch_embed/conv"]
 
 
 def test_a_transformer_of_one_layer_is_told_what_it_is():
@@ -82,7 +82,9 @@ def test_a_transformer_of_one_layer_is_told_what_it_is():
     assert 0.9 < whole["int8"] / whole["fp16"] < 1.0
     assert modelled["int8"] / modelled["fp16"] == pytest.approx(0.5)
     unsaid = engine_costs(vit, list(engines.values()))
-    assert any("regions of Myelin, whose precision the engine does not tell, left out" in said for said in unsaid.about)
+    assert any(
+        "regions of Myelin, whose precision the engine does not tell, left out" in message for message in unsaid.about
+    )
     assert not any(set(kinds) == {"fp16", "int8"} for kinds in unsaid.measured.values())
     with pytest.raises(PrecisionError, match="int7: there is no such precision"):
         engine_costs(vit, {"int7": report("vit_small.qdq")})
@@ -124,7 +126,7 @@ def test_one_engine_is_scaled_for_the_other_precisions():
     ratio = roofline.of(node, "int8") / roofline.of(node, "fp16")
     assert costs.of(node, "int8") == pytest.approx(costs.of(node, "fp16") * ratio)
     assert set(costs.measured[node]) == {"fp16"}
-    assert any("int8 of 100 nodes" in said for said in costs.about)
+    assert any("int8 of 100 nodes" in message for message in costs.about)
 
 
 def test_a_search_leaves_out_of_int8_what_a_gpu_runs_slower_there(tmp_path):

@@ -40,12 +40,12 @@ def test_equalization_that_helps_is_an_edit_before_the_plan(tmp_path):
     assert sqnr(wb) == pytest.approx(with_it.chosen.measured.sqnr_db, abs=1e-3)
 
 
-@pytest.mark.parametrize(("seed", "said"), [(1, "; not kept"), (0, "no channels can be equalized here")])
-def test_equalization_that_does_not_help_leaves_nothing(tmp_path, seed, said):
+@pytest.mark.parametrize(("seed", "message"), [(1, "; not kept"), (0, "no channels can be equalized here")])
+def test_equalization_that_does_not_help_leaves_nothing(tmp_path, seed, message):
     wb = workbench(tmp_path, seed=seed)
     before, ranges = steps(wb), dict(wb.ranges)
     result = wb.plan.search("sqnr_db", at_least=28, equalize=True)
-    assert result.notes[0].endswith(said)
+    assert result.notes[0].endswith(message)
     assert steps(wb) == [*before, "set_plan"]
     assert wb.ranges == ranges
 

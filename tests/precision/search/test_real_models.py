@@ -73,7 +73,7 @@ def test_rescues_yolox_nano(yolox):
     plain = lower(
         yolox.model,
         BEST_PRACTICE.resolve(yolox.model),
-        {name: found.amax for name, found in ranges(yolox.ranges.statistics, "minmax").items()},
+        {name: actual.amax for name, actual in ranges(yolox.ranges.statistics, "minmax").items()},
     )
     assert sum(map(kept, truth, found_in(plain.model, samples))) < 40
     result = yolox.plan.search(detections_kept, at_least=0.95)
@@ -95,8 +95,8 @@ def test_yolox_nano_on_images_that_nobody_tuned_on(shared, first, held):
 
     def detections_kept(outputs):
         pairs = zip(truth, outputs, strict=True)
-        found = sum(kept(reference, detections(result["output"][0])) for reference, result in pairs)
-        return found / sum(map(len, truth))
+        actual = sum(kept(reference, detections(result["output"][0])) for reference, result in pairs)
+        return actual / sum(map(len, truth))
 
     assert wb.plan.search(detections_kept, at_least=0.95).chosen.passed
     others = opened(history_of(wb), {"images": recorded[~mine]})
@@ -126,10 +126,10 @@ def test_why_yolox_nano_breaks(yolox):
 
 def within_a_point(wb, samples, labels, batch):
     result = wb.plan.search("top1_drop", at_most=1.0, samples=samples, labels=labels, batch=batch)
-    found = wb.compare(samples, labels=labels, batch=batch, runs=0)
-    assert found.accuracy.drop <= 1.0
+    comparison = wb.compare(samples, labels=labels, batch=batch, runs=0)
+    assert comparison.accuracy.drop <= 1.0
     assert share_in_int8(wb, opened(history_of(wb), samples)) >= 0.8
-    return result, found
+    return result, comparison
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +169,8 @@ def test_rescues_the_depthwise_sample_model(tmp_path):
     wb = open_model(folder / "depthwise_cnn.onnx")
     wb.prepare()
     wb.calibrate(tmp_path / "calibration" / "samples.npz", method="minmax", batch=50)
-    result, found = within_a_point(wb, tmp_path / "test" / "samples.npz", np.load(tmp_path / "test" / "labels.npy"), 50)
+    result, actual = within_a_point(
+        wb, tmp_path / "test" / "samples.npz", np.load(tmp_path / "test" / "labels.npy"), 50
+    )
     assert result.trials[0].measured.figure > 1.0, "plain INT8 was not broken"
-    assert found.accuracy.original > 0.9
+    assert actual.accuracy.original > 0.9

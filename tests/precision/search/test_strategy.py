@@ -200,13 +200,13 @@ def test_rules_name_groups_where_that_is_exact():
     model = small()
     everything = candidates_of(model, BEST_PRACTICE)
 
-    def rules(*wanted):
-        others = [node for node in everything if node not in wanted]
-        found = compact(model, wanted, others)
-        chosen = {node for rule in found for node in select(model, rule)}
-        assert chosen >= set(wanted)
+    def rules(*expected):
+        others = [node for node in everything if node not in expected]
+        selectors = compact(model, expected, others)
+        chosen = {node for rule in selectors for node in select(model, rule)}
+        assert chosen >= set(expected)
         assert not chosen & set(others)
-        return found
+        return selectors
 
     assert rules("stem/conv", "block/conv1", "block/conv2") == ["op:Conv"]
     assert rules("block/conv1", "block/conv2", "block/add") == ["scope:block"]
@@ -218,16 +218,16 @@ def test_rules_name_groups_where_that_is_exact():
 def test_rules_name_few_exceptions():
     model = mobilenet(32)
     everything = candidates_of(model, BEST_PRACTICE)
-    wanted = [node for node in everything if node.endswith("project") and node != "blocks.3/project"]
-    assert compact(model, wanted, [node for node in everything if node not in wanted]) == [
+    entries = [node for node in everything if node.endswith("project") and node != "blocks.3/project"]
+    assert compact(model, entries, [node for node in everything if node not in entries]) == [
         "name:blocks.*/project & !name:blocks.3/project"
     ]
     # Half of them are no exceptions.
     few = [node for node in everything if node.endswith("project")][::2]
-    found = compact(model, few, [node for node in everything if node not in few])
-    assert {node for rule in found for node in select(model, rule)} == set(few)
-    assert len(found) == 1
-    assert "!" not in found[0]
+    selectors = compact(model, few, [node for node in everything if node not in few])
+    assert {node for rule in selectors for node in select(model, rule)} == set(few)
+    assert len(selectors) == 1
+    assert "!" not in selectors[0]
 
 
 def test_a_goal_has_one_bound_and_its_labels():

@@ -39,15 +39,15 @@ def brute_force(wb, samples, candidates, batch):
     batches = list(feeds(samples, wb.model, batch=batch))
     reference = Session(wb.model)
     expected = [reference.run(feed.arrays) for feed in batches]
-    found = {}
+    values = {}
     for node in candidates:
         plan = PrecisionPlan().with_rule(str(nodes(node)), "int8")
         session = Session(lower(wb.model, plan.resolve(wb.model), wb.ranges).model)
         total = ErrorSum()
-        for feed, wanted in zip(batches, expected, strict=True):
-            total.update(wanted, session.run(feed.arrays))
-        found[node] = total.sqnr_db
-    return found
+        for feed, target_value in zip(batches, expected, strict=True):
+            total.update(target_value, session.run(feed.arrays))
+        values[node] = total.sqnr_db
+    return values
 
 
 def weighted(wb):
@@ -70,13 +70,13 @@ def measured(wb):
 def test_a_node_alone_costs_what_a_full_run_says(wb, measured):
     samples, _ = samples_for(history_of(wb), None)
     layers = weighted(wb)
-    found = measured()
-    assert [error.node for error in found.errors] == candidates_of(wb.model, BEST_PRACTICE)
-    assert {error.op_type for error in found.errors} >= {"Conv", "Add", "Gemm"}
+    result = measured()
+    assert [error.node for error in result.errors] == candidates_of(wb.model, BEST_PRACTICE)
+    assert {error.op_type for error in result.errors} >= {"Conv", "Add", "Gemm"}
     full = brute_force(wb, samples, layers, 4)
     for node in layers:
-        assert found[node].sqnr_db == pytest.approx(full[node], abs=1e-3)
-    assert found.forwards < 1 + len(found.errors)
+        assert result[node].sqnr_db == pytest.approx(full[node], abs=1e-3)
+    assert result.forwards < 1 + len(result.errors)
 
 
 @pytest.mark.slow
@@ -85,10 +85,10 @@ def test_53_layers_take_30_forwards_and_rank_as_by_brute_force(tmp_path):
     samples, _ = samples_for(history_of(wb), None)
     layers = weighted(wb)
     assert len(layers) == 53
-    found = exact(wb.model, layers, wb.ranges, samples, batch=8)
-    assert found.forwards <= 30
+    sensitivity = exact(wb.model, layers, wb.ranges, samples, batch=8)
+    assert sensitivity.forwards <= 30
     full = brute_force(wb, samples, layers, 8)
-    assert found.ranking() == sorted(layers, key=full.__getitem__)
+    assert sensitivity.ranking() == sorted(layers, key=full.__getitem__)
     estimate = quick(wb.model, layers, wb.ranges, samples, batch=8)
     assert estimate.forwards <= 4
     assert spearmanr([estimate[node].sqnr_db for node in layers], [full[node] for node in layers]).statistic >= 0.9
@@ -172,10 +172,10 @@ def test_the_task_sees_all_outputs_in_order(measured):
         seen.append([len(result["y"]) for result in outputs])
         return 0.25
 
-    found = measured(task=task)
-    assert seen == [[4, 4, 4]] * len(found.errors)
-    assert {error.task for error in found.errors} == {0.25}
-    assert "task" in found.table()
+    actual = measured(task=task)
+    assert seen == [[4, 4, 4]] * len(actual.errors)
+    assert {error.task for error in actual.errors} == {0.25}
+    assert "task" in actual.table()
 
 
 def test_threads_find_the_same(measured):
@@ -218,9 +218,9 @@ def test_divergence_is_that_of_scipy():
     random = np.random.default_rng(0)
     a, b = random.normal(size=(2, 6, 9)).astype(np.float32)
     p, q = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (a.astype(float), b.astype(float)))
-    wanted = entropy(p, q, axis=1).sum()
-    assert divergence(a, b) == (pytest.approx(wanted), 6)
-    assert divergence(p.astype(np.float32), q.astype(np.float32)) == (pytest.approx(wanted, rel=1e-4), 6)
+    total = entropy(p, q, axis=1).sum()
+    assert divergence(a, b) == (pytest.approx(total), 6)
+    assert divergence(p.astype(np.float32), q.astype(np.float32)) == (pytest.approx(total, rel=1e-4), 6)
     assert divergence(np.ones((3, 1), np.float32), np.zeros((3, 1), np.float32)) == (0.0, 0)
     assert divergence(np.ones((3, 2), np.int64), np.zeros((3, 2), np.int64)) == (0.0, 0)
 
@@ -297,12 +297,12 @@ def test_an_estimate_keeps_its_budget_however_few_samples_there_are(tmp_path, co
 
 
 def test_a_ranking_starts_with_what_hurts_most(measured):
-    found = measured()
-    order = [found[node].sqnr_db for node in found.ranking()]
+    result = measured()
+    order = [result[node].sqnr_db for node in result.ranking()]
     assert order == sorted(order)
-    assert found.table()["sqnr_db"].tolist() == order
-    assert [found[node].kl for node in found.ranking("kl")] == sorted((e.kl for e in found.errors), reverse=True)
-    assert json.dumps(vars(replace(found.errors[0], task=0.5)))
+    assert result.table()["sqnr_db"].tolist() == order
+    assert [result[node].kl for node in result.ranking("kl")] == sorted((e.kl for e in result.errors), reverse=True)
+    assert json.dumps(vars(replace(result.errors[0], task=0.5)))
 
 
 @pytest.mark.parametrize(("name", "rank"), [("residual_cnn", 0.85), ("depthwise_cnn", 0.95), ("small_vit", 0.9)])
@@ -319,8 +319,8 @@ def test_a_quick_estimate_ranks_the_sample_models(tmp_path, name, rank):
     estimate = quick(wb.model, nodes, wb.ranges, samples, batch=8)
     assert estimate.forwards <= 4
     assert estimate.samples < len(samples)
-    found = spearmanr([estimate[node].sqnr_db for node in nodes], [full[node].sqnr_db for node in nodes]).statistic
-    assert found >= rank
+    statistic = spearmanr([estimate[node].sqnr_db for node in nodes], [full[node].sqnr_db for node in nodes]).statistic
+    assert statistic >= rank
 
 
 def test_a_residual_add_can_be_asked_about_without_its_convolution(wb, measured):
@@ -350,11 +350,11 @@ def test_where_the_work_of_a_node_is_unknown_nodes_are_counted():
     )
     graph = helper.make_graph(main, "g", *shapes, weights)
     model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
-    given = open_samples(
+    samples = open_samples(
         [{"x": rng.normal(size=(4, 4)).astype(np.float32), "times": np.array(2)} for _ in range(4)], model
     )
     ranges = dict.fromkeys("xal", 8.0)
-    found = [run(model, ["first", "last"], ranges, given) for run in (exact, quick)]
-    assert [error.sqnr_db for error in found[0].errors] == [error.sqnr_db for error in found[1].errors]
-    assert found[1].samples == 4
-    assert found[0].forwards == pytest.approx(1 + 3 / 3 + 1 / 3)
+    entries = [run(model, ["first", "last"], ranges, samples) for run in (exact, quick)]
+    assert [error.sqnr_db for error in entries[0].errors] == [error.sqnr_db for error in entries[1].errors]
+    assert entries[1].samples == 4
+    assert entries[0].forwards == pytest.approx(1 + 3 / 3 + 1 / 3)

@@ -23,11 +23,11 @@ def wb(small_cnn):
 
 @pytest.fixture
 def screen(wb):
-    made = App(wb)
-    made.told = []
-    made.widget()
-    made.send = made.told.append  # what the page hears
-    return made
+    app = App(wb)
+    app.told = []
+    app.widget()
+    app.send = app.told.append  # what the page hears
+    return app
 
 
 @pytest.fixture
@@ -171,8 +171,8 @@ def test_what_is_stopped_keeps_what_was_computed(screen, small_data):
     async def story():
         watcher = {}
 
-        def tell(said):
-            if said is not None:
+        def tell(message):
+            if message is not None:
                 watcher["task"].stop()
 
         screen.tasks._tell = tell
@@ -211,8 +211,8 @@ def test_what_is_stopped_keeps_what_was_computed(screen, small_data):
 )
 def test_malformed_and_stale_messages_are_refused_in_a_sentence(screen, content):
     screen.handle(content)
-    (said,) = errors(screen)
-    assert "fault of the workbench" not in said
+    (message,) = errors(screen)
+    assert "fault of the workbench" not in message
     assert screen.workbench.recipe.steps == ()
 
 
@@ -277,15 +277,15 @@ def test_engines_tensors_and_charts_share_the_selection(calibrated):
     calibrated.handle({"type": "build"})
     engine = views.engine(history_of(wb).figures.engine, wb)
     tensors = views.tensor_table(wb)
-    made = {node.outputs[0].name: name for name, node in wb.model.top_nodes.items()}
-    tensor = next(name for name in wb.ranges.statistics if name in made)
-    calibrated.choose([made[tensor]])
-    assert engine.fusion.selected == [made[tensor]]
+    by_name = {node.outputs[0].name: name for name, node in wb.model.top_nodes.items()}
+    tensor = next(name for name in wb.ranges.statistics if name in by_name)
+    calibrated.choose([by_name[tensor]])
+    assert engine.fusion.selected == [by_name[tensor]]
     assert tensors.selected == [tensor]
     engine.selected_layer = engine.fusion.layer_of(["head/fc"])
     assert "head/fc" in calibrated.selected
     tensors.choose([tensor])
-    assert calibrated.selected == [made[tensor]]
+    assert calibrated.selected == [by_name[tensor]]
     tensors.choose(["x"])  # an input of the model: what reads it
     assert calibrated.selected == ["stem/conv"]
 

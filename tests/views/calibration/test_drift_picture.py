@@ -33,14 +33,14 @@ def sets():
 def test_score_is_scipys(sets):
     day, night = sets
     a, b = gathered(**day), gathered(**night)
-    found = {d.name: d for d in drifts(a, b, ranges(a))}
+    by_name = {d.name: d for d in drifts(a, b, ranges(a))}
     for name in day:
         expected = ks_2samp(day[name].astype(np.float32), night[name].astype(np.float32)).statistic
-        assert found[name].score == pytest.approx(expected, abs=0.01)
-    assert list(found) == sorted(found, key=lambda n: -found[n].score)
+        assert by_name[name].score == pytest.approx(expected, abs=0.01)
+    assert list(by_name) == sorted(by_name, key=lambda n: -by_name[n].score)
     amax = ranges(a)["wider"].amax
-    assert found["wider"].outside == pytest.approx((np.abs(night["wider"]) > amax).mean(), abs=1e-3)
-    assert found["wider"].amax_ratio == pytest.approx(
+    assert by_name["wider"].outside == pytest.approx((np.abs(night["wider"]) > amax).mean(), abs=1e-3)
+    assert by_name["wider"].amax_ratio == pytest.approx(
         np.abs(night["wider"]).max() / np.abs(day["wider"]).max(), rel=1e-5
     )
 

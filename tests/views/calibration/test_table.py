@@ -88,11 +88,11 @@ def test_an_input_stays_selected_though_no_node_makes_it(wb):
 def test_a_link_leaves_no_echo(wb):
     graph = GraphView(wb.model)
     table = views.tensor_table(wb, graph)
-    said = []
-    table.on_select(said.append)
-    graph.on_select(said.append)
+    records = []
+    table.on_select(records.append)
+    graph.on_select(records.append)
     table.selected = ["r1"]
-    assert len(said) == 2
+    assert len(records) == 2
 
 
 def test_dead_channels_and_missing_ones(table, small_cnn, small_data):

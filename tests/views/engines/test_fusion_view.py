@@ -70,8 +70,8 @@ def test_the_drawing_outlines_layers_and_takes_in_no_stranger(view):
     assert names == set(groups(view))
     assert "layer:l2.0.conv2.weight_QuantizeLinear_Output + l2.0.conv2 + Relu_42" in names
     svg = view.svg("light")
-    found = ET.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}g[@class='wb-hull']")  # noqa: S314
-    assert len(found) == len(hulls)
+    matches = ET.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}g[@class='wb-hull']")  # noqa: S314
+    assert len(matches) == len(hulls)
     assert "0.016 ms" in svg
     assert "layers · " in svg
 
@@ -147,9 +147,9 @@ def test_colours_of_layers_and_of_nodes(view):
 
 
 def test_the_pointer_on_a_node_tells_its_layer(view, summary):
-    said = view.picture.scopes.network.describe("l2.0.conv2")
-    assert said["layer"] == summary.fusion.by_node["l2.0.conv2"][0]
-    assert said["time of the layer"] == "0.0170 ms"
+    description = view.picture.scopes.network.describe("l2.0.conv2")
+    assert description["layer"] == summary.fusion.by_node["l2.0.conv2"][0]
+    assert description["time of the layer"] == "0.0170 ms"
     gone = next(iter(summary.fusion.vanished))
     assert view.picture.facts(gone) == {"in no layer": summary.fusion.vanished[gone]}
 

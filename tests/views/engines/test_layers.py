@@ -47,9 +47,9 @@ def test_reformats_and_formats_are_seen():
     assert " → " in words[1]
     wires = [g.title for g in drawing.groups if g.kind == "wire"]
     assert sum("int8 CHW32, 32×" in title and "MiB" in title for title in wires) > 30
-    said = view.picture.scopes.network.describe(reformat.name)
-    assert said["precision"]
-    assert said["time"].endswith("%)")
+    description = view.picture.scopes.network.describe(reformat.name)
+    assert description["precision"]
+    assert description["time"].endswith("%)")
 
 
 def test_a_selected_layer_and_its_facts(view):

@@ -44,8 +44,8 @@ def proto(*, strides=(1, 1), factor=1.0, relu="relu", tail="Neg") -> onnx.ModelP
     ],
 )
 def test_attributes_weights_and_names_count(change, left, right):
-    found = changes(network_of(from_proto(proto())), network_of(from_proto(proto(**change))))
-    differs = [{name: fate for name, fate in side.items() if fate != "same"} for side in found]
+    fates = changes(network_of(from_proto(proto())), network_of(from_proto(proto(**change))))
+    differs = [{name: fate for name, fate in side.items() if fate != "same"} for side in fates]
     assert differs == [left, right]
 
 

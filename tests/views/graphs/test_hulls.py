@@ -39,8 +39,8 @@ def holds(loops, x, y):
 
 def test_a_chain_is_one_rectangle_around_its_cards():
     laid = scene(a=(0, 0), b=(0, 1))
-    found = outlines(laid, {"g": ["a", "b"]}, [("a", "b")])
-    ((loop,),) = [found["g"]]
+    loops = outlines(laid, {"g": ["a", "b"]}, [("a", "b")])
+    ((loop,),) = [loops["g"]]
     assert sorted(loop) == sorted([(-PAD, -PAD), (60 + PAD, -PAD), (60 + PAD, 84 + PAD), (-PAD, 84 + PAD)])
     assert area(loop) > 0
 
@@ -57,16 +57,16 @@ def test_a_stranger_between_leaves_two_loops_or_a_way_around():
 
 def test_outlines_of_neighbours_do_not_meet():
     laid = scene(a=(0, 0), b=(1, 0), c=(0, 1), d=(1, 1))
-    found = outlines(laid, {"left": ["a", "c"], "right": ["b", "d"]}, [("a", "c"), ("b", "d")])
-    assert [len(loops) for loops in found.values()] == [1, 1]
-    assert max(x for x, _ in found["left"][0]) <= min(x for x, _ in found["right"][0])
+    actual = outlines(laid, {"left": ["a", "c"], "right": ["b", "d"]}, [("a", "c"), ("b", "d")])
+    assert [len(loops) for loops in actual.values()] == [1, 1]
+    assert max(x for x, _ in actual["left"][0]) <= min(x for x, _ in actual["right"][0])
 
 
 def test_a_crossing_of_two_groups_gives_way():
     laid = scene(n=(1, 0), s=(1, 2), w=(0, 1), e=(2, 1))
-    found = outlines(laid, {"up": ["n", "s"], "across": ["w", "e"]}, [("n", "s"), ("w", "e")])
-    assert len(found["up"]) == 1
-    assert len(found["across"]) == 2
+    loops = outlines(laid, {"up": ["n", "s"], "across": ["w", "e"]}, [("n", "s"), ("w", "e")])
+    assert len(loops["up"]) == 1
+    assert len(loops["across"]) == 2
 
 
 def test_a_ring_has_a_hole():
@@ -112,8 +112,8 @@ def test_no_outline_takes_in_a_stranger(data):
         groups.setdefault(data.draw(st.sampled_from("uvw-")), []).append(name)
     groups.pop("-", None)
     links = data.draw(st.lists(st.tuples(st.sampled_from(names), st.sampled_from(names))))
-    found = outlines(laid, groups, links)
+    loops = outlines(laid, groups, links)
     for group, members in groups.items():
         for card in laid.cards:
             centre = (card.x + 30.5, card.y + 15.5)
-            assert holds(found[group], *centre) == (card.item.id in members)
+            assert holds(loops[group], *centre) == (card.item.id in members)

@@ -34,9 +34,9 @@ def texts(marks) -> list[list[str]]:
 
 def answers(view) -> list[dict]:
     """What the page is told from here on."""
-    told: list[dict] = []
-    view.widget().send = told.append
-    return told
+    messages: list[dict] = []
+    view.widget().send = messages.append
+    return messages
 
 
 def test_a_click_selects_and_python_hears_of_it(view) -> None:
@@ -87,7 +87,7 @@ def test_searching_goes_from_one_to_the_next(view) -> None:
 
 
 def test_what_is_wrong_is_said_on_the_page_and_changes_nothing(view) -> None:
-    told, before = answers(view), view.picture.shown
+    messages, before = answers(view), view.picture.shown
     for request in (
         {"type": "search", "pattern": "(", "next": True},
         {"type": "toggle", "pane": 0, "id": "nowhere/"},
@@ -98,8 +98,8 @@ def test_what_is_wrong_is_said_on_the_page_and_changes_nothing(view) -> None:
         {},
     ):
         view.handle(request)
-        assert told[-1]["type"] == "error", request
-    assert len(told) == 7
+        assert messages[-1]["type"] == "error", request
+    assert len(messages) == 7
     assert view.picture.shown == before
 
 
@@ -192,9 +192,9 @@ def test_a_click_on_a_row_selects_its_node_and_the_table_stays(view) -> None:
     # A click in the graph lists anew.
     view.handle({"type": "select", "pane": 0, "id": "/head/MatMul", "add": False})
     assert [row[0] for row in texts(view.widget().marks)] == ["/head/MatMul"]
-    told = answers(view)
+    replies = answers(view)
     view.handle({"type": "row", "rows": ["nobody"], "add": False})
-    assert told[-1]["type"] == "error"
+    assert replies[-1]["type"] == "error"
     assert view.selected == ["/head/MatMul"]
 
 
@@ -224,9 +224,9 @@ def test_a_table_of_any_figures_colours_and_sizes(view) -> None:
     scene = view.widget().scene
     assert (scene["column"], scene["size"]) == ("sqnr", "latency ms")
     assert scene["sizes"] == ["equal sizes", "latency ms", "sqnr"]
-    told = answers(view)
+    replies = answers(view)
     view.handle({"type": "size", "column": "kind"})
-    assert "words have no size" in told[-1]["text"]
+    assert "words have no size" in replies[-1]["text"]
     view.handle({"type": "size", "column": "equal sizes"})
     assert view.picture.size_by is None
     view.size_by(table["latency ms"], gather="max")

@@ -92,10 +92,10 @@ def test_a_node_is_described_with_its_tensors_and_attributes(shared) -> None:
     model = load_model(shared / "models/mnist_cntk/model.onnx")
     network = network_of(model)
     name = next(op.name for op in network.ops if op.op_type == "Conv")
-    said = network.describe(name)
-    assert said["op"] == "Conv"
-    assert "1x8x28x28" in said["out 0"]
-    assert "kernel_shape" in said
+    description = network.describe(name)
+    assert description["op"] == "Conv"
+    assert "1x8x28x28" in description["out 0"]
+    assert "kernel_shape" in description
     assert network.describe("nothing of the kind") == {}
 
 

@@ -35,8 +35,8 @@ def test_numbers_are_summed_on_scopes_and_unknown_stays_unknown(scopes) -> None:
 
 
 def test_nothing_plus_something_unknown_is_unknown_not_zero(scopes) -> None:
-    known = {name: 0.0 for name in scopes.network.index if "MatMul" not in name}
-    result = painted(scopes, Overlay("MACs", known))
+    by_name = {name: 0.0 for name in scopes.network.index if "MatMul" not in name}
+    result = painted(scopes, Overlay("MACs", by_name))
     assert result.text["layers.1/"] == "unknown"
     assert result.fill["layers.1/"] is None
     assert result.text["mask/"] == "0"

@@ -80,17 +80,17 @@ def steps(panel) -> dict[tuple[str, str], set[tuple[str, str]]]:
 def reached(panel) -> set[tuple[str, str]]:
     step = steps(panel)
     ops = {(inner.path, item.id) for inner in panels(panel) for item in inner.items if item.kind == "op"}
-    found = set()
+    names = set()
     for start in ops:
         todo, seen = list(step.get(start, ())), set()
         while todo:
             place = todo.pop()
             if place in ops:
-                found.add((start[1], place[1]))
+                names.add((start[1], place[1]))
             elif place not in seen:
                 seen.add(place)
                 todo += step.get(place, ())
-    return found
+    return names
 
 
 def panels(panel):

@@ -57,12 +57,12 @@ def test_it_follows_a_model_that_is_edited_elsewhere(bench) -> None:
     view = Surgery(bench)
     view.color_by("activation_bytes")
     view.offers  # noqa: B018 - as the page has them
-    told, shown = [], view.widget().marks["version"]
-    view.send = told.append
+    messages, shown = [], view.widget().marks["version"]
+    view.send = messages.append
     bench.edit("fold_constants")
     # The page still lists the edits of the model as it was: the first of them is not done by mistake.
     view.handle({"type": "apply", "version": shown})
-    assert "changed meanwhile" in told[0]["text"]
+    assert "changed meanwhile" in messages[0]["text"]
     assert len(bench.recipe.steps) == 1
     assert view.model is bench.model
     assert "product" not in view.picture.scopes.network.index
@@ -133,21 +133,21 @@ def test_what_is_picked_is_what_an_edit_acts_on(bench) -> None:
 
 def test_several_nodes_by_a_selector_or_between_two(bench) -> None:
     view = Surgery(bench)
-    told = []
-    view.send = told.append
+    messages = []
+    view.send = messages.append
     view.handle({"type": "pick", "selector": "op:Mul|Relu"})
     assert view.selected == ["product", "scale", "relu"]
     view.handle({"type": "pick", "selector": "op:Conv"})
-    assert "matches nothing" in told[-1]["text"]
+    assert "matches nothing" in messages[-1]["text"]
     view.selected = ["relu", "two"]
     view.handle({"type": "between"})
     assert view.selected == ["two", "product", "scale", "relu"]
     view.selected = ["two", "three"]
     view.handle({"type": "between"})
-    assert "no path leads from one to the other" in told[-1]["text"]
+    assert "no path leads from one to the other" in messages[-1]["text"]
     view.selected = ["two"]
     view.handle({"type": "between"})
-    assert "it takes two nodes" in told[-1]["text"]
+    assert "it takes two nodes" in messages[-1]["text"]
 
 
 def test_any_edit_has_a_form_that_the_selection_fills_in(bench) -> None:
@@ -201,8 +201,8 @@ def test_undo_and_redo(bench) -> None:
 
 def test_a_refused_edit_says_why_at_its_node_and_changes_nothing(bench) -> None:
     view = Surgery(bench)
-    told = []
-    view.send = told.append
+    messages = []
+    view.send = messages.append
     view.selected = ["relu"]
     before = bench.model
     view.handle({"type": "try", "edit": "replace_node", "arguments": {"node": "relu", "op": "Reluu"}})
@@ -210,7 +210,7 @@ def test_a_refused_edit_says_why_at_its_node_and_changes_nothing(bench) -> None:
     assert refused["id"] == "relu"
     assert "No Op registered for Reluu" in refused["text"]
     assert refused["text"].startswith("relu: replace a node would leave an invalid graph")
-    assert told == []
+    assert messages == []
     assert (view.previewed, bench.model, bench.recipe.steps) == (None, before, ())
     view.handle({"type": "try", "edit": "delete", "arguments": {"node": "scale"}})
     assert view.mark_state()["refused"]["id"] == "scale"
@@ -257,8 +257,8 @@ def test_every_form_gives_back_what_it_was_filled_with(name) -> None:
         "arguments": {"depth": 2},
         "name": "me",
     }
-    given = {field: values[field] for field in kind.model_fields if field != "do"}
-    edit = kind(**given)
+    by_name = {field: values[field] for field in kind.model_fields if field != "do"}
+    edit = kind(**by_name)
     form = form_of(kind, edit.model_dump(exclude={"do"}))
     assert (form["edit"], form["title"]) == (name, kind.title)
     assert all(one["help"] for one in form["fields"] if one["name"] == "only")

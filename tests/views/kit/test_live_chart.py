@@ -56,15 +56,15 @@ def test_spots_have_ids_in_the_live_twin_alone():
 
 
 def test_clicks_select_and_a_strange_one_is_refused(monkeypatch):
-    live, told = Two().widget(), []
-    monkeypatch.setattr(live, "send", told.append)
+    live, messages = Two().widget(), []
+    monkeypatch.setattr(live, "send", messages.append)
     heard = []
     live.on_select(heard.append)
     for key, add in (("0", False), ("1", True), ("0", True), ("1", False)):
         live.handle({"type": "select", "key": key, "add": add})
     assert heard == [["a", "b"], ["a", "b", "c"], ["c"], []]
     live.handle({"type": "select", "key": "9"})
-    assert "'9': there is no such spot in the chart" in told[0]["text"]
+    assert "'9': there is no such spot in the chart" in messages[0]["text"]
     live.choose(["b"])
     assert live.selected == ["a", "b"]
 

@@ -13,9 +13,9 @@ from workbench.views.kit import escape, escape_lines, escape_value, shown
 def test_any_character_is_shown_on_one_line_and_is_valid(code):
     text = f"a{chr(code)}b"
     assert len(shown(text).splitlines()) == 1
-    for made in (escape(text), escape_lines(text), escape_value(text)):
-        ET.fromstring(f'<svg title="{made}">{made}</svg>')  # noqa: S314 - made a line above
-        made.encode()
+    for outcome in (escape(text), escape_lines(text), escape_value(text)):
+        ET.fromstring(f'<svg title="{outcome}">{outcome}</svg>')  # noqa: S314 - made a line above
+        outcome.encode()
 
 
 def test_what_is_shown_of_control_characters():

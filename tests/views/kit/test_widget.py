@@ -72,8 +72,8 @@ def test_shown_four_times_it_is_one_widget_and_leaves_nothing_behind(wb, show, n
     assert len(set(shown)) == 1
     gc.collect()
     assert len(history_of(wb).changes) == listening
-    made = [_instances[one] for one in set(_instances) - before]
-    assert sum(isinstance(one, View) for one in made) == len(parts(view))
+    entries = [_instances[one] for one in set(_instances) - before]
+    assert sum(isinstance(one, View) for one in entries) == len(parts(view))
 
 
 def test_a_cell_that_is_run_four_times_leaves_one_distribution(wb):
@@ -90,13 +90,13 @@ def test_a_cell_that_is_run_four_times_leaves_one_distribution(wb):
 @pytest.mark.parametrize("name", NAMES[:-1])
 def test_what_was_never_shown_is_forgotten(wb, show, name):
     gc.collect()
-    listening, known = len(history_of(wb).changes), set(_instances)
+    listening, reference = len(history_of(wb).changes), set(_instances)
     view = show(name)
     assert len(history_of(wb).changes) > listening
     del view
     gc.collect()
     assert len(history_of(wb).changes) == listening
-    assert set(_instances) == known
+    assert set(_instances) == reference
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -120,16 +120,16 @@ def test_closed_it_can_be_shown_again(show, name):
 
 def requests(view) -> list[str]:
     names = [name for name in dir(type(view)) if name.startswith("_on_")]
-    found = [name for name in names if hasattr(getattr(type(view), name), "asked")]
-    assert found
-    return found
+    entries = [name for name in names if hasattr(getattr(type(view), name), "asked")]
+    assert entries
+    return entries
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_whatever_goes_wrong_in_a_handler_is_one_sentence_on_the_page(show, name, monkeypatch):
     for view in parts(show(name)):
-        told = []
-        monkeypatch.setattr(view.widget(), "send", told.append)
+        messages = []
+        monkeypatch.setattr(view.widget(), "send", messages.append)
         for handler in requests(view):
             kind = handler.removeprefix("_on_")
             asked = getattr(type(view), handler).asked
@@ -144,10 +144,10 @@ def test_whatever_goes_wrong_in_a_handler_is_one_sentence_on_the_page(show, name
                     view._handle_msg(
                         {"content": {"data": {"method": "custom", "content": {"type": kind}}}, "buffers": []}
                     )
-                assert told[-1]["type"] == "error"
-                assert "\n" not in told[-1]["text"]
-                assert told[-1]["text"]
-        assert len(told) == 3 * len(requests(view))
+                assert messages[-1]["type"] == "error"
+                assert "\n" not in messages[-1]["text"]
+                assert messages[-1]["text"]
+        assert len(messages) == 3 * len(requests(view))
 
 
 NONSENSE = [None, [], "sort", 7, {}, {1: 2}]
@@ -158,24 +158,24 @@ NONSENSE += [{"type": "nonsense"}, {"type": None}, {"type": "draw"}, {"type": "u
 def test_what_no_page_asks_is_refused(wb, show, name):
     steps = wb.recipe.steps
     for view in parts(show(name)):
-        told = []
-        view.send = told.append
+        messages = []
+        view.send = messages.append
         for content in NONSENSE:
             view.handle(content)
-        assert [message["type"] for message in told] == ["error"] * len(NONSENSE)
+        assert [message["type"] for message in messages] == ["error"] * len(NONSENSE)
     assert wb.recipe.steps == steps
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_fields_of_another_type_are_refused(show, name):
     for view in parts(show(name)):
-        told = []
-        view.send = told.append
+        messages = []
+        view.send = messages.append
         for handler in requests(view):
             names = [*inspect.signature(getattr(type(view), handler)).parameters][1:]
             fields = {name: {"no": object()} for name in names}
             view.handle({"type": handler.removeprefix("_on_"), **(fields or {"no": 1})})
-            assert told[-1]["type"] == "error", handler
+            assert messages[-1]["type"] == "error", handler
 
 
 def open_all(show):
@@ -210,20 +210,20 @@ def _content(state):
 
 def test_a_click_on_what_is_no_longer_shown_is_refused(wb):
     view = views.precision(wb)
-    told = []
-    view.widget().send = told.append
+    messages = []
+    view.widget().send = messages.append
     view.selected = ["head/flatten"]
     version = view.marks["version"]
     wb.plan.set("op:Conv", "fp16")
     steps = wb.recipe.steps
     view.handle({"type": "set", "precision": "fp32", "version": version})
     view.handle({"type": "undo", "version": version})
-    assert [message["type"] for message in told] == ["error", "error"]
+    assert [message["type"] for message in messages] == ["error", "error"]
     assert wb.recipe.steps == steps
     view.handle({"type": "undo", "version": view.marks["version"]})
     assert wb.recipe.steps == steps[:-1]
-    assert told[-1]["type"] == "done"
-    assert "set_precision" in told[-1]["text"]
+    assert messages[-1]["type"] == "done"
+    assert "set_precision" in messages[-1]["text"]
 
 
 def test_undo_in_a_view_says_what_it_takes_back_though_it_is_nothing_of_its_own(wb):
@@ -237,8 +237,8 @@ def test_undo_in_a_view_says_what_it_takes_back_though_it_is_nothing_of_its_own(
 
 def test_an_error_while_a_view_follows_stays_on_its_page(wb):
     view, other = views.precision(wb).widget(), views.tensor_table(wb).widget()
-    told = []
-    view.send = told.append
+    messages = []
+    view.send = messages.append
 
     def fail():
         raise RuntimeError
@@ -246,7 +246,7 @@ def test_an_error_while_a_view_follows_stays_on_its_page(wb):
     view.renew = fail
     before = other.scene
     wb.set_range("r1", 0.123)
-    assert [message["type"] for message in told] == ["error"]
+    assert [message["type"] for message in messages] == ["error"]
     assert other.scene != before
 
 

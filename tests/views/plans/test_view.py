@@ -86,12 +86,12 @@ def engine(**layers):
 
 
 def test_an_engine_tells_latency_and_what_became_of_the_plan(wb):
-    made = engine(
+    outcome = engine(
         one=(3.0, "int8", "stem/conv", "stem/relu"),
         two=(1.0, "fp16", "block/conv", "block/add", "block/relu"),
         three=(1.0, "int8", "head/pool", "head/flatten", "head/fc"),
     )
-    view = precision(wb, engine=made)
+    view = precision(wb, engine=outcome)
     rows = {row.node: row for row in view.rows}
     shares = [rows[node].latency for node in ("stem/conv", "stem/relu", "block/conv", "head/fc")]
     assert shares == pytest.approx([0.6, 0.0, 0.2, 0.2])
@@ -107,21 +107,21 @@ def test_an_engine_tells_latency_and_what_became_of_the_plan(wb):
 
 def test_latencies_of_the_search_are_shown_too(wb):
     cost = {"stem/conv": {"fp32": 4.0, "int8": 3.0}, "block/conv": {"int8": 1.0}}
-    found = wb.plan.search("sqnr_db", at_least=5.0, batch=4, cost=cost)
-    rows = {row.node: row for row in precision(wb, search=found).rows}
+    result = wb.plan.search("sqnr_db", at_least=5.0, batch=4, cost=cost)
+    rows = {row.node: row for row in precision(wb, search=result).rows}
     assert (rows["stem/conv"].latency, rows["block/conv"].latency, rows["head/fc"].latency) == (0.8, 0.2, None)
 
 
 def test_the_estimated_size_is_that_of_the_weights_written(wb):
     view = precision(wb)
-    said = view.estimate()
+    sensitivity = view.estimate()
     lowered = wb.tune().model
     stored = {v.name: v.const_value for v in lowered.initializers.values() if v.const_value is not None}
     biases = {"b2", "b3"}
     # Zero points and scales have one axis at most.
-    made = sum(t.nbytes for name, t in stored.items() if len(t.shape) > 1 or name in biases)
-    assert said.weight_bytes == made
-    assert said.before_bytes == 4 * (4 * 3 * 9 + 4 * 4 * 9 + 4 + 20 + 5)
+    total = sum(t.nbytes for name, t in stored.items() if len(t.shape) > 1 or name in biases)
+    assert sensitivity.weight_bytes == total
+    assert sensitivity.before_bytes == 4 * (4 * 3 * 9 + 4 * 4 * 9 + 4 + 20 + 5)
 
 
 def test_a_weight_read_in_two_ways_is_stored_in_both():
@@ -163,9 +163,9 @@ def test_what_nobody_measured_is_said(wb, measured):
     assert precision(wb).estimate().sqnr_db is None
     wb.plan.set_target("rtx@sm89")
     wb.plan.set("name:stem/conv", "fp8")
-    said = precision(wb, measured).estimate()
-    assert said.unknown == 1
-    assert "the error of 1 quantized node unknown" in said.text()
+    sensitivity = precision(wb, measured).estimate()
+    assert sensitivity.unknown == 1
+    assert "the error of 1 quantized node unknown" in sensitivity.text()
 
 
 def test_a_bulk_edit_is_one_rule_and_a_preview_is_none(wb, measured):
@@ -222,8 +222,8 @@ def test_the_table_has_the_layers_or_everything(wb):
 
 
 def test_what_is_refused_is_said_on_the_page_and_changes_nothing(wb, monkeypatch):
-    view, before, said = precision(wb), rules(wb), []
-    monkeypatch.setattr(view.widget(), "send", said.append)
+    view, before, text = precision(wb), rules(wb), []
+    monkeypatch.setattr(view.widget(), "send", text.append)
     wb.plan.set_target("tensorrt-8.6")
     for request in (
         {"type": "find", "selector": "op:Convv"},
@@ -236,9 +236,9 @@ def test_what_is_refused_is_said_on_the_page_and_changes_nothing(wb, monkeypatch
     view.handle({"type": "select", "rows": ["block/conv"]})
     view.handle({"type": "set", "precision": "fp8"})
     view.handle({"type": "preview", "precision": "int7"})
-    assert [message["type"] for message in said] == ["error"] * 7
-    assert "tensorrt-8.6 has no fp8" in said[5]["text"]
-    assert "block/conv" in said[5]["text"]
+    assert [message["type"] for message in text] == ["error"] * 7
+    assert "tensorrt-8.6 has no fp8" in text[5]["text"]
+    assert "block/conv" in text[5]["text"]
     assert rules(wb) == before
 
 
@@ -342,8 +342,10 @@ def test_the_chosen_point_overrules_rules_made_since(wb, searched):
     assert view.point is None
     chosen = searched.front.index(searched.chosen)
     view.take(chosen)
-    made, wanted = wb.plan.resolve(), searched.chosen.plan.resolve(wb.model)
-    assert {n: d.precision for n, d in made.decisions.items()} == {n: d.precision for n, d in wanted.decisions.items()}
+    outcome, expected = wb.plan.resolve(), searched.chosen.plan.resolve(wb.model)
+    assert {n: d.precision for n, d in outcome.decisions.items()} == {
+        n: d.precision for n, d in expected.decisions.items()
+    }
 
 
 def test_pictures_and_a_table_stand_for_the_widget(wb, searched, measured):
@@ -354,9 +356,9 @@ def test_pictures_and_a_table_stand_for_the_widget(wb, searched, measured):
     html = view.html()
     assert "block/conv" in html
     assert "<script" not in html
-    known = view.table()["sqnr_db"].dropna()
-    assert len(known) == len(measured.errors)
-    assert known.is_monotonic_increasing
+    table = view.table()["sqnr_db"].dropna()
+    assert len(table) == len(measured.errors)
+    assert table.is_monotonic_increasing
 
 
 def test_the_front_and_the_worst_nodes_are_charts_to_select_in(wb):
