@@ -71,7 +71,7 @@ def _removable(dequantize: ir.Node) -> bool:
     quantize = _quantize(dequantize)
     if quantize is None:
         inputs = [value for value in dequantize.inputs if value is not None]
-        return len(inputs) > 1 and all(constant_in(value) is not None for value in given)
+        return len(inputs) > 1 and all(constant_in(value) is not None for value in inputs)
     before, factor = quantize.inputs[0], pair_factor(quantize, dequantize)
     return before is not None and factor is not None and _along(factor, dequantize, before) is not None
 

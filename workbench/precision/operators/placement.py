@@ -73,8 +73,8 @@ def obstacle(
         return "it is inside a subgraph or function, whose tensors calibration does not see"
     if not onnx_op(node):
         local = (node.domain, node.op_type, node.overload) in model.ir_model.functions
-        reason = "a local function, which is left as it is" if local else "of which nothing is known"
-        return f"it is {node.domain}.{node.op_type}, {reason}"
+        kind = "a local function, which is left as it is" if local else "of which nothing is known"
+        return f"it is {node.domain}.{node.op_type}, {kind}"
     if node.op_type not in (*WEIGHTED, *POOLS, "Add"):
         return f"TensorRT gains nothing from Q/DQ around {node.op_type}"
     if precision == "fp8" and node.op_type not in WEIGHTED:
