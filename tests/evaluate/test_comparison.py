@@ -143,3 +143,14 @@ def test_tensors_inside_can_be_asked_for(small_cnn, small_data):
 def test_a_failing_run_gives_the_runtimes_reason(small_cnn):
     with pytest.raises(BackendError, match="ONNX Runtime fails"):
         Session(load_model(small_cnn)).run({"x": np.zeros((1, 3, 4), np.float32)})
+
+
+@pytest.mark.parametrize("wrong", [-1, 2])
+def test_labels_beyond_the_classes_are_refused(wrong):
+    node = helper.make_node("Neg", ["x"], ["y"], "negate")
+    ends = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2])] for name in "xy"]
+    graph = helper.make_graph([node], "g", *ends)
+    model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
+    samples = open_samples({"x": np.ones((3, 2), np.float32)}, model)
+    with pytest.raises(SamplesError, match=f"label 2 is {wrong}, and there are scores of 2 classes"):
+        compare(model, model, samples, labels=np.array([0, 1, wrong]), runs=0)

@@ -7,6 +7,8 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from workbench.calibration import feeds
 from workbench.errors import SamplesError
 from workbench.evaluate.agreement import Accuracy, Agreement, Comparison, Latency, OutputDifference
@@ -19,7 +21,6 @@ from workbench.runtime import Session
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     import numpy.typing as npt
 
     from workbench.calibration import Feed, Samples
@@ -188,7 +189,7 @@ class Top1:
         Raises
         ------
         SamplesError
-            No output holds one row of scores a sample, or there are fewer labels than rows.
+            No output holds one row of scores a sample, there are fewer labels than rows, or a label is no class.
         """
         scores = self._scores(feed, result)
         labels = self.labels[self.seen : self.seen + len(scores)]
@@ -197,6 +198,14 @@ class Top1:
                 f"{len(self.labels)} labels, and more rows of scores than that",
                 where=self._model.name,
                 fix="Give one label a row: each of these samples is a whole input of several rows.",
+            )
+        classes = math.prod(scores.shape[1:])
+        beyond = np.flatnonzero((labels < 0) | (labels >= classes))
+        if beyond.size:
+            raise SamplesError(
+                f"label {self.seen + beyond[0]} is {labels[beyond[0]]}, and there are scores of {classes} classes",
+                where=self._model.name,
+                fix=f"Give the index of each sample's class, 0 to {classes - 1}.",
             )
         hits = top1_hits(scores, labels)
         self._hits += int(hits.sum())
