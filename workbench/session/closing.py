@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from workbench.graph import file_digest
 from workbench.graph.cost import costs, has_rule
 from workbench.graph.edits import EDITS
 from workbench.precision.plan import QUANTIZED, computes_on_integers
@@ -91,7 +90,7 @@ def _nothing(wb: Workbench) -> Iterator[str]:
         yield f"nothing{more} was quantized: {_reasons(unquantized) or 'the rules select no other node that could be'}"
     elif not resolution.rules:
         yield f"nothing{more} was quantized: {_without_rules(wb, decisions, other)}"
-    elif not quantizes and asked - {"fp32"} and file_digest(wb.tuned) == file_digest(wb.model):
+    elif not quantizes and asked - {"fp32"} and wb.tuned.digest == wb.model.digest:
         own = [d for d in decisions if d.precision == d.floating != "fp32" and d.requested == d.precision]
         why = _reasons(decisions) or "no node takes what its rules ask for"
         if own:
