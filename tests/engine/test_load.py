@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from workbench.engine.dialects.timing import read_timing
 from workbench.engine.load import load_report
 from workbench.errors import ReportError
 
@@ -203,6 +204,13 @@ def test_wrong_files_say_what_they_are(engines, written, tmp_path):
     assert "no `computeMs`" in error_of(graph, timing=written([{"latencyMs": 1}]))
     assert "five or seven" in error_of(graph, timing=written({"performance_summary": {"GPU Compute Time": [1]}}))
     assert "far too deep" in error_of(written("[" * 100_000))
+
+
+def test_throughput_is_from_the_first_start_to_the_last_end():
+    rows = [{"computeMs": 2.0, "startComputeMs": 10 + 3 * at, "endComputeMs": 12 + 3 * at} for at in range(4)]
+    assert read_timing(rows, "times").throughput == 1000 * 4 / (21 - 10)
+    assert read_timing(rows[::-1], "times").throughput == 1000 * 4 / (21 - 10)
+    assert read_timing([{"computeMs": 2.0}], "times").throughput is None
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
