@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from tests.kit.places import ROOT
 from workbench.backends import BuildOptions
@@ -66,6 +67,8 @@ def test_nothing_else_is_asked_of_a_build():
     assert Build(refit=True).and_also(refit=False) == Build(refit=True)
     with pytest.raises(RecipeError, match="goes with version_compatible"):
         Build().and_also(exclude_lean_runtime=True)
+    with pytest.raises(ValidationError, match="goes with version_compatible"):
+        Build(exclude_lean_runtime=True)
 
 
 def test_a_build_has_the_options_that_its_plan_was_measured_with(recipe):
@@ -177,6 +180,21 @@ def test_scripts_do_not_run_unless_somebody_allows_them(recipe, tmp_path):
     assert any("it runs 1 Python scripts, which nobody allowed" in problem for problem in asked)
     allowed = [str(problem) for problem in verify(scripted, allow_scripts=True).problems]
     assert not any("nobody allowed" in problem for problem in allowed)
+    script.unlink()
+    read = recipe.model_copy(update={"steps": (Surgeon(**scripted.steps[0].model_dump()),)})  # without its content
+    gone = [str(problem) for problem in verify(read, allow_scripts=True).problems]
+    assert any("surgery.py" in problem for problem in gone)
+
+
+@pytest.mark.parametrize(
+    ("version", "fix"),
+    [("2", "pip install --upgrade"), ("0", "that wrote it"), ("one", "that wrote it"), ("1.5", "that wrote it")],
+)
+def test_a_recipe_of_another_version_names_the_release_that_reads_it(tmp_path, version, fix):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(STORED.read_text().replace("workbench: 1\n", f"workbench: {version}\n"))
+    with pytest.raises(RecipeError, match=fix):
+        Recipe.load(path)
 
 
 def test_whether_a_plan_pays_is_known_from_the_last_step_alone(recipe):
