@@ -18,8 +18,10 @@ class NodesPage extends Page {
     this.earlier = button("▴ rows before", {}, () => step(-1));
     this.later = button("▾ rows after", {}, () => step(1));
     this.around = element("div", { class: "wb-around" }, this.earlier, this.later);
-    const { root, table } = this.table;
-    new ResizeObserver(() => (root.clientWidth !== this.fittedTo || root.scrollWidth > root.clientWidth) && this.fitted()).observe(table);
+    const { root, body } = this.table;
+    new ResizeObserver(() => root.clientWidth !== this.fittedTo && this.fitted()).observe(root);
+    // Lines that were made since may be wider.
+    root.addEventListener("scroll", () => body.childElementCount !== this.fittedLines && root.scrollWidth > root.clientWidth && this.fitted());
     return element("div", { class: "wb-nodes" }, element("div", { class: "wb-bar" }, this.filter, this.all, this.count, this.menu), this.table.root, this.around);
   }
 
@@ -67,6 +69,7 @@ class NodesPage extends Page {
     // Where there is too much every column is as narrow as it can be, so that widths add up and one look is enough.
     const widths = new Map([...head.querySelectorAll("th")].map((cell) => [cell.dataset.key, cell.offsetWidth]));
     this.fittedTo = root.clientWidth;
+    this.fittedLines = this.table.body.childElementCount;
     let over = root.scrollWidth - root.clientWidth;
     for (const key of order) {
       if (over <= 0) break;
