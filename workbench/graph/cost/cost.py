@@ -73,7 +73,7 @@ class Cost:
         return None if self.macs is None or self.inside is None else self.macs + self.inside
 
 
-_known: WeakKeyDictionary[Model, dict[tuple[tuple[str, int], ...], dict[str, Cost]]] = WeakKeyDictionary()
+_tables: WeakKeyDictionary[Model, dict[tuple[tuple[str, int], ...], dict[str, Cost]]] = WeakKeyDictionary()
 """Of a model that is alive, what was asked for: shapes are not inferred twice."""
 
 
@@ -90,11 +90,11 @@ def costs(model: Model, sizes: Mapping[str, int] | None = None) -> dict[str, Cos
     sizes
         Lengths to assume for symbolic axes of the inputs, by name, for example ``{"batch": 1}``.
     """
-    known = _known.setdefault(model, {})
+    tables = _tables.setdefault(model, {})
     key = tuple(sorted((sizes or {}).items()))
-    if key not in known:
-        known[key] = _costs(model, sizes)
-    return dict(known[key])
+    if key not in tables:
+        tables[key] = _costs(model, sizes)
+    return dict(tables[key])
 
 
 def _costs(model: Model, sizes: Mapping[str, int] | None) -> dict[str, Cost]:
