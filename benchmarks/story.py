@@ -20,13 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.kit.lab import chromium, end_kernels, running_lab  # noqa: E402
-from tests.kit.story import MODELS, open_story, tell  # noqa: E402
+from tests.kit.story import MODELS, NOTEBOOK, open_story, tell  # noqa: E402
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
 
-OWN = "/static/notebook/notebook_core"
-"""Where a page error is Notebook's own: 7.6 has one on every page, before a cell is run."""
 PLACES = {"lab": "lab/tree", "notebook": "notebooks"}
 
 
@@ -53,7 +51,7 @@ def told(lab: SimpleNamespace, browser: Any, model: str, place: str, options: ar
     """Tell it once."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     wrong: list[str] = []
-    page.on("pageerror", lambda error: None if OWN in (error.stack or "") else wrong.append(str(error)))
+    page.on("pageerror", lambda error: None if NOTEBOOK in (error.stack or "") else wrong.append(str(error)))
     page.on("request", lambda request: wrong.append(request.url) if abroad(request.url) else None)
     open_story(lab, page, model, PLACES[place], options.shared)
     start, chapters = time.perf_counter(), []

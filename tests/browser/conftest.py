@@ -69,7 +69,7 @@ def new_page(browser) -> SimpleNamespace:
             page.abroad.append(request.url)
 
     page.on("request", note)
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("pageerror", lambda error: page.errors.append(error))  # noqa: PLW0108 - Playwright marks its listeners
     return page
 
 

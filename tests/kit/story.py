@@ -23,6 +23,8 @@ class Told(NamedTuple):
     text: str
 
 
+NOTEBOOK = "/static/notebook/notebook_core"
+"""Where a page error is Notebook's own: 7.6 has some on pages without a view, too."""
 MODELS = {
     "ultraface_rfb320": Told("faces", {"scale": 1, "mean": 127, "std": 128}, "color=RGB,scale=1,mean=127,std=128"),
     "yolox_nano": Told("photos", {"color": "BGR", "scale": 1}, "color=BGR,scale=1"),
