@@ -32,7 +32,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.models import resnet50
 from workbench.calibration.cuda.counter import Counter
-from workbench.calibration.cuda.layout import Tuning
+from workbench.calibration.cuda.layout import KernelTuning
 from workbench.calibration.cuda.machine import Gpu, tuned
 from workbench.calibration.cuda.passing import Pass, view
 from workbench.calibration.damage import Damage
@@ -96,7 +96,7 @@ class Run:
     def statistics(self) -> Statistics:  # noqa: D102
         return Statistics({name: TensorStatistics() for name in self.tensors})
 
-    def ready(self, device: str, tuning: Tuning | None = None) -> Pass:
+    def ready(self, device: str, tuning: KernelTuning | None = None) -> Pass:
         """Return a pass that has run a few batches."""
         made = Pass(Device.of(device), self.model, self.statistics(), Damage(self.model), tuning)
         made.run(Noise(4 * self.batch), batch=self.batch)
@@ -138,7 +138,7 @@ def counts(_: Run) -> dict[str, object]:
     rng = np.random.default_rng(3)
     differ = []
     # In global memory too, as on GPUs of little shared memory; the list runs over where scales jump.
-    for name, tuning in (("shared", None), ("global", Tuning(shared=False))):
+    for name, tuning in (("shared", None), ("global", KernelTuning(shared=False))):
         tensors = []
         scales = (1.0, 1.2, 0.2, 50.0, 3.0)
         for scale in scales:
@@ -203,7 +203,7 @@ def kernel(run: Run) -> dict[str, object]:
         zeros = sum(int((array == 0).sum()) for array in arrays)
         result: dict[str, object] = {"values": total, "GB": total * 4 / 1e9, "zeros": zeros / total}
         for threads, blocks, unroll, kept in CUTS:
-            stream, tuning = cupy.cuda.Stream(non_blocking=True), Tuning(threads, blocks, unroll, shared=kept)
+            stream, tuning = cupy.cuda.Stream(non_blocking=True), KernelTuning(threads, blocks, unroll, shared=kept)
             counter = Counter([TensorStatistics() for _ in arrays], Gpu(len(arrays), stream, tuning))
             counter.take(counter.launch(arrays))
             times = []

@@ -7,15 +7,15 @@ import json
 import pytest
 
 from workbench.backends.compiler import rtx as tensorrt_rtx
-from workbench.backends.cudart import Device
+from workbench.backends.cudart import CudaDevice
 from workbench.backends.needs import Runtime, check_fits, installed, need_of, this_platform
 from workbench.backends.protocol import BuildOptions
 from workbench.backends.tensorrt import TensorRT
 from workbench.errors import BackendError
 from workbench.graph.load import load_model
 
-H200 = Device("NVIDIA H200", (9, 0), 132, 12080, 12010)
-TURING = Device("T4", (7, 5), 40, 12000, 12000)
+H200 = CudaDevice("NVIDIA H200", (9, 0), 132, 12080, 12010)
+TURING = CudaDevice("T4", (7, 5), 40, 12000, 12000)
 
 
 def facts(version="8.6.0", *, backend="tensorrt", capability=(9, 0), name="NVIDIA H200", where=None, **options):

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from workbench.backends import tegrastats
-from workbench.backends.tegrastats import Board, Reading, parse_line, spans
+from workbench.backends.tegrastats import Board, TegrastatsReading, parse_line, spans
 
 ORIN = (
     "05-14-2025 10:21:03 RAM 3145/7620MB (lfb 4x4MB) SWAP 12/3810MB (cached 1MB) CPU [5%@1510,off,2%@729,"
@@ -35,7 +35,7 @@ NANO = (
     [
         (
             ORIN,
-            Reading(
+            TegrastatsReading(
                 3145,
                 7620,
                 {"VDD_IN": 7566, "VDD_CPU_GPU_CV": 3015, "VDD_SOC": 1507},
@@ -46,7 +46,7 @@ NANO = (
         ),
         (
             XAVIER,
-            Reading(
+            TegrastatsReading(
                 2412,
                 15692,
                 {"GPU": 0, "CPU": 311, "SOC": 935, "CV": 0, "VDDRQ": 155, "SYS5V": 1414},
@@ -56,9 +56,11 @@ NANO = (
         ),
         (
             NANO,
-            Reading(1800, 3956, {"POM_5V_IN": 2532, "POM_5V_GPU": 120, "POM_5V_CPU": 482}, {"A0": 45.0}, 99, 921),
+            TegrastatsReading(
+                1800, 3956, {"POM_5V_IN": 2532, "POM_5V_GPU": 120, "POM_5V_CPU": 482}, {"A0": 45.0}, 99, 921
+            ),
         ),
-        ("RAM 1/2MB", Reading(1, 2)),
+        ("RAM 1/2MB", TegrastatsReading(1, 2)),
         ("", None),
         ("tegrastats: command failed", None),
     ],
@@ -68,7 +70,7 @@ def test_lines_of_each_generation(line, reading):
 
 
 def test_what_many_lines_say_is_told_from_lowest_to_highest():
-    messages = spans([parse_line(ORIN), Reading(3000, 7620, {"VDD_IN": 9000}, {}, 99)])
+    messages = spans([parse_line(ORIN), TegrastatsReading(3000, 7620, {"VDD_IN": 9000}, {}, 99)])
     assert messages["ram_mb"] == [3000, 3145]
     assert messages["power_mw"] == {"VDD_IN": [7566, 9000], "VDD_CPU_GPU_CV": [3015, 3015], "VDD_SOC": [1507, 1507]}
     assert messages["gpu_percent"] == [41, 99]

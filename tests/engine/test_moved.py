@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from workbench.engine.compare import compare_engines
-from workbench.engine.moved import Edge, MovedEdge, moved, reason_for, working_edges
+from workbench.engine.moved import MovedEdge, MovedTensor, moved, reason_for, working_edges
 from workbench.engine.source import source_graph
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
@@ -39,13 +39,16 @@ def test_edges_look_through_conversions():
         "add: Add(ri, x) -> y",
     )
     assert working_edges(source_graph(converted)) == {
-        Edge("x", "conv"): "",
-        Edge("conv", "relu"): "Q DQ",
-        Edge("relu", "add"): "Cast",
-        Edge("x", "add"): "",
+        MovedTensor("x", "conv"): "",
+        MovedTensor("conv", "relu"): "Q DQ",
+        MovedTensor("relu", "add"): "Cast",
+        MovedTensor("x", "add"): "",
     }
     moves = moved(PLAIN, converted)
-    assert moves == [MovedEdge(Edge("conv", "relu"), "", "Q DQ"), MovedEdge(Edge("relu", "add"), "", "Cast")]
+    assert moves == [
+        MovedEdge(MovedTensor("conv", "relu"), "", "Q DQ"),
+        MovedEdge(MovedTensor("relu", "add"), "", "Cast"),
+    ]
     assert moves[0].words("A", "B") == "a Q/DQ stands between conv and relu in B and not in A"
     assert moved(converted, PLAIN)[0].words("A", "B") == "a Q/DQ stands between conv and relu in A and not in B"
     assert moved(PLAIN, PLAIN) == []
@@ -53,9 +56,9 @@ def test_edges_look_through_conversions():
 
 def test_of_several_moves_the_one_that_tore_is_named():
     moves = [
-        MovedEdge(Edge("x", "conv"), "", "Q DQ"),
-        MovedEdge(Edge("conv", "relu"), "", "Q DQ"),
-        MovedEdge(Edge("relu", "add"), "", "Q DQ"),
+        MovedEdge(MovedTensor("x", "conv"), "", "Q DQ"),
+        MovedEdge(MovedTensor("conv", "relu"), "", "Q DQ"),
+        MovedEdge(MovedTensor("relu", "add"), "", "Q DQ"),
     ]
     one = {"conv": "a", "relu": "a", "add": "a"}
     two = {"conv": "a", "relu": "b", "add": "b"}
@@ -113,4 +116,4 @@ def test_three_conversions_of_an_edge_are_told_from_its_start():
         "relu: Relu(d) -> r",
         "add: Add(r, x) -> y",
     )
-    assert working_edges(source_graph(converted))[Edge("conv", "relu")] == "Cast Q DQ"
+    assert working_edges(source_graph(converted))[MovedTensor("conv", "relu")] == "Cast Q DQ"

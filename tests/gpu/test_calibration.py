@@ -27,13 +27,13 @@ def test_every_bin_is_that_of_a_processor(shared):
     import cupy
 
     from workbench.calibration.cuda.counter import Counter
-    from workbench.calibration.cuda.layout import Tuning
+    from workbench.calibration.cuda.layout import KernelTuning
     from workbench.calibration.cuda.machine import Gpu
 
     batches = [activations(seed, scale) for seed, scale in enumerate((1.0, 1.3, 0.1, 40.0, 2.0))]
     entries = [TensorStatistics() for _ in batches[0]]
     stream = cupy.cuda.Stream(non_blocking=True)
-    counter = Counter(entries, Gpu(len(entries), stream, Tuning(shared=shared)))
+    counter = Counter(entries, Gpu(len(entries), stream, KernelTuning(shared=shared)))
     launches = []
     for batch in batches:
         with stream:

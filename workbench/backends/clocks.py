@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.backends.tegrastats import Reading, board, spans
+from workbench.backends.tegrastats import TegrastatsReading, board, spans
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Clocks:
         self.readings: list[dict[str, float]] = []
         self.slowed: set[str] = set()
         self._board = board()
-        self._board_readings: list[Reading] = []
+        self._board_readings: list[TegrastatsReading] = []
         self._reason: str | None = None
         try:
             import pynvml

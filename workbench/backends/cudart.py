@@ -14,13 +14,13 @@ from workbench.errors import BackendError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Buffer", "Cuda", "Device", "Event", "Graph", "Stream", "bus_id", "cuda", "first_device"]
+__all__ = ["Buffer", "Cuda", "CudaDevice", "Event", "ReplayedGraph", "Stream", "bus_id", "cuda", "first_device"]
 
 BUS_ID_BYTES = 32
 
 
 @dataclass(frozen=True)
-class Device:
+class CudaDevice:
     """A GPU: its name, compute capability (``(9, 0)``), number of multiprocessors, and the CUDA versions in use."""
 
     name: str
@@ -60,7 +60,7 @@ class Cuda:
             return "This needs an NVIDIA GPU and its driver."
         return f"The driver is for CUDA {driver // 1000}: pip install 'cuda-bindings=={driver // 1000}.*'."
 
-    def device(self, index: int = 0) -> Device:
+    def device(self, index: int = 0) -> CudaDevice:
         """Describe a GPU.
 
         Raises
@@ -72,7 +72,7 @@ class Cuda:
         if index >= count:
             raise BackendError(f"there is no GPU number {index}; the driver sees {count}")
         properties = self.call("cudaGetDeviceProperties", index)
-        return Device(
+        return CudaDevice(
             name=properties.name.split(b"\0", 1)[0].decode("utf-8", "replace"),
             capability=(properties.major, properties.minor),
             multiprocessors=properties.multiProcessorCount,
@@ -141,7 +141,7 @@ class Event:
         return float(self.api.call("cudaEventElapsedTime", start.handle, self.handle))
 
 
-class Graph:
+class ReplayedGraph:
     """What was enqueued on a stream between `begin` and `end`, replayed with one launch."""
 
     def __init__(self, api: Cuda, stream: Stream) -> None:
@@ -182,7 +182,7 @@ def cuda() -> Cuda:
         ) from error
 
 
-def first_device() -> Device:
+def first_device() -> CudaDevice:
     """Describe the first GPU; BackendError where there is none."""
     return cuda().device(0)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from workbench.backends.compiler import Compilation
-    from workbench.backends.cudart import Device
+    from workbench.backends.cudart import CudaDevice
     from workbench.graph import Model, Tensor
 
 __all__ = ["make_manifest", "manifest_path", "read_engine", "tensors_of", "write_engine"]
@@ -36,7 +36,7 @@ def make_manifest(
     model: Model,
     compilation: Compilation,
     options: BuildOptions,
-    device: Device | None,
+    device: CudaDevice | None,
     target: str | None = None,
 ) -> dict[str, Any]:
     """Describe a fresh engine; JSON types only.

@@ -19,7 +19,7 @@ from workbench.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workbench.backends.cudart import Device
+    from workbench.backends.cudart import CudaDevice
 
 __all__ = ["Need", "Runtime", "RuntimeKind", "check_fits", "installed", "need_of", "this_platform"]
 
@@ -209,7 +209,7 @@ def _version_of(kind: RuntimeKind) -> str:
     return ""
 
 
-def check_fits(manifest: Mapping[str, Any], *, runtime: Runtime, device: Device | None = None) -> None:
+def check_fits(manifest: Mapping[str, Any], *, runtime: Runtime, device: CudaDevice | None = None) -> None:
     """Check that an engine can run here; nothing of it is loaded.
 
     TensorRT's rules: the same version, unless built version-compatible, then no older one; the same compute
@@ -254,7 +254,7 @@ def check_fits(manifest: Mapping[str, Any], *, runtime: Runtime, device: Device 
         _check_gpu(need, device, where)
 
 
-def _check_gpu(need: Need, device: Device, where: str) -> None:
+def _check_gpu(need: Need, device: CudaDevice, where: str) -> None:
     portable = need.ampere and device.capability >= AMPERE
     if need.capability == device.capability or portable:
         return

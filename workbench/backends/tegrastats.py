@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import IO
 
-__all__ = ["Board", "Reading", "board", "parse_line", "spans"]
+__all__ = ["Board", "TegrastatsReading", "board", "parse_line", "spans"]
 
 INTERVAL_MS = 100
 LONGEST_LINE = 1 << 14
@@ -34,7 +34,7 @@ UNPOWERED_C = -100.0
 
 
 @dataclass(frozen=True)
-class Reading:
+class TegrastatsReading:
     """One line.
 
     Attributes
@@ -57,7 +57,7 @@ class Reading:
     gpu_mhz: int | None = None
 
 
-def parse_line(line: str) -> Reading | None:
+def parse_line(line: str) -> TegrastatsReading | None:
     """Read a line of tegrastats; ``None`` where it is none.
 
     Rails are printed as ``VDD_IN 4566mW/4520mW``, by older releases without a unit: at the moment, and on average since
@@ -68,7 +68,7 @@ def parse_line(line: str) -> Reading | None:
         return None
     gpu = GPU.search(line)
     warm = ((name, float(degrees)) for name, degrees in TEMPERATURE.findall(line))
-    return Reading(
+    return TegrastatsReading(
         ram_mb=int(memory[1]),
         ram_total_mb=int(memory[2]),
         power_mw={name: int(now) for name, now, _ in RAIL.findall(line)},
@@ -88,7 +88,7 @@ class Board:
     """
 
     def __init__(self, program: str) -> None:
-        self._latest: Reading | None = None
+        self._latest: TegrastatsReading | None = None
         self._first = threading.Event()
         self._process = subprocess.Popen(  # noqa: S603 - the system's own program
             [program, "--interval", str(INTERVAL_MS)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -98,12 +98,12 @@ class Board:
         assert stream is not None  # noqa: S101 - asked for above
         threading.Thread(target=_follow, args=(weakref.ref(self), stream), daemon=True).start()
 
-    def latest(self, patience_s: float = 2.0) -> Reading | None:
+    def latest(self, patience_s: float = 2.0) -> TegrastatsReading | None:
         """Return the last line, at most an interval old; waits for the first one, ``None`` where none comes."""
         self._first.wait(patience_s)
         return self._latest
 
-    def _take(self, reading: Reading) -> None:
+    def _take(self, reading: TegrastatsReading) -> None:
         self._latest = reading
         self._first.set()
 
@@ -131,7 +131,7 @@ def board() -> Board | None:
         return None
 
 
-def spans(readings: Iterable[Reading]) -> dict[str, Any]:
+def spans(readings: Iterable[TegrastatsReading]) -> dict[str, Any]:
     """Return the lowest and the highest of what lines said, and how many there were."""
     seen = list(readings)
 

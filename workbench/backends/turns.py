@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from workbench.engine import LayerTime
 
-__all__ = ["LOADINGS", "Loaded", "Ratio", "Schedule", "median_error_ms", "ratio_of", "take_turns"]
+__all__ = ["LOADINGS", "LoadedEngine", "Ratio", "Schedule", "median_error_ms", "ratio_of", "take_turns"]
 
 LOADINGS = 10
 ROUNDS = 2
@@ -75,7 +75,7 @@ class Schedule:
         )
 
 
-class Loaded(Protocol):
+class LoadedEngine(Protocol):
     """An engine in memory, ready to run."""
 
     def turn(self, runs: int) -> tuple[Sequence[float], float]:
@@ -110,7 +110,7 @@ class _Course:
 
 def take_turns(
     names: Sequence[str],
-    load: Callable[[str, int, Schedule], Loaded],
+    load: Callable[[str, int, Schedule], LoadedEngine],
     schedule: Schedule,
     *,
     kept: Collection[str] | None = None,
@@ -134,7 +134,7 @@ def take_turns(
     for loading in range(schedule.loadings):
         left = [name for name in names if name not in results]
         start = loading % max(len(left), 1)
-        loaded: dict[str, Loaded] = {}
+        loaded: dict[str, LoadedEngine] = {}
         for name in left[start:] + left[:start]:
             try:
                 loaded[name] = load(name, loading, schedule)

@@ -1,7 +1,7 @@
 from .breakdown import PRECISION_ORDER as PRECISION_ORDER
 from .breakdown import UNKNOWN as UNKNOWN
 from .breakdown import Dot as Dot
-from .breakdown import Share as Share
+from .breakdown import PrecisionTotal as PrecisionTotal
 from .breakdown import Transitions as Transitions
 from .breakdown import layer_brief as layer_brief
 from .breakdown import layer_label as layer_label
@@ -10,7 +10,7 @@ from .breakdown import roofline_dots as roofline_dots
 from .breakdown import top_layers as top_layers
 from .breakdown import transitions as transitions
 from .compare import EngineComparison as EngineComparison
-from .compare import Group as Group
+from .compare import LayerGroup as LayerGroup
 from .compare import compare_engines as compare_engines
 from .dialects import clocks_text as clocks_text
 from .export import engine_onnx as engine_onnx
@@ -38,8 +38,8 @@ from .tables import tactics_table as tactics_table
 from .traits import kind_of_layer as kind_of_layer
 from .traits import layer_precision as layer_precision
 from .work import GPU_LIMITS as GPU_LIMITS
+from .work import ActivationMemory as ActivationMemory
 from .work import GpuLimits as GpuLimits
-from .work import MemoryUse as MemoryUse
 from .work import layer_bytes as layer_bytes
 from .work import layer_ops as layer_ops
 from .work import memory_timeline as memory_timeline

@@ -19,7 +19,7 @@ __all__ = [
     "PRECISION_ORDER",
     "UNKNOWN",
     "Dot",
-    "Share",
+    "PrecisionTotal",
     "Transitions",
     "layer_brief",
     "layer_label",
@@ -33,7 +33,7 @@ UNKNOWN = "unknown"
 _MOVES = {"reformat", "noop", "qdq", "cast"}
 
 
-class Share(NamedTuple):
+class PrecisionTotal(NamedTuple):
     """Layers and milliseconds of one precision; milliseconds are None without a profile."""
 
     precision: str
@@ -112,7 +112,7 @@ def top_layers(report: EngineReport, top: int = 10) -> pd.DataFrame:
     return chosen
 
 
-def precision_share(report: EngineReport) -> list[Share]:
+def precision_share(report: EngineReport) -> list[PrecisionTotal]:
     """Return layers and time by computing precision, free layers (NoOp) and constants left out."""
     layers_of: dict[str, list[Layer]] = {}
     for layer in report.layers:
@@ -121,7 +121,7 @@ def precision_share(report: EngineReport) -> list[Share]:
     shares = []
     for name in _sorted(layers_of):
         times = [layer.ms for layer in layers_of[name] if layer.ms is not None]
-        shares.append(Share(name, len(layers_of[name]), sum(times) if times else None))
+        shares.append(PrecisionTotal(name, len(layers_of[name]), sum(times) if times else None))
     return shares
 
 

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from workbench.engine.report import EngineReport, Layer
     from workbench.graph import Model
 
-__all__ = ["EngineComparison", "Group", "compare_engines"]
+__all__ = ["EngineComparison", "LayerGroup", "compare_engines"]
 
 _MOVES = {"reformat", "noop", "constant", "control"}
 _MOST_REASONS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class LayerGroup:
     """Layers of each engine that do the work of the same source nodes: the smallest such sets.
 
     Attributes
@@ -66,11 +66,11 @@ class EngineComparison(Shown):
     """Engines aligned group by group, in the first engine's execution order."""
 
     names: tuple[str, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[LayerGroup, ...]
     totals: tuple[float | None, ...]
 
     @cached_property
-    def shared(self) -> tuple[Group, ...]:
+    def shared(self) -> tuple[LayerGroup, ...]:
         """Groups that every engine has layers for."""
         return tuple(group for group in self.groups if all(group.layers))
 
@@ -101,7 +101,7 @@ class EngineComparison(Shown):
             head, ("source nodes", *(f"{name} ms" for name in self.names), "saved ms", "fusion"), rows, tuple(notes)
         )
 
-    def _saved(self, group: Group) -> float | None:
+    def _saved(self, group: LayerGroup) -> float | None:
         first, last = group.ms[0], group.ms[-1]
         return None if first is None or last is None else first - last
 
@@ -193,7 +193,7 @@ def _group(
     causes: list[dict[str, str]],
     moves: list[list[MovedEdge]],
     names: list[str],
-) -> Group:
+) -> LayerGroup:
     nodes = dict.fromkeys(
         node for i, layers in enumerate(members) for layer in layers for node in fusions[i].by_layer[layer.name].nodes
     )
@@ -210,7 +210,7 @@ def _group(
             more = f" (and {len(reasons) - _MOST_REASONS} more)" if len(reasons) > _MOST_REASONS else ""
             reason = "; ".join(sentences) + more if sentences else reason
         changes.append(f"{change}, because {reason}" if reason else change)
-    return Group(
+    return LayerGroup(
         nodes=tuple(nodes) or (next(layer.name for layers in members for layer in layers),),
         layers=tuple(tuple(layer.name for layer in layers) for layers in members),
         ms=tuple(_time(layers) for layers in members),

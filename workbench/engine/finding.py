@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.engine.precision import NodePrecision
     from workbench.engine.report import EngineReport, Layer
 
-__all__ = ["EVERYWHERE", "GPU", "Finding", "Lint", "Scene", "Suggestion"]
+__all__ = ["EVERYWHERE", "GPU", "EngineScene", "Finding", "Lint", "Suggestion"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Scene:
+class EngineScene:
     """An engine as lints see it: its layers with their neighbours, source nodes and requested precision."""
 
     report: EngineReport
@@ -169,5 +169,5 @@ EVERYWHERE = frozenset({"tensorrt", "onnxruntime"})
 class Lint:
     """A lint: what looks for findings, and in the reports of which backends it has something to say."""
 
-    check: Callable[[Scene], Iterator[Finding]]
+    check: Callable[[EngineScene], Iterator[Finding]]
     backends: frozenset[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.engine.finding import Finding, Scene, Suggestion
+from workbench.engine.finding import EngineScene, Finding, Suggestion
 from workbench.engine.fusion import fusion_map
 from workbench.engine.lints import LINTS
 from workbench.engine.precision import compare_precision
@@ -37,7 +37,7 @@ def find(
     """
     fusion = fusion or fusion_map(report)
     verdicts = {v.node: v for v in compare_precision(report, fusion, requested)} if requested else {}
-    scene = Scene(report, fusion, verdicts)
+    scene = EngineScene(report, fusion, verdicts)
     findings = [finding for lint in LINTS if report.backend in lint.backends for finding in lint.check(scene)]
     return sorted(findings, key=lambda finding: (finding.cost_ms is None, -(finding.cost_ms or 0)))
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from workbench.engine.source import SourceGraph, SourceNode
     from workbench.graph import Model
 
-__all__ = ["Edge", "MovedEdge", "moved", "reason_for", "working_edges"]
+__all__ = ["MovedEdge", "MovedTensor", "moved", "reason_for", "working_edges"]
 
 _WORDS = {"QuantizeLinear": "Q", "DequantizeLinear": "DQ", "Cast": "Cast"}
 _SEEN_THROUGH = {*_WORDS, "Identity"}
 
 
-class Edge(NamedTuple):
+class MovedTensor(NamedTuple):
     """A tensor on its way from one working node to another; `start` is an input's name where no node makes it."""
 
     start: str
@@ -30,7 +30,7 @@ class Edge(NamedTuple):
 class MovedEdge(NamedTuple):
     """An edge that carries other conversions in one graph than in the other, each such as "Q DQ" or ""."""
 
-    edge: Edge
+    edge: MovedTensor
     before: str
     after: str
 
@@ -47,12 +47,12 @@ def _name(through: str) -> str:
     return f"a {through}".replace("Q DQ", "Q/DQ")
 
 
-def working_edges(graph: SourceGraph) -> dict[Edge, str]:
+def working_edges(graph: SourceGraph) -> dict[MovedTensor, str]:
     """Return the edges between nodes that compute, with the Q/DQ and Casts on each, from its start on.
 
     Weights are left out: what is on them goes with their reader's own inputs.
     """
-    edges: dict[Edge, str] = {}
+    edges: dict[MovedTensor, str] = {}
     for node in graph.nodes:
         if node.op_type in _SEEN_THROUGH:
             continue
@@ -60,7 +60,7 @@ def working_edges(graph: SourceGraph) -> dict[Edge, str]:
             start, through = _start(name, graph)
             if start not in graph.constant_tensors:
                 maker = graph.producer.get(start)
-                edges[Edge(start if maker is None else maker.name, node.name)] = " ".join(through)
+                edges[MovedTensor(start if maker is None else maker.name, node.name)] = " ".join(through)
     return edges
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from workbench.engine.report import EngineReport, Layer
 
-__all__ = ["GPU_LIMITS", "GpuLimits", "MemoryUse", "layer_bytes", "layer_ops", "memory_timeline"]
+__all__ = ["GPU_LIMITS", "ActivationMemory", "GpuLimits", "layer_bytes", "layer_ops", "memory_timeline"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def layer_bytes(layer: Layer) -> int | None:
     return sum(size for size in sizes if size is not None) + layer.weight_bytes
 
 
-class MemoryUse(NamedTuple):
+class ActivationMemory(NamedTuple):
     """Activation memory over the layers of one optimization profile, in execution order.
 
     Attributes
@@ -156,7 +156,7 @@ class MemoryUse(NamedTuple):
         return max(self.live, default=0)
 
 
-def memory_timeline(report: EngineReport, profile: int = 0) -> MemoryUse:
+def memory_timeline(report: EngineReport, profile: int = 0) -> ActivationMemory:
     """Count the bytes that are alive while each layer runs.
 
     A tensor lives from the layer that writes it to the last one that reads it; the engine's inputs from the start, its
@@ -188,4 +188,4 @@ def memory_timeline(report: EngineReport, profile: int = 0) -> MemoryUse:
         for at in range(born[name], dies[name] + 1):
             rows[name in ends][at] += size or 0
     unknown = tuple(name for name, size in sizes.items() if size is None)
-    return MemoryUse(tuple(layer.name for layer in layers), tuple(rows[False]), tuple(rows[True]), unknown)
+    return ActivationMemory(tuple(layer.name for layer in layers), tuple(rows[False]), tuple(rows[True]), unknown)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.graph import Model
     from workbench.graph.edits import Edit
 
-__all__ = ["Part", "Touched", "touched"]
+__all__ = ["Touched", "TouchedPart", "touched"]
 
 CROP = 64
 """What is left of an axis that is not of channels: all of a deep network's kernels fit."""
@@ -23,7 +23,7 @@ CROP = 64
 FLOATING = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE")
 
 
-class Part(NamedTuple):
+class TouchedPart(NamedTuple):
     """A part of a model before and after an edit, with the same inputs and outputs.
 
     Attributes
@@ -41,7 +41,7 @@ class Part(NamedTuple):
     places: int
     nodes: int
 
-    def cropped(self) -> Part:
+    def cropped(self) -> TouchedPart:
         """Return the part with one sample of short sequences or small images as its inputs; some cannot take those."""
         return self._replace(before=_cropped(self.before), after=_cropped(self.after))
 
@@ -79,7 +79,7 @@ class Touched:
     def _is_read_on(self, value: ir.Value) -> bool:
         return value.is_graph_output() or any(use.node not in self._changed_after for use in value.uses())
 
-    def part(self, places: list[str]) -> Part:
+    def part(self, places: list[str]) -> TouchedPart:
         """Return the two parts that compute some of the places, from floating-point tensors that nothing touched.
 
         Raises
@@ -95,7 +95,7 @@ class Touched:
         names = list(read)
         before = _cut(self._before, [origin(name) for name in names], [origin(name) for name in places])
         after = _cut(self._after, names, places)
-        return Part(before, after, len(places), len(after.nodes))
+        return TouchedPart(before, after, len(places), len(after.nodes))
 
 
 def touched(edit: Edit, before: Model, after: Model) -> Touched:

@@ -25,7 +25,7 @@ from .replaying import ReplayResult as ReplayResult
 from .replaying import replay as replay
 from .serving import ServeResult as ServeResult
 from .serving import serve as serve
-from .showing import Written as Written
+from .showing import WrittenNotebook as WrittenNotebook
 from .showing import export_notebook as export_notebook
 from .showing import open_screen as open_screen
 from .tuning import TuneResult as TuneResult

@@ -14,7 +14,7 @@ from workbench.errors import BackendError, OptionError
 from workbench.handoff import open_deployment
 from workbench.handoff.triton import (
     RELEASE,
-    Served,
+    ServedModel,
     WarmUp,
     choose_batching,
     make_warm_ups,
@@ -85,7 +85,7 @@ class TritonHandoff(Shown):
         What a reader should know, a sentence each.
     """
 
-    served: Served
+    served: ServedModel
     files: tuple[Path, ...]
     remarks: tuple[str, ...] = ()
 
@@ -109,7 +109,7 @@ def handoff_triton(options: TritonOptions) -> TritonHandoff:
     curve = read_curve(options.bench, source, variant=options.variant) if options.bench else ()
     batching = choose_batching(curve, batches=deployment.batches, limit=_limit(manifest, deployment))
     states = state_pairs(deployment, options.state)
-    served = Served(deployment, "onnx" if engine is None else "plan", batching, states=states, manifest=manifest)
+    served = ServedModel(deployment, "onnx" if engine is None else "plan", batching, states=states, manifest=manifest)
     labels, labelled = _labels(options.labels, served)
     warm_ups: tuple[WarmUp, ...] = ()
     if states:
@@ -119,7 +119,7 @@ def handoff_triton(options: TritonOptions) -> TritonHandoff:
         warm_ups, warmed = make_warm_ups(
             deployment, batching, options.samples, preprocessing=options.preprocessing, narrow=narrow
         )
-    served = Served(
+    served = ServedModel(
         deployment, served.platform, batching, states=states, labels=labelled, warm_ups=warm_ups, manifest=manifest
     )
     written = write_repository(
@@ -162,7 +162,7 @@ def _limit(manifest: Mapping[str, Any], deployment: Deployment) -> int | None:
     return min(longest, default=None)
 
 
-def _labels(path: Path | None, served: Served) -> tuple[str | None, tuple[str, ...]]:
+def _labels(path: Path | None, served: ServedModel) -> tuple[str | None, tuple[str, ...]]:
     """Return the text of a file of labels, and the output that they are of."""
     if path is None:
         return None, ()
@@ -177,7 +177,7 @@ def _labels(path: Path | None, served: Served) -> tuple[str | None, tuple[str, .
     return "\n".join(names) + "\n", (output.name,)
 
 
-def _like_states(served: Served) -> list[str]:
+def _like_states(served: ServedModel) -> list[str]:
     """Say which outputs could be the next run's inputs, where the model looks as if it had a state."""
     kept = {pair.input.name for pair in served.states}
     inputs = [port for port in served.deployment.inputs if port.name not in kept]

@@ -18,7 +18,7 @@ from workbench.names import near
 if TYPE_CHECKING:
     from workbench.backends import Engine
     from workbench.handoff import Deployment
-    from workbench.handoff.service import Images, Loaded, Service
+    from workbench.handoff.service import Images, LoadedModel, Service
 
 __all__ = ["ServeResult", "serve"]
 
@@ -106,7 +106,7 @@ def _images(deployment: Deployment, options: ServeOptions) -> Images:
     return images_of(deployment, preprocessing, Postprocessing.parse(options.postprocess or ""))
 
 
-def _watch(service: Service, loaded: Loaded, options: ServeOptions) -> None:
+def _watch(service: Service, loaded: LoadedModel, options: ServeOptions) -> None:
     from workbench.handoff.service import FieldStatistics
 
     served = service.models[loaded.name]

@@ -19,7 +19,7 @@ from workbench.graph import load_model
 from workbench.handoff import export_html, has_outputs
 from workbench.jobs.options import Cli, Model, Options, job
 
-__all__ = ["ExportOptions", "OpenOptions", "Written", "export_notebook", "open_screen"]
+__all__ = ["ExportOptions", "OpenOptions", "WrittenNotebook", "export_notebook", "open_screen"]
 
 PROGRAMS = {"lab": "jupyterlab", "notebook": "notebook", "voila": "voila"}
 NEEDS = {"lab": "jupyterlab", "notebook": "'notebook>=7'", "voila": "voila"}
@@ -49,7 +49,7 @@ class ExportOptions(Options):
 
 
 @dataclass(frozen=True, repr=False)
-class Written(Shown):
+class WrittenNotebook(Shown):
     """A file that was written, or was there.
 
     Parameters
@@ -75,13 +75,13 @@ class Written(Shown):
 
 
 @job(OpenOptions)
-def open_screen(options: OpenOptions) -> Written:
+def open_screen(options: OpenOptions) -> WrittenNotebook:
     """See `OpenOptions`."""
     load_model(options.model)  # what is no model is said here, and not in a cell
     notebook = options.notebook or Path(f"{options.model.stem}.ipynb")
     files = () if notebook.exists() else (_write(notebook, options.model),)
     if options.write_only:
-        return Written(f"open it: jupyter lab {notebook}", files)
+        return WrittenNotebook(f"open it: jupyter lab {notebook}", files)
     if importlib.util.find_spec(PROGRAMS[options.program]) is None:
         raise BackendError(
             f"{PROGRAMS[options.program]} is not installed here",
@@ -90,16 +90,16 @@ def open_screen(options: OpenOptions) -> Written:
         )
     # The program is one of ours, and what it opens is one argument.
     subprocess.run([sys.executable, "-m", PROGRAMS[options.program], str(notebook)], check=False)  # noqa: S603
-    return Written(f"{PROGRAMS[options.program]} has ended; {notebook} stays", files)
+    return WrittenNotebook(f"{PROGRAMS[options.program]} has ended; {notebook} stays", files)
 
 
 @job(ExportOptions)
-def export_notebook(options: ExportOptions) -> Written:
+def export_notebook(options: ExportOptions) -> WrittenNotebook:
     """See `ExportOptions`."""
     out = options.out or options.notebook.with_suffix(".html")
     export_html(options.notebook, out)
     empty = () if has_outputs(options.notebook) else ("it has no outputs: run the notebook, save it, export it again",)
-    return Written(f"{options.notebook} as a page", (out,), empty)
+    return WrittenNotebook(f"{options.notebook} as a page", (out,), empty)
 
 
 def _write(notebook: Path, model: Path) -> Path:

@@ -12,7 +12,7 @@ from workbench.errors import BackendError
 from workbench.graph import share_names
 from workbench.limits import check
 from workbench.runtime.bytes import serialized
-from workbench.runtime.first_run import Apart, Attempt
+from workbench.runtime.first_run import Apart, FirstRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -106,7 +106,7 @@ def _computed(model: Model, names: Sequence[str]) -> Mapping[str, Sequence[int]]
     part = model.replaced(whole)
     outputs = [str(value.name) for value in graph.outputs]
     try:
-        shapes = Apart(Attempt(serialized(part, outputs), {}, (), outputs, {}), 1, model.name).run(outputs, {})
+        shapes = Apart(FirstRun(serialized(part, outputs), {}, (), outputs, {}), 1, model.name).run(outputs, {})
     except ChildError:
         raise
     except BackendError:

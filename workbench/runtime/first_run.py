@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["NO_PREPACKING", "Apart", "Attempt", "attempt"]
+__all__ = ["NO_PREPACKING", "Apart", "FirstRun", "attempt"]
 
 NO_PREPACKING = "session.disable_prepacking"
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 _OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate memory", "bad allocation")
 
 
-class Attempt(NamedTuple):
+class FirstRun(NamedTuple):
     """All that a session is made of.
 
     Parameters
@@ -108,7 +108,7 @@ _dropped: deque[int] = deque()
 """Sessions that nobody needs any more; the helper hears of them with the next request."""
 
 
-def attempt(trial: Attempt, feeds: Mapping[str, npt.NDArray[Any]], name: str) -> None:
+def attempt(trial: FirstRun, feeds: Mapping[str, npt.NDArray[Any]], name: str) -> None:
     """Make a session and run it once in another process; nothing happens where that was done before.
 
     Parameters
@@ -151,7 +151,7 @@ class Apart:
         No helper can be started, or ONNX Runtime refuses the model.
     """
 
-    def __init__(self, trial: Attempt, threads: int, name: str) -> None:
+    def __init__(self, trial: FirstRun, threads: int, name: str) -> None:
         self._name, self._number = name, next(_numbers)
         weakref.finalize(self, _dropped.append, self._number)
         drops = [_dropped.popleft() for _ in range(len(_dropped))]
@@ -209,20 +209,20 @@ def _ask(name: str, function: Callable[..., T], *arguments: object) -> T:
 _sessions: dict[int, tuple[Any, object]] = {}
 
 
-def _tried(trial: Attempt, feeds: Mapping[str, npt.NDArray[Any]]) -> None:
+def _tried(trial: FirstRun, feeds: Mapping[str, npt.NDArray[Any]]) -> None:
     _allow(trial)
     session, _ = trial.session(0)
     session.run(list(trial.outputs), dict(feeds))
 
 
-def _replace(drops: Sequence[int], number: int, trial: Attempt, threads: int) -> None:
+def _replace(drops: Sequence[int], number: int, trial: FirstRun, threads: int) -> None:
     for each in drops:
         _sessions.pop(each, None)
     _allow(trial)
     _sessions[number] = trial.session(threads)
 
 
-def _allow(trial: Attempt) -> None:
+def _allow(trial: FirstRun) -> None:
     """In the helper: find CUDA's libraries, and let CUDA map the memory it wants, which is more than there is."""
     if len(trial.providers) < 2:
         return

@@ -17,7 +17,7 @@ from workbench.runtime import as_written
 from workbench.runtime.bytes import output_names, serialized, without_weights
 from workbench.runtime.constants import check_constants
 from workbench.runtime.device import CPU, current_device
-from workbench.runtime.first_run import NO_PREPACKING, Apart, Attempt, attempt
+from workbench.runtime.first_run import NO_PREPACKING, Apart, FirstRun, attempt
 from workbench.runtime.narrow import BF16, NARROW, has_narrow, in_float32
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Session:
             disabled = [*disabled, "ConstantFolding"]
         beside = observing or large or not fits_one_file(model)
         content, weights = without_weights(model, self.outputs) if beside else (serialized(model, self.outputs), {})
-        trial = Attempt(content, entries, disabled, self.outputs, weights, self.device.providers(stream), thrifty=huge)
+        trial = FirstRun(content, entries, disabled, self.outputs, weights, self.device.providers(stream), thrifty=huge)
         if untried is not None and not apart:
             attempt(trial, {name: _in_numbers(array) for name, array in untried.items()}, model.name)
         elif not apart:

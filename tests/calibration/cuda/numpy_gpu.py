@@ -125,7 +125,7 @@ def installed(monkeypatch, kernel) -> None:
     from workbench.runtime import device
 
     # The kernel at hand was compiled for one thread.
-    monkeypatch.setattr(machine.Tuning, "tile", one_thread.OneThread.tuning.tile)
+    monkeypatch.setattr(machine.KernelTuning, "tile", one_thread.OneThread.tuning.tile)
     monkeypatch.setattr(device, "unusable", lambda _: "")
     monkeypatch.setattr(device.Device, "memory", ("cpu", 0))
     monkeypatch.setattr(device.Device, "providers", lambda *_: ["CPUExecutionProvider"])

@@ -11,7 +11,7 @@ import numpy as np
 
 from workbench.calibration.counting import COUNTERS
 from workbench.calibration.cuda.counter import LISTED
-from workbench.calibration.cuda.layout import SEEN, Tuning, definitions, source
+from workbench.calibration.cuda.layout import SEEN, KernelTuning, definitions, source
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 
@@ -34,7 +34,7 @@ def compiled(folder: Path, *, shared: bool, flushed: bool = False):
     text = source().replace("extern __shared__ u32 shared[];", "")
     file, library = folder / "kernel.cc", folder / f"kernel{shared}{flushed}.so"
     file.write_text(f'#include "{Path(__file__).with_name("one_thread.h")}"\n{text}\n{RUN}')
-    defined = [f"-D{name}={value}" for name, value in definitions(Tuning(1, 1, 2, shared=shared)).items()]
+    defined = [f"-D{name}={value}" for name, value in definitions(KernelTuning(1, 1, 2, shared=shared)).items()]
     defined.append(f"-DFLUSHED={int(flushed)}")
     warnings = ["-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function"]
     command = [COMPILER, "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", *warnings, *defined]
@@ -50,7 +50,7 @@ def pointer(array: np.ndarray):
 class OneThread:
     """What the counter runs on here; arrays are NumPy's."""
 
-    tuning = Tuning(1, 1, 2)
+    tuning = KernelTuning(1, 1, 2)
 
     def __init__(self, run, count: int, blocks: int = 5) -> None:
         self._run, self._blocks = run, blocks

@@ -8,12 +8,12 @@ import pytest
 
 from workbench.errors import ReportError
 from workbench.handoff.triton import choose_batching, read_curve
-from workbench.handoff.triton.batching import Point
+from workbench.handoff.triton.batching import BatchPoint
 from workbench.jobs.bench.rows import BenchRow, rows_json
 
 
 def curve(**ms):
-    return tuple(Point(int(batch[1:]), median) for batch, median in ms.items())
+    return tuple(BatchPoint(int(batch[1:]), median) for batch, median in ms.items())
 
 
 def bench(folder, *rows):
@@ -72,8 +72,8 @@ def test_the_curve_is_read_from_what_bench_writes(tmp_path):
         ("net", "qdq", None, 0.3),
     )
     two = bench(tmp_path / "two", ("net", "qdq", 8, 0.9), ("net", "qdq", 32, 2))
-    assert read_curve([one, two], "net") == (Point(1, 0.5), Point(8, 0.9), Point(32, 2))
-    assert read_curve([one], "net", variant="fp16") == (Point(8, 0.1),)
+    assert read_curve([one, two], "net") == (BatchPoint(1, 0.5), BatchPoint(8, 0.9), BatchPoint(32, 2))
+    assert read_curve([one], "net", variant="fp16") == (BatchPoint(8, 0.1),)
     with pytest.raises(ReportError, match="nothing was measured of mine as qdq with a fixed batch; they are of net-b1"):
         read_curve([one], "mine")
 

@@ -147,13 +147,13 @@ def test_an_address_that_is_none_is_one_line(folder, tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
 def test_a_worker_has_the_same_cores_however_many_there_are():
-    from workbench.jobs.fleet.share import Share
+    from workbench.jobs.fleet.share import CoreShare
 
     cores = os.sched_getaffinity(0)
     shares, taken = min(2, len(cores)), []
     for worker in range(shares):
         try:
-            Share(shares).setup(SimpleNamespace(name=worker))
+            CoreShare(shares).setup(SimpleNamespace(name=worker))
             taken.append(os.sched_getaffinity(0))
         finally:
             os.sched_setaffinity(0, cores)

@@ -8,7 +8,7 @@ import pytest
 from tests.kit.networks import Net
 from workbench.precision.plan import islands
 from workbench.precision.plan.islands import (
-    Site,
+    NarrowNode,
     helps_normalize,
     loses_weights,
     normalizes,
@@ -23,7 +23,7 @@ from workbench.precision.plan.patterns import written_out_normalizations
 def site(net, output, *, floating="fp16", overflow=None, shape=None):
     model = net.model(output, shape=shape)
     node = next(node for node in model.top_nodes.values() if output in [v.name for v in node.outputs])
-    return Site(model, node, floating, overflow or {}, written_out_normalizations(model))
+    return NarrowNode(model, node, floating, overflow or {}, written_out_normalizations(model))
 
 
 @pytest.mark.parametrize("op_type", ["Exp", "Log", "Sqrt", "Reciprocal", "Softmax", "Softplus"])
@@ -105,7 +105,7 @@ def test_a_constant_is_looked_at_once_whoever_reads_it(monkeypatch):
         y = net.op("Add", y, shared)
     model = net.model(y)
     for node in model.top_nodes.values():
-        assert loses_weights(Site(model, node, "fp16", {}, {})) is None
+        assert loses_weights(NarrowNode(model, node, "fp16", {}, {})) is None
     assert looked == [8]
 
 

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from workbench.views.graphs.hulls import PAD, Rect, outlines, union
 from workbench.views.graphs.panel import Item
 from workbench.views.graphs.rendering.marks import area
-from workbench.views.graphs.scene import Card, Scene, Wire
+from workbench.views.graphs.scene import NodeCard, Scene, Wire
 
 
 def scene(**places):
     """Cards of 60 x 30 at column and row; the gaps are those of the layout."""
     cards = [
-        Card(Item(name, "op", name), column * 82, row * 54, 60, 30, name, "") for name, (column, row) in places.items()
+        NodeCard(Item(name, "op", name), column * 82, row * 54, 60, 30, name, "")
+        for name, (column, row) in places.items()
     ]
     return Scene(cards=cards)
 

@@ -17,7 +17,7 @@ from workbench.views.graphs.rendering.marks import Box
 from workbench.views.graphs.rendering.sheet import HIGHEST, sheet
 from workbench.views.graphs.rendering.svg_writer import svg
 from workbench.views.graphs.scene import clip, scene, text_width
-from workbench.views.graphs.scopes import Shown
+from workbench.views.graphs.scopes import ShownScopes
 from workbench.views.graphs.tree import flat_tree
 from workbench.views.kit.picture import PNG_MAX_HEIGHT, png_size
 from workbench.views.kit.themes import DARK, LIGHT
@@ -137,7 +137,7 @@ def test_the_png_has_the_same_shape_and_a_capped_height() -> None:
 
 
 def test_a_png_too_high_to_be_read_is_cut_into_columns_between_the_cards() -> None:
-    tall = GraphPicture(graphs.chain([(f"n{at}", f"Op{at}") for at in range(150)]), shown=Shown())
+    tall = GraphPicture(graphs.chain([(f"n{at}", f"Op{at}") for at in range(150)]), shown=ShownScopes())
     tall.scopes.tree = flat_tree(tall.scopes.network)
     drawing = tall.drawing()
     columns = sheet(drawing).columns
@@ -154,7 +154,7 @@ def test_a_png_too_high_to_be_read_is_cut_into_columns_between_the_cards() -> No
 
 
 def test_an_svg_too_high_to_be_read_has_the_same_columns() -> None:
-    tall = GraphPicture(graphs.chain([(f"n{at}", f"Op{at}") for at in range(150)]), shown=Shown())
+    tall = GraphPicture(graphs.chain([(f"n{at}", f"Op{at}") for at in range(150)]), shown=ShownScopes())
     tall.scopes.tree = flat_tree(tall.scopes.network)
     whole = tall.drawing()
     root = ET.fromstring(tall.svg("light"))  # noqa: S314
@@ -212,7 +212,7 @@ def test_real_models_are_drawn_whole(shared, name) -> None:
 def closed_panels(view):
     """The panels of up to eight scopes of a model, each with nothing open in it."""
     for path in [path for path in view.scopes.tree.scopes if path][:8]:
-        shown = view.scopes.expand(Shown(), path)
+        shown = view.scopes.expand(ShownScopes(), path)
         inner = [item.panel for item in view.scopes.panel(shown).walk() if item.panel is not None]
         yield next(panel for panel in inner if panel.path == path)
 

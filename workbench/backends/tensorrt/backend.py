@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from workbench.backends.compiler import Compilation
-    from workbench.backends.cudart import Device
+    from workbench.backends.cudart import CudaDevice
     from workbench.backends.protocol import Measured, Run
     from workbench.backends.verdict import Verdict
     from workbench.child import Outcome
@@ -211,10 +211,10 @@ class TensorRT:
     @contextmanager
     def opened(self, engine: Engine) -> Iterator[Run]:
         """Keep an engine loaded in this process, with memory for the four shapes that came last."""
-        from workbench.backends.tensorrt.execution import Runner
+        from workbench.backends.tensorrt.execution import EngineRunner
 
         with self._stored(engine) as path:
-            runner = Runner(self.runtime().module, path, contexts=4)
+            runner = EngineRunner(self.runtime().module, path, contexts=4)
         try:
             yield runner
         finally:
@@ -281,7 +281,7 @@ class TensorRT:
             refitted = bool(engine.manifest.get("refitted"))
             return run(RUN_LIMITS, what, inputs_of_file, self.runtime().module, path, refitted=refitted).value
 
-    def _ready(self) -> Device:
+    def _ready(self) -> CudaDevice:
         able = self.capabilities()
         if not (able.build and able.run):
             raise BackendError(f"{self.name} cannot be used here: {able.reason}")
@@ -324,7 +324,7 @@ def _imported_version(package: str) -> str:
     return str(importlib.import_module(package).__version__)
 
 
-def _device() -> Device:
+def _device() -> CudaDevice:
     from workbench.backends.cudart import first_device
 
     return first_device()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.backends.compiler import make_logger
-from workbench.backends.cudart import Buffer, Graph, Stream, cuda
+from workbench.backends.cudart import Buffer, ReplayedGraph, Stream, cuda
 from workbench.errors import BackendError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Context:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.buffers: dict[str, Buffer] = {}
         self.host: dict[str, Array] = {}
-        self.graph: Graph | None = None
+        self.graph: ReplayedGraph | None = None
         self._set_shapes(shapes, profile_index)
         if allocate:
             self._allocate(profile_index)
@@ -211,7 +211,7 @@ class Context:
 
     def capture(self) -> None:
         """Record one inference as a CUDA graph, which `enqueue` then replays."""
-        graph = Graph(self.api, self.stream)
+        graph = ReplayedGraph(self.api, self.stream)
         graph.begin()
         self.enqueue()
         graph.end()

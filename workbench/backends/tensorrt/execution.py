@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = [
-    "Runner",
+    "EngineRunner",
     "inputs_of_file",
     "inspect_file",
     "layer_times",
@@ -35,11 +35,11 @@ def run_file(
     module: str, path: str, feeds: Sequence[Mapping[str, Array]], profile_index: int = 0
 ) -> list[dict[str, Array]]:
     """Run an engine once for each of `feeds`; see `workbench.backends.tensorrt.backend.TensorRT.run_each`."""
-    runner = Runner(module, path, profile_index)
+    runner = EngineRunner(module, path, profile_index)
     return [runner(feed) for feed in feeds]
 
 
-class Runner:
+class EngineRunner:
     """An engine that is loaded and run as often as wanted, by one thread at a time.
 
     Parameters

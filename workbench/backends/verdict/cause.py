@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from workbench.graph import Model
 
-__all__ = ["QUANTIZE_OPS", "STANDARD_DOMAINS", "Cause", "Fix", "Site", "dtype_of"]
+__all__ = ["QUANTIZE_OPS", "STANDARD_DOMAINS", "Cause", "CauseSite", "Fix", "dtype_of"]
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 QUANTIZE_OPS = ("QuantizeLinear", "DequantizeLinear")
@@ -52,7 +52,7 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class Site:
+class CauseSite:
     """What a cause is judged by.
 
     The node, the opset it is read in, the target (86 for sm86), the compiler's words, whether the model has dynamic

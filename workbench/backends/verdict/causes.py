@@ -16,11 +16,11 @@ from workbench.backends.verdict.tensor_types import OPERAND_TYPES, TYPES, double
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workbench.backends.verdict.cause import Cause, Site
+    from workbench.backends.verdict.cause import Cause, CauseSite
 
 __all__ = ["CAUSES", "find_cause"]
 
-CAUSES: tuple[Callable[[Site], Cause | None], ...] = (
+CAUSES: tuple[Callable[[CauseSite], Cause | None], ...] = (
     *QUANTIZATION,
     turing_matrix_product,
     custom_domain,
@@ -32,6 +32,6 @@ CAUSES: tuple[Callable[[Site], Cause | None], ...] = (
 )
 
 
-def find_cause(site: Site) -> Cause | None:
+def find_cause(site: CauseSite) -> Cause | None:
     """Return the first known cause that explains this node, or None."""
     return next((cause for function in CAUSES if (cause := function(site)) is not None), None)

@@ -21,7 +21,7 @@ from workbench.backends.compiler import compile_for
 from workbench.backends.protocol import BuildOptions, ShapeRange
 from workbench.backends.verdict.assumed import Profile, alternatives, as_assumed, assumed
 from workbench.backends.verdict.blame import Problem, blame, first_line
-from workbench.backends.verdict.cause import Cause, Fix, Site
+from workbench.backends.verdict.cause import Cause, CauseSite, Fix
 from workbench.backends.verdict.causes import find_cause
 from workbench.backends.verdict.offers import Offers
 from workbench.backends.verdict.verdict import NodeVerdict, Status, Verdict
@@ -152,7 +152,7 @@ def judge(model: Model, target: str, outcome: Outcome[Compilation], *, compiler:
             layers_of.setdefault(name, []).append(layer)
     nodes = []
     for address, node in model.nodes.items():
-        site = Site(node, model.opset, sm, messages.get(address, ""), bool(compilation.profile), address, model)
+        site = CauseSite(node, model.opset, sm, messages.get(address, ""), bool(compilation.profile), address, model)
         nodes.append(_node(address, site, layers_of.get(node.name or "", []), compilation))
     if not compilation.built and not messages and any(n.status == "refused" for n in nodes):
         problems = ()  # the compiler named no node, but a known cause explains it
@@ -174,7 +174,7 @@ def judge(model: Model, target: str, outcome: Outcome[Compilation], *, compiler:
     )
 
 
-def _node(address: str, site: Site, layers: list[NetworkLayer], compilation: Compilation) -> NodeVerdict:
+def _node(address: str, site: CauseSite, layers: list[NetworkLayer], compilation: Compilation) -> NodeVerdict:
     node = site.node
     op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
     cause = find_cause(site)
@@ -195,7 +195,7 @@ def _node(address: str, site: Site, layers: list[NetworkLayer], compilation: Com
     )
 
 
-def _status(site: Site, cause: Cause | None, layers: list[NetworkLayer], compilation: Compilation) -> Status:
+def _status(site: CauseSite, cause: Cause | None, layers: list[NetworkLayer], compilation: Compilation) -> Status:
     if site.message:
         return "undecided" if cause is not None and cause.undecided else "refused"
     if compilation.built:

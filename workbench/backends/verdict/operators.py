@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import onnx
 import onnx_ir as ir
 
-from workbench.backends.verdict.cause import QUANTIZE_OPS, STANDARD_DOMAINS, Cause, Fix, Site
+from workbench.backends.verdict.cause import QUANTIZE_OPS, STANDARD_DOMAINS, Cause, CauseSite, Fix
 from workbench.graph.select import nodes
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ INTEGER_OPS = re.compile(r"QLinear|^Q[A-Z](?!uick)|Integer|^Dynamic|^MatMulNBits
 CONVERT = Fix("Convert the operator set to 13, or export with it.", "convert_opset", {"version": 13})
 
 
-def turing_matrix_product(site: Site) -> Cause | None:
+def turing_matrix_product(site: CauseSite) -> Cause | None:
     """Name an FP32 matrix product on Turing, for which TensorRT-RTX has no kernel (convolutions it has)."""
     if "FP32 GEMM is not supported" not in site.message:
         return None
@@ -38,7 +38,7 @@ def turing_matrix_product(site: Site) -> Cause | None:
     )
 
 
-def attention(site: Site) -> Cause | None:
+def attention(site: CauseSite) -> Cause | None:
     """Name an Attention for which TensorRT-RTX has no kernel.
 
     Seen of 1.7.1 for sm86: with four axes, or a mask, it takes FP16 and BF16 alone, with heads of more than 8 channels;
@@ -59,7 +59,7 @@ def attention(site: Site) -> Cause | None:
     )
 
 
-def rank(site: Site) -> Cause | None:
+def rank(site: CauseSite) -> Cause | None:
     """Name tensors of more axes than TensorRT has."""
     ranks = [rank for value in (*site.node.inputs, *site.node.outputs) if (rank := site.rank(value)) is not None]
     if max(ranks, default=0) <= MOST_AXES:
@@ -72,7 +72,7 @@ def rank(site: Site) -> Cause | None:
     )
 
 
-def needs_gpu(site: Site) -> Cause | None:
+def needs_gpu(site: CauseSite) -> Cause | None:
     """Name an operator whose plugin cannot be made without a GPU: no verdict, rather than a false one."""
     if "plugin" not in site.message or "CUDA driver version is insufficient" not in site.message:
         return None
@@ -84,14 +84,14 @@ def needs_gpu(site: Site) -> Cause | None:
     )
 
 
-def old_opset(site: Site) -> Cause | None:
+def old_opset(site: CauseSite) -> Cause | None:
     """Name an operator set older than the parser reads."""
     if site.node.domain not in STANDARD_DOMAINS or site.opset >= OLDEST_OPSET or not site.message:
         return None
     return Cause("old-opset", f"opset {site.opset}: the parser reads {OLDEST_OPSET} and newer", CONVERT)
 
 
-def custom_domain(site: Site) -> Cause | None:
+def custom_domain(site: CauseSite) -> Cause | None:
     """Name an operator of another domain without a plugin."""
     domain, op = site.node.domain, site.node.op_type
     if domain in STANDARD_DOMAINS or not _has_no_plugin(site):
@@ -114,7 +114,7 @@ def custom_domain(site: Site) -> Cause | None:
     return Cause("custom-domain", reason, Fix("Export again without ONNX Runtime's graph optimizations."))
 
 
-def unknown_op(site: Site) -> Cause | None:
+def unknown_op(site: CauseSite) -> Cause | None:
     """Name an operator that ONNX itself does not have in this opset."""
     node = site.node
     present = bool(site.opset) and onnx.defs.has(node.op_type, site.opset, "")
@@ -127,7 +127,7 @@ def unknown_op(site: Site) -> Cause | None:
     )
 
 
-def gemm_rank(site: Site) -> Cause | None:
+def gemm_rank(site: CauseSite) -> Cause | None:
     """Name Gemm on tensors that are not matrices."""
     if site.node.op_type != "Gemm" or "GEMM must have 2D inputs" not in site.message:
         return None
@@ -138,7 +138,7 @@ def gemm_rank(site: Site) -> Cause | None:
     )
 
 
-def no_kernel(site: Site) -> Cause | None:
+def no_kernel(site: CauseSite) -> Cause | None:
     """Name an operator that the parser takes and for which the builder has no kernel."""
     if "has no runners" not in site.message:
         return None
@@ -149,7 +149,7 @@ def no_kernel(site: Site) -> Cause | None:
     )
 
 
-def computed(site: Site) -> Cause | None:
+def computed(site: CauseSite) -> Cause | None:
     """Name an input that is computed, or fed, where TensorRT wants to know it when it builds."""
     if not re.search(
         r"must resolve to a build-time constant|is not a constant|is_weights\(\)|(must be|which is not) an initializer"
@@ -164,7 +164,7 @@ def computed(site: Site) -> Cause | None:
     )
 
 
-def shapes(site: Site) -> Cause | None:
+def shapes(site: CauseSite) -> Cause | None:
     """Name shapes for which the layer makes no sense, most often those chosen by default for a dynamic input."""
     impossible = "processCheck" in site.message or "inherently negative length" in site.message
     if not site.dynamic or not impossible:
@@ -176,7 +176,7 @@ def shapes(site: Site) -> Cause | None:
     )
 
 
-def unsupported_op(site: Site) -> Cause | None:
+def unsupported_op(site: CauseSite) -> Cause | None:
     """Name an ONNX operator that the parser does not have."""
     # An operator's own checker answers a bare "false"; others look for a plugin that does not exist.
     if site.node.domain not in STANDARD_DOMAINS or not (_has_no_plugin(site) or site.message.startswith("false ")):
@@ -188,14 +188,14 @@ def unsupported_op(site: Site) -> Cause | None:
     )
 
 
-def _has_no_plugin(site: Site) -> bool:
+def _has_no_plugin(site: CauseSite) -> bool:
     return any(words in site.message for words in ("plugin creator version", "Plugin not found", "failed to load"))
 
 
-OPERATORS: tuple[Callable[[Site], Cause | None], ...] = (needs_gpu, old_opset, unknown_op)
+OPERATORS: tuple[Callable[[CauseSite], Cause | None], ...] = (needs_gpu, old_opset, unknown_op)
 """Operators that are not there, in the order in which they are tried."""
 
-UNSUPPORTED: tuple[Callable[[Site], Cause | None], ...] = (
+UNSUPPORTED: tuple[Callable[[CauseSite], Cause | None], ...] = (
     attention,
     gemm_rank,
     rank,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from workbench.backends.verdict.cause import QUANTIZE_OPS, Cause, Fix, Site
+from workbench.backends.verdict.cause import QUANTIZE_OPS, Cause, CauseSite, Fix
 from workbench.graph import quantized_type
 from workbench.graph.edits import is_operand_constant
 
@@ -22,7 +22,7 @@ EIGHT_BITS = (ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN)
 OTHER_WIDTHS = (ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.UINT4, ir.DataType.INT2, ir.DataType.UINT2)
 
 
-def int32_bias(site: Site) -> Cause | None:
+def int32_bias(site: CauseSite) -> Cause | None:
     """Name an INT32 DequantizeLinear: ONNX Runtime's quantizer writes one for each bias."""
     node = site.node
     if node.op_type != "DequantizeLinear" or site.dtype(node.inputs[0]) != ir.DataType.INT32:
@@ -34,7 +34,7 @@ def int32_bias(site: Site) -> Cause | None:
     )
 
 
-def width(site: Site) -> Cause | None:
+def width(site: CauseSite) -> Cause | None:
     """Name quantization to a width that TensorRT does not have."""
     if site.node.op_type not in QUANTIZE_OPS or (kind := quantized_type(site.node)) not in OTHER_WIDTHS:
         return None
@@ -47,7 +47,7 @@ def width(site: Site) -> Cause | None:
     )
 
 
-def asymmetric(site: Site) -> Cause | None:
+def asymmetric(site: CauseSite) -> Cause | None:
     """Name Q/DQ with a non-zero zero point."""
     zero_point = zero_point_of(site.node)
     if zero_point is None or not np.any(zero_point):
@@ -59,7 +59,7 @@ def asymmetric(site: Site) -> Cause | None:
     )
 
 
-def operand_constant(site: Site) -> Cause | None:
+def operand_constant(site: CauseSite) -> Cause | None:
     """Name a quantized constant that only elementwise operators read."""
     if not is_operand_constant(site.node):
         return None
@@ -70,7 +70,7 @@ def operand_constant(site: Site) -> Cause | None:
     )
 
 
-def uint8(site: Site) -> Cause | None:
+def uint8(site: CauseSite) -> Cause | None:
     """Name UINT8 Q/DQ, which the parser reads as INT8: everything above 127 x scale is clipped."""
     if site.node.op_type not in QUANTIZE_OPS or quantized_type(site.node) != ir.DataType.UINT8:
         return None
@@ -81,7 +81,7 @@ def uint8(site: Site) -> Cause | None:
     return Cause("uint8", reason, fix, quiet=True)
 
 
-def two_kinds(site: Site) -> Cause | None:
+def two_kinds(site: CauseSite) -> Cause | None:
     """Name a product of an INT8 with an FP8 operand: TensorRT has kernels for two of a kind."""
     if site.node.op_type not in PRODUCTS:
         return None
@@ -115,7 +115,7 @@ def zero_point_of(node: ir.Node) -> np.ndarray[Any, Any] | None:
     return None if constant is None else constant.numpy()
 
 
-QUANTIZATION: tuple[Callable[[Site], Cause | None], ...] = (
+QUANTIZATION: tuple[Callable[[CauseSite], Cause | None], ...] = (
     int32_bias,
     width,
     asymmetric,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from workbench.backends.verdict.cause import Cause, Fix, Site
+from workbench.backends.verdict.cause import Cause, CauseSite, Fix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,7 +48,7 @@ INSTEAD: Mapping[ir.DataType, str] = {
 }
 
 
-def fp8_kind(site: Site) -> Cause | None:
+def fp8_kind(site: CauseSite) -> Cause | None:
     """Name FP8 types other than E4M3FN."""
     kinds = (ir.DataType.FLOAT8E5M2, ir.DataType.FLOAT8E5M2FNUZ, ir.DataType.FLOAT8E4M3FNUZ)
     kind = next((t for t in site.types() if t in kinds), None)
@@ -59,7 +59,7 @@ def fp8_kind(site: Site) -> Cause | None:
     )
 
 
-def target(site: Site) -> Cause | None:
+def target(site: CauseSite) -> Cause | None:
     """Name a type that the GPU does not have in hardware."""
     types = set(site.types())
     for kind, (name, since, instead) in SINCE.items():
@@ -76,7 +76,7 @@ def target(site: Site) -> Cause | None:
     return None
 
 
-def data_type(site: Site) -> Cause | None:
+def data_type(site: CauseSite) -> Cause | None:
     """Name a tensor type that TensorRT has no counterpart for."""
     kind = next((t for t in site.types() if t not in PARSER_TYPES and t != ir.DataType.UNDEFINED), None)
     if kind is None:
@@ -88,7 +88,7 @@ def data_type(site: Site) -> Cause | None:
     return Cause("data-type", reason, Fix(INSTEAD.get(kind, "Cast to a type that does.")), unnamed=True)
 
 
-def double(site: Site) -> Cause | None:
+def double(site: CauseSite) -> Cause | None:
     """Name DOUBLE, which becomes FP32 without a word."""
     if site.message or ir.DataType.DOUBLE not in site.types():
         return None
@@ -100,7 +100,7 @@ def double(site: Site) -> Cause | None:
     )
 
 
-def uint8_inside(site: Site) -> Cause | None:
+def uint8_inside(site: CauseSite) -> Cause | None:
     """Name UINT8 between nodes: TensorRT has it for what is fed and what comes out."""
     if "UINT8 types for intermediate tensors" not in site.message:
         return None
@@ -111,7 +111,7 @@ def uint8_inside(site: Site) -> Cause | None:
     )
 
 
-def mixed_types(site: Site) -> Cause | None:
+def mixed_types(site: CauseSite) -> Cause | None:
     """Name operands of different types, which strong typing never converts."""
     match = re.search(r"must have same input types\. But they are of types (\w+) and (\w+)", site.message)
     if match is None:
@@ -123,7 +123,7 @@ def mixed_types(site: Site) -> Cause | None:
     )
 
 
-def operand_type(site: Site) -> Cause | None:
+def operand_type(site: CauseSite) -> Cause | None:
     """Name an operator on a type that TensorRT computes it in on no GPU."""
     match = re.search(r"unsupported input type of (\w+)|But type is (\w+)\.", site.message)
     if match is None:
@@ -135,8 +135,8 @@ def operand_type(site: Site) -> Cause | None:
     )
 
 
-TYPES: tuple[Callable[[Site], Cause | None], ...] = (fp8_kind, target, data_type)
+TYPES: tuple[Callable[[CauseSite], Cause | None], ...] = (fp8_kind, target, data_type)
 """Types of tensors, in the order in which they are tried."""
 
-OPERAND_TYPES: tuple[Callable[[Site], Cause | None], ...] = (uint8_inside, mixed_types, operand_type)
+OPERAND_TYPES: tuple[Callable[[CauseSite], Cause | None], ...] = (uint8_inside, mixed_types, operand_type)
 """Types that an operator does not take."""

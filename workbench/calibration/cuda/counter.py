@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workbench.calibration.cuda.layout import Tuning
+    from workbench.calibration.cuda.layout import KernelTuning
     from workbench.calibration.statistics import TensorStatistics
 
 __all__ = ["LISTED", "Counter", "Launch", "Machine"]
@@ -27,7 +27,7 @@ LISTED = 1 << 16
 class Machine(Protocol):
     """What the kernel runs on."""
 
-    tuning: Tuning
+    tuning: KernelTuning
 
     def address(self, array: Any) -> int:
         """Return where an array's values lie."""

@@ -14,7 +14,7 @@ from workbench.calibration.statistics import TensorStatistics
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SEEN", "TENSOR", "Grids", "Tuning", "definitions", "source", "take"]
+__all__ = ["SEEN", "TENSOR", "Grids", "KernelTuning", "definitions", "source", "take"]
 
 TENSOR = np.dtype(
     {
@@ -32,7 +32,7 @@ SEEN = np.dtype(
 """The kernel's ``Seen``."""
 
 
-class Tuning:
+class KernelTuning:
     """How the kernel is cut to a GPU.
 
     Parameters
@@ -60,7 +60,7 @@ class Tuning:
         return -(-size // self.tile)
 
 
-def definitions(tuning: Tuning) -> dict[str, int]:
+def definitions(tuning: KernelTuning) -> dict[str, int]:
     """Return what the kernel's source needs defined."""
     return {
         "BINS": BINS,

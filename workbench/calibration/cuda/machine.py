@@ -10,7 +10,7 @@ import numpy as np
 
 from workbench.calibration.counting import COUNTERS
 from workbench.calibration.cuda.counter import LISTED
-from workbench.calibration.cuda.layout import SEEN, Tuning, definitions, source
+from workbench.calibration.cuda.layout import SEEN, KernelTuning, definitions, source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Gpu:
         How the kernel is cut; what fits the device where left out.
     """
 
-    def __init__(self, count: int, stream: Any, tuning: Tuning | None = None) -> None:
+    def __init__(self, count: int, stream: Any, tuning: KernelTuning | None = None) -> None:
         import cupy
 
         self.tuning = tuning or tuned()
@@ -101,15 +101,15 @@ class Gpu:
 
 
 @cache
-def tuned() -> Tuning:
+def tuned() -> KernelTuning:
     """Return how the kernel is cut to the device in use."""
     import cupy
 
     attributes = cupy.cuda.Device().attributes
     if attributes["MaxSharedMemoryPerBlockOptin"] < _SHARED_BYTES:
-        return Tuning(shared=False)
+        return KernelTuning(shared=False)
     fit = attributes["MaxSharedMemoryPerMultiprocessor"] // (_SHARED_BYTES + 1024)
-    return Tuning(blocks=max(1, min(3, fit)))
+    return KernelTuning(blocks=max(1, min(3, fit)))
 
 
 @cache
@@ -117,7 +117,7 @@ def _compiled(threads: int, blocks: int, unroll: int, shared: bool) -> tuple[Any
     """Return the kernel, and how many blocks fill the device."""
     import cupy
 
-    tuning = Tuning(threads, blocks, unroll, shared=shared)
+    tuning = KernelTuning(threads, blocks, unroll, shared=shared)
     options = ("-std=c++17", *(f"-D{name}={value}" for name, value in definitions(tuning).items()))
     kernel = cupy.RawKernel(source(), "count", options=options)
     if shared:

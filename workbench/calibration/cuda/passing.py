@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workbench.calibration.cuda.counter import Launch
-    from workbench.calibration.cuda.layout import Tuning
+    from workbench.calibration.cuda.layout import KernelTuning
     from workbench.calibration.damage import Damage
     from workbench.calibration.samples import Feed, Samples
     from workbench.calibration.statistics import Statistics
@@ -118,7 +118,7 @@ class Pass:
         model: Model,
         statistics: Statistics,
         damage: Damage,
-        tuning: Tuning | None = None,
+        tuning: KernelTuning | None = None,
     ) -> None:
         import cupy
 

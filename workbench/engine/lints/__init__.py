@@ -1,4 +1,4 @@
-"""One file a family of lints; each is a function from a `Scene` to findings, and stands in `LINTS`."""
+"""One file a family of lints; each is a function from a `EngineScene` to findings, and stands in `LINTS`."""
 
 from workbench.engine.finding import EVERYWHERE, GPU, Lint
 from workbench.engine.lints import batch, compute, moves

@@ -9,14 +9,14 @@ from workbench.engine.finding import Finding, Suggestion
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workbench.engine.finding import Scene
+    from workbench.engine.finding import EngineScene
 
 __all__ = ["small_batch"]
 
 _SMALL_BATCH = 8
 
 
-def small_batch(scene: Scene) -> Iterator[Finding]:
+def small_batch(scene: EngineScene) -> Iterator[Finding]:
     """Find an engine of a few samples, whose throughput would grow with the batch."""
     image = next((b for b in scene.report.bindings if b.mode == "input" and b.dims and len(b.dims) > 1), None)
     if image is None or image.dims is None or not 0 < image.dims[0] < _SMALL_BATCH:

@@ -12,7 +12,7 @@ from workbench.engine.traits import conv_shape, kind_of_layer, layer_precision, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workbench.engine.finding import Scene
+    from workbench.engine.finding import EngineScene
     from workbench.engine.report import Layer
 
 __all__ = ["alignment", "float_output", "no_tensor_cores", "silent_fp32", "unfused", "wide_myelin", "wider_than_asked"]
@@ -23,7 +23,7 @@ _REDUCED = {"fp16", "bf16", "int8", "fp8", "int4", "fp4"}
 _MULTIPLE = {"fp16": 8, "bf16": 8, "int8": 16, "fp8": 16, "tf32": 4}
 
 
-def silent_fp32(scene: Scene) -> Iterator[Finding]:
+def silent_fp32(scene: EngineScene) -> Iterator[Finding]:
     """Yield layers in FP32 or TF32 in an engine that has reduced precision, and engines that have none."""
     working = list(scene.kinds(*_WORK))
     precisions = {layer.name: layer_precision(layer) for layer in working}
@@ -59,7 +59,7 @@ def silent_fp32(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def wide_myelin(scene: Scene) -> Iterator[Finding]:
+def wide_myelin(scene: EngineScene) -> Iterator[Finding]:
     """Yield whole Myelin graphs that read FP32 beside layers of reduced precision.
 
     What such a graph computes in is not told. TensorRT 8.6 was seen to leave all in FP32 that has no Q/DQ of its own as
@@ -84,7 +84,7 @@ def wide_myelin(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def wider_than_asked(scene: Scene) -> Iterator[Finding]:
+def wider_than_asked(scene: EngineScene) -> Iterator[Finding]:
     """Yield layers that got more bits than the plan asked for."""
     times = {layer.name: layer.ms for layer in scene.report.layers}
     seen: dict[tuple[tuple[str, ...], str], list[str]] = {}
@@ -108,7 +108,7 @@ def wider_than_asked(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _wide_makers(scene: Scene, layers: tuple[str, ...], asked: str) -> tuple[str, ...]:
+def _wide_makers(scene: EngineScene, layers: tuple[str, ...], asked: str) -> tuple[str, ...]:
     """Return the source nodes that hand some layers more bits than were asked for."""
     makers = []
     for layer in (layer for layer in scene.report.layers if layer.name in layers):
@@ -120,7 +120,7 @@ def _wide_makers(scene: Scene, layers: tuple[str, ...], asked: str) -> tuple[str
     return tuple(node for node in scene.nodes(*makers) if scene.verdicts.get(node) is None)
 
 
-def no_tensor_cores(scene: Scene) -> Iterator[Finding]:
+def no_tensor_cores(scene: EngineScene) -> Iterator[Finding]:
     """Yield convolutions and matrix products whose tactic names a kernel without Tensor Cores.
 
     Depthwise convolutions are left out: they have no matrix product to run there.
@@ -145,7 +145,7 @@ def no_tensor_cores(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def alignment(scene: Scene) -> Iterator[Finding]:
+def alignment(scene: EngineScene) -> Iterator[Finding]:
     """Yield convolutions whose channels Tensor Cores pad; the cost is the padding's share of the layer's time.
 
     The engine's first layer is held to its output channels alone: an image has the channels it has.
@@ -175,7 +175,7 @@ def alignment(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def unfused(scene: Scene) -> Iterator[Finding]:
+def unfused(scene: EngineScene) -> Iterator[Finding]:
     """Yield pointwise layers that follow a convolution or matrix product, and what keeps them from being part of it."""
     for layer in scene.kinds("pointwise"):
         for maker in scene.before(layer):
@@ -199,7 +199,7 @@ def unfused(scene: Scene) -> Iterator[Finding]:
             )
 
 
-def _why_unfused(scene: Scene, layer: Layer, source: Layer, alone: Layer | None) -> tuple[str, str]:
+def _why_unfused(scene: EngineScene, layer: Layer, source: Layer, alone: Layer | None) -> tuple[str, str]:
     if alone is not None:
         fix = f"Move the Q/DQ behind {layer.name}: take the graph's own out, and let a plan place it"
         return f"{alone.name} stands between them", fix
@@ -212,7 +212,7 @@ def _why_unfused(scene: Scene, layer: Layer, source: Layer, alone: Layer | None)
     return why, f"Use an activation that fuses (Relu, Clip){other}"
 
 
-def float_output(scene: Scene) -> Iterator[Finding]:
+def float_output(scene: EngineScene) -> Iterator[Finding]:
     """Yield INT8 or FP8 convolutions that write floating point to another layer: twice the bytes and more."""
     for layer in scene.kinds("conv", "matmul"):
         name = layer_precision(layer).name

@@ -10,7 +10,7 @@ from workbench.engine.traits import kind_of_layer, layer_precision
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workbench.engine.finding import Scene
+    from workbench.engine.finding import EngineScene
     from workbench.engine.report import Layer
 
 __all__ = ["casts", "converting_slices", "lone_qdq", "reformats"]
@@ -20,7 +20,7 @@ PLANNED = ("fp32", "fp16", "bf16", "int8", "fp8")
 _BITS = {"int8": 1, "fp8": 1, "fp16": 2, "bf16": 2, "fp32": 4, "tf32": 4}
 
 
-def reformats(scene: Scene) -> Iterator[Finding]:
+def reformats(scene: EngineScene) -> Iterator[Finding]:
     """Yield every reformat that takes time: its formats, where it stands, and why it is there."""
     for layer in scene.kinds("reformat"):
         if layer.ms == 0:
@@ -40,7 +40,9 @@ def reformats(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _why(scene: Scene, layer: Layer, before: list[Layer], after: list[Layer]) -> tuple[str, str, Suggestion | None]:
+def _why(
+    scene: EngineScene, layer: Layer, before: list[Layer], after: list[Layer]
+) -> tuple[str, str, Suggestion | None]:
     names = {tensor.name for tensor in (*layer.inputs, *layer.outputs)}
     types = [tensor.dtype for tensor in (*layer.inputs, *layer.outputs)]
     at_input = not before or bool(names & scene.ends and not scene.maker.get((layer.inputs[0].name, layer.profile)))
@@ -73,7 +75,7 @@ def _why(scene: Scene, layer: Layer, before: list[Layer], after: list[Layer]) ->
     )
 
 
-def lone_qdq(scene: Scene) -> Iterator[Finding]:
+def lone_qdq(scene: EngineScene) -> Iterator[Finding]:
     """Yield every Q or DQ that is a layer of its own, and what keeps it from being fused."""
     for layer in scene.kinds("qdq"):
         before, after = scene.before(layer), scene.after(layer)
@@ -92,7 +94,7 @@ def lone_qdq(scene: Scene) -> Iterator[Finding]:
 
 
 def _why_alone(
-    scene: Scene, layer: Layer, before: list[Layer], after: list[Layer]
+    scene: EngineScene, layer: Layer, before: list[Layer], after: list[Layer]
 ) -> tuple[str, str, Suggestion | None]:
     quantizes = bool(layer.outputs) and layer.outputs[0].dtype in {"int8", "fp8", "int4", "fp4"}
     if not before:
@@ -133,7 +135,7 @@ def _precision(nodes: tuple[str, ...], name: str | None) -> Suggestion | None:
     return Suggestion("precision", nodes, name) if nodes and name in PLANNED else None
 
 
-def casts(scene: Scene) -> Iterator[Finding]:
+def casts(scene: EngineScene) -> Iterator[Finding]:
     """Yield every cast that is a layer of its own."""
     for layer in scene.kinds("cast"):
         before, after = scene.before(layer), scene.after(layer)
@@ -150,7 +152,7 @@ def casts(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _one_type(scene: Scene, layer: Layer, before: list[Layer], after: list[Layer]) -> Suggestion | None:
+def _one_type(scene: EngineScene, layer: Layer, before: list[Layer], after: list[Layer]) -> Suggestion | None:
     """Suggest that both sides of a cast have one type: the narrower one, or at the engine's input what comes after."""
     types = [tensor.dtype for tensor in (*layer.inputs[:1], *layer.outputs[:1])]
     if len(types) != 2 or not {types[0], types[1]} <= set(PLANNED):
@@ -165,7 +167,7 @@ def _one_type(scene: Scene, layer: Layer, before: list[Layer], after: list[Layer
     return _precision(scene.nodes(*wide), narrow)
 
 
-def converting_slices(scene: Scene) -> Iterator[Finding]:
+def converting_slices(scene: EngineScene) -> Iterator[Finding]:
     """Yield slices and shuffles that change the data type on the way, which keeps them from being free."""
     for layer in scene.kinds("slice", "shuffle"):
         types = [tensor.dtype for tensor in (*layer.inputs[:1], *layer.outputs[:1])]

@@ -1,4 +1,4 @@
-from .engine import Loaded as Loaded
+from .engine import LoadedModel as LoadedModel
 from .engine import engine_for as engine_for
 from .engine import load as load
 from .field import FieldStatistics as FieldStatistics

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from workbench.handoff.service.rows import Rows
     from workbench.names import BackendName
 
-__all__ = ["Loaded", "engine_for", "load"]
+__all__ = ["LoadedModel", "engine_for", "load"]
 
 BUILDING = Child(timeout_s=3600.0)
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model that is ready to answer.
 
     Parameters
@@ -110,7 +110,7 @@ def engine_for(deployment: Deployment, backend: BackendName, most: int, file: Pa
     return backend_named(backend).build(deployment.model, options, child=BUILDING)
 
 
-def load(deployment: Deployment, engine: Engine, *, most: int, exact: bool = False) -> Loaded:
+def load(deployment: Deployment, engine: Engine, *, most: int, exact: bool = False) -> LoadedModel:
     """Load an engine, and run it to find out how requests may be put together; see `rows_of`.
 
     Raises
@@ -129,7 +129,7 @@ def load(deployment: Deployment, engine: Engine, *, most: int, exact: bool = Fal
         raise
     inputs = {port.name: _asked(port, rows) for port in deployment.inputs}
     outputs = {port.name: _asked(port, rows) for port in deployment.outputs}
-    return Loaded(deployment, inputs, outputs, run, rows, engine.backend, closing)
+    return LoadedModel(deployment, inputs, outputs, run, rows, engine.backend, closing)
 
 
 def _asked(port: Port, rows: Rows) -> Port:

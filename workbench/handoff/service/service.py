@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workbench.handoff.service.batching import Ran
-    from workbench.handoff.service.engine import Loaded
+    from workbench.handoff.service.engine import LoadedModel
     from workbench.handoff.service.images import Images
     from workbench.handoff.service.metrics import ModelMetrics
 
@@ -53,7 +53,7 @@ class Served:
         As of `Batching`.
     """
 
-    def __init__(self, loaded: Loaded, metrics: ModelMetrics, *, wait_s: float, queued: int) -> None:
+    def __init__(self, loaded: LoadedModel, metrics: ModelMetrics, *, wait_s: float, queued: int) -> None:
         self.loaded = loaded
         self.metrics = metrics
         self.images: Images | None = None
@@ -124,7 +124,7 @@ class Service:
     """
 
     def __init__(
-        self, models: Iterable[Loaded], settings: Settings | None = None, *, wait_s: float = 0.0, queued: int = 256
+        self, models: Iterable[LoadedModel], settings: Settings | None = None, *, wait_s: float = 0.0, queued: int = 256
     ) -> None:
         models = list(models)
         self.settings = settings or Settings()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-__all__ = ["DEFAULT_MOST", "Batching", "Point", "choose_batching", "read_curve"]
+__all__ = ["DEFAULT_MOST", "BatchPoint", "DynamicBatching", "choose_batching", "read_curve"]
 
 DEFAULT_MOST = 8
 """The largest batch of the default optimization profile; see `workbench.backends.profiles.default_range`."""
@@ -29,7 +29,7 @@ RISING = 1.1
 
 
 @dataclass(frozen=True)
-class Point:
+class BatchPoint:
     """One measured batch: samples a run, and its median latency in milliseconds."""
 
     batch: int
@@ -42,7 +42,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Batching:
+class DynamicBatching:
     """What was chosen.
 
     Parameters
@@ -71,7 +71,9 @@ class Batching:
         return self.most > 1
 
 
-def read_curve(folders: Iterable[str | os.PathLike[str]], model: str, *, variant: str = "qdq") -> tuple[Point, ...]:
+def read_curve(
+    folders: Iterable[str | os.PathLike[str]], model: str, *, variant: str = "qdq"
+) -> tuple[BatchPoint, ...]:
     """Read what `workbench bench` measured of a model at several batches.
 
     Parameters
@@ -111,7 +113,7 @@ def read_curve(folders: Iterable[str | os.PathLike[str]], model: str, *, variant
             where=", ".join(map(str, folders)),
             fix=f"Measure it: workbench bench {model}.onnx --batch 1,8,32 --out FOLDER.",
         )
-    return tuple(Point(batch, best[batch]) for batch in sorted(best))
+    return tuple(BatchPoint(batch, best[batch]) for batch in sorted(best))
 
 
 def _rows(file: Path) -> list[dict[str, object]]:
@@ -131,7 +133,7 @@ def _rows(file: Path) -> list[dict[str, object]]:
     )
 
 
-def choose_batching(curve: tuple[Point, ...], *, batches: bool, limit: int | None = None) -> Batching:
+def choose_batching(curve: tuple[BatchPoint, ...], *, batches: bool, limit: int | None = None) -> DynamicBatching:
     """Choose how requests are put together.
 
     Parameters
@@ -145,18 +147,18 @@ def choose_batching(curve: tuple[Point, ...], *, batches: bool, limit: int | Non
     """
     if not batches:
         why = "The model has no free batch that all inputs and outputs share, so each request is a run of its own."
-        return Batching(0, why=(why,))
+        return DynamicBatching(0, why=(why,))
     if not curve:
         most = min(DEFAULT_MOST, limit or DEFAULT_MOST)
         why = (
             f"No batch was measured: up to {most} requests are put together as they come, none waits for others, and "
             "one run goes at a time. Measure: workbench bench --batch 1,8,32, and hand over again with --bench."
         )
-        return Batching(most, tuned=most, why=(why,))
+        return DynamicBatching(most, tuned=most, why=(why,))
     return _from(curve, limit)
 
 
-def _from(curve: tuple[Point, ...], limit: int | None) -> Batching:
+def _from(curve: tuple[BatchPoint, ...], limit: int | None) -> DynamicBatching:
     usable = tuple(point for point in curve if limit is None or point.batch <= limit) or curve[:1]
     best = max(point.throughput for point in usable)
     knee = next(point for point in usable if point.throughput >= NEAR * best)
@@ -165,7 +167,7 @@ def _from(curve: tuple[Point, ...], limit: int | None) -> Batching:
     why = [f"Measured samples a second by batch: {rates}."]
     if knee.batch == 1:
         why.append("A larger batch gains less than a twentieth, so requests are not put together.")
-        return Batching(1, why=tuple(why))
+        return DynamicBatching(1, why=tuple(why))
     why.append(
         f"{knee.batch} is the smallest batch that reaches {NEAR:.0%} of the best, so no more are put together; a "
         f"request waits for others as long at most as a run of {first.batch} takes ({first.median_ms:.3f} ms)."
@@ -177,4 +179,4 @@ def _from(curve: tuple[Point, ...], limit: int | None) -> Batching:
         else "Throughput no longer rises at the largest batch measured: the GPU is full, and one run goes at a time."
     )
     delay = round(1e3 * first.median_ms)
-    return Batching(knee.batch, delay_us=delay, instances=2 if rising else 1, tuned=knee.batch, why=tuple(why))
+    return DynamicBatching(knee.batch, delay_us=delay, instances=2 if rising else 1, tuned=knee.batch, why=tuple(why))

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workbench.handoff.deployment import Deployment, Port
-    from workbench.handoff.triton.batching import Batching
+    from workbench.handoff.triton.batching import DynamicBatching
     from workbench.handoff.triton.warm_up import WarmUp
 
-__all__ = ["FILES", "Served", "StatePair", "make_config", "message_types", "read_config", "state_pairs", "to_text"]
+__all__ = ["FILES", "ServedModel", "StatePair", "make_config", "message_types", "read_config", "state_pairs", "to_text"]
 
 FILES = {"onnx": "model.onnx", "plan": "model.plan"}
 """What Triton calls the model's file, by platform."""
@@ -34,7 +34,7 @@ class StatePair:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """What is served, and how.
 
     Parameters
@@ -57,7 +57,7 @@ class Served:
 
     deployment: Deployment
     platform: str
-    batching: Batching
+    batching: DynamicBatching
     states: tuple[StatePair, ...] = ()
     labels: tuple[str, ...] = ()
     warm_ups: tuple[WarmUp, ...] = ()
@@ -148,7 +148,7 @@ def state_pairs(deployment: Deployment, stated: Sequence[str]) -> tuple[StatePai
     return tuple(pairs)
 
 
-def make_config(served: Served) -> Any:
+def make_config(served: ServedModel) -> Any:
     """Return the configuration as a message of Triton's protobuf.
 
     Raises
@@ -186,7 +186,7 @@ def make_config(served: Served) -> Any:
     return config
 
 
-def _add_warm_ups(types: Any, config: Any, served: Served) -> None:
+def _add_warm_ups(types: Any, config: Any, served: ServedModel) -> None:
     for warm_up in served.warm_ups:
         entry = config.model_warmup.add(name=warm_up.name, batch_size=warm_up.batch, count=1)
         for tensor in warm_up.tensors:
@@ -196,7 +196,7 @@ def _add_warm_ups(types: Any, config: Any, served: Served) -> None:
             entry_input.input_data_file = tensor.file
 
 
-def _add_port(types: Any, entries: Any, served: Served, port: Port) -> None:
+def _add_port(types: Any, entries: Any, served: ServedModel, port: Port) -> None:
     dims = served.dims(port)
     if 0 in dims:
         raise ModelError("an axis of length 0, which Triton cannot have", where=port.name, fix="Cut it off the model.")
@@ -206,7 +206,7 @@ def _add_port(types: Any, entries: Any, served: Served, port: Port) -> None:
         entry.reshape.SetInParent()
 
 
-def _add_states(types: Any, config: Any, served: Served) -> None:
+def _add_states(types: Any, config: Any, served: ServedModel) -> None:
     """Have Triton keep the states of a sequence, zero at its beginning."""
     batcher = config.sequence_batching
     batcher.direct.SetInParent()
@@ -218,7 +218,7 @@ def _add_states(types: Any, config: Any, served: Served) -> None:
         )
 
 
-def _add_accelerator(config: Any, served: Served) -> None:
+def _add_accelerator(config: Any, served: ServedModel) -> None:
     """Let ONNX Runtime build TensorRT engines; types are those of the graph, so no precision is asked for."""
     accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="tensorrt")
     accelerator.parameters["trt_engine_cache_enable"] = "1"

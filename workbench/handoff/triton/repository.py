@@ -17,15 +17,15 @@ from workbench.scratch import scratch_folder
 if TYPE_CHECKING:
     import os
 
-    from workbench.handoff.triton.config import Served
+    from workbench.handoff.triton.config import ServedModel
 
-__all__ = ["Written", "write_repository"]
+__all__ = ["WrittenRepository", "write_repository"]
 
 CONFIG = "config.pbtxt"
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenRepository:
     """What was written, and what was left as it was.
 
     Parameters
@@ -41,7 +41,7 @@ class Written:
 
 
 def write_repository(
-    served: Served,
+    served: ServedModel,
     out: str | os.PathLike[str],
     *,
     version: int,
@@ -49,7 +49,7 @@ def write_repository(
     labels: str | None = None,
     warmed: str = "",
     release: str,
-) -> Written:
+) -> WrittenRepository:
     """Write a version of a model.
 
     A new model appears as a whole. A new version of one that is there appears before the configuration that is its own
@@ -110,7 +110,7 @@ def write_repository(
             else:
                 write_text(path, text)
                 files.append(Path(file))
-        return Written(tuple(root / file for file in files), tuple(kept))
+        return WrittenRepository(tuple(root / file for file in files), tuple(kept))
 
 
 def _check_room(home: Path, version: int, config: Any) -> None:

@@ -15,7 +15,7 @@ from workbench.recipe.steps import CalibrateStep
 if TYPE_CHECKING:
     from workbench.calibration import Feed
     from workbench.handoff.deployment import Deployment, Port
-    from workbench.handoff.triton.batching import Batching
+    from workbench.handoff.triton.batching import DynamicBatching
 
 __all__ = ["WarmUp", "Warmer", "make_warm_ups"]
 
@@ -46,7 +46,7 @@ class WarmUp:
 
 def make_warm_ups(
     deployment: Deployment,
-    batching: Batching,
+    batching: DynamicBatching,
     samples: object = None,
     *,
     preprocessing: object = None,

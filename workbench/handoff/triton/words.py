@@ -11,7 +11,7 @@ from workbench.handoff.triton.config import CACHE
 
 if TYPE_CHECKING:
     from workbench.handoff.deployment import Port
-    from workbench.handoff.triton.config import Served
+    from workbench.handoff.triton.config import ServedModel
 
 __all__ = ["RELEASE", "compose_text", "model_page", "repository_page"]
 
@@ -90,7 +90,7 @@ write.
 """
 
 
-def model_page(served: Served, version: int, warmed: str, release: str) -> str:
+def model_page(served: ServedModel, version: int, warmed: str, release: str) -> str:
     """Return what a model is, why it is configured as it is, and how to ask and measure it."""
     deployment, batching = served.deployment, served.batching
     name = deployment.name
@@ -131,7 +131,7 @@ def model_page(served: Served, version: int, warmed: str, release: str) -> str:
     )
 
 
-def _what(served: Served, release: str) -> str:
+def _what(served: ServedModel, release: str) -> str:
     if served.platform == "plan":
         need = need_of(served.manifest)
         start = (
@@ -148,12 +148,12 @@ def _what(served: Served, release: str) -> str:
     )
 
 
-def _port(served: Served, port: Port) -> str:
+def _port(served: ServedModel, port: Port) -> str:
     dims = "x".join("any" if length < 0 else str(length) for length in served.dims(port))
     return f"`{port.name}`: {served.datatype(port).removeprefix('TYPE_')}, {dims}"
 
 
-def _states(served: Served) -> list[str]:
+def _states(served: ServedModel) -> list[str]:
     if not served.states:
         return []
     pairs = ", ".join(f"`{pair.output.name}` becomes `{pair.input.name}`" for pair in served.states)
@@ -164,7 +164,7 @@ def _states(served: Served) -> list[str]:
     return ["", sentences]
 
 
-def _client(served: Served) -> list[str]:
+def _client(served: ServedModel) -> list[str]:
     sequence = ", sequence_id=1, sequence_start=True, sequence_end=True" if served.states else ""
     lines = ["import numpy as np", "from tritonclient.http import InferenceServerClient, InferInput", "", "inputs = []"]
     for port in served.inputs():
@@ -183,7 +183,7 @@ def _client(served: Served) -> list[str]:
     return lines
 
 
-def _measure(served: Served) -> list[str]:
+def _measure(served: ServedModel) -> list[str]:
     words = [f"-m {served.deployment.name}", "--concurrency-range 1:32:8", "--percentile=99"]
     for port in served.inputs():
         dims = served.dims(port)

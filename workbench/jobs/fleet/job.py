@@ -155,7 +155,7 @@ def _client(options: FleetOptions, count: int) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
 
-    from workbench.jobs.fleet.share import Share
+    from workbench.jobs.fleet.share import CoreShare
 
     workers = min(options.workers or usable_cores(), count)
     settings = {
@@ -176,5 +176,5 @@ def _client(options: FleetOptions, count: int) -> Iterator[Any]:
         ) as cluster,
         Client(cluster) as client,
     ):
-        client.register_plugin(Share(min(usable_cores(), count)))
+        client.register_plugin(CoreShare(min(usable_cores(), count)))
         yield client

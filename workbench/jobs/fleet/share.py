@@ -10,10 +10,10 @@ from distributed import WorkerPlugin
 if TYPE_CHECKING:
     from distributed import Worker
 
-__all__ = ["Share"]
+__all__ = ["CoreShare"]
 
 
-class Share(WorkerPlugin):
+class CoreShare(WorkerPlugin):
     """Binds each worker of this machine to its cores, and one that takes the place of a dead one, too.
 
     Parameters

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from workbench.backends import median_error_ms, ratio_of
 from workbench.precision.measuring.result import Point
-from workbench.precision.measuring.work import Task
+from workbench.precision.measuring.work import TimingTask
 from workbench.precision.placement import CERTAIN, Pays
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ class Ledger:
         measured = self.measured.get(name)
         return None if measured is None else measured.timing
 
-    def _task(self, candidate: Candidate, beside: Sequence[str]) -> Task:
+    def _task(self, candidate: Candidate, beside: Sequence[str]) -> TimingTask:
         cache = candidate.build.timing_cache
-        return Task(
+        return TimingTask(
             candidate.name,
             self._options.backend,
             self._options.timing,
@@ -125,7 +125,7 @@ class Ledger:
         there = {name: engine for name in names if (engine := self.points[name].engine) is not None}
         name = f"comparison of {len(there)}" + (" as CUDA graphs" if cuda_graph else "")
         timing = replace(self._options.timing, cuda_graph=cuda_graph)
-        task = Task(name, self._options.backend, timing, beside=there, loadings=self._options.loadings)
+        task = TimingTask(name, self._options.backend, timing, beside=there, loadings=self._options.loadings)
         done = self._runner.run([task]).get(name)
         return dict.fromkeys(there, done.measured) if done is not None and done.measured else {}
 

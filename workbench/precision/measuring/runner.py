@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from workbench.precision.measuring.options import MeasureOptions
     from workbench.precision.measuring.store import Store
-    from workbench.precision.measuring.work import Task
+    from workbench.precision.measuring.work import TimingTask
 
 __all__ = ["Runner"]
 
@@ -87,7 +87,7 @@ class Runner:
         last = COMPARED_LAST * self._options.loadings * self._loading_s
         return self._options.budget_s - self.seconds - last - RUNNING_S
 
-    def run(self, tasks: Sequence[Task]) -> dict[str, Done]:
+    def run(self, tasks: Sequence[TimingTask]) -> dict[str, Done]:
         """Do some tasks; what was not done because of a stop is missing.
 
         Raises
@@ -96,7 +96,7 @@ class Runner:
             The executor cannot work: a worker of a pool died and is not replaced.
         """
         results: dict[str, Done] = {}
-        futures: dict[Future[Done], Task] = {}
+        futures: dict[Future[Done], TimingTask] = {}
         try:
             for task in tasks:
                 stored = self._store.done_before(task)
@@ -128,7 +128,7 @@ class Runner:
         self.stopped = self.stopped or stopping() or (event is not None and event.is_set())
         return self.stopped
 
-    def _finish(self, futures: dict[Future[Done], Task], future: Future[Done], results: dict[str, Done]) -> None:
+    def _finish(self, futures: dict[Future[Done], TimingTask], future: Future[Done], results: dict[str, Done]) -> None:
         task = futures.pop(future)
         try:
             done = future.result()
@@ -143,7 +143,7 @@ class Runner:
         self._store.add(task, done)
         self._take(task, done, results)
 
-    def _take(self, task: Task, done: Done, results: dict[str, Done]) -> None:
+    def _take(self, task: TimingTask, done: Done, results: dict[str, Done]) -> None:
         results[task.name] = done
         if task.model is not None:
             self.builds += 1
@@ -155,7 +155,7 @@ class Runner:
         took = f"built in {done.build_s:.0f} s, timed in {done.timing_s:.0f} s"
         self._options.tell(f"{task.name}: {done.status}" + (f" ({done.reason})" if done.reason else f", {took}"))
 
-    def _tell(self, task: Task) -> None:
+    def _tell(self, task: TimingTask) -> None:
         left = f"{max(0, self._options.builds - self.builds)} builds left"
         if self._options.budget_s is not None:
             left += f", {max(0.0, self._options.budget_s - self.seconds):.0f} s left"

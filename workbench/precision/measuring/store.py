@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-    from workbench.precision.measuring.work import Task
+    from workbench.precision.measuring.work import TimingTask
 
 __all__ = ["Store", "open_store"]
 
@@ -73,7 +73,7 @@ class Store:
         """Return what a timing cache holds; None where there is none."""
         return Path(path).read_bytes() if path is not None and Path(path).exists() else None
 
-    def done_before(self, task: Task) -> Done | None:
+    def done_before(self, task: TimingTask) -> Done | None:
         """Return what came of a task before; None where it was not done, or its files are gone."""
         entry = self._entries.get(key_of(task))
         if entry is None:
@@ -87,7 +87,7 @@ class Store:
         self.resumed += 1
         return Done(engine=engine, measured=measured, **entry["done"])
 
-    def add(self, task: Task, done: Done) -> None:
+    def add(self, task: TimingTask, done: Done) -> None:
         """Keep what came of a task; it is on the disk before the next is begun."""
         stem = f"{len(self._entries) + 1:02d}-{''.join(c if c.isalnum() else '-' for c in task.name)}"
         if done.engine is not None:
@@ -128,7 +128,7 @@ class Store:
         return Measured(Timing(**entry["timing"]), tuple(one["computeMs"] for one in times), layers, inspector)
 
 
-def key_of(task: Task) -> str:
+def key_of(task: TimingTask) -> str:
     """Return what a task is known by: all that decides what comes of it."""
     build = None if task.build is None else asdict(replace(task.build, timing_cache=None))
     entry = {

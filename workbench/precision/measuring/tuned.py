@@ -8,7 +8,7 @@ from workbench.errors import BackendError
 from workbench.precision.measuring.candidates import Maker
 from workbench.precision.measuring.runner import Runner
 from workbench.precision.measuring.store import open_store
-from workbench.precision.measuring.work import Task
+from workbench.precision.measuring.work import TimingTask
 from workbench.precision.placement import Pays
 from workbench.progress import phases
 
@@ -59,7 +59,7 @@ def measure_tuned(
         floating = maker.floating()
         both = [floating, maker.of(plan, "tuned", "the model as tuned", "int8")]
         tasks = [
-            Task(
+            TimingTask(
                 each.name, options.backend, options.timing, each.model.to_bytes(), each.build, limit_s=runner.limit_s()
             )
             for each in both
@@ -72,7 +72,7 @@ def measure_tuned(
                 reason = "it was stopped" if outcome is None else outcome.reason
                 raise BackendError(f"{each.name} was not built: {reason}", where=model.name)
             engines[each.name] = outcome.engine
-        task = Task("comparison", options.backend, options.timing, beside=engines, loadings=options.loadings)
+        task = TimingTask("comparison", options.backend, options.timing, beside=engines, loadings=options.loadings)
         outcomes = runner.run([task])
         timings = (
             {name: one.timing for name, one in outcomes["comparison"].measured.items() if one.timing is not None}

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from workbench.evaluate import Agreement
     from workbench.names import BackendName
 
-__all__ = ["Done", "Task", "able", "agreement", "do"]
+__all__ = ["Done", "TimingTask", "able", "agreement", "do"]
 
 Status = Literal["built", "measured", "failed", "too slow"]
 
 
 @dataclass(frozen=True)
-class Task:
+class TimingTask:
     """What is to be built, and beside what it is timed.
 
     Parameters
@@ -107,7 +107,7 @@ class Done:
     cache: bytes | None = field(default=None, repr=False)
 
 
-def do(task: Task) -> Done:
+def do(task: TimingTask) -> Done:
     """Build and time; what fails is a result too."""
     if task.backend == "onnxruntime":  # it times nothing while it builds
         done = _built(task)
@@ -117,7 +117,7 @@ def do(task: Task) -> Done:
         return _timed(task, _built(task), device)
 
 
-def _timed(task: Task, done: Done, device: str) -> Done:
+def _timed(task: TimingTask, done: Done, device: str) -> Done:
     done = replace(done, worker=f"{device}, process {os.getpid()}")
     if done.status != "built" or not task.loadings:
         return done
@@ -152,7 +152,7 @@ def agreement(
         return compare_engine(original, backend, engine, samples, labels=labels, batch=batch)
 
 
-def _built(task: Task) -> Done:
+def _built(task: TimingTask) -> Done:
     if task.model is None or task.build is None:
         return Done("built", "nothing was to be built")
     model = from_proto(onnx.load_from_string(task.model))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workbench.graph import Model
     from workbench.names import Floating
 
-__all__ = ["FP16_MAX", "LARGE_SUM", "RULES", "Site", "island", "not_built"]
+__all__ = ["FP16_MAX", "LARGE_SUM", "RULES", "NarrowNode", "island", "not_built"]
 
 FP16_MAX = 65504.0
 """The largest finite FP16 number."""
@@ -45,7 +45,7 @@ REDUCTIONS = frozenset({"GlobalAveragePool", "ReduceL1", "ReduceMean", "ReduceSu
 
 
 @dataclass(frozen=True)
-class Site:
+class NarrowNode:
     """A node that is to be computed in FP16 or BF16.
 
     Parameters
@@ -70,37 +70,37 @@ class Site:
     compiler: str | None = None
 
 
-def island(site: Site) -> str | None:
+def island(site: NarrowNode) -> str | None:
     """Return why a node is left in FP32, ``None`` where it need not be."""
     return next((reason for rule in RULES if (reason := rule(site)) is not None), None)
 
 
-def not_built(site: Site) -> str | None:
+def not_built(site: NarrowNode) -> str | None:
     """Keep what the compiler has no kernel for. No rule can be taken so literally that it would build."""
     return limit_of(site.node, site.floating, site.compiler)
 
 
-def helps_normalize(site: Site) -> str | None:
+def helps_normalize(site: NarrowNode) -> str | None:
     """Keep a normalization that is written out in single operators together, as if it were one."""
     division = site.normalizations.get(site.node)
     return None if division is None else f"it is part of the normalization around {division!r}"
 
 
-def steep(site: Site) -> str | None:
+def steep(site: NarrowNode) -> str | None:
     """Keep exponentials, powers, roots and reciprocals: a small error of the input is a large one of the result."""
     if site.node.op_type not in STEEP:
         return None
     return f"{site.node.op_type} needs the range and precision of fp32"
 
 
-def normalizes(site: Site) -> str | None:
+def normalizes(site: NarrowNode) -> str | None:
     """Keep normalizations and sums of squares: what is summed leaves FP16's range first."""
     if site.node.op_type not in SUMMED:
         return None
     return f"{site.node.op_type} sums squares or exponentials, which needs the range and precision of fp32"
 
 
-def sums_many(site: Site) -> str | None:
+def sums_many(site: NarrowNode) -> str | None:
     """Keep sums over many values."""
     if site.node.op_type not in REDUCTIONS:
         return None
@@ -113,7 +113,7 @@ def sums_many(site: Site) -> str | None:
     return f"{site.node.op_type} sums {count} values, more than {LARGE_SUM}" if count > LARGE_SUM else None
 
 
-def overflows(site: Site) -> str | None:
+def overflows(site: NarrowNode) -> str | None:
     """Keep what reached values beyond 65504: FP16 would make them infinite. BF16 has the range of FP32."""
     if site.floating != "fp16":
         return None
@@ -123,7 +123,7 @@ def overflows(site: Site) -> str | None:
     return None
 
 
-def loses_weights(site: Site) -> str | None:
+def loses_weights(site: NarrowNode) -> str | None:
     """Keep what has constants beyond FP16's range, or so small that FP16 has few bits or none for them."""
     if site.floating != "fp16":
         return None
@@ -162,7 +162,7 @@ def _lost_of(values: np.ndarray[tuple[int], np.dtype[np.float32]]) -> str | None
     return f"is so small ({peak:.3g} at most) that fp16 has too few bits for it" if small else None
 
 
-RULES: tuple[Callable[[Site], str | None], ...] = (
+RULES: tuple[Callable[[NarrowNode], str | None], ...] = (
     helps_normalize,
     steep,
     normalizes,

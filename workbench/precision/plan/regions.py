@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from workbench.precision.operators import FIXED, WEIGHTED, Slots, slots
 from workbench.precision.plan.attention import kept_whole
-from workbench.precision.plan.islands import Site, island, not_built
+from workbench.precision.plan.islands import NarrowNode, island, not_built
 from workbench.precision.plan.patterns import written_out_normalizations
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def settle(
         reason = (
             None
             if wish.floating == "fp32"
-            else _obstacle(Site(model, node, wish.floating, overflow, normalizations, compiler), address, wish)
+            else _obstacle(NarrowNode(model, node, wish.floating, overflow, normalizations, compiler), address, wish)
         )
         settled[address] = ("fp32" if reason else wish.floating, reason)
     if compiler not in NOT_TENSORRT:
@@ -97,7 +97,7 @@ def settle(
     return settled
 
 
-def _obstacle(site: Site, address: str, wish: Wish) -> str | None:
+def _obstacle(site: NarrowNode, address: str, wish: Wish) -> str | None:
     places = slots(site.model, address, site.node, wish.floating)
     if isinstance(places, str):
         return places

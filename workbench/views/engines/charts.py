@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from workbench.engine import Dot, GpuLimits, MemoryUse, Share, Transitions
+    from workbench.engine import ActivationMemory, Dot, GpuLimits, PrecisionTotal, Transitions
     from workbench.views.engines.data import Bar, Rectangle
     from workbench.views.kit import Theme
 
@@ -163,7 +163,7 @@ def _layer_spots(layers: Sequence[Bar | Rectangle]) -> list[Spot]:
 class PrecisionShare(Chart):
     """How many layers, and how much of the time, run in each precision."""
 
-    shares: Sequence[Share]
+    shares: Sequence[PrecisionTotal]
 
     @property
     def size(self) -> tuple[float, float]:
@@ -235,7 +235,7 @@ class TransitionMatrix(Chart):
 class MemoryTimeline(Chart):
     """Activation memory alive while each layer runs."""
 
-    use: MemoryUse
+    use: ActivationMemory
 
     @property
     def size(self) -> tuple[float, float]:

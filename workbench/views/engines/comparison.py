@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from workbench.engine import EngineComparison, EngineReport, Group
+    from workbench.engine import EngineComparison, EngineReport, LayerGroup
     from workbench.views.kit import Theme
 
 __all__ = ["ComparisonBars", "KindStacks", "TotalBars", "kind_stacks", "speedup_colour"]
@@ -32,7 +32,7 @@ class ComparisonBars(Chart):
     top: int = 15
 
     @property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[LayerGroup]:
         """The groups shown, the largest difference first."""
         timed = [group for group in self.comparison.groups if None not in group.ms]
         return sorted(timed, key=_spread, reverse=True)[: self.top]
@@ -178,6 +178,6 @@ def speedup_colour(ms: float, first: float) -> str:
     return OKABE_ITO["blue"] if ms < first else OKABE_ITO["vermillion"]
 
 
-def _spread(group: Group) -> float:
+def _spread(group: LayerGroup) -> float:
     times = [ms for ms in group.ms if ms is not None]
     return max(times) - min(times)

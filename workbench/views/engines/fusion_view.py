@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from workbench.engine import EngineSummary, NodePrecision
     from workbench.graph import Model
     from workbench.session import Workbench
-    from workbench.views.graphs import Panel, Scene, Shown
+    from workbench.views.graphs import Panel, Scene, ShownScopes
 
 __all__ = ["FusionPicture", "FusionView"]
 
@@ -133,7 +133,7 @@ class FusionPicture(GraphPicture):
             if loops
         ]
 
-    def selected_items(self, panel: Panel, shown: Shown | None = None) -> set[str]:
+    def selected_items(self, panel: Panel, shown: ShownScopes | None = None) -> set[str]:
         """Return the things that hold a selected node, and the outlines all of whose nodes are selected."""
         items = super().selected_items(panel, shown)
         chosen = set((shown or self.shown).selected)

@@ -28,6 +28,6 @@ from .rendering import svg as svg
 from .scene import Hull as Hull
 from .scene import Scene as Scene
 from .scene import text_width as text_width
-from .scopes import Shown as Shown
+from .scopes import ShownScopes as ShownScopes
 from .surgery_view import Surgery as Surgery
 from .view import GraphView as GraphView

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from workbench.views.graphs.layout import Point
-    from workbench.views.graphs.scene import Card, Scene
+    from workbench.views.graphs.scene import NodeCard, Scene
 
 __all__ = ["PAD", "outlines", "union"]
 
@@ -93,7 +93,7 @@ def outlines(
     return loops
 
 
-def _rect(card: Card) -> Rect:
+def _rect(card: NodeCard) -> Rect:
     more = _STACK if card.item.kind in {"scope", "block", "fold"} else 0.0
     return Rect(card.x, card.y, card.x + card.width + more, card.y + card.height + more)
 

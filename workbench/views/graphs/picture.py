@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from workbench.views.graphs.overlay import Overlay, Paint, paint
 from workbench.views.graphs.rendering import Drawing, Drawn, draw
 from workbench.views.graphs.scene import scene
-from workbench.views.graphs.scopes import GraphScopes, Shown
+from workbench.views.graphs.scopes import GraphScopes, ShownScopes
 
 if TYPE_CHECKING:
     from workbench.views.graphs.network import Network
@@ -40,7 +40,7 @@ class GraphPicture(Drawn):
         network: Network,
         title: str = "",
         *,
-        shown: Shown | None = None,
+        shown: ShownScopes | None = None,
         overlay: Overlay | None = None,
         size_by: Overlay | None = None,
         like: GraphPicture | None = None,
@@ -79,7 +79,7 @@ class GraphPicture(Drawn):
         """The operators that the picture is about: all, or those in focus."""
         return self.scopes.seen(self.shown)
 
-    def selected_items(self, panel: Panel, shown: Shown | None = None) -> set[str]:
+    def selected_items(self, panel: Panel, shown: ShownScopes | None = None) -> set[str]:
         """Return the things in the picture that hold a selected operator."""
         seen = self.seen
         names = (shown or self.shown).selected

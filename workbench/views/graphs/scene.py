@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench.views.graphs.layout import Point
     from workbench.views.graphs.panel import Item, Panel
 
-__all__ = ["Card", "Frame", "Hull", "Scene", "Wire", "clip", "scene", "text_width"]
+__all__ = ["Frame", "Hull", "NodeCard", "Scene", "Wire", "clip", "scene", "text_width"]
 
 # Advance widths of DejaVu Sans, hundredths of an em, from the blank to the tilde. The system fonts of all platforms are
 # narrower, so text that fits by this measure fits everywhere.
@@ -51,7 +51,7 @@ def clip(text: str, size: float, width: float) -> str:
 
 
 @dataclass(slots=True)
-class Card:
+class NodeCard:
     """A box: its item, top left corner and size, and the lines of text that fit it."""
 
     item: Item
@@ -108,7 +108,7 @@ class Scene:
 
     width: float = 0.0
     height: float = 0.0
-    cards: list[Card] = field(default_factory=list)
+    cards: list[NodeCard] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
     hulls: list[Hull] = field(default_factory=list)
@@ -116,7 +116,7 @@ class Scene:
 
     def moved(self, dx: float, dy: float) -> None:
         """Shift everything."""
-        boxes: list[Card | Frame] = [*self.cards, *self.frames]
+        boxes: list[NodeCard | Frame] = [*self.cards, *self.frames]
         for box in boxes:
             box.x += dx
             box.y += dy
@@ -209,16 +209,16 @@ def _insert(result: Scene, inner: Scene, frame: Frame) -> None:
     result.crossings += inner.crossings
 
 
-def _card(item: Item, weight: float) -> Card:
+def _card(item: Item, weight: float) -> NodeCard:
     if item.kind == "port":
-        return Card(item, 0, 0, 0, 0, "", "")
+        return NodeCard(item, 0, 0, 0, 0, "", "")
     if item.kind == "stub":
         label = clip(item.label, SMALL, 110)
-        return Card(item, 0, 0, text_width(label, SMALL) + 16, 18, label, "")
+        return NodeCard(item, 0, 0, text_width(label, SMALL) + 16, 18, label, "")
     badge = text_width(f"×{item.copies}", LABEL) + 8 if item.copies > 1 else 0
     label, note = clip(item.label, LABEL, _WIDEST - badge), clip(item.note, NOTE, _WIDEST)
     width = max(text_width(label, LABEL) * 1.06 + badge, text_width(note, NOTE)) + 24
     height = 27.0 + (14 if note else 0) + (8 if item.kind in {"scope", "block", "fold"} else 0)
     # The area is what the eye compares, so the side grows with the square root.
     grow = 1 + weight**0.5
-    return Card(item, 0, 0, round(max(width, 64) * grow, 1), round(height * grow, 1), label, note)
+    return NodeCard(item, 0, 0, round(max(width, 64) * grow, 1), round(height * grow, 1), label, note)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from workbench.views.graphs.network import Network
     from workbench.views.graphs.panel import Panel
 
-__all__ = ["MOST_VISIBLE", "GraphScopes", "Shown"]
+__all__ = ["MOST_VISIBLE", "GraphScopes", "ShownScopes"]
 
 MOST_VISIBLE = 500
 """Never more nodes than this in one picture."""
@@ -26,7 +26,7 @@ _SCOPE_SHARE, _FOLD_SHARE = 0.25, 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownScopes:
     """What a person has chosen to see.
 
     Attributes
@@ -62,9 +62,9 @@ class GraphScopes:
         self._near: tuple[object, Network, Tree] | None = None
         self._panel: tuple[object, Panel] | None = None
 
-    def first(self) -> Shown:
+    def first(self) -> ShownScopes:
         """Return what to show first: scopes that hold most of the model are open, as far as it stays readable."""
-        shown = Shown()
+        shown = ShownScopes()
         count = len(self.tree.root.children)
         closed = [child for child in self.tree.root.children if isinstance(child, Scope)]
         while closed:
@@ -92,7 +92,7 @@ class GraphScopes:
             raise SelectorError("there is no such scope", where=repr(path), fix=fix)
         return scope
 
-    def expand(self, shown: Shown, path: str) -> Shown:
+    def expand(self, shown: ShownScopes, path: str) -> ShownScopes:
         """Open a scope and those around it; where that is too much for one picture, those opened first are closed."""
         scope = self.scope(path)
         around = [outer.path for outer in scope.ancestors() if outer.path]
@@ -104,23 +104,23 @@ class GraphScopes:
             shown = replace(shown, expanded=(*kept, *opened))
         return shown
 
-    def collapse(self, shown: Shown, path: str) -> Shown:
+    def collapse(self, shown: ShownScopes, path: str) -> ShownScopes:
         """Close a scope and all within it."""
         closed = self.scope(path)
         kept = [other for other in map(self.scope, shown.expanded) if closed not in {other, *other.ancestors()}]
         return replace(shown, expanded=tuple(scope.path for scope in kept))
 
-    def reveal(self, shown: Shown, name: str) -> Shown:
+    def reveal(self, shown: ShownScopes, name: str) -> ShownScopes:
         """Open the scopes around an operator."""
         self.named([name])
         home = self.tree.home[self.network.host[self.network.index[name]]]
         return self.expand(shown, home.path) if home.path else replace(shown, focus=())
 
-    def focus(self, shown: Shown, names: Iterable[str], hops: int) -> Shown:
+    def focus(self, shown: ShownScopes, names: Iterable[str], hops: int) -> ShownScopes:
         """Show only some operators and their neighbourhood; no names shows the whole model again."""
         return replace(shown, focus=tuple(self.named(names)), hops=max(hops, 0))
 
-    def select(self, shown: Shown, names: Iterable[str]) -> Shown:
+    def select(self, shown: ShownScopes, names: Iterable[str]) -> ShownScopes:
         """Select operators by name."""
         return replace(shown, selected=tuple(dict.fromkeys(self.named(names))))
 
@@ -163,7 +163,7 @@ class GraphScopes:
             or any(tensor in fed and find(tensor) for tensor in op.inputs)
         ]
 
-    def members(self, shown: Shown, item_id: str) -> list[str]:
+    def members(self, shown: ShownScopes, item_id: str) -> list[str]:
         """Return the operators that an item of the picture stands for."""
         for item in self.panel(shown).walk():
             if item.id == item_id:
@@ -171,18 +171,18 @@ class GraphScopes:
                 return [network.ops[at].name for at in item.ops]
         return []
 
-    def panel(self, shown: Shown) -> Panel:
+    def panel(self, shown: ShownScopes) -> Panel:
         """Return the picture as data; the last one is kept, as every view asks for it several times."""
         key = (frozenset(shown.expanded), shown.focus, shown.hops)
         if self._panel is None or self._panel[0] != key:
             self._panel = (key, build_panel(self._seen(shown)[1], shown.expanded))
         return self._panel[1]
 
-    def seen(self, shown: Shown) -> Network:
+    def seen(self, shown: ShownScopes) -> Network:
         """Return the operators that the picture is about: all, or those in focus."""
         return self._seen(shown)[0]
 
-    def _seen(self, shown: Shown) -> tuple[Network, Tree]:
+    def _seen(self, shown: ShownScopes) -> tuple[Network, Tree]:
         if not shown.focus:
             return self.network, self.tree
         key = (shown.focus, shown.hops)

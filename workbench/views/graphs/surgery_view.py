@@ -14,7 +14,7 @@ from workbench.views.graphs.network import network_of
 from workbench.views.graphs.offers import Offer
 from workbench.views.graphs.picture import GraphPicture
 from workbench.views.graphs.rendering import svg
-from workbench.views.graphs.scopes import Shown
+from workbench.views.graphs.scopes import ShownScopes
 from workbench.views.graphs.tree import flat_tree
 from workbench.views.graphs.view import GraphView
 from workbench.views.kit import request
@@ -270,7 +270,9 @@ def _near(network: Network, names: Iterable[str], fates: Mapping[str, Fate]) -> 
     """Return the picture of some nodes and their neighbours, with no scopes."""
     seeds = list(names)[: _PREVIEW_NODES // 2]
     near, _ = network.neighbourhood(seeds, 1, _PREVIEW_NODES)
-    picture = GraphPicture(near, shown=Shown(), overlay=diff_overlay({op.name: fates[op.name] for op in near.ops}))
+    picture = GraphPicture(
+        near, shown=ShownScopes(), overlay=diff_overlay({op.name: fates[op.name] for op in near.ops})
+    )
     picture.scopes.tree = flat_tree(near)
     return picture
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from workbench.views.graphs.layout import Point
     from workbench.views.graphs.overlay import Paint
-    from workbench.views.graphs.scene import Card, Frame, Hull, Scene, Wire
+    from workbench.views.graphs.scene import Frame, Hull, NodeCard, Scene, Wire
 
 __all__ = [
     "MARGIN",
@@ -283,7 +283,7 @@ def _tint(x: float, y: float, w: float, h: float, colour: str | None, *, solid: 
     return Box(x, y, w, h, colour, colour, line=1.3, radius=radius, opacity=1.0 if solid else 0.2, face=True)
 
 
-def _card(card: Card, paint: Paint, selected: bool) -> Group:
+def _card(card: NodeCard, paint: Paint, selected: bool) -> Group:
     item = card.item
     x, y, w, h = card.x, card.y, card.width, card.height
     marks: list[Mark] = []
@@ -324,7 +324,7 @@ def _card(card: Card, paint: Paint, selected: bool) -> Group:
     return Group(marks, "card", data, "\n".join(dict.fromkeys(line for line in lines if line)))
 
 
-def _strip(card: Card, paint: Paint) -> list[Box]:
+def _strip(card: NodeCard, paint: Paint) -> list[Box]:
     """Return the bar at a scope's foot that shows what it is made of."""
     shares = paint.strip.get(card.item.id, [])
     x, width = card.x + 10, card.width - 20
