@@ -22,7 +22,7 @@ PROFILED = 20
 
 
 class InMemory:
-    """A session of an engine; see `workbench.backends.turns.Loaded`."""
+    """A session of an engine; see `workbench.backends.turns.LoadedEngine`."""
 
     def __init__(
         self, backend: Backend, session: Any, engine: Engine, options: TimingOptions, warm_up_s: float

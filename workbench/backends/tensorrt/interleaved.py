@@ -77,7 +77,7 @@ def measure_files(
 
 
 class _OnGpu:
-    """An engine in device memory; see `workbench.backends.turns.Loaded`."""
+    """An engine in device memory; see `workbench.backends.turns.LoadedEngine`."""
 
     def __init__(
         self,

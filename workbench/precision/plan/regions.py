@@ -66,7 +66,7 @@ def settle(
     quantized
         Inputs (address, position) that read through a Q/DQ pair: the pair converts between types by itself.
     overflow, compiler
-        See `workbench.precision.plan.islands.Site`.
+        See `workbench.precision.plan.islands.NarrowNode`.
 
     Returns
     -------
