@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -81,11 +82,11 @@ class Card:
         return [*more, f"and {len(self.notes) - MOST_NOTES} more notes"] if len(self.notes) > MOST_NOTES else more
 
 
-class Shown:
+class Shown(ABC):
     """What shows itself as a card, in a notebook and in a terminal."""
 
-    def _card(self) -> Card:
-        raise NotImplementedError
+    @abstractmethod
+    def _card(self) -> Card: ...
 
     def _repr_html_(self) -> str:
         return self._card().html()
@@ -97,9 +98,9 @@ class Shown:
 class ShownText(Shown):
     """What shows its text: the first line is the headline."""
 
+    @abstractmethod
     def text(self) -> str:
         """Return it in lines."""
-        raise NotImplementedError
 
     def _card(self) -> Card:
         return Card.of_text(self.text())
