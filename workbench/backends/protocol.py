@@ -26,16 +26,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
     Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
-__all__ = [
-    "Backend",
-    "BuildOptions",
-    "Capabilities",
-    "Engine",
-    "Measured",
-    "ShapeRange",
-    "Timing",
-    "TimingOptions",
-]
+__all__ = ["Backend", "BuildOptions", "Capabilities", "Engine", "Measured", "ShapeRange", "Timing", "TimingOptions"]
 
 Shape = tuple[int, ...]
 TensorRTType = Literal["fp16", "bf16", "int8", "fp8"]

@@ -231,9 +231,8 @@ class Plan(Shown):
         """Find the cheapest plan that reaches a goal, and append it to the recipe as one step.
 
         Starts from the rules there are (not from what an earlier search set last), or from the best practice. Q/DQ is
-        computed as written. With an SQNR to reach and twelve runs or more, plans race on four runs of samples that
-        lie evenly among all; what is taken is evaluated on all, and every trial says of how many samples it is.
-        The goal becomes a gate of the recipe if it is one of the recipe's metrics.
+        computed as written. With an SQNR to reach and twelve runs or more, plans race on four runs that lie evenly
+        among all; what is taken is evaluated on all. The goal becomes a gate of the recipe if it is a metric of one.
 
         Parameters
         ----------
