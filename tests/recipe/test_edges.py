@@ -17,7 +17,8 @@ from workbench.recipe.build import Build
 from workbench.recipe.comments import with_comments
 from workbench.recipe.gates import Gate, check_gates
 from workbench.recipe.parts import FileReference, ranges_hash
-from workbench.recipe.reading import dumped
+from workbench.recipe.reading import _reason, dumped
+from workbench.recipe.steps.calibrate import CalibrateStep
 from workbench.recipe.steps.choose_ranges import ChooseStep
 from workbench.recipe.steps.set_plan import PlanStep
 from workbench.recipe.steps.set_precision import PrecisionStep
@@ -211,3 +212,81 @@ def test_a_recipe_in_words_names_the_labels_it_is_judged_by(recipe):
     for arguments, message in ((None, ""), (labels, ", labels /l.npy")):
         judged = recipe.model_copy(update={"evaluation": Evaluation(samples=samples, labels=arguments)})
         assert f"judged on    7 samples of /t.npz{message}" in recipe_text(judged).splitlines()
+
+
+@pytest.fixture
+def judged(recipe, tmp_path):
+    """Return a recipe with a gate that is judged on samples of a source, with labels or without."""
+
+    def made(source, labels=None, gates=("sqnr_db >= 20",)):
+        samples = SamplesReference(source=source, count=7, fingerprint="f")
+        file = None if labels is None else FileReference(file=str(tmp_path / labels), sha256="0")
+        return recipe.model_copy(
+            update={
+                "steps": (),
+                "gates": tuple(Gate.parse(gate) for gate in gates),
+                "evaluation": Evaluation(samples=samples, labels=file),
+            }
+        )
+
+    return made
+
+
+def judging(recipe):
+    return [note for note in verify(recipe).notes if note.startswith("gates on")]
+
+
+def test_what_gates_are_judged_on_may_be_gone(judged, tmp_path):
+    for name in ("t.npz", "l.npy"):
+        (tmp_path / name).write_bytes(b"")
+    there, gone = ({"kind": "npz", "path": str(tmp_path / name)} for name in ("t.npz", "gone.npz"))
+    assert judging(judged(there)) == judging(judged(there, "l.npy")) == []
+    no_samples = f"gates on results cannot be judged again: there is no {tmp_path / 'gone.npz'}"
+    no_labels = f"gates on accuracy cannot be judged again: there is no {tmp_path / 'gone.npy'}"
+    assert judging(judged(gone)) == [no_samples]
+    assert judging(judged(there, "gone.npy")) == [no_labels]
+    assert judging(judged(gone, "gone.npy")) == [no_samples, no_labels]
+    arrays = judged({"kind": "arrays"})
+    assert judging(arrays) == ["gates on results cannot be judged again: their samples were no file"]
+    assert judging(judged({"kind": "arrays"}, "gone.npy", gates=())) == []
+
+
+def test_without_an_evaluation_gates_are_judged_on_the_newest_calibration(recipe, tmp_path):
+    steps = tuple(
+        CalibrateStep(
+            samples=SamplesReference(source={"kind": "npz", "path": str(path)}, count=1, fingerprint="f"),
+            method="minmax",
+            batch=1,
+            ranges={},
+            sha256=ranges_hash({}),
+        )
+        for path in (STORED, tmp_path / "gone.npz")
+    )
+    bare = recipe.model_copy(update={"evaluation": None, "gates": (Gate.parse("cosine >= 0.9"),)})
+    for chosen, said in ((steps, ["gone.npz"]), (steps[::-1], []), ((), ["their samples were no file"])):
+        notes = judging(bare.model_copy(update={"steps": chosen}))
+        assert len(notes) == len(said)
+        assert all(note.endswith(end) for note, end in zip(notes, said, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "the key 'a' is there twice, line 3"),
+        ("a: 1\nb: {c: 1,\n  c: 2}\n", "the key 'c' is there twice, line 3"),
+        ("a: [1\nb: 2\n", "expected ',' or ']', but got ':', line 2"),
+        ("a: \x01\n", "unacceptable character #x0001: special characters are not allowed"),
+        ("a: 2026-13-45\n", "month must be in 1..12"),
+    ],
+)
+def test_what_is_no_yaml_is_named_in_a_line(tmp_path, content, reason):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(content)
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load(path)
+    assert str(caught.value) == f"{path}: not readable as YAML: {reason}. Restore it from a copy."
+
+
+def test_an_error_without_words_is_called_by_its_kind():
+    assert _reason(ValueError()) == "ValueError"
+    assert _reason(ValueError("one\ntwo")) == "one"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.calibration.samples import Samples
+    from workbench.calibration.statistics import Statistics
     from workbench.graph import Model
     from workbench.runtime import Device
 
@@ -65,13 +66,16 @@ def against_processor(
     BackendError
         ONNX Runtime refuses the model or fails.
     """
-    few = first_samples(samples, max(1, min(_SAMPLES, len(samples))))
-    there, here = (observe(model, tensors, few, batch=min(batch, _SAMPLES), device=where) for where in (device, CPU))
+    few = first_samples(samples, _SAMPLES)
+    there, here = (observe(model, tensors, few, batch=batch, device=where) for where in (device, CPU))
+    return _agreement(there, here, len(few))
+
+
+def _agreement(there: Statistics, here: Statistics, samples: int) -> RangeAgreement:
     apart = {
         name: abs(there[name].amax - seen.amax) / seen.amax if seen.amax else there[name].amax
         for name, seen in here.items()
     }
     worst = max(apart, key=apart.__getitem__, default="")
-    return RangeAgreement(
-        len(few), len(apart), float(np.median([*apart.values()] or [0.0])), apart.get(worst, 0.0), worst
-    )
+    median = float(np.median(list(apart.values()))) if apart else 0.0
+    return RangeAgreement(samples, len(apart), median, apart.get(worst, 0.0), worst)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -23,17 +24,17 @@ FLOATING: Mapping[str, int] = {
     "fp16": TensorProto.FLOAT16,
     "bf16": TensorProto.BFLOAT16,
 }
-QUANTIZED: Mapping[str, tuple[int, float, float]] = {
-    "int8": (TensorProto.INT8, -128, 127),
-    "uint8": (TensorProto.UINT8, 0, 255),
-    "int16": (TensorProto.INT16, -32768, 32767),
-    "uint16": (TensorProto.UINT16, 0, 65535),
-    "int4": (TensorProto.INT4, -8, 7),
-    "uint4": (TensorProto.UINT4, 0, 15),
-    "fp8": (TensorProto.FLOAT8E4M3FN, -448, 448),
-    "fp8_e5m2": (TensorProto.FLOAT8E5M2, -57344, 57344),
+QUANTIZED: Mapping[str, int] = {
+    "int8": TensorProto.INT8,
+    "uint8": TensorProto.UINT8,
+    "int16": TensorProto.INT16,
+    "uint16": TensorProto.UINT16,
+    "int4": TensorProto.INT4,
+    "uint4": TensorProto.UINT4,
+    "fp8": TensorProto.FLOAT8E4M3FN,
+    "fp8_e5m2": TensorProto.FLOAT8E5M2,
 }
-"""What a Q/DQ pair goes through: ONNX's code, the lowest and the highest number."""
+"""What a Q/DQ pair goes through."""
 
 MULTIPLYING = (
     *("Conv", "ConvTranspose", "Gemm", "MatMul"),
@@ -256,10 +257,11 @@ class _Graph:
         return name
 
     def pair(self, tensor: str, kind: str, amax: float) -> str:
-        code, low, high = QUANTIZED[kind]
+        code = QUANTIZED[kind]
+        limits = (ml_dtypes.finfo if kind.startswith("fp8") else ml_dtypes.iinfo)(helper.tensor_dtype_to_np_dtype(code))
         # An unsigned type that is to hold numbers of both signs has its zero in the middle.
-        scale = self.constant(np.float64(amax / high * (1 if low else 2)))
-        middle = 0 if low else int(high) // 2 + 1
+        scale = self.constant(np.float64(amax / float(limits.max) * (1 if limits.min else 2)))
+        middle = 0 if limits.min else int(limits.max) // 2 + 1
         self._constants.append(helper.make_tensor(f"c{len(self._constants)}", code, [], [middle]))
         zero = self._constants[-1].name
         return self.add("DequantizeLinear", self.add("QuantizeLinear", tensor, scale, zero), scale, zero)

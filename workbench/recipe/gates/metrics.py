@@ -80,8 +80,10 @@ def _drop(evidence: Evidence, asked: Asked) -> float | None:
 
 
 def _relative_drop(evidence: Evidence, asked: Asked) -> float | None:
-    drop, accuracy = _drop(evidence, asked), _accuracy(evidence)
-    return None if drop is None or accuracy is None or not accuracy.original else drop / accuracy.original
+    accuracy = _accuracy(evidence)
+    if accuracy is None or not accuracy.original or (drop := _drop(evidence, asked)) is None:
+        return None
+    return drop / accuracy.original
 
 
 def _accuracy(evidence: Evidence) -> Accuracy | None:
