@@ -118,6 +118,42 @@ def test_from_a_model_to_a_tuned_one_on_one_screen(lab, screen, screenshots) -> 
     assert kept.read_bytes() == before
     run(page, 2)
     assert [one["do"] for one in lab_tools.seen(lab)] == [one["do"] for one in steps]
+    _keeps_its_picture(lab, page)
+
+
+def _keeps_its_picture(lab, page) -> None:
+    """In what JupyterLab exports, and in a notebook that is opened again without its kernel, trusted or not."""
+    page.locator(".lm-MenuBar-itemLabel", has_text="File").click()
+    page.locator(".lm-Menu-itemLabel", has_text="Save and Export Notebook As").hover()
+    page.locator(".lm-Menu-itemLabel", has_text="HTML").click()
+    with page.expect_download() as download:
+        page.locator(".jp-Dialog button", has_text="Ok").click()
+    shown = page.context.new_page()
+    shown.route("http**", lambda route: route.abort())  # nbconvert's own scripts, for formulas and diagrams
+    download.value.save_as(lab.folder / "exported.html")
+    shown.goto((lab.folder / "exported.html").as_uri(), wait_until="domcontentloaded")
+    shown.locator("img").evaluate("image => image.decode()")
+    assert "Loading widget" not in shown.content()
+    shown.close()
+
+    lab_tools.end_kernels(lab)
+    notebook = json.loads((lab.folder / "screen.ipynb").read_text())
+    notebook["cells"][1]["source"] = "'from elsewhere'"
+    (lab.folder / "untrusted.ipynb").write_text(json.dumps(notebook))
+    for name, kind in (("screen", "svg+xml"), ("untrusted", "png")):
+        reopened(lab, page, f"lab/tree/{name}.ipynb", kind)
+
+
+def reopened(lab, page, place: str, kind: str) -> None:
+    """Open a notebook whose kernel is gone: its picture is seen, and neither a widget nor that it is missed."""
+    page.goto(f"{lab.url}/{place}?reset", wait_until="domcontentloaded")
+    output = page.locator(".jp-OutputArea-output", has=page.locator("img:visible")).first
+    picture = output.locator("img")
+    picture.evaluate("image => image.decode()")
+    assert picture.get_attribute("src").startswith(f"data:image/{kind}")
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached")
+    lab_tools.expect(output).to_have_text("", use_inner_text=True)
+    assert picture.is_visible()
 
 
 def _selects_and_changes(page) -> None:
@@ -191,5 +227,9 @@ def test_the_story_of_five_minutes_in_notebook_7(lab, page, shared, screenshots)
     assert list(tell(page, lab.folder))[-1] == "save"
     page.locator(".wb-verdict-good", has_text="dB at the worst output").wait_for()
     page.screenshot(path=screenshots / "app-story.png")
+    with page.expect_response(lambda answer: answer.request.method == "PUT" and "story.ipynb" in answer.url):
+        page.keyboard.press("Control+s")
+    lab_tools.end_kernels(lab)
+    reopened(lab, page, "notebooks/story.ipynb", "svg+xml")
     assert [error for error in page.errors if NOTEBOOK not in (error.stack or "")] == []
     assert page.abroad == []

@@ -50,6 +50,7 @@ def running_lab(folder: Path, settings: dict[str, dict[str, Any]] | None = None)
         port = probe.getsockname()[1]
     variables = {
         "PYTHONPATH": str(ROOT),
+        "JUPYTER_PATH": str(ROOT / "workbench/views/lab"),
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTER_DATA_DIR": str(folder / "data"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),

@@ -13,7 +13,7 @@ from workbench.session import history_of, open_model
 from workbench.views.app.app import App
 from workbench.views.app.app import screen as screen_of
 from workbench.views.app.timeline import code_of
-from workbench.views.kit.picture import WIDGET_MIME
+from workbench.views.kit.picture import VIEW_MIME, WIDGET_MIME
 
 
 @pytest.fixture
@@ -124,8 +124,16 @@ def test_every_click_is_a_step_with_its_python(calibrated):
     step = wb.recipe.of_kind(RangeStep)[0]
     assert step.amax == 1.25
     assert all(one["clicked"] for one in screen.scene["steps"])
+    screen.handle({"type": "undo"})
+    screen.handle({"type": "redo"})
+    assert all(one["clicked"] for one in screen.scene["steps"])  # it is the step that was clicked
     wb.plan.set("op:Gemm", "fp32")  # in a cell
     assert not screen.scene["steps"][-1]["clicked"]
+    wb.undo()
+    screen.handle({"type": "undo"})
+    wb.set_range(step.tensor, 1.25)  # in a cell, in the place of one that was clicked
+    assert not screen.scene["steps"][-1]["clicked"]
+    wb.plan.set("op:Gemm", "fp32")
     assert screen.scene["undo"] == "op:Gemm → fp32"
 
     # What it says as Python does the same.
@@ -229,7 +237,7 @@ def test_a_notebook_shows_a_workbench_as_the_screen_with_its_picture(wb, monkeyp
     assert data.keys() == {"text/plain"}  # a terminal
     monkeypatch.setattr("workbench.session.workbench.in_notebook", lambda: True)
     data, metadata = wb._repr_mimebundle_()
-    assert data[WIDGET_MIME]["model_id"] == screen_of(wb).model_id
+    assert data[WIDGET_MIME]["model_id"] == data[VIEW_MIME]["model_id"] == screen_of(wb).model_id
     assert data["image/svg+xml"].startswith("<svg")
     assert metadata["image/png"]["width"] == 1000
     assert data["text/plain"] == repr(wb)

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
 import io
+import json
+import sys
 from types import SimpleNamespace
 
 import pytest
 
-from workbench.views.kit.picture import WIDGET_MIME, Pictured, png_size
+from tests.kit.places import ROOT
+from workbench.views.kit.picture import VIEW_MIME, WIDGET_MIME, Pictured, png_size
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 class Dot(Pictured):
@@ -33,13 +41,13 @@ def test_a_picture_carries_svg_and_png_with_its_shown_size() -> None:
 
 def test_a_live_view_adds_the_widget_and_keeps_the_picture() -> None:
     data, _ = Live()._repr_mimebundle_()
-    assert data[WIDGET_MIME]["model_id"] == "abc"
+    assert data[WIDGET_MIME]["model_id"] == data[VIEW_MIME]["model_id"] == "abc"
     assert {"image/svg+xml", "image/png"} <= set(data)
 
 
 def test_include_and_exclude_are_honoured() -> None:
     assert "image/svg+xml" not in Live()._repr_mimebundle_(include=["image/png"])[0]
-    assert WIDGET_MIME not in Live()._repr_mimebundle_(exclude=[WIDGET_MIME])[0]
+    assert not {WIDGET_MIME, VIEW_MIME} & set(Live()._repr_mimebundle_(exclude=[WIDGET_MIME])[0])
 
 
 def test_ipython_takes_the_bundle() -> None:
@@ -47,3 +55,17 @@ def test_ipython_takes_the_bundle() -> None:
     data, metadata = formatters.DisplayFormatter().format(Dot())
     assert data["image/svg+xml"].startswith("<svg>")
     assert metadata["image/png"]["width"] == 15
+
+
+def test_the_extension_draws_what_a_view_stores() -> None:
+    """It knows the names that the package stores, and the wheel has it where JupyterLab looks."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    ((source, place),) = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"].items()
+    assert place == "share/jupyter/labextensions"
+    (folder,) = (ROOT / source).iterdir()
+    about = json.loads((folder / "package.json").read_text())
+    assert (about["name"], about["version"]) == (folder.name, project["project"]["version"])
+    script = (folder / about["jupyterlab"]["_build"]["load"]).read_text()
+    assert f'"{VIEW_MIME}"' in script
+    assert f'"{WIDGET_MIME}"' in script
+    assert f'window._JUPYTERLAB["{folder.name}"]' in script

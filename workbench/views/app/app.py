@@ -122,10 +122,12 @@ class App(Acts):
     # Listening
 
     def _listen(self, change: Change) -> None:
-        if change.kind == "appended" and self._clicking_now():
-            self._clicked.add(len(self.workbench.recipe.steps) - 1)
-        if change.kind in {"appended", "undone", "redone"}:
-            self._clicked = {at for at in self._clicked if at < len(self.workbench.recipe.steps)}
+        if change.kind == "appended":
+            # What was undone stays clicked, for a redo brings it back; what is appended takes its place.
+            last = len(self.workbench.recipe.steps) - 1
+            self._clicked = {at for at in self._clicked if at < last}
+            if self._clicking_now():
+                self._clicked.add(last)
         super()._listen(change)
 
     def _clicking_now(self) -> bool:

@@ -2,7 +2,9 @@
 
 A view inherits `Pictured` and writes two methods, `svg(theme)` and `png(theme)`; one that is also interactive overrides
 `widget()`. The notebook then stores three things in the cell: the widget (needs a running kernel), the SVG (needs a
-trusted notebook) and the PNG (shown everywhere, also in an untrusted notebook and in an export without a network).
+trusted notebook) and the PNG (shown everywhere, also in an untrusted notebook and in an export without a network). The
+widget is named twice: by `VIEW_MIME` for the extension of JupyterLab and Notebook in ``views/lab``, which shows the
+picture where the kernel is gone, and by `WIDGET_MIME` for whatever has not got it.
 
 >>> class Histogram(Pictured):
 ...     def svg(self, theme="auto"): ...
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
 
     from workbench.views.kit.themes import ThemeName
 
-__all__ = ["PNG_MAX_HEIGHT", "PNG_SCALE", "WIDGET_MIME", "Pictured", "png_size"]
+__all__ = ["PNG_MAX_HEIGHT", "PNG_SCALE", "VIEW_MIME", "WIDGET_MIME", "Pictured", "png_size"]
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+VIEW_MIME = "application/vnd.trt-workbench.view+json"
 PNG_SCALE = 2
 """Pixels a CSS pixel: views draw their PNG twice as fine as they are shown, for sharp text."""
 PNG_MAX_HEIGHT = 2400
@@ -63,6 +66,8 @@ class Pictured(ABC):
         # Run for nobody, a notebook keeps the picture alone: of a widget without its kernel an export shows a blank.
         if asked(WIDGET_MIME) and is_attended() and (widget := self.widget()) is not None:
             data[WIDGET_MIME] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+            if asked(VIEW_MIME):
+                data[VIEW_MIME] = data[WIDGET_MIME]
         return data, metadata
 
     def _display_(self) -> Marimo:
