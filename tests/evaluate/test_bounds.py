@@ -152,6 +152,18 @@ def test_a_part_that_costs_too_much_is_not_run_either(monkeypatch):
     assert isinstance(looked_at(doubles, "insert", tensor="t2", op="Softsign"), Unchecked)
 
 
+def test_a_part_that_cannot_be_cut_out_is_said_and_not_run(monkeypatch):
+    monkeypatch.setattr(edit_check, "MOST_NODES", 3)
+
+    def cut(*_):
+        raise ValueError("it cannot be cut out\nreally")
+
+    monkeypatch.setattr("workbench.evaluate.touched._cut", cut)
+    verdict = looked_at(chain(6), "rename_tensor", tensor="t2", to="other")
+    assert str(verdict).endswith("; nor was the part that was touched: it cannot be cut out")
+    assert isinstance(looked_at(chain(6, "Neg", TensorProto.DOUBLE), "insert", tensor="t2", op="Softsign"), Unchecked)
+
+
 def test_a_crop_leaves_one_sample_all_channels_and_short_other_axes():
     nodes = [
         helper.make_node("Relu", ["image"], ["i"]),

@@ -12,6 +12,7 @@ from tests.kit.models import model
 from workbench.calibration import Feed, open_samples
 from workbench.errors import SamplesError
 from workbench.evaluate import comparison, engine_runs
+from workbench.evaluate.agreement import Latency
 from workbench.evaluate.comparison import Tally, Top1, compare
 from workbench.evaluate.engine_outputs import Outputs
 from workbench.evaluate.polygraphy import save_inputs
@@ -19,6 +20,13 @@ from workbench.evaluate.reference import Reference
 from workbench.runtime.session import Session
 
 SCORES = model([helper.make_node("Neg", ["x"], ["y"], "negate")], {"x": ["N", 2]}, {"y": ["N", 2]})
+
+HALF = model(
+    [helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT), helper.make_node("Neg", ["h"], ["y"])],
+    {"x": (TensorProto.FLOAT16, ["N", 2])},
+    {"y": ["N", 2]},
+)
+"""The same of inputs in FP16."""
 
 
 def feed(rows=2, first=0, padding=0, columns=2):
@@ -107,13 +115,15 @@ def test_a_label_beyond_the_classes_is_named_with_its_place_and_what_there_is():
 
 @pytest.fixture
 def counting(monkeypatch):
-    """Return what sessions are timed with (runs, runs before them), and how many samples each run has."""
+    """Return what sessions are timed with (type, runs, runs before them), and how many samples each run has."""
     timed, rows = [], []
 
     class Counting(Session):
         def time(self, arrays, *, runs, warmup):
-            timed.append((runs, warmup))
-            return super().time(arrays, runs=runs, warmup=warmup)
+            (array,) = arrays.values()
+            super().time(arrays, runs=1, warmup=0)  # it must take what it is given
+            timed.append((array.dtype.name, runs, warmup))
+            return [1.0 if array.dtype == np.float32 else 2.0] * runs
 
         def run(self, arrays):
             rows.append(len(arrays["x"]))
@@ -124,13 +134,19 @@ def counting(monkeypatch):
     return timed, rows
 
 
-@pytest.mark.parametrize(("huge", "times"), [(1 << 40, [(1, 4)] * 2 + [(1, 0)] * 6), (0, [(3, 4)] * 2)])
+def warmed(*runs):
+    return [(dtype, *run) for run in runs for dtype in ("float32", "float16")]
+
+
+@pytest.mark.parametrize(
+    ("huge", "times"), [(1 << 40, warmed((1, 4), *[(1, 0)] * 3)), (0, warmed((3, 4)))], ids=["both", "one by one"]
+)
 def test_both_are_warmed_up_and_timed_in_turns_where_memory_holds_both(counting, monkeypatch, huge, times):
     monkeypatch.setattr("workbench.runtime.session.HUGE_BYTES", huge)
     samples = open_samples({"x": np.ones((5, 2), np.float32)}, SCORES)
-    result = compare(SCORES, SCORES, samples, runs=3, batch=2)
-    assert (result.original_latency.runs, result.tuned_latency.runs) == (3, 3)
-    assert (result.original_latency.batch, result.tuned_latency.batch) == (2, 2)
+    result = compare(SCORES, HALF, samples, runs=3, batch=2)
+    assert result.original_latency == Latency(1.0, 1.0, runs=3, batch=2)
+    assert result.tuned_latency == Latency(2.0, 2.0, runs=3, batch=2)
     assert counting[0] == times
 
 
@@ -143,15 +159,10 @@ def test_samples_are_run_one_by_one_unless_more_are_asked_for(counting):
 
 
 def test_the_note_of_a_reference_and_the_sizes_of_both_are_told():
-    half = model(
-        [helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT), helper.make_node("Neg", ["h"], ["y"])],
-        {"x": (TensorProto.FLOAT16, ["N", 2])},
-        {"y": ["N", 2]},
-    )
     samples = open_samples({"x": np.ones((3, 2), np.float32)}, SCORES)
-    result = compare(Reference(SCORES, SCORES, note="by the way"), half, samples, runs=0)
+    result = compare(Reference(SCORES, SCORES, note="by the way"), HALF, samples, runs=0)
     assert result.note == "by the way"
-    assert (result.original_bytes, result.tuned_bytes) == (len(SCORES.to_bytes()), len(half.to_bytes()))
+    assert (result.original_bytes, result.tuned_bytes) == (len(SCORES.to_bytes()), len(HALF.to_bytes()))
     assert result.worst_sqnr_db == math.inf
 
 
