@@ -47,6 +47,12 @@ def test_the_interval_of_a_drop_ends_where_a_drop_can(samples, lost, won, interv
     assert wide[0] <= interval[0] < narrow[0] < narrow[1] < interval[1] + 1e-4 <= wide[1] + 1e-3
 
 
+def test_a_drop_is_the_points_that_the_counts_make():
+    drops = {(100, 99): 1.0, (100, 97): 3.0, (99, 100): -1.0, (50, 50): 0.0, (85, 84): 1.0, (29, 28): 1.0}
+    assert {(a, b): Accuracy(a / 100, b / 100, 100).drop for a, b in drops} == drops
+    assert Accuracy(1 / 3, 0.0, 3).drop == pytest.approx(100 / 3, abs=1e-8)
+
+
 @pytest.mark.parametrize("counted", [{"lost": 1}, {"won": 1}, {}])
 def test_there_is_no_interval_of_pairs_that_were_not_counted(counted):
     assert Accuracy(0.5, 0.5, 8, **counted).interval() is None

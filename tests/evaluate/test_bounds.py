@@ -235,3 +235,31 @@ def test_free_axes_are_said_where_there_are_any():
     for shape, said in ((("N", 3), ""), (("N", "T"), ", free axes 16 long")):
         network = model([helper.make_node("Neg", ["x"], ["y"])], {"x": [*shape]}, {"y": [*shape]})
         assert equivalence(network, network).inputs == f"random inputs, seed 0{said}"
+
+
+def test_a_node_that_another_operator_set_gives_another_meaning_is_touched():
+    """From 14 to 15 there is a new Pow and the old Relu."""
+    nodes = [helper.make_node("Relu", ["x"], ["r"], "relu"), helper.make_node("Pow", ["r", "k"], ["y"], "pow")]
+    nodes.append(helper.make_node("Wobble", ["y"], ["z"], "wobble", domain="my.plugins"))
+    network = model(nodes, {"x": [3]}, {"z": [3]}, [constant("k", [2.0], "float32")], opset=14, domains=["my.plugins"])
+    edit = edit_by_name("convert_opset", version=15)
+    assert touched(edit, network, edit(network).model).places == ["y"]
+
+
+def test_a_part_begins_at_every_input_however_often_ways_meet():
+    nodes = [
+        helper.make_node("Neg", ["x"], ["r"], "r"),
+        helper.make_node("Neg", ["z"], ["q"], "q"),
+        helper.make_node("Add", ["q", "r"], ["a"], "a"),
+        helper.make_node("Neg", ["r"], ["b"], "b"),
+        helper.make_node("Add", ["a", "b"], ["y"], "y"),
+    ]
+    network = model(nodes, {"x": [3], "z": [3]}, {"y": [3]})
+    names = ("r", "q", "a", "b", "y")
+    others = dict(zip(names, ("Abs", "Abs", "Sub", "Abs", "Sub"), strict=True))
+    graph = network.thaw()
+    for node in graph.graph:
+        node.op_type = others[str(node.name)]
+    part = touched(Edit(do="nothing"), network, network.replaced(graph)).part(["y"])
+    assert {tensor.name for tensor in part.after.inputs} == {"x", "z"}
+    assert part.nodes == 5

@@ -41,6 +41,14 @@ def test_each_metric_is_its_own_number_and_the_bound_itself_passes(metric, value
     assert check(metric=metric, at_least=math.nextafter(value, -math.inf)).passed
 
 
+def test_a_drop_of_one_point_is_one_point():
+    one = replace(MEASURED, accuracy=Accuracy(original=1.0, tuned=0.99, samples=100))
+    assert check(one, metric="top1_drop", at_most=1.0).passed
+    assert check(one, metric="top1_drop_relative", at_most=1.0).passed
+    tenth = replace(MEASURED, accuracy=Accuracy(original=0.3, tuned=0.27, samples=100))
+    assert check(tenth, metric="top1_drop_relative", at_most=10.0).passed
+
+
 @pytest.mark.parametrize(
     ("metric", "lacking", "why"),
     [

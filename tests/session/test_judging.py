@@ -7,15 +7,24 @@ import math
 import pytest
 
 from workbench.evaluate.comparison import Accuracy, Comparison, OutputDifference
-from workbench.session import open_model, verdict
+from workbench.precision.placement import Pays
+from workbench.precision.plan import Rule
+from workbench.recipe.parts import ranges_hash
+from workbench.recipe.steps.set_plan import PlanStep
+from workbench.session import history_of, open_model, verdict
 
 
-@pytest.fixture
-def wb(small_cnn, small_data):
+def calibrated(small_cnn, small_data):
     wb = open_model(small_cnn)
     wb.calibrate(small_data, batch=4)
     wb.plan.use("int8")
     return wb
+
+
+@pytest.fixture(scope="module")
+def wb(small_cnn, small_data):
+    """Not to be changed."""
+    return calibrated(small_cnn, small_data)
 
 
 def compared(sqnr_db, *, nonfinite=0, differing=0.0, accuracy=None, seconds=0.0, calibrated=False):
@@ -44,7 +53,8 @@ def test_a_figure_becomes_a_verdict_and_one_next_step(wb, comparison, kind, ask,
     assert judgement.text().splitlines()[1] == f"next: {judgement.next}"
 
 
-def test_what_limits_a_verdict_is_said(wb):
+def test_what_limits_a_verdict_is_said(small_cnn, small_data):
+    wb = calibrated(small_cnn, small_data)
     assert any("calibration's samples" in note for note in verdict(wb, compared(40.0, calibrated=True)).notes)
     assert verdict(wb, compared(40.0)).notes == ()
     assert wb.compare(runs=0).calibrated
@@ -61,3 +71,60 @@ def test_a_plan_that_quantized_nothing_is_no_success(small_cnn, small_data):
     judgement = verdict(wb, wb.compare(runs=0))
     assert judgement.kind == "fair"
     assert judgement.headline.startswith("nothing was quantized: ")
+
+
+@pytest.mark.parametrize(
+    ("comparison", "kind", "headline"),
+    [
+        (compared(19.99), "bad", "20.0 dB at the worst output is too low"),
+        (compared(20.0), "fair", "20.0 dB at the worst output: look at the task's own figure"),
+        (compared(29.99), "fair", "30.0 dB at the worst output: look at the task's own figure"),
+        (compared(30.0), "good", "30.0 dB at the worst output"),
+        (compared(math.inf), "good", "equal to the original"),
+        (compared(math.nan, differing=0.01), "good", "1.00% of the whole numbers differ"),
+        (compared(math.nan, differing=0.0101), "bad", "1.01% of the whole numbers differ"),
+        (compared(40.0, accuracy=Accuracy(0.5, 0.75, 100)), "good", "top-1 50.00% -> 75.00%: nothing lost"),
+        (compared(40.0, accuracy=Accuracy(0.5, 0.5, 100)), "good", "top-1 50.00% -> 50.00%: nothing lost"),
+        (compared(40.0, accuracy=Accuracy(0.75, 0.7421875, 128)), "good", "top-1 75.00% -> 74.22%: 0.78 points lost"),
+        (compared(40.0, accuracy=Accuracy(1.0, 0.99, 100)), "good", "top-1 100.00% -> 99.00%: 1.00 points lost"),
+        (compared(40.0, accuracy=Accuracy(0.75, 0.734375, 128)), "bad", "top-1 75.00% -> 73.44%: 1.56 points lost"),
+        (compared(math.inf, nonfinite=12345), "bad", "12,345 values became NaN or infinite"),
+    ],
+)
+def test_a_verdict_changes_at_its_bounds_and_says_the_figure(wb, comparison, kind, headline):
+    judgement = verdict(wb, comparison)
+    assert (judgement.kind, judgement.headline) == (kind, headline)
+    assert judgement.text().splitlines()[0] == f"{kind}: {headline}"
+
+
+def test_of_whole_numbers_the_worst_output_counts(wb):
+    few, many = (OutputDifference("y", math.nan, 1.0, 0.0, share, 0, 60) for share in (0.001, 0.3))
+    assert verdict(wb, Comparison((few, many), None, 12, None, None, 1, 1)).headline.startswith("30.00% of the whole")
+    assert verdict(wb, Comparison((), None, 12, None, None, 1, 1)).headline.startswith("0.00% of the whole")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "about"),
+    [(0.0, ""), (0.01, " (about 1 s)"), (0.5, " (about 5 s)"), (8.9, " (about 89 s)"), (9.0, " (about 2 min)")],
+)
+def test_how_long_a_search_takes_is_estimated_from_what_running_both_took(wb, seconds, about):
+    judgement = verdict(wb, compared(4.0, seconds=seconds))
+    assert judgement.next == f"Try workbench search --min-sqnr 20{about} or --method entropy."
+
+
+def test_a_method_is_not_proposed_to_whom_has_it(small_cnn, small_data):
+    wb = open_model(small_cnn)
+    assert verdict(wb, compared(4.0)).next == "Choose another preset or rules that select what multiplies."
+    wb.plan.use("int8")
+    wb.calibrate(small_data, batch=4, method="entropy")
+    assert verdict(wb, compared(4.0)).next == "Try workbench search --min-sqnr 20."
+
+
+def test_a_searched_plan_is_not_searched_for_once_more(small_cnn, small_data):
+    wb = calibrated(small_cnn, small_data)
+    measured = Pays(verdict="pays", ratio=0.5, error=0.01, against="fp16", where="tensorrt on H200")
+    rules = (Rule(select="op:Conv", precision="int8"),)
+    history_of(wb).do(PlanStep(rules=rules, ranges={}, sha256=ranges_hash({}), pays=measured))
+    judgement = verdict(wb, compared(25.0))
+    assert (judgement.kind, judgement.headline, judgement.ask) == ("fair", "25.0 dB at the worst output", "build")
+    assert judgement.next.startswith(f"It was built and timed: {measured}. Time it again")

@@ -20,6 +20,8 @@ GOOD_SQNR = 30.0
 """In dB: above it the error of an output has less than a thousandth of its power."""
 LOST_POINTS = 1.0
 """Percentage points of top-1 that are noticed."""
+FEW_DIFFERING = 0.01
+"""Of whole numbers: the share that may differ."""
 EVALUATIONS = 20
 """Of the plans of a search, for an estimate of its time; see the searches in docs/measured.md."""
 
@@ -89,7 +91,7 @@ def verdict(wb: Workbench, comparison: Comparison) -> Judgement:
     worst = comparison.worst_sqnr_db
     if math.isnan(worst):
         differing = max((output.differing for output in comparison.outputs), default=0.0)
-        kind: Kind = "good" if differing <= 1 - 0.99 else "bad"
+        kind: Kind = "good" if differing <= FEW_DIFFERING else "bad"
         return Judgement(
             kind,
             f"{differing:.2%} of the whole numbers differ",

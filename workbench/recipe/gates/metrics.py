@@ -83,7 +83,7 @@ def _relative_drop(evidence: Evidence, asked: Asked) -> float | None:
     accuracy = _accuracy(evidence)
     if accuracy is None or not accuracy.original or (drop := _drop(evidence, asked)) is None:
         return None
-    return drop / accuracy.original
+    return round(drop / accuracy.original, 9)
 
 
 def _accuracy(evidence: Evidence) -> Accuracy | None:
