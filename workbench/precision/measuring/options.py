@@ -67,7 +67,7 @@ class MeasureOptions:
     timing: TimingOptions = field(default_factory=lambda: TimingOptions(runs=200, warm_up_s=0.3))
     loadings: int = LOADINGS
     implicit: bool = False
-    tuned_builds: int = 3
+    tuned_builds: int = 2
     folder: str | os.PathLike[str] | None = None
     executor: Executor | None = None
     stop: threading.Event | None = None

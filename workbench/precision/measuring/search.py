@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["measured_search"]
 
-ROUND = 3
-"""Placements built in a round, before the model of borders learns from them."""
+ROUND = 4
+"""Engines built in a round, before the model of borders learns from them; an even number suits two GPUs."""
 
 WORTH = 1.03
 """A placement is built if the model expects at most this much over the fastest engine so far."""
@@ -63,7 +63,6 @@ SIMPLE = ("floating", "int8", "placement", "options")
 
 WAYS: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("one-stream", "without auxiliary streams", {"aux_streams": 0}),
-    ("timed-8-times", "each tactic timed 8 times", {"timing_iterations": 8}),
     ("level-5", "builder optimization level 5", {"optimization_level": 5, "timing_iterations": 4}),
 )
 """Build options that may change the speed: a name, what it is, and what is set."""
@@ -225,7 +224,7 @@ class _Search:
         before = [p.candidate.int8 & every for p in self._ledger.points.values() if p.candidate.kind == "placement"]
         base = self._ledger.points[self._ledger.floating].latency_ms or 1.0
         fastest = base * min(p.ratio or math.inf for p in self._ledger.eligible())
-        most = min(ROUND, self._runner.builds_left - self._reserved - len(self._implicit()))
+        most = min(ROUND, self._runner.builds_left - self._reserved) - len(self._implicit())
         chosen: list[Candidate] = []
         for one in proposals(costs, penalty=accuracy.penalty(costs), tried={frozenset(), every, *before}):
             built = len(before) + len(chosen)
