@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -14,8 +15,8 @@ from workbench.evaluate.agreement import Comparison, OutputDifference
 from workbench.graph.edits import applicable
 from workbench.handoff.tuning_report import before_after, report
 from workbench.names import percent
-from workbench.session import history_of
-from workbench.session.closing import remarks
+from workbench.session import closing, history_of
+from workbench.session.closing import INSIDE, remarks
 
 RNG = np.random.default_rng(0)
 W, V = RNG.normal(size=(8, 4)).astype(np.float32), RNG.normal(size=(8, 4)).astype(np.float32)
@@ -160,3 +161,58 @@ def test_an_edit_that_was_not_checked_is_said_until_it_is_undone(tmp_path):
 
 def test_an_unknown_share_is_not_zero():
     assert (percent(None), percent(0.0), percent(0.125)) == ("unknown", "0.0%", "12.5%")
+
+
+def decided(*ops, reasons=(INSIDE,)):
+    return [SimpleNamespace(op_type=op, reasons=reasons) for op in ops]
+
+
+def resolved(*ops, reasons=(f"{INSIDE}: If",)):
+    """A session whose plan decides so of some nodes."""
+    resolution = SimpleNamespace(decisions=dict(enumerate(decided(*ops, reasons=reasons))))
+    return SimpleNamespace(plan=SimpleNamespace(resolve=lambda: resolution))
+
+
+@pytest.mark.parametrize(
+    ("wb", "message"),
+    [
+        (resolved("MatMul"), ["1 node (1 MatMul) inside of bodies (If, Loop, Scan, local functions): left as it is"]),
+        (
+            resolved("MatMul", "Add", "Conv", "MatMul"),
+            ["3 nodes (2 MatMul, 1 Conv) inside of bodies (If, Loop, Scan, local functions): left as they are"],
+        ),
+        (resolved("Add"), ["1 node (1 Add) inside of bodies (If, Loop, Scan, local functions): left as it is"]),
+        (resolved("MatMul", reasons=("another",)), []),
+        (resolved("MatMul", reasons=("another", f"{INSIDE}: If")), ["1 node (1 MatMul) inside of bodies"]),
+    ],
+)
+def test_of_what_is_inside_of_bodies_what_multiplies_is_named(wb, message):
+    actual = list(closing._inside(wb))
+    assert len(actual) == len(message)
+    assert all(one.startswith(beginning) for one, beginning in zip(actual, message, strict=True))
+
+
+def test_the_three_most_frequent_kinds_and_reasons_are_named():
+    ops = ["Conv", "Gemm", "Conv", "MatMul", "Conv", "Gemm", "Add", "MatMul"]
+    assert closing._count(decided(*ops)) == "8 nodes (3 Conv, 2 Gemm, 2 MatMul)"
+    assert (
+        closing._reasons(decided(*ops, reasons=("a", "b"))) == "3 Conv: a; 2 Gemm: a; 2 MatMul: a; and 1 more reasons"
+    )
+    assert closing._reasons(decided("Conv", "Conv", "Gemm", reasons=("a",))) == "2 Conv: a; 1 Gemm: a"
+    assert closing._reasons(decided("Conv", "Gemm", "Add", reasons=("a",))) == "1 Conv: a; 1 Gemm: a; 1 Add: a"
+    assert closing._reasons(decided("Conv", reasons=())) == ""
+    outputs = [SimpleNamespace(name=name) for name in "abcd"]
+    assert [closing._named(outputs[:count]) for count in (1, 2, 4)] == ["output a", "outputs a, b", "outputs a, b, c"]
+
+
+@pytest.mark.parametrize(
+    ("output", "low"),
+    [
+        (OutputDifference("y", 19.99, 1.0, 0.0, 0.9, 0, 10), True),
+        (OutputDifference("y", 20.0, 1.0, 0.0, 0.9, 0, 10), False),
+        (OutputDifference("y", math.nan, math.nan, 0.0, 0.1, 0, 10), False),
+        (OutputDifference("y", math.nan, math.nan, 0.0, 0.101, 0, 10), True),
+    ],
+)
+def test_little_is_left_below_a_hundredth_of_the_power_or_where_a_tenth_differs(output, low):
+    assert closing._is_low(output) == low
