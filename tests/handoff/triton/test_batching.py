@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
+from tests.kit.serving import saved
 from workbench.errors import ReportError
+from workbench.handoff import Port, open_deployment
 from workbench.handoff.triton import choose_batching, read_curve
-from workbench.handoff.triton.batching import BatchPoint
+from workbench.handoff.triton.batching import BatchPoint, DynamicBatching
+from workbench.handoff.triton.warm_up import make_warm_ups
 from workbench.jobs.bench.rows import BenchRow, rows_json
 
 
@@ -37,6 +43,12 @@ def bench(folder, *rows):
         (curve(b1=1.0, b8=2.0, b32=7.5), 32, 1000, 1),
         # A batch never pays.
         (curve(b1=1.0, b8=8.0), 1, None, 1),
+        # 32 gains a twentieth, and no more.
+        (curve(b1=1.0, b19=2.0, b32=3.2), 19, 1000, 1),
+        # It rises by a tenth to the end, and by less.
+        (curve(b1=1.0, b10=2.0, b11=2.0), 11, 1000, 2),
+        (curve(b1=1.0, b100=2.0, b109=2.0), 109, 1000, 1),
+        (curve(b2=1.0), 2, 1000, 1),
         # Only one was measured.
         (curve(b4=0.25), 4, 250, 1),
     ],
@@ -51,6 +63,13 @@ def test_an_engine_that_takes_fewer_is_given_fewer():
     chosen = choose_batching(curve(b1=1.0, b8=2.0, b32=4.0), batches=True, limit=16)
     assert (chosen.most, chosen.tuned) == (8, 8)
     assert choose_batching((), batches=True, limit=4).most == 4
+
+
+def test_an_engine_that_takes_less_than_was_measured_is_served_as_the_smallest_was():
+    chosen = choose_batching(curve(b4=1.0, b8=1.5), batches=True, limit=2)
+    assert (chosen.most, chosen.delay_us) == (4, 1000)
+    assert choose_batching(curve(b1=1.0, b8=2.0), batches=True, limit=8).most == 8
+    assert [choose_batching((), batches=True, limit=limit).most for limit in (7, 8, 9, None)] == [7, 8, 8, 8]
 
 
 def test_nothing_measured_leaves_the_defaults_and_says_so():
@@ -84,3 +103,36 @@ def test_what_bench_did_not_write_is_refused(tmp_path, content):
         (tmp_path / "results.json").write_text(content)
     with pytest.raises(ReportError, match=r"results\.json: not what workbench bench writes"):
         read_curve([tmp_path], "net")
+
+
+@pytest.mark.parametrize(
+    ("most", "sizes", "said"),
+    [(0, [1], "1"), (1, [1], "1"), (2, [1, 2], "1 and one of 2"), (8, [1, 8], "1 and one of 8")],
+)
+def test_the_smallest_and_the_largest_run_are_warmed_up(tuned_cnn, most, sizes, said):
+    samples = {"x": np.arange(2 * 192, dtype=np.float32).reshape(2, 3, 8, 8)}
+    warm_ups, sentence = make_warm_ups(open_deployment(tuned_cnn), DynamicBatching(most), samples)
+    assert [warm_up.batch for warm_up in warm_ups] == sizes
+    assert [warm_up.name for warm_up in warm_ups] == [f"batch {size}" for size in sizes]
+    assert sentence == f"Warm-up: the first of the samples given, in a run of {said}."
+    (tensor,) = warm_ups[0].tensors
+    assert (tensor.name, tensor.file) == ("x", "input0.bin")
+    assert tensor.dims == ((3, 8, 8) if most else (1, 3, 8, 8))
+    assert tensor.content == samples["x"][0].tobytes()
+    _, sentence = make_warm_ups(open_deployment(tuned_cnn), DynamicBatching(most))
+    assert sentence.startswith("Warm-up: the first of the calibration's samples")
+
+
+def test_text_is_not_warmed_up_with():
+    deployment = SimpleNamespace(inputs=[Port("x", "FP32", (1,)), Port("s", "BYTES", (1,))])
+    assert make_warm_ups(deployment, DynamicBatching(1)) == ((), "No warm-up: an input is text.")
+
+
+def test_64_bit_integers_are_narrowed_where_they_are_sent_so(tmp_path):
+    kind = helper.make_tensor_value_info("x", TensorProto.INT64, ["N"])
+    out = helper.make_tensor_value_info("y", TensorProto.INT64, ["N"])
+    deployment = open_deployment(saved(tmp_path, [kind], [out], [helper.make_node("Abs", ["x"], ["y"], "abs")]))
+    for narrow, kind in ((False, np.int64), (True, np.int32)):
+        ((warm_up,), _) = make_warm_ups(deployment, DynamicBatching(1), {"x": np.array([7, 8])}, narrow=narrow)
+        (tensor,) = warm_up.tensors
+        assert (tensor.content, tensor.dims) == (kind(7).tobytes(), (1,))
