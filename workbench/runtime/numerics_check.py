@@ -144,9 +144,9 @@ def reference(model: onnx.ModelProto, feeds: Arrays) -> dict[str, NDArray[Any]]:
         )
         with np.errstate(all="ignore"):
             results = ReferenceEvaluator(alone).run(names, operands)
-        for name, array in zip(names, results, strict=True):
-            rounded = narrow and node.op_type != "Cast" and array.dtype == np.float32
-            values[name] = array.astype(narrow[0]) if rounded else array
+            for name, array in zip(names, results, strict=True):
+                rounded = narrow and node.op_type != "Cast" and array.dtype == np.float32
+                values[name] = array.astype(narrow[0]) if rounded else array
     return values
 
 
