@@ -71,6 +71,17 @@ def test_inference_is_described_with_a_request_that_the_service_answers(served):
         assert json.loads(answer.read())["outputs"][0]["shape"] == [1, 5]
 
 
+def test_what_is_there_is_described_once(served):
+    paths = json.loads(got(served, "/openapi.json")[1])["paths"]
+    assert {path: list(methods) for path, methods in paths.items()} == {
+        **dict.fromkeys(("/v2/health/live", "/v2/health/ready", "/v2", "/v2/models/stats", "/metrics"), ["get"]),
+        **{f"/v2/models/{{model}}{path}": ["get"] for path in ("", "/ready", "/config", "/stats")},
+        "/v2/models/{model}/image": ["post"],
+        "/v2/repository/index": ["post"],
+        "/v2/models/small_cnn/infer": ["post"],
+    }
+
+
 def test_the_page_lists_what_there_is_and_every_status(served):
     kind, page = got(served, "/docs")
     assert kind.startswith("text/html")
@@ -547,6 +558,17 @@ def test_two_boxes_overlap_by_their_intersection_over_their_union():
     box, others = np.array([0.0, 0, 2, 2]), np.array([[1.0, 1, 3, 3], [0, 0, 2, 2], [2, 0, 4, 2], [5, 5, 5, 5]])
     np.testing.assert_allclose(_overlap(box, others), [1 / 7, 1, 0, 0])
     assert _overlap(np.zeros(4), np.zeros((1, 4))).tolist() == [0.0]
+
+
+def test_scores_of_each_box_are_shares_of_its_own():
+    boxes, logits = np.array([[0, 0, 0.4, 1], [0.5, 0, 1, 1]]), np.array([[0.0, 2.0], [3.0, 0.0]])
+    reading = Postprocessing(kind="detections", boxes="b", scores="s", softmax=True)
+    answer = reading({"b": boxes[None], "s": logits[None]}, image=(10, 10), size=(10, 10))["detections"]
+    shares = [1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-2))]
+    assert [(one["class"], one["score"]) for one in answer] == [
+        (0, pytest.approx(shares[0])),
+        (1, pytest.approx(shares[1])),
+    ]
 
 
 def test_detections_at_the_bounds_of_score_and_overlap_are_kept():
