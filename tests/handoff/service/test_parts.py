@@ -73,12 +73,12 @@ def test_inference_is_described_with_a_request_that_the_service_answers(served):
 
 def test_what_is_there_is_described_once(served):
     paths = json.loads(got(served, "/openapi.json")[1])["paths"]
-    assert {path: list(methods) for path, methods in paths.items()} == {
-        **dict.fromkeys(("/v2/health/live", "/v2/health/ready", "/v2", "/v2/models/stats", "/metrics"), ["get"]),
-        **{f"/v2/models/{{model}}{path}": ["get"] for path in ("", "/ready", "/config", "/stats")},
-        "/v2/models/{model}/image": ["post"],
-        "/v2/repository/index": ["post"],
-        "/v2/models/small_cnn/infer": ["post"],
+    of_model = [f"/v2/models/{{model}}{path}" for path in ("", "/ready", "/config", "/stats")]
+    read = ["/v2/health/live", "/v2/health/ready", "/v2", "/v2/models/stats", "/metrics", *of_model]
+    posted = ["/v2/models/{model}/image", "/v2/repository/index", "/v2/models/small_cnn/infer"]
+    assert {(path, method) for path, methods in paths.items() for method in methods} == {
+        *((path, "get") for path in read),
+        *((path, "post") for path in posted),
     }
 
 
