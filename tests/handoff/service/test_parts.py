@@ -7,7 +7,6 @@ import errno
 import gzip
 import json
 import socket
-import urllib.request
 import zlib
 from types import SimpleNamespace
 
@@ -31,64 +30,12 @@ from workbench.handoff.service import (
 )
 from workbench.handoff.service.batching import Batcher, Batching, Ran
 from workbench.handoff.service.bodies import Gone, receive_body
-from workbench.handoff.service.described import STATUSES
 from workbench.handoff.service.metrics import Metrics
 from workbench.handoff.service.postprocessing import _overlap
 from workbench.handoff.service.protocol import decode
 from workbench.handoff.service.request_error import RequestError, fault, send_error
 from workbench.handoff.service.rows import _difference, _powers_of_two, rows_of
-from workbench.handoff.service.service import Service, _header_length
-
-
-def got(served, path):
-    with urllib.request.urlopen(f"http://127.0.0.1:{served.port}{path}") as answer:
-        return answer.headers["content-type"], answer.read().decode()
-
-
-# The description
-
-
-def test_inference_is_described_with_a_request_that_the_service_answers(served):
-    kind, text = got(served, "/openapi.json")
-    assert kind == "application/json"
-    (post,) = json.loads(text)["paths"]["/v2/models/small_cnn/infer"].values()
-    assert post["summary"] == "Run the model"
-    assert set(post["responses"]) == set(STATUSES)
-    assert post["requestBody"]["required"] is True
-    (header,) = post["parameters"]
-    assert (header["name"], header["required"]) == ("Inference-Header-Content-Length", False)
-    schema = post["requestBody"]["content"]["application/json"]["schema"]
-    assert schema["example"] == {
-        "inputs": [{"name": "x", "shape": [1, 3, 8, 8], "datatype": "FP32", "data": []}],
-        "outputs": [{"name": "y", "parameters": {"binary_data": False}}],
-    }
-    assert schema["required"] == ["inputs"]
-    example = schema["example"]
-    example["inputs"][0]["data"] = [0.5] * 192
-    address = f"http://127.0.0.1:{served.port}/v2/models/small_cnn/infer"
-    asked = urllib.request.Request(address, json.dumps(example).encode(), method="POST")
-    with urllib.request.urlopen(asked) as answer:  # noqa: S310
-        assert json.loads(answer.read())["outputs"][0]["shape"] == [1, 5]
-
-
-def test_what_is_there_is_described_once(served):
-    paths = json.loads(got(served, "/openapi.json")[1])["paths"]
-    of_model = [f"/v2/models/{{model}}{path}" for path in ("", "/ready", "/config", "/stats")]
-    read = ["/v2/health/live", "/v2/health/ready", "/v2", "/v2/models/stats", "/metrics", *of_model]
-    posted = ["/v2/models/{model}/image", "/v2/repository/index", "/v2/models/small_cnn/infer"]
-    assert {(path, method) for path, methods in paths.items() for method in methods} == {
-        *((path, "get") for path in read),
-        *((path, "post") for path in posted),
-    }
-
-
-def test_the_page_lists_what_there_is_and_every_status(served):
-    kind, page = got(served, "/docs")
-    assert kind.startswith("text/html")
-    assert "<td>POST</td><td><code>/v2/models/small_cnn/infer</code></td><td>Run the model</td>" in page
-    assert "<td>GET</td><td><code>/metrics</code></td>" in page
-    assert all(f"<td>{status}</td><td>{text}</td>" in page for status, text in STATUSES.items())
-
+from workbench.handoff.service.service import Served, Service, _header_length
 
 # The port
 
@@ -304,18 +251,23 @@ def test_a_request_that_is_none_is_400(entry, more, message):
     assert caught.value.status == 400
 
 
-def test_rows_of_inputs_are_as_many_and_hold_something(served):
-    model = served.service.models["small_cnn"]
-    assert model._rows({"a": np.zeros((3, 2)), "b": np.zeros((3, 1))}) == 3
+def test_rows_of_inputs_are_as_many_and_hold_something():
+    def counted(feeds, most=8):
+        model = SimpleNamespace(loaded=SimpleNamespace(rows=SimpleNamespace(most=most)))
+        return Served._rows(model, feeds)
+
+    assert counted({"a": np.zeros((3, 2)), "b": np.zeros((3, 1))}) == 3
     for feeds, what in (
         ({"a": np.zeros((3, 2)), "b": np.zeros((2, 1))}, r"first axes of \[2, 3\] rows"),
         ({"a": np.zeros((0, 2))}, r"first axes of \[0\] rows"),
         ({"a": np.zeros((9, 0))}, "9 rows without values"),
     ):
         with pytest.raises(RequestError, match=what) as caught:
-            model._rows(feeds)
+            counted(feeds)
         assert caught.value.status == 400
-    assert model._rows({"a": np.zeros((8, 0))}) == 8
+    assert counted({"a": np.zeros((8, 0))}) == 8
+    assert counted({"a": np.zeros((9, 1))}) == 9
+    assert counted({"a": np.zeros((3, 2)), "b": np.zeros((2, 1))}, most=1) is None
 
 
 def test_as_many_requests_are_let_in_as_may_be():
@@ -333,8 +285,9 @@ def test_as_many_requests_are_let_in_as_may_be():
     assert (caught.value.status, caught.value.retry_after, caught.value.closing) == (503, 1, True)
 
 
-def test_a_model_has_one_version(served):
-    service = served.service
+def test_a_model_has_one_version():
+    service = Service([])
+    service.models["small_cnn"] = SimpleNamespace()
     assert service.model("small_cnn") is service.model("small_cnn", "1")
     for name, version, what in (
         ("small_cnn", "2", "there is no version 2"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from workbench.errors import ModelError, OptionError
 from workbench.handoff import Port
 from workbench.handoff.triton.batching import DynamicBatching
 from workbench.handoff.triton.config import ServedModel, StatePair, make_config, read_config, state_pairs, to_text
+from workbench.handoff.triton.warm_up import Warmer, WarmUp
 from workbench.handoff.triton.words import compose_text, model_page, repository_page
 
 X, T = Port("x", "FP32", (-1, 3, -1)), Port("t", "BYTES", (-1,))
@@ -149,6 +151,22 @@ def test_a_configuration_has_what_was_chosen():
     assert not one.HasField("dynamic_batching")
     assert make_config(served(X)).HasField("dynamic_batching")
     assert make_config(served(X)).dynamic_batching.max_queue_delay_microseconds == 0
+
+
+def test_a_warm_up_has_its_inputs_with_their_files():
+    port = Port("x", "FP32", (-1, 3))
+    ups = tuple(WarmUp(f"batch {size}", size, (Warmer(port, (3,), "input0.bin", b""),)) for size in (1, 4))
+    config = make_config(replace(served(port), warm_ups=ups))
+    assert [(one.name, one.batch_size, one.count) for one in config.model_warmup] == [
+        ("batch 1", 1, 1),
+        ("batch 4", 4, 1),
+    ]
+    for one in config.model_warmup:
+        assert {name: (list(i.dims), i.input_data_file) for name, i in one.inputs.items()} == {"x": ([3], "input0.bin")}
+        assert one.inputs["x"].data_type == config.input[0].data_type
+    labelled = make_config(replace(served(port), labels=("y",)))
+    assert labelled.output[0].label_filename == "labels.txt"
+    assert config.output[0].label_filename == ""
 
 
 @pytest.mark.parametrize(("version", "kind"), [("9.3.0", "TYPE_INT32"), ("10.0.1", "TYPE_INT64")])
