@@ -105,9 +105,9 @@ def touched(edit: Edit, before: Model, after: Model) -> Touched:
 
 def _signatures(model: Model) -> Iterator[tuple[ir.Node, tuple[object, ...]]]:
     """Yield the nodes of the main graph with all that decides what they compute, names of nodes left out."""
-    functions = {key: ir.to_proto(f).SerializeToString() for key, f in model.ir_model.functions.items()}
+    functions = {key: ir.serde.serialize_function(f).SerializeToString() for key, f in model.ir_model.functions.items()}
     for node in model.ir_model.graph:
-        proto = ir.to_proto(node)
+        proto = ir.serde.serialize_node(node)
         for field in ("name", "doc_string", "metadata_props"):
             proto.ClearField(field)
         weights = tuple(id(v.const_value) for v in node.inputs if v is not None and v.is_initializer())

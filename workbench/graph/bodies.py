@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import onnx
 import onnx_ir as ir
 
+from workbench.graph.message import attribute_message
 from workbench.graph.weights import constant_of
 
 if TYPE_CHECKING:
@@ -141,14 +142,14 @@ def called_proto(model: Model, function: ir.Function, node: ir.Node, tensors: Ma
     from workbench.graph.shapes import SMALL
 
     proto = onnx.ModelProto(ir_version=max(model.ir_model.ir_version, 8))
-    body = ir.to_proto(function)
+    body = ir.serde.serialize_function(function)
     versions = dict(model.ir_model.opset_imports) | dict(function.opset_imports)
     proto.opset_import.extend(onnx.helper.make_opsetid(*entry) for entry in sorted(versions.items()))
-    proto.functions.extend(ir.to_proto(other) for other in model.ir_model.functions.values())
+    proto.functions.extend(ir.serde.serialize_function(other) for other in model.ir_model.functions.values())
     graph = proto.graph
     graph.name = function.name
     attributes = {attribute.name: attribute for attribute in body.attribute_proto}
-    attributes |= {name: ir.to_proto(attribute) for name, attribute in node.attributes.items()}
+    attributes |= {name: attribute_message(attribute) for name, attribute in node.attributes.items()}
     graph.node.extend(_with_attributes(part, attributes) for part in body.node)
     for formal, actual in zip(function.inputs, (*node.inputs, *[None] * len(function.inputs)), strict=False):
         content = None if actual is None else constant_of(actual)

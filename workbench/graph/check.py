@@ -65,7 +65,7 @@ def node_reason(node: ir.Node, model: ir.Model) -> str | None:
     context.ir_version = model.ir_version or onnx.IR_VERSION
     context.opset_imports = dict(model.opset_imports)
     try:
-        onnx.checker.check_node(ir.to_proto(node), context)
+        onnx.checker.check_node(ir.serde.serialize_node(node), context)
     except REFUSALS as error:
         return _first_lines(error)
     return None

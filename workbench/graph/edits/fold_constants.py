@@ -13,6 +13,7 @@ import onnx_ir as ir
 from workbench.graph.domains import onnx_op
 from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.edits.wide import Area, WideEdit
+from workbench.graph.message import attribute_message
 from workbench.graph.weights import constant_in, is_stripped
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _fold(area: Area, model: Model, left: int) -> tuple[int, int]:
         if not onnx_op(node) or any(output.is_graph_output() for output in node.outputs):
             continue
         # What several nodes make of one weight, and a weight behind an Identity, is stored once and made once.
-        attributes = sorted(ir.to_proto(attribute).SerializeToString() for attribute in node.attributes.values())
+        attributes = sorted(attribute_message(attribute).SerializeToString() for attribute in node.attributes.values())
         kind = (part, node.op_type, len(node.outputs), *node.inputs, *attributes)
         shared = _weight_behind(node, part) or constants.get(kind, [])
         # It may have been folded away in between.
@@ -219,7 +220,7 @@ def _casts_alike(node: ir.Node, array: Array | None) -> bool:
 def _evaluate(node: ir.Node, arrays: list[Array | None], opset: int) -> list[Array] | None:
     from onnx.reference import ReferenceEvaluator
 
-    proto = ir.to_proto(node)
+    proto = ir.serde.serialize_node(node)
     info = [onnx.helper.make_empty_tensor_value_info(name) for name in proto.input if name]
     outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in proto.output]
     unique = list({value.name: value for value in info}.values())
@@ -241,7 +242,7 @@ def _stated_bytes(node: ir.Node, arrays: list[Array | None], opset: int) -> int:
     elements = math.prod(max(array.size, 1) for array in arrays if array is not None)
     if node.op_type not in DRIVEN_BY_VALUES and elements <= LARGEST_GROWTH // 8:
         return 0
-    proto = ir.to_proto(node)
+    proto = ir.serde.serialize_node(node)
     inputs, weights = [], []
     for name, array in zip(proto.input, arrays, strict=True):
         if array is not None and array.size <= SMALL:

@@ -88,7 +88,7 @@ def _changed(model: Model, version: int) -> Iterator[tuple[str, ir.Node]]:
 
 def _alone(model: Model, address: str, node: ir.Node, version: int) -> str | None:
     """Convert one node as a model of its own; return why that fails, ``None`` where it does not."""
-    graph = onnx.GraphProto(name="alone", node=[ir.to_proto(node)])
+    graph = onnx.GraphProto(name="alone", node=[ir.serde.serialize_node(node)])
     prefix = address.removesuffix(str(node.name))
     for value in dict.fromkeys(value for value in node.inputs if value is not None):
         numbers = constant_array(value)

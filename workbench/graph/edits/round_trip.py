@@ -330,7 +330,7 @@ def _message(model: ir.Model) -> tuple[onnx.ModelProto, list[ir.TensorProtocol |
             if content is not None:
                 stub = onnx.TensorProto(name=value.name, dims=content.shape.numpy(), data_type=int(content.dtype))
                 value.const_value = ir.serde.TensorProtoTensor(stub)
-        return ir.to_proto(model), contents
+        return ir.serde.serialize_model(model), contents
     finally:
         for value, content in zip(held, contents, strict=True):
             value.const_value = content

@@ -333,7 +333,7 @@ def _problem(model: Structure, tensors: Mapping[str, Tensor], refusals: list[str
 
 def _reason(node: ir.Node, tensors: Mapping[str, Tensor], model: Structure) -> str:
     """Say why the shapes of a node's results are unknown, though those of its inputs are known."""
-    proto = ir.to_proto(node)
+    proto = ir.serde.serialize_node(node)
     if not _has_rule(node.domain, node.op_type, model.ir_model.opset_imports):
         return f"{node.op_type} has no shape rule in ONNX"
     schema = onnx.defs.get_schema(node.op_type, model.ir_model.opset_imports.get(node.domain, 1), node.domain)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import onnx
 import onnx_ir as ir
 from onnx.shape_inference import InferenceError
+from onnx_ir.serde import serialize_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,7 @@ def made_of(node: ir.Node, opset: int, kinds: Sequence[ir.DataType | None]) -> t
     bare = onnx.NodeProto(op_type=node.op_type)
     bare.input.extend("" if kind is None else str(at) for at, kind in enumerate(kinds))
     bare.output.extend(f"made {at}" if value.name else "" for at, value in enumerate(node.outputs))
-    bare.attribute.extend(ir.to_proto(node.attributes[name]) for name in sorted(node.attributes))
+    bare.attribute.extend(serialize_attribute(node.attributes[name]) for name in sorted(node.attributes))
     return _made_of(bare.SerializeToString(deterministic=True), opset, tuple(kinds))
 
 
