@@ -18,13 +18,17 @@ MODELS = """
 """.split()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "int8+fp16", "fp8+fp16"])
-def test_it_stays_valid(shared, name, precision):
-    wb = open_model(shared / "models" / name / "model.onnx")
+@pytest.fixture(scope="module", params=MODELS)
+def prepared(shared, request):
+    wb = open_model(shared / "models" / request.param / "model.onnx")
     wb.prepare()
-    model, plan = wb.model, preset(precision, wb.model)
+    return wb.model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "int8+fp16", "fp8+fp16"])
+def test_it_stays_valid(prepared, precision):
+    model, plan = prepared, preset(precision, prepared)
     conversion = needed_opset(model, plan.resolve(model))
     model = model if conversion is None else conversion(model).model
     resolution = plan.resolve(model)
