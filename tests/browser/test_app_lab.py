@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import urllib.request
 
 import pytest
 
@@ -37,12 +36,13 @@ def step(page, text):
     lab_tools.expect(page.locator(".wb-go")).to_contain_text(text)
 
 
-def restart_kernels(lab) -> None:
-    with urllib.request.urlopen(f"{lab.url}/api/kernels") as answer:  # noqa: S310 - our own server
-        kernels = json.load(answer)
-    for kernel in kernels:
-        asked = urllib.request.Request(f"{lab.url}/api/kernels/{kernel['id']}/restart", method="POST")  # noqa: S310
-        urllib.request.urlopen(asked).close()  # noqa: S310
+def choose(page, *path) -> None:
+    """Choose an entry of JupyterLab's menu; a dialog that it opens is agreed to."""
+    page.locator(".lm-MenuBar-itemLabel", has_text=path[0]).click()
+    for part in path[1:-1]:
+        page.locator(".lm-Menu-itemLabel", has_text=part).hover()
+    page.locator(".lm-Menu-itemLabel", has_text=path[-1]).first.click()
+    page.locator(".jp-Dialog .jp-mod-accept").click()
 
 
 def theme(page, light):
@@ -107,10 +107,11 @@ def test_from_a_model_to_a_tuned_one_on_one_screen(lab, screen, screenshots) -> 
     # What was clicked survives the kernel, and going on with it gives the very same recipe.
     (kept,) = lab.folder.glob("screen.model-*.recipe.yaml")
     before = kept.read_bytes()
-    restart_kernels(lab)
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+    choose(page, "Kernel", "Restart Kernel…")
+    page.locator(".trt-workbench-picture img").wait_for()  # the kernel that knew the screen is gone
+    lab_tools.expect(page.locator(".wb-app:visible")).to_have_count(0)
     (lab.folder / "seen.json").unlink()
-    page.evaluate("document.querySelectorAll('.wb-app').forEach((node) => node.remove())")
+    lab_tools.ready(page)
     run(page, 0)
     page.locator(".wb-kept button", has_text="Go on with 7 steps").click()
     lab_tools.expect(page.locator(".wb-chips li")).to_have_count(8)
@@ -123,11 +124,8 @@ def test_from_a_model_to_a_tuned_one_on_one_screen(lab, screen, screenshots) -> 
 
 def _keeps_its_picture(lab, page) -> None:
     """In what JupyterLab exports, and in a notebook that is opened again without its kernel, trusted or not."""
-    page.locator(".lm-MenuBar-itemLabel", has_text="File").click()
-    page.locator(".lm-Menu-itemLabel", has_text="Save and Export Notebook As").hover()
-    page.locator(".lm-Menu-itemLabel", has_text="HTML").click()
     with page.expect_download() as download:
-        page.locator(".jp-Dialog button", has_text="Ok").click()
+        choose(page, "File", "Save and Export Notebook As", "HTML")
     shown = page.context.new_page()
     shown.route("http**", lambda route: route.abort())  # nbconvert's own scripts, for formulas and diagrams
     download.value.save_as(lab.folder / "exported.html")

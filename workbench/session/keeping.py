@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Keeper", "keeper_of", "kept_file", "notebook_name"]
 
 _KEEPERS: WeakValueDictionary[Path, Keeper] = WeakValueDictionary()
+ENDING = ".recipe.yaml"
 SAVED = frozenset({"appended", "undone", "redone", "plan"})
 
 
@@ -44,7 +45,7 @@ def kept_file(history: History) -> Path:
     source = history.source
     stem = source.path.stem if source.path is not None else source.name
     plain = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in stem)
-    return Path.cwd() / f"{notebook_name()}.{plain}-{source.digest[:8]}.recipe.yaml"
+    return Path.cwd() / f"{notebook_name()}.{plain}-{source.digest[:8]}{ENDING}"
 
 
 def keeper_of(history: History) -> Keeper | None:
@@ -106,6 +107,11 @@ class Keeper:
             return
         if recipe.steps and recipe.steps != self._history.recipe.steps:
             self.offer = recipe
+
+    @property
+    def engines(self) -> Path | None:
+        """Where a search keeps what it built, for one that goes on after a restart; nowhere where nothing is kept."""
+        return None if self.problem else self.file.with_name(self.file.name.removesuffix(ENDING) + ".engines")
 
     def go_on(self) -> int:
         """Take over the recipe that lies there, in place of what was done since; return how many steps it has.

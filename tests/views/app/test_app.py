@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from workbench.recipe.steps import CalibrateStep, PrecisionStep, RangeStep
-from workbench.session import history_of, open_model
+from workbench.session import Keeper, history_of, keeper_of, open_model
 from workbench.views.app.app import App
 from workbench.views.app.app import screen as screen_of
 from workbench.views.app.timeline import code_of
@@ -164,12 +164,19 @@ def test_the_steps_lead_from_one_to_the_next(screen, small_data, tmp_path, monke
     assert {file.name for file in (tmp_path / "tuned").iterdir()} >= {"tuned.onnx", "recipe.yaml"}
 
 
-def test_two_points_of_the_recipe_are_set_against_each_other(calibrated):
+def test_two_points_of_the_recipe_are_set_against_each_other(calibrated, small_data, tmp_path):
     before = calibrated.workbench.recipe
     calibrated.handle({"type": "points", "points": [0, len(before.steps)]})
     rows = calibrated.told[-1]["rows"]
     assert rows[1][1] == "equal"  # nothing was done yet
     assert rows[1][2].endswith(" dB")
+    assert rows[2][1:] == ["—", "—"]
+    np.save(tmp_path / "labels.npy", np.zeros(12, np.int64))
+    asked = {"points": [0, len(before.steps)], "samples": str(small_data), "labels": str(tmp_path / "labels.npy")}
+    calibrated.handle({"type": "points", **asked})
+    rows = calibrated.told[-1]["rows"]
+    assert [row[0] for row in rows[1:]] == ["SQNR, worst output", "top-1", "time on this processor", "bytes"]
+    assert all(figure.endswith("%") for figure in rows[2][1:])
     assert calibrated.workbench.recipe is before
 
 
@@ -298,11 +305,34 @@ def test_engines_tensors_and_charts_share_the_selection(calibrated):
     assert calibrated.selected == ["stem/conv"]
 
 
-def test_a_search_may_build_and_time_engines(calibrated):
-    calibrated.handle({"type": "search", "goal": 20.0, "measure": "onnxruntime", "builds": 2})
-    assert errors(calibrated) == []
-    search = history_of(calibrated.workbench).figures.search
-    assert search.measured is not None
-    assert calibrated.workbench.recipe.pays.where is not None
-    calibrated.handle({"type": "search", "goal": 20.0, "measure": "onnxruntime", "builds": 1})
-    assert "Two builds are the least" in errors(calibrated)[0]
+def test_a_search_builds_and_times_engines_and_after_a_restart_goes_on_from_them(screen, small_data, tmp_path):
+    Keeper(history_of(screen.workbench), tmp_path / "a.model.recipe.yaml")
+    asked = {"type": "search", "goal": 20.0, "measure": "onnxruntime", "builds": 2}
+    samples = {"samples": str(small_data), "preprocessing": ""}
+    screen.handle({"type": "calibrate", **samples, "method": "mse", "batch": 4})
+    screen.handle(asked | {"builds": 1})
+    assert "Two builds are the least" in errors(screen)[0]
+    before = (tmp_path / "a.model.recipe.yaml").read_bytes()
+    screen.handle(asked)
+    assert len(errors(screen)) == 1
+    search = history_of(screen.workbench).figures.search
+    assert search.measured.resumed == 0
+    assert screen.workbench.recipe.pays.where is not None
+    keeper_of(history_of(screen.workbench)).close()
+
+    # A kernel that ended in the midst of it left the journal, and the recipe of before.
+    (tmp_path / "a.model.recipe.yaml").write_bytes(before)
+    again = App(open_model(screen.workbench.source.path))
+    again.told = []
+    again.widget()
+    again.send = again.told.append
+    Keeper(history_of(again.workbench), tmp_path / "a.model.recipe.yaml")
+    again.handle({"type": "resume", "go_on": True})
+    again.handle(asked)
+    assert errors(again) == []
+    known = history_of(again.workbench).figures.search.measured
+    assert known.resumed >= 3  # two builds, and their comparison
+    assert [point.ratio for point in known.points] == [point.ratio for point in search.measured.points]
+    assert again.told[-1]["text"].endswith(f"; {known.resumed} measurements known from a.model.engines")
+    assert again.workbench.recipe.steps[-1].rules == screen.workbench.recipe.steps[-1].rules
+    assert history_of(again.workbench).measured.statistics is not None

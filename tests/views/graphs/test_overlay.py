@@ -101,6 +101,7 @@ def test_mixed_and_misfit_columns_are_refused() -> None:
 def test_an_empty_column_is_all_unknown(scopes) -> None:
     result = painted(scopes, Overlay("latency", {}))
     assert set(result.fill.values()) == {None}
+    assert [(key.colour, key.text) for key in result.legend] == [(None, "unknown")]
 
 
 @pytest.mark.parametrize(

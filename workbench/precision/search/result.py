@@ -27,6 +27,10 @@ __all__ = ["EngineSearch", "SearchResult", "Trial", "pareto_front"]
 class EngineSearch(Protocol):
     """What a search that built engines knows of them; see `workbench.precision.measuring.result.MeasuredResult`."""
 
+    @property
+    def resumed(self) -> int:
+        """How many builds and comparisons a journal knew."""
+
     def text(self) -> str:
         """Say what was found, in lines."""
 
@@ -205,7 +209,8 @@ class SearchResult(Shown):
         if not self.stopped:
             return ()
         reached = "the best so far" if self.chosen.passed else "none of them reaches the goal yet"
-        return (f"stopped after {len(self.trials)} evaluations: {reached}; the same search again goes on from here",)
+        tried = counted(len(self.trials), "evaluation")
+        return (f"stopped after {tried}: {reached}; the same search again goes on from here",)
 
     def _card(self) -> Card:
         if self.measured is not None:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from workbench.display import counted
 from workbench.names import BackendName, Method
 from workbench.precision.measuring import MeasureOptions
-from workbench.session import Change, history_of
+from workbench.session import Change, history_of, keeper_of
 from workbench.views.app.forms import Forms
 from workbench.views.app.points import compare_points
 from workbench.views.app.tasks import Tasks
@@ -17,9 +18,13 @@ from workbench.views.kit import View, request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workbench.calibration import Statistics
+    from workbench.precision.search import SearchResult
     from workbench.session import Workbench
 
 __all__ = ["Acts"]
+
+OBSERVED = Change("ranges", "statistics")
 
 
 class Acts(View):
@@ -42,14 +47,14 @@ class Acts(View):
     @request(current=True)
     def _on_observe(self) -> None:
         """Run the calibration's samples once more, to see what flows; no step comes of it."""
-        wb, history = self.workbench, history_of(self.workbench)
+        history = history_of(self.workbench)
+        self._start("looking at the samples", self._observe, lambda _: history.changes.tell(OBSERVED))
 
-        def done(statistics: Any) -> None:
-            history.measured = replace(history.measured, statistics=statistics)
-            history.changes.tell(Change("ranges", "statistics"))
-
-        samples, batch = history.measured.samples, history.measured.batch
-        self._start("looking at the samples", lambda: wb.ranges.observe(samples, batch=batch), done)
+    def _observe(self) -> Statistics:
+        history = history_of(self.workbench)
+        seen = self.workbench.ranges.observe(history.measured.samples, batch=history.measured.batch)
+        history.measured = replace(history.measured, statistics=seen)
+        return seen
 
     @request
     def _on_stop(self) -> None:
@@ -99,18 +104,28 @@ class Acts(View):
         measure: BackendName | Literal["nothing"] = "nothing",
         builds: int = 8,
     ) -> None:
-        """Search a plan: by bytes and MACs, or by engines that a backend builds and times."""
-        engines = None if measure == "nothing" else MeasureOptions(measure, builds=builds)
+        """Search a plan: by bytes and MACs, or by engines that a backend builds and times.
+
+        Engines are kept beside the notebook: after a restart the same search builds none of them again.
+        """
+        history = history_of(self.workbench)
+        keeper = keeper_of(history)
+        folder = None if keeper is None else keeper.engines
+        engines = None if measure == "nothing" else MeasureOptions(measure, builds=builds, folder=folder)
         bound: Any = {"at_most" if metric == "top1_drop" else "at_least": goal}
 
         def work() -> object:
+            if history.measured.statistics is None and history.measured.samples is not None:
+                self._observe()  # what a recipe that was gone on with has not seen, and ranges are chosen by
             result = self.workbench.plan.search(metric, **bound, labels=labels or None, measure=engines)
             if result.chosen.passed:
                 self.workbench.tune()
             return result
 
-        def done(result: Any) -> None:
-            self._say(result.text().splitlines()[0] if not result.stopped else result.text().splitlines()[2])
+        def done(result: SearchResult) -> None:
+            resumed = 0 if result.measured is None else result.measured.resumed
+            more = f"; {counted(resumed, 'measurement')} known from {folder.name}" if folder and resumed else ""
+            self._say(result.text().splitlines()[2 if result.stopped else 0] + more)
 
         self._start("searching", work, done)
 
@@ -159,7 +174,8 @@ class Acts(View):
         self.tell("done", text=text)
 
     @request(current=True)
-    def _on_points(self, points: list[int]) -> None:
-        """Measure two points of the recipe on the calibration's samples."""
-        work = partial(compare_points, self.workbench, points)
+    def _on_points(self, points: list[int], samples: str = "", labels: str = "") -> None:
+        """Measure two points of the recipe, on the calibration's samples where no others are named."""
+        source, how = self.forms.read(samples, "") if samples else (None, None)
+        work = partial(compare_points, self.workbench, points, source, how, labels or None)
         self._start("comparing", work, lambda rows: self.tell("points", rows=rows))

@@ -127,12 +127,13 @@ class AppPage extends Page {
       return select;
     };
     const last = Math.max(steps.length - 1, 0);
-    const [from, to] = rows ? this.pointsAsked : [pick("Before", last), pick("After", steps.length)];
-    this.pointsAsked = [from, to];
-    const go = button("Compare", { class: "wb-primary" }, () => this.ask({ type: "points", points: [Number(from.value), Number(to.value)] }));
+    const field = (label, placeholder) => element("input", { type: "text", spellcheck: "false", "aria-label": label, placeholder });
+    const [from, to, samples, labels] = rows ? this.pointsAsked : [pick("Before", last), pick("After", steps.length), field("Samples", "the calibration's samples"), field("Labels, for top-1", "labels.npy (optional)")];
+    this.pointsAsked = [from, to, samples, labels];
+    const go = button("Compare", { class: "wb-primary" }, () => this.ask({ type: "points", points: [Number(from.value), Number(to.value)], samples: samples.value, labels: labels.value }));
     const close = button("×", { class: "wb-close", "aria-label": "Close" }, () => (this.code.hidden = true));
     const table = rows ? [element("table", { class: "wb-points" }, ...rows.map((row, at) => element("tr", {}, ...row.map((cell, column) => element(at && column ? "td" : "th", { scope: at ? "row" : "col" }, cell)))))] : [];
-    this.code.replaceChildren(element("div", { class: "wb-form-title" }, element("strong", {}, "Two points of the recipe"), close), element("div", { class: "wb-form-row" }, from, "→", to, go), ...table);
+    this.code.replaceChildren(element("div", { class: "wb-form-title" }, element("strong", {}, "Two points of the recipe"), close), element("div", { class: "wb-form-row" }, from, "→", to), element("div", { class: "wb-form-row" }, samples, labels, go), ...table);
     this.code.hidden = false;
     if (!rows) from.focus();
   }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from workbench.display import counted
 from workbench.errors import RecipeError
 from workbench.session import Workbench, history_of
 
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["compare_points"]
 
 
-def compare_points(wb: Workbench, points: Sequence[int]) -> list[list[str]]:
+def compare_points(
+    wb: Workbench,
+    points: Sequence[int],
+    samples: str | None = None,
+    preprocessing: str | None = None,
+    labels: str | None = None,
+) -> list[list[str]]:
     """Return a table of figures: a heading, then one row a figure and one column a point.
 
     Parameters
@@ -25,6 +32,10 @@ def compare_points(wb: Workbench, points: Sequence[int]) -> list[list[str]]:
         The workbench, which stays as it is.
     points
         How many steps of its recipe each point has.
+    samples, preprocessing
+        What to run; the calibration's samples where left out.
+    labels
+        One class index a sample, for the row of the top-1 accuracy.
 
     Raises
     ------
@@ -35,19 +46,21 @@ def compare_points(wb: Workbench, points: Sequence[int]) -> list[list[str]]:
     outside = next((point for point in points if not 0 <= point <= len(steps)), None)
     if outside is not None:
         raise RecipeError(f"there is no point {outside}", where=wb.source.name, fix=f"Take one of 0 to {len(steps)}.")
-    measured = [_measured(wb, point) for point in points]
-    heads = [f"after {point} steps" if point else "as opened" for point in points]
+    measured = [
+        _at(wb, point).compare(samples, preprocessing=preprocessing, labels=labels, runs=10) for point in points
+    ]
+    heads = [f"after {counted(point, 'step')}" if point else "as opened" for point in points]
     return [["", *heads], *([name, *(of(one) for one in measured)] for name, of in FIGURES.items())]
 
 
-def _measured(wb: Workbench, point: int) -> Comparison:
+def _at(wb: Workbench, point: int) -> Workbench:
     recipe = wb.recipe.model_copy(update={"steps": wb.recipe.steps[:point], "tuned": None})
     there = Workbench(wb.source, recipe=recipe)
     history_of(there).measured = history_of(wb).measured
     if not there.plan.rules.rules and not there.ranges:
         # Nothing to quantize with: what is compared is what the edits made of it.
         there.plan.set("*", "fp32")
-    return there.compare(runs=10)
+    return there
 
 
 def _sqnr(one: Comparison) -> str:

@@ -261,7 +261,7 @@ def _numbers(items: Sequence[Item], network: Network, overlay: Overlay) -> Paint
             result.fill[name] = ramp(result.weight[name])
             least = "at least " if name in partial else ""
             result.text[name] = f"{least}{short(float(value))} {overlay.unit}".strip()
-    for at in range(5) if high > floor else [0]:
+    for at in range(5) if high > floor else range(min(1, len(numbers))):
         number = floor * (high / floor) ** (at / 4) if logarithmic else low + (high - low) * at / 4
         least = "≤ " if logarithmic and low < floor and at == 0 else ""
         result.legend.append(Key(ramp(share(number)), least + short(number)))

@@ -13,8 +13,10 @@
   /** Milliseconds in which a widget comes where there is one: no picture flashes before it. */
   const PATIENCE = 500;
   const STYLE = `
-    .trt-workbench-view img { max-width: 100%; height: auto; }
-    body[data-jp-theme-light="false"] .trt-workbench-view img { color-scheme: dark; }`;
+    .trt-workbench-picture img { max-width: 100%; height: auto; }
+    body[data-jp-theme-light="false"] .trt-workbench-picture img { color-scheme: dark; }`;
+  /** What a kernel says when all that it knew is gone. */
+  const ENDED = ["restarting", "autorestarting", "terminating", "dead"];
   let shared;
 
   /** The classes of a package that JupyterLab has loaded. */
@@ -24,10 +26,16 @@
   }
 
   /** A renderer of both: which of them is seen depends on whether the widget has put anything on the page. */
-  function both(Panel, rendermime) {
+  function both(Panel, rendermime, session) {
     return class extends Panel {
       constructor() {
         super();
+        this.heard = (_, status) => {
+          if (!ENDED.includes(status) || !this.live?.widgets.length) return;
+          this.ended = true;
+          this.choose();
+        };
+        session?.statusChanged.connect(this.heard);
         this.addClass("trt-workbench-view");
         this.watch = new MutationObserver(() => this.choose());
       }
@@ -42,7 +50,7 @@
         this.watch.disconnect();
         this.live = rendermime.getFactory(WIDGET) ? rendermime.createRenderer(WIDGET) : new Panel();
         this.picture = undefined;
-        this.waited = false;
+        this.waited = this.ended = false;
         this.live.hide();
         this.addWidget(this.live);
         this.watch.observe(this.live.node, { childList: true });
@@ -55,10 +63,11 @@
 
       choose() {
         if (this.isDisposed || !this.live) return;
-        const alive = this.live.widgets.length > 0;
+        const alive = !this.ended && this.live.widgets.length > 0;
         this.live.setHidden(!alive);
         if (!alive && this.waited && !this.picture && this.kind) {
           this.picture = rendermime.createRenderer(this.kind);
+          this.picture.addClass("trt-workbench-picture");
           this.addWidget(this.picture);
           this.picture.renderModel(this.model);
         }
@@ -66,6 +75,7 @@
       }
 
       dispose() {
+        session?.statusChanged.disconnect(this.heard);
         this.watch.disconnect();
         super.dispose();
       }
@@ -80,8 +90,8 @@
       const { Panel } = await loaded("@lumino/widgets");
       document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
       app.docRegistry?.addWidgetExtension("Notebook", {
-        createNew: ({ content: { rendermime } }) => {
-          const Both = both(Panel, rendermime);
+        createNew: ({ content: { rendermime }, sessionContext }) => {
+          const Both = both(Panel, rendermime, sessionContext);
           rendermime.addFactory({ safe: false, mimeTypes: [VIEW], createRenderer: () => new Both() }, RANK);
         },
       });
