@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CastOperands"]
 
-WIDTH = {
-    ir.DataType.FLOAT16: 16,
-    ir.DataType.BFLOAT16: 16,
-    ir.DataType.FLOAT: 32,
-    ir.DataType.DOUBLE: 64,
-}
+FLOATING = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE})
 
 
 class CastOperands(Edit):
@@ -50,12 +45,12 @@ class CastOperands(Edit):
         notes = []
         for positions in _together(node, model.opset):
             types = {position: _type(model, self.node, position) for position in positions}
-            kinds = {kind for kind in types.values() if kind in WIDTH}
+            kinds = {kind for kind in types.values() if kind in FLOATING}
             if len(kinds) < 2:
                 continue
             common = _common_type(model, self.node, kinds)
             for position, kind in types.items():
-                if kind in WIDTH and kind != common:
+                if kind in FLOATING and kind != common:
                     _cast(part, node, position, common)
                     notes.append(f"operand {position} of {self.node}: {kind.name} -> {common.name}")
         return notes or None
@@ -88,7 +83,7 @@ def _common_type(model: Model, address: str, kinds: set[ir.DataType]) -> ir.Data
     declared = {value.name: value.dtype for value in model.ir_model.graph.outputs}
     output = model.nodes[address].outputs[0]
     result = declared.get(output.name) or output.dtype
-    return result if result in kinds else max(kinds, key=lambda kind: (WIDTH[kind], kind.name))
+    return result if result in kinds else max(kinds, key=lambda kind: (kind.bitwidth, kind.name))
 
 
 def _cast(part: ir.Graph, node: ir.Node, position: int, kind: ir.DataType) -> None:
