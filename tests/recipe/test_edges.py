@@ -12,18 +12,21 @@ from workbench.errors import RecipeError
 from workbench.evaluate.agreement import Accuracy, Agreement
 from workbench.graph.edits.graph_surgeon import Surgeon
 from workbench.precision.placement import Pays
+from workbench.precision.plan import Rule
 from workbench.recipe import Evaluation, Recipe, SamplesReference, recipe_difference, recipe_text, verify
 from workbench.recipe.build import Build
 from workbench.recipe.comments import with_comments
 from workbench.recipe.gates import Gate, check_gates
 from workbench.recipe.parts import FileReference, ranges_hash
-from workbench.recipe.reading import _reason, dumped
+from workbench.recipe.reading import _reason, dumped, read_document
 from workbench.recipe.steps.calibrate import CalibrateStep
 from workbench.recipe.steps.choose_ranges import ChooseStep
 from workbench.recipe.steps.set_plan import PlanStep
 from workbench.recipe.steps.set_precision import PrecisionStep
 from workbench.recipe.steps.set_range import RangeStep
 from workbench.recipe.steps.use_cache import CacheStep
+from workbench.recipe.verification import Verified
+from workbench.session import history_of, open_model
 
 STORED = ROOT / "tests/data/recipes/0.1.0.every_kind.yaml"
 
@@ -290,3 +293,95 @@ def test_what_is_no_yaml_is_named_in_a_line(tmp_path, content, reason):
 def test_an_error_without_words_is_called_by_its_kind():
     assert _reason(ValueError()) == "ValueError"
     assert _reason(ValueError("one\ntwo")) == "one"
+
+
+def test_one_thing_that_is_wrong_is_raised_itself_and_several_together(recipe):
+    one, two = RecipeError("first", fix="Mend it."), RecipeError("second")
+    with pytest.raises(RecipeError) as caught:
+        Verified(recipe, None, (one,), ()).required()
+    assert caught.value is one
+    with pytest.raises(RecipeError, match=r"2 things are wrong: \(1\) first. Mend it.; \(2\) second"):
+        Verified(recipe, None, (one, two), ()).required()
+    with pytest.raises(RecipeError, match="0 things are wrong"):
+        Verified(recipe, None, (), ()).required()
+
+
+def test_a_recipe_is_told_by_the_beginning_of_what_it_makes(recipe):
+    assert repr(recipe).startswith(f"recipe of small_cnn.onnx: 7 steps, makes {recipe.tuned.sha256[:12]}\n")
+    assert "not tuned yet" in repr(recipe.model_copy(update={"tuned": None}))
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("a: &a {x: 1}\nb: {<<: *a, y: 2}\n", {"a": {"x": 1}, "b": {"x": 1, "y": 2}}),
+        ("a: &a {x: 1}\nb: &b {z: 3}\nc: {<<: *a, ? [1] : 2, <<: *b}\n", None),
+        ("? {a: 1}\n: 2\n", None),
+    ],
+)
+def test_merged_mappings_are_read_and_keys_that_are_none_refused(tmp_path, text, content):
+    path = tmp_path / "d.yaml"
+    path.write_text("workbench: 1\n" + text)
+    if content is not None:
+        assert read_document(path, 1)[1] == {"workbench": 1, **content}
+        return
+    with pytest.raises(RecipeError, match="not readable as YAML"):
+        read_document(path, 1)
+
+
+def test_a_mapping_may_be_merged_from_several(tmp_path):
+    path = tmp_path / "d.yaml"
+    path.write_text("workbench: 1\na: &a {x: 1}\nb: &b {z: 3}\nc:\n  <<: *a\n  <<: *b\n")
+    assert read_document(path, 1)[1]["c"] == {"x": 1, "z": 3}
+
+
+def test_a_mapping_that_holds_itself_is_named(tmp_path):
+    path = tmp_path / "d.yaml"
+    path.write_text("workbench: 1\na: &a {b: *a}\n")
+    with pytest.raises(RecipeError, match="a part of it holds itself"):
+        read_document(path, 1)
+
+
+def test_ranges_that_moved_most_are_told_first(recipe):
+    def ranged(**ranges):
+        step = CalibrateStep(
+            samples=SamplesReference(source={"kind": "arrays"}, count=1, fingerprint="f"),
+            method="minmax",
+            batch=1,
+            ranges=ranges,
+            sha256=ranges_hash(ranges),
+        )
+        return recipe.model_copy(update={"steps": (step,)})
+
+    before = ranged(a=1.0, b=2.0, c=0.0, d=4.0, same=7.0)
+    after = ranged(a=1.25, b=1.0, c=1.0, d=4.5, same=7.0, new=1.0)
+    (said,) = recipe_difference(before, after)
+    moved = "c 0 -> 1, new none -> 1, b 2 -> 1, a 1 -> 1.25, d 4 -> 4.5"
+    assert said == f"step 0 (calibrate): ranges: 5 of 6 differ: {moved}"
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([{"do": "calibrate", "colour": 1}], "steps.0.calibrate.colour: there is no such key"),
+        (
+            [{"do": "calibrate", "samples": {"cuont": 1}}],
+            "steps.0.calibrate.samples.cuont: there is no such key; did you mean count",
+        ),
+        ([{"do": "calibrat"}], "steps.0: there is no step 'calibrat'; did you mean calibrate"),
+    ],
+)
+def test_a_misspelt_key_of_a_step_is_named_with_the_near_one(tmp_path, steps, message):
+    content = yaml.safe_load(STORED.read_text()) | {"steps": steps}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load(tmp_path / "recipe.yaml")
+    assert message in str(caught.value)
+
+
+def test_a_state_resolves_its_own_plan_once_and_others_too(small_cnn):
+    state = history_of(open_model(small_cnn)).state
+    assert state.resolve(state.plan) is state.resolve()
+    other = state.plan.with_rules(Rule(select="*", precision="fp16"))
+    assert state.resolve(other).nodes("fp16")
+    assert not state.resolve().nodes("fp16")

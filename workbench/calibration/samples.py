@@ -269,7 +269,7 @@ def _shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
 def _stack(pending: list[Sample], first: int, model: Model, size: int, empty: Callable[..., Array]) -> Feed:
     arrays: dict[str, Array] = {}
     stacked = {t.name for t in model.inputs if t.shape is not None and pending[0][t.name].ndim < len(t.shape)}
-    fixed = any(isinstance(tensor.shape[0], int) for tensor in model.inputs if tensor.name in stacked and tensor.shape)
+    fixed = any(isinstance(tensor.shape[0], int) for tensor in model.inputs if tensor.shape)
     padding = size - len(pending) if fixed else 0
     for tensor in model.inputs:
         rows = [sample[tensor.name] for sample in pending]

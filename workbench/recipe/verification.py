@@ -159,14 +159,13 @@ def _gone_samples(recipe: Recipe) -> Iterator[str]:
 def _moved_files(recipe: Recipe) -> Iterator[str]:
     """Yield what happened to files that ranges were read from; the recipe holds the ranges themselves."""
     for position, step in enumerate(recipe.steps):
-        for name in ("cache", "statistics"):
-            file = getattr(step, name, None)
-            if not isinstance(file, FileReference):
-                continue
-            try:
-                same = FileReference.of(file.file).sha256 == file.sha256
-            except OSError:
-                yield f"step {position} ({step.do}): {file.file} is gone; its ranges are in the recipe"
-                continue
-            if not same:
-                yield f"step {position} ({step.do}): {file.file} has changed; the recipe has the ranges it had"
+        file = getattr(step, "cache", None) or getattr(step, "statistics", None)
+        if not isinstance(file, FileReference):
+            continue
+        try:
+            same = FileReference.of(file.file).sha256 == file.sha256
+        except OSError:
+            yield f"step {position} ({step.do}): {file.file} is gone; its ranges are in the recipe"
+            continue
+        if not same:
+            yield f"step {position} ({step.do}): {file.file} has changed; the recipe has the ranges it had"
