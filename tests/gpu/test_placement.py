@@ -45,7 +45,9 @@ def test_a_search_measures_what_it_recommends(small_cnn, small_data, tmp_path):
     assert measured.figure_on_engine >= 10
     assert "tensorrt" in measured.pays.where
     assert measured.chosen.graph_ms is not None
-    assert (tmp_path / "engines/timing.cache").stat().st_size > 0
+    caches = list((tmp_path / "engines").glob("timing*.cache"))
+    assert caches
+    assert all(file.stat().st_size > 0 for file in caches)
     again = wb.plan.search("sqnr_db", at_least=10.0, measure=replace(OPTIONS, folder=tmp_path / "engines")).measured
     assert again.resumed >= len(measured.points)
     assert again.chosen.name == measured.chosen.name

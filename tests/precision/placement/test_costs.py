@@ -86,6 +86,18 @@ def test_at_batch_1_what_was_measured_of_mobilenet_is_foretold():
         assert fp16 < costs.latency_ms(with_neutral(costs, frozenset(some)))
 
 
+def test_at_batch_1_what_was_measured_of_resnet_is_foretold():
+    regions, _, seen = read(from_proto(benchmark_model("resnet50", batch=1)), "resnet50.b1")
+    costs = PlacementCosts.of(regions, seen)
+    fp16 = costs.latency_ms(())
+    everything, *others = proposals(costs)
+    assert everything.int8 == frozenset(regions.able)
+    # All but the last product in INT8 took 0.788 ± 0.011 of FP16, everything 0.805 ± 0.007.
+    built = next(one for one in others if one.move == "all before fc")
+    assert built.expected_ms / fp16 == pytest.approx(0.788, rel=0.04)
+    assert built.expected_ms == pytest.approx(everything.expected_ms, rel=0.02)
+
+
 def test_at_batch_1_a_real_detector_is_expected_to_be_fastest_in_int8_everywhere(shared):
     regions, _, seen = read(opened(shared / "models/ultraface_rfb320/model.onnx"), "ultraface_rfb320.b1")
     costs = PlacementCosts.of(regions, seen)

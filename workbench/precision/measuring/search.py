@@ -209,9 +209,13 @@ class _Search:
             self._predict(chosen)
         if not chosen:
             return False
-        self._ledger.build([*chosen, *self._implicit()], beside=self._rivals())
+        self._ledger.build(self._in_order(chosen, self._implicit()), beside=self._rivals())
         self._learn()
         return True
+
+    def _in_order(self, chosen: list[Candidate], implicit: list[Candidate]) -> list[Candidate]:
+        """Put implicit INT8 last, since a budget may end before it; first where its long build has others beside it."""
+        return [*chosen, *implicit] if self._options.executor is None else [*implicit, *chosen]
 
     def _implicit(self) -> list[Candidate]:
         """Return implicit INT8, once: it says nothing of placements, and takes long to build, so it comes late."""
