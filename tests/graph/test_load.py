@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import weakref
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from onnx import TensorProto, helper
 from tests.kit.models import constant, model, proto, random_feeds, run, weight
 from tests.kit.places import ROOT
 from workbench.errors import ModelError
-from workbench.graph.collector import collector_off
+from workbench.graph.collector import collector_off, collector_spared
 from workbench.graph.load import from_proto, load_model
 
 _file = ROOT / "benchmarks/graph_index.py"
@@ -408,3 +409,20 @@ def test_opening_a_large_model_takes_little_more_than_reading_it():
     # The benchmark's goal is 1.5 at 10,000 nodes; the slack is for a busy machine.
     result = benchmark.measure(nodes=4000, rounds=5, width=64)
     assert result["ratio_of_least"] < 3.0
+
+
+def test_the_collector_is_spared_what_was_there_before_and_takes_what_comes_and_goes():
+    class Ring:
+        def __init__(self):
+            self.own = self
+
+    before = [[]]
+    with collector_spared():
+        assert not any(one is before for one in gc.get_objects())
+        gone = weakref.ref(Ring())
+        gc.collect()
+        assert gone() is None
+    assert any(one is before for one in gc.get_objects())
+    with pytest.raises(ZeroDivisionError), collector_spared():
+        _ = 1 / 0
+    assert gc.get_freeze_count() < 1000

@@ -15,6 +15,7 @@ from workbench import limits
 from workbench.child import ChildError
 from workbench.errors import BackendError
 from workbench.graph.load import from_proto
+from workbench.runtime import first_run
 from workbench.runtime.session import Session
 
 X = {"x": np.ones((2, 2), np.float32)}
@@ -132,21 +133,42 @@ def test_a_graph_that_one_file_cannot_hold_is_tried_with_its_weights_beside_it(d
 
 def test_a_session_apart_gives_the_same_and_dies_alone(deadly):
     graph = model("Exp", "Sqrt")
-    apart = Session(graph, apart=True)
+    apart = Session(graph, apart=1)
     for factor in (1, 2):
         fed = {"x": X["x"] * np.float32(factor)}
         np.testing.assert_array_equal(apart.run(fed)["y"], Session(graph).run(fed)["y"])
     with pytest.raises(BackendError, match=r"refuses it.*Unknown"):
-        Session(model("Unknown"), apart=True)
+        Session(model("Unknown"), apart=1)
     with pytest.raises(BackendError, match=r"ONNX Runtime fails.*Got: 3 Expected: 2"):
         apart.run({"x": np.ones((3, 2), np.float32)})
     deadly(signal.SIGABRT, running=True)
-    dying = Session(model("Tanh"), apart=True)
+    dying = Session(model("Tanh"), apart=1)
     with pytest.raises(ChildError, match="SIGABRT"):
         dying.run(X)
     with pytest.raises(BackendError, match="died meanwhile"):
         dying.run(X)
-    assert Session(graph, apart=True).run(X)["y"].shape == (2, 2)
+    assert Session(graph, apart=1).run(X)["y"].shape == (2, 2)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3])
+def test_runs_of_a_session_apart_go_on_at_once_and_come_in_order(monkeypatch, cores):
+    threads, (real, lanes) = [], (first_run._ask, [])
+
+    def ask(name, function, *arguments):
+        if function is first_run._replace:
+            threads.append(arguments[-1])
+        else:
+            lanes.append(arguments[-1])
+        return real(name, function, *arguments)
+
+    monkeypatch.setattr(first_run, "_ask", ask)
+    monkeypatch.setattr("workbench.runtime.session.usable_cores", lambda: cores)
+    graph = model("Exp", "Sqrt")
+    feeds = [{"x": X["x"] * np.float32(factor)} for factor in range(5)]
+    apart, here = Session(graph, apart=2).run_each(feeds), Session(graph)
+    for got, fed in zip(apart, feeds, strict=True):
+        np.testing.assert_array_equal(got["y"], here.run(fed)["y"])
+    assert (threads, lanes) == ([max(1, cores // 2)], [min(cores, 2)])
 
 
 def of_constants(*nodes, **weights):

@@ -77,16 +77,20 @@ class Difference:
             return  # of no elements there may be any number along the other axes, which NumPy refuses to copy
         elif self.floating:
             a, b = reference.astype(np.float64).ravel(), test.astype(np.float64).ravel()
-            unequal = (a != b) & ~(np.isnan(a) & np.isnan(b))
-            self.differing += int(unequal.sum())
-            self.nonfinite += int((unequal & ~np.isfinite(b)).sum())
+            unequal = a != b
+            finite = np.isfinite(b)
+            if not finite.all():
+                unequal &= ~(np.isnan(a) & np.isnan(b))
+                self.nonfinite += int((unequal & ~finite).sum())
+            self.differing += int(np.count_nonzero(unequal))
             self._add(a, b)
         else:
             self.differing += int((reference != test).sum())
 
     def _add(self, a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> None:
         both = np.isfinite(a) & np.isfinite(b)
-        a, b = a[both], b[both]
+        if not both.all():
+            a, b = a[both], b[both]
         self.finite += a.size
         error = a - b
         self.signal += float(np.square(a).sum())

@@ -2,6 +2,7 @@ from .blueprint import structure_digest as structure_digest
 from .bodies import most_repeated as most_repeated
 from .check import custom_ops as custom_ops
 from .collector import collector_off as collector_off
+from .collector import collector_spared as collector_spared
 from .cost import SMALLEST_WORKSPACE as SMALLEST_WORKSPACE
 from .cost import Cost as Cost
 from .cost import costs as costs

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["collector_off"]
-
+__all__ = ["collector_off", "collector_spared"]
 
 _FROZEN_BY_PYTHON = 1000
 """More objects than any interpreter freezes by itself when it starts (3.12 does, 375 of them)."""
@@ -33,3 +32,21 @@ def collector_off() -> Iterator[None]:
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()
+
+
+@contextmanager
+def collector_spared() -> Iterator[None]:
+    """Let the collector look only at what is made meanwhile: graph after graph, each garbage as the next is made.
+
+    A graph refers to itself, so that its weights stay until the collector comes; it comes as often as otherwise, and
+    does not walk all that was there before each time. Left out where a program has frozen objects of its own.
+    """
+    if gc.get_freeze_count() >= _FROZEN_BY_PYTHON:
+        yield
+        return
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -17,7 +17,7 @@ from workbench.runtime import as_written
 from workbench.runtime.bytes import output_names, serialized, without_weights
 from workbench.runtime.constants import check_constants
 from workbench.runtime.device import CPU, current_device
-from workbench.runtime.first_run import NO_PREPACKING, Apart, FirstRun, attempt
+from workbench.runtime.first_run import NO_PREPACKING, NO_SPINNING, Apart, FirstRun, attempt
 from workbench.runtime.narrow import BF16, NARROW, has_narrow, in_float32
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Session:
     untried
         Inputs for a graph that was never run: it is tried on them in another process first.
     apart
-        For a graph that was never run, is run a few times and then thrown away: all of it happens in that process.
+        How often a graph is run that was never run, and is thrown away then: all of it happens in that process.
     stream
         The CUDA stream that a session for `enqueue` uses.
 
@@ -87,7 +87,7 @@ class Session:
         outputs: Sequence[str] | None = None,
         observing: bool = False,
         untried: Mapping[str, npt.NDArray[Any]] | None = None,
-        apart: bool = False,
+        apart: int = 0,
         stream: int | None = None,
     ) -> None:
         _refuse_stripped(model)
@@ -95,7 +95,7 @@ class Session:
         self.device = current_device() if mode == "numerics" else CPU
         self._observing = observing and self.device == CPU
         if observing:
-            entries["session.intra_op.allow_spinning"] = "0"
+            entries[NO_SPINNING] = "0"
         self.outputs = list(outputs) if outputs is not None else output_names(model)
         self._writes_inputs = any(_is_training(node) for node in model.nodes.values())
         disabled = disabled_optimizers(model, mode)
@@ -124,7 +124,7 @@ class Session:
         threads = usable_cores()
         try:
             if apart:
-                self._session: Any = Apart(trial, threads, model.name)
+                self._session: Any = Apart(trial, threads, model.name, runs=apart)
             else:
                 # What is handed out is no part of a pattern; planning one costs the second run new memory for all.
                 # ONNX Runtime reads weights that lie beside the message where they are.

@@ -25,7 +25,7 @@ from workbench.precision.lowering.lowering import lower
 from workbench.precision.plan.plan import BEST_PRACTICE, PrecisionPlan
 from workbench.precision.sensitivity.cut import cut, extract
 from workbench.precision.sensitivity.errors import ErrorSum, divergence
-from workbench.precision.sensitivity.estimated import local_noise, quick
+from workbench.precision.sensitivity.estimated import local_noise, local_noises, quick
 from workbench.precision.sensitivity.graft import all_quantized, quantized_alone
 from workbench.precision.sensitivity.journal import Journal, open_journal
 from workbench.precision.sensitivity.measured import candidates_of, exact
@@ -283,6 +283,40 @@ def test_local_noise_is_that_of_the_node_on_its_floating_point_input(wb):
             a, b = (session.run(feed.arrays)[output].astype(float) for session in (before, after))
             noise, signal_power = noise + ((a - b) ** 2).sum(), signal_power + (a**2).sum()
         assert local[node] == pytest.approx(noise / signal_power, rel=1e-4)
+
+
+WAYS = {"whole": 1.0, "half": 0.5, "tiny": 1e-5}
+
+
+def test_choices_of_ranges_that_share_a_graph_give_what_each_gives_alone(wb):
+    samples, _ = samples_for(history_of(wb), None)
+    candidates = candidates_of(wb.model, BEST_PRACTICE)
+    ways = {way: {tensor: amax * factor for tensor, amax in wb.ranges.items()} for way, factor in WAYS.items()}
+    together = local_noises(wb.model, candidates, ways, samples, batch=4)
+    assert list(together) == list(ways)
+    assert len({tuple(noise.values()) for noise in together.values()}) == len(ways)
+    for way, ranges in ways.items():
+        assert together[way] == local_noise(wb.model, candidates, ranges, samples, batch=4)
+
+
+def test_choices_of_ranges_for_a_model_in_fp16_have_each_their_own_graph_where_its_scales_do_not_fit():
+    """From operator set 19 on a pair is in FP16 itself, unless FP16 cannot hold its scale."""
+    weights = np.random.default_rng(0).normal(size=(4, 4, 3, 3)).astype(np.float16)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT16, [1, 4, 6, 6]) for name in "xz"]
+    nodes_ = [
+        helper.make_node("Conv", ["x", "w"], ["y"], "first", pads=[1] * 4),
+        helper.make_node("Conv", ["y", "w"], ["z"], "second", pads=[1] * 4),
+    ]
+    graph = helper.make_graph(nodes_, "g", ends[:1], ends[1:], [numpy_helper.from_array(weights, "w")])
+    model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9))
+    data = np.random.default_rng(1).normal(size=(3, 4, 6, 6)).astype(np.float16)
+    samples = open_samples({"x": data}, model)
+    ways = {way: {"x": 3.0 * factor, "y": 20.0 * factor} for way, factor in WAYS.items()}
+    forms = {len(all_quantized(model, ["first", "second"], ranges).nodes) for ranges in ways.values()}
+    assert len(forms) == 2
+    together = local_noises(model, ["first", "second"], ways, samples)
+    for way, ranges in ways.items():
+        assert together[way] == local_noise(model, ["first", "second"], ranges, samples)
 
 
 @pytest.mark.parametrize("count", [1, 3, 12])

@@ -43,7 +43,7 @@ class Score:
     sqnr_db
         Of the worst output.
     kl
-        Mean divergence of the outputs' rows in nats; NaN where they have none.
+        Mean divergence of the outputs' rows in nats; NaN where they have none, and of few samples, where nobody asks.
     figure
         What the goal is about: SQNR, top-1 drop in percentage points, or the callback's value. NaN, which meets no
         goal, where values became NaN or infinite.
@@ -170,14 +170,15 @@ class Evaluator:
         """Run a model on all samples."""
         session = Session(model, untried=self._first)
         every = enumerate(stoppable(feeds(self._samples, self._model, batch=self._batch)))
-        return self._scored((run, feed, session.run(feed.arrays)) for run, feed in every)
+        return self._scored(((run, feed, session.run(feed.arrays)) for run, feed in every), ErrorSum())
 
     def race(self, model: Model) -> Score:
         """Run a model on few samples, the same for every model, which lie evenly among all."""
-        session = Session(model, apart=True)
         few = self._few
+        session = Session(model, apart=len(few))
         results = session.run_each(feed.arrays for feed in few.values())
-        return self._scored((run, feed, result) for (run, feed), result in zip(few.items(), results, strict=True))
+        runs = ((run, feed, result) for (run, feed), result in zip(few.items(), results, strict=True))
+        return self._scored(runs, ErrorSum(diverging=False))
 
     @cached_property
     def _few(self) -> dict[int, Feed]:
@@ -185,8 +186,8 @@ class Evaluator:
         every = enumerate(stoppable(feeds(self._samples, self._model, batch=self._batch)))
         return {run: feed for run, feed in every if run in chosen}
 
-    def _scored(self, runs: Iterable[tuple[int, Feed, Outputs]]) -> Score:
-        total, top1 = ErrorSum(), self._count()
+    def _scored(self, runs: Iterable[tuple[int, Feed, Outputs]], total: ErrorSum) -> Score:
+        top1 = self._count()
         outcomes: list[Outputs] = []
         samples = 0
         for run, feed, result in runs:

@@ -10,7 +10,7 @@ from workbench.graph.select import nodes
 from workbench.names import METHODS
 from workbench.precision.lowering import activation_tensors
 from workbench.precision.plan import PrecisionPlan, Rule
-from workbench.precision.sensitivity import local_noise
+from workbench.precision.sensitivity import local_noises
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -36,9 +36,7 @@ def ways_to_choose(trials: Trials, statistics: Statistics, samples: Samples, bat
             candidates = ranges_of(usable, method, percentile=percentile)
             name = f"{method} {percentile:g}" if method == "percentile" else method
             ways[name] = {**trials.ranges, **{tensor: chosen.amax for tensor, chosen in candidates.items()}}
-    noise = {
-        way: local_noise(trials.model, trials.candidates, these, samples, batch=batch) for way, these in ways.items()
-    }
+    noise = local_noises(trials.model, trials.candidates, ways, samples, batch=batch)
     mixed = dict(trials.ranges)
     for tensor, readers in _readers(trials).items():
         best = min(ways, key=lambda way: sum(noise[way][node] for node in readers))

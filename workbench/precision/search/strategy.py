@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal
 
 from workbench.calibration import Statistics, first_samples
 from workbench.errors import PrecisionError
+from workbench.graph import collector_spared
 from workbench.precision.plan import BEST_PRACTICE, PrecisionPlan
 from workbench.precision.search.goal import FEW, Evaluator
 from workbench.precision.search.ranges import CALIBRATED, MIXED, try_ways, ways_to_choose
@@ -126,7 +127,8 @@ def search(
         The plan makes no node INT8, or not even `fallback` everywhere reaches the goal.
     """
     began = time.perf_counter()
-    with Evaluator(reference or model, samples, goal, batch=batch, memory=memory) as evaluate:
+    about = (reference or model, samples, goal)
+    with collector_spared(), Evaluator(*about, batch=batch, memory=memory) as evaluate:
         trials = Trials(
             model,
             goal,

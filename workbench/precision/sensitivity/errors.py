@@ -58,8 +58,14 @@ class ErrorSum:
         One running comparison an output.
     kl, rows
         Summed divergence in nats, and the rows it is of.
+
+    Parameters
+    ----------
+    diverging
+        Whether the divergence is wanted, which takes longer than all else.
     """
 
+    diverging: bool = True
     differences: dict[str, Difference] = field(default_factory=dict)
     kl: float = 0.0
     rows: int = 0
@@ -69,8 +75,9 @@ class ErrorSum:
         for name, original in reference.items():
             changed = test.get(name, original)
             self.differences.setdefault(name, Difference()).update(original, changed)
-            kl, rows = divergence(original, changed)
-            self.kl, self.rows = self.kl + kl, self.rows + rows
+            if self.diverging:
+                kl, rows = divergence(original, changed)
+                self.kl, self.rows = self.kl + kl, self.rows + rows
 
     @property
     def sqnr_db(self) -> float:

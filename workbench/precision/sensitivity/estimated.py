@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
 from workbench.calibration import feeds, first_samples
 from workbench.evaluate import sqnr_db
-from workbench.graph import names_in
+from workbench.graph import content_of, names_in
 from workbench.precision.sensitivity.cut import cut
 from workbench.precision.sensitivity.graft import all_quantized, beside
 from workbench.precision.sensitivity.measured import downstream_share, exact, work_of
@@ -28,12 +28,14 @@ from workbench.progress import progress
 from workbench.runtime import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
 
     from workbench.calibration import Feed, Samples
     from workbench.graph import Model
 
-__all__ = ["BUDGET", "local_noise", "quick"]
+__all__ = ["BUDGET", "local_noise", "local_noises", "quick"]
 
 BUDGET = 4.0
 """Forward passes a sample that an estimate may take."""
@@ -110,33 +112,71 @@ def local_noise(
 
     The floating-point graph gets a quantized copy of every node beside the node itself, which reads the same tensors.
     """
-    copied, powers = _with_copies(model, candidates, ranges)
-    session: Session | None = None
-    sums = np.zeros((len(candidates), 2))
-    every = feeds(samples, model, batch=batch)
-    for feed in progress(every, total=len(samples), doing="measuring sensitivity", amount=_count, partial=True):
-        session = session or Session(copied, untried=feed.arrays)
-        results = session.run(feed.arrays)
-        sums += np.array([[results[name] for name in powers[node]] for node in candidates])
-    return {
-        node: float(noise / signal) if signal > 0 else math.inf if noise > 0 else 0.0
-        for node, (noise, signal) in zip(candidates, sums, strict=True)
-    }
+    return local_noises(model, candidates, {"": ranges}, samples, batch=batch)[""]
+
+
+def local_noises(
+    model: Model,
+    candidates: Sequence[str],
+    ways: Mapping[str, Mapping[str, float]],
+    samples: Samples,
+    *,
+    batch: int = 1,
+) -> dict[str, dict[str, float]]:
+    """Return the same for several choices of ranges, by their names. They share a graph, which is fed their scales."""
+    lowered = {way: all_quantized(model, candidates, ranges) for way, ranges in ways.items()}
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for way, quantized in lowered.items():  # in FP16, a scale that it cannot hold makes another graph
+        groups.setdefault(_form(quantized), []).append(way)
+    noises: dict[str, dict[str, float]] = {}
+    for group in groups.values():
+        scales = _scales([lowered[way] for way in group])
+        copied, powers = _with_copies(model, lowered[group[0]], candidates, scales[0])
+        session = Session(copied, apart=len(samples))
+        for way, fed in zip(group, scales, strict=True):
+            every = feeds(samples, model, batch=batch)
+            seen = progress(every, total=len(samples), doing="measuring sensitivity", amount=_count, partial=True)
+            sums = np.zeros((len(candidates), 2))
+            for results in session.run_each({**feed.arrays, **fed} for feed in seen):
+                sums += np.array([[results[name] for name in powers[node]] for node in candidates])
+            noises[way] = {
+                node: float(noise / signal) if signal > 0 else math.inf if noise > 0 else 0.0
+                for node, (noise, signal) in zip(candidates, sums, strict=True)
+            }
+    return {way: noises[way] for way in ways}
 
 
 def _count(feed: Feed) -> int:
     return feed.count
 
 
+def _form(lowered: Model) -> tuple[object, ...]:
+    """Return what has to be the same in two lowered models that differ in their scales alone."""
+    weights = (str((name, value.dtype)) for name, value in lowered.initializers.items())
+    return (*lowered.top_nodes, *weights)
+
+
+def _scales(lowered: Sequence[Model]) -> list[dict[str, npt.NDArray[Any]]]:
+    """Return for each of some lowered models the numbers that they do not all have in common."""
+    scalars = [
+        {name: content_of(value).numpy() for name, value in one.initializers.items() if not content_of(value).shape}
+        for one in lowered
+    ]
+    differing = [name for name, number in scalars[0].items() if any(one[name] != number for one in scalars)]
+    return [{name: one[name] for name in differing} for one in scalars]
+
+
 def _with_copies(
-    model: Model, candidates: Sequence[str], ranges: Mapping[str, float]
+    model: Model, lowered: Model, candidates: Sequence[str], fed: Iterable[str]
 ) -> tuple[Model, dict[str, tuple[str, ...]]]:
     """Return the model with quantized copies of nodes, and what its outputs, sums of squares, are called.
 
-    Each node has two: of its noise and of its signal.
+    Each node has two: of its noise and of its signal. What is to be fed becomes an input.
     """
-    whole, pairs = beside(model, all_quantized(model, candidates, ranges), candidates)
+    whole, pairs = beside(model, lowered, candidates)
     powers = {name: tuple(_compare(whole.graph, name, original, copy)) for name, original, copy in pairs}
+    for name in fed:
+        whole.graph.inputs.append(whole.graph.initializers.pop(name))
     return model.replaced(whole), powers
 
 

@@ -111,7 +111,8 @@ class _Reference:
         """Run what lies downstream of a node with the node in INT8."""
         session = None
         if part.outputs:
-            session = Session(downstream(self._model, self._lowered, part, self._dtypes), apart=True)
+            changed = downstream(self._model, self._lowered, part, self._dtypes)
+            session = Session(changed, apart=len(self._runs))
         total = ErrorSum()
         outcomes: list[Outputs] = []
         runs = range(len(self._runs))
