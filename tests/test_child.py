@@ -75,6 +75,19 @@ def test_memory_limit_ends_it():
     assert caught.value.kind == "memory"
 
 
+def test_memory_is_that_of_a_process_and_its_children_by_linux_as_by_psutil(monkeypatch):
+    code = "b = bytearray(b'1') * 300_000_000; print(flush=True); input()"
+    command = [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        told = child_module._resident_bytes(process.pid)
+        monkeypatch.setattr(child_module, "_knows_children", lambda: False)
+        by_psutil = child_module._resident_bytes(process.pid)
+        process.communicate(b"\n")
+    assert told > 300_000_000
+    assert told == pytest.approx(by_psutil, rel=0.1)
+
+
 def test_cancel_from_another_thread():
     cancel = threading.Event()
     threading.Timer(0.5, cancel.set).start()
@@ -137,6 +150,7 @@ def test_a_function_of_main_is_refused_with_the_reason():
 
 def test_a_memory_limit_that_nobody_can_watch_is_refused(monkeypatch):
     monkeypatch.setattr(child_module, "_can_watch", lambda: False)
+    monkeypatch.setattr(child_module, "_knows_children", lambda: False)
     with pytest.raises(BackendError, match="without the package psutil"):
         run(Child(memory_bytes=2**30), TEST, abs, -1)
     outcome = run(Child(), TEST, abs, -1)

@@ -95,8 +95,8 @@ class Child:
         Wall-clock limit in seconds; None for none.
     memory_bytes
         Limit on the resident memory of the child and its own children, polled 20 times a second (address space is no
-        measure of a process that uses CUDA); None for none. A burst between two polls can exceed it. Needs the package
-        psutil.
+        measure of a process that uses CUDA); None for none. A burst between two polls can exceed it. Off Linux it needs
+        the package psutil.
     on_line, on_progress
         Called in the calling thread for each line printed and each `progress` report, as they come.
     cancel
@@ -322,11 +322,18 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _can_watch() -> bool:
-    return importlib.util.find_spec("psutil") is not None
+    return _knows_children() or importlib.util.find_spec("psutil") is not None
+
+
+def _knows_children() -> bool:
+    """Say whether Linux tells the children of a process; psutil looks for them among all processes of the machine."""
+    return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists()
 
 
 def _resident_bytes(pid: int) -> int:
     """Return the memory of a process and its children, 0 where nobody can tell."""
+    if _knows_children():
+        return _resident_of_family(pid)
     if not _can_watch():
         return 0
     import psutil
@@ -336,6 +343,16 @@ def _resident_bytes(pid: int) -> int:
         parent = psutil.Process(pid)
         for process in (parent, *parent.children(recursive=True)):
             total += process.memory_info().rss
+    return total
+
+
+def _resident_of_family(pid: int) -> int:
+    total, family = 0, [pid]
+    for each in family:
+        with contextlib.suppress(OSError):  # it ended between the listing and the look
+            total += int(Path(f"/proc/{each}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            for thread in Path(f"/proc/{each}/task").iterdir():
+                family += map(int, (thread / "children").read_text().split())
     return total
 
 

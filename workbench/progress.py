@@ -122,10 +122,12 @@ def progress(
     if in_notebook():
         yield from _line(items, total, doing)
         return
+    if not sys.stderr.isatty():
+        yield from items
+        return
     from tqdm.std import tqdm
 
-    hidden = not sys.stderr.isatty()
-    with tqdm(items, total=total, desc=doing, leave=False, disable=hidden, file=sys.stderr) as bar:
+    with tqdm(items, total=total, desc=doing, leave=False, file=sys.stderr) as bar:
         yield from bar
 
 
@@ -150,14 +152,14 @@ def phases(doing: str) -> Iterator[Callable[[str, float], None]]:
     if in_notebook():
         yield _shown_phases(doing)
         return
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
     from tqdm.std import tqdm
 
     form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}"
-    hidden = not sys.stderr.isatty()
     shown = time.perf_counter() + DELAY_S - REFRESH_S
-    with tqdm(
-        total=1.0, desc=doing, leave=False, disable=hidden, file=sys.stderr, bar_format=form, delay=DELAY_S
-    ) as bar:
+    with tqdm(total=1.0, desc=doing, leave=False, file=sys.stderr, bar_format=form, delay=DELAY_S) as bar:
 
         def show(phase: str, done: float) -> None:
             nonlocal shown

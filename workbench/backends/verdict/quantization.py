@@ -9,7 +9,6 @@ import onnx_ir as ir
 
 from workbench.backends.verdict.cause import QUANTIZE_OPS, Cause, CauseSite, Fix
 from workbench.graph import quantized_type
-from workbench.graph.edits import is_operand_constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +60,10 @@ def asymmetric(site: CauseSite) -> Cause | None:
 
 def operand_constant(site: CauseSite) -> Cause | None:
     """Name a quantized constant that only elementwise operators read."""
+    if site.node.op_type != "DequantizeLinear":
+        return None
+    from workbench.graph.edits import is_operand_constant  # loads what all edits are made of
+
     if not is_operand_constant(site.node):
         return None
     return Cause(

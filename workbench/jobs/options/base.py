@@ -57,7 +57,7 @@ class Cli:
 class Options(BaseModel):
     """The options of one job, in the order in which Python takes them; the docstring says what the job does."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
     @field_validator("*", mode="after")
     @classmethod
