@@ -1,4 +1,4 @@
-"""What each job can be asked for: what belongs together, what excludes each other, what stands where nothing is said."""
+"""What each job can be asked for: what goes together, what does not, what stands where nothing is said."""
 
 from __future__ import annotations
 
@@ -282,12 +282,13 @@ def test_a_choice_names_what_there_is_and_a_rule_stands_without_a_place():
     assert failure.value.what == "`samples` go with `recalibrate`; a plain replay measures nothing"
     with pytest.raises(OptionError, match="is no name that a file can have: File name too long"):
         build_engine("m" * 5000, "o")
-    with pytest.raises(OptionError, match="`model`: 'm.x00'... is no name that a file can have: .*null"):
+    with pytest.raises(OptionError, match=r"`model`: 'm.x00'... is no name that a file can have: .*null"):
         build_engine("m\0", "o")
 
 
 def test_how_an_option_stands_on_the_command_line_is_plain_unless_said():
     plain, named_so = Cli.of(Sample.model_fields["first"]), Cli.of(ReplayOptions.model_fields["settings"])
     assert plain == Cli()
-    assert not (plain.argument or plain.hidden)
+    assert not plain.argument
+    assert not plain.hidden
     assert (named_so.name, named_so.metavar) == ("set", "KEY=VALUE")

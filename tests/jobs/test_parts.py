@@ -183,7 +183,7 @@ def test_a_release_that_fails_for_all_is_asked_for_each(monkeypatch):
     verdict = {"target": "b", "accepted": True, "nodes": [], "problems": [], "parse_s": 1.0, "build_s": 2.0}
     asked = []
 
-    def ask(folder, model, targets, shapes):
+    def ask(_folder, _model, targets, _shapes):
         asked.append(list(targets))
         return "no such GPU" if "a" in targets else [verdict]
 
@@ -269,12 +269,12 @@ def test_layer_precisions_are_those_of_tensorrt_8():
 def test_a_bench_of_several_batches_names_its_files_by_them(monkeypatch):
     opened, ran = [], []
 
-    def open_source(path, **options):
+    def open_source(_, **options):
         opened.append((options["batch"], options["named"]))
         return Source("m", parsed("float[1] x"))
 
     class Bench:
-        def __init__(self, sources, out, **options):
+        def __init__(self, sources, _, **options):
             ran.append((sources, options))
 
         def run(self):
@@ -364,7 +364,7 @@ def test_drift_shows_the_worst_and_counts_the_rest():
 def test_what_is_clipped_in_the_field_is_said_with_who_reads_it(sources, calibrated):
     steps = [SimpleNamespace(samples=SimpleNamespace(source=source)) for source in sources]
     deployment = SimpleNamespace(
-        recipe=SimpleNamespace(of_kind=lambda kind: steps),
+        recipe=SimpleNamespace(of_kind=lambda _: steps),
         readers=lambda tensor: ["conv", "pool"] if tensor == "read" else [],
     )
     read, unread = (Drift(name, 1.0, 1.0, 0.125, 0.0) for name in ("read", "unread"))
@@ -455,7 +455,7 @@ def test_labels_are_as_many_as_there_are_classes(tmp_path):
     path.write_text("cat\ndog\n")
 
     def served(*dims):
-        return SimpleNamespace(outputs=lambda: [port("y"), port("z")], dims=lambda output: dims)
+        return SimpleNamespace(outputs=lambda: [port("y"), port("z")], dims=lambda _: dims)
 
     assert _labels(None, served(2)) == (None, ())
     assert _labels(path, served(7, 2)) == _labels(path, served(-1)) == ("cat\ndog\n", ("y",))
