@@ -8,6 +8,9 @@ import subprocess
 
 import numpy as np
 
+PIECE = 16
+"""Segments of a polyline that are looked at together."""
+
 
 def bend(points):
     """Sample a path with vertical tangents as the renderers draw it."""
@@ -22,16 +25,19 @@ def bend(points):
 
 
 def crossings(lines, edges):
-    """Count pairs of edges without a common end whose polylines meet."""
-    boxes = np.array([[*line.min(0), *line.max(0)] for line in lines])
+    """Count pairs of edges without a common end whose polylines meet; each is cut in pieces that lie in small boxes."""
+    pieces, owners = [], []
+    for line, edge in zip(lines, edges, strict=True):
+        for start in range(0, len(line) - 1, PIECE):
+            pieces.append(line[start : start + PIECE + 1])
+            owners.append(edge)
+    boxes, ends = np.array([[*piece.min(0), *piece.max(0)] for piece in pieces]), np.array(owners)
     total = 0
-    for i in range(len(lines)):
-        for j in range(i + 1, len(lines)):
-            if set(edges[i]) & set(edges[j]):
-                continue
-            if (boxes[i, :2] > boxes[j, 2:]).any() or (boxes[j, :2] > boxes[i, 2:]).any():
-                continue
-            total += meet(lines[i], lines[j])
+    for i in range(len(pieces) - 1):
+        others = boxes[i + 1 :]
+        near = i + 1 + np.flatnonzero(((boxes[i, :2] <= others[:, 2:]) & (others[:, :2] <= boxes[i, 2:])).all(1))
+        apart = (ends[near][:, :, None] != ends[i]).all((1, 2))
+        total += sum(meet(pieces[i], pieces[j]) for j in near[apart])
     return total
 
 
