@@ -13,7 +13,7 @@ examples: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.kit.examples out/examples
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

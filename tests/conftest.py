@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.kit.lowered_graphs"]
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """Begin with the files that hold slow tests, so that no worker is left with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real models and data beside the repository."""

@@ -16,6 +16,8 @@ import pytest
 from workbench.recipe import Recipe
 from workbench.scratch import PREFIX
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 20
 REPORTS = ["report.html", "report.json"]

@@ -27,6 +27,8 @@ from workbench.recipe import Gate, check_gates
 
 pytest.importorskip("distributed", reason="fleets come with the extra [cluster]")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(small_cnn, small_data, tmp_path_factory):
