@@ -18,7 +18,7 @@ class AppPage extends Page {
     const right = element("section", { class: "wb-right", "aria-label": "Selection" }, this.slots.inspector);
     const body = element("div", { class: "wb-body" }, left, middle, right);
     this.kept = element("section", { class: "wb-kept", hidden: "", "aria-label": "Kept recipe" });
-    this.code = element("section", { class: "wb-code", hidden: "", "aria-label": "Python" });
+    this.code = element("section", { class: "wb-code", hidden: "", onkeydown: (event) => event.key === "Escape" && this.closeCode() });
     return element("div", { class: "wb-app" }, element("div", { class: "wb-inner" }, this.steps.root, this.kept, body, this.timeline.root, this.form.root, this.notice, this.code));
   }
 
@@ -131,20 +131,27 @@ class AppPage extends Page {
     const [from, to, samples, labels] = rows ? this.pointsAsked : [pick("Before", last), pick("After", steps.length), field("Samples", "the calibration's samples"), field("Labels, for top-1", "labels.npy (optional)")];
     this.pointsAsked = [from, to, samples, labels];
     const go = button("Compare", { class: "wb-primary" }, () => this.ask({ type: "points", points: [Number(from.value), Number(to.value)], samples: samples.value, labels: labels.value }));
-    const close = button("×", { class: "wb-close", "aria-label": "Close" }, () => (this.code.hidden = true));
-    const table = rows ? [element("table", { class: "wb-points" }, ...rows.map((row, at) => element("tr", {}, ...row.map((cell, column) => element(at && column ? "td" : "th", { scope: at ? "row" : "col" }, cell)))))] : [];
+    const close = button("×", { class: "wb-close", "aria-label": "Close" }, () => this.closeCode());
+    const table = rows ? [element("table", { class: "wb-points" }, ...rows.map((row, at) => element("tr", {}, ...row.map((cell, column) => (!at === !column ? element("td", {}, cell) : element("th", { scope: at ? "row" : "col" }, cell))))))] : [];
     this.code.replaceChildren(element("div", { class: "wb-form-title" }, element("strong", {}, "Two points of the recipe"), close), element("div", { class: "wb-form-row" }, from, "→", to), element("div", { class: "wb-form-row" }, samples, labels, go), ...table);
+    this.code.setAttribute("aria-label", "Two points of the recipe");
     this.code.hidden = false;
-    if (!rows) from.focus();
+    (rows ? go : from).focus();
+  }
+
+  closeCode() {
+    this.code.hidden = true;
+    this.timeline.points.focus({ preventScroll: true });
   }
 
   python(code) {
-    const close = button("×", { class: "wb-close", "aria-label": "Close" }, () => (this.code.hidden = true));
+    const close = button("×", { class: "wb-close", "aria-label": "Close" }, () => this.closeCode());
     const copy = button("copy", { class: "wb-primary" }, async () => {
       await navigator.clipboard.writeText(code);
       copy.textContent = "copied";
     });
     this.code.replaceChildren(element("div", { class: "wb-form-title" }, element("strong", {}, "These steps in Python"), copy, close), element("pre", {}, code));
+    this.code.setAttribute("aria-label", "Python");
     this.code.hidden = false;
     copy.focus();
   }

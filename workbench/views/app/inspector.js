@@ -76,7 +76,7 @@ class InspectorPage extends Page {
       option.setAttribute("aria-pressed", String(option.dataset.precision === (previewed || this.now)));
     }
     if (!this.preview) return;
-    const apply = button("Apply", { class: "wb-primary wb-apply-precision", title: line }, () => this.ask({ type: "set", precision: previewed }));
+    const apply = button("Apply", { class: "wb-primary wb-apply-precision", title: line, "data-keep": previewed }, () => this.ask({ type: "set", precision: previewed }));
     this.preview.replaceChildren(...(previewed ? [element("span", {}, `${previewed} here: ${preview}. `), apply] : []));
   }
 

@@ -14,7 +14,7 @@ class Steps {
         const now = name === next.step;
         const look = `wb-step${done ? " wb-is-done" : ""}${now ? " wb-is-next" : ""}`;
         const state = done ? "done" : now ? "next" : "to do";
-        const act = button("", { class: look, title, "data-step": name, "aria-expanded": "false" }, () => this.app.openForm(name));
+        const act = button("", { class: look, title, "data-step": name, "data-keep": `step ${name}`, "aria-expanded": "false" }, () => this.app.openForm(name));
         act.append(element("b", {}, name), element("span", {}, figure), element("i", { class: "wb-hidden" }, `, ${state}`));
         return element("li", {}, act);
       }),

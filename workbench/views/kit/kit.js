@@ -36,8 +36,8 @@ class Page {
     this.error = element("div", { class: "wb-error", role: "alert", hidden: "" });
     this.done = element("div", { class: "wb-done", role: "status", hidden: "" });
     this.handlers = {
-      "change:scene": () => this.redraw(),
-      "change:marks": () => this.mark(this.marks),
+      "change:scene": () => this.keeping(() => this.redraw()),
+      "change:marks": () => this.keeping(() => this.mark(this.marks)),
       "msg:custom": (message) => this.answer(message),
     };
   }
@@ -45,8 +45,10 @@ class Page {
   open(el) {
     this.root = this.build();
     this.root.classList.add("wb");
-    // A notebook's own shortcuts must not see what is typed into a field.
-    this.root.addEventListener("keydown", (event) => event.target.closest("input, select, textarea") && event.stopPropagation());
+    // A notebook's own shortcuts must not see plain keys, nor what is typed into a field: two d's delete its cell.
+    this.root.addEventListener("keydown", (event) => {
+      if (event.target.closest("input, select, textarea") || !(event.altKey || adds(event))) event.stopPropagation();
+    });
     el.append(this.root);
     for (const [name, handler] of Object.entries(this.handlers)) this.model.on(name, handler);
     this.watch = new MutationObserver(() => this.theme());
@@ -86,6 +88,17 @@ class Page {
     this.error.hidden = true;
     this.draw(this.scene);
     this.mark(this.marks);
+  }
+
+  /** Draw anew, and keep the place of whoever works by keyboard: on what took its place, or around it. */
+  keeping(draw) {
+    const held = this.root.contains(document.activeElement) ? document.activeElement : null;
+    const around = held?.parentElement.closest("[tabindex]");
+    draw();
+    if (!held || held.isConnected || this.root.contains(document.activeElement)) return;
+    const name = CSS.escape(held.dataset.keep ?? held.dataset.id ?? "");
+    const again = [...this.root.querySelectorAll(`[data-keep="${name}"], tr[data-id="${name}"]`)].at(-1);
+    (again ?? around)?.focus({ preventScroll: true });
   }
 
   /** Ask Python for something; it knows by the version what was shown here. */

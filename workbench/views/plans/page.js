@@ -102,7 +102,7 @@ class PrecisionPage extends Page {
     const picture = drawn("svg", { viewBox: `0 0 ${FRONT.width} ${FRONT.height}` }, line, ...bars, ...dots.filter(Boolean));
     const text = element("div", { class: "wb-point", "aria-live": "polite" });
     const slider = element("input", {
-      type: "range", min: "0", max: String(last), step: "1", "aria-label": "More in INT8, or less error",
+      type: "range", min: "0", max: String(last), step: "1", "data-keep": "plans", "aria-label": "More in INT8, or less error",
       oninput: () => show(Number(slider.value)), onchange: () => take(Number(slider.value)),
     });
     const show = (index) => {
@@ -117,13 +117,11 @@ class PrecisionPage extends Page {
       this.ask({ type: "take", point: index });
     };
     const taken = point === null ? "The recipe's plan is none of these: move the slider to set one." : `The recipe's plan is point ${point + 1} of ${points.length}.`;
-    const held = this.front.contains(document.activeElement);
     this.front.replaceChildren(
       element("figure", {}, picture, element("figcaption", {}, `${rated ? "Latency over floating point's, with its error," : "MACs in INT8"} → and ${metric} ↑ of each plan, as the search measured them`)),
       element("div", {}, element("div", { class: "wb-ends" }, "cheaper, more INT8", slider, "less error"), text, element("div", { class: "wb-taken" }, taken)),
     );
     show(Math.min(point ?? this.point ?? chosen, last));
-    if (held) slider.focus();
   }
 
   find() {
