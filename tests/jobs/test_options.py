@@ -8,7 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from workbench.errors import OptionError
-from workbench.jobs.handing_over import TritonOptions
 from workbench.jobs.options import (
     BenchOptions,
     BuildEngineOptions,
@@ -22,6 +21,7 @@ from workbench.jobs.options import (
     RunEngineOptions,
     SearchOptions,
     ServeOptions,
+    TritonOptions,
     TuneOptions,
     job,
     options_of,

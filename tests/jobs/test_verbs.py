@@ -6,8 +6,7 @@ import sys
 import pytest
 
 from tests.kit.places import ROOT
-from workbench.jobs.options import options_of
-from workbench.jobs.verbs import VERBS, Verb
+from workbench.jobs.verbs import VERBS
 
 
 def test_a_verb_finds_its_job_and_the_options_that_the_job_takes():
@@ -19,9 +18,12 @@ def test_a_verb_finds_its_job_and_the_options_that_the_job_takes():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_a_verb_may_keep_its_options_beside_its_job():
-    verb = Verb("again", "tuning:tune")
-    assert verb.options is options_of(verb.job)
+def test_help_loads_nothing_that_a_job_needs():
+    code = "import sys; from workbench.cli import main; main(['--help'])"
+    check = "import atexit, sys; atexit.register(lambda: print(*{'numpy', 'onnx', 'onnx_ir', 'yaml'} & {*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", f"{check}; {code}"], cwd=ROOT, check=True, capture_output=True)
+    assert done.stdout.splitlines()[-1] == b""
+    assert b"handoff" in done.stdout
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import Field, model_validator
+from typing import TYPE_CHECKING, Any
 
 from workbench.backends import need_of, read_engine
 from workbench.display import Card, Shown
 from workbench.errors import BackendError, OptionError
 from workbench.handoff import open_deployment
 from workbench.handoff.triton import (
-    RELEASE,
     ServedModel,
     WarmUp,
     choose_batching,
@@ -22,53 +19,15 @@ from workbench.handoff.triton import (
     state_pairs,
     write_repository,
 )
-from workbench.jobs.options import Cli, Options, Preprocessing, job
+from workbench.jobs.options import TritonOptions, job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from typing_extensions import Self
-
     from workbench.backends import Engine
     from workbench.handoff import Deployment, Port
 
-__all__ = ["TritonHandoff", "TritonOptions", "handoff_triton"]
-
-
-class TritonOptions(Options):
-    """Write a tuned model into a model repository of Triton, with what a person needs to run and to measure it.
-
-    Needs no GPU and no Docker. Batching follows from what bench measured; without that Triton's defaults stay.
-    """
-
-    folder: Annotated[Path, Cli(argument=True), Field(description="What tune, search or replay wrote.")]
-    out: Annotated[Path, Field(description="The repository; a model, or a version of one, is added to what is there.")]
-    name: Annotated[str | None, Field(description="What clients call the model; like its file where left out.")] = None
-    version: Annotated[int, Field(ge=1, description="The version's number.")] = 1
-    engine: Annotated[
-        Path | None, Field(description="Serve this engine of the model instead of the ONNX file; see build.")
-    ] = None
-    bench: Annotated[
-        tuple[Path, ...], Field(description="Results of bench at several batches; may come several times.")
-    ] = ()
-    variant: Annotated[str, Field(description="Which of bench's variants the model is.")] = "qdq"
-    state: Annotated[
-        tuple[str, ...],
-        Cli(metavar="INPUT=OUTPUT"),
-        Field(description="Of a recurrent model: Triton hands the output to the next request of a sequence."),
-    ] = ()
-    labels: Annotated[
-        Path | None, Field(description="A text file with the name of a class on each line, for the first output.")
-    ] = None
-    samples: Annotated[Any, Field(description="Warm up with these; with the calibration's where left out.")] = None
-    preprocessing: Preprocessing = None
-    triton: Annotated[str, Field(pattern=r"^\d\d\.\d\d$", description="The release of Triton's containers.")] = RELEASE
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.preprocessing is not None and self.samples is None:
-            raise ValueError("`preprocessing` is of `samples`: give those too")
-        return self
+__all__ = ["TritonHandoff", "handoff_triton"]
 
 
 @dataclass(frozen=True, repr=False)

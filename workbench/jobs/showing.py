@@ -8,44 +8,18 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import Field
 
 from workbench.display import Card, Shown
 from workbench.errors import BackendError
 from workbench.files import write_text
 from workbench.graph import load_model
 from workbench.handoff import export_html, has_outputs
-from workbench.jobs.options import Cli, Model, Options, job
+from workbench.jobs.options import ExportOptions, OpenOptions, job
 
-__all__ = ["ExportOptions", "OpenOptions", "WrittenNotebook", "export_notebook", "open_screen"]
+__all__ = ["WrittenNotebook", "export_notebook", "open_screen"]
 
 PROGRAMS = {"lab": "jupyterlab", "notebook": "notebook", "voila": "voila"}
 NEEDS = {"lab": "jupyterlab", "notebook": "'notebook>=7'", "voila": "voila"}
-
-
-class OpenOptions(Options):
-    """Show a model on one screen, in a notebook that this writes and JupyterLab opens.
-
-    The notebook is MODEL.ipynb in this folder, unless `notebook` says otherwise; one that is there is opened as it is.
-    What is clicked is kept beside it, and offered when it is opened again.
-    """
-
-    model: Model
-    notebook: Annotated[Path | None, Field(description="The notebook to write, or to open.")] = None
-    program: Annotated[Literal["lab", "notebook", "voila"], Cli(name="in"), Field(description="What opens it.")] = "lab"
-    write_only: Annotated[bool, Field(description="Write the notebook, and open nothing.")] = False
-
-
-class ExportOptions(Options):
-    """Export a notebook that was run as one HTML page that needs no kernel, no script and no network.
-
-    Live views are shown by their pictures.
-    """
-
-    notebook: Annotated[Path, Cli(argument=True), Field(description="The notebook, with its outputs.")]
-    out: Annotated[Path | None, Field(description="The page to write; beside the notebook where left out.")] = None
 
 
 @dataclass(frozen=True, repr=False)

@@ -50,14 +50,14 @@ class Verb:
     place
         Module and function of the job, in this package: ``tuning:tune``.
     takes
-        Its options in `workbench.jobs.options`, which load faster than the job; the job's own where left out.
+        Its options in `workbench.jobs.options`, which load faster than the job.
     json
         Whether what it returns has ``to_json()``, for ``--json``.
     """
 
     name: str
     place: str
-    takes: str | None = None
+    takes: str
     json: bool = False
 
     @property
@@ -71,12 +71,12 @@ class Verb:
         """What it can be asked for."""
         from workbench.jobs import options
 
-        kind: type[Options] = options.options_of(self.job) if self.takes is None else getattr(options, self.takes)
+        kind: type[Options] = getattr(options, self.takes)
         return kind
 
 
 VERBS = (
-    Verb("open", "showing:open_screen"),
+    Verb("open", "showing:open_screen", "OpenOptions"),
     Verb("tune", "tuning:tune", "TuneOptions"),
     Verb("search", "tuning:search", "SearchOptions"),
     Verb("replay", "replaying:replay", "ReplayOptions"),
@@ -96,8 +96,8 @@ VERBS = (
     Verb("run", "engines:run_engine", "RunEngineOptions"),
     Verb("bench", "bench:bench", "BenchOptions"),
     Verb("serve", "serving:serve", "ServeOptions"),
-    Verb("export", "showing:export_notebook"),
-    Verb("handoff triton", "handing_over:handoff_triton"),
+    Verb("export", "showing:export_notebook", "ExportOptions"),
+    Verb("handoff triton", "handing_over:handoff_triton", "TritonOptions"),
     Verb("drift", "drifting:drift", "DriftOptions"),
 )
 """A new verb is a module with its options and its job, and a line here."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import yaml
-
 from workbench.backends import need_of
 from workbench.handoff.triton.config import CACHE
 
@@ -24,6 +22,8 @@ USER = 1000
 
 def compose_text(release: str) -> str:
     """Return the compose file: the server, and a service that measures it on demand."""
+    import yaml
+
     server = {
         "image": f"{SERVER}:{release}-py3",
         "command": ["tritonserver", "--model-repository=/models", "--exit-on-error=true"],

@@ -25,7 +25,9 @@ from .kinds import Samples as Samples
 from .kinds import SummaryFile as SummaryFile
 from .kinds import Target as Target
 from .kinds import Words as Words
+from .notebooks import ExportOptions as ExportOptions
 from .notebooks import ListNotebooksOptions as ListNotebooksOptions
+from .notebooks import OpenOptions as OpenOptions
 from .notebooks import RunNotebooksOptions as RunNotebooksOptions
 from .recipes import DiffRecipesOptions as DiffRecipesOptions
 from .recipes import SchemaOptions as SchemaOptions
@@ -35,6 +37,7 @@ from .running import BuildEngineOptions as BuildEngineOptions
 from .running import RunEngineOptions as RunEngineOptions
 from .serving import DriftOptions as DriftOptions
 from .serving import ServeOptions as ServeOptions
+from .serving import TritonOptions as TritonOptions
 from .tuning import DEFAULT_PRESET as DEFAULT_PRESET
 from .tuning import MigrateOptions as MigrateOptions
 from .tuning import ReplayOptions as ReplayOptions

@@ -1,16 +1,39 @@
-"""What listing and running notebooks can be asked for."""
+"""What making, listing and running notebooks can be asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from workbench.jobs.options.base import Cli, Options
-from workbench.jobs.options.kinds import Junit, SummaryFile
+from workbench.jobs.options.kinds import Junit, Model, SummaryFile
 
-__all__ = ["ListNotebooksOptions", "RunNotebooksOptions"]
+__all__ = ["ExportOptions", "ListNotebooksOptions", "OpenOptions", "RunNotebooksOptions"]
+
+
+class OpenOptions(Options):
+    """Show a model on one screen, in a notebook that this writes and JupyterLab opens.
+
+    The notebook is MODEL.ipynb in this folder, unless `notebook` says otherwise; one that is there is opened as it is.
+    What is clicked is kept beside it, and offered when it is opened again.
+    """
+
+    model: Model
+    notebook: Annotated[Path | None, Field(description="The notebook to write, or to open.")] = None
+    program: Annotated[Literal["lab", "notebook", "voila"], Cli(name="in"), Field(description="What opens it.")] = "lab"
+    write_only: Annotated[bool, Field(description="Write the notebook, and open nothing.")] = False
+
+
+class ExportOptions(Options):
+    """Export a notebook that was run as one HTML page that needs no kernel, no script and no network.
+
+    Live views are shown by their pictures.
+    """
+
+    notebook: Annotated[Path, Cli(argument=True), Field(description="The notebook, with its outputs.")]
+    out: Annotated[Path | None, Field(description="The page to write; beside the notebook where left out.")] = None
 
 
 class ListNotebooksOptions(Options):

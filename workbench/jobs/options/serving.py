@@ -1,20 +1,21 @@
-"""What serving a tuned model, and comparing what it saw with calibration, can be asked for."""
+"""What serving a tuned model, handing it over and comparing what it saw with calibration can be asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
+from workbench.handoff.triton import RELEASE
 from workbench.jobs.options.base import Cli, Options
-from workbench.jobs.options.kinds import Words
+from workbench.jobs.options.kinds import Preprocessing, Words
 from workbench.names import BackendName
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["DriftOptions", "ServeOptions"]
+__all__ = ["DriftOptions", "ServeOptions", "TritonOptions"]
 
 
 class ServeOptions(Options):
@@ -102,3 +103,39 @@ class DriftOptions(Options):
         Field(description="A condition: 'field_clipped <= 1' (percent), 'field_drift <= 0.3'. May come several times."),
     ] = ()
     picture: Annotated[Path | None, Field(description="Write the picture too: an .svg or a .png.")] = None
+
+
+class TritonOptions(Options):
+    """Write a tuned model into a model repository of Triton, with what a person needs to run and to measure it.
+
+    Needs no GPU and no Docker. Batching follows from what bench measured; without that Triton's defaults stay.
+    """
+
+    folder: Annotated[Path, Cli(argument=True), Field(description="What tune, search or replay wrote.")]
+    out: Annotated[Path, Field(description="The repository; a model, or a version of one, is added to what is there.")]
+    name: Annotated[str | None, Field(description="What clients call the model; like its file where left out.")] = None
+    version: Annotated[int, Field(ge=1, description="The version's number.")] = 1
+    engine: Annotated[
+        Path | None, Field(description="Serve this engine of the model instead of the ONNX file; see build.")
+    ] = None
+    bench: Annotated[
+        tuple[Path, ...], Field(description="Results of bench at several batches; may come several times.")
+    ] = ()
+    variant: Annotated[str, Field(description="Which of bench's variants the model is.")] = "qdq"
+    state: Annotated[
+        tuple[str, ...],
+        Cli(metavar="INPUT=OUTPUT"),
+        Field(description="Of a recurrent model: Triton hands the output to the next request of a sequence."),
+    ] = ()
+    labels: Annotated[
+        Path | None, Field(description="A text file with the name of a class on each line, for the first output.")
+    ] = None
+    samples: Annotated[Any, Field(description="Warm up with these; with the calibration's where left out.")] = None
+    preprocessing: Preprocessing = None
+    triton: Annotated[str, Field(pattern=r"^\d\d\.\d\d$", description="The release of Triton's containers.")] = RELEASE
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.preprocessing is not None and self.samples is None:
+            raise ValueError("`preprocessing` is of `samples`: give those too")
+        return self
