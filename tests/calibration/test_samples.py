@@ -60,6 +60,12 @@ def test_a_stated_batch_that_padding_alone_would_fill_is_refused():
         runs({"x": rows(5, 2)}, identity([10**9, 2]))
 
 
+def test_a_stated_batch_of_nothing_is_refused():
+    with pytest.raises(SamplesError, match=r"sample 0: a batch of the model holds no sample: .* first axis of 0"):
+        runs({"x": rows(5, 2)}, identity([0, 2]))
+    assert runs({"x": np.zeros((1, 0, 2), np.float32)}, identity([0, 2]))[0].arrays["x"].shape == (0, 2)
+
+
 def test_every_input_of_a_last_batch_is_filled_up():
     model = identity([4, 2], TensorProto.FLOAT, ("z", ["N", 2], TensorProto.FLOAT))
     (last,) = runs({"x": rows(3, 2), "z": rows(3, 2)}, model)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workbench.engine.breakdown import transitions
+from workbench.engine.dialects.numbers import measured
+from workbench.engine.dialects.timing import read_timing
 from workbench.engine.load import load_report
 from workbench.engine.summary import load_engine
 from workbench.engine.work import memory_timeline
@@ -112,3 +115,13 @@ def test_half_a_character_in_a_name_is_none_of_what_is_written():
         text = text.replace(f'"{name}"', f'"{odd}"')
     names = [layer.name for layer in load_report(text).layers]
     assert names == ["a\N{REPLACEMENT CHARACTER}", "a\N{GRINNING FACE}", r"a\ud800"]
+
+
+@pytest.mark.parametrize(
+    "value", [10**400, -(10**400), -1, True, "1", None, float("nan"), float("inf")], ids=lambda value: str(value)[:9]
+)
+def test_a_time_is_a_number_that_can_be_measured(value):
+    assert measured(value) is None
+    assert (measured(0), measured(10**300)) == (0.0, 1e300)
+    with pytest.raises(ReportError, match="no `computeMs` that is a time"):
+        read_timing([{"computeMs": value}, {"computeMs": 2}], "times.json")

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.kit.models import proto
 from workbench.errors import ModelError
 from workbench.graph import most_repeated
+from workbench.graph.cost.cost import costs
 from workbench.graph.inspection.inspect import summary
 from workbench.graph.load import from_proto, load_model
 
@@ -188,3 +189,88 @@ def test_an_attribute_that_holds_no_tensor_is_refused_in_any_operator(kind):
     if kind == "TENSORS":
         held.tensors.add()
     refused(model, "attribute 'odd' of node 'join' holds a tensor without a type")
+
+
+def held(**changes):
+    """Return a model with a Loop, a branch and a Scan, one of which lacks an attribute, an input or an output."""
+    state = [helper.make_tensor_value_info("s", 1, [4]), helper.make_tensor_value_info("t", 1, [4])]
+    scan = helper.make_graph([N("Neg", ["s"], ["t"])], "body", state[:1], state[1:])
+    branch = helper.make_graph([N("Neg", ["x"], ["b"])], "branch", [], [helper.make_tensor_value_info("b", 1, [4])])
+    nodes = {
+        "If": N("If", ["yes"], ["a"], "if", then_branch=branch, else_branch=branch),
+        "Loop": loop("count"),
+        "Scan": N("Scan", ["rows"], ["z"], "scan", body=scan, num_scan_inputs=1),
+    }
+    for op, change in changes.items():
+        change(nodes[op])
+    weights = {"yes": np.array(True), "count": np.int64(2), "rows": np.ones((2, 4), np.float32)}
+    weights = [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
+    results = {node.output[0]: None for node in nodes.values()}
+    return proto(list(nodes.values()), {"x": [4]}, results, weights)
+
+
+def cut(node, name, field):
+    body = next(attribute.g for attribute in node.attribute if attribute.name == name)
+    del getattr(body, field)[:]
+
+
+def renamed(node, old, new):
+    next(attribute for attribute in node.attribute if attribute.name == old).name = new
+
+
+@pytest.mark.parametrize(
+    ("op", "change", "message"),
+    [
+        ("Loop", lambda node: renamed(node, "body", "bod"), "node 'loop' (Loop) has no graph 'body'"),
+        ("Loop", lambda node: cut(node, "body", "output"), "has a body of 3 inputs and 0 outputs"),
+        ("Loop", lambda node: cut(node, "body", "input"), "has a body of 0 inputs and 2 outputs"),
+        ("If", lambda node: renamed(node, "else_branch", "x"), "node 'if' (If) has no graph 'else_branch'"),
+        ("Scan", lambda node: renamed(node, "body", "x"), "node 'scan' (Scan) has no graph 'body'"),
+        ("Scan", lambda node: renamed(node, "num_scan_inputs", "x"), "does not say how many inputs it scans"),
+        ("Scan", lambda node: setattr(node.attribute[1], "i", 2), "scans 2 of its 1 inputs"),
+    ],
+)
+def test_a_node_has_the_graphs_that_it_runs(op, change, message):
+    assert summary(from_proto(held())).text()
+    refused(held(**{op: change}), message)
+
+
+def test_a_scan_along_an_axis_that_is_none_is_of_unknown_length():
+    model = from_proto(held(Scan=lambda node: node.attribute.append(helper.make_attribute("scan_input_axes", [7]))))
+    assert costs(model)["scan"].note == "the length of the scanned axis is not known"
+
+
+def test_an_operator_of_another_domain_needs_no_body_whatever_it_is_called():
+    model = held(Loop=lambda node: (setattr(node, "domain", "own"), renamed(node, "body", "parts")))
+    model.opset_import.add(domain="own", version=1)
+    assert costs(from_proto(model))["loop"].note == "how often the graph in a Loop runs is not known"
+
+
+@pytest.mark.parametrize("place", ["graph.name", "producer_name", "producer_version"])
+def test_what_a_model_and_its_producer_are_called_is_text(place):
+    model = identity()
+    model.producer_name, model.producer_version, model.graph.name = "p", "v", "g"
+    part, name = (model.graph, "name") if place == "graph.name" else (model, place)
+    setattr(part, name, "damaged")
+    refused(
+        onnx.ModelProto.FromString(model.SerializeToString().replace(b"damaged", b"\xc3maged\xc3")), "no UTF-8 text"
+    )
+    branched = held(If=lambda node: setattr(node.attribute[0].g, "name", "damaged"))
+    content = branched.SerializeToString().replace(b"damaged", b"\xc3maged\xc3")
+    refused(onnx.ModelProto.FromString(content), "the name of a graph is no UTF-8 text")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [(1, "too short"), (TensorProto.INT4, "too short"), (TensorProto.STRING, "is text")]
+)
+def test_the_lengths_of_a_weight_in_another_file_may_be_any_numbers(tmp_path, kind, message):
+    # Their product is more than a float can hold.
+    onnx_model = proto([N("Add", ["x", "w"], ["y"], "add")], {"x": [4]}, {"y": [4]})
+    weight = onnx_model.graph.initializer.add(name="w", data_type=kind, dims=[2**62] * 30, data_location=1)
+    weight.external_data.add(key="location", value="m.data")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(onnx_model.SerializeToString())
+    (tmp_path / "m.data").write_bytes(b"1234")
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)

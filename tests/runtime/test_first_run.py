@@ -16,6 +16,7 @@ from workbench.child import ChildError
 from workbench.errors import BackendError
 from workbench.graph.load import from_proto
 from workbench.runtime import first_run
+from workbench.runtime.constants import check_constants
 from workbench.runtime.session import Session
 
 X = {"x": np.ones((2, 2), np.float32)}
@@ -185,6 +186,31 @@ def test_what_is_made_of_constants_is_bounded():
         Session(graph)
     small = of_constants(*nodes, column=side[:4, None], row=side[:4])
     assert Session(small).run({"x": np.ones(2, np.float32)})["y"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("op", ["SequenceAt", "SequenceErase", "SequenceInsert", "Loop"])
+def test_where_one_number_is_read_there_is_one(op):
+    n = helper.make_node
+    nodes = [n("SequenceConstruct", ["x", "x"], ["s"], "pack")]
+    if op == "Loop":
+        values = [helper.make_tensor_value_info(*at) for at in (("i", 7, []), ("go", 9, []), ("a", 1, [2]))]
+        results = [helper.make_tensor_value_info(*at) for at in (("on", 9, []), ("b", 1, [2]))]
+        inner = [n("Identity", ["go"], ["on"], "goes"), n("Neg", ["a"], ["b"], "neg")]
+        nodes = [n(op, ["at", "", "x"], ["y"], "node", body=helper.make_graph(inner, "body", values, results))]
+    elif op == "SequenceAt":
+        nodes += [n(op, ["s", "at"], ["y"], "node")]
+    else:
+        inputs = ["s", "at"] if op == "SequenceErase" else ["s", "x", "at"]
+        nodes += [n(op, inputs, ["t"], "node"), n("ConcatFromSequence", ["t"], ["y"], "join", axis=0)]
+
+    def graph(numbers):
+        stored = [numpy_helper.from_array(np.array(numbers, np.int64), "given")]
+        again = [n("Identity", ["given"], ["at"], "same"), *nodes]  # its shape is inferred
+        return made(again, {"x": [2]}, {"y": None}, stored)
+
+    with pytest.raises(BackendError, match=f"node: {op} reads a number of tensor 'at', which is empty"):
+        check_constants(graph([]))
+    assert Session(graph(1)).run({"x": np.ones(2, np.float32)})["y"].size >= 2
 
 
 def test_a_constant_behind_identities_is_made_by_nobody(monkeypatch):

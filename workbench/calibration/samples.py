@@ -259,6 +259,12 @@ def _grouping(sample: Sample, model: Model, index: int, batch: int) -> tuple[boo
             where=f"sample {index}",
             fix="Give every array as a whole input, with all its axes.",
         )
+    if fixed == {0}:
+        raise SamplesError(
+            "a batch of the model holds no sample: its inputs state a first axis of 0",
+            where=f"sample {index}",
+            fix="Export it with a batch of at least one, or give every array as a whole input, with all its axes.",
+        )
     return False, next(iter(fixed), batch)
 
 

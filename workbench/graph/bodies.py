@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import onnx
 import onnx_ir as ir
 
+from workbench.graph.domains import onnx_op
 from workbench.graph.message import attribute_message
-from workbench.graph.weights import constant_of
+from workbench.graph.weights import constant_of, is_stripped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,11 +59,12 @@ def repetitions(model: Model, node: ir.Node, tensors: Mapping[str, Tensor]) -> i
     tensors
         What is known of shapes, by name.
     """
-    if node.op_type == "If":
+    op = onnx_op(node)
+    if op == "If":
         return 1
-    if node.op_type == "Loop":
+    if op == "Loop":
         return _trips(node)
-    if node.op_type == "Scan":
+    if op == "Scan":
         return _steps(model, node, tensors)
     return f"how often the graph in a {node.op_type} runs is not known"
 
@@ -74,7 +76,7 @@ def most_repeated(model: Model) -> float:
     """
     often: dict[str, float] = {}
     for address, node in model.nodes.items():
-        if node.op_type not in ("Loop", "Scan") or node.domain not in ("", "ai.onnx"):
+        if onnx_op(node) not in ("Loop", "Scan"):
             continue
         count = repetitions(model, node, model.tensors)
         around = max((times for outer, times in often.items() if address.startswith(f"{outer}/")), default=1.0)
@@ -102,16 +104,19 @@ def _trips(node: ir.Node) -> int | str:
 def _goes_on(body: ir.Graph) -> bool:
     """Say whether a loop's body hands on the condition that it was given, or a constant that is true."""
     value = body.outputs[0]
-    while (maker := value.producer()) is not None and maker.op_type == "Identity" and maker.inputs[0] is not None:
+    while (maker := value.producer()) is not None and onnx_op(maker) == "Identity" and maker.inputs:
+        if maker.inputs[0] is None:
+            break
         value = maker.inputs[0]
     return value is body.inputs[1] or bool(_scalar(value))
 
 
 def _scalar(value: ir.Value) -> int | None:
     content = constant_of(value)
-    if content is None or content.size != 1 or isinstance(content, ir.ExternalTensor):
+    if content is None or content.size != 1 or isinstance(content, ir.ExternalTensor) or is_stripped(content):
         return None
-    return int(content.numpy().reshape(()))
+    array = content.numpy()
+    return int(array.reshape(())) if array.dtype.kind in "biu" else None
 
 
 def _steps(model: Model, node: ir.Node, tensors: Mapping[str, Tensor]) -> int | str:
@@ -121,7 +126,8 @@ def _steps(model: Model, node: ir.Node, tensors: Mapping[str, Tensor]) -> int | 
     axes = list(node.attributes["scan_input_axes"].as_ints()) if "scan_input_axes" in node.attributes else []
     value = node.inputs[-scanned]
     shape = None if value is None else _shape(model, value, tensors)
-    length = shape[axes[0] if axes else 0] if shape else None
+    axis = axes[0] if axes else 0
+    length = shape[axis] if shape and -len(shape) <= axis < len(shape) else None
     if isinstance(length, int):
         return length
     return "the length of the scanned axis is not known" + (f": {length}" if length else "")

@@ -33,6 +33,7 @@ __all__ = [
 CARRIERS = HOLDERS | {"Constant", "ConstantOfShape"}
 """ONNX's own operators that hold tensors among their attributes, or nodes that may."""
 
+GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 REFUSALS = (onnx.checker.ValidationError, ValueError, RuntimeError)
 
 
@@ -58,14 +59,16 @@ def _first_lines(error: Exception) -> str:
 
 
 def node_reason(node: ir.Node, model: ir.Model) -> str | None:
-    """Return why ONNX's checker refuses a node whatever is around it; ``None`` also where it holds a graph."""
-    if any(attribute.type.name.startswith("GRAPH") for attribute in node.attributes.values()):
-        return None
+    """Return why ONNX's checker refuses a node, whatever is around it and in the graphs inside of it."""
     context = onnx.checker.C.CheckerContext()
     context.ir_version = model.ir_version or onnx.IR_VERSION
     context.opset_imports = dict(model.opset_imports)
     try:
-        onnx.checker.check_node(ir.serde.serialize_node(node), context)
+        message = ir.serde.serialize_node(node)
+        for attribute in message.attribute:
+            for graph in (attribute.g, *attribute.graphs) if attribute.type in GRAPHS else ():
+                graph.CopyFrom(onnx.GraphProto(name="inside"))
+        onnx.checker.check_node(message, context)
     except REFUSALS as error:
         return _first_lines(error)
     return None
@@ -112,7 +115,7 @@ _TAGS = re.compile(r"\[\w+Error\] |Inference error\(s\): ")
 def _inner_weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     for node in graph.node:
         for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs) if attribute.type in (5, 10) else ():
+            for inner in (attribute.g, *attribute.graphs) if attribute.type in GRAPHS else ():
                 yield from inner.initializer
                 yield from _inner_weights(inner)
 

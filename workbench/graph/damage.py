@@ -13,8 +13,10 @@ import onnx_ir as ir
 
 from workbench.errors import ModelError, WorkbenchError
 from workbench.graph.check import node_reason
+from workbench.graph.domains import onnx_op
 from workbench.graph.native import FRAGILE, check_model
 from workbench.graph.structure import graphs_of
+from workbench.graph.tensor import packed_bytes
 from workbench.limits import check
 
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ CONSTANT = {
 }
 """What kind of attribute holds the numbers of a Constant."""
 
+BODIES = {"If": ("then_branch", "else_branch"), "Loop": ("body",), "Scan": ("body",), "SequenceMap": ("body",)}
+"""The graphs that ONNX's own operators cannot be without."""
+
 
 def check_tensors(tensors: Iterable[onnx.TensorProto], where: object) -> None:
     """Check that every stored tensor has a type, lengths, and as many numbers as those say.
@@ -77,7 +82,7 @@ def _wrong_with(tensor: onnx.TensorProto) -> str | None:
     if any(length < 0 for length in tensor.dims):
         return f"has the lengths {list(tensor.dims)}"
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        return None
+        return "is text, which ONNX keeps in no file of its own" if dtype == ir.DataType.STRING else None
     size = math.prod(tensor.dims)
     field = FIELDS.get(dtype.name, "int32_data")
     elsewhere = [name for name in DATA_FIELDS if name != field and len(getattr(tensor, name))]
@@ -85,7 +90,7 @@ def _wrong_with(tensor: onnx.TensorProto) -> str | None:
         there = ", ".join(elsewhere) or f"raw_data and {field}"
         return f"has numbers in {there}, and those of its type stand in raw_data or {field} alone"
     if tensor.HasField("raw_data"):
-        expected = -(-size * dtype.bitwidth // 8) if dtype != ir.DataType.STRING else -1
+        expected = packed_bytes(tensor.dims, dtype) if dtype != ir.DataType.STRING else -1
         actual = len(tensor.raw_data)
         return (
             None if actual in (0, expected) else f"has {actual} bytes of data, and its lengths and type want {expected}"
@@ -98,13 +103,15 @@ def _wrong_with(tensor: onnx.TensorProto) -> str | None:
 
 
 def check_parts(model: ir.Model, where: object) -> None:
-    """Check that names are text, that outputs have one, and that every attribute holds something of its own.
+    """Check that names are text, that outputs have one, that attributes hold something, and that loops can run.
 
     Raises
     ------
     ModelError
         One does not.
     """
+    _check_text(model.producer_name or "", "the producer", where)
+    _check_text(model.producer_version or "", "the producer's version", where)
     for text in itertools.chain.from_iterable(model.functions):
         _check_text(text, "a function", where)
     inside = {graph for function in model.functions.values() for graph in _graphs_in(function.graph)}
@@ -118,9 +125,33 @@ def check_parts(model: ir.Model, where: object) -> None:
                         where=where,
                         fix=FIX,
                     )
+            if (op := onnx_op(node)) in BODIES and (reason := _odd_body(node, op)) is not None:
+                raise ModelError(f"node {node.name or op!r} ({op}) {reason}", where=where, fix=FIX)
+
+
+def _odd_body(node: ir.Node, op: str) -> str | None:
+    """Return what a node lacks that runs the graphs inside of it."""
+    for name in BODIES[op]:
+        if name not in node.attributes or node.attributes[name].type != ir.AttributeType.GRAPH:
+            return f"has no graph {name!r}"
+    if op == "Loop":
+        body = node.attributes["body"].as_graph()
+        if len(body.inputs) < 2 or not body.outputs:
+            return (
+                f"has a body of {len(body.inputs)} inputs and {len(body.outputs)} outputs; it is handed the iteration "
+                "and the condition, and returns a condition"
+            )
+    if op == "Scan":
+        scanned = node.attributes.get("num_scan_inputs")
+        if scanned is None or scanned.type != ir.AttributeType.INT:
+            return "does not say how many inputs it scans (num_scan_inputs)"
+        if not scanned.is_ref() and not 1 <= scanned.as_int() <= len(node.inputs):
+            return f"scans {scanned.as_int()} of its {len(node.inputs)} inputs"
+    return None
 
 
 def _check_names(prefix: str, graph: ir.Graph, where: object) -> None:
+    _check_text(graph.name or "", "a graph", where)
     for value in (*graph.inputs, *graph.initializers.values()):
         _check_text(value.name, "a tensor", where)
     for at, value in enumerate(graph.outputs):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from workbench.graph.model import Model
 from workbench.graph.naming import repair_names
 from workbench.graph.quirk import Quirk
 from workbench.graph.stored import LARGE_FILE, put_back, put_in, read_apart, watch_weights
+from workbench.graph.tensor import packed_bytes
 
 if TYPE_CHECKING:
     import os
@@ -244,7 +244,7 @@ def _stored_tensors(proto: onnx.ModelProto, *, nested: bool) -> Iterable[onnx.Te
 def _end_of(tensor: onnx.TensorProto, where: object) -> int:
     """Return where a weight ends in its external file, in bytes."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    size = math.ceil(math.prod(tensor.dims) * ir.DataType(tensor.data_type).itemsize)
+    size = packed_bytes(tensor.dims, ir.DataType(tensor.data_type))
     try:
         offset, length = int(entries.get("offset") or 0), int(entries.get("length") or size)
     except ValueError:

@@ -5,11 +5,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["Tensor"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Tensor", "packed_bytes"]
+
+
+def packed_bytes(lengths: Iterable[int], dtype: ir.DataType) -> int:
+    """Return the bytes of a tensor as ONNX stores it, types of less than a byte packed; exact, however many there are.
+
+    Raises
+    ------
+    TypeError
+        Elements of the type have no size of their own: text.
+    """
+    return -(-math.prod(lengths) * dtype.bitwidth // 8)
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,7 @@ class Tensor:
         shape = self.static_shape
         if shape is None or self.dtype in (None, "STRING"):
             return None
-        return math.ceil(math.prod(shape) * ir.DataType[str(self.dtype)].itemsize)
+        return packed_bytes(shape, ir.DataType[str(self.dtype)])
 
     def __str__(self) -> str:
         if self.form:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from workbench.child import ChildError
 from workbench.errors import BackendError
-from workbench.graph import share_names
+from workbench.graph import constant_of, onnx_op, share_names
 from workbench.limits import check
 from workbench.runtime.bytes import serialized
 from workbench.runtime.first_run import Apart, FirstRun
@@ -27,18 +27,23 @@ DRIVEN_BY_VALUES = frozenset(
 """Operators whose result is as long as a number says that they read or hold."""
 
 
+ONE_NUMBER = {"Loop": 0, "SequenceAt": 1, "SequenceErase": 1, "SequenceInsert": 2}
+"""Operators and which of their inputs ONNX Runtime 1.32 reads one number of, also where it has none: it crashes."""
+
+
 def check_constants(model: Model) -> None:
-    """Refuse a model that makes too much of what depends on nothing that is fed.
+    """Refuse a model that makes too much of what depends on nothing that is fed, or reads a number of an empty tensor.
 
     What shape inference does not know is computed once in another process, which memory may run out for.
 
     Raises
     ------
     BackendError
-        It is more than the limit ``constants_mib``.
+        It is more than the limit ``constants_mib``, or a tensor holds nothing that a node wants a number of.
     ChildError
         Computing it took all memory, or killed that process.
     """
+    _check_numbers(model)
     total, unknown = 0, list[str]()
     for address, node in _of_constants(model):
         for value in node.outputs:
@@ -53,6 +58,23 @@ def check_constants(model: Model) -> None:
     for name, shape in _computed(model, unknown).items() if unknown else ():
         total += _bytes(shape, model.tensor(name).dtype or "FLOAT")
         _check(total, f"tensor {name!r}")
+
+
+def _check_numbers(model: Model) -> None:
+    for address, node in model.nodes.items():
+        place = ONE_NUMBER.get(onnx_op(node))
+        value = None if place is None else (*node.inputs, None, None, None)[place]
+        if value is None or not value.name:
+            continue
+        content = constant_of(value)
+        tensor = model.tensor(model.index.tensor(value))
+        shape = tensor.static_shape if content is None else tuple(content.shape.numpy())
+        if shape is not None and 0 in shape:
+            raise BackendError(
+                f"{node.op_type} reads a number of tensor {value.name!r}, which is empty",
+                where=address,
+                fix="Repair the tensor: it holds how often the loop runs, or a place in the sequence.",
+            )
 
 
 def _is_shared(node: ir.Node, result: ir.Value) -> bool:

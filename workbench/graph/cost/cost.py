@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from workbench.graph.bodies import called_proto, calls, repetitions, subgraphs
 from workbench.graph.cost.macs import has_rule, macs_of
+from workbench.graph.domains import onnx_op
 from workbench.graph.load import from_proto
 from workbench.graph.structure import graphs_of
 from workbench.graph.weights import constant_of
@@ -238,7 +239,7 @@ class _Costing:
         lacking = [branch for branch, macs in macs_of.items() if macs is None]
         if lacking:
             return None, f"something in {' and '.join(lacking)} is unknown"
-        if node.op_type == "If":
+        if onnx_op(node) == "If":
             costlier = max(macs_of, key=lambda branch: macs_of[branch] or 0)
             return macs_of[costlier], f"of its branches the costlier counts: {costlier}" if macs_of[costlier] else ""
         return _sum(macs_of.values()), f"{often} iterations" if often != 1 else "1 iteration"
@@ -344,7 +345,7 @@ def _least(graph: ir.Graph, prefix: str, table: Mapping[str, Cost], unknown: lis
             continue
         inner: list[str] = []
         branches = [_least(body, f"{address}/{branch}/", table, inner) for branch, body in subgraphs(node)]
-        least = (max if node.op_type == "If" else sum)(branches) if branches else 0
-        unknown.extend(inner if least or node.op_type == "If" else [address])
+        least = (max if onnx_op(node) == "If" else sum)(branches) if branches else 0
+        unknown.extend(inner if least or onnx_op(node) == "If" else [address])
         macs += least
     return macs

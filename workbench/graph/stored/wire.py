@@ -8,12 +8,13 @@ every large weight of the main graph is read into an array, and what remains is 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+
+from workbench.graph.tensor import packed_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +71,7 @@ def put_back(proto: onnx.ModelProto, weights: Mapping[int, NDArray[np.uint8]]) -
         whole = whole and not any(
             len(getattr(tensor, f"{kind}_data")) for kind in ("float", "int32", "int64", "double")
         )
-        if whole and math.prod(tensor.dims) * ir.DataType(tensor.data_type).itemsize == content.size:
+        if whole and packed_bytes(tensor.dims, ir.DataType(tensor.data_type)) == content.size:
             apart[tensor.name] = content
         else:
             tensor.raw_data = content.tobytes()
