@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -17,7 +18,18 @@ from workbench.child import ChildError
 from workbench.errors import BackendError
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import from_proto
-from workbench.runtime import as_written, device, first_line, first_run, numerics_check, opsets, session
+from workbench.runtime import (
+    as_written,
+    constants,
+    device,
+    first_line,
+    first_run,
+    narrow,
+    numerics_check,
+    opsets,
+    session,
+    small_graphs,
+)
 from workbench.runtime.bytes import without_weights
 from workbench.runtime.device import Device
 from workbench.runtime.first_run import FirstRun
@@ -208,10 +220,11 @@ def test_the_helpers_sessions_go_when_nobody_needs_them(monkeypatch):
     trial = FirstRun(RELU.to_bytes(), {}, [], ["y"], {})
     first_run._replace([1, 7], 3, trial, 1)
     assert list(first_run._sessions) == [2, 3]
-    (result,) = first_run._runs(3, ["y"], [X])
-    assert result[0].tolist() == [[1, 0]]
+    for lanes in (1, 2):
+        results = first_run._runs(3, ["y"], [X, {"x": -X["x"]}], lanes)
+        assert [one[0].tolist() for one in results] == [[[1, 0]], [[0, 2]]]
     with pytest.raises(BackendError, match="died meanwhile"):
-        first_run._runs(1, ["y"], [X])
+        first_run._runs(1, ["y"], [X], 1)
 
 
 # What is switched off
@@ -417,3 +430,76 @@ def test_a_provider_that_loads_and_fails_is_told(monkeypatch):
     assert device._provider_trouble(3) == ""
     monkeypatch.setattr(Works, "run", lambda *_: 1 / 0)
     assert device._provider_trouble(3) == "ONNX Runtime's CUDA provider fails (division by zero)"
+
+
+# Constants, and types that are left open
+
+
+def test_a_constant_takes_whole_bytes_for_each_number():
+    assert [constants._bytes((2, 3), kind) for kind in ("FLOAT", "FLOAT16", "INT8", "BOOL", "INT4")] == [
+        24,
+        12,
+        6,
+        6,
+        6,
+    ]
+    assert constants._bytes((), "DOUBLE") == 8
+
+
+def test_what_reads_constants_alone_is_made_of_constants():
+    node = helper.make_node
+    shape, filling = (numpy_helper.from_array(np.array(value), "") for value in ([2], [1]))
+    made = model(
+        [
+            node("Constant", [], ["shape"], "constant", value=shape),
+            node("ConstantOfShape", ["shape"], ["filled"], "filled", value=filling),
+            node("RandomNormal", [], ["drawn"], "drawn", shape=[2]),
+            node("Neg", ["filled"], ["turned"], "turned"),
+            node("Add", ["filled", "fed"], ["sum"], "sum"),
+            node("Mul", ["drawn", "w"], ["y"], "product"),
+        ],
+        {"fed": (TensorProto.INT64, [2])},
+        {"y": [2], "sum": (TensorProto.INT64, [2]), "turned": (TensorProto.INT64, [2])},
+        [weight("w", 2)],
+    )
+    assert [address for address, _ in constants._of_constants(made)] == ["filled", "drawn", "turned", "product"]
+
+
+def test_a_result_has_the_type_of_what_is_to_have_the_same():
+    made = model(
+        [helper.make_node("Pow", ["x", "n"], ["p"], "pow"), helper.make_node("Where", ["c", "x", "p"], ["y"], "where")],
+        {"x": [2], "n": (TensorProto.INT32, [2]), "c": (TensorProto.BOOL, [2])},
+        {"y": [2]},
+    )
+    power, where = made.nodes["pow"], made.nodes["where"]
+    (x, n), c = power.inputs, where.inputs[0]
+    int32, half, boolean = (ir.DataType[name] for name in ("INT32", "FLOAT16", "BOOL"))
+    assert narrow._by_schema(power, power.outputs[0], 17, {x: half, n: int32}) == half
+    assert narrow._by_schema(power, power.outputs[0], 17, {n: int32}) is None  # the exponent has a type of its own
+    assert narrow._by_schema(where, where.outputs[0], 17, {c: boolean, x: half}) == half
+    assert narrow._by_schema(where, where.outputs[0], 17, {c: boolean}) is None
+
+
+def test_the_type_that_an_attribute_says_is_widened_where_it_is_narrow():
+    def widened(operator, **attributes):
+        made = ir.node(operator, [], attributes)
+        narrow._widen_attributes(made)
+        return made.attributes
+
+    half = ir.Tensor(np.ones(2, np.float16))
+    for operator in ("Constant", "ConstantOfShape"):
+        assert widened(operator, value=half)["value"].as_tensor().dtype == ir.DataType.FLOAT
+    assert widened("Constant", value_float=1.0)["value_float"].as_float() == 1.0
+    assert widened("Pad", value=0.5)["value"].as_float() == 0.5
+    assert widened("EyeLike", dtype=TensorProto.BFLOAT16)["dtype"].as_int() == TensorProto.FLOAT
+    assert widened("EyeLike", dtype=TensorProto.INT8)["dtype"].as_int() == TensorProto.INT8
+
+
+def test_everything_is_tried_in_every_precision_and_pairs_over_each(monkeypatch):
+    monkeypatch.setattr(numerics_check, "tried", lambda *asked: asked)
+    asked = list(numerics_check.self_check())
+    assert [precision for operator, precision in asked if operator == "Relu"] == ["fp32", "fp16", "bf16"]
+    assert [precision for operator, precision in asked if operator == "Conv"] == [
+        *("fp32", "fp16", "bf16"),
+        *(f"{kind}{over}" for kind in small_graphs.QUANTIZED for over in ("", " over fp16", " over bf16")),
+    ]
