@@ -335,4 +335,12 @@ def test_a_search_builds_and_times_engines_and_after_a_restart_goes_on_from_them
     assert [point.ratio for point in known.points] == [point.ratio for point in search.measured.points]
     assert again.told[-1]["text"].endswith(f"; {known.resumed} measurements known from a.model.engines")
     assert again.workbench.recipe.steps[-1].rules == screen.workbench.recipe.steps[-1].rules
+
+    # What it found is Python, too: these lines make the same plan.
+    again.handle({"type": "code"})
+    other = open_model(again.workbench.source.path)
+    other.calibrate(small_data, batch=4)
+    exec(again.told[-1]["code"], {"wb": other})  # noqa: S102 - our own
+    assert other.plan.rules == again.workbench.plan.rules
+    assert dict(other.ranges) == dict(again.workbench.ranges)
     assert history_of(again.workbench).measured.statistics is not None

@@ -16,13 +16,12 @@ from workbench.views.app.known import NodeFacts
 from workbench.views.app.nodes import NodeTable
 from workbench.views.app.steps import next_step, step_states
 from workbench.views.app.still import Still
-from workbench.views.app.timeline import code_of, line_of, timeline
+from workbench.views.app.timeline import code_of, timeline
 from workbench.views.kit import View, page, request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.recipe.steps import Step
     from workbench.session import Workbench
     from workbench.views.kit import Pictured
 
@@ -242,8 +241,8 @@ class App(Acts):
     def _on_code(self) -> None:
         """Send the Python of the steps that were clicked, or of all where none was."""
         steps = self.workbench.recipe.steps
-        chosen: list[Step] = [one for at, one in enumerate(steps) if at in self._clicked] or list(steps)
-        self.tell("code", code=code_of(chosen), lines=[line_of(one) for one in chosen])
+        clicked = self._clicked & set(range(len(steps))) or None
+        self.tell("code", code=code_of(steps, clicked))
 
     @request
     def _on_peek(self, samples: str, preprocessing: str) -> None:

@@ -13,6 +13,7 @@ from workbench.views.kit import shown
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from workbench.precision.plan import Rule
     from workbench.recipe.steps import Step
     from workbench.session import Workbench
 
@@ -93,6 +94,32 @@ def line_of(step: Step) -> str:
     return f"# {step_text(step)}"
 
 
-def code_of(steps: Sequence[Step]) -> str:
-    """Return steps as the lines of a cell."""
-    return "\n".join(line_of(step) for step in steps)
+def code_of(steps: Sequence[Step], clicked: Collection[int] | None = None) -> str:
+    """Return steps as the lines of a cell.
+
+    Parameters
+    ----------
+    steps
+        All steps of a recipe.
+    clicked
+        Positions of those that are wanted; all where left out.
+    """
+    lines: list[str] = []
+    rules: tuple[Rule, ...] = ()
+    for at, step in enumerate(steps):
+        if clicked is None or at in clicked:
+            lines += _lines_of_plan(step, rules) if isinstance(step, PlanStep) else [line_of(step)]
+        if isinstance(step, PlanStep):
+            rules = step.rules
+        elif isinstance(step, PrecisionStep):
+            rules += (step.rule,)
+    return "\n".join(lines)
+
+
+def _lines_of_plan(step: PlanStep, before: tuple[Rule, ...]) -> list[str]:
+    """Return what makes the rules before a search those that it found: it adds rules, ranges and edits to them."""
+    if step.rules[: len(before)] != before or min(step.ranges.values(), default=1.0) <= 0:
+        return [line_of(step)]
+    added = [PrecisionStep(**rule.model_dump()) for rule in step.rules[len(before) :]]
+    ranges = [RangeStep(tensor=tensor, amax=amax) for tensor, amax in step.ranges.items()]
+    return [f"# found by a search, {step.move}", *map(line_of, (*ranges, *step.edits, *added))]
