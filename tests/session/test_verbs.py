@@ -424,3 +424,11 @@ def test_what_cannot_be_brought_down_stays(monkeypatch, small_cnn):
 
     monkeypatch.setattr(editing, "edit", refused)
     assert editing._runnable(history_of(workbench.open_model(small_cnn))) == []
+
+
+def test_a_comparison_says_whether_it_is_on_what_was_calibrated_on(wb):
+    assert wb.compare(runs=0).calibrated
+    assert not wb.compare(DATA, runs=0).calibrated
+    uncalibrated = Workbench(small())
+    uncalibrated.plan.set("*", "fp32")
+    assert not uncalibrated.compare(DATA, runs=0).calibrated
