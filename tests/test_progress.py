@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,6 +54,22 @@ def test_what_is_done_within_a_second_is_not_told(monkeypatch):
     with phases("building m") as show:
         show("choosing kernels", 1.0)
     assert "choosing" not in terminal.getvalue()
+
+
+def test_items_of_several_samples_count_as_many(monkeypatch):
+    terminal = shown_at_once(monkeypatch)
+    assert list(progress.progress([8, 8, 8], total=24, doing="calibrating", amount=lambda size: size)) == [8, 8, 8]
+    assert "24/24" in terminal.getvalue()
+
+    lines = []
+    display = pytest.importorskip("IPython.display", reason="IPython is not installed")
+    handle = SimpleNamespace(update=lambda bundle, **_: lines.append(bundle["text/plain"]))
+    monkeypatch.setattr(display, "display", lambda *_, **__: handle)
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    for _ in progress.progress([8, 8, 8], total=24, doing="calibrating", amount=lambda size: size):
+        pass
+    assert lines[0] == "calibrating: 8 of 24"
+    assert lines[-1].startswith("calibrating: 24 of 24, done in ")
 
 
 @pytest.mark.skipif(not rtx_capabilities().build, reason="tensorrt_rtx is not installed")

@@ -120,15 +120,17 @@ def progress(
         yield from _watched(items, total, doing, amount, watcher, partial=partial)
         return
     if in_notebook():
-        yield from _line(items, total, doing)
+        yield from _line(items, total, doing, amount)
         return
     if not sys.stderr.isatty():
         yield from items
         return
     from tqdm.std import tqdm
 
-    with tqdm(items, total=total, desc=doing, leave=False, file=sys.stderr) as bar:
-        yield from bar
+    with tqdm(total=total, desc=doing, leave=False, file=sys.stderr, mininterval=REFRESH_S) as bar:
+        for item in items:
+            yield item
+            bar.update(amount(item))
 
 
 @contextlib.contextmanager
@@ -215,7 +217,7 @@ def _shown_phases(doing: str) -> Callable[[str, float], None]:
     return show
 
 
-def _line(items: Iterable[T], total: int | None, doing: str) -> Iterator[T]:
+def _line(items: Iterable[T], total: int | None, doing: str, amount: Callable[[T], int]) -> Iterator[T]:
     """Update one output of the cell: no widget, which an exported page could not show, and no trail of lines."""
     from IPython.display import display
 
@@ -227,7 +229,7 @@ def _line(items: Iterable[T], total: int | None, doing: str) -> Iterator[T]:
     count = 0
     for item in items:
         yield item
-        count += 1
+        count += amount(item)
         if time.perf_counter() - shown > REFRESH_S:
             shown = time.perf_counter()
             handle.update(bundle(count), raw=True)
