@@ -1,0 +1,149 @@
+"""What a verdict says and holds, on verdicts made by hand: without a compiler."""
+
+from __future__ import annotations
+
+import pytest
+
+from workbench.backends.profiles import ProfileInput
+from workbench.backends.protocol import ShapeRange
+from workbench.backends.verdict import Cell, Matrix
+from workbench.backends.verdict.assumed import OTHERS, alternatives, as_assumed
+from workbench.backends.verdict.blame import Problem
+from workbench.backends.verdict.cause import Fix
+from workbench.backends.verdict.verdict import NodeVerdict, Verdict
+from workbench.graph.tensor import Tensor
+
+FIX, EDIT = Fix("Do it."), Fix("Convert it.", "convert_opset", {"version": 13})
+
+
+def verdict(*nodes, **more):
+    fields = {"problems": (), "layers": (), "profile": (), "engine_bytes": None, "peak_bytes": 0, "log": ()} | more
+    return Verdict(
+        "m", "sm86", "rtx 1.7", **{"accepted": False, "parse_s": 0.5, "build_s": 1.25, **fields, "nodes": nodes}
+    )
+
+
+def node(name, status, **more):
+    return NodeVerdict(name, "Conv", status, **more)
+
+
+def test_a_verdict_says_what_became_of_the_nodes_and_of_like_ones_once():
+    made = verdict(
+        node("a", "accepted"),
+        node("b", "refused", reason="no", fix=FIX),
+        node("c", "refused", reason="no", fix=FIX),
+        node("d", "refused", reason="no"),
+        node("e", "changed", reason="wider"),
+        node("f", "suspected", reason="like b"),
+        node("g", "not reached"),
+        problems=(Problem("all of it", EDIT, "text"), Problem("and this", None, "text")),
+    )
+    counts = "1 accepted, 3 refused, 1 changed, 1 suspected, 1 not reached"
+    assert str(made).splitlines() == [
+        f"m for sm86 by rtx 1.7: refused; {counts}; parser 0.50 s, builder 1.25 s",
+        "  all of it. Convert it.",
+        "  and this",
+        "  refused: b (Conv) and 1 more: no. Do it.",
+        "  refused: d (Conv): no",
+        "  changed: e (Conv): wider",
+        "  1 more nodes, not reached, carry a known cause",
+    ]
+    assert [one.node for one in made.refused] == ["b", "c", "d"]
+    assert made.fixes == (EDIT,)
+    assert [row[0] for row in made._card().rows] == ["b", "c", "d", "e", "f", "g"]
+    assert made._card().notes == ()
+    frame = made.to_frame()
+    assert frame["fix"].tolist()[1:3] == ["Do it.", "Do it."]
+    assert frame["status"].tolist() == [one.status for one in made.nodes]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "more", "word"),
+    [
+        (["accepted"], {"accepted": True}, "accepted"),
+        (["undecided", "accepted"], {}, "undecided (needs a GPU)"),
+        (["undecided", "refused"], {}, "refused"),
+        (["undecided"], {"problems": (Problem("p", None, "t"),)}, "refused"),
+        (["undecided"], {"accepted": True}, "accepted"),
+        (["accepted"], {}, "refused"),
+    ],
+)
+def test_what_needs_a_gpu_is_undecided_where_nothing_else_is_wrong(statuses, more, word):
+    made = verdict(*(node(f"n{k}", status) for k, status in enumerate(statuses)), **more)
+    assert f": {word}; " in str(made)
+    assert made.undecided == word.startswith("undecided")
+
+
+def test_assumed_shapes_are_said_with_what_was_tried():
+    given = ProfileInput("z", ShapeRange.fixed((4,)), stated=True)
+    wide = ProfileInput("x", ShapeRange((1, 3), (1, 3), (8, 3)), stated=False)
+    tried = ((ProfileInput("x", ShapeRange.fixed((1, 7)), stated=False), given),)
+    assert "shapes" not in str(verdict(profile=(given,)))
+    assert str(verdict(profile=(wide, given), accepted=True)).splitlines()[1] == "  shapes were assumed: x 1x3 to 8x3"
+    refused = str(verdict(profile=(wide, given), tried=tried)).splitlines()[1]
+    assert refused == (
+        "  refused for assumed shapes: x 1x3 to 8x3; and for x 1x7; give those it is made for, like --shape x:1x3"
+    )
+    accepted = str(verdict(profile=(wide, given), tried=tried, accepted=True)).splitlines()[1]
+    assert accepted.endswith("x 1x3 to 8x3; refused for x 1x7")
+
+
+def test_other_shapes_keep_what_was_given_and_stated():
+    profile = (
+        ProfileInput("x", ShapeRange((1, 3, 224, 224), (1, 3, 224, 224), (8, 3, 224, 224)), stated=False),
+        ProfileInput("s", ShapeRange((1, 128), (1, 128), (8, 128)), stated=False),
+        ProfileInput("z", ShapeRange.fixed((128, 128)), stated=True),
+    )
+    shapes = {"x": ("N", 3, "H", "W"), "s": ("N", "L"), "z": ("A", "B")}
+    inputs = [Tensor(name, shape, "FLOAT") for name, shape in shapes.items()]
+    others = list(alternatives(profile, inputs))
+    assert [(one["x"].opt, one["s"].opt) for one in others] == [
+        ((1, 3, side, side), (1, length)) for side, length in OTHERS
+    ]
+    assert [(side, length) for side, length in OTHERS] == [(224, 128), (256, 256), (64, 16), (640, 512), (32, 1)]
+    for one in others:
+        assert one["z"] == profile[2].range
+        assert one["x"].min == one["x"].opt == one["x"].max
+    assert list(alternatives(profile[2:], inputs)) == []
+    again = as_assumed(tuple(ProfileInput(one.name, one.range, stated=True) for one in profile), profile)
+    assert [one.stated for one in again] == [False, False, True]
+
+
+def cell(release, outcome, reason=""):
+    return Cell(release, "sm86", outcome, {}, reason)
+
+
+def test_a_matrix_says_why_and_what_changed_from_each_release_to_the_next():
+    made = Matrix("m", (cell("1.5", "accepted"), cell("1.6", "refused", "no FP32"), cell("1.7", "refused", "no FP32")))
+    lines = made.text().splitlines()
+    assert lines[1:4] == ["1.5           accepted", "1.6           refused", "1.7           refused"]
+    assert "changed from 1.5 to 1.6:" in lines
+    assert lines[-2:] == ["changed from 1.6 to 1.7:", "  nothing"]
+    assert sum("no FP32" in line and "->" not in line for line in lines) == 1
+    changes = made.to_dict()["changes"]
+    assert [(one["before"], one["after"], bool(one["what"])) for one in changes] == [
+        ("1.5", "1.6", True),
+        ("1.6", "1.7", False),
+    ]
+    assert made.card().notes == tuple(lines[4:])
+
+
+def written(**changed):
+    node = {"node": "a", "op": "Conv", "status": "refused", "reason": "no", "types": [], "arithmetic": None}
+    verdict = {"target": "sm86", "accepted": False, "nodes": [node], "problems": [], "parse_s": 1.0, "build_s": 0.5}
+    return Cell.of("1.7", verdict | changed)
+
+
+def test_a_verdict_that_was_written_is_read_as_a_cell():
+    undecided = {"node": "a", "op": "Conv", "status": "undecided", "reason": "?", "types": [], "arithmetic": None}
+    refused = undecided | {"status": "refused", "reason": "no"}
+    made = written()
+    assert (made.outcome, made.reason, made.seconds, made.target) == ("refused", "a (Conv): no", 1.5, "sm86")
+    assert written(accepted=True, nodes=[]).outcome == "accepted"
+    assert written(nodes=[undecided]).outcome == "undecided"
+    assert written(nodes=[undecided], accepted=True).outcome == "accepted"
+    assert written(nodes=[undecided, refused]).outcome == "refused"
+    assert written(nodes=[]).outcome == "refused"
+    whole = written(nodes=[undecided], problems=[{"reason": "all", "text": "of it"}])
+    assert (whole.outcome, whole.reason) == ("refused", "of it")
+    assert written(nodes=[], problems=[{"reason": "all", "text": ""}]).reason == "all"

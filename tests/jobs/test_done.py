@@ -1,0 +1,317 @@
+"""What jobs hand to those who do the work, and make of what these answer, each a function that stands in for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from tests.kit.models import model
+from workbench.backends import Engine
+from workbench.child import ChildError
+from workbench.errors import BackendError, WorkbenchError
+from workbench.jobs import checking
+from workbench.jobs.bench import run as bench_run
+from workbench.jobs.bench.rows import BenchRow
+from workbench.jobs.bench.run import Bench
+from workbench.jobs.bench.variants import Source
+from workbench.jobs.checking import check
+from workbench.jobs.fleet.plan import Site
+from workbench.jobs.fleet.site import SiteOutcome, run_site
+from workbench.jobs.replaying import _is_made_there
+from workbench.recipe import GateResult
+
+PASSED = GateResult("sqnr_db >= 20", 25.0, True, unit="dB")
+CLOSE = GateResult("sqnr_db >= 24", 25.0, True, unit="dB")
+FAILED = GateResult("sqnr_db >= 30", 25.0, False, unit="dB", missed_by=5.0)
+MODEL = model([helper.make_node("Relu", ["x"], ["y"], "it")], {"x": [4]}, {"y": [4]})
+
+
+# A site of a fleet
+
+
+def result(folder, *verdicts, sqnr=25.0):
+    (folder / "tuned.onnx").parent.mkdir(parents=True, exist_ok=True)
+    (folder / "tuned.onnx").write_bytes(b"")
+    comparison = SimpleNamespace(worst_sqnr_db=sqnr)
+    text = "first\nsecond"
+    return SimpleNamespace(files=(folder / "tuned.onnx",), verdicts=verdicts, comparison=comparison, text=lambda: text)
+
+
+def test_a_site_with_a_recipe_is_replayed_with_what_is_set_and_its_outcome_is_written(tmp_path, monkeypatch):
+    asked = {}
+
+    def replay(recipe, folder, **options):
+        asked.update(options, recipe=recipe)
+        return result(folder, PASSED, CLOSE)
+
+    monkeypatch.setattr("workbench.jobs.replaying.replay", replay)
+    site = Site(recipe="r", samples="s", target="rtx", gates=("sqnr_db >= 24",), runs=3, backend="onnxruntime")
+    outcome = run_site("a", site, str(tmp_path), "key")
+    assert asked == {
+        "recipe": "r",
+        "settings": ("samples=s", "target=rtx"),
+        "gates": ("sqnr_db >= 24",),
+        "backend": "onnxruntime",
+        "runs": 3,
+        "allow_scripts": False,
+    }
+    assert (outcome.state, outcome.worst, outcome.files) == ("passed", str(CLOSE), ("sites/a/tuned.onnx",))
+    assert outcome.gates == ((str(PASSED), True), (str(CLOSE), True))
+    assert 0 <= outcome.seconds < 60
+    written = json.loads((tmp_path / "sites/a.json").read_text())
+    assert (written["key"], written["state"], written["worker"]) == ("key", "passed", outcome.worker)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "sqnr", "state", "worst"),
+    [
+        ((), 25.04, "passed", "SQNR 25.0 dB at the worst output"),
+        ((), math.nan, "passed", "no floating-point output"),
+        ((PASSED, FAILED, CLOSE), 25.0, "failed", str(FAILED)),
+    ],
+)
+def test_a_site_without_a_recipe_is_tuned(tmp_path, monkeypatch, verdicts, sqnr, state, worst):
+    asked = []
+
+    def tune(*given, **options):
+        asked.append((given[:2], options))
+        return result(given[2], *verdicts, sqnr=sqnr)
+
+    monkeypatch.setattr("workbench.jobs.tuning.tune", tune)
+    outcome = run_site("a", Site(model="m", samples="s", eval_samples="e", preset="fp16"), str(tmp_path), "key")
+    assert asked == [(("m", "s"), {"evaluation": "e", "preset": "fp16", "gates": (), "runs": 0})]
+    assert (outcome.state, outcome.worst) == (state, worst)
+
+
+@pytest.mark.parametrize(
+    ("error", "worst"), [(WorkbenchError("it is gone", where="s"), "s: it is gone"), (KeyError("k"), "KeyError: 'k'")]
+)
+def test_whatever_goes_wrong_at_a_site_is_its_own_outcome(tmp_path, monkeypatch, error, worst):
+    def replay(*_, **__):
+        raise error
+
+    monkeypatch.setattr("workbench.jobs.replaying.replay", replay)
+    (tmp_path / "sites").mkdir()
+    outcome = run_site("a", Site(recipe="r"), str(tmp_path), "key")
+    assert (outcome.state, outcome.worst, outcome.files, outcome.passed) == ("broken", worst, (), False)
+    assert SiteOutcome(**json.loads((tmp_path / "sites/a.json").read_text())).worst == worst
+
+
+def test_a_folder_holds_what_a_recipe_makes_by_the_bytes(tmp_path):
+    (tmp_path / "tuned.onnx").write_bytes(b"bytes")
+    made = SimpleNamespace(tuned=SimpleNamespace(sha256=hashlib.sha256(b"bytes").hexdigest()))
+    assert _is_made_there(tmp_path, made)
+    assert not _is_made_there(tmp_path, SimpleNamespace(tuned=SimpleNamespace(sha256="other")))
+    assert not _is_made_there(tmp_path, SimpleNamespace(tuned=None))
+    assert not _is_made_there(tmp_path / "none", made)
+    assert not _is_made_there(tmp_path / ("n" * 300), made)
+
+
+# A compiler that is asked
+
+
+class Said(SimpleNamespace):
+    """A verdict, as far as a check looks at it."""
+
+    def __str__(self):
+        return f"{self.target}: {self.accepted}\nand more"
+
+
+@pytest.fixture
+def file(tmp_path):
+    MODEL.save(tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+def test_each_target_is_asked_and_told_to_ci(file, tmp_path, monkeypatch):
+    asked = []
+
+    def judge(asked_of, target, shapes):
+        asked.append((len(asked_of.nodes), target, shapes))
+        return Said(model="m", target=target, compiler="rtx", accepted=target != "sm75")
+
+    monkeypatch.setattr(checking, "judge", judge)
+    done = check(file, shape=("x:1x3", "z:4"), summary=tmp_path / "s.md")
+    assert asked == [(1, "sm86", {"x": (1, 3), "z": (4,)})]
+    assert (done.accepted, done.files, done.remarks) == (True, (tmp_path / "s.md",), ())
+    assert "m for sm86" in (tmp_path / "s.md").read_text()
+    both = check(file, target=("sm86", "sm75"))
+    assert ([one.target for one in both.verdicts], both.exit_code, both.files) == (["sm86", "sm75"], 13, ())
+    assert both.text() == "sm86: True\nand more\nsm75: False\nand more"
+
+
+def test_what_helps_is_done_for_each_target_and_written(file, tmp_path, monkeypatch):
+    from workbench.graph.edits import edit_by_name
+
+    edits = {"sm86": [edit_by_name("convert_opset", version=18)], "sm75": []}
+
+    def mend(mended, target, shapes):
+        assert shapes == {}
+        return SimpleNamespace(edits=edits[target], notes=(f"opset {mended.opset}",))
+
+    monkeypatch.setattr("workbench.backends.verdict.mend", mend)
+
+    def judge(asked_of, target, **_):
+        return Said(model="m", target=target, compiler="", accepted=asked_of.opset == 18)
+
+    monkeypatch.setattr(checking, "judge", judge)
+    done = check(file, target=("sm86", "sm75"), fix=True, out=tmp_path / "mended.onnx")
+    assert (done.accepted, done.remarks) == (True, ("sm86: opset 17", "sm75: opset 18"))
+    assert [path.name for path in done.files] == ["mended.onnx", "mended.recipe.yaml"]
+    assert all(path.is_file() for path in done.files)
+
+
+def test_a_matrix_notes_what_changed_from_each_release_to_the_next(file, tmp_path, monkeypatch):
+    from workbench.backends.verdict import Cell, Matrix
+
+    outcomes = {"1.5": "accepted", "1.6": "refused", "1.7": "accepted"}
+    asked = []
+
+    def ask(path, releases, targets, shapes):
+        asked.append((path, releases, list(targets), shapes))
+        return Matrix("m", tuple(Cell(one, "sm86", outcome, {}) for one, outcome in outcomes.items()))
+
+    monkeypatch.setattr("workbench.jobs.matrix.ask_releases", ask)
+    done = check(file, matrix=True, target=("sm86",), releases="1.5,1.6,1.7", summary=tmp_path / "s.md")
+    assert asked == [(file, ("1.5", "1.6", "1.7"), ["sm86"], ())]
+    assert (done.exit_code, done.verdicts) == (13, ())
+    text = (tmp_path / "s.md").read_text()
+    assert "3 releases of TensorRT-RTX" in text
+    places = [text.index(f"changed from {pair}: ") for pair in ("1.5 to 1.6", "1.6 to 1.7")]
+    assert places == sorted(places)
+    assert "1.5 to 1.7" not in text
+    check(file, matrix=True)
+    assert asked[1][1] == ("1.4", "1.5", "1.6", "1.7")
+    assert asked[1][2] == list(checking.TARGETS)
+
+
+# Bench
+
+
+def bench(tmp_path, *names, **options):
+    sources = [Source(name, MODEL) for name in names or ("m",)]
+    return Bench(sources, tmp_path, **{"variants": ("fp16", "fp32"), **options})
+
+
+def test_rows_stand_by_model_and_variant_whatever_came_first(tmp_path):
+    made = bench(tmp_path, "b", "a")
+    for name, variant in (("a", "fp32"), ("b", "fp32"), ("a", "fp16"), ("b", "fp16")):
+        made._put(BenchRow(name, variant, "built"))
+    made._put(BenchRow("a", "fp32", "failed", "again"))
+    assert [(row.stem, row.status) for row in made.rows] == [
+        ("b.fp16", "built"),
+        ("b.fp32", "built"),
+        ("a.fp16", "built"),
+        ("a.fp32", "failed"),
+    ]
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert [row["reason"] for row in written["rows"]] == [None, None, None, "again"]
+    assert (written["conditions"]["package"], written["conditions"]["asked"]) == ("tensorrt", {"b": [], "a": []})
+
+
+def test_time_is_kept_to_measure_what_will_have_been_built(tmp_path):
+    made = bench(tmp_path, "a", "b")
+    a, b = made.sources
+    assert (made._time_to_build(a), made._left()) == (bench_run.BUILD_LIMIT_S, math.inf)
+    made._end = time.monotonic() + 1000
+    assert made._time_to_build(a) == pytest.approx(1000 - 6 - 5, abs=5)
+    made.rows, made._built = [BenchRow("a", "fp16", "built")], {"a.fp16": None}
+    assert made._time_to_build(a) == pytest.approx(1000 - 6 - 2 * 5, abs=5)
+    assert made._time_to_build(b) == pytest.approx(1000 - 2 * 6 - 2 * 5, abs=5)
+    made.target = "sm86"
+    assert made._time_to_build(b) == pytest.approx(1000, abs=5)
+
+
+def test_what_a_build_comes_to_is_a_row(tmp_path, monkeypatch):
+    said = []
+    made = bench(tmp_path, target="sm86", package="tensorrt_rtx", say=said.append)
+    outcome = {}
+
+    def compiled(row, *_):
+        if "error" in outcome:
+            raise outcome["error"]
+        return bench_run.replace(row, status="built", build_s=2.0)
+
+    monkeypatch.setattr(made, "_compile", compiled)
+    row = made._build(made.sources[0], "fp32", weak=False)
+    assert (row.status, row.batch, row.sha256) == ("built", 4, MODEL.digest)
+    late = ChildError("it took too long", kind="timeout")
+    for error, limited, status in (
+        (late, False, "failed"),
+        (late, True, "skipped"),
+        (ChildError("it died", kind="signal"), True, "failed"),
+        (BackendError("no\n memory"), True, "failed"),
+    ):
+        outcome["error"] = error
+        made._end = time.monotonic() + 1000 if limited else None
+        row = made._build(made.sources[0], "fp32", weak=False)
+        assert row.status == status
+        assert row.reason == " ".join(str(error).split())
+    made._end = time.monotonic() + bench_run.SHORTEST_BUILD_S - 1
+    assert made._build(made.sources[0], "fp32", weak=False).reason == "there was no time left"
+    assert said[0].startswith("m.fp32: built in ")
+    assert said[-2].startswith("m.fp32: no memory (")
+    assert said[-1] == "m.fp32: no time left"
+
+
+def test_the_engines_of_a_model_are_measured_together_from_their_files(tmp_path, monkeypatch):
+    made = bench(tmp_path, "a", "b")
+    for name in ("a", "b"):
+        for variant in ("fp16", "fp32"):
+            made._put(BenchRow(name, variant, "built", "it was not measured"))
+    made._built = {stem: Engine("tensorrt", stem.encode(), {}) for stem in ("a.fp16", "a.fp32", "b.fp16")}
+    asked = []
+
+    def run(child, what, _, __, paths, ___):
+        asked.append((what, {stem: Path(path).read_bytes() for stem, path in paths.items()}, child.timeout_s))
+        if what == "measuring b":
+            raise BackendError("the GPU is lost")
+        unmeasured = SimpleNamespace(timing=None, inspector=None, error="too slow")
+        return SimpleNamespace(value=dict.fromkeys(paths, unmeasured))
+
+    monkeypatch.setattr(bench_run, "run", run)
+    for source in (*made.sources, Source("none", MODEL)):
+        made._measure(source)
+    limit = bench_run.MEASURING_LIMIT_S
+    assert asked == [
+        ("measuring a", {"a.fp16": b"a.fp16", "a.fp32": b"a.fp32"}, limit),
+        ("measuring b", {"b.fp16": b"b.fp16"}, limit),
+    ]
+    assert [row.reason for row in made.rows] == ["too slow", "too slow", "the GPU is lost", "it was not measured"]
+
+
+def test_results_are_judged_of_what_was_measured_of_the_model(tmp_path, monkeypatch):
+    said = []
+    made = bench(tmp_path, "a", "b", say=said.append)
+    judging = SimpleNamespace(samples=np.zeros(3), labels=None)
+    source = bench_run.replace(made.sources[0], evaluation=judging)
+    for name, variant, status in (("a", "fp16", "measured"), ("a", "fp32", "built"), ("b", "fp16", "measured")):
+        made._put(BenchRow(name, variant, status))
+    made._built = {row.stem: Engine("onnxruntime", b"", {}) for row in made.rows}
+    answers = {}
+    monkeypatch.setattr("workbench.evaluate.compare_engine", lambda *_, **__: answers["answer"]())
+
+    def judged():
+        return next(row for row in made.rows if row.stem == "a.fp16")
+
+    answers["answer"] = lambda: SimpleNamespace(worst_sqnr_db=31.0, accuracy=SimpleNamespace(tuned=0.5, original=0.75))
+    made._judge(source)
+    assert (judged().sqnr_db, judged().top1, judged().top1_original) == (31.0, 0.5, 0.75)
+    answers["answer"] = lambda: SimpleNamespace(worst_sqnr_db=math.nan, accuracy=None)
+    made._judge(source)
+    assert (judged().sqnr_db, judged().top1, judged().top1_original) == (None, None, None)
+    assert [row.sqnr_db for row in made.rows] == [None, None, None]
+    assert said == ["a.fp16: comparing its results on 3 samples"] * 2
+    made._end = time.monotonic() - 1
+    made._judge(source)
+    assert said[2:] == ["a.fp16: no time left to compare its results"]
+    made._judge(made.sources[0])  # nothing to judge on
+    assert len(said) == 3
