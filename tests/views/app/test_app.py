@@ -260,7 +260,11 @@ def test_edits_of_the_whole_model_are_looked_for_once_the_page_is_there(screen):
 def test_edits_are_not_looked_for_where_many_nodes_are_selected(screen, monkeypatch):
     monkeypatch.setattr("workbench.views.app.graph.MOST_OFFERED", 2)
     screen.choose(["stem/conv", "block/conv"])
-    assert screen.graph.marks["edits"]
+    edits = screen.graph.marks["edits"]
+    assert [one["at"] for one in edits if one["name"] == "Mark as output"] == [
+        node.outputs[0].name for node in map(screen.workbench.model.nodes.__getitem__, ("stem/conv", "block/conv"))
+    ]
+    assert len({(one["name"], one["at"]) for one in edits}) == len(edits)
     screen.choose(["stem/conv", "block/conv", "head/fc"])
     assert screen.graph.marks["edits"] == []
 

@@ -93,7 +93,8 @@ def test_the_offers_follow_the_selection_and_what_was_open_stays_open() -> None:
     view.selected = ["/layers.1/b"]
     line = """wb.edit("bypass", node='/layers.1/b')"""
     index = next(at for at, offer in enumerate(view.offers) if offer.line == line)
-    assert view.mark_state()["edits"][index] == {"name": view.offers[index].name, "doc": view.offers[index].doc}
+    offer = view.offers[index]
+    assert view.mark_state()["edits"][index] == {"name": offer.name, "doc": offer.doc, "at": ""}
     assert "preview" not in view.mark_state()
     view.handle({"type": "preview", "index": index})
     shown = view.mark_state()["preview"]

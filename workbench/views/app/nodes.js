@@ -1,6 +1,6 @@
 // The table of the screen: a filter as one types, as many columns as fit, and a window of rows.
 
-const SPARE = ["latency", "realized", "shape", "requested", "range", "op", "gets"]; // what goes first where room is short
+const SPARE = ["shape", "range", "requested", "op", "latency", "realized", "gets"]; // what goes first where room is short
 
 class NodesPage extends Page {
   build() {

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Offer"]
 
+MOST_CHARACTERS = 24
+
 
 @dataclass(frozen=True)
 class Offer:
@@ -28,6 +30,12 @@ class Offer:
     def doc(self) -> str:
         """What it does, in one sentence."""
         return (type(self.edit).__doc__ or "").strip().split("\n", maxsplit=1)[0]
+
+    @property
+    def at(self) -> str:
+        """The end of the node's or tensor's name that it is about; empty where it is about none, or several."""
+        name = str(getattr(self.edit, "node", None) or getattr(self.edit, "tensor", None) or "")
+        return name if len(name) <= MOST_CHARACTERS else f"…{name[1 - MOST_CHARACTERS :]}"
 
     @property
     def line(self) -> str:

@@ -40,7 +40,7 @@ function picker(app, marks) {
 function offers(app, marks) {
   const list = marks.edits.map((edit, index) =>
     button(
-      edit.name,
+      edit.at ? `${edit.name}: ${edit.at}` : edit.name,
       {
         class: "wb-edit",
         title: edit.doc,

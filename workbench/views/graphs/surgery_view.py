@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -217,7 +218,12 @@ class Surgery(GraphView):
     def mark_state(self, *, reveal: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what is marked, with the edits, their forms and their preview."""
         state = super().mark_state(reveal=reveal)
-        state["edits"] = [{"name": offer.name, "doc": offer.doc} for offer in self.offers]
+        # One edit may apply at several of the selected nodes: its name alone would not tell which is which.
+        times = Counter(offer.name for offer in self.offers)
+        state["edits"] = [
+            {"name": offer.name, "doc": offer.doc, "at": offer.at if times[offer.name] > 1 else ""}
+            for offer in self.offers
+        ]
         state["log"] = [python_line(step) for step in self.workbench.recipe.steps if isinstance(step, Edit)]
         state["done"] = self.done
         state |= {"all": known_edits(), "form": self._form, **self.history_state()}
