@@ -17,7 +17,7 @@ from workbench.backends.cudart import Buffer, Event, ReplayedGraph, Stream
 from workbench.backends.protocol import TimingOptions
 from workbench.backends.tegrastats import TegrastatsReading
 from workbench.backends.tensorrt import context as module
-from workbench.backends.tensorrt import execution, interleaved
+from workbench.backends.tensorrt import execution, interleaved, refitting
 from workbench.backends.tensorrt.context import Context, EngineFile, warm_up
 from workbench.backends.tensorrt.execution import (
     EngineRunner,
@@ -476,3 +476,75 @@ def test_a_board_tells_of_its_memory_besides(monkeypatch):
     clocks.read()
     board = clocks.conditions()["board"]
     assert (board["ram_mb"], board["readings"]) == ([100, 100], 1)
+
+
+def test_the_first_profile_is_chosen_where_another_is_active(made, monkeypatch):
+    monkeypatch.setattr(pretended_gpu.Context, "active_optimization_profile", 1)
+    assert opened(made).context.active_optimization_profile == 0
+    _, path = made()
+    assert inspect_file("tensorrt", path) == "json of 4 bytes"
+
+
+class Refitter:
+    """TensorRT's refitter and its parser of ONNX files, with what is to be answered."""
+
+    def __init__(self, trt):
+        self.read, self.put, self.missing, self.errors = True, True, [], ["one", "two"]
+        trt.OnnxParserRefitter, trt.Refitter = (lambda *_: self), (lambda *_: self)
+        trt.SerializationFlag = SimpleNamespace(EXCLUDE_WEIGHTS="without weights")
+        self.cleared = []
+
+    def refit_from_file(self, _path):
+        return self.read
+
+    @property
+    def num_errors(self):
+        return len(self.errors)
+
+    def get_error(self, index):
+        return SimpleNamespace(desc=lambda: self.errors[index])
+
+    def get_missing_weights(self):
+        return self.missing
+
+    def refit_cuda_engine(self):
+        return self.put
+
+
+@pytest.fixture
+def refit(made, monkeypatch):
+    """Return a function that puts weights into an engine, and what answers it."""
+    trt, path = made()
+    refitter = Refitter(trt)
+    monkeypatch.setattr(refitting, "importlib", SimpleNamespace(import_module=lambda _: trt))
+    config = SimpleNamespace(clear_flag=refitter.cleared.append)
+    monkeypatch.setattr(pretended_gpu.Engine, "create_serialization_config", lambda _: config, raising=False)
+    monkeypatch.setattr(
+        pretended_gpu.Engine, "serialize_with_config", lambda engine, _: engine.data + b" whole", raising=False
+    )
+    return refitter, lambda: refitting.refit_file("tensorrt", path, "m.onnx")
+
+
+def test_weights_are_put_into_an_engine_which_then_holds_them(refit):
+    refitter, done = refit
+    assert done() == b"plan whole"
+    assert refitter.cleared == ["without weights"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        ({"read": False}, "TensorRT refused the weights: one; two"),
+        ({"missing": ["a", "b", "c"]}, "the file has no weights for a, b, c"),
+        ({"missing": ["a", "b", "c", "d", "e"]}, "the file has no weights for a, b, c and 2 more"),
+        ({"missing": ["a", "b", "c", "d"]}, "the file has no weights for a, b, c and 1 more"),
+        ({"put": False}, "TensorRT could not put the weights in: "),
+    ],
+)
+def test_weights_that_do_not_go_in_are_told(refit, answer, what):
+    refitter, done = refit
+    vars(refitter).update(answer)
+    with pytest.raises(BackendError) as failure:
+        done()
+    assert failure.value.what.startswith(what)
+    assert failure.value.what == what or "in: " in what
