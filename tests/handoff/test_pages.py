@@ -18,8 +18,9 @@ from workbench.handoff import dossier as module
 from workbench.handoff.document import LONG, html_document, html_table
 from workbench.handoff.dossier import Dossier, TimedBatch, dossier_page
 from workbench.handoff.overview import fleet_page
+from workbench.handoff.report_page import _gates
 from workbench.handoff.tuning_report import BeforeAfter, _plain, _size, before_after, macs_share, precisions, text_table
-from workbench.recipe import Gate, check_gates
+from workbench.recipe import Gate, GateResult, check_gates
 from workbench.recipe.gates import Evidence
 
 OUTPUT = OutputDifference("y", 31.534, 0.99123456, 0.012345, 0.25, 0, 8)
@@ -295,3 +296,27 @@ def test_precisions_are_named_the_most_frequent_first(wb):
 def test_rows_that_say_nothing_are_left_out(wb):
     names = [row.what for row in before_after(wb, replace(COMPARED, accuracy=None, tuned_latency=None))]
     assert names == ["output y", "file size", "MACs in INT8", "engine against floating point"]
+
+
+def test_numbers_are_set_right_and_words_are_not(wb, engine):
+    drifts = [Drift("t", 0.9, 1.5, 0.0123, 0.0001)]
+    served = [TimedBatch(size, FAST, None, 3.25) for size in (1, 8)]
+    full = Dossier("t", wb, comparison=COMPARED, drift=drifts, engine=engine, before=SLOW, after=FAST, batches=served)
+    seen = 0
+    for part in (module._scaling, module._accuracy, module._calibration):
+        for style, text in re.findall(r'<td(?: class="(\w+)")?>(.*?)</td>', "".join(part(full))):
+            number = re.fullmatch(r"[-+\d.]+%?|unknown", text) is not None
+            assert (style == "n") == number, text
+            seen += number
+    assert seen == 2 * 5 + 4 + 4
+    findings = "".join(module._engine(full)).partition("Findings left")[2]
+    assert len(re.findall(r'<td class="n">[\d.]+</td>', findings)) == min(len(engine.findings), 15)
+    assert findings.count('class="n"') == min(len(engine.findings), 15) + 1
+
+
+def test_a_gate_is_told_with_its_value_and_why_it_fails():
+    told = [GateResult("a <= 1", 0.12345, True), GateResult("b <= 1", None, False, "no <engine>")]
+    assert _gates(told) == (
+        '<p>Gate <b>a &lt;= 1</b>: 0.123, <b class="good">passed</b></p>'
+        '<p>Gate <b>b &lt;= 1</b>: not measured, <b class="bad">failed</b> (no &lt;engine&gt;)</p>'
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import onnx
 import pytest
 
 from workbench.backends.manifest import read_engine, write_engine
@@ -127,3 +128,11 @@ def test_real_models_are_accounted_for(backend, shared, name):
     summary = load_engine(report, model=model)
     assert summary.fusion.coverage > 0.95, summary.fusion.summary()
     assert summary.report.layers
+
+
+def test_times_are_of_single_runs_and_a_profile_of_the_nodes_that_run(backend, engine):
+    timing = backend.time(engine, QUICK)
+    assert len(timing.latencies_ms) == timing.runs == 5
+    assert 0 < timing.median_ms < 10_000
+    names = {node.name for node in onnx.load_from_string(engine.data).graph.node}
+    assert {layer.name for layer in backend.profile(engine, QUICK)} == names
