@@ -64,6 +64,14 @@ def test_folding_leaves_the_original_alone(shared):
     assert before.to_bytes() == bytes_before
 
 
+@pytest.mark.parametrize(("times", "folds"), [([2, 0], True), ([2**21, 0], False)])
+def test_what_is_nothing_at_last_is_folded_where_it_was_little_before(times, folds):
+    # NumPy tiles one axis after the other: 32 MiB are made first.
+    nodes = [helper.make_node("Tile", ["w", "n"], ["t"], "tile"), helper.make_node("Concat", ["x", "t"], ["y"], axis=1)]
+    network = model(nodes, {"x": [4, 2]}, {"y": None}, [weight("w", 2, 2), constant("n", times, "int64")])
+    assert FoldConstants()(network).changed is folds
+
+
 def test_folding_never_makes_a_much_larger_model(shared):
     bloater = load_model(shared / "quirks/polygraphy/tests/models/constant_fold_bloater.onnx")
     assert len(FoldConstants()(bloater).model.to_bytes()) < 2 * len(bloater.to_bytes())

@@ -262,7 +262,8 @@ def _stated_bytes(node: ir.Node, arrays: list[Array | None], opset: int) -> int:
         dims = value.type.tensor_type.shape.dim
         if all(dim.HasField("dim_value") for dim in dims) and value.type.tensor_type.HasField("shape"):
             size = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type or 1).itemsize
-            total += size * math.prod(dim.dim_value for dim in dims)
+            # One axis after the other is made: what becomes nothing at the last was as long as the others before.
+            total += size * math.prod(max(dim.dim_value, 1) for dim in dims)
         elif node.op_type in DRIVEN_BY_VALUES:
             return sys.maxsize
     return total
