@@ -96,13 +96,13 @@ class Desk:
         self.page.locator(".jp-Notebook .jp-Cell .cm-content").nth(cell).click()
         self.page.keyboard.press("Control+Enter")
 
-    def show(self, code: str) -> None:
-        """Run code that shows a graph, and wait for a new one."""
+    def show(self, code: str, shown: str = ".wb-canvas svg") -> None:
+        """Run code that shows a view, a graph where left out, and wait for a new one."""
         (self.lab.folder / "seen.json").unlink(missing_ok=True)
         self.page.evaluate("document.querySelectorAll('.wb').forEach(node => node.classList.add('wb-old'))")
         self.page.evaluate("document.body.dataset.jpThemeLight = 'true'")
         self.run(code)
-        self.page.locator(".wb:not(.wb-old) .wb-canvas svg").first.wait_for(timeout=90_000)
+        self.page.locator(f".wb:not(.wb-old) {shown}").first.wait_for(timeout=90_000)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.slow
 # A real engine on any machine: what ONNX Runtime makes of the model.
 SETUP = """
 import json, pathlib
+from IPython.display import display
 from workbench import views
 from workbench.backends import TimingOptions
 from workbench.backends.onnxruntime import OnnxRuntime
@@ -37,7 +38,7 @@ def seen(layer):
     note(view, layer=layer, nodes=nodes, table=view.table.selected, graph=view.graph.selected_layer)
 view.on_layer(seen)
 note(view, names=[layer.name for layer in summary.report.layers], by_node=summary.fusion.by_node)
-view
+display(view)
 """
 )
 TWO = (
@@ -51,22 +52,17 @@ slow = replace(summary.report, name="slow", layers=tuple(
 view = views.compare(slow, summary.report, model=model)
 view.on_group(lambda place: note(view, group=place, graphs=[graph.selected for graph in view.engines]))
 note(view, groups=[group.layers for group in view.comparison.groups])
-view
+display(view)
 """
 )
 
 
-def opened(lab, page, small_cnn, code):
-    (lab.folder / "seen.json").unlink(missing_ok=True)
+def opened(lab, desk, small_cnn, code):
     shutil.copy(small_cnn, lab.folder / "model.onnx")
-    lab_tools.notebook(lab.folder / "engine.ipynb", code)
-    page.goto(f"{lab.url}/lab/tree/engine.ipynb?reset", wait_until="domcontentloaded")
-    lab_tools.ready(page)
-    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
-    page.keyboard.press("Shift+Enter")
-    page.locator(".wb-rows tbody tr").first.wait_for(timeout=90_000)
-    page.locator(".wb-canvas svg").first.wait_for(timeout=90_000)
-    return page
+    desk.page.errors.clear()
+    desk.show(code)
+    desk.page.locator(".wb-rows:not(.wb-old) tbody tr").first.wait_for()
+    return desk.page
 
 
 def row(page, name):
@@ -77,8 +73,8 @@ def hull(page, layer):
     return page.locator(f'.wb-hull[data-id="layer:{layer}"]')
 
 
-def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, screenshots) -> None:
-    opened(lab, page, small_cnn, ONE)
+def test_an_outline_a_row_and_a_card_select_one_layer(lab, desk, small_cnn, screenshots) -> None:
+    page = opened(lab, desk, small_cnn, ONE)
     statistics = lab_tools.seen(lab)
     (conv,) = statistics["by_node"]["stem/conv"]
     lab_tools.expect(page.locator(".wb-rows tbody tr")).to_have_count(len(statistics["names"]))
@@ -131,20 +127,18 @@ def test_an_outline_a_row_and_a_card_select_one_layer(lab, page, small_cnn, scre
     assert page.errors == []
 
 
-def test_python_selects_a_layer_and_the_page_shows_it(lab, page, small_cnn) -> None:
-    opened(lab, page, small_cnn, ONE)
+def test_python_selects_a_layer_and_the_page_shows_it(lab, desk, small_cnn) -> None:
+    page = opened(lab, desk, small_cnn, ONE)
     statistics = lab_tools.seen(lab)
     (conv,) = statistics["by_node"]["block/conv"]
-    page.locator(".jp-Notebook .jp-Cell .cm-content").last.click()
-    page.keyboard.type("view.selected_layer = summary.fusion.by_node['block/conv'][0]")
-    page.keyboard.press("Shift+Enter")
+    desk.run("view.selected_layer = summary.fusion.by_node['block/conv'][0]", cell=1)
     page.locator(f'.wb-hull.wb-selected[data-id="layer:{conv}"]').wait_for()
     page.locator(f'.wb-rows tr[aria-selected="true"][data-id="{conv}"]').wait_for()
     assert page.errors == []
 
 
-def test_two_engines_row_by_row(lab, page, small_cnn, screenshots) -> None:
-    opened(lab, page, small_cnn, TWO)
+def test_two_engines_row_by_row(lab, desk, small_cnn, screenshots) -> None:
+    page = opened(lab, desk, small_cnn, TWO)
     statistics = lab_tools.seen(lab)
     lab_tools.expect(page.locator(".wb-rows tbody tr")).to_have_count(len(statistics["groups"]))
     speeds = page.locator('.wb-rows td[data-key="speedup 1"]').all_inner_texts()

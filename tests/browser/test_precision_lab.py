@@ -12,6 +12,10 @@ pytestmark = pytest.mark.slow
 
 SETUP = """
 import json, pathlib, threading, time
+shown = None  # the view of a test before
+if "noting" in globals(): noting.join()
+pathlib.Path("seen.json").unlink(missing_ok=True)
+from IPython.display import display
 from workbench.session import open_model
 from workbench.precision.sensitivity import exact
 from workbench.views.plans.view import precision
@@ -28,31 +32,27 @@ def layer(kind, ms, *nodes):
 engine = EngineReport(name="small.engine", dialect="made here", layers=(
     layer("int8", 0.031, "stem/conv", "stem/relu"), layer("fp16", 0.027, "block/conv", "block/add", "block/relu"),
     layer("int8", 0.009, "head/pool", "head/flatten", "head/fc")))
-view = precision(wb, search=result, engine=engine)
-def note():
-    while True:
+view = shown = precision(wb, search=result, engine=engine)
+def note(mine):
+    while mine is shown:
         rules = [str(rule) for rule in wb.plan.rules.rules]
         seen = {"selected": view.selected, "rules": rules, "front": len(result.front), "steps": len(wb.recipe.steps)}
         pathlib.Path("part.json").write_text(json.dumps(seen))
         pathlib.Path("part.json").rename("seen.json")
         time.sleep(0.1)
-threading.Thread(target=note, daemon=True).start()
-view
+noting = threading.Thread(target=note, args=(view,), daemon=True)
+noting.start()
+display(view)
 """
 
 
 @pytest.fixture
-def opened(lab, page, small_cnn, small_data):
-    (lab.folder / "seen.json").unlink(missing_ok=True)
+def opened(lab, desk, small_cnn, small_data):
     shutil.copy(small_cnn, lab.folder / "model.onnx")
     shutil.copy(small_data, lab.folder / "samples.npz")
-    lab_tools.notebook(lab.folder / "precision.ipynb", SETUP)
-    page.goto(f"{lab.url}/lab/tree/precision.ipynb?reset", wait_until="domcontentloaded")
-    lab_tools.ready(page)
-    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
-    page.keyboard.press("Shift+Enter")
-    page.locator(".wb-precision tbody tr").first.wait_for(timeout=90_000)
-    return page
+    desk.page.errors.clear()
+    desk.show(SETUP, "tbody tr")
+    return desk.page
 
 
 def row(page, node):
