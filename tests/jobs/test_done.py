@@ -14,10 +14,12 @@ import pytest
 from onnx import helper
 
 from tests.kit.models import model
+from tests.kit.places import RECORDED
 from workbench.backends import Engine
 from workbench.child import ChildError
+from workbench.engine import GPU_LIMITS, load_engine
 from workbench.errors import BackendError, WorkbenchError
-from workbench.jobs import checking
+from workbench.jobs import checking, reading, replaying
 from workbench.jobs.bench import run as bench_run
 from workbench.jobs.bench.rows import BenchRow
 from workbench.jobs.bench.run import Bench
@@ -25,8 +27,9 @@ from workbench.jobs.bench.variants import Source
 from workbench.jobs.checking import check
 from workbench.jobs.fleet.plan import Site
 from workbench.jobs.fleet.site import SiteOutcome, run_site
+from workbench.jobs.reading import read_engine
 from workbench.jobs.replaying import _is_made_there
-from workbench.recipe import GateResult
+from workbench.recipe import Evidence, Gate, GateResult
 
 PASSED = GateResult("sqnr_db >= 20", 25.0, True, unit="dB")
 CLOSE = GateResult("sqnr_db >= 24", 25.0, True, unit="dB")
@@ -315,3 +318,66 @@ def test_results_are_judged_of_what_was_measured_of_the_model(tmp_path, monkeypa
     assert said[2:] == ["a.fp16: no time left to compare its results"]
     made._judge(made.sources[0])  # nothing to judge on
     assert len(said) == 3
+
+
+# A replay, and an engine that is read
+
+
+@pytest.mark.parametrize(
+    ("gates", "settings", "runs", "tried", "noted"),
+    [
+        ((), {}, 3, False, False),
+        ((), {"target": "rtx"}, 0, False, False),
+        ((), {"target": "rtx"}, 3, True, True),
+        (("sqnr_db >= 1",), {}, 0, True, False),
+        (("file_mib <= 1",), {}, 3, False, False),
+        (("file_mib <= 1",), {"target": "rtx"}, 3, True, True),
+    ],
+)
+def test_a_comparison_that_fails_is_noted_or_what_gates_lack(monkeypatch, gates, settings, runs, tried, noted):
+    asked = []
+
+    def compare():
+        asked.append(True)
+        raise WorkbenchError("no samples")
+
+    options = SimpleNamespace(runs=runs, backend=None, engine=None)
+    again = replaying._Replay(options, None, None, settings)
+    again.wb = None
+    monkeypatch.setattr(again, "_compare", compare)
+    monkeypatch.setattr(replaying, "result_evidence", lambda _, __, lacking: Evidence(lacking={"comparison": lacking}))
+    assert again.measure(tuple(Gate.read(text) for text in gates)) is None
+    assert asked == [True] * tried
+    assert again.notes == ["nothing was compared: no samples"] * noted
+    if gates:
+        assert again.evidence.lacking == {"comparison": "nothing was compared: no samples" if tried else ""}
+
+
+def test_an_engine_is_read_with_its_model_and_drawn_with_its_gpu(tmp_path, monkeypatch):
+    graph = RECORDED / "resnet50.qdq.graph.json"
+    given, drawn = [], []
+
+    def load(*files, model, **options):
+        given.append(model)
+        return load_engine(*files, **options)
+
+    def card(*_, limits, **__):
+        drawn.append(limits)
+        return "page"
+
+    monkeypatch.setattr(reading, "load_engine", load)
+    monkeypatch.setattr(reading, "load_model", str)
+    monkeypatch.setattr("workbench.views.engines.report_card", card)
+    plain = read_engine(graph, html=tmp_path / "a.html")
+    full = read_engine(graph, model="m.onnx", gpu="L4", html=tmp_path / "b.html", sarif=tmp_path / "s.sarif")
+    assert given == [None, "m.onnx"]
+    assert drawn == [None, GPU_LIMITS["L4"]]
+    assert (plain.files, plain.comparison) == ((tmp_path / "a.html",), None)
+    assert full.files == (tmp_path / "b.html", tmp_path / "s.sarif")
+    slower = RECORDED / "resnet50.fp16.graph.json"
+    if slower.is_file():
+        worse = read_engine(slower, against=graph, no_worse=0)
+        assert worse.comparison is not None
+        assert {case.group for case in worse.cases} == {"against resnet50.qdq"}
+        assert worse.exit_code == (12 if any(case.passed is False for case in worse.cases) else 0)
+        assert not read_engine(slower, against=graph).cases

@@ -21,6 +21,7 @@ from workbench.jobs.bench.rows import BenchRow, rows_json, table
 from workbench.jobs.bench.variants import Source
 from workbench.jobs.checking import CheckResult
 from workbench.jobs.drifting import DriftResult
+from workbench.jobs.fleet.job import FleetResult, _details, _given_up
 from workbench.jobs.fleet.plan import FleetPlan, Site, load_plan
 from workbench.jobs.fleet.site import SiteOutcome, known_outcome
 from workbench.jobs.handing_over import _labels, _like_states, _limit
@@ -160,6 +161,7 @@ def test_a_release_is_asked_in_a_process_of_its_own(program):
     assert command[1:6] == ["-m", "workbench", "check", "m.onnx", "--json"]
     assert command[6:] == ["--target", "sm86", "--target", "sm75", "--shape", "x:1x3"]
     assert options["env"]["PYTHONPATH"].startswith("/lib:")
+    assert options["text"]
     matrix._ask(None, Path("m.onnx"), ["sm86"], [])
     assert not program.asked[1][1]["env"]["PYTHONPATH"].startswith("/lib")
 
@@ -564,3 +566,28 @@ def test_a_site_is_done_where_all_is_as_it_was(tmp_path):
     assert known(more=1) is known(gates=[[1]]) is known(files=None) is None
     (folder / "a.json").write_text("{")
     assert known_outcome(tmp_path, "a", site) is None
+
+
+def test_a_fleet_ends_with_what_is_worst_of_it_and_has_a_line_a_site():
+    def outcome(name, state):
+        return SiteOutcome(name, "key", state, f"worst of {name}")
+
+    passed, failed, broken = outcome("a", "passed"), outcome("long name", "failed"), outcome("c", "broken")
+    results = [FleetResult(some, (), ()) for some in ((passed,), (passed, failed), (failed, broken, passed))]
+    assert [result.exit_code for result in results] == [0, 12, BackendError.exit_code]
+    assert FleetResult((passed, failed), ("a",), ()).text().splitlines() == [
+        "a          passed  worst of a",
+        "long name  failed  worst of long name",
+        "1 of 2 were done by an earlier run",
+    ]
+    assert len(results[2].text().splitlines()) == 3
+    card = results[2]._card()
+    assert (card.headline, card.rows[1]) == ("1 of 3 sites passed", ("c", "broken", "worst of c"))
+
+
+def test_a_site_whose_worker_died_is_told_so():
+    killed = type("KilledWorker", (Exception,), {})  # as Dask calls it
+    assert _given_up("a", "key", killed("x")).worst == "KilledWorker: the process that did it died"
+    assert _given_up("a", "key", OSError("gone")).worst == "OSError: gone"
+    assert _details(SiteOutcome("a", "key", "failed", "w", (("g", True), ("h", False)))) == "g\nh"
+    assert _details(SiteOutcome("a", "key", "broken", "w")) == "w"
