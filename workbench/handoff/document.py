@@ -90,7 +90,7 @@ def _is_long(text: str) -> bool:
 
 def picture(view: Pictured, alt: str) -> str:
     """Return a view as HTML: both themes are embedded, the reader's preference picks one."""
-    light, dark = (_data_uri(view.svg("light")), _data_uri(view.svg("dark")))
+    light, dark = map(_data_uri, view.svgs())
     return (
         f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
         f'<img alt="{escape(alt)}" src="{light}"></picture>'

@@ -120,6 +120,16 @@ def test_png_and_themes(charts):
     assert LIGHT.paper in chart.svg("light")
 
 
+def test_the_dark_picture_is_the_light_one_in_other_colours(charts):
+    """It is drawn once: what text there is upon a colour that changes must change with it."""
+    graph = {"Layers": [{"Name": "a layer with a long name", "LayerType": "kgen"}], "Bindings": []}
+    times = {"name": "a layer with a long name", "timeMs": 1, "averageMs": 1, "medianMs": 1, "percentage": 100}
+    unknown = load_report(graph, profile=[{"count": 1}, times])
+    ids = re.compile(r'(?:(?<=id=")|(?<=#))[a-z]+[0-9a-f]{10}\b')
+    for chart in (charts["transitions"], charts["stacks"], charts_of(unknown)["kinds"], charts_of(unknown)["rings"]):
+        assert ids.sub("", chart.svgs()[1]) == ids.sub("", chart.svg("dark")), type(chart).__name__
+
+
 @pytest.mark.parametrize("file", ["dynamic/resnet50.int8.graph.json", "../trt-10-logs/engine_inspector_text.log"])
 def test_poor_data_draws_without_warnings(folder, file, recwarn):
     poor = load_report(folder / file)

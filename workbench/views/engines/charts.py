@@ -147,7 +147,7 @@ class LatencyTreemap(Chart):
         for cell in self.cells:
             letters = int(cell.width / 0.0085)
             if cell.height > 0.085 and letters >= 8:
-                ink = on_fill(precision_colour(cell.precision, colours))
+                ink = on_fill(precision_colour(cell.precision, colours), colours)
                 name = short(cell.label, min(letters, 40))
                 axes.text(
                     cell.x + 0.007, cell.y + 0.012, f"{name}\n{cell.ms:.3f} ms", fontsize=6.5, color=ink, va="bottom"
@@ -184,7 +184,8 @@ class PrecisionShare(Chart):
                 axes.barh(at, part, left=left, color=fill, edgecolor=colours.paper, height=0.62)
                 if part > 0.07:
                     words = f"{share.precision}\n{form.format(value)} ({part:.0%})"
-                    axes.text(left + part / 2, at, words, ha="center", va="center", fontsize=8, color=on_fill(fill))
+                    ink = on_fill(fill, colours)
+                    axes.text(left + part / 2, at, words, ha="center", va="center", fontsize=8, color=ink)
                 left += part
         axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
         axes.set(xlim=(0, 1), ylim=(-0.5, len(rows) - 0.5), xticks=[], title="Precision of the computing layers")
@@ -218,9 +219,8 @@ class TransitionMatrix(Chart):
                 axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fc=fill, ec=colours.paper, lw=2))
                 cost = self.data.conversion_ms[i][j]
                 words = f"{count}" if not cost else f"{count}\n{cost:.3f} ms"
-                axes.text(
-                    j, i, words, ha="center", va="center", fontsize=8.5, color=on_fill(fill) if count else colours.muted
-                )
+                ink = on_fill(fill, colours) if count else colours.muted
+                axes.text(j, i, words, ha="center", va="center", fontsize=8.5, color=ink)
         axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5))
         axes.set_xticks(range(len(names)), names)
         axes.set_yticks(range(len(names)), names)
@@ -353,9 +353,9 @@ class Roofline(Chart):
         return chosen
 
 
-def on_fill(fill: str) -> str:
-    """Return text colour for a fill; a hair off the theme's own, which a page may switch with its theme."""
-    return {"#ffffff": "#fefefe"}.get(ink_on(fill), "#1a1e23")
+def on_fill(fill: str, colours: Theme) -> str:
+    """Return text colour for a fill: the theme's own upon a colour that changes with it, else a hair off that."""
+    return colours.ink if fill == colours.unknown else {"#ffffff": "#fefefe"}.get(ink_on(fill), "#1a1e23")
 
 
 def precision_legend(axes: Axes, names: Iterable[str], colours: Theme, *, below: bool = False) -> None:

@@ -144,7 +144,7 @@ class KindStacks(Chart):
                 ms = parts.get(kind, 0.0)
                 axes.barh(at, ms, left=left, height=0.7, color=fills[kind], edgecolor=colours.paper, lw=0.6)
                 if ms > 0.06 * widest:
-                    ink = on_fill(fills[kind])
+                    ink = on_fill(fills[kind], colours)
                     axes.text(left + ms / 2, at, f"{ms:.3f}", ha="center", va="center", fontsize=8, color=ink)
                 left += ms
         axes.set_yticks(range(len(self.stacks)), [short(name) for name, _ in self.stacks])

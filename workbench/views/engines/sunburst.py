@@ -144,7 +144,7 @@ class Sunburst(Chart):
             angles = 90 - 360 * arc.stop, 90 - 360 * arc.start
             edge = colours.line if arc.precision is None else colours.paper
             axes.add_patch(Wedge((0, 0), inner + thick, *angles, width=thick, fc=fill, ec=edge, lw=0.9))
-            self._name(axes, arc, inner, thick, colours.ink if arc.precision is None else on_fill(fill))
+            self._name(axes, arc, inner, thick, colours.ink if arc.precision is None else on_fill(fill, colours))
         total = sum(arc.ms for arc in self.arcs if arc.precision is not None)
         words = f"{total:.3f}\nms" if self.arcs else "no profile"
         axes.text(0, 0, words, ha="center", va="center", fontsize=10, weight="bold", color=colours.ink)

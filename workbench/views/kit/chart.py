@@ -10,11 +10,12 @@ import hashlib
 import io
 import re
 from abc import abstractmethod
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench.views.kit.picture import PNG_MAX_HEIGHT, PNG_SCALE, Pictured
 from workbench.views.kit.text import without_forbidden
-from workbench.views.kit.themes import mpl_rc, theme
+from workbench.views.kit.themes import DARK, LIGHT, mpl_rc, theme
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,7 @@ __all__ = ["Chart"]
 DPI = 96
 """CSS pixels an inch."""
 _COLOUR = re.compile(r"(#[0-9a-f]{6})\b")
+_IN_THE_DARK: dict[str, str] = {getattr(LIGHT, one.name): getattr(DARK, one.name) for one in fields(LIGHT)}
 _SPOT = re.compile(r' id="spot-[^"]*"')
 
 
@@ -64,13 +66,23 @@ class Chart(Pictured):
         """Return the live twin."""
         from workbench.views.kit.live_chart import LiveChart
 
-        return LiveChart(self, self.spots(), self.spotted_svg, self.session).widget()
+        return LiveChart(self, self.spots(), self.spotted_svgs, self.session).widget()
 
     def svg(self, theme: ThemeName = "auto") -> str:
         """Return the picture as an SVG document no wider than its place; "auto" follows `prefers-color-scheme`."""
         if theme == "auto":
-            return _in_both(self.svg("light"), self.svg("dark"))
+            return _in_both(*self.svgs())
         return _SPOT.sub("", self.spotted_svg(theme))  # a page may hold several charts
+
+    def svgs(self) -> tuple[str, str]:
+        """Return the light and the dark picture: drawn once, since they differ in colours alone."""
+        light = self.svg("light")
+        return light, _in_the_dark(light)
+
+    def spotted_svgs(self) -> tuple[str, str]:
+        """Return both SVG documents in which each spot has an id."""
+        light = self.spotted_svg("light")
+        return light, _in_the_dark(light)
 
     def spotted_svg(self, theme: ThemeName) -> str:
         """Return the SVG document in which each spot has an id: ``spot-`` and its key."""
@@ -108,6 +120,10 @@ class Chart(Pictured):
             # Without a date the same picture gives the same bytes.
             figure.savefig(stream, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
         return stream.getvalue()
+
+
+def _in_the_dark(light: str) -> str:
+    return _COLOUR.sub(lambda match: _IN_THE_DARK.get(match[1], match[1]), light)
 
 
 def _in_both(light: str, dark: str) -> str:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from workbench.session import Workbench
     from workbench.views.kit.picture import Pictured
     from workbench.views.kit.spot import Spot
-    from workbench.views.kit.themes import ThemeName
 
 __all__ = ["LiveChart"]
 
@@ -30,7 +29,7 @@ class LiveChart(View):
     spots
         What can be pointed at.
     drawn
-        Returns the SVG document of a theme in which each spot has an id: ``spot-`` and its key.
+        Returns the light and the dark SVG document in which each spot has an id: ``spot-`` and its key.
     session
         The workbench whose selection it shares.
     """
@@ -38,7 +37,7 @@ class LiveChart(View):
     _esm, _css = page(*(Path(__file__).with_name(f"live_chart.{kind}") for kind in ("js", "css")))
 
     def __init__(
-        self, chart: Pictured, spots: Iterable[Spot], drawn: Callable[[ThemeName], str], session: Workbench | None
+        self, chart: Pictured, spots: Iterable[Spot], drawn: Callable[[], tuple[str, str]], session: Workbench | None
     ) -> None:
         super().__init__(session)
         self.chart, self._drawn = chart, drawn
@@ -81,8 +80,8 @@ class LiveChart(View):
         """Return the drawing in both themes, and what can be pointed at."""
         if self._scene is None:  # it is of the moment when it was asked for
             spots = [{"key": spot.key, "text": spot.text} for spot in self.spots.values()]
-            self._scene = {"light": self._drawn("light"), "dark": self._drawn("dark")}
-            self._scene["spots"] = spots
+            light, dark = self._drawn()
+            self._scene = {"light": light, "dark": dark, "spots": spots}
         return self._scene
 
     def mark_state(self) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Pictured(ABC):
     def svg(self, theme: ThemeName = "auto") -> str:
         """Return the picture as an SVG document."""
 
+    def svgs(self) -> tuple[str, str]:
+        """Return the light and the dark picture."""
+        return self.svg("light"), self.svg("dark")
+
     @abstractmethod
     def png(self, theme: ThemeName = "light") -> bytes:
         """Return the picture as a PNG, `PNG_SCALE` pixels a CSS pixel, at most `PNG_MAX_HEIGHT` high."""

@@ -323,7 +323,7 @@ class PrecisionView(Table):
 
         if self._pictured[0] != (tensor, id(seen), amax):
             chart = distribution_chart(tensor, seen, chosen=None if amax is None else at(seen, amax))
-            self._pictured = (tensor, id(seen), amax), {"light": chart.svg("light"), "dark": chart.svg("dark")}
+            self._pictured = (tensor, id(seen), amax), dict(zip(("light", "dark"), chart.svgs(), strict=True))
         return self._pictured[1]
 
     @request
