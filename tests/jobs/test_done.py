@@ -19,7 +19,7 @@ from workbench.backends import Engine
 from workbench.child import ChildError
 from workbench.engine import GPU_LIMITS, load_engine
 from workbench.errors import BackendError, WorkbenchError
-from workbench.jobs import checking, reading, replaying
+from workbench.jobs import checking, dossier, reading, replaying
 from workbench.jobs.bench import run as bench_run
 from workbench.jobs.bench.rows import BenchRow
 from workbench.jobs.bench.run import Bench
@@ -381,3 +381,109 @@ def test_an_engine_is_read_with_its_model_and_drawn_with_its_gpu(tmp_path, monke
         assert {case.group for case in worse.cases} == {"against resnet50.qdq"}
         assert worse.exit_code == (12 if any(case.passed is False for case in worse.cases) else 0)
         assert not read_engine(slower, against=graph).cases
+
+
+@pytest.mark.parametrize(
+    ("gate", "options", "evidence"),
+    [
+        ("sqnr_db >= 1", {"backend": "onnxruntime"}, {}),
+        ("p95_ms <= 1", {"backend": "onnxruntime"}, {"conditions": "built 5"}),
+        ("p95_ms <= 1", {"engine": "g.json"}, {"conditions": "read n2 fp16"}),
+        ("p95_ms <= 1", {}, {}),
+    ],
+)
+def test_gates_on_engines_are_judged_on_one_that_is_built_or_read(monkeypatch, gate, options, evidence):
+    decisions = [
+        SimpleNamespace(node="n1", precision="int8", rule=None),
+        SimpleNamespace(node="n2", precision="fp16", rule=0),
+    ]
+    plan = SimpleNamespace(resolve=lambda: SimpleNamespace(decisions=dict(enumerate(decisions))))
+    given = {"runs": 5, "backend": None, "engine": None, "profile": "p", "timing": "t"} | options
+    again = replaying._Replay(SimpleNamespace(**given), None, None, {})
+    again.wb = SimpleNamespace(plan=plan, tuned="tuned")
+    again.evidence = Evidence(lacking={"comparison": "none"})
+
+    def load(file, *, profile, timing, model, requested):
+        assert (file, profile, timing, model) == ("g.json", "p", "t", "tuned")
+        return " ".join(*requested.items())
+
+    monkeypatch.setattr(replaying, "built_evidence", lambda _, __, runs: {"conditions": f"built {runs}"})
+    monkeypatch.setattr(replaying, "load_engine", load)
+    monkeypatch.setattr(replaying, "read_evidence", lambda read: {"conditions": f"read {read}"})
+    made = again._engine((Gate.read(gate),))
+    if gate.startswith("sqnr"):
+        assert made == {}
+    else:
+        assert made == evidence | {"lacking": {"comparison": "none"}}
+
+
+# A dossier
+
+
+@pytest.fixture
+def measuring(monkeypatch):
+    """What measures for a dossier, with a session and a recipe that are none."""
+    made = object.__new__(dossier._Measuring)
+    made.notes, made.steps, made.compared = [], [], []
+    made.wb = SimpleNamespace(compare=lambda *given, **options: made.compared.append((given, options)), tuned=MODEL)
+    made.recipe = SimpleNamespace(evaluation=None, of_kind=lambda _: made.steps)
+    made.options = SimpleNamespace(runs=20)
+    monkeypatch.setattr(dossier, "history_of", lambda _: "history")
+    monkeypatch.setattr(dossier, "samples_of", lambda _, samples: f"opened {samples}")
+    return made
+
+
+def test_a_dossier_compares_on_what_gates_are_judged_on_or_else_on_what_was_calibrated_on(measuring):
+    with pytest.raises(WorkbenchError, match="the recipe has no samples"):
+        measuring._compare()
+    with pytest.raises(WorkbenchError, match="no calibration to compare with"):
+        measuring._drift()
+    measuring.steps += [SimpleNamespace(samples="first", batch=1), SimpleNamespace(samples="last", batch=4)]
+    measuring._compare()
+    measuring.recipe.evaluation = SimpleNamespace(samples="field", labels=None)
+    measuring._compare()
+    measuring.recipe.evaluation.labels = SimpleNamespace(file="labels.npy")
+    measuring.steps.clear()
+    measuring._compare()
+    assert measuring.compared == [
+        (("opened last",), {"labels": None, "batch": 4, "runs": 0}),
+        (("opened field",), {"labels": None, "batch": 4, "runs": 0}),
+        (("opened field",), {"labels": "labels.npy", "batch": None, "runs": 0}),
+    ]
+
+
+def test_what_fails_of_a_dossier_is_a_note(measuring):
+    def fail():
+        raise WorkbenchError("it is gone")
+
+    assert measuring._try("the drift", fail) is None
+    assert measuring._try("the drift", lambda: 7) == 7
+    assert measuring.notes == ["the drift: it is gone"]
+
+
+def test_engines_of_a_dossier_take_the_batches_and_are_timed_at_each(measuring, monkeypatch):
+    built, timed = [], []
+    free = model([helper.make_node("Relu", ["x"], ["y"], "it")], {"x": ["N", 3]}, {"y": ["N", 3]})
+    measuring.wb.tuned = free
+    measuring.backend = SimpleNamespace(build=lambda of, options, **_: built.append((of, options.profiles)))
+
+    class Timer:
+        def time(self, _, options):
+            if options.shapes and options.shapes["x"][0] == 8:
+                raise BackendError("no memory")
+            timed.append((options.runs, options.shapes))
+            return SimpleNamespace(conditions={"engine_scratch_bytes": 3 << 20} if options.shapes else {})
+
+    monkeypatch.setattr(dossier, "backend_of", lambda _: Timer())
+    measuring._built(free, [])
+    measuring._built(free, [1, 2, 4])
+    (_, none), (_, (profile,)) = built
+    assert none is None
+    assert (profile["x"].min, profile["x"].opt, profile["x"].max) == ((1, 3), (4, 3), (4, 3))
+    measuring._timed("engine", free, None)
+    served = measuring._served("engine", 2)
+    assert timed == [(20, None), (20, {"x": (2, 3)})]
+    assert (served.batch, served.device_mib) == (2, 3.0)
+    assert served.activations_mib == pytest.approx(2 * 2 * 3 * 4 / 2**20)
+    assert measuring._served("engine", 8) is None
+    assert measuring.notes == ["batch 8: no memory"]
