@@ -179,6 +179,7 @@ def serve() -> None:
             answer = False, (tuple(kind.__name__ for kind in type(error).__mro__), str(error))
         pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
         answers.flush()
+        del function, arguments, answer  # a model's weights may be among them, and the next request may take a while
 
 
 def _limit_memory() -> None:

@@ -95,8 +95,8 @@ def _agreement(
     first = next(batches, None)
     if first is None:
         raise SamplesError("no samples to compare on", fix="Give at least one.")
+    before = original.session()  # first, while nothing else is there: making it takes its weights once more
     session = Session(tuned, untried=as_type_of(tuned, first.arrays))
-    before = original.session()
     tally = Tally(original, labels)
     every = itertools.chain([first], batches)
     for feed in progress(every, total=len(samples), doing="comparing", amount=lambda feed: feed.count, partial=True):
