@@ -84,7 +84,10 @@ class _Peak:
 
     def _watch(self) -> None:
         while not self._over.wait(0.05):
-            self.most = max(self.most, sum(_held(pid) for pid in _family(self._pid)))
+            # A child that was just forked has its parent's memory, and its command line, until it has its own.
+            told = {pid: _command_line(pid) for pid in _family(self._pid)}
+            pids = [pid for pid, line in told.items() if pid == self._pid or line != told[self._pid]]
+            self.most = max(self.most, sum(map(_held, pids)))
 
 
 def _family(pid: int) -> list[int]:
@@ -100,6 +103,13 @@ def _children(path: Path) -> list[int]:
         return [int(word) for word in path.read_text().split()]
     except OSError:  # it ended meanwhile
         return []
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it ended meanwhile
+        return b""
 
 
 def _held(pid: int) -> int:
