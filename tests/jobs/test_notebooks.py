@@ -39,6 +39,33 @@ def test_the_list_has_every_notebook_with_its_typed_parameters():
     assert all(one["type"] != "None" for path in shipped_notebooks().values() for one in parameters_of(path).values())
 
 
+def test_a_parameter_may_hold_what_looks_like_another_or_like_a_comment(tmp_path):
+    path = notebook(tmp_path / "a.ipynb")
+    page = nbformat.read(path, 4)
+    page.cells[0].source = (
+        '%matplotlib inline\ngates: str = "sqnr_db >= 15; p95_ms <= 9"  # what holds\ntag = "a#1"\n'
+        "sizes: list[int] = [\n    1,\n    4,\n]  # how many\nnames: list[str] = []\n"
+    )
+    nbformat.write(page, path)
+    assert parameters_of(path) == {
+        "gates": {"type": "str", "default": '"sqnr_db >= 15; p95_ms <= 9"', "about": "what holds"},
+        "tag": {"type": "None", "default": '"a#1"', "about": ""},
+        "sizes": {"type": "list[int]", "default": "[\n    1,\n    4,\n]", "about": "how many"},
+        "names": {"type": "list[str]", "default": "[]", "about": ""},
+    }
+    assert typed(path, {"gates": "cosine >= 0.9", "sizes": "[1, 16]", "names": "北京,b"}) == {
+        "gates": "cosine >= 0.9",
+        "sizes": [1, 16],
+        "names": ["北京", "b"],
+    }
+    with pytest.raises(WorkbenchError, match=r"sizes is list\[int\], not '1,many'"):
+        typed(path, {"sizes": "1,many"})
+    page.cells[0].source = "count: int ="
+    nbformat.write(page, path)
+    with pytest.raises(WorkbenchError, match="its parameters are no Python"):
+        parameters_of(path)
+
+
 def test_text_becomes_what_the_parameter_is(tmp_path):
     path = notebook(tmp_path / "a.ipynb")
     values = {"count": "3", "name": "3", "loud": "true"}

@@ -47,6 +47,7 @@ def test_a_replay_judges_the_gates_on_what_they_were_judged_on(tuned, tmp_path):
         tuned, tmp_path / "out", gates=("sqnr_db >= 90",), junit=tmp_path / "j.xml", summary=tmp_path / "s.md"
     )
     assert [verdict.passed for verdict in result.verdicts] == [True, True, False]
+    assert result.verdicts[1].value == (tmp_path / "out" / "tuned.onnx").stat().st_size / 2**20
     assert result.exit_code == 12
     assert (tmp_path / "out/tuned.onnx").read_bytes() == tuned.with_name("tuned.onnx").read_bytes()
     assert Recipe.load(tmp_path / "out/recipe.yaml").gates == Recipe.load(tuned).gates

@@ -10,7 +10,7 @@ import pytest
 from workbench.calibration import Drift
 from workbench.evaluate.agreement import Accuracy, Comparison, Latency, OutputDifference
 from workbench.precision.placement import Pays
-from workbench.recipe.gates import METRICS, Evidence, Gate, check_gates
+from workbench.recipe.gates import METRICS, Evidence, Gate, GateResult, check_gates
 
 OUTPUT = OutputDifference("y", sqnr_db=31.5, cosine=0.99, max_error=0.1, differing=0.2, nonfinite=0, values=8)
 OTHER = replace(OUTPUT, name="z", sqnr_db=25.0)
@@ -186,6 +186,29 @@ def test_a_gate_says_its_bound_and_what_became_of_it():
     assert str(Gate(metric="sqnr_db", at_least=20)) == "sqnr_db >= 20"
     assert str(check(metric="sqnr_db", at_least=25.5)) == "sqnr_db >= 25.5: 25 dB, FAILED by 0.5 dB"
     assert str(check(metric="top1_drop", at_most=25.0)) == "top1_drop <= 25: 25 points, passed"
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "said"),
+    [
+        ("cosine >= 0.9999", 0.999668, "0.9997, FAILED by 0.000232"),
+        ("cosine >= 0.99999999", 0.5, "0.5, FAILED by 0.5"),
+        ("layers <= 1000", 1234.0, "1234 layers, FAILED by 234 layers"),
+        ("throughput >= 30000", 29999.0, "29999 /s, FAILED by 1 /s"),
+        ("sqnr_db <= 3", math.inf, "inf dB, FAILED by inf dB"),
+    ],
+)
+def test_what_missed_its_bound_is_never_rounded_onto_it(gate, value, said):
+    one = Gate.parse(gate)
+    unit = METRICS[one.metric].unit
+    result = GateResult(str(one), value, passed=one.holds(value), unit=unit, missed_by=one.missed_by(value))
+    assert str(result) == f"{gate}: {said}"
+    assert Gate.parse(str(one)) == one
+
+
+def test_a_bound_is_a_number():
+    with pytest.raises(ValueError, match="its bound is no number"):
+        Gate.parse("sqnr_db >= nan")
 
 
 def test_nan_meets_no_bound():

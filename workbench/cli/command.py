@@ -37,7 +37,8 @@ def command(verb: Verb) -> click.Command:
             result = verb.job(**filled)
         except OptionError as error:
             names = option_names(options)
-            raise click.UsageError(re.sub(r"`(\w+)`", lambda m: names.get(m[1], m[1]), str(error)) + ".") from error
+            text = re.sub(r"`(\w+)`", lambda m: names.get(m[1], m[1]), str(error))
+            raise click.UsageError(text if text.endswith((".", "?", "!")) else f"{text}.") from error
         return _show(result, as_json=as_json)
 
     parameters = [_parameter(key, field, Cli.of(field)) for key, field in fields.items()]

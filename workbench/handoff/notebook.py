@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import base64
+import io
 import re
+import tokenize
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +30,7 @@ __all__ = [
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 DARK_RULES = re.compile(r"@media \(prefers-color-scheme: dark\)\s*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}")
+MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
 PICTURES = ("image/svg+xml", "image/png", "text/html")
 
 
@@ -110,19 +114,32 @@ def parameters_of(notebook: str | os.PathLike[str]) -> dict[str, dict[str, str]]
 
     Raises
     ------
-    WorkbenchError
+    ReportError
         It cannot be read.
+    WorkbenchError
+        The cell of its parameters is no Python.
     """
-    import papermill
-
+    # papermill's own reading drops a parameter with a second "=" on its line, such as a gate's.
+    tagged = (cell.source for cell in _read(notebook).cells if "parameters" in cell.metadata.get("tags", ()))
+    source = MAGIC.sub("", next(tagged, ""))
     try:
-        parameters = papermill.inspect_notebook(str(notebook))
-    except Exception as error:  # nbformat, JSON and the disk each raise their own
-        raise WorkbenchError(f"this is no notebook: {error}", where=notebook, fix="Give an .ipynb.") from error
-    return {
-        name: {"type": str(one["inferred_type_name"]), "default": str(one["default"]), "about": str(one["help"] or "")}
-        for name, one in parameters.items()
-    }
+        statements = ast.parse(source).body
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    except (SyntaxError, tokenize.TokenError) as error:
+        raise WorkbenchError(f"its parameters are no Python: {error}", where=notebook) from error
+    about = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    parameters = {}
+    for one in statements:
+        target = (
+            one.target if isinstance(one, ast.AnnAssign) else one.targets[0] if isinstance(one, ast.Assign) else None
+        )
+        if isinstance(target, ast.Name) and (value := getattr(one, "value", None)) is not None:
+            parameters[target.id] = {
+                "type": ast.unparse(one.annotation) if isinstance(one, ast.AnnAssign) else "None",
+                "default": str(ast.get_source_segment(source, value)),
+                "about": about.get(one.end_lineno or one.lineno, ""),
+            }
+    return parameters
 
 
 def typed(notebook: str | os.PathLike[str], texts: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +160,7 @@ def typed(notebook: str | os.PathLike[str], texts: Mapping[str, Any]) -> dict[st
             )
         kind = parameters[name]["type"]
         try:
-            values[name] = KINDS.get(kind, _same)(value) if isinstance(value, str) else value
+            values[name] = _of_kind(kind, value) if isinstance(value, str) else value
         except ValueError as error:
             raise WorkbenchError(f"{name} is {kind}, not {value!r}", where=notebook) from error
     return values
@@ -155,8 +172,11 @@ def _truth(text: str) -> bool:
     return text.lower() in ("true", "yes", "1")
 
 
-def _same(text: str) -> str:
-    return text
+def _of_kind(kind: str, text: str) -> Any:
+    if (several := re.fullmatch(r"list\[(\w+)\]", kind)) is not None:
+        parts = text.strip().removeprefix("[").removesuffix("]").split(",")
+        return [_of_kind(several[1], part.strip()) for part in parts if part.strip()]
+    return KINDS.get(kind, str)(text)
 
 
 KINDS: Mapping[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": _truth}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.display import in_words
 from workbench.errors import BackendError, OptionError, WorkbenchError
-from workbench.graph import stored_bytes
+from workbench.graph import file_bytes
 from workbench.handoff import macs_share
 from workbench.recipe import METRICS, Evidence, Gate
 
@@ -56,7 +56,7 @@ def result_evidence(wb: Workbench, comparison: Agreement | None, lacking: str = 
         comparison=comparison,
         conditions=wb.recipe.pays.where or "",
         pays=wb.recipe.pays,
-        file_bytes=stored_bytes(wb.tuned),
+        file_bytes=file_bytes(wb.tuned),
         int8_share=macs_share(wb),
         lacking={"comparison": lacking} if lacking else {},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -14,7 +15,7 @@ import workbench
 from tests.kit.serving import loaded, running
 from workbench import views
 from workbench.calibration import Statistics, TensorStatistics, observe, open_samples
-from workbench.errors import OptionError, ReportError
+from workbench.errors import OptionError, OutputError, ReportError
 from workbench.handoff import open_deployment
 from workbench.handoff.service import FieldStatistics
 from workbench.handoff.service.batching import Ran
@@ -76,6 +77,21 @@ def test_it_takes_no_more_memory_than_its_tensors_and_never_waits(tuned_cnn, tmp
     assert {name: t.counts.nbytes + t.lines.nbytes for name, t in field.statistics.items()} == before
     assert 0 < field.statistics["x"].samples < 8000
     assert offered < 1.0
+
+
+def test_a_file_that_cannot_be_written_is_named_at_once_and_never_holds_up_the_end(tuned_cnn, tmp_path):
+    model = open_deployment(tuned_cnn).model
+    with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
+        FieldStatistics(model, ["x"], tmp_path / "gone" / "field.npz")
+    folder = tmp_path / "later"
+    folder.mkdir()
+    field = FieldStatistics(model, ["x"], folder / "field.npz")
+    shutil.rmtree(folder)  # while the service runs
+    field(Ran(4, 0.0, {"x": DAY[:4]}))
+    ending = threading.Thread(target=field.close, daemon=True)
+    ending.start()
+    ending.join(30)
+    assert not ending.is_alive()
 
 
 @pytest.fixture(scope="module")

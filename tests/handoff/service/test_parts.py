@@ -50,6 +50,8 @@ def test_a_port_that_cannot_be_had_is_refused_in_a_line(monkeypatch):
         listen("127.0.0.1", 65536)
     with pytest.raises(OptionError, match=r"this machine has no address 192\.0\.2\.1"):
         listen("192.0.2.1", 0)  # set aside for documentation
+    with pytest.raises(OptionError, match=r"this machine has no address 999\.1\.1\.1"):
+        listen("999.1.1.1", 0)
 
     def refused(number):
         def create(*_, **__):

@@ -55,6 +55,8 @@ class FieldStatistics:
     ------
     OptionError
         The file holds statistics of other tensors.
+    OutputError
+        It cannot be written.
     ReportError
         It holds no statistics.
     """
@@ -82,7 +84,8 @@ class FieldStatistics:
         self._inside = [name for name in tensors if name not in inputs]
         self._session = Session(model, outputs=self._inside, observing=True) if self._inside else None
         self._waiting: queue.Queue[Ran | None] = queue.Queue(maxsize=WAITING + 1)  # and the end
-        self._saved = time.monotonic()
+        self._broken = False
+        self._save()  # where that cannot be, it is said now and not at the end
         # The loop that counts is compiled, or read, before a request waits for it.
         TensorStatistics().update(np.zeros(1, np.float32))
         self._thread = threading.Thread(target=self._work, name="field statistics", daemon=True)
@@ -100,16 +103,20 @@ class FieldStatistics:
         self._thread.join()
 
     def _work(self) -> None:
+        while (run := self._waiting.get()) is not None:
+            self._unless_broken(self._count, run.feeds, run.rows)
+            if time.monotonic() - self._saved > SAVE_S:
+                self._unless_broken(self._save)
+        self._unless_broken(self._save)
+
+    def _unless_broken(self, do: Callable[..., None], *arguments: Any) -> None:
+        if self._broken:
+            return
         try:
-            while (run := self._waiting.get()) is not None:
-                self._count(run.feeds, run.rows)
-                if time.monotonic() - self._saved > SAVE_S:
-                    self._save()
-            self._save()
+            do(*arguments)
         except Exception:
+            self._broken = True
             logging.getLogger(__name__).exception("the statistics of the field end here; the service goes on")
-            while self._waiting.get() is not None:
-                pass
 
     def _count(self, feeds: Mapping[str, NDArray[Any]], rows: int) -> None:
         inside = self._session.run(feeds) if self._session is not None else {}

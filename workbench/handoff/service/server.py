@@ -44,7 +44,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        if error.errno in (errno.EADDRNOTAVAIL, socket.EAI_NONAME):
             raise OptionError(f"`host`: this machine has no address {host}; 0.0.0.0 stands for all it has") from None
         reason = f"cannot be opened: {error.strerror or error}"
         if error.errno == errno.EADDRINUSE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,6 +59,8 @@ class Gate(Part):
     def _fits(self) -> Self:
         if (self.at_most is None) == (self.at_least is None):
             raise ValueError("give one bound: at_most or at_least")
+        if math.isnan(self._bound):
+            raise ValueError("its bound is no number")
         if self.output is not None and not METRICS[self.metric].of_output:
             raise ValueError(f"{self.metric} is not of one output")
         if self.confidence is not None and not self.metric.startswith("top1_drop"):
@@ -102,10 +105,16 @@ class Gate(Part):
             raise OptionError(str(error), fix=f"Metrics: {', '.join(METRICS)}.") from error
 
     def __str__(self) -> str:
-        bound = f"<= {self.at_most:g}" if self.at_most is not None else f">= {self.at_least:g}"
+        short = f"{self._bound:g}"
+        number = short if float(short) == self._bound else repr(self._bound)
+        bound = f"{'>=' if self.at_most is None else '<='} {number}"
         output = "" if self.output is None else f"[{self.output}]"
         level = "" if self.confidence is None else f"@{self.confidence:g}"
         return f"{self.metric}{output}{level} {bound}"
+
+    @property
+    def _bound(self) -> float:
+        return (self.at_least or 0.0) if self.at_most is None else self.at_most
 
     def holds(self, value: float) -> bool:
         """Say whether a measured value meets the bound; NaN never does."""
@@ -114,7 +123,7 @@ class Gate(Part):
 
     def missed_by(self, value: float) -> float:
         """Return how far a value is beyond the bound; negative within it."""
-        return value - self.at_most if self.at_most is not None else (self.at_least or 0.0) - value
+        return value - self._bound if self.at_least is None else self._bound - value
 
 
 @dataclass(frozen=True)
@@ -151,18 +160,27 @@ class GateResult:
     @property
     def value_text(self) -> str:
         """The value as people read it."""
-        return "not measured" if self.value is None else f"{self.value:.3g} {self.unit}".rstrip()
+        return "not measured" if self.value is None else f"{_number(self.value, self.missed_by)} {self.unit}".rstrip()
 
     @property
     def outcome(self) -> str:
         """Passed or failed, and by how much."""
         if self.passed:
             return "passed"
-        by = "" if self.missed_by is None else f" by {self.missed_by:.3g} {self.unit}".rstrip()
+        by = "" if self.missed_by is None else f" by {_number(self.missed_by)} {self.unit}".rstrip()
         return f"FAILED{by}" + (f" ({self.reason})" if self.reason else "")
 
     def __str__(self) -> str:
         return f"{self.gate}: {self.value_text}, {self.outcome}"
+
+
+def _number(value: float, missed_by: float | None = None) -> str:
+    """Return three digits of a number; more where it is larger, or where they would hide by how much it missed."""
+    if not value or not math.isfinite(value):
+        return f"{value:g}"
+    leading = math.floor(math.log10(abs(value)))
+    finest = math.floor(math.log10(abs(missed_by))) if missed_by and math.isfinite(missed_by) else leading
+    return f"{value:.{min(max(3, leading + 1, leading - finest + 1), 17)}g}"
 
 
 def check_gates(gates: Iterable[Gate], measured: Evidence | Agreement) -> list[GateResult]:
