@@ -10,7 +10,7 @@ import pytest
 
 from workbench.engine.formats import parse_format
 from workbench.engine.load import load_report
-from workbench.engine.report import Tensor
+from workbench.engine.report import EngineTensor
 from workbench.errors import ReportError
 
 
@@ -75,4 +75,4 @@ def test_layer_by_name(recorded):
 
 
 def test_tensor_bytes_of_an_unknown_format():
-    assert Tensor("t", (1, 2), parse_format("something new")).nbytes is None
+    assert EngineTensor("t", (1, 2), parse_format("something new")).nbytes is None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from workbench.engine.formats import parse_format
-from workbench.engine.report import Layer, Tensor, Weights
+from workbench.engine.report import EngineTensor, Layer, Weights
 from workbench.engine.traits import conv_shape, kind_of_layer, layer_precision, myelin_ops, tensor_cores
 
 
 def layer(kind, tactic=None, form=None, weights=(), name="layer", **kwargs):
-    inputs = (Tensor("x", (1, 8, 4, 4), parse_format(form)),)
+    inputs = (EngineTensor("x", (1, 8, 4, 4), parse_format(form)),)
     return Layer(name=name, type=kind, tactic=tactic, inputs=inputs, weights=weights, **kwargs)
 
 

@@ -22,7 +22,7 @@ from workbench.engine.formats import MOST_ELEMENTS, TensorFormat, read_dims, ten
 from workbench.engine.fusion import fusion_map
 from workbench.engine.load import load_report
 from workbench.engine.precision import Realized, _status
-from workbench.engine.report import Binding, EngineReport, Layer, LayerTime, RunTimes, Tensor, Weights
+from workbench.engine.report import Binding, EngineReport, EngineTensor, Layer, LayerTime, RunTimes, Weights
 from workbench.engine.traits import ConvShape, conv_shape, layer_precision, tensor_cores
 from workbench.engine.work import layer_bytes, layer_ops, memory_timeline
 from workbench.engine.worse import judge_against
@@ -32,7 +32,7 @@ FP32, FP16, INT8 = (TensorFormat(kind, kind, "linear") for kind in ("fp32", "fp1
 
 
 def tensor(name, *dims, form=FP32):
-    return Tensor(name, dims or (1, 4), form)
+    return EngineTensor(name, dims or (1, 4), form)
 
 
 def layer(name, kind="CaskConvolution", ms=None, inputs=(), outputs=(), **more):
@@ -330,7 +330,7 @@ def test_a_tensor_lives_from_who_writes_it_to_the_last_who_reads_it():
     assert memory.live == (40, 440, 440, 440)
     assert memory.ends == (4, 0, 0, 4000)
     assert (memory.peak, memory.unknown) == (440, ())
-    unknown = replace(layers[0], outputs=(Tensor("b", None, FP32),))
+    unknown = replace(layers[0], outputs=(EngineTensor("b", None, FP32),))
     assert memory_timeline(report(unknown)).unknown == ("b",)
     assert memory_timeline(report(unknown), profile=1).peak == 0
 

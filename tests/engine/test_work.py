@@ -8,14 +8,14 @@ import pytest
 
 from workbench.engine.formats import parse_format
 from workbench.engine.load import load_report
-from workbench.engine.report import Binding, EngineReport, Layer, Tensor
+from workbench.engine.report import Binding, EngineReport, EngineTensor, Layer
 from workbench.engine.work import GPU_LIMITS, layer_bytes, layer_ops, memory_timeline
 
 INT8 = parse_format("Row major Int8 format")
 
 
 def tensor(name, *dims, form=INT8):
-    return Tensor(name, dims, form)
+    return EngineTensor(name, dims, form)
 
 
 def test_operations_of_resnet_50(recorded):

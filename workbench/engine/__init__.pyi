@@ -22,9 +22,9 @@ from .load import load_report as load_report
 from .precision import NodePrecision as NodePrecision
 from .precision import realized_precision as realized_precision
 from .report import EngineReport as EngineReport
+from .report import EngineTensor as EngineTensor
 from .report import Layer as Layer
 from .report import LayerTime as LayerTime
-from .report import Tensor as Tensor
 from .source import SourceGraph as SourceGraph
 from .source import source_graph as source_graph
 from .summary import EngineSummary as EngineSummary

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from workbench.engine.traits import kind_of_layer, layer_precision
 
 if TYPE_CHECKING:
-    from workbench.engine.report import EngineReport, Layer, Tensor
+    from workbench.engine.report import EngineReport, EngineTensor, Layer
 
 __all__ = ["DOMAIN", "engine_onnx"]
 
@@ -44,7 +44,7 @@ def engine_onnx(report: EngineReport, profile: int = 0) -> onnx.ModelProto:
         The optimization profile whose layers are written.
     """
     layers = [layer for layer in report.layers if layer.profile == profile]
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, EngineTensor] = {}
     written: dict[str, int] = {}
     nodes = []
     for layer in layers:
@@ -91,7 +91,7 @@ def _node(layer: Layer, outputs: list[str]) -> onnx.NodeProto:
     return node
 
 
-def _value(name: str, tensor: Tensor) -> onnx.ValueInfoProto:
+def _value(name: str, tensor: EngineTensor) -> onnx.ValueInfoProto:
     kind = _TYPES.get(tensor.dtype or "", TensorProto.UNDEFINED)
     dims = None if tensor.dims is None else [size if size >= 0 else None for size in tensor.dims]
     return helper.make_tensor_value_info(name, kind, dims)

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["Binding", "EngineReport", "Layer", "LayerTime", "OptimizationProfile", "RunTimes", "Tensor", "Weights"]
+__all__ = [
+    "Binding",
+    "EngineReport",
+    "EngineTensor",
+    "Layer",
+    "LayerTime",
+    "OptimizationProfile",
+    "RunTimes",
+    "Weights",
+]
 
 _MYELIN_TYPES = frozenset(
     {"kgen", "gemm", "shape_call", "signal", "wait", "trainstation", "fusion", "memcpy", "memset"}
@@ -40,7 +49,7 @@ _LAYER_COLUMNS = [
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class EngineTensor:
     """A tensor that flows between layers.
 
     Attributes
@@ -116,8 +125,8 @@ class Layer:
     name: str
     type: str | None = None
     parameter_type: str | None = None
-    inputs: tuple[Tensor, ...] = ()
-    outputs: tuple[Tensor, ...] = ()
+    inputs: tuple[EngineTensor, ...] = ()
+    outputs: tuple[EngineTensor, ...] = ()
     weights: tuple[Weights, ...] = ()
     tactic: str | None = None
     tactic_id: str | None = None
@@ -327,7 +336,7 @@ class EngineReport(Shown):
 
         users: dict[str, list[str]] = {}
         makers: dict[str, str] = {}
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, EngineTensor] = {}
         for layer in self.layers:
             for tensor in layer.inputs:
                 users.setdefault(tensor.name, []).append(layer.name)
@@ -366,7 +375,7 @@ class EngineReport(Shown):
         return ordered
 
 
-def _known_sum(tensors: tuple[Tensor, ...]) -> int | None:
+def _known_sum(tensors: tuple[EngineTensor, ...]) -> int | None:
     sizes = [tensor.nbytes for tensor in tensors]
     return None if None in sizes else sum(size for size in sizes if size is not None)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from workbench.engine.report import EngineReport, Layer, Tensor
+    from workbench.engine.report import EngineReport, EngineTensor, Layer
 
 __all__ = ["convolutions_table", "kinds_table", "memory_table", "precisions_table", "tactics_table"]
 
@@ -75,7 +75,7 @@ def _sizes(raw: Any) -> str | None:
     return "x".join(map(str, raw)) if isinstance(raw, list) and raw else None
 
 
-def _format(tensors: tuple[Tensor, ...]) -> str | None:
+def _format(tensors: tuple[EngineTensor, ...]) -> str | None:
     return tensors[0].format.short if tensors else None
 
 
@@ -127,7 +127,7 @@ def memory_table(report: EngineReport) -> pd.DataFrame:
     return table
 
 
-def _sum(tensors: Iterable[Tensor]) -> int | None:
+def _sum(tensors: Iterable[EngineTensor]) -> int | None:
     sizes = [tensor.nbytes for tensor in tensors]
     return None if None in sizes else sum(size or 0 for size in sizes)
 

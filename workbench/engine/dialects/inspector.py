@@ -8,7 +8,7 @@ from typing import Any
 from workbench.engine.dialects.inspector11 import read_io_tensors
 from workbench.engine.formats import MOST_ELEMENTS, parse_dtype, parse_format, read_dims
 from workbench.engine.names import myelin_group, profile_of
-from workbench.engine.report import Binding, EngineReport, Layer, Tensor, Weights
+from workbench.engine.report import Binding, EngineReport, EngineTensor, Layer, Weights
 from workbench.errors import ReportError
 
 __all__ = ["read_inspector", "report_of"]
@@ -109,11 +109,11 @@ def _weights(role: str, raw: dict[str, Any]) -> Weights:
     return Weights(role, parse_dtype(str(raw.get("Type"))), count)
 
 
-def _tensors(raw: Any) -> tuple[Tensor, ...]:
+def _tensors(raw: Any) -> tuple[EngineTensor, ...]:
     if not isinstance(raw, list):
         return ()
     return tuple(
-        Tensor(
+        EngineTensor(
             name=str(entry.get("Name", "")),
             dims=read_dims(entry.get("Dimensions")),
             format=parse_format(

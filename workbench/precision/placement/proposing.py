@@ -109,7 +109,7 @@ def _cut(
     doubt: float,
     classes: Iterable[Collection[int]],
 ) -> frozenset[int]:
-    network = _Network()
+    network = _Flow()
     regions, capacity, bind = costs.regions, network.capacity, network.bind
     node = {position: position for position in range(len(regions.all))}
     for group in classes:
@@ -135,7 +135,7 @@ def _cut(
     return frozenset(position for position in node if node[position] in inside)
 
 
-class _Network:
+class _Flow:
     """A flow from floating point to INT8: what is cut off from the one belongs to the other."""
 
     def __init__(self) -> None:

@@ -86,7 +86,7 @@ def settle(
     if compiler not in NOT_TENSORRT:
         types = {address: floating for address, (floating, _) in settled.items()}
         settled.update({address: ("fp32", why) for address, why in kept_whole(model, types, quantized).items()})
-    network = _Network(model, {address: floating for address, (floating, _) in settled.items()}, quantized)
+    network = _Casts(model, {address: floating for address, (floating, _) in settled.items()}, quantized)
     light = [
         address
         for address, node in model.top_nodes.items()
@@ -106,7 +106,7 @@ def _obstacle(site: NarrowNode, address: str, wish: Wish) -> str | None:
     return not_built(site) or (None if wish.literal else island(site))
 
 
-class _Network:
+class _Casts:
     """Counts casts, and takes light nodes into FP32 where that saves some."""
 
     def __init__(self, model: Model, types: dict[str, Floating], quantized: AbstractSet[tuple[str, int]]) -> None:

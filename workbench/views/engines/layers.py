@@ -12,7 +12,7 @@ from workbench.views.kit import OKABE_ITO, PRECISION_COLOURS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workbench.engine import EngineReport, EngineSummary, Finding, FusionMap, Layer, Tensor
+    from workbench.engine import EngineReport, EngineSummary, EngineTensor, Finding, FusionMap, Layer
 
 __all__ = ["bytes_text", "engine_columns", "engine_network", "layer_facts", "layers_by_name", "with_nodes"]
 
@@ -144,7 +144,7 @@ def bytes_text(size: int | None) -> str:
     return f"{size} B"
 
 
-def _tensor_text(tensor: Tensor) -> str:
+def _tensor_text(tensor: EngineTensor) -> str:
     shape = "unknown shape" if tensor.dims is None else "×".join(map(str, tensor.dims)) or "scalar"
     return f"{tensor.format.short}, {shape}, {bytes_text(tensor.nbytes)}"
 
