@@ -1,0 +1,141 @@
+"""What a measured search keeps on the disk, and how it is asked for: nothing is built."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from tests.kit.models import model
+from workbench.backends import BuildOptions, Engine, Timing, TimingOptions
+from workbench.backends.protocol import Capabilities, Measured
+from workbench.engine import LayerTime
+from workbench.errors import BackendError
+from workbench.precision.measuring.options import MeasureOptions
+from workbench.precision.measuring.store import key_of, open_store
+from workbench.precision.measuring.work import Done, TimingTask
+
+ENGINE = Engine("onnxruntime", b"engine", {"backend": "onnxruntime", "engine_sha256": "abc"})
+TASK = TimingTask(
+    "one more", "onnxruntime", TimingOptions(runs=20), b"model", BuildOptions(), {"fp32": ENGINE}, loadings=4
+)
+
+
+def measured(ms):
+    timing = Timing.of(np.full(5, ms), span_s=1.0, warm_up_runs=1, conditions={"placement_medians_ms": [ms, ms]})
+    return Measured(timing, (ms,) * 5, (LayerTime("conv", ms, ms),), '{"Layers": []}')
+
+
+def test_what_was_done_is_known_again_with_all_figures(tmp_path):
+    done = Done(
+        "measured", None, None, {"one more": measured(1.0), "fp/32": measured(2.0), "dead": Measured(error="it died")}
+    )
+    with open_store(tmp_path) as store:
+        assert store.done_before(TASK) is None
+        store.add(TASK, done)
+        assert store.resumed == 0
+    assert sorted(path.name for path in tmp_path.glob("*.graph.json")) == [
+        "01-one-more.beside-fp-32.graph.json",
+        "01-one-more.graph.json",
+    ]
+    with open_store(tmp_path) as store:
+        again = store.done_before(TASK)
+        assert (again.status, again.engine, store.resumed) == ("measured", None, 1)
+        assert {name: one.timing and one.timing.median_ms for name, one in again.measured.items()} == {
+            "one more": 1.0,
+            "fp/32": 2.0,
+            "dead": None,
+        }
+        assert again.measured["dead"].error == "it died"
+        assert again.measured["one more"].layers == (LayerTime("conv", 1.0, 1.0),)
+        store.add(replace(TASK, name="other"), Done("failed", "no", None, {}))
+        assert json.loads((tmp_path / "journal.jsonl").read_text().splitlines()[-1])["stem"] == "02-other"
+        (tmp_path / "01-one-more.profile.json").unlink()
+        assert store.done_before(TASK) is None
+        assert store.done_before(replace(TASK, name="other")).reason == "no"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"name": "another"},
+        {"model": b"other"},
+        {"model": None},
+        {"build": BuildOptions(refit=True)},
+        {"build": None},
+        {"beside": {}},
+        {"beside": {"fp32": replace(ENGINE, manifest={"engine_sha256": "d"})}},
+        {"loadings": 8},
+        {"timing": TimingOptions(runs=21)},
+        {"kept": ("fp32",)},
+        {"backend": "tensorrt"},
+    ],
+)
+def test_a_task_is_another_where_anything_differs_that_decides_its_outcome(other):
+    assert key_of(replace(TASK, **other)) != key_of(TASK)
+    assert len(key_of(TASK)) == 16
+
+
+def test_where_a_timing_cache_lies_and_how_long_a_build_may_take_decide_nothing():
+    same = replace(TASK, build=BuildOptions(timing_cache="there"), limit_s=3.0, cache=b"content")
+    assert key_of(same) == key_of(TASK)
+
+
+def test_builds_of_like_settings_share_a_timing_cache(tmp_path):
+    with open_store(tmp_path) as store:
+        names = [store.timing_cache(*about).name for about in ((None, None), (0, None), (None, 0), (0, None))]
+        assert names[0] == "timing.cache"
+        assert names[1] == names[3] != names[2]
+        (tmp_path / "c").write_bytes(b"content")
+        assert store.content(str(tmp_path / "c")) == b"content"
+        assert store.content(str(tmp_path / "none")) is store.content(None) is None
+
+
+# How it is asked for
+
+
+@pytest.mark.parametrize("options", [{"builds": 1}, {"loadings": 1}])
+def test_two_of_each_are_the_least(options):
+    assert MeasureOptions("onnxruntime", builds=2, loadings=2).builds == 2
+    with pytest.raises(BackendError, match="Two builds are the least"):
+        MeasureOptions("onnxruntime", **options)
+
+
+@pytest.mark.parametrize(
+    ("backend", "typing", "version", "target", "floating"),
+    [
+        ("tensorrt", "weak", "8.6.1", "tensorrt-8.6", "fp16"),
+        ("tensorrt", "strong", "10.3", "tensorrt-10", "fp16"),
+        ("tensorrt", "strong", "11.0", "tensorrt-11", "fp16"),
+        ("tensorrt", "strong", None, "tensorrt-10", "fp16"),
+        ("tensorrt_rtx", "strong", "11.0", "rtx", "fp16"),
+        ("onnxruntime", "strong", "1.32", "onnxruntime", "fp32"),
+    ],
+)
+def test_graphs_are_lowered_for_what_measures(backend, typing, version, target, floating):
+    able = Capabilities(backend, version, build=True, run=True, typing=typing)
+    options = MeasureOptions(backend)
+    assert (options.target(able), options.floating) == (target, floating)
+
+
+@pytest.mark.parametrize("able", [{"build": True, "run": False}, {"build": False, "run": True}])
+def test_what_cannot_build_and_run_does_not_measure(monkeypatch, able):
+    from workbench.precision.measuring import options as module
+
+    monkeypatch.setattr(module, "able", lambda name: Capabilities(name, None, **able, reason="no GPU"))
+    with pytest.raises(BackendError, match="tensorrt cannot measure here: no GPU"):
+        MeasureOptions("tensorrt").capabilities()
+
+
+def test_engines_are_built_for_the_batch_that_is_asked_for_and_steps_are_told():
+    free = model([helper.make_node("Relu", ["x"], ["y"])], {"x": ["N", 3]}, {"y": ["N", 3]})
+    told = []
+    options = MeasureOptions("onnxruntime", batch=4, say=told.append)
+    assert options.batched(free).inputs[0].shape == (4, 3)
+    assert MeasureOptions("onnxruntime").batched(free) is free
+    options.tell("a step")
+    MeasureOptions("onnxruntime").tell("nobody hears")
+    assert told == ["a step"]
