@@ -63,6 +63,7 @@ def test_a_fault_of_each_kind_is_found(tmp_path, monkeypatch):
     # The worker's own faults: what is raised, a crash, a hang, memory, and files elsewhere.
     monkeypatch.setattr("tests.fuzz.run.HANG_S", 0.5)
     monkeypatch.setattr("tests.fuzz.run.MEMORY_BYTES", 600 * 2**20)
+    monkeypatch.setattr("tests.fuzz.run.WORKER_INPUTS", 1)
     fuzzer = Fuzzer(tmp_path)
     for seed in range(5):
         fuzzer.one("faulty", seed)
@@ -73,3 +74,4 @@ def test_a_fault_of_each_kind_is_found(tmp_path, monkeypatch):
     assert hung.startswith("hang")
     assert ate.startswith("memory")
     assert wrote.startswith("files outside")
+    assert fuzzer.workers == 5  # also after what it survived
