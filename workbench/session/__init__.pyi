@@ -7,6 +7,7 @@ from .closing import remarks as remarks
 from .editing import tried as tried
 from .fixes import fix_line as fix_line
 from .history import step_text as step_text
+from .judging import GOOD_SQNR as GOOD_SQNR
 from .judging import Judgement as Judgement
 from .judging import verdict as verdict
 from .keeping import Keeper as Keeper

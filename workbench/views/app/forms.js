@@ -20,9 +20,9 @@ const FORMS = {
       form.run("Measure sensitivity", () => form.app.ask({ type: "sensitivity" })),
     ),
   ],
-  Tune: (form, { measures }) => [
+  Tune: (form, { measures, goal }) => [
     form.text("Tuning writes the plan into the graph. A search finds the fewest nodes to leave in floating point; every plan it tries is run on all samples. Where it measures, it builds engines and takes the fastest plan that reaches the goal, which may be floating point."),
-    form.field("at least, dB", form.input("goal", { type: "number", step: "any", value: "30" }), "SQNR of the worst output; 20 dB is an error of a hundredth, 30 of a thousandth"),
+    form.field("at least, dB", form.input("goal", { type: "number", step: "any", value: String(goal) }), "SQNR of the worst output; 20 dB is an error of a hundredth, 30 of a thousandth"),
     form.field("measure", form.select("measure", measures, measures[0]), "builds engines on this and times them beside floating point; nothing: plans are rated by bytes and MACs"),
     form.field("builds", form.input("builds", { type: "number", min: "2", value: "8" }), "engines at most, where it measures"),
     form.row(

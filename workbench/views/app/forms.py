@@ -14,7 +14,7 @@ from workbench.calibration import IMAGE_ENDINGS, Preprocessing, feeds, first_sam
 from workbench.errors import SamplesError
 from workbench.names import DEFAULT_METHOD, METHODS, BackendName
 from workbench.precision.plan import PRESETS
-from workbench.session import history_of, opened
+from workbench.session import GOOD_SQNR, LOW_SQNR, history_of, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,13 @@ class Forms:
             "presets": list(PRESETS),
             "measures": ["nothing", *get_args(BackendName)],
             "batch": 8 if dynamic else 1,
+            "goal": self._goal(),
         }
+
+    def _goal(self) -> float:
+        """Return the SQNR that a search is asked for at first: what the verdict says to search for."""
+        comparison = history_of(self.workbench).figures.comparison
+        return LOW_SQNR if comparison is not None and comparison.worst_sqnr_db < LOW_SQNR else GOOD_SQNR
 
     def read(self, samples: str, preprocessing: str) -> Reading:
         """Return what a form says.
