@@ -503,3 +503,20 @@ def test_everything_is_tried_in_every_precision_and_pairs_over_each(monkeypatch)
         *("fp32", "fp16", "bf16"),
         *(f"{kind}{over}" for kind in small_graphs.QUANTIZED for over in ("", " over fp16", " over bf16")),
     ]
+
+
+def test_what_makes_nothing_of_its_own_is_no_reason_to_stop_counting():
+    """An Identity shares the constant; behind it something large is made."""
+    node = helper.make_node
+    made = model(
+        [
+            node("Identity", ["w"], ["same"], "same"),
+            node("Expand", ["same", "shape"], ["large"], "large"),
+            node("ReduceSum", ["large"], ["y"], "sum", keepdims=0),
+        ],
+        {},
+        {"y": []},
+        [weight("w", 1), numpy_helper.from_array(np.array([2**28]), "shape")],
+    )
+    with pytest.raises(BackendError, match="large: what is made of constants"):
+        constants.check_constants(made)
