@@ -29,6 +29,15 @@ def test_clients_can_be_given_another_name(tuned_cnn):
     assert open_deployment(tuned_cnn, name="faces-2.1").name == "faces-2.1"
     with pytest.raises(RecipeError, match="Call it for example a_b"):
         open_deployment(tuned_cnn, name="a/b")
+    with pytest.raises(RecipeError, match="Call it for example model"):
+        open_deployment(tuned_cnn, name="检测")
+
+
+def test_a_file_whose_name_no_address_holds_makes_a_model_called_model(tuned_cnn, tmp_path):
+    folder = shutil.copytree(tuned_cnn, tmp_path / "folder")
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(recipe.read_text("utf-8").replace("small_cnn.onnx", "检测 模型.onnx"), "utf-8")
+    assert open_deployment(folder).name == "model"
 
 
 @pytest.mark.parametrize(("missing", "message"), [("tuned.onnx", "no tuned.onnx"), ("recipe.yaml", "no recipe.yaml")])

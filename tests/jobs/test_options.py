@@ -103,6 +103,7 @@ WRONG = [
     (CheckOptions, {"fix": True}, "give both"),
     (CheckOptions, {"out": "o"}, "give both"),
     (CheckOptions, {"releases": ()}, "at least 1 item"),
+    (CheckOptions, {"releases": "1.4"}, "what a `matrix` asks"),
     (DossierOptions, {"batches": (2, 0)}, "whole numbers from 1"),
     (DossierOptions, {"batches": ()}, "at least 1 item"),
     (DossierOptions, {"runs": 9}, "greater than or equal to 10"),

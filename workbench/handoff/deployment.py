@@ -194,7 +194,9 @@ def _digest(folder: Path, model: Model) -> str:
 
 def _usable(name: str, *, chosen: bool) -> str:
     """Return a name that stands in a URL and can be a folder's."""
-    usable = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".-") or "model"
+    usable = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".-")
+    if not re.search(r"[A-Za-z0-9]", usable):
+        usable = "model"  # as of a file called 检测.onnx
     if chosen and usable != name:
         raise RecipeError(f"{name!r} cannot be the name of a model", fix=f"Call it for example {usable}.")
     return usable

@@ -209,6 +209,8 @@ class CheckOptions(Options):
     def _fits(self) -> Self:
         if self.matrix and self.fix:
             raise ValueError("`matrix` mends nothing: leave `fix` out")
+        if not self.matrix and self.releases != get_args(Release):
+            raise ValueError("`releases` are what a `matrix` asks: give both")
         if self.fix != (self.out is not None):
             raise ValueError("`fix` writes the mended model to `out`; give both")
         return self
