@@ -15,6 +15,7 @@ from workbench.engine.breakdown import (
     transitions,
 )
 from workbench.engine.compare import EngineComparison, LayerGroup, _change, _unique, compare_engines
+from workbench.engine.dialects.inspector11 import read_io_tensors
 from workbench.engine.export import engine_onnx
 from workbench.engine.finding import Finding, Suggestion
 from workbench.engine.findings import find
@@ -436,3 +437,10 @@ def test_two_engines_of_which_one_has_another_name():
     ]
     with pytest.raises(ReportError, match="one and two share no source node: 'a' against 'c'"):
         compare_engines([engine(["a", "b"], "one"), engine(["c", "d"], "two")])
+
+
+@pytest.mark.parametrize("raw", [[1], [{}, "a"], {}, {"a": {}}, "text", None])
+def test_what_is_no_list_of_tensors_is_refused(raw):
+    with pytest.raises(ReportError, match="`I/O Tensors` is not a list of objects"):
+        read_io_tensors(raw, "graph.json")
+    assert read_io_tensors([], "graph.json") == ([], ())

@@ -520,3 +520,12 @@ def test_what_makes_nothing_of_its_own_is_no_reason_to_stop_counting():
     )
     with pytest.raises(BackendError, match="large: what is made of constants"):
         constants.check_constants(made)
+
+
+def test_a_weight_that_was_widened_stays_only_where_it_is_given_out():
+    half = (TensorProto.FLOAT16, [2])
+    stored = [numpy_helper.from_array(np.ones(2, np.float16), name) for name in ("w", "out")]
+    nodes = [helper.make_node("Mul", ["x", "w"], ["m"], "mul"), helper.make_node("Add", ["m", "out"], ["y"], "add")]
+    wide = narrow.in_float32(model(nodes, {"x": half}, {"y": half, "out": half}, stored))
+    types = {name: value.dtype.name for name, value in wide.initializers.items()}
+    assert types == {"w/widened": "FLOAT", "out/widened": "FLOAT", "out": "FLOAT16"}
