@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.kit.places import RECORDED
 from workbench.engine.breakdown import (
     Transitions,
     layer_brief,
@@ -21,9 +22,11 @@ from workbench.engine.finding import Finding, Suggestion
 from workbench.engine.findings import find
 from workbench.engine.formats import MOST_ELEMENTS, TensorFormat, read_dims, tensor_bytes
 from workbench.engine.fusion import fusion_map
+from workbench.engine.lints import compute
 from workbench.engine.load import load_report
 from workbench.engine.precision import Realized, _status
 from workbench.engine.report import Binding, EngineReport, EngineTensor, Layer, LayerTime, RunTimes, Weights
+from workbench.engine.summary import load_engine
 from workbench.engine.traits import ConvShape, conv_shape, layer_precision, tensor_cores
 from workbench.engine.work import layer_bytes, layer_ops, memory_timeline
 from workbench.engine.worse import judge_against
@@ -444,3 +447,26 @@ def test_what_is_no_list_of_tensors_is_refused(raw):
     with pytest.raises(ReportError, match="`I/O Tensors` is not a list of objects"):
         read_io_tensors(raw, "graph.json")
     assert read_io_tensors([], "graph.json") == ([], ())
+
+
+def test_an_engine_is_set_against_another_plan_where_that_is_another():
+    stem = RECORDED / "resnet50.qdq"
+    plain = load_engine(f"{stem}.graph.json", profile=f"{stem}.profile.json")
+    assert plain.against({}) is plain
+    asked = plain.against({"stem/conv": "fp32"})
+    assert asked is not plain
+    assert [(one.node, one.requested) for one in asked.verdicts] == [("stem/conv", "fp32")]
+    assert asked.against({"stem/conv": "fp32"}) is asked
+    assert asked.against({}).verdicts == []
+
+
+def test_a_card_has_the_slowest_layers_first_and_those_without_a_time_last():
+    times = [("a", None), ("b", 0.5), ("c", 2.0), ("d", None)]
+    layers = tuple(Layer(name=name, time=None if ms is None else LayerTime(name, ms, ms)) for name, ms in times)
+    assert [row[0] for row in EngineReport(name="e", layers=layers, dialect="d")._card().rows] == ["c", "b", "a", "d"]
+
+
+def test_rows_are_aligned_to_sixteen_bytes():
+    """NVIDIA, "Matrix Multiplication Background": what Tensor Cores run without padding."""
+    width = {"fp16": 2, "bf16": 2, "int8": 1, "fp8": 1, "tf32": 4}
+    assert {name: multiple * width[name] for name, multiple in compute._MULTIPLE.items()} == dict.fromkeys(width, 16)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import workbench
 from tests.kit.networks import network
 from tests.kit.searching import calibrated, small
-from workbench.backends import BuildOptions, TimingOptions, read_engine
+from workbench.backends import BuildOptions, Engine, TimingOptions, read_engine
 from workbench.errors import EditError, PrecisionError, RecipeError, SamplesError
 from workbench.precision.measuring import MeasureOptions
 from workbench.precision.placement import Pays
@@ -432,3 +433,14 @@ def test_a_comparison_says_whether_it_is_on_what_was_calibrated_on(wb):
     uncalibrated = Workbench(small())
     uncalibrated.plan.set("*", "fp32")
     assert not uncalibrated.compare(DATA, runs=0).calibrated
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+def test_an_engine_that_lacks_its_weights_gets_the_tuned_models(wb, monkeypatch, stripped):
+    given = Engine("onnxruntime", b"", {})
+    monkeypatch.setattr("workbench.backends.need_of", lambda _: SimpleNamespace(stripped=stripped))
+    monkeypatch.setattr("workbench.backends.with_weights", lambda engine, model: (engine, model.digest))
+    monkeypatch.setattr("workbench.backends.backend_of", lambda _: None)
+    monkeypatch.setattr("workbench.evaluate.compare_engine", lambda _, __, engine, *___, **____: engine)
+    compared = wb.engines.compare(given, DATA)
+    assert compared == ((given, wb.tuned.digest) if stripped else given)
