@@ -14,7 +14,7 @@ from workbench.errors import WorkbenchError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LIMITS", "VARIABLE", "check", "check_document", "limit", "set_limit", "set_limits"]
+__all__ = ["LIMITS", "VARIABLE", "check", "check_document", "limit", "mib", "set_limit", "set_limits"]
 
 VARIABLE = "WORKBENCH_LIMITS"
 
@@ -68,6 +68,11 @@ def set_limits(text: str) -> None:
         if not value.isdecimal() or len(value) > 18:
             raise WorkbenchError("not like NAME=NUMBER", where=f"limit {part!r}")
         set_limit(name, int(value))
+
+
+def mib(count: int) -> float:
+    """Return bytes in MiB, infinitely many where a float cannot hold their number."""
+    return count / 2**20 if count < 2**1000 else float("inf")
 
 
 def check(name: str, value: float, kind: type[WorkbenchError], *, where: object = None, what: str = "it") -> None:

@@ -6,14 +6,18 @@ import math
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.kit.models import proto
-from workbench.errors import ModelError
+from workbench.errors import BackendError, ModelError
+from workbench.evaluate.inputs import random_inputs
 from workbench.graph import most_repeated
 from workbench.graph.cost.cost import costs
 from workbench.graph.inspection.inspect import summary
+from workbench.graph.inspection.tables import nodes as nodes_of
+from workbench.graph.inspection.tables import tensors
 from workbench.graph.load import from_proto, load_model
 
 N = helper.make_node
@@ -274,3 +278,19 @@ def test_the_lengths_of_a_weight_in_another_file_may_be_any_numbers(tmp_path, ki
     with pytest.raises(ModelError, match=message) as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("axes", [2, 4, 20])
+def test_shapes_that_no_number_of_a_machine_counts_are_told_all_the_same(axes):
+    # Products beyond 64 bits, and beyond a float.
+    weights = [numpy_helper.from_array(np.ones((2, 2), np.float32), "w")]
+    nodes = [N("Relu", ["x"], ["c"], "relu"), N("MatMul", ["c", "w"], ["y"], "product")]
+    model = from_proto(proto(nodes, {"x": [2**62] * axes + [2]}, {"y": None}, weights))
+    text = summary(model).text()
+    assert "MACs" in text
+    assert summary(model).to_json()
+    assert nodes_of(model).loc["product", "macs"] is pd.NA
+    assert tensors(model).loc["c", "elements"] is pd.NA
+    assert tensors(model).loc["w", "elements"] == 4
+    with pytest.raises(BackendError, match="input_mib"):
+        random_inputs(model)

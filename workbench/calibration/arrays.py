@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from workbench.errors import ReportError, SamplesError
-from workbench.limits import check
+from workbench.limits import check, mib
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def read_array(path: Path) -> npt.NDArray[Any]:
     """
     with path.open("rb") as file:
         shape, _, dtype = npy_header(file)
-        check("array_mib", math.prod(shape) * dtype.itemsize / 2**20, SamplesError, where=path)
+        check("array_mib", mib(math.prod(shape) * dtype.itemsize), SamplesError, where=path)
         if path.stat().st_size - file.tell() < math.prod(shape) * dtype.itemsize:
             raise ValueError("the file ends early")
         file.seek(0)
@@ -94,7 +94,7 @@ def read_arrays(path: str | Path) -> dict[str, npt.NDArray[Any]]:
                 with archive.open(name) as stream:
                     shape, _, dtype = npy_header(stream)
                 size = math.prod(shape) * dtype.itemsize
-                check("array_mib", size / 2**20, ReportError, where=f"{path}, {name}")
+                check("array_mib", mib(size), ReportError, where=f"{path}, {name}")
                 with archive.open(name) as stream:
                     arrays[name.removesuffix(".npy")] = as_text(npy.read_array(stream, allow_pickle=False))
     except (ReportError, OSError):

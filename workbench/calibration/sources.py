@@ -19,7 +19,7 @@ from workbench.calibration.preprocessing import PREPROCESSING_FILE, Preprocessin
 from workbench.calibration.samples import ONLY_INPUT, Array, Sample, Samples, feeds
 from workbench.calibration.unchanged import Unchanged
 from workbench.errors import SamplesError, WorkbenchError
-from workbench.limits import check
+from workbench.limits import check, mib
 
 if TYPE_CHECKING:
     import os
@@ -192,7 +192,7 @@ class _File(Samples):
             ) from error
         for name, (shape, _, dtype) in headers.items():
             row = math.prod(shape[1:]) * dtype.itemsize
-            check("sample_mib", row / 2**20, SamplesError, where=path, what=f"a sample of {name!r}")
+            check("sample_mib", mib(row), SamplesError, where=path, what=f"a sample of {name!r}")
         self._length = _same_length({name: shape for name, (shape, _, _) in headers.items()}, path)
 
     def __iter__(self) -> Iterator[Sample]:
@@ -312,9 +312,7 @@ def _npy_rows(stream: IO[bytes]) -> Iterator[Array]:
         row = shape[1:]
         if fortran:
             # The first axis is the fastest one in the file, so a sample is not in one piece.
-            check(
-                "array_mib", math.prod(shape) * dtype.itemsize / 2**20, SamplesError, where="samples in Fortran order"
-            )
+            check("array_mib", mib(math.prod(shape) * dtype.itemsize), SamplesError, where="samples in Fortran order")
             whole = np.frombuffer(stream.read(math.prod(shape) * dtype.itemsize), dtype).reshape(shape, order="F")
             yield from (as_text(np.asarray(part, order="C")) for part in whole)
             return

@@ -9,7 +9,7 @@ import numpy as np
 
 from workbench.errors import BackendError
 from workbench.graph import Tensor
-from workbench.limits import check
+from workbench.limits import check, mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +49,7 @@ def random_inputs(
         # Random numbers are made in double precision.
         check(
             "input_mib",
-            8 * math.prod(max(length, 1) for length in shape) / 2**20,
+            mib(8 * math.prod(max(length, 1) for length in shape)),
             BackendError,
             where=f"input {tensor.name!r}",
         )

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from workbench.child import ChildError
 from workbench.errors import BackendError
 from workbench.graph import constant_of, onnx_op, share_names
-from workbench.limits import check
+from workbench.limits import check, mib
 from workbench.runtime.bytes import serialized
 from workbench.runtime.first_run import Apart, FirstRun
 
@@ -83,7 +83,7 @@ def _is_shared(node: ir.Node, result: ir.Value) -> bool:
 
 
 def _check(count: int, where: str) -> None:
-    check("constants_mib", count / 2**20, BackendError, where=where, what="what is made of constants up to here")
+    check("constants_mib", mib(count), BackendError, where=where, what="what is made of constants up to here")
 
 
 def _bytes(shape: Sequence[int], dtype: str) -> int:

@@ -55,7 +55,7 @@ class MemoryUse:
         """What `suggested_workspace` returns."""
         if self.unknown:
             return None
-        return max(SMALLEST_WORKSPACE, math.ceil(HEADROOM * self.peak / 2**20) << 20)
+        return max(SMALLEST_WORKSPACE, math.ceil(HEADROOM * min(self.peak, 2**1000) / 2**20) << 20)
 
 
 def memory_use(model: Model, sizes: Mapping[str, int] | None = None) -> MemoryUse:

@@ -201,6 +201,7 @@ def batch_of_one(model: Model) -> dict[str, int]:
 
 
 def _short(number: int) -> str:
+    number = min(number, 10**300)  # more than a float holds
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= size:
             return f"{number / size:.3g} {unit}"

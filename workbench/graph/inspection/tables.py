@@ -72,9 +72,7 @@ def nodes(model: Model, sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
         "activation_bytes attributes"
     )
     numbers = ["depth", "parameters", "macs", "macs_inside", "weight_bytes", "activation_bytes"]
-    types = dict.fromkeys(numbers, "Int64")
-    frame: pd.DataFrame = pd.DataFrame(rows, columns=columns.split()).set_index("node").astype(types)
-    return frame
+    return _whole(pd.DataFrame(rows, columns=columns.split()).set_index("node"), numbers)
 
 
 def tensors(model: Model) -> pd.DataFrame:
@@ -112,7 +110,16 @@ def tensors(model: Model) -> pd.DataFrame:
         for tensor in model.tensors.values()
     ]
     columns = ["tensor", "kind", "dtype", "shape", "elements", "maker", "readers"]
-    frame: pd.DataFrame = pd.DataFrame(rows, columns=columns).set_index("tensor").astype({"elements": "Int64"})
+    return _whole(pd.DataFrame(rows, columns=columns).set_index("tensor"), ["elements"])
+
+
+def _whole(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Return a table with columns of whole numbers, unknown where they are more than 64 bits hold."""
+    import pandas as pd
+
+    for name in names:
+        numbers = [None if pd.isna(value) or value >= 2**63 else int(value) for value in frame[name]]
+        frame[name] = pd.array(numbers, dtype="Int64")
     return frame
 
 
