@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -223,7 +225,7 @@ def judged(recipe, tmp_path):
 
     def made(source, labels=None, gates=("sqnr_db >= 20",)):
         samples = SamplesReference(source=source, count=7, fingerprint="f")
-        file = None if labels is None else FileReference(file=str(tmp_path / labels), sha256="0")
+        file = None if labels is None else FileReference(file=str(tmp_path / labels), sha256=sha256(b"").hexdigest())
         return recipe.model_copy(
             update={
                 "steps": (),
@@ -239,7 +241,7 @@ def judging(recipe):
     return [note for note in verify(recipe).notes if note.startswith("gates on")]
 
 
-def test_what_gates_are_judged_on_may_be_gone(judged, tmp_path):
+def test_what_gates_are_judged_on_may_be_gone_or_changed(judged, tmp_path):
     for name in ("t.npz", "l.npy"):
         (tmp_path / name).write_bytes(b"")
     there, gone = ({"kind": "npz", "path": str(tmp_path / name)} for name in ("t.npz", "gone.npz"))
@@ -249,6 +251,9 @@ def test_what_gates_are_judged_on_may_be_gone(judged, tmp_path):
     assert judging(judged(gone)) == [no_samples]
     assert judging(judged(there, "gone.npy")) == [no_labels]
     assert judging(judged(gone, "gone.npy")) == [no_samples, no_labels]
+    (tmp_path / "l.npy").write_bytes(b"others")
+    changed = f"gates on accuracy are judged on other labels: {tmp_path / 'l.npy'} has changed"
+    assert judging(judged(there, "l.npy")) == [changed]
     arrays = judged({"kind": "arrays"})
     assert judging(arrays) == ["gates on results cannot be judged again: their samples were no file"]
     assert judging(judged({"kind": "arrays"}, "gone.npy", gates=())) == []

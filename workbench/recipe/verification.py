@@ -142,7 +142,7 @@ def _check_fits(recipe: Recipe, model: Model, *, retrained: bool) -> None:
 
 
 def _gone_samples(recipe: Recipe) -> Iterator[str]:
-    """Yield what is gone of the data that gates are judged on; a replay makes the model all the same."""
+    """Yield what is gone, or changed, of the data that gates are judged on; a replay makes the model all the same."""
     if not recipe.gates:
         return
     calibrated = recipe.of_kind(CalibrateStep)
@@ -152,8 +152,15 @@ def _gone_samples(recipe: Recipe) -> Iterator[str]:
     elif not Path(on.source["path"]).exists():
         yield f"gates on results cannot be judged again: there is no {on.source['path']}"
     labels = None if recipe.evaluation is None else recipe.evaluation.labels
-    if labels is not None and not Path(labels.file).is_file():
+    if labels is None:
+        return
+    try:
+        same = FileReference.of(labels.file).sha256 == labels.sha256
+    except OSError:
         yield f"gates on accuracy cannot be judged again: there is no {labels.file}"
+        return
+    if not same:
+        yield f"gates on accuracy are judged on other labels: {labels.file} has changed"
 
 
 def _moved_files(recipe: Recipe) -> Iterator[str]:
