@@ -23,9 +23,9 @@ wb = open_model("model.onnx")
 wb.calibrate("samples.npz", batch=4)
 result = wb.plan.search("sqnr_db", at_least=45.0, batch=4)
 from workbench.engine.formats import TensorFormat
-from workbench.engine.report import EngineReport, Layer, LayerTime, Tensor
+from workbench.engine.report import EngineReport, Layer, LayerTime, EngineTensor
 def layer(kind, ms, *nodes):
-    read = Tensor("t", (4, 4, 8, 8), TensorFormat(kind, kind, "linear"))
+    read = EngineTensor("t", (4, 4, 8, 8), TensorFormat(kind, kind, "linear"))
     metadata = "".join(f"[ONNX Layer: {node}]" for node in nodes)
     kind = {"name": nodes[0], "type": "CaskConvolution"}
     return Layer(**kind, inputs=(read,), outputs=(read,), metadata=metadata, time=LayerTime("layer", ms))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from workbench.runtime import Session, output_names
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from workbench.graph import Model
+    from workbench.graph import Model, Tensor
     from workbench.graph.edits import Edit, Equivalence
 
     Arrays = Mapping[str, npt.NDArray[Any]]
@@ -27,6 +28,7 @@ __all__ = ["MOST_BYTES", "MOST_MACS", "MOST_NODES", "checked", "too_costly"]
 
 MOST_NODES = 5_000
 MOST_BYTES = 512 << 20
+MOST_INPUT_BYTES = 128 << 20
 MOST_ITERATIONS = 1_000_000
 MOST_MACS = 10_000_000_000
 """Up to this size a model is run without being asked to: a second or two on a laptop's processor."""
@@ -88,8 +90,9 @@ def checked(edit: Edit, before: Model, after: Model, check: bool | Arrays | None
 def too_costly(model: Model, free: int = FREE_LENGTHS[0]) -> str | None:
     """Return why a model is not run as a whole without being asked to; ``None`` where it is small enough.
 
-    Bounds are `MOST_NODES`, `MOST_BYTES` of weights, `MOST_ITERATIONS` of a loop and `MOST_MACS`, as far as they are
-    known; `free` as for `random_inputs`.
+    Bounds are `MOST_NODES`, `MOST_BYTES` of weights, `MOST_INPUT_BYTES` of an input, of which there will be copies and
+    results as large, `MOST_ITERATIONS` of a loop and `MOST_MACS`, as far as they are known; `free` as for
+    `random_inputs`.
     """
     ask = "it is checked with check=True"
     if len(model.nodes) > MOST_NODES:
@@ -99,8 +102,18 @@ def too_costly(model: Model, free: int = FREE_LENGTHS[0]) -> str | None:
         return f"its weights are {size >> 20} MiB, over {MOST_BYTES >> 20}; {ask}"
     if (often := most_repeated(model)) > MOST_ITERATIONS:
         return f"a loop in it runs {often:.2g} times, over {MOST_ITERATIONS:.2g}; {ask}"
-    macs, _ = total(model, costs(model, lengths_of(stated_inputs(model), (), free)))
+    lengths = lengths_of(stated_inputs(model), (), free)
+    if (size := max((_bytes(tensor, lengths) for tensor in stated_inputs(model)), default=0)) > MOST_INPUT_BYTES:
+        return f"an input of it is {size >> 20} MiB, over {MOST_INPUT_BYTES >> 20}; {ask}"
+    macs, _ = total(model, costs(model, lengths))
     return f"one run takes {macs / 1e9:.0f} GMACs, over {MOST_MACS / 1e9:.0f}; {ask}" if macs > MOST_MACS else None
+
+
+def _bytes(tensor: Tensor, lengths: Mapping[str, int]) -> int:
+    """Return the bytes of an input; 0 where its rank or type is unknown."""
+    if tensor.shape is None or tensor.numpy_dtype is None:
+        return 0
+    return tensor.numpy_dtype.itemsize * math.prod(n if isinstance(n, int) else lengths[str(n)] for n in tensor.shape)
 
 
 def _on_random_inputs(edit: Edit, before: Model, after: Model, *, asked: bool) -> Equivalence | Unchecked:

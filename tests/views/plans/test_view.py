@@ -10,7 +10,7 @@ import pytest
 
 from workbench import views
 from workbench.engine.formats import TensorFormat
-from workbench.engine.report import EngineReport, Layer, LayerTime, Tensor
+from workbench.engine.report import EngineReport, EngineTensor, Layer, LayerTime
 from workbench.errors import PrecisionError, RecipeError, SelectorError, WorkbenchError
 from workbench.precision.estimate import weight_bytes
 from workbench.precision.placement import Pays
@@ -66,7 +66,7 @@ def engine(**layers):
     """An engine whose layers are named by their nodes: milliseconds, type of the first input, nodes."""
 
     def tensor(kind):
-        return Tensor("t", (1, 4, 8, 8), TensorFormat(kind, kind, "linear"))
+        return EngineTensor("t", (1, 4, 8, 8), TensorFormat(kind, kind, "linear"))
 
     return EngineReport(
         name="small.engine",
