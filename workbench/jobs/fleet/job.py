@@ -119,10 +119,18 @@ def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator
         keys = {name: site.key() for name, site in todo.items()}
         # The longest first: a long one that begins last is waited for by all other workers.
         longest = sorted(todo.items(), key=lambda item: item[1].size(), reverse=True)
-        futures = {
-            client.submit(run_site, name, site, str(out), keys[name], key=f"{name}-{keys[name]}", pure=False): name
-            for name, site in longest
-        }
+        names = [name for name, _ in longest]
+        # Keys of one group, and all at once: so the scheduler keeps what no worker is free for, and deals none in advance.
+        made = client.map(
+            run_site,
+            names,
+            [site for _, site in longest],
+            [str(out)] * len(names),
+            [keys[name] for name in names],
+            key=[("site", f"{name}-{keys[name]}") for name in names],
+            pure=False,
+        )
+        futures = dict(zip(made, names, strict=True))
         done = as_completed(futures, loop=client.loop)
         while not done.is_empty():
             try:
@@ -161,6 +169,8 @@ def _client(options: FleetOptions, count: int) -> Iterator[Any]:
     settings = {
         "distributed.scheduler.allowed-failures": DEATHS,
         "distributed.worker.daemon": False,
+        # One site a worker, and none that waits behind it.
+        "distributed.scheduler.worker-saturation": 1.0,
         # Nobody looks at it, and it stops a worker a hundred times a second.
         "distributed.worker.profile.enabled": False,
     }
