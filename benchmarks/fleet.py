@@ -28,8 +28,8 @@ from workbench.jobs.fleet import fleet
 
 NAMES = (
     "ultraface_rfb320 yunet_120x160 mnist_cntk ppocr_cls tinyvit_demo vit_mnist_selftrained dtln_1 gtcrn_simple "
-    "magika_fast_v2_1 iris_mlp tbefn_180x320 yolox_nano hand_keypoint_mlp dnsmos_model_v8 cct_fp32_op20 ppocr_det_en_v3 "
-    "ultraface_rfb640_masked"
+    "magika_fast_v2_1 iris_mlp tbefn_180x320 yolox_nano hand_keypoint_mlp dnsmos_model_v8 cct_fp32_op20 "
+    "ppocr_det_en_v3 ultraface_rfb640_masked"
 ).split()
 
 

@@ -120,7 +120,7 @@ def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator
         # The longest first: a long one that begins last is waited for by all other workers.
         longest = sorted(todo.items(), key=lambda item: item[1].size(), reverse=True)
         names = [name for name, _ in longest]
-        # Keys of one group, and all at once: so the scheduler keeps what no worker is free for, and deals none in advance.
+        # Keys of one group, and all at once: so the scheduler deals out nothing that no worker is free for.
         made = client.map(
             run_site,
             names,
