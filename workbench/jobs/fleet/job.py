@@ -121,7 +121,7 @@ def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator
         longest = sorted(todo.items(), key=lambda item: item[1].size(), reverse=True)
         names = [name for name, _ in longest]
         # Keys of one group, and all at once: so the scheduler deals out nothing that no worker is free for.
-        made = client.map(
+        submitted = client.map(
             run_site,
             names,
             [site for _, site in longest],
@@ -130,7 +130,7 @@ def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator
             key=[("site", f"{name}-{keys[name]}") for name in names],
             pure=False,
         )
-        futures = dict(zip(made, names, strict=True))
+        futures = dict(zip(submitted, names, strict=True))
         done = as_completed(futures, loop=client.loop)
         while not done.is_empty():
             try:
