@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from workbench.errors import RecipeError, WorkbenchError
 from workbench.graph import load_model
@@ -154,12 +154,10 @@ def _gone_samples(recipe: Recipe) -> Iterator[str]:
     labels = None if recipe.evaluation is None else recipe.evaluation.labels
     if labels is None:
         return
-    try:
-        same = FileReference.of(labels.file).sha256 == labels.sha256
-    except OSError:
+    became = _became(labels)
+    if became == "gone":
         yield f"gates on accuracy cannot be judged again: there is no {labels.file}"
-        return
-    if not same:
+    elif became == "changed":
         yield f"gates on accuracy are judged on other labels: {labels.file} has changed"
 
 
@@ -169,10 +167,16 @@ def _moved_files(recipe: Recipe) -> Iterator[str]:
         file = getattr(step, "cache", None) or getattr(step, "statistics", None)
         if not isinstance(file, FileReference):
             continue
-        try:
-            same = FileReference.of(file.file).sha256 == file.sha256
-        except OSError:
+        became = _became(file)
+        if became == "gone":
             yield f"step {position} ({step.do}): {file.file} is gone; its ranges are in the recipe"
-            continue
-        if not same:
+        elif became == "changed":
             yield f"step {position} ({step.do}): {file.file} has changed; the recipe has the ranges it had"
+
+
+def _became(file: FileReference) -> Literal["gone", "changed"] | None:
+    """Return what happened to a file since the recipe was made; None where it is as it was."""
+    try:
+        return None if FileReference.of(file.file).sha256 == file.sha256 else "changed"
+    except OSError:
+        return "gone"
