@@ -315,8 +315,10 @@ def test_numbers_are_set_right_and_words_are_not(wb, engine):
 
 
 def test_a_gate_is_told_with_its_value_and_why_it_fails():
-    told = [GateResult("a <= 1", 0.12345, True), GateResult("b <= 1", None, False, "no <engine>")]
+    near = GateResult("cosine >= 0.9999", 0.99985, False, missed_by=5e-5)
+    told = [GateResult("a <= 1", 0.12345, True), GateResult("b <= 1", None, False, "no <engine>"), near]
     assert _gates(told) == (
         '<p>Gate <b>a &lt;= 1</b>: 0.123, <b class="good">passed</b></p>'
-        '<p>Gate <b>b &lt;= 1</b>: not measured, <b class="bad">failed</b> (no &lt;engine&gt;)</p>'
+        '<p>Gate <b>b &lt;= 1</b>: not measured, <b class="bad">FAILED (no &lt;engine&gt;)</b></p>'
+        '<p>Gate <b>cosine &gt;= 0.9999</b>: 0.99985, <b class="bad">FAILED by 5e-05</b></p>'
     )

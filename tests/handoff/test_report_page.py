@@ -55,7 +55,8 @@ def test_pictures_are_there_for_light_and_dark(parts):
 def test_gates_and_refusals_are_said(parts):
     html = page(*parts)
     assert "sqnr_db &gt;= 200" in html
-    assert ">failed<" in html
+    assert ": 40.8 dB, " in html
+    assert ">FAILED by 159 dB<" in html
 
 
 def test_names_from_the_model_cannot_inject_markup(parts, small_cnn):

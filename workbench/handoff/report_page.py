@@ -80,10 +80,8 @@ def _subtitle(wb: Workbench, comparison: Comparison) -> str:
 
 
 def _gates(verdicts: Sequence[GateResult]) -> str:
-    lines = []
-    for gate in verdicts:
-        mark, style = ("passed", "good") if gate.passed else ("failed", "bad")
-        value = "not measured" if gate.value is None else f"{gate.value:.3g}"
-        why = f" ({escape(gate.reason)})" if gate.reason else ""
-        lines.append(f'<p>Gate <b>{escape(gate.gate)}</b>: {value}, <b class="{style}">{mark}</b>{why}</p>')
-    return "".join(lines)
+    return "".join(
+        f"<p>Gate <b>{escape(gate.gate)}</b>: {escape(gate.value_text)}, "
+        f'<b class="{"good" if gate.passed else "bad"}">{escape(gate.outcome)}</b></p>'
+        for gate in verdicts
+    )
