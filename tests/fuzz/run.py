@@ -158,7 +158,8 @@ class Fuzzer:
             # A busy machine makes everything late, so it is work that counts, and rest only if it is long.
             late = now - spent > HANG_S or time.monotonic() - begun > REST * HANG_S
             if late or used > MEMORY_BYTES:
-                stopped.append(f"hang: over {HANG_S:.0f} s" if late else f"memory: {used / 2**30:.1f} GiB")
+                ate = used > MEMORY_BYTES  # filling memory takes time, too
+                stopped.append(f"memory: {used / 2**30:.1f} GiB" if ate else f"hang: over {HANG_S:.0f} s")
                 process.kill()
                 return
 

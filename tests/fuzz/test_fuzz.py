@@ -61,8 +61,9 @@ def test_what_was_found_once_is_found_no_more(tmp_path):
 
 def test_a_fault_of_each_kind_is_found(tmp_path, monkeypatch):
     # The worker's own faults: what is raised, a crash, a hang, memory, and files elsewhere.
-    monkeypatch.setattr("tests.fuzz.run.HANG_S", 0.5)
-    monkeypatch.setattr("tests.fuzz.run.MEMORY_BYTES", 600 * 2**20)
+    monkeypatch.setattr("tests.fuzz.run.HANG_S", 1.5)
+    monkeypatch.setattr("tests.fuzz.run.REST", 2)
+    monkeypatch.setattr("tests.fuzz.run.MEMORY_BYTES", 450 * 2**20)
     monkeypatch.setattr("tests.fuzz.run.WORKER_INPUTS", 1)
     fuzzer = Fuzzer(tmp_path)
     for seed in range(5):
