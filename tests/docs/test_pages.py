@@ -52,6 +52,19 @@ def test_files_of_the_repository_that_a_page_names_are_there(page):
     assert [name for name in real if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()] == []
 
 
+def test_what_the_pages_say_is_in_a_file_is_there():
+    text = "\n".join(page.read_text() for page in PAGES)
+    places = [(file, name) for name, file in re.findall(r"`(\w+)` in\s`(workbench/[\w./]+\.py)`", text)]
+    places += re.findall(r"`(workbench/[a-z_/]+\.py)`: [^`.]*`(\w+)`", text)
+    absent = [
+        (file, name)
+        for file, name in places
+        if not re.search(rf"^\s*(?:def |class )?{name}\b(?: =|[:(])", (ROOT / file).read_text(), re.MULTILINE)
+    ]
+    assert len(places) > 10
+    assert absent == []
+
+
 def test_no_attribute_of_a_picture_or_link_is_left_in_the_text():
     # Without its extension {.only-light} is text, and a reader sees the pictures of both themes.
     extensions = runpy.run_path(str(ROOT / "docs/conf.py"))["myst_enable_extensions"]

@@ -29,6 +29,7 @@ from workbench.jobs.fleet.plan import Site
 from workbench.jobs.fleet.site import SiteOutcome, run_site
 from workbench.jobs.reading import read_engine
 from workbench.jobs.replaying import _is_made_there
+from workbench.precision import TARGETS
 from workbench.recipe import Evidence, Gate, GateResult
 
 PASSED = GateResult("sqnr_db >= 20", 25.0, True, unit="dB")
@@ -244,7 +245,7 @@ def test_what_a_build_comes_to_is_a_row(tmp_path, monkeypatch):
         return bench_run.replace(row, status="built", build_s=2.0)
 
     monkeypatch.setattr(made, "_compile", compiled)
-    row = made._build(made.sources[0], "fp32", weak=False)
+    row = made._build(made.sources[0], "fp32", TARGETS["tensorrt-11"])
     assert (row.status, row.batch, row.sha256) == ("built", 4, MODEL.digest)
     late = ChildError("it took too long", kind="timeout")
     for error, limited, status in (
@@ -255,11 +256,11 @@ def test_what_a_build_comes_to_is_a_row(tmp_path, monkeypatch):
     ):
         outcome["error"] = error
         made._end = time.monotonic() + 1000 if limited else None
-        row = made._build(made.sources[0], "fp32", weak=False)
+        row = made._build(made.sources[0], "fp32", TARGETS["tensorrt-11"])
         assert row.status == status
         assert row.reason == " ".join(str(error).split())
     made._end = time.monotonic() + bench_run.SHORTEST_BUILD_S - 1
-    assert made._build(made.sources[0], "fp32", weak=False).reason == "there was no time left"
+    assert made._build(made.sources[0], "fp32", TARGETS["tensorrt-11"]).reason == "there was no time left"
     assert said[0].startswith("m.fp32: built in ")
     assert said[-2].startswith("m.fp32: no memory (")
     assert said[-1] == "m.fp32: no time left"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -216,6 +217,12 @@ def measured(variant, median, **more):
     return BenchRow("m", variant, "measured", median_ms=median, **more)
 
 
+def cells_of(rows):
+    """Return the cells of the table of each row by title; columns are two blanks apart."""
+    titles, _, *lines = [re.split(r" {2,}", line.strip()) for line in table(rows).splitlines()[: 2 + len(rows)]]
+    return [dict(zip(titles, line, strict=True)) for line in lines]
+
+
 def test_a_table_compares_with_fp16_and_leaves_out_what_nothing_has():
     rows = [
         measured(
@@ -225,15 +232,20 @@ def test_a_table_compares_with_fp16_and_leaves_out_what_nothing_has():
         BenchRow("m", "tf32", "failed", "no memory"),
         BenchRow("other", "qdq", "measured", median_ms=1.0),
     ]
-    lines = [line.split() for line in table(rows).splitlines()]
-    assert lines[0][-3:] == ["top-1", "%", "drop"]
-    assert "MHz" not in lines[0]
-    assert set("".join(lines[1])) == {"-"}
-    assert lines[2] == "m fp16 2.0000 0.0100 2.5000 1.000 10 1 3.0 3.0 - - -".split()
-    assert lines[3] == "m qdq 1.0000 - - 0.500 - - - - 31.2 75.00 5.00".split()
-    assert lines[5] == "other qdq 1.0000 - - - - - - - - - -".split()
-    assert table(rows).splitlines()[-1] == "m.tf32: failed: no memory"
-    assert table(rows).splitlines()[2].startswith("m      fp16")
+    fp16, qdq, tf32, other = cells_of(rows)
+    timed = {"median ms": "2.0000", "+/-": "0.0100", "p95 ms": "2.5000", "/ FP16": "1.000"}
+    built = {"layers": "10", "reformats": "1", "build s": "3.0", "MiB": "3.0"}
+    assert fp16.items() >= ({"model": "m", "variant": "fp16"} | timed | built).items()
+    judged = {"SQNR dB": "31.2", "top-1 %": "75.00", "drop": "5.00"}
+    assert qdq.items() >= ({"median ms": "1.0000", "p95 ms": "-", "/ FP16": "0.500"} | judged).items()
+    assert set(list(tf32.values())[2:]) == {"-"}
+    assert other.items() >= {"median ms": "1.0000", "/ FP16": "-"}.items()
+    assert "SM MHz" not in fp16
+    titles, rule, first, *_, last = table(rows).splitlines()
+    assert rule == "-" * len(titles)
+    assert first.startswith("m      fp16")
+    assert last == "m.tf32: failed: no memory"
+    assert set(cells_of(rows[2:])[0]) == set(fp16) - set(judged)
 
 
 def test_a_clock_is_shown_where_it_is_known_and_what_held_it_back():

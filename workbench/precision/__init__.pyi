@@ -10,3 +10,4 @@ from .estimate import sources as sources
 from .targets import TARGETS as TARGETS
 from .targets import Target as Target
 from .targets import parse_target as parse_target
+from .targets import target_of as target_of

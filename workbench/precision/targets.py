@@ -11,9 +11,10 @@ from workbench.names import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from workbench.backends import Capabilities
     from workbench.names import Precision
 
-__all__ = ["TARGETS", "Target", "parse_target"]
+__all__ = ["TARGETS", "Target", "parse_target", "target_of"]
 
 
 @dataclass(frozen=True)
@@ -115,3 +116,13 @@ def parse_target(text: str) -> Target:
     if not gpu.startswith("sm") or not gpu[2:].isdecimal():
         raise PrecisionError("no compute capability", where=text, fix=f"Write it like {name}@sm89.")
     return replace(TARGETS[name], capability=int(gpu[2:]))
+
+
+def target_of(able: Capabilities) -> Target:
+    """Return what graphs are lowered for where a backend builds them: its own release, as far as `TARGETS` has it."""
+    if able.backend != "tensorrt":
+        return TARGETS["rtx" if able.backend == "tensorrt_rtx" else able.backend]
+    if able.typing == "weak":
+        return TARGETS["tensorrt-8.6"]
+    release = f"tensorrt-{(able.version or '').partition('.')[0]}"
+    return TARGETS.get(release, TARGETS["tensorrt-10"])

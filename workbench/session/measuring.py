@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from workbench.precision import parse_target
+from workbench.precision import target_of
 from workbench.precision.measuring import MeasureOptions, measure_tuned, measured_search
 from workbench.precision.placement import Pays, Speed
 from workbench.precision.plan import Rule, preset
@@ -127,7 +127,7 @@ def _options(history: History, measure: BackendName | MeasureOptions) -> Measure
 def _aim(history: History, options: MeasureOptions) -> None:
     """Lower for what measures, where nothing else was said: what is written then is what was measured."""
     if history.state.target is None:
-        history.set_target(parse_target(options.target(options.capabilities())))
+        history.set_target(target_of(options.capabilities()))
 
 
 def _measured_trials(result: MeasuredResult) -> dict[int, Trial]:

@@ -21,6 +21,7 @@ from workbench.jobs.bench import bench
 from workbench.jobs.bench.rows import BenchRow, table
 from workbench.jobs.bench.run import Bench
 from workbench.jobs.bench.variants import open_source, variant_of
+from workbench.precision import TARGETS
 from workbench.session import open_model
 
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX is missing")
@@ -167,7 +168,7 @@ def test_results_are_judged_where_their_ranges_mean_something(small_cnn, small_d
         bench = Bench([source], tmp_path, say=records.append)
         for variant in ("qdq", "fp32", "implicit-int8"):
             value = "qdq" if variant == "qdq" else "fp32"
-            model, _ = variant_of(source, value, BuildOptions(), package="tensorrt", weak=True)
+            model, _ = variant_of(source, value, BuildOptions(), TARGETS["tensorrt-8.6"])
             row = BenchRow("small_cnn", variant, "measured", None, 1.0, None, 1.1)
             bench._built[row.stem] = OnnxRuntime().build(model)
             bench._put(row)
@@ -186,19 +187,6 @@ def test_results_are_judged_where_their_ranges_mean_something(small_cnn, small_d
             titles, _, first, *_ = table(bench.rows).splitlines()
             assert titles.split()[-5:] == ["SQNR", "dB", "top-1", "%", "drop"]
             assert first.split()[-3] == f"{rows['qdq'].sqnr_db:.1f}"
-
-
-def test_the_table_compares_with_fp16_of_the_same_model():
-    rows = [
-        BenchRow("a", "qdq", "measured", None, 0.8, 0.002, 0.9, 57, 1, 0.9, 7.0, 2**20),
-        BenchRow("a", "fp16", "measured", None, 1.0, 0.003, 1.1, 60, 2, 1.2, 77.0, 2**21),
-        BenchRow("b", "qdq", "measured", None, 0.5, None, 0.6, 56, 1, 0.6, 9.0, 2**20),
-        BenchRow("b", "fp16", "skipped", "there was no time left"),
-    ]
-    lines = table(rows).splitlines()
-    assert lines[2].split() == ["a", "qdq", "0.8000", "0.0020", "0.9000", "0.800", "57", "1", "7.0", "1.0"]
-    assert lines[4].split() == ["b", "qdq", "0.5000", "-", "0.6000", "-", "56", "1", "9.0", "1.0"]
-    assert lines[-1] == "b.fp16: skipped: there was no time left"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from workbench.backends import BuildOptions, Engine, Timing, TimingOptions
 from workbench.backends.protocol import Capabilities, Measured
 from workbench.engine import LayerTime
 from workbench.errors import BackendError
+from workbench.precision import target_of
 from workbench.precision.measuring.options import MeasureOptions
 from workbench.precision.measuring.store import key_of, open_store
 from workbench.precision.measuring.work import Done, TimingTask
@@ -118,7 +119,7 @@ def test_two_of_each_are_the_least(options):
 def test_graphs_are_lowered_for_what_measures(backend, typing, version, target, floating):
     able = Capabilities(backend, version, build=True, run=True, typing=typing)
     options = MeasureOptions(backend)
-    assert (options.target(able), options.floating) == (target, floating)
+    assert (target_of(able).name, options.floating) == (target, floating)
 
 
 @pytest.mark.parametrize("able", [{"build": True, "run": False}, {"build": False, "run": True}])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from workbench.backends import median_error_ms
 from workbench.engine import clocks_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from workbench.backends import Timing
     from workbench.jobs.bench.variants import Variant
 
 __all__ = ["BenchRow", "rows_json", "table"]
@@ -77,19 +79,87 @@ class BenchRow:
         """What its files are called."""
         return f"{self.model}.{self.variant}"
 
+    def timed(self, timing: Timing) -> BenchRow:
+        """Return the row with what was measured of whole inferences."""
+        return replace(
+            self,
+            median_ms=timing.median_ms,
+            median_error_ms=median_error_ms(timing),
+            p95_ms=timing.p95_ms,
+            clocks=timing.conditions.get("clocks"),
+        )
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Parameters
+    ----------
+    title
+        What stands above it.
+    of
+        Its value, from a row and the median of FP16 of the same model.
+    digits
+        Of a number, after the point.
+    always
+        Whether it is there where no row has a value, too.
+    """
+
+    title: str
+    of: Callable[[BenchRow, float | None], float | str | None]
+    digits: int = 0
+    always: bool = True
+
+    def text(self, row: BenchRow, fp16: float | None) -> str:
+        """Return the value of a row as text."""
+        value = self.of(row, fp16)
+        return "-" if value is None else value if isinstance(value, str) else f"{value:.{self.digits}f}"
+
+
+def _over(value: float | None, other: float | None) -> float | None:
+    return None if value is None or not other else value / other
+
+
+def _drop(row: BenchRow) -> float | None:
+    return None if row.top1 is None or row.top1_original is None else 100 * (row.top1_original - row.top1)
+
+
+def _sm_clock(row: BenchRow) -> str | None:
+    span = row.clocks.get("sm_clock_mhz") if isinstance(row.clocks, dict) else None
+    return None if span is None else "-".join(dict.fromkeys(f"{mhz:.0f}" for mhz in span))
+
+
+_COLUMNS = (
+    Column("model", lambda row, _: row.model),
+    Column("variant", lambda row, _: row.variant),
+    Column("median ms", lambda row, _: row.median_ms, 4),
+    Column("+/-", lambda row, _: row.median_error_ms, 4),
+    Column("p95 ms", lambda row, _: row.p95_ms, 4),
+    Column("/ FP16", lambda row, fp16: _over(row.median_ms, fp16), 3),
+    Column("layers", lambda row, _: row.layers),
+    Column("reformats", lambda row, _: row.reformats),
+    Column("build s", lambda row, _: row.build_s, 1),
+    Column("MiB", lambda row, _: _over(row.engine_bytes, 2**20), 1),
+    Column("SM MHz", lambda row, _: _sm_clock(row), always=False),
+    Column("SQNR dB", lambda row, _: row.sqnr_db, 1, always=False),
+    Column("top-1 %", lambda row, _: None if row.top1 is None else 100 * row.top1, 2, always=False),
+    Column("drop", lambda row, _: _drop(row), 2, always=False),
+)
+
 
 def table(rows: Sequence[BenchRow]) -> str:
     """Return the rows as text; the ratio is the median over FP16's of the same model, so less than 1 is faster."""
-    titles = ("model", "variant", "median ms", "+/-", "p95 ms", "/ FP16", "layers", "reformats", "build s", "MiB")
-    where_known = ("SM MHz", "SQNR dB", "top-1 %", "drop")
     fp16 = {row.model: row.median_ms for row in rows if row.variant == "fp16"}
-    grid = [(*titles, *where_known), *((*_cells(row, fp16.get(row.model)), *_results(row)) for row in rows)]
-    kept = [i for i in range(len(grid[0])) if i < len(titles) or any(line[i] != "-" for line in grid[1:])]
-    grid = [tuple(line[i] for i in kept) for line in grid]
-    widths = [max(len(line[i]) for line in grid) for i in range(len(kept))]
+    columns = [
+        [column.title, *(column.text(row, fp16.get(row.model)) for row in rows)]
+        for column in _COLUMNS
+        if column.always or any(column.of(row, None) is not None for row in rows)
+    ]
+    widths = [max(map(len, column)) for column in columns]
     lines = [
-        "  ".join(cells[i].ljust(widths[i]) if i < 2 else cells[i].rjust(widths[i]) for i in range(len(kept)))
-        for cells in grid
+        "  ".join(c.ljust(w) if at < 2 else c.rjust(w) for at, (c, w) in enumerate(zip(cells, widths, strict=True)))
+        for cells in zip(*columns, strict=True)
     ]
     lines.insert(1, "-" * len(lines[0]))
     lines += [f"{row.stem}: {row.status}: {row.reason}" for row in rows if row.reason]
@@ -103,37 +173,5 @@ def rows_json(rows: Sequence[BenchRow], conditions: object) -> str:
     return json.dumps({"schema": SCHEMA, "conditions": conditions, "rows": plain}, indent=1, allow_nan=False)
 
 
-def _cells(row: BenchRow, fp16: float | None) -> tuple[str, ...]:
-    ratio = None if row.median_ms is None or not fp16 else row.median_ms / fp16
-    size = None if row.engine_bytes is None else row.engine_bytes / 2**20
-    return (
-        row.model,
-        row.variant,
-        _number(row.median_ms, 4),
-        _number(row.median_error_ms, 4),
-        _number(row.p95_ms, 4),
-        _number(ratio, 3),
-        _number(row.layers, 0),
-        _number(row.reformats, 0),
-        _number(row.build_s, 1),
-        _number(size, 1),
-    )
-
-
-def _sm_clock(row: BenchRow) -> str:
-    span = row.clocks.get("sm_clock_mhz") if isinstance(row.clocks, dict) else None
-    return "-" if span is None else "-".join(dict.fromkeys(f"{mhz:.0f}" for mhz in span))
-
-
 def _slowed(row: BenchRow) -> list[str]:
     return row.clocks.get("slowed_by", []) if isinstance(row.clocks, dict) else []
-
-
-def _results(row: BenchRow) -> tuple[str, ...]:
-    drop = None if row.top1 is None or row.top1_original is None else 100 * (row.top1_original - row.top1)
-    top1 = None if row.top1 is None else 100 * row.top1
-    return _sm_clock(row), _number(row.sqnr_db, 1), _number(top1, 2), _number(drop, 2)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"

@@ -15,6 +15,7 @@ from workbench.errors import BackendError, WorkbenchError
 from workbench.files import write_text
 from workbench.jobs.bench.rows import BenchRow, rows_json, table
 from workbench.jobs.bench.variants import VARIANTS, Judging, Source, Variant, variant_of
+from workbench.precision import target_of
 from workbench.results import held_folder
 from workbench.scratch import scratch_folder
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from workbench.backends import Measured
     from workbench.graph import Model
+    from workbench.precision import Target
 
 __all__ = ["Bench"]
 
@@ -97,17 +99,17 @@ class Bench:
             The folder cannot be written to, or another process is doing so.
         """
         self._end = None if self.budget_s is None else time.monotonic() + self.budget_s
-        weak = self._check()
+        compiler = self._compiler()
         with held_folder(self.out) as folder:
-            return self._run(folder, weak=weak)
+            return self._run(folder, compiler)
 
-    def _run(self, folder: Path, *, weak: bool) -> list[BenchRow]:
+    def _run(self, folder: Path, compiler: Target) -> list[BenchRow]:
         cacheless = self.target is not None or self.options.timing_cache is not None
         if not cacheless:
             self.options = replace(self.options, timing_cache=str(folder / "timing.cache"))
         for variant in self.variants:
             for source in self.sources:
-                self._put(self._build(source, variant, weak=weak))
+                self._put(self._build(source, variant, compiler))
         if self.target is None:
             for source in self.sources:
                 self._measure(source)
@@ -115,19 +117,19 @@ class Bench:
         write_text(folder / "table.txt", table(self.rows) + "\n")
         return self.rows
 
-    def _check(self) -> bool:
-        """Return whether the builder is weakly typed."""
+    def _compiler(self) -> Target:
+        """Return what graphs are lowered for."""
         if self.target is not None and self.package != "tensorrt_rtx":
             raise BackendError("tensorrt builds for the GPU of its machine", fix="Leave the target out.")
         able = backend_named(self.package).capabilities()
         if not able.build or (self.target is None and not able.run):
             fix = "Name a target to build only." if self.package == "tensorrt_rtx" else None
             raise BackendError(f"{self.package} cannot build here: {able.reason}", fix=fix)
-        return able.typing == "weak"
+        return target_of(able)
 
     # Building
 
-    def _build(self, source: Source, variant: Variant, *, weak: bool) -> BenchRow:
+    def _build(self, source: Source, variant: Variant, compiler: Target) -> BenchRow:
         row = BenchRow(source.name, variant, "skipped", "there was no time left", batch=source.batch)
         limit = self._time_to_build(source)
         if limit < SHORTEST_BUILD_S:
@@ -136,7 +138,7 @@ class Bench:
         log: list[str] = []
         start = time.monotonic()
         try:
-            model, options = variant_of(source, variant, self.options, package=self.package, weak=weak)
+            model, options = variant_of(source, variant, self.options, compiler)
             row = replace(row, sha256=model.digest)
             child = Child(timeout_s=limit - (time.monotonic() - start), on_line=log.append)
             if self.target is not None:
@@ -220,7 +222,6 @@ class Bench:
 
     def _record(self, row: BenchRow, measured: Measured) -> BenchRow:
         """Write what was measured of an engine, and read it back the way any reader would."""
-        from workbench.backends import median_error_ms
         from workbench.engine import load_report
 
         timing = measured.timing
@@ -229,14 +230,7 @@ class Bench:
         folder, stem = Path(self.out), row.stem
         graph, profile, _ = (write_text(folder / f"{stem}.{end}", text) for end, text in measured.exports().items())
         self._write_json(f"{stem}.manifest.json", {**self._built[stem].manifest, "timing": timing.to_dict()})
-        error_ms = median_error_ms(timing)
-        row = replace(
-            row,
-            median_ms=timing.median_ms,
-            median_error_ms=error_ms,
-            p95_ms=timing.p95_ms,
-            clocks=timing.conditions.get("clocks"),
-        )
+        row = row.timed(timing)
         try:
             report = load_report(graph, profile=profile)
         except WorkbenchError as error:

@@ -10,7 +10,6 @@ from workbench.calibration import labels_for
 from workbench.errors import BackendError
 from workbench.graph import load_model
 from workbench.graph.edits import edit_by_name
-from workbench.precision import parse_target
 from workbench.precision.lowering import activation_tensors, lower, needed_opset
 from workbench.precision.plan import preset
 from workbench.session import history_of, opened
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from workbench.backends import BuildOptions
     from workbench.calibration import Samples
     from workbench.graph import Model
+    from workbench.precision import Target
     from workbench.precision.lowering import WeightStorage
     from workbench.precision.plan import PrecisionPlan
     from workbench.recipe import Build
@@ -44,7 +44,6 @@ VARIANTS: Mapping[Variant, str] = {
 }
 """What there is, in the order in which it is built where time is short."""
 
-STRONG = {"tensorrt": "tensorrt-10", "tensorrt_rtx": "rtx"}
 GENERATED_RANGE = 4.0
 """Where nothing was calibrated: speed does not depend on ranges, and results mean nothing."""
 
@@ -167,9 +166,7 @@ def open_source(
     )
 
 
-def variant_of(
-    source: Source, variant: Variant, options: BuildOptions, *, package: str, weak: bool
-) -> tuple[Model, BuildOptions]:
+def variant_of(source: Source, variant: Variant, options: BuildOptions, target: Target) -> tuple[Model, BuildOptions]:
     """Return the model and the options that make a variant.
 
     Parameters
@@ -180,16 +177,15 @@ def variant_of(
         Which one.
     options
         What all variants have in common.
-    package
-        ``tensorrt`` or ``tensorrt_rtx``.
-    weak
-        Whether its builder is weakly typed: FP16 then is a flag, else it is written into the graph.
+    target
+        What builds it: where that is weakly typed FP16 is a flag, else it is written into the graph.
 
     Raises
     ------
     BackendError
         The variant cannot be had here.
     """
+    weak = not target.strongly_typed
     if source.build is not None:
         options = source.build.added_to(options)
     cache = options.calibration_cache
@@ -211,12 +207,11 @@ def variant_of(
     plan = preset("fp16" if variant == "fp16" else "int8+fp16", source.model)
     if variant == "qdq" and source.plan is not None:
         plan = source.plan
-    model = _lowered(source, plan, "tensorrt-8.6" if weak else STRONG[package])
+    model = _lowered(source, plan, target)
     return model, replace(options, weak_types=("fp16",)) if weak else options
 
 
-def _lowered(source: Source, plan: PrecisionPlan, compiler: str) -> Model:
-    target = parse_target(compiler)
+def _lowered(source: Source, plan: PrecisionPlan, target: Target) -> Model:
     model, resolution = source.model, plan.resolve(source.model, target=target)
     conversion = needed_opset(model, resolution)
     if conversion is not None:

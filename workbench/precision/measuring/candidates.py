@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from workbench.precision import parse_target
+from workbench.precision import target_of
 from workbench.precision.lowering import activation_tensors, lower, needed_opset
 from workbench.precision.plan import PrecisionPlan, Rule
 
@@ -100,7 +100,7 @@ class Maker:
         able = options.capabilities()
         self.model, self.weak = model, able.typing == "weak"
         self._ranges, self._options, self._store = ranges, options, store
-        self.target = target or parse_target(options.target(able))
+        self.target = target or target_of(able)
         self._overflow, self._unranged = overflow, unranged or {}
 
     def floating(self) -> Candidate:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MeasureOptions"]
 
-STRONG = {"tensorrt": "tensorrt-10", "tensorrt_rtx": "rtx"}
-
 
 @dataclass(frozen=True)
 class MeasureOptions:
@@ -91,14 +89,6 @@ class MeasureOptions:
                 fix="Measure on this processor (onnxruntime), or where there is a GPU.",
             )
         return capabilities
-
-    def target(self, capabilities: Capabilities) -> str:
-        """Return the target that graphs are lowered for."""
-        if capabilities.typing == "weak":
-            return "tensorrt-8.6"
-        if self.backend == "tensorrt" and (capabilities.version or "").startswith("11"):
-            return "tensorrt-11"
-        return STRONG.get(self.backend, self.backend)
 
     @property
     def floating(self) -> Precision:
