@@ -61,6 +61,20 @@ def test_fusion_differences_in_words(three):
     assert alone.speedup(2) is None
 
 
+def test_a_card_sets_the_last_engine_against_the_first(three):
+    card = three._card()
+    assert len(card.rows) == len(three.groups)
+    shown = {row[0]: row[1:] for row in card.rows}
+    for group in three.groups:
+        first, _, last = group.ms
+        saved = None if first is None or last is None else first - last
+        assert shown[group.name] == (*group.ms, saved, group.change[2])
+    assert any(group.change[1] != group.change[2] for group in three.groups)
+    saved = [abs(row[4] or 0.0) for row in card.rows]
+    assert saved == sorted(saved, reverse=True)
+    assert saved[0] > saved[-1]
+
+
 def test_a_lost_fusion_names_its_cause():
     def engine(*layers):
         raw = [

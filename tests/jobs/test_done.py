@@ -384,6 +384,68 @@ def test_an_engine_is_read_with_its_model_and_drawn_with_its_gpu(tmp_path, monke
         assert not read_engine(slower, against=graph).cases
 
 
+CALIBRATIONS = (("first", 1), ("again", 2), ("last", 4))
+"""Samples and batches of calibrations that follow each other: the last counts."""
+
+
+class Data(SimpleNamespace):
+    """Five samples of a name."""
+
+    def __init__(self, name):
+        super().__init__(name=name, fingerprint=f"print of {name}")
+
+    def __len__(self):
+        return 5
+
+    def describe(self):
+        return {"kind": self.name}
+
+
+@pytest.mark.parametrize(
+    ("settings", "evaluated", "open_ones", "steps", "compared", "remarks"),
+    [
+        ({}, ("field", "print of field"), None, 3, ("field", "l.npy", 4), 0),
+        ({}, ("field", "another"), None, 0, ("field", "l.npy", None), 1),
+        ({"labels": "m.npy"}, ("field", "print of field"), None, 3, ("field", "m.npy", 4), 0),
+        ({"eval_samples": "e"}, ("field", "another"), None, 3, ("opened e as PIXELS", None, 4), 0),
+        ({"samples": "s"}, ("field", "another"), "open", 3, ("open", None, 4), 0),
+        ({}, None, "open", 3, ("open", None, 4), 0),
+        ({}, None, None, 3, ("last", None, 4), 0),
+    ],
+)
+def test_a_replay_compares_on_what_is_set_or_was_judged_on_or_was_calibrated_on_last(
+    monkeypatch, settings, evaluated, open_ones, steps, compared, remarks
+):
+    sources = [{}, {"preprocessing": "PIXELS"}, {"preprocessing": "LATER"}]
+    calibrations = [
+        SimpleNamespace(samples=SimpleNamespace(name=name, source=source), batch=batch)
+        for (name, batch), source in zip(CALIBRATIONS, sources, strict=True)
+    ]
+    judged = evaluated and SimpleNamespace(
+        samples=SimpleNamespace(name=evaluated[0], fingerprint=evaluated[1]), labels=SimpleNamespace(file="l.npy")
+    )
+    recipe = SimpleNamespace(evaluation=judged, of_kind=lambda _: calibrations[:steps])
+    amended, asked = [], []
+    history = SimpleNamespace(
+        measured=SimpleNamespace(samples=open_ones and Data(open_ones)),
+        amend=lambda *, evaluation: amended.append((evaluation.samples, evaluation.labels)),
+    )
+    again = replaying._Replay(SimpleNamespace(runs=7), recipe, None, settings)
+    again.wb = SimpleNamespace(compare=lambda data, **options: asked.append((data.name, options)))
+    monkeypatch.setattr(replaying, "history_of", lambda _: history)
+    monkeypatch.setattr(replaying, "samples_of", lambda _, reference: Data(reference.name))
+    monkeypatch.setattr(replaying, "opened", lambda _, file, pixels: Data(f"opened {file} as {pixels}"))
+    for name in ("SamplesReference", "Evaluation"):
+        monkeypatch.setattr(replaying, name, SimpleNamespace)
+    monkeypatch.setattr(replaying, "FileReference", SimpleNamespace(of=lambda file: file))
+    again._compare()
+    name, labels, batch = compared
+    assert asked == [(name, {"labels": labels, "batch": batch, "runs": 7})]
+    assert len(again.notes) == remarks
+    reference = SimpleNamespace(source={"kind": name}, count=5, fingerprint=f"print of {name}")
+    assert amended == ([(reference, labels)] if settings else [])
+
+
 @pytest.mark.parametrize(
     ("gate", "options", "evidence"),
     [
@@ -439,7 +501,7 @@ def test_a_dossier_compares_on_what_gates_are_judged_on_or_else_on_what_was_cali
         measuring._compare()
     with pytest.raises(WorkbenchError, match="no calibration to compare with"):
         measuring._drift()
-    measuring.steps += [SimpleNamespace(samples="first", batch=1), SimpleNamespace(samples="last", batch=4)]
+    measuring.steps += [SimpleNamespace(samples=name, batch=batch) for name, batch in CALIBRATIONS]
     measuring._compare()
     measuring.recipe.evaluation = SimpleNamespace(samples="field", labels=None)
     measuring._compare()

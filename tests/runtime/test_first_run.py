@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 
 import numpy as np
@@ -234,3 +235,18 @@ def test_what_nobody_knows_the_size_of_is_made_elsewhere_first():
         1,
         1,
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the bound on data is one of Linux")
+def test_a_helper_lets_a_gpu_map_more_than_there_is_and_bounds_all_else(monkeypatch):
+    import resource
+
+    bounds, loaded = [], []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 30, 1 << 40))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, pair: bounds.append((kind, pair)))
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: loaded.append("CUDA"))
+    run = first_run.FirstRun(b"", {}, [], [], {})
+    first_run._allow(run)
+    assert (bounds, loaded) == ([], [])
+    first_run._allow(run._replace(providers=("CUDAExecutionProvider", "CPUExecutionProvider")))
+    assert (bounds, loaded) == ([(resource.RLIMIT_DATA, (1 << 40, 1 << 40))], ["CUDA"])

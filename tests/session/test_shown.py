@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from tests.kit.places import RECORDED
@@ -60,3 +62,14 @@ def test_a_cell_shows_a_screen_with_what_matters(shown, what, tells):
     assert len(text.splitlines()) <= LINES
     assert len(text) <= CHARACTERS
     assert html.count("<tr>") <= LINES
+
+
+def test_a_notebook_leaves_a_workbench_to_its_screen_and_a_terminal_has_its_text(shown, monkeypatch):
+    wb = shown["workbench"]
+    assert wb._repr_mimebundle_() == ({"text/plain": repr(wb)}, {})
+    assert "small_cnn" in wb._repr_html_()
+    kernel = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setattr("IPython.get_ipython", lambda: kernel)
+    monkeypatch.setattr("workbench.views.app.bundle", lambda *given: (given, {}))
+    assert wb._repr_html_() is None
+    assert wb._repr_mimebundle_(["a"], ["b"]) == ((wb, ["a"], ["b"]), {})
