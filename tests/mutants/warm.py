@@ -38,7 +38,7 @@ OWN = ("workbench", "tests", "conftest", "sample_models")
 MEMORY = 12 << 30
 """Bytes of data that a process may have: a mutant may well allocate without end."""
 
-LONGEST_S = 5.0
+LONGEST_S = 15.0
 """A test that takes longer is left out, its children's time apart: survivors can only become more by that."""
 FAULT = 70
 """The exit code of a process that did not come as far as the tests."""
