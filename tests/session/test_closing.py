@@ -217,3 +217,22 @@ def test_the_three_most_frequent_kinds_and_reasons_are_named():
 )
 def test_little_is_left_below_a_hundredth_of_the_power_or_where_a_tenth_differs(output, low):
     assert closing._is_low(output) == low
+
+
+@pytest.mark.parametrize(("sqnr", "worst"), [(0.5, "labels"), (-0.5, "y")])
+def test_whole_numbers_that_differ_are_as_bad_as_an_error_of_the_power_of_the_output(sqnr, worst):
+    outputs = (
+        OutputDifference("y", sqnr, 1.0, 0.0, 0.9, 0, 10),
+        OutputDifference("labels", math.nan, math.nan, 0.0, 0.5, 0, 10),
+    )
+    wb = SimpleNamespace(plan=SimpleNamespace(resolve=lambda: SimpleNamespace(to_quantize=list)))
+    (low,) = closing._poor(wb, SimpleNamespace(outputs=outputs))
+    (expected,) = (output for output in outputs if output.name == worst)
+    assert low.startswith(f"little is left of outputs y, labels ({expected}); try --preset bf16")
+
+
+def test_the_device_of_the_newest_calibration_is_named():
+    steps = [SimpleNamespace(device=device) for device in (None, "a GPU", "another GPU", None)]
+    for count, said in ((0, []), (1, []), (3, ["calibrated on another GPU"]), (4, [])):
+        wb = SimpleNamespace(recipe=SimpleNamespace(of_kind=lambda _, count=count: steps[:count]))
+        assert list(closing._calibrated(wb)) == said

@@ -73,3 +73,9 @@ def test_a_notebook_leaves_a_workbench_to_its_screen_and_a_terminal_has_its_text
     monkeypatch.setattr("workbench.views.app.bundle", lambda *given: (given, {}))
     assert wb._repr_html_() is None
     assert wb._repr_mimebundle_(["a"], ["b"]) == ((wb, ["a"], ["b"]), {})
+
+
+def test_what_a_person_may_use_is_offered_and_nothing_else(shown):
+    names = dir(shown["workbench"])
+    assert {"calibrate", "plan", "ranges", "engines", "tune", "undo"} <= set(names)
+    assert not [name for name in names if name.startswith("_")]
