@@ -515,6 +515,30 @@ def test_a_dossier_compares_on_what_gates_are_judged_on_or_else_on_what_was_cali
     ]
 
 
+def test_the_field_is_held_against_the_newest_calibration_as_that_saw_it(measuring, monkeypatch):
+    observed, compared = [], []
+    steps = [
+        SimpleNamespace(samples=SimpleNamespace(name=name, source={"preprocessing": f"as {name}"}), batch=batch)
+        for name, batch in CALIBRATIONS
+    ]
+    measuring.steps += steps
+
+    class Ranges(dict):
+        def observe(self, data, *, batch):
+            observed.append((data, batch))
+            return {"x": f"x of {data}"}
+
+    measuring.wb.ranges = Ranges(x=1.5, gone=2.0)
+    measuring.options.field = "f.npz"
+    monkeypatch.setattr(dossier, "samples_of", lambda _, samples: samples.name)
+    monkeypatch.setattr(dossier, "opened", lambda _, file, pixels: f"{file} {pixels}")
+    monkeypatch.setattr(dossier, "at", lambda seen, amax: (seen, amax))
+    monkeypatch.setattr(dossier, "drifts", lambda *given: compared.append(given) or "drifted")
+    assert measuring._drift() == ("drifted", len("f.npz as last"))
+    assert observed == [("last", 4), ("f.npz as last", 4)]
+    assert compared == [({"x": "x of last"}, {"x": "x of f.npz as last"}, {"x": ("x of last", 1.5)})]
+
+
 def test_what_fails_of_a_dossier_is_a_note(measuring):
     def fail():
         raise WorkbenchError("it is gone")
