@@ -424,7 +424,11 @@ def test_a_replay_compares_on_what_is_set_or_was_judged_on_or_was_calibrated_on_
     judged = evaluated and SimpleNamespace(
         samples=SimpleNamespace(name=evaluated[0], fingerprint=evaluated[1]), labels=SimpleNamespace(file="l.npy")
     )
-    recipe = SimpleNamespace(evaluation=judged, of_kind=lambda _: calibrations[:steps])
+    recipe = SimpleNamespace(
+        evaluation=judged,
+        of_kind=lambda _: calibrations[:steps],
+        newest=lambda _: calibrations[steps - 1] if steps else None,
+    )
     amended, asked = [], []
     history = SimpleNamespace(
         measured=SimpleNamespace(samples=open_ones and Data(open_ones)),
@@ -489,7 +493,7 @@ def measuring(monkeypatch):
     made = object.__new__(dossier._Measuring)
     made.notes, made.steps, made.compared = [], [], []
     made.wb = SimpleNamespace(compare=lambda *given, **options: made.compared.append((given, options)), tuned=MODEL)
-    made.recipe = SimpleNamespace(evaluation=None, of_kind=lambda _: made.steps)
+    made.recipe = SimpleNamespace(evaluation=None, newest=lambda _: made.steps[-1] if made.steps else None)
     made.options = SimpleNamespace(runs=20)
     monkeypatch.setattr(dossier, "history_of", lambda _: "history")
     monkeypatch.setattr(dossier, "samples_of", lambda _, samples: f"opened {samples}")

@@ -378,7 +378,7 @@ def test_drift_shows_the_worst_and_counts_the_rest():
 def test_what_is_clipped_in_the_field_is_said_with_who_reads_it(sources, calibrated):
     steps = [SimpleNamespace(samples=SimpleNamespace(source=source)) for source in sources]
     deployment = SimpleNamespace(
-        recipe=SimpleNamespace(of_kind=lambda _: steps),
+        recipe=SimpleNamespace(newest=lambda _: steps[-1] if steps else None),
         readers=lambda tensor: ["conv", "pool"] if tensor == "read" else [],
     )
     read, unread = (Drift(name, 1.0, 1.0, 0.125, 0.0) for name in ("read", "unread"))

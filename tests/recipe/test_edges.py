@@ -259,6 +259,15 @@ def test_what_gates_are_judged_on_may_be_gone_or_changed(judged, tmp_path):
     assert judging(judged({"kind": "arrays"}, "gone.npy", gates=())) == []
 
 
+def test_the_newest_step_of_a_kind_is_the_last_of_them(recipe):
+    steps = [RangeStep(tensor=name, amax=1.0) for name in "abc"]
+    rule = recipe.newest(PrecisionStep)
+    chosen = recipe.model_copy(update={"steps": (*steps, rule)})
+    assert (chosen.newest(RangeStep), chosen.newest(PrecisionStep)) == (steps[-1], rule)
+    assert chosen.newest(CacheStep) is None
+    assert chosen.of_kind(RangeStep) == steps
+
+
 def test_without_an_evaluation_gates_are_judged_on_the_newest_calibration(recipe, tmp_path):
     steps = tuple(
         CalibrateStep(

@@ -151,19 +151,18 @@ class _Measuring:
 
     def _compare(self) -> Any:
         history, evaluation = history_of(self.wb), self.recipe.evaluation
-        calibrated = self.recipe.of_kind(CalibrateStep)
-        if evaluation is None and not calibrated:
+        calibrated = self.recipe.newest(CalibrateStep)
+        judged_on = evaluation or calibrated
+        if judged_on is None:
             raise WorkbenchError("the recipe has no samples")
-        reference = calibrated[-1].samples if evaluation is None else evaluation.samples
         labels = None if evaluation is None or evaluation.labels is None else evaluation.labels.file
-        batch = calibrated[-1].batch if calibrated else None
-        return self.wb.compare(samples_of(history, reference), labels=labels, batch=batch, runs=0)
+        batch = None if calibrated is None else calibrated.batch
+        return self.wb.compare(samples_of(history, judged_on.samples), labels=labels, batch=batch, runs=0)
 
     def _drift(self) -> tuple[Sequence[Drift], int]:
-        history, calibrated = history_of(self.wb), self.recipe.of_kind(CalibrateStep)
-        if not calibrated:
+        history, step = history_of(self.wb), self.recipe.newest(CalibrateStep)
+        if step is None:
             raise WorkbenchError("the recipe has no calibration to compare with")
-        step = calibrated[-1]
         data = opened(history, self.options.field, step.samples.source.get("preprocessing"))
         seen = self.wb.ranges.observe(samples_of(history, step.samples), batch=step.batch)
         field = self.wb.ranges.observe(data, batch=step.batch)

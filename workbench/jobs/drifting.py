@@ -104,8 +104,8 @@ def drift(options: DriftOptions) -> DriftResult:
 
 
 def _sentence(one: Drift, deployment: Deployment, field: str) -> str:
-    steps = deployment.recipe.of_kind(CalibrateStep)
-    source = steps[-1].samples.source if steps else {}
+    step = deployment.recipe.newest(CalibrateStep)
+    source = {} if step is None else step.samples.source
     calibrated = Path(source["path"]).stem if "path" in source else source.get("kind", "other samples")
     readers = ", ".join(deployment.readers(one.name)) or one.name
     return f"{field} clips {one.outside:.1%} in {readers} (tensor {one.name}); calibrated on {calibrated}"

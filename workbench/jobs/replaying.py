@@ -166,7 +166,7 @@ class _Replay:
             self.wb.tune()
             check_result(self.recipe, self.wb.recipe.tuned, environment())
             return
-        if not self.settings and not self.recipe.of_kind(CalibrateStep):
+        if not self.settings and self.recipe.newest(CalibrateStep) is None:
             raise RecipeError(
                 "the recipe has no calibration", where=self.options.recipe, fix="Replay it without --recalibrate."
             )
@@ -211,7 +211,7 @@ class _Replay:
 
     def _compare(self) -> Comparison:
         history = history_of(self.wb)
-        evaluation = self.recipe.evaluation
+        evaluation, calibrated = self.recipe.evaluation, self.recipe.newest(CalibrateStep)
         labels: str | None = self.settings.get("labels")
         if "eval_samples" in self.settings:
             data = opened(history, self.settings["eval_samples"], self._preprocessing())
@@ -222,16 +222,15 @@ class _Replay:
             labels = labels or (None if evaluation.labels is None else evaluation.labels.file)
         elif history.measured.samples is not None:
             data = history.measured.samples
-        elif calibrated := self.recipe.of_kind(CalibrateStep):
-            data = samples_of(history, calibrated[-1].samples)
+        elif calibrated is not None:
+            data = samples_of(history, calibrated.samples)
         else:
             raise RecipeError("there are no samples to judge on", fix="Give some: --set eval_samples=FILE.")
         if self.settings:
             reference = SamplesReference(source=data.describe(), count=len(data), fingerprint=data.fingerprint)
             labels_file = None if labels is None else FileReference.of(labels)
             history.amend(evaluation=Evaluation(samples=reference, labels=labels_file))
-        calibrated = self.recipe.of_kind(CalibrateStep)
-        batch = calibrated[-1].batch if calibrated else None
+        batch = None if calibrated is None else calibrated.batch
         return self.wb.compare(data, labels=labels, batch=batch, runs=self.options.runs)
 
     def _preprocessing(self) -> Any:

@@ -98,6 +98,10 @@ class Recipe(Shown, Part):
         """Return the steps of one kind, in order."""
         return [step for step in self.steps if isinstance(step, kind)]
 
+    def newest(self, kind: type[StepType]) -> StepType | None:
+        """Return the last step of one kind."""
+        return next((step for step in reversed(self.steps) if isinstance(step, kind)), None)
+
     @property
     def pays(self) -> Pays:
         """Whether the plan is faster than floating point, by engines; not measured where a later step changed it."""

@@ -145,8 +145,8 @@ def _gone_samples(recipe: Recipe) -> Iterator[str]:
     """Yield what is gone, or changed, of the data that gates are judged on; a replay makes the model all the same."""
     if not recipe.gates:
         return
-    calibrated = recipe.of_kind(CalibrateStep)
-    on = recipe.evaluation.samples if recipe.evaluation is not None else calibrated[-1].samples if calibrated else None
+    samples = recipe.evaluation or recipe.newest(CalibrateStep)
+    on = None if samples is None else samples.samples
     if on is None or "path" not in on.source:
         yield "gates on results cannot be judged again: their samples were no file"
     elif not Path(on.source["path"]).exists():

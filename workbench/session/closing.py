@@ -119,9 +119,9 @@ def _inside(wb: Workbench) -> Iterator[str]:
 
 
 def _calibrated(wb: Workbench) -> Iterator[str]:
-    steps = wb.recipe.of_kind(CalibrateStep)
-    if steps and steps[-1].device is not None:
-        yield f"calibrated on {steps[-1].device}"
+    step = wb.recipe.newest(CalibrateStep)
+    if step is not None and step.device is not None:
+        yield f"calibrated on {step.device}"
 
 
 def _about(comparison: Comparison) -> Iterator[str]:

@@ -67,7 +67,7 @@ def verdict(wb: Workbench, comparison: Comparison) -> Judgement:
     comparison
         Its figures.
     """
-    searched = bool(wb.recipe.of_kind(PlanStep))
+    searched = wb.recipe.newest(PlanStep) is not None
     notes = _limits(wb, comparison)
     warnings = [one for one in remarks(wb, comparison) if one.startswith("nothing")]
     if comparison.nonfinite:
@@ -115,8 +115,8 @@ def _build(wb: Workbench) -> tuple[str, str]:
 
 
 def _try(wb: Workbench, comparison: Comparison, goal: float = LOW_SQNR) -> tuple[str, str]:
-    steps = wb.recipe.of_kind(CalibrateStep)
-    other = " or --method entropy" if steps and steps[-1].method != "entropy" else ""
+    step = wb.recipe.newest(CalibrateStep)
+    other = " or --method entropy" if step is not None and step.method != "entropy" else ""
     return f"Try workbench search --min-sqnr {goal:g}{_about(comparison)}{other}.", "search"
 
 

@@ -165,15 +165,14 @@ class Keeper:
     def _reopen(self) -> None:
         """Open what was calibrated on again, where it is still what it was: comparing and measuring go on from it."""
         history = self._history
-        steps = history.recipe.of_kind(CalibrateStep)
-        source = steps[-1].samples.source if steps else {}
-        if "path" not in source:
+        step = history.recipe.newest(CalibrateStep)
+        if step is None or "path" not in (source := step.samples.source):
             return
         from workbench.session.samples import opened
 
         try:
             samples = opened(history, source["path"], source.get("preprocessing"))
-            if samples.fingerprint == steps[-1].samples.fingerprint:
-                history.measured = replace(history.measured, samples=samples, batch=steps[-1].batch)
+            if samples.fingerprint == step.samples.fingerprint:
+                history.measured = replace(history.measured, samples=samples, batch=step.batch)
         except WorkbenchError:
             return

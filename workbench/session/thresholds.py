@@ -37,10 +37,10 @@ def calibration(history: History) -> CalibrateStep:
     RecipeError
         Nothing was calibrated.
     """
-    steps = history.recipe.of_kind(CalibrateStep)
-    if not steps:
+    step = history.recipe.newest(CalibrateStep)
+    if step is None:
         raise RecipeError("nothing was calibrated", where=history.source.name, fix="Calibrate: wb.calibrate(samples).")
-    return steps[-1]
+    return step
 
 
 def observed(history: History) -> Statistics:
