@@ -16,6 +16,7 @@ from workbench.jobs.options import (
     DossierOptions,
     EngineOptions,
     FleetOptions,
+    MigrateOptions,
     Options,
     ReplayOptions,
     RunEngineOptions,
@@ -293,3 +294,35 @@ def test_how_an_option_stands_on_the_command_line_is_plain_unless_said():
     assert not plain.argument
     assert not plain.hidden
     assert (named_so.name, named_so.metavar) == ("set", "KEY=VALUE")
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (CheckOptions, {"model": "m.onnx", "fix": True, "out": "m.onnx"}, "`out` would replace m.onnx, which `model`"),
+        (BuildEngineOptions, {"model": "m.onnx", "out": "link.onnx"}, "`out` would replace m.onnx"),
+        (BuildEngineOptions, {"model": "m.onnx", "out": "e", "timing_cache": "./m.onnx"}, "`timing_cache` would"),
+        (RunEngineOptions, {"engine": "e", "samples": "s.npz", "out": "../here/s.npz"}, "which `samples` reads"),
+        (MigrateOptions, {"model": "m.onnx", "cache": "c", "out": "c"}, "which `cache` reads"),
+        (EngineOptions, {"graph": "g.json", "html": "x", "sarif": "x"}, "which `html` writes"),
+        (BenchOptions, {"models": ("a.onnx", "m.onnx"), "out": "o", "timing_cache": "m.onnx"}, "which `models` reads"),
+        (TuneOptions, {"model": "m.onnx", "samples": "s.npz", "out": "o", "junit": "s.npz"}, "`samples` reads"),
+        (TuneOptions, {"model": "m.onnx", "samples": "s", "out": "o", "junit": "o/j.xml"}, "`junit` is in the folder"),
+        (TuneOptions, {"model": "o/tuned.onnx", "samples": "s", "out": "o"}, "`model` is in the folder of the results"),
+        (ReplayOptions, {"recipe": "o/r.yaml", "out": "o", "summary": "o/r.yaml"}, "which `recipe` reads"),
+    ],
+)
+def test_nothing_is_written_over_what_is_read(kind, given, said, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for name in ("m.onnx", "s.npz"):
+        (here / name).touch()
+    (here / "link.onnx").hardlink_to(here / "m.onnx")
+    with pytest.raises(ValidationError, match=said):
+        kind(**given)
+
+
+def test_a_recipe_is_replayed_where_it_lies_and_a_device_takes_everything():
+    ReplayOptions(recipe="o/recipe.yaml", out="o")
+    TuneOptions(model="int8", samples="s", out="o", preset="int8", junit="/dev/null", summary="/dev/null")

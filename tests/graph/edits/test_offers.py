@@ -184,3 +184,44 @@ def test_looking_for_offers_changes_nothing():
     for name in ("symmetric_qdq", "dequantize_constants", "remove_qdq"):
         assert edit_by_name(name)(network).changed
         assert identity(network) == before
+
+
+def _of_a_constant(op, outputs, *, weights, **attributes):
+    nodes = [helper.make_node(op, list(weights), ["k"], "it", **attributes), helper.make_node("Relu", ["x"], ["y"])]
+    stored = [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
+    return model(nodes, {"x": [4]}, {"y": [4], **outputs}, stored, opset=21, ir_version=10)
+
+
+NOT_FOLDED = {
+    "rounded otherwise elsewhere": ("Cast", {}, {"a": np.float32([1.5])}, {"to": TensorProto.INT4}),
+    "out of range": ("Cast", {}, {"a": np.float32([300])}, {"to": TensorProto.INT8}),
+    "shaped otherwise elsewhere": ("NonZero", {}, {"a": np.float32(3)}, {}),
+    "added in any order": ("Sum", {}, {"a": np.float32([1, 2]), "b": np.float32([3, 4])}, {}),
+    "large": ("Expand", {}, {"a": np.float32(3), "s": np.array([4000, 4000])}, {}),
+    "an output": ("Cast", {"k": (TensorProto.INT64, [1])}, {"a": np.float32([3])}, {"to": TensorProto.INT64}),
+    "text": ("Constant", {}, {}, {"value_strings": [b"a"]}),
+}
+
+
+@pytest.mark.parametrize("name", NOT_FOLDED)
+def test_folding_is_offered_only_of_what_is_folded(name):
+    op, outputs, weights, attributes = NOT_FOLDED[name]
+    network = _of_a_constant(op, outputs, weights=weights, **attributes)
+    for place in ([], ["it"]):
+        assert "fold_constants" not in {edit.do for edit in applicable(network, place)}
+    assert not edit_by_name("fold_constants")(network).changed
+    folded = _of_a_constant("Neg", {}, weights={"a": np.float32([3])})
+    for place in ([], ["it"]):
+        (edit,) = (edit for edit in applicable(folded, place) if edit.do == "fold_constants")
+        assert edit(folded).changed
+
+
+def test_a_weight_that_a_branch_gives_is_no_constant_to_fold():
+    def branch(name):
+        result = helper.make_tensor_value_info(f"{name}/r", TensorProto.FLOAT, [4])
+        return helper.make_graph([helper.make_node("Identity", [name], [f"{name}/r"], name)], name, [], [result])
+
+    node = helper.make_node("If", ["c"], ["y"], "if", then_branch=branch("v"), else_branch=branch("w"))
+    network = one_node(node, {"c": (TensorProto.BOOL, [])}, {"y": [4]}, [weight("v", 4), weight("w", 4)])
+    for place in ([], ["if/then/v"]):
+        assert "fold_constants" not in {edit.do for edit in applicable(network, place)}

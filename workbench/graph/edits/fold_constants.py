@@ -76,6 +76,18 @@ class FoldConstants(WideEdit):
             return False
         return all(value is None or _content(value) is not None for value in node.inputs)
 
+    @classmethod
+    def fits_in(cls, node: ir.Node, model: Model) -> bool:
+        if not cls.fits(node) or any(output.is_graph_output() for output in node.outputs):
+            return False
+        if node.op_type == "Constant":
+            functions = {function.graph for function in model.ir_model.functions.values()}
+            return node.graph not in functions and _constant(node) is not None
+        if node.graph is not None and _weight_behind(node, node.graph):
+            return True
+        arrays = _operands(node)
+        return arrays is not None and _stated_bytes(node, arrays, model.opset) <= LARGEST_GROWTH + _held(node, arrays)
+
     def sweep(self, area: Area) -> list[str] | None:
         folded = 0
         current = area.model
@@ -142,15 +154,10 @@ def _results(node: ir.Node, part: ir.Graph, whole: ir.Model, model: Model, left:
         return _constant(node)
     if node.op_type == "Shape" and part is whole.graph and (shape := _shape(node, model)) is not None:
         return [ir.Tensor(shape)]
-    inputs = [None if value is None else _content(value) for value in node.inputs]
-    if any(value is not None and content is None for value, content in zip(node.inputs, inputs, strict=True)):
+    arrays = _operands(node)
+    if arrays is None:
         return None
-    arrays = [None if content is None else content.numpy() for content in inputs]
-    if not _is_exact(node, arrays):
-        return None
-    # What is read twice is there once.
-    held = _bytes(list(dict(zip(node.inputs, arrays, strict=True)).values()))
-    opset, most = whole.opset_imports.get("", 1), min(LARGEST_GROWTH + held, left)
+    opset, most = whole.opset_imports.get("", 1), min(LARGEST_GROWTH + _held(node, arrays), left)
     # A file of few bytes can ask for more than any memory holds, so it is asked for how much before it is computed.
     if _stated_bytes(node, arrays, opset) > most:
         return None
@@ -158,6 +165,20 @@ def _results(node: ir.Node, part: ir.Graph, whole: ir.Model, model: Model, left:
     if results is None or _bytes(results) > most:
         return None
     return [ir.Tensor(result) for result in results]
+
+
+def _operands(node: ir.Node) -> list[Array | None] | None:
+    """Return what a node reads, where all of that is known and its results are the same bits everywhere."""
+    inputs = [None if value is None else _content(value) for value in node.inputs]
+    if any(value is not None and content is None for value, content in zip(node.inputs, inputs, strict=True)):
+        return None
+    arrays = [None if content is None else content.numpy() for content in inputs]
+    return arrays if _is_exact(node, arrays) else None
+
+
+def _held(node: ir.Node, arrays: list[Array | None]) -> int:
+    """Return the bytes of what a node reads; what is read twice is there once."""
+    return _bytes(list(dict(zip(node.inputs, arrays, strict=True)).values()))
 
 
 def _constant(node: ir.Node) -> list[ir.TensorProtocol] | None:

@@ -93,11 +93,16 @@ class WideEdit(Edit):
         return False
 
     @classmethod
+    def fits_in(cls, node: ir.Node, model: Model) -> bool:
+        """Say whether the edit has something to do at a node of a model."""
+        return cls.fits(node)
+
+    @classmethod
     def offers(cls, model: Model, addresses: Sequence[str]) -> Iterable[Self]:
-        fitting = [address for address in addresses if cls.fits(model.nodes[address])]
+        fitting = [address for address in addresses if cls.fits_in(model.nodes[address], model)]
         if fitting:
             yield cls.model_validate({"only": str(nodes(*fitting))})
-        elif not addresses and any(map(cls.fits, model.nodes.values())):
+        elif not addresses and any(cls.fits_in(node, model) for node in model.nodes.values()):
             yield cls.model_validate({})
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:

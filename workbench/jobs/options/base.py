@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from workbench.errors import OptionError
+from workbench.jobs.options.written import check_places
 from workbench.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pydantic.fields import FieldInfo
+    from typing_extensions import Self
 
 __all__ = ["Cli", "Options", "job", "options_of"]
 
@@ -66,6 +68,11 @@ class Options(BaseModel):
             if isinstance(path, Path) and (reason := _no_name(path)):
                 raise ValueError(f"{str(path)[:40]!r}... is no name that a file can have: {reason}")
         return value
+
+    @model_validator(mode="after")
+    def _check_places(self) -> Self:
+        check_places(self)
+        return self
 
 
 OptionsType = TypeVar("OptionsType", bound=Options)

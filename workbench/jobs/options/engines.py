@@ -27,6 +27,7 @@ from workbench.jobs.options.kinds import (
     VersionCompatible,
     Words,
 )
+from workbench.jobs.options.written import Written
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,7 +45,7 @@ class BenchOptions(Options):
     """
 
     models: Annotated[tuple[Path, ...], Cli(argument=True), Field(min_length=1, description="The ONNX files.")]
-    out: Annotated[Path, Field(description="The folder to write to; made where it does not exist.")]
+    out: Annotated[Path, Written(), Field(description="The folder to write to; made where it does not exist.")]
     variants: Annotated[
         tuple[Variant, ...], Words, Field(min_length=1, description="Which, in the order of building.")
     ] = ("qdq", "fp16", "implicit-int8", "tf32", "fp32")
@@ -86,7 +87,7 @@ class BenchOptions(Options):
     strip: Strip = False
     optimization_level: OptimizationLevel = None
     timing_cache: Annotated[
-        Path | None, Field(description="Read and written by all builds; else timing.cache in the folder.")
+        Path | None, Written(), Field(description="Read and written by all builds; else timing.cache in the folder.")
     ] = None
     runs: Annotated[int, Field(ge=1, description="Timed runs of each engine.")] = 400
     cuda_graph: CudaGraph = False
@@ -159,9 +160,13 @@ class EngineOptions(Options):
     ] = None
     junit: Junit = None
     summary: SummaryFile = None
-    sarif: Annotated[Path | None, Field(description="Write the findings as SARIF.")] = None
-    onnx: Annotated[Path | None, Field(description="Write the layers as an ONNX graph, for viewers of ONNX.")] = None
-    html: Annotated[Path | None, Field(description="Write the report card, one page that loads nothing.")] = None
+    sarif: Annotated[Path | None, Written(), Field(description="Write the findings as SARIF.")] = None
+    onnx: Annotated[
+        Path | None, Written(), Field(description="Write the layers as an ONNX graph, for viewers of ONNX.")
+    ] = None
+    html: Annotated[
+        Path | None, Written(), Field(description="Write the report card, one page that loads nothing.")
+    ] = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -192,7 +197,9 @@ class CheckOptions(Options):
     ] = ()
     shape: Annotated[tuple[str, ...], Cli(metavar="INPUT:1x3x224x224"), Field(description="Of a dynamic input.")] = ()
     fix: Annotated[bool, Field(description="Apply the known fixes, for all targets (needs out).")] = False
-    out: Annotated[Path | None, Field(description="With fix: the mended model; its recipe goes beside it.")] = None
+    out: Annotated[
+        Path | None, Written(), Field(description="With fix: the mended model; its recipe goes beside it.")
+    ] = None
     matrix: Annotated[
         bool, Field(description="Ask several releases of TensorRT-RTX, each installed once into the user's cache.")
     ] = False

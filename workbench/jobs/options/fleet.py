@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from workbench.jobs.options.base import Cli, Options
 from workbench.jobs.options.kinds import Junit, SummaryFile
+from workbench.jobs.options.written import Written
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,7 +25,7 @@ class FleetOptions(Options):
     """
 
     fleet: Annotated[Path, Cli(argument=True), Field(description="The sites, as YAML.")]
-    out: Annotated[Path, Field(description="The folder for the sites' folders, the page and the table.")]
+    out: Annotated[Path, Written(), Field(description="The folder for the sites' folders, the page and the table.")]
     workers: Annotated[
         int | None,
         Field(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field
 
 from workbench.jobs.options.base import Cli
+from workbench.jobs.options.written import Written
 from workbench.names import Method
 from workbench.precision import TARGETS
 
@@ -60,6 +61,7 @@ Numbers = BeforeValidator(_numbers)
 Model = Annotated[Path, Cli(argument=True), Field(description="The ONNX file.")]
 Out = Annotated[
     Path,
+    Written(results=True),
     Field(description="The folder to write to: new, empty, or holding the results of an earlier run."),
 ]
 Samples = Annotated[
@@ -113,8 +115,8 @@ Gates = Annotated[
     Cli(name="gate", metavar="'METRIC >= NUMBER'"),
     Field(description="What has to hold, as 'sqnr_db >= 20' or 'p95_ms <= 100'; may come several times."),
 ]
-Junit = Annotated[Path | None, Field(description="Write what was checked as JUnit XML.")]
+Junit = Annotated[Path | None, Written(), Field(description="Write what was checked as JUnit XML.")]
 SummaryFile = Annotated[
-    Path | None, Cli(name="summary"), Field(description="Write what was checked as GitHub's Markdown.")
+    Path | None, Written(), Cli(name="summary"), Field(description="Write what was checked as GitHub's Markdown.")
 ]
 AllowScripts = Annotated[bool, Field(description="Let the recipe run the Python scripts beside it; read them first.")]

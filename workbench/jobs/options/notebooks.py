@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from workbench.jobs.options.base import Cli, Options
 from workbench.jobs.options.kinds import Junit, Model, SummaryFile
+from workbench.jobs.options.written import Written
 
 __all__ = ["ExportOptions", "ListNotebooksOptions", "OpenOptions", "RunNotebooksOptions"]
 
@@ -21,7 +22,7 @@ class OpenOptions(Options):
     """
 
     model: Model
-    notebook: Annotated[Path | None, Field(description="The notebook to write, or to open.")] = None
+    notebook: Annotated[Path | None, Written(), Field(description="The notebook to write, or to open.")] = None
     program: Annotated[Literal["lab", "notebook", "voila"], Cli(name="in"), Field(description="What opens it.")] = "lab"
     write_only: Annotated[bool, Field(description="Write the notebook, and open nothing.")] = False
 
@@ -33,7 +34,9 @@ class ExportOptions(Options):
     """
 
     notebook: Annotated[Path, Cli(argument=True), Field(description="The notebook, with its outputs.")]
-    out: Annotated[Path | None, Field(description="The page to write; beside the notebook where left out.")] = None
+    out: Annotated[
+        Path | None, Written(), Field(description="The page to write; beside the notebook where left out.")
+    ] = None
 
 
 class ListNotebooksOptions(Options):
@@ -51,9 +54,9 @@ class RunNotebooksOptions(Options):
         Cli(argument=True),
         Field(description="Names of the list, or .ipynb files; all where left out."),
     ] = ()
-    out: Annotated[Path, Field(description="The folder for executed notebooks and pages, one of each a notebook.")] = (
-        Path("out/notebooks")
-    )
+    out: Annotated[
+        Path, Written(), Field(description="The folder for executed notebooks and pages, one of each a notebook.")
+    ] = Path("out/notebooks")
     parameters: Annotated[
         tuple[str, ...],
         Cli(name="parameter", short="-p", metavar="KEY=VALUE"),

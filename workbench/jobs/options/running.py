@@ -19,6 +19,7 @@ from workbench.jobs.options.kinds import (
     Strip,
     VersionCompatible,
 )
+from workbench.jobs.options.written import Written
 from workbench.names import BackendName
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ class BuildEngineOptions(Options):
     """
 
     model: Model
-    out: Annotated[Path, Field(description="The engine's file; its manifest goes beside it, with .json added.")]
+    out: Annotated[
+        Path, Written(), Field(description="The engine's file; its manifest goes beside it, with .json added.")
+    ]
     backend: Annotated[BackendName, Field(description="What builds.")] = "tensorrt"
     target: Annotated[str | None, Field(description="For tensorrt_rtx: build for this GPU (sm86), on any machine.")] = (
         None
@@ -54,7 +57,7 @@ class BuildEngineOptions(Options):
     refit: Refit = False
     strip: Strip = False
     optimization_level: Annotated[int | None, Field(ge=0, le=5, description="Of the builder; its default is 3.")] = None
-    timing_cache: Annotated[Path | None, Field(description="Read where it exists, and written.")] = None
+    timing_cache: Annotated[Path | None, Written(), Field(description="Read where it exists, and written.")] = None
     workspace_mib: Annotated[
         int | None, Field(ge=1, description="Limit on scratch memory; suggested by the model's size where left out.")
     ] = None
@@ -81,7 +84,7 @@ class RunEngineOptions(Options):
     samples: Annotated[
         Any, Field(description="What to feed it: an .npz, an .npy or a folder of images; in Python any iterable too.")
     ] = None
-    out: Annotated[Path | None, Field(description="The .npz to write: an array an output.")] = None
+    out: Annotated[Path | None, Written(), Field(description="The .npz to write: an array an output.")] = None
     runtime: Annotated[
         Literal["auto", "full", "lean"],
         Field(description="What loads an engine of TensorRT; auto takes what is installed and fits."),
@@ -96,7 +99,9 @@ class RunEngineOptions(Options):
         Field(description="Put the weights of this ONNX file into an engine that was built with strip or refit."),
     ] = None
     save: Annotated[
-        Path | None, Field(description="Write the engine with the weights in it, and its manifest beside it.")
+        Path | None,
+        Written(),
+        Field(description="Write the engine with the weights in it, and its manifest beside it."),
     ] = None
     batch: Batch = 1
     preprocessing: Preprocessing = None

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from workbench.handoff.triton import RELEASE
 from workbench.jobs.options.base import Cli, Options
 from workbench.jobs.options.kinds import Preprocessing, Words
+from workbench.jobs.options.written import Written
 from workbench.names import BackendName
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class ServeOptions(Options):
     ] = None
     watch: Annotated[
         Path | None,
+        Written(),
         Field(description="Count what is seen in the field into this file (.npz), for workbench drift; off without."),
     ] = None
     watch_tensors: Annotated[
@@ -102,7 +104,7 @@ class DriftOptions(Options):
         tuple[str, ...],
         Field(description="A condition: 'field_clipped <= 1' (percent), 'field_drift <= 0.3'. May come several times."),
     ] = ()
-    picture: Annotated[Path | None, Field(description="Write the picture too: an .svg or a .png.")] = None
+    picture: Annotated[Path | None, Written(), Field(description="Write the picture too: an .svg or a .png.")] = None
 
 
 class TritonOptions(Options):
@@ -112,7 +114,9 @@ class TritonOptions(Options):
     """
 
     folder: Annotated[Path, Cli(argument=True), Field(description="What tune, search or replay wrote.")]
-    out: Annotated[Path, Field(description="The repository; a model, or a version of one, is added to what is there.")]
+    out: Annotated[
+        Path, Written(), Field(description="The repository; a model, or a version of one, is added to what is there.")
+    ]
     name: Annotated[str | None, Field(description="What clients call the model; like its file where left out.")] = None
     version: Annotated[int, Field(ge=1, description="The version's number.")] = 1
     engine: Annotated[

@@ -28,6 +28,7 @@ from workbench.jobs.options.kinds import (
     TacticSources,
     Target,
 )
+from workbench.jobs.options.written import Written
 from workbench.names import DEFAULT_METHOD, BackendName, near
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class TuneOptions(Options):
     max_drop: MaxDrop = None
     min_sqnr: MinSqnr = None
     method: RangeMethod = DEFAULT_METHOD
-    percentile: Annotated[float, Field(description="For the method percentile.")] = 99.99
+    percentile: Annotated[float, Field(gt=0, le=100, description="For the method percentile.")] = 99.99
     batch: Batch = 1
     preprocessing: Preprocessing = None
     evaluation: Evaluation = None
@@ -210,7 +211,7 @@ class MigrateOptions(Options):
 
     model: Model
     cache: Annotated[Path, Field(description="The calibration cache made with the model.")]
-    out: Annotated[Path | None, Field(description="The ONNX file to write; a recipe goes beside it.")] = None
+    out: Annotated[Path | None, Written(), Field(description="The ONNX file to write; a recipe goes beside it.")] = None
     layer_precisions: Annotated[
         str | None, Cli(metavar="LAYER:TYPE,..."), Field(description="The value of trtexec's --layerPrecisions.")
     ] = None
