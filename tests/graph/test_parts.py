@@ -14,6 +14,7 @@ from tests.kit.models import assert_same, constant, model, proto, weight
 from workbench.errors import EditError, ModelError
 from workbench.graph import structure_digest
 from workbench.graph.check import _reads
+from workbench.graph.content import file_content
 from workbench.graph.cost.macs import Call, _gemm
 from workbench.graph.edits.pattern import find, read_pattern
 from workbench.graph.edits.registry import applicable, edit_by_name
@@ -21,7 +22,7 @@ from workbench.graph.edits.scripts import plain
 from workbench.graph.inspection.difference import diff
 from workbench.graph.inspection.quirks import find_quirks
 from workbench.graph.load import _end_of, _repeated_value_info, from_proto, load_model
-from workbench.graph.save import _size, file_content, save_model
+from workbench.graph.save import _size, save_model
 from workbench.graph.select.language import parse
 from workbench.graph.select.selectors import Not
 from workbench.graph.shapes.states import _states

@@ -33,7 +33,8 @@ def samples(tmp_path_factory):
 
 @pytest.fixture
 def low_limit(monkeypatch):
-    monkeypatch.setattr("workbench.graph.save.PROTOBUF_LIMIT", LIMIT)
+    for module in ("content", "save"):
+        monkeypatch.setattr(f"workbench.graph.{module}.PROTOBUF_LIMIT", LIMIT)
 
 
 def weights(path):

@@ -6,38 +6,21 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx
 import onnx_ir as ir
 
 from workbench.errors import ModelError
 from workbench.files import moved_into, write_bytes
+from workbench.graph.content import KEPT, PROTOBUF_LIMIT, SMALL, can_lie_beside, identity, length_of, pieces, pour
 from workbench.graph.message import to_message
 from workbench.graph.shapes import skeleton_proto
-from workbench.graph.structure import content_of, graphs_of, is_external
-from workbench.graph.weights import bytes_of, is_stripped
+from workbench.graph.structure import graphs_of, is_external
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
 
     from workbench.graph.structure import Structure
 
-__all__ = [
-    "file_bytes",
-    "file_content",
-    "file_digest",
-    "fits_one_file",
-    "identity",
-    "lean_proto",
-    "save_model",
-    "stored_bytes",
-]
-
-PROTOBUF_LIMIT = 2**31 - 1
-
-_KEPT = 1 << 24
-SMALL = 1024
-"""Bytes up to which a weight stays in the model's file: shapes and axes, which everybody who reads a graph wants."""
+__all__ = ["file_bytes", "file_digest", "fits_one_file", "save_model", "stored_bytes"]
 
 
 def save_model(
@@ -74,12 +57,15 @@ def save_model(
     if external is None:
         external = _size(model) > limit
     if not external:
-        return (write_bytes(path, file_content(model)),)
+        with moved_into(path) as temporary, temporary.open("wb") as file:
+            for piece in pieces(model):
+                pour(piece, file.write)
+        return (path,)
     data = path.with_name(f"{path.name}.data")
     _refuse_own(model, data)
     graph = model.thaw()
     large = [v for v in graph.graph.initializers.values() if v.const_value is not None and v.const_value.nbytes > SMALL]
-    large = [value for value in large if value.const_value is not None and _can_lie_beside(value.const_value)]
+    large = [value for value in large if value.const_value is not None and can_lie_beside(value.const_value)]
     for _, part in graphs_of(graph):
         for value in part.initializers.values():
             if value not in large and is_external(value) and value.const_value is not None:
@@ -103,7 +89,7 @@ def save_model(
 def fits_one_file(model: Structure) -> bool:
     """Say whether one ONNX file holds a model with its weights. Large weights are not read."""
     weights = sum(value.const_value.nbytes for value in model.initializers.values() if value.const_value is not None)
-    if weights <= _KEPT:  # its message is kept, for whoever writes it next
+    if weights <= KEPT:  # its message is kept, for whoever writes it next
         return model.proto.ByteSize() + weights <= PROTOBUF_LIMIT
     return _size(model) <= PROTOBUF_LIMIT
 
@@ -112,119 +98,7 @@ def file_bytes(model: Structure) -> int:
     """Return the bytes that `save_model` writes; a little more where the weights lie in a file of their own."""
     if not fits_one_file(model):
         return _size(model)
-    proto, beside = lean_proto(model)
-    for tensor in proto.graph.initializer:
-        if tensor.name in beside:
-            del tensor.external_data[:]
-            tensor.ClearField("data_location")
-    weights = 0
-    for tensor in proto.graph.initializer:
-        weight = beside.get(tensor.name)
-        if isinstance(weight, ir.serde.TensorProtoTensor) and not weight.raw.HasField("raw_data"):
-            weights += _framed(weight.raw.ByteSize())  # its numbers stand in a list of their type
-        else:
-            weights += _framed(tensor.ByteSize() + (_framed(weight.nbytes) if weight is not None else 0))
-    del proto.graph.initializer[:]
-    graph = proto.graph.ByteSize() + weights
-    return proto.ByteSize() - _framed(proto.graph.ByteSize()) + _framed(graph)
-
-
-def lean_proto(model: Structure) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
-    """Return a model's message without its larger weights, and those by name; nothing of them is read or copied.
-
-    In the message such a weight is said to lie in a file ``memory``, which is how ONNX Runtime takes one that it is
-    handed beside the message. All else of it is as in `Structure.proto`.
-    """
-    beside: dict[str, ir.TensorProtocol] = {}
-    stated = []
-    for name, value in model.ir_model.graph.initializers.items():
-        weight = value.const_value
-        small = weight is None or (weight.nbytes < SMALL and not isinstance(weight, ir.ExternalTensor))
-        if weight is None or small or not _can_lie_beside(weight):
-            stated.append(value)
-            continue
-        beside[name] = weight
-        stated.append(_in_memory(value, weight))
-    return to_message(_with_weights(model.ir_model, stated)), beside
-
-
-def _in_memory(value: ir.Value, weight: ir.TensorProtocol) -> ir.Value:
-    """Return a stand-in for a weight that says nothing of its numbers but where they lie."""
-    name = str(value.name)
-    place = ir.ExternalTensor(
-        "memory",
-        0,
-        weight.nbytes,
-        weight.dtype,
-        shape=ir.Shape(weight.shape.numpy()),
-        name=name,
-        doc_string=weight.doc_string,
-        metadata_props=dict(weight.metadata_props),
-    )
-    standing = ir.Value(
-        name=name,
-        shape=value.shape,
-        type=value.type,
-        doc_string=value.doc_string,
-        const_value=place,
-        metadata_props=dict(value.metadata_props),
-    )
-    standing.meta.update(value.meta)
-    return standing
-
-
-def _with_weights(source: ir.Model, weights: Sequence[ir.Value]) -> ir.Model:
-    """Return a model with other weights, to be written and no more: its nodes are the source's own."""
-    graph = source.graph
-    view = ir.GraphView(
-        graph.inputs,
-        graph.outputs,
-        nodes=graph,
-        initializers=weights,
-        doc_string=graph.doc_string,
-        opset_imports=graph.opset_imports,
-        name=graph.name,
-        metadata_props=graph.metadata_props,
-    )
-    return ir.Model(
-        view,  # type: ignore[arg-type]
-        ir_version=source.ir_version,
-        producer_name=source.producer_name,
-        producer_version=source.producer_version,
-        domain=source.domain,
-        model_version=source.model_version,
-        doc_string=source.doc_string,
-        functions=tuple(source.functions.values()),
-        metadata_props=source.metadata_props,
-        device_configurations=source.device_configurations,
-    )
-
-
-def _framed(length: int) -> int:
-    """Return the bytes of a field of so many bytes: its tag, its length, itself."""
-    return 1 + max(1, -(-length.bit_length() // 7)) + length
-
-
-def file_content(model: Structure) -> bytes:
-    """Return the content of a model's file; see `Model.to_bytes`."""
-    weights = [value.const_value for value in model.initializers.values() if value.const_value is not None]
-    size = sum(weight.nbytes for weight in weights)
-    # A large message is made anew each time rather than kept: the graph holds the same weights.
-    proto = (model.proto if size <= _KEPT else to_message(model.ir_model)) if size <= PROTOBUF_LIMIT else None
-    if proto is not None and any(is_external(value) for value in model.initializers.values()):
-        whole, proto = proto, onnx.ModelProto()
-        proto.CopyFrom(whole)
-        for tensor in proto.graph.initializer:
-            if tensor.external_data:
-                weight = ir.to_proto(ir.Tensor(content_of(model.initializers[tensor.name]).numpy(), name=tensor.name))
-                tensor.CopyFrom(weight)
-    if proto is None or proto.ByteSize() > PROTOBUF_LIMIT:
-        raise ModelError(
-            "over 2 GB, which one ONNX file cannot hold",
-            where=model.name,
-            fix="Save it with its weights beside it: model.save(path).",
-        )
-    return proto.SerializeToString(deterministic=True)
+    return sum(map(length_of, pieces(model)))
 
 
 def stored_bytes(model: Structure) -> int:
@@ -239,33 +113,12 @@ def stored_bytes(model: Structure) -> int:
 
 def file_digest(model: Structure) -> str:
     """Return the SHA-256 (hex) of a model's file, or `Model.digest` where its weights lie in a file of their own."""
-    return hashlib.sha256(file_content(model)).hexdigest() if fits_one_file(model) else identity(model)
-
-
-def identity(model: Structure) -> str:
-    """Return a SHA-256 (hex) over a graph and its weights.
-
-    The message without weights is hashed first, in protobuf's deterministic form, then each weight's name, dtype,
-    shape and little-endian bytes. So the same model has one identity with weights inside or beside the file.
-    """
-    skeleton, _ = lean_proto(model)
-    del skeleton.graph.initializer[:]
-    digest = hashlib.sha256(skeleton.SerializeToString(deterministic=True))
-    for name, value in model.initializers.items():
-        weight = content_of(value)
-        digest.update(f"\0{name}\0{weight.dtype.name}\0{tuple(weight.shape)}\0".encode())
-        if isinstance(weight, ir.ExternalTensor):
-            weight.tofile(_Hashed(digest))
-        else:
-            digest.update(bytes_of(weight))
+    if not fits_one_file(model):
+        return identity(model)
+    digest = hashlib.sha256()
+    for piece in pieces(model):
+        pour(piece, digest.update)
     return digest.hexdigest()
-
-
-class _Hashed:
-    """Takes a file's bytes piece by piece, so that a large weight is never in memory as a whole."""
-
-    def __init__(self, digest: hashlib._Hash) -> None:
-        self.write = digest.update
 
 
 def _size(model: Structure) -> int:
@@ -279,11 +132,6 @@ def _size(model: Structure) -> int:
 def _stored(weight: ir.TensorProtocol) -> int:
     # Each text has its own length before it.
     return weight.nbytes + (6 * weight.size if isinstance(weight, ir.StringTensor) else 0)
-
-
-def _can_lie_beside(weight: ir.TensorProtocol) -> bool:
-    """Say whether a weight may lie in a file of its own: it has numbers, and ONNX keeps no text there."""
-    return not isinstance(weight, ir.StringTensor) and not is_stripped(weight)
 
 
 def _refuse_own(model: Structure, data: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,11 +63,17 @@ def constant_in(value: ir.Value) -> ir.TensorProtocol | None:
     return None
 
 
-def bytes_of(content: ir.TensorProtocol) -> bytes:
-    """Return the little-endian bytes of a weight; of text, each entry after its length in 8 bytes."""
-    if not isinstance(content, ir.StringTensor):
-        return content.tobytes()
-    return b"".join(struct.pack("<q", len(text)) + text for text in content.string_data())
+def bytes_of(content: ir.TensorProtocol) -> bytes | memoryview:
+    """Return the little-endian bytes of a weight, in place where it has them; of text, each entry after its length.
+
+    A length takes 8 bytes.
+    """
+    if isinstance(content, ir.StringTensor):
+        return b"".join(struct.pack("<q", len(text)) + text for text in content.string_data())
+    array = content.raw if isinstance(content, ir.Tensor) and content.dtype.bitwidth >= 8 else None
+    if isinstance(array, np.ndarray) and array.flags.c_contiguous and sys.byteorder == "little":
+        return array.reshape(-1).view(np.uint8).data
+    return content.tobytes()
 
 
 def is_stripped(content: ir.TensorProtocol) -> bool:

@@ -3,12 +3,14 @@
 Protobuf for Python keeps a message's bytes until the whole of it is freed, and hands out a copy of a weight whenever it
 is asked for one. So a model of a gigabyte would lie in memory two or three times before anything is done with it. Here
 the file is gone through by protobuf's wire format (https://protobuf.dev/programming-guides/encoding): the content of
-every large weight of the main graph is read into an array, and what remains is a message of a few kilobytes.
+every large weight of the main graph is read into an array, and what remains is a message of a few kilobytes. It is
+written so, too: weights go between the parts of a message.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from io import BytesIO
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import onnx
@@ -17,13 +19,13 @@ import onnx_ir as ir
 from workbench.graph.tensor import packed_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from io import BufferedReader
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["LARGE_FILE", "put_back", "put_in", "read_apart"]
+__all__ = ["LARGE_FILE", "put_back", "put_in", "put_together", "read_apart"]
 
 LARGE_FILE = 1 << 24
 """Bytes from which a file is read so."""
@@ -96,6 +98,62 @@ def put_in(graph: ir.Graph, apart: Mapping[str, NDArray[np.uint8]]) -> None:
         )
 
 
+def put_together(
+    content: bytes, weights: Mapping[int, ir.TensorProtocol]
+) -> list[bytes | memoryview | ir.TensorProtocol]:
+    """Return a message in parts, with the raw data of weights between them; nothing is copied.
+
+    Parameters
+    ----------
+    content
+        The message, its fields in the order of their numbers, as protobuf writes them.
+    weights
+        What the message lacks, by place among the initializers.
+    """
+    file = BytesIO(content)
+    whole, (number, name) = memoryview(content), _NESTED["model"]
+    graph = next(field for field in _fields(file, len(content)) if field.number == number)
+    before: list[bytes | memoryview | ir.TensorProtocol] = []
+    length, done, place = graph.end - graph.body, graph.body, 0
+    for field in _fields(file, graph.end, graph.body):
+        if field.number != _NESTED[name][0]:
+            continue
+        if (weight := weights.get(place)) is not None:
+            # Before the first field of a higher number than its own: a name comes before it, a description after it.
+            later = (each.start for each in _fields(file, field.end, field.body) if each.number > _RAW_DATA)
+            split = next(later, field.end)
+            raw = _varint(_RAW_DATA << 3 | _BYTES) + _varint(weight.nbytes)
+            size = _varint(field.end - field.body + len(raw) + weight.nbytes)
+            length += len(size) - (field.body - field.length) + len(raw) + weight.nbytes
+            before += [whole[done : field.length], size, whole[field.body : split], raw, weight]
+            done = split
+        place += 1
+    return [whole[: graph.length], _varint(length), *before, whole[done:]]
+
+
+class _Field(NamedTuple):
+    """Where a field lies: its key, its length, its content, and the end of that."""
+
+    number: int
+    start: int
+    length: int
+    body: int
+    end: int
+
+
+def _fields(file: BytesIO, end: int, start: int = 0) -> Iterator[_Field]:
+    """Yield the fields of a message that lies at a place of a file, in their order."""
+    while start < end:
+        file.seek(start)
+        key = _number(file)
+        number, form, at = key >> 3, key & 7, file.tell()
+        size = _number(file) if form in (_BYTES, _VARINT) else {_FIXED64: 8, _FIXED32: 4}[form]
+        body = file.tell()
+        last = body if form == _VARINT else body + size
+        yield _Field(number, start, at, body, last)
+        start = last
+
+
 def _message(
     file: BufferedReader, end: int, kind: str, weights: dict[int, NDArray[np.uint8]], place: list[int]
 ) -> bytes:
@@ -129,7 +187,7 @@ def _message(
     return b"".join(parts)
 
 
-def _number(file: BufferedReader) -> int:
+def _number(file: BufferedReader | BytesIO) -> int:
     value = shift = 0
     while True:
         byte = file.read(1)
