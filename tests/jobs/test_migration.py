@@ -10,7 +10,7 @@ import pytest
 
 import workbench
 from workbench.calibration.cache import CalibrationCache
-from workbench.errors import OutputError, PrecisionError, ReportError
+from workbench.errors import OptionError, PrecisionError, ReportError
 from workbench.graph.load import load_model
 from workbench.jobs.migration import migrate
 from workbench.runtime.session import Session
@@ -76,7 +76,7 @@ def test_a_cache_that_is_of_no_use_is_refused(calibrated, small_cnn, write):
 
 def test_the_model_itself_is_not_overwritten(calibrated, small_cnn, write):
     before = small_cnn.read_bytes()
-    with pytest.raises(OutputError, match="the model that is migrated"):
+    with pytest.raises(OptionError, match="which `model` reads"):
         migrate(small_cnn, write(calibrated.ranges), out=small_cnn)
     assert small_cnn.read_bytes() == before
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from workbench.display import ShownText
-from workbench.errors import OutputError, PrecisionError
+from workbench.errors import PrecisionError
 from workbench.graph.select import pick, select
 from workbench.jobs.options import MigrateOptions, job
 from workbench.precision.operators import activations
@@ -131,11 +131,8 @@ def _write(out: Path, migration: Migration) -> tuple[Path, ...]:
     Raises
     ------
     OutputError
-        `out` would overwrite the model itself, or cannot be written.
+        It cannot be written.
     """
-    source = migration.workbench.source.path
-    if source is not None and out.resolve() == source.resolve():
-        raise OutputError("this is the model that is migrated", where=out, fix="Choose another --out.")
     with together(out.parent):
         return (*migration.workbench.tuned.save(out), migration.workbench.recipe.save(out.with_suffix(".recipe.yaml")))
 
