@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from tests.kit.places import ROOT
-from workbench.jobs.verbs import VERBS
+from workbench.jobs.options import SchemaOptions
+from workbench.jobs.verbs import VERBS, Verb
 
 
 def test_a_verb_finds_its_job_and_the_options_that_the_job_takes():
@@ -18,11 +19,17 @@ def test_a_verb_finds_its_job_and_the_options_that_the_job_takes():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+def test_a_verb_that_names_no_options_takes_those_of_its_job():
+    assert Verb("schema", "recipes:schema").options is SchemaOptions
+
+
 def test_help_loads_nothing_that_a_job_needs():
     code = "import sys; from workbench.cli import main; main(['--help'])"
     check = "import atexit, sys; atexit.register(lambda: print(*{'numpy', 'onnx', 'onnx_ir', 'yaml'} & {*sys.modules}))"
     done = subprocess.run([sys.executable, "-c", f"{check}; {code}"], cwd=ROOT, check=True, capture_output=True)
-    assert done.stdout.splitlines()[-1] == b""
+    assert done.stdout.splitlines()[-1] == b"", (
+        "import these in the functions of the jobs, or put options in jobs/options"
+    )
     assert b"handoff" in done.stdout
 
 

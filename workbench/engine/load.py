@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.engine.dialects import (
-    GRAPHS,
+    DIALECTS,
     read_build,
     read_device,
     read_manifest,
@@ -65,8 +65,8 @@ def load_report(
     where = source_name(graph)
     is_path = isinstance(graph, Path) or (isinstance(graph, str) and where == graph)
     called = name or (_plain(Path(graph).name) if is_path else "engine")
-    dialect = next((one for one in GRAPHS if one.kind == kind), None)
-    if dialect is None:
+    dialect = DIALECTS.get(kind)
+    if dialect is None or dialect.read is None:
         raise wrong_kind(kind, "graph", where)
     report = replace(dialect.read(data, called), tensorrt_version=tensorrt_version)
     if profile is not None:

@@ -50,14 +50,14 @@ class Verb:
     place
         Module and function of the job, in this package: ``tuning:tune``.
     takes
-        Its options in `workbench.jobs.options`, which load faster than the job.
+        Its options in `workbench.jobs.options`, which load faster than the job; where left out, they stand beside it.
     json
         Whether what it returns has ``to_json()``, for ``--json``.
     """
 
     name: str
     place: str
-    takes: str
+    takes: str | None = None
     json: bool = False
 
     @property
@@ -71,8 +71,7 @@ class Verb:
         """What it can be asked for."""
         from workbench.jobs import options
 
-        kind: type[Options] = getattr(options, self.takes)
-        return kind
+        return options.options_of(self.job) if self.takes is None else getattr(options, self.takes)
 
 
 VERBS = (

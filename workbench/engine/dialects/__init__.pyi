@@ -2,7 +2,7 @@ from .manifest import clocks_text as clocks_text
 from .manifest import read_manifest as read_manifest
 from .profile import read_profile as read_profile
 from .profile import read_profile_log as read_profile_log
-from .registry import GRAPHS as GRAPHS
+from .registry import DIALECTS as DIALECTS
 from .source import read_text as read_text
 from .source import source_name as source_name
 from .source import wrong_kind as wrong_kind

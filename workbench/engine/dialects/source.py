@@ -7,38 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from workbench.engine.dialects.registry import GRAPHS
+from workbench.engine.dialects.registry import DIALECTS
 from workbench.errors import ReportError
 from workbench.limits import check, check_document
 
 __all__ = ["kind_of", "read_text", "source_name", "wrong_kind"]
 
-
-KINDS = {
-    **{one.kind: (one.title, "GRAPH_JSON") for one in GRAPHS},
-    "profile": ("a layer profile (trtexec --exportProfile)", "--profile"),
-    "profile-log": ("a profiler log", "--profile"),
-    "timing": ("a timing export (trtexec --exportTimes)", "--timing"),
-    "performance": ("a TREx performance summary (*.profile.metadata.json)", "--timing"),
-    "device": ("a TREx device description (*.metadata.json)", "--metadata"),
-    "build": ("a TREx build description (*.build.metadata.json)", "--metadata"),
-    "manifest": ("the manifest of an engine (*.manifest.json)", "--metadata"),
-}
-
 _HALF = re.compile(
     r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-)
-_TIME_LINE = re.compile(r"^[^\"{}]*\d ?[um]s -> ", re.MULTILINE)
-_OBJECT_KEYS: tuple[tuple[str, frozenset[str]], ...] = (
-    *((one.kind, one.keys) for one in GRAPHS),
-    ("performance", frozenset({"performance_summary"})),
-    ("build", frozenset({"build_options"})),
-    ("manifest", frozenset({"engine_sha256"})),
-)
-_LIST_KEYS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("timing", frozenset({"latencyMs", "computeMs"})),
-    ("device", frozenset({"ComputeCapability", "COMPUTE_CAPABILITY_MAJOR"})),
-    ("profile", frozenset({"count", "averageMs", "timeMs"})),
 )
 
 
@@ -55,7 +31,7 @@ def read_text(source: Any) -> tuple[str, Any]:
     Returns
     -------
     kind, data
-        A key of `KINDS` or "unknown"; parsed JSON, or the text of a log.
+        A key of `DIALECTS` or "unknown"; parsed JSON, or the text of a log.
 
     Raises
     ------
@@ -78,11 +54,9 @@ def read_text(source: Any) -> tuple[str, Any]:
     if not text.strip():
         raise ReportError("the file is empty", where=path, fix="Export it again")
     # A log starts "[07/07/2026-06:09:15] [TRT] ..." and so like a JSON list: look for its lines first.
-    for one in GRAPHS:
+    for one in DIALECTS.values():
         if one.line is not None and one.line.search(text):
             return one.kind, text
-    if _TIME_LINE.search(text):
-        return "profile-log", text
     if text.lstrip()[0] not in "{[":
         raise ReportError("neither JSON nor an engine inspector's text", where=path, fix=fix)
     return _parsed(text, path)
@@ -116,22 +90,19 @@ def _is_json_text(source: Any) -> bool:
 
 
 def kind_of(data: Any) -> str:
-    """Return the key of `KINDS` that parsed data belongs to, or "unknown"."""
+    """Return the key of `DIALECTS` that parsed data belongs to, or "unknown"."""
     if isinstance(data, list) and data and all(isinstance(row, dict) for row in data):
-        keys, table = set(data[0]), _LIST_KEYS
-    elif isinstance(data, dict):
-        keys, table = set(data), _OBJECT_KEYS
-    else:
-        return "unknown"
-    return next((kind for kind, telling in table if keys & telling), "unknown")
+        return next((one.kind for one in DIALECTS.values() if one.row_keys & data[0].keys()), "unknown")
+    if isinstance(data, dict):
+        return next((one.kind for one in DIALECTS.values() if one.keys & data.keys()), "unknown")
+    return "unknown"
 
 
 def wrong_kind(kind: str, expected: str, source: Any) -> ReportError:
     """Return the error for a file that is something else than was asked for."""
-    wanted_is = KINDS[expected][0]
-    if kind in KINDS:
-        is_a, option = KINDS[kind]
-        fix = f"Pass it as {option}, and {wanted_is} here"
-        return ReportError(f"this is {is_a}, not {wanted_is}", where=source_name(source), fix=fix)
-    fix = f"Give {wanted_is}"
-    return ReportError(f"this JSON is not {wanted_is}", where=source_name(source), fix=fix)
+    right = DIALECTS[expected].title
+    other = DIALECTS.get(kind)
+    if other is not None:
+        fix = f"Pass it as {other.option}, and {right} here"
+        return ReportError(f"this is {other.title}, not {right}", where=source_name(source), fix=fix)
+    return ReportError(f"this JSON is not {right}", where=source_name(source), fix=f"Give {right}")
