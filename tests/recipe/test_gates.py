@@ -231,6 +231,11 @@ def test_a_session_takes_a_gate_in_parts_or_as_text_and_refuses_what_is_none(sma
     assert len(wb.recipe.gates) == 2
 
 
-def test_which_results_can_be_asked_of_one_output():
-    of_output = {name for name, metric in METRICS.items() if metric.of_output}
-    assert of_output == {"cosine", "nonfinite", "sqnr_db"}
+@pytest.mark.parametrize("metric", [name for name, one in METRICS.items() if one.of_output])
+def test_a_gate_on_one_output_reads_that_output_alone(metric):
+    other = OutputDifference("z", sqnr_db=25.0, cosine=0.9, max_error=0.3, differing=0.4, nonfinite=2, values=8)
+    both = replace(MEASURED, outputs=(OUTPUT, other))
+    values = [check(both, metric=metric, output=name, at_least=-1).value for name in ("y", "z")]
+    alone = [check(replace(MEASURED, outputs=(one,)), metric=metric, at_least=-1).value for one in both.outputs]
+    assert values == alone
+    assert values[0] != values[1]

@@ -18,7 +18,9 @@ STORED = sorted((ROOT / "tests/data/recipes").glob("*.yaml"))
 
 
 def test_the_published_schema_is_made_from_the_classes_that_read_recipes():
-    assert json.loads(PUBLISHED.read_text()) == recipe_schema(), "run: workbench recipe schema"
+    assert json.loads(PUBLISHED.read_text()) == recipe_schema(), (
+        "run: workbench recipe schema > docs/reference/recipe.schema.json"
+    )
 
 
 def test_every_kind_of_step_and_every_metric_is_in_it():

@@ -56,7 +56,7 @@ CHANGES = {
     "an unknown step": lambda r: r["steps"].append({"do": "tuna"}),
     "no model": lambda r: r.pop("model"),
     "a step of no kind": lambda r: r["steps"].append(7),
-    "another schema": lambda r: r.update(schema=99),
+    "another schema": lambda r: r.update(workbench=99),
 }
 
 
