@@ -8,6 +8,9 @@ from workbench.engine.load import load_report
 from workbench.engine.tables import convolutions_table, kinds_table, memory_table, precisions_table, tactics_table
 
 
+SHAPES = (("x", [1, 2, 2, 2]), ("y", [1, 3, 2, 2]))
+
+
 @pytest.fixture(scope="module")
 def report(recorded):
     return recorded("modelopt_int8_fp16")
@@ -32,6 +35,19 @@ def test_a_convolution_in_full(report):
     assert row["gb_per_s"] == pytest.approx(row["bytes"] / row["ms"] / 1e6)
     assert row["tensor_cores"]
     assert len(table) == 54
+
+
+def test_rates_are_of_the_time_in_seconds():
+    rows = ({"Name": name, "Dimensions": dims, "Format/Datatype": "Row major linear FP32"} for name, dims in SHAPES)
+    x, y = ([row] for row in rows)
+    layer = {"Name": "c", "LayerType": "CaskConvolution", "Inputs": x, "Outputs": y, "Kernel": [1, 1]}
+    weights = {"Weights": {"Type": "Float", "Count": 6}, "Groups": 1, "OutMaps": 3, "ParameterType": "Convolution"}
+    report = load_report({"Layers": [layer | weights]}, profile=[{"name": "c", "averageMs": 7000.0}])
+    row = convolutions_table(report).iloc[0]
+    assert (row["ops"], row["bytes"]) == (2 * 3 * 2 * 4, 4 * (2 * 4 + 3 * 4 + 6))
+    assert row["ops_per_byte"] == pytest.approx(48 / 104)
+    assert row["tops"] == pytest.approx(48 / 7 / 1e12)
+    assert row["gb_per_s"] == pytest.approx(104 / 7 / 1e9)
 
 
 def test_memory_of_layers_is_that_of_the_report(report):

@@ -3,11 +3,11 @@
     python tests/mutants/run.py recipe --count 100 --seed 0 --minutes 60
 
 The places are those of cosmic-ray, drawn with a seed from all of ``workbench/<folder>``, each as likely as any other;
-annotations and ``if TYPE_CHECKING``, which nothing runs, are left out. Each mutant is tried in a copy of the checkout
-by the tests of ``tests/<folder>`` that run the changed lines, the quickest first, until one fails or takes much more
-processor time than without it (``warm.py``); what survives those meets some of the folder's others. Prints every mutant
-that survived as a diff, and the share of them; ends with 1 where it is over ``--allowed``. Which kinds of them may
-survive is in ``equivalent.md``.
+annotations and ``if TYPE_CHECKING``, which nothing runs, and guards like ``frozen`` and ``strict`` are left out. Each
+mutant is tried in a copy of the checkout by the tests of ``tests/<folder>`` that run the changed lines, the quickest
+first, until one fails or takes much more processor time than without it (``warm.py``); what survives those meets some
+of the folder's others. Prints every mutant that survived as a diff, and the share of them; ends with 1 where it is over
+``--allowed``. Which kinds of them may survive is in ``equivalent.md``.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 LIKELY_S = 30.0
 """Of the tests that run the changed lines, by how long they take without the change, in processor time."""
+GUARDS = ("frozen", "slots", "strict")
+"""Of a dataclass or a zip: they refuse what the program does not do, which the type checker and tests have shown."""
 OTHERS_S = 15.0
 """Of each kind of other tests that is tried before a mutant counts as survived."""
 
@@ -111,20 +113,24 @@ def places(checkout: Path, module: str) -> list[list[Mutation]]:
     actual: dict[tuple[Path, tuple[int, int], tuple[int, int]], list[Mutation]] = defaultdict(list)
     for path in sorted((checkout / module).rglob("*.py")):
         source = path.read_text()
-        nodes, annotated = list(ast_nodes(get_ast(source))), set(_annotated(ast.parse(source)))
+        nodes, unseen = list(ast_nodes(get_ast(source))), set(_unseen(ast.parse(source)))
         for name, operator in operators:
             positions = (position for node in nodes for position in operator.mutation_positions(node))
             for occurrence, (start, end) in enumerate(positions):
-                if start not in annotated:
+                if start not in unseen:
                     actual[path, start, end].append(Mutation(path, name, occurrence, range(start[0], end[0] + 1)))
     return [actual[place] for place in sorted(actual)]
 
 
-def _annotated(tree: ast.AST) -> Iterable[tuple[int, int]]:
-    """Yield line and column of every place in an annotation, or in the question whether types are being checked."""
+def _unseen(tree: ast.AST) -> Iterable[tuple[int, int]]:
+    """Yield line and column of every place that nothing runs, or that only keeps this code's own mistakes from running.
+
+    That is what stands in an annotation or asks whether types are being checked, and `GUARDS`.
+    """
     for node in ast.walk(tree):
         asked = node.test if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" else None
-        for part in (getattr(node, "annotation", None), getattr(node, "returns", None), asked):
+        guard = node.value if isinstance(node, ast.keyword) and node.arg in GUARDS else None
+        for part in (getattr(node, "annotation", None), getattr(node, "returns", None), asked, guard):
             if isinstance(part, ast.AST):
                 for inner in ast.walk(part):
                     if hasattr(inner, "lineno"):

@@ -161,7 +161,7 @@ def source_graph(model: onnx.ModelProto | Model) -> SourceGraph:
     return SourceGraph(
         nodes=tuple(nodes),
         constants=frozenset(constants),
-        inputs=frozenset(value.name for value in proto.graph.input) - constants,
+        inputs=frozenset(value.name for value in proto.graph.input),
         outputs=frozenset(value.name for value in proto.graph.output),
     )
 
