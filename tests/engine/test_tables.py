@@ -7,7 +7,6 @@ import pytest
 from workbench.engine.load import load_report
 from workbench.engine.tables import convolutions_table, kinds_table, memory_table, precisions_table, tactics_table
 
-
 SHAPES = (("x", [1, 2, 2, 2]), ("y", [1, 3, 2, 2]))
 
 

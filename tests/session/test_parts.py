@@ -1,0 +1,212 @@
+"""What a session hands to the layers below it, and what it writes and shows of what they give back."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.session.test_measured import point
+from workbench.calibration import Preprocessing
+from workbench.engine import EngineReport
+from workbench.errors import PrecisionError, RecipeError
+from workbench.precision import target_of
+from workbench.precision.measuring import MeasureOptions
+from workbench.precision.placement import Pays
+from workbench.recipe import Recipe
+from workbench.recipe.steps import PlanStep
+from workbench.session import history_of, measuring, open_model, samples, searching
+from workbench.session.keeping import Keeper, notebook_name
+
+
+@pytest.fixture
+def wb(small_cnn, small_data):
+    wb = open_model(small_cnn)
+    wb.calibrate(small_data, batch=4)
+    return wb
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """What a measured search is asked for; it takes the last plan that was evaluated."""
+    asked = []
+
+    def search(model, _, goal, trials, options, **how):
+        asked.append(SimpleNamespace(model=model, goal=goal, trials=trials, options=options, **how))
+        chosen = point("int8", trials.all[-1], latency_ms=2.0)
+        points = (point("fp32", trials.all[0], "floating"), chosen) if len(trials.all) > 1 else (chosen,)
+        pays = Pays(verdict="pays", where="here")
+        return SimpleNamespace(
+            points=points, chosen=chosen, front=(chosen, point("none")), reason="it wins", pays=pays, seconds=7.0
+        )
+
+    monkeypatch.setattr(measuring, "measured_search", search)
+    return asked
+
+
+def test_a_measured_search_starts_from_the_best_practice_for_what_measures(wb, built):
+    result = wb.plan.search("sqnr_db", at_least=5, measure="onnxruntime")
+    (asked,) = built
+    (trial,) = asked.trials.all
+    assert (asked.options.backend, asked.batch, asked.model) == ("onnxruntime", 4, wb.model)
+    assert asked.target == target_of(MeasureOptions("onnxruntime").capabilities())
+    assert (trial.passed, trial.move) == (True, "all in INT8, ranges as calibrated")
+    assert asked.trials.ranges == dict(wb.ranges)
+    assert (result.seconds, len(result.front), len(result.trials)) == (7.0, 1, 1)
+    assert result.chosen is result.trials[0] is result.front[0]
+    step = wb.recipe.steps[-1]
+    assert isinstance(step, PlanStep)
+    assert (step.pays.verdict, step.pays.reason) == ("pays", "int8: it wins")
+    assert (wb.recipe.pays.where, str(wb.recipe.gates[-1])) == ("here", "sqnr_db >= 5")
+    # Again: from the rules there were, not from those that were found.
+    wb.plan.search("sqnr_db", at_least=5, measure="onnxruntime")
+    assert [isinstance(step, PlanStep) for step in wb.recipe.steps].count(True) == 1
+
+
+def test_a_measured_search_tries_other_ranges_where_those_there_are_do_not_reach_the_goal(wb, built):
+    wb.plan.set("op:Conv", "int8")
+    with contextlib.suppress(PrecisionError):
+        wb.plan.search("sqnr_db", at_least=500, measure="onnxruntime")
+    (asked,) = built
+    assert len(asked.trials.all) > 2
+    assert not any(trial.passed for trial in asked.trials.all)
+    assert [str(rule) for rule in asked.trials.all[0].plan.rules] == ["op:Conv -> int8"]
+
+
+def test_costs_are_modelled_of_a_report_of_several_or_of_latencies(monkeypatch):
+    for name in ("modelled_costs", "engine_costs", "measured_costs"):
+        monkeypatch.setattr(searching, name, lambda *given, name=name: (name, *given[1:-1]))
+    one, other = (object.__new__(EngineReport) for _ in range(2))
+
+    def cost(given):
+        return searching.costs_of("model", given, "sizes")
+
+    assert cost(None) == ("modelled_costs",)
+    assert cost(one) == ("engine_costs", [one])
+    assert cost((one, other)) == ("engine_costs", [one, other])
+    assert cost({"int8": one, "fp16": other}) == ("engine_costs", {"int8": one, "fp16": other})
+    assert cost({"node": {"int8": 0.5}}) == ("measured_costs", {"node": {"int8": 0.5}})
+
+
+def test_preprocessing_is_taken_as_it_is_as_text_and_as_a_recipe_keeps_it(wb, monkeypatch):
+    monkeypatch.setattr(samples, "open_samples", lambda source, _, *, preprocessing: (source, preprocessing))
+    wanted = Preprocessing.parse("size=8x8,scale=0.5")
+    for given in (wanted, "size=8x8,scale=0.5", wanted.model_dump(mode="json", exclude_none=True)):
+        assert samples.opened(history_of(wb), "folder", given) == ("folder", wanted)
+    assert samples.opened(history_of(wb), "folder") == ("folder", None)
+
+
+def test_a_plan_as_a_table_has_a_row_a_node_with_the_rule_that_decided(wb):
+    wb.plan.set("op:Conv", "int8")
+    wb.plan.set("op:Flatten", "int8")
+    table = wb.plan.table().set_index("node")
+    assert list(table.index) == list(wb.model.nodes)
+    conv, relu = table.loc["stem/conv"], table.loc["stem/relu"]
+    assert (conv["op"], conv["requested"], conv["precision"], conv["rule"], conv["reason"]) == (
+        *("Conv", "int8", "int8"),
+        0,
+        "",
+    )
+    assert table["rule"].isna()["stem/relu"]
+    assert (relu["precision"], relu["floating"]) == ("fp32", "fp32")
+    refused = table.loc["head/flatten"]
+    assert (refused["requested"], refused["precision"], refused["rule"]) == ("int8", "fp32", 1)
+    assert refused["reason"]
+    decided = {"stem/conv": "int8", "block/conv": "int8", "head/flatten": "fp32"}
+    assert wb.plan.precisions == decided
+
+
+def test_what_is_saved_makes_the_same_again_and_a_page_says_what_was_compared(wb, tmp_path, monkeypatch):
+    wb.plan.set("op:Conv", "int8")
+    wb.require("sqnr_db", at_least=500)
+    files = wb.save(tmp_path / "out")
+    assert [path.name for path in files] == ["tuned.onnx", "recipe.yaml"]
+    assert Recipe.load(files[1]).tuned.sha256 == hashlib.sha256(files[0].read_bytes()).hexdigest()
+    pages = []
+    monkeypatch.setattr("workbench.handoff.page", lambda *given: pages.append(given) or "a page")
+    compared = wb.compare(runs=0)
+    path = wb.export_html(tmp_path / "page.html", compared)
+    ((session, comparison, (verdict,)),) = pages
+    assert (session, comparison, verdict.passed, path.read_text()) == (wb, compared, False, "a page")
+    wb.export_html(tmp_path / "page.html")
+    assert pages[1][1].samples == 12
+
+
+def test_a_compiler_is_asked_about_what_was_tuned(wb, monkeypatch):
+    wb.plan.set("op:Conv", "int8")
+    monkeypatch.setattr("workbench.backends.verdict.check", lambda model, target: (model.digest, target))
+    assert wb.check() == (wb.tuned.digest, "sm86")
+    assert wb.check("sm120") == (wb.tuned.digest, "sm120")
+
+
+# What is kept beside a notebook
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JPY_SESSION_NAME", "work/tune.ipynb")
+    return tmp_path
+
+
+def test_a_notebook_has_the_name_that_its_editor_tells(folder, monkeypatch):
+    assert notebook_name() == "tune"
+    shell = SimpleNamespace(user_ns={})
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    assert notebook_name() == "tune"
+    shell.user_ns["__vsc_ipynb_file__"] = str(folder / "mine.ipynb")
+    assert notebook_name() == "mine"
+    monkeypatch.setattr("IPython.get_ipython", lambda: None)
+    monkeypatch.setenv("JPY_SESSION_NAME", "")
+    assert notebook_name() == "notebook"
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_that_takes_nothing_is_a_problem_and_no_error(small_cnn, monkeypatch):
+    def refuse(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("workbench.session.keeping.hold_name", refuse)
+    keeper = Keeper(history_of(open_model(small_cnn)))
+    assert keeper.problem.startswith("the recipe is not kept: No space left on device (")
+    assert (keeper.engines, keeper.offer) == (None, None)
+    with pytest.raises(RecipeError, match="no earlier recipe is kept"):
+        keeper.go_on()
+
+
+def kept(wb):
+    keeper = Keeper(history_of(wb))
+    assert keeper.problem == ""
+    return keeper
+
+
+@pytest.mark.parametrize("change", ["none", "other values", "gone"])
+@pytest.mark.usefixtures("folder")
+def test_samples_are_open_again_where_they_are_what_they_were(small_cnn, tmp_path, change):
+    rng = np.random.default_rng(0)
+    file = tmp_path / "own.npz"
+    np.savez(file, x=rng.normal(size=(4, 3, 8, 8)).astype(np.float32))
+    first = open_model(small_cnn)
+    keeper = kept(first)
+    for batch in (1, 4, 2):
+        first.calibrate(file, batch=batch)
+    keeper.close()
+    if change == "other values":
+        np.savez(file, x=rng.normal(size=(4, 3, 8, 8)).astype(np.float32))
+    elif change == "gone":
+        file.unlink()
+    second = open_model(small_cnn)
+    keeper = kept(second)
+    assert keeper.engines.name == keeper.file.name.replace(".recipe.yaml", ".engines")
+    assert keeper.go_on() == len(first.recipe.steps)
+    measured = history_of(second).measured
+    assert (measured.samples is not None) == (change == "none")
+    if change == "none":
+        assert (len(measured.samples), measured.batch) == (4, 2)
+    assert keeper.offer is None
+    with pytest.raises(RecipeError, match="no earlier recipe is kept"):
+        keeper.go_on()
+    keeper.close()
