@@ -19,7 +19,7 @@ from workbench.engine.summary import load_engine
 from workbench.errors import RecipeError
 from workbench.jobs.bench.variants import open_source, variant_of
 from workbench.precision.lowering.lowering import activation_tensors, lower
-from workbench.precision.targets import parse_target
+from workbench.precision.targets import TARGETS, parse_target
 from workbench.session import open_model
 
 LAYERS = {
@@ -76,7 +76,7 @@ def sources(tmp_path_factory):
             path = tmp_path_factory.mktemp("models") / f"{name}.onnx"
             onnx.save(getattr(benchmarks(), name)(), path)
             source = open_source(path, batch=32)
-            values[name] = source, variant_of(source, "qdq", BuildOptions(), package="tensorrt", weak=True)[0]
+            values[name] = source, variant_of(source, "qdq", BuildOptions(), TARGETS["tensorrt-8.6"])[0]
         return values[name]
 
     return make
@@ -105,7 +105,7 @@ def test_every_recorded_engine_is_tested():
 def test_an_engine_of_weights_stored_as_int8_accounts_for_every_node(sources):
     """As newer compilers get them; for TensorRT 8.6 a recipe has to ask for it."""
     stored = replace(sources("resnet50")[0], weight_storage="int8")
-    lowered = variant_of(stored, "qdq", BuildOptions(), package="tensorrt", weak=True)[0]
+    lowered = variant_of(stored, "qdq", BuildOptions(), TARGETS["tensorrt-8.6"])[0]
     summary = load_engine(RECORDED / "resnet50.qdq-int8-weights.graph.json", model=lowered)
     assert (len(summary.report.layers), len(summary.report.reformat_layers)) == (57, 1)
     assert summary.fusion.coverage == 1.0

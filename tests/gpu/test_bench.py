@@ -12,6 +12,7 @@ from workbench.engine.load import load_report
 from workbench.evaluate.comparison import compare
 from workbench.jobs.bench.run import Bench
 from workbench.jobs.bench.variants import open_source, variant_of
+from workbench.precision import target_of
 
 TENSORRT = TensorRT()
 ABLE = TENSORRT.capabilities()
@@ -52,7 +53,7 @@ def test_the_engines_results_are_those_of_onnx_runtime(small_cnn, small_data, tm
     rows = Bench([source], tmp_path, variants=("qdq", "fp32"), options=OPTIONS, timing=TIMING).run()
     sqnr = {row.variant: row.sqnr_db for row in rows}
     assert sqnr["fp32"] > 80  # dB
-    lowered = variant_of(source, "qdq", OPTIONS, package="tensorrt", weak=ABLE.typing == "weak")[0]
+    lowered = variant_of(source, "qdq", OPTIONS, target_of(ABLE))[0]
     comparison = compare(source.model, lowered, source.evaluation.samples, runs=0)
     assert sqnr["qdq"] == pytest.approx(comparison.worst_sqnr_db, abs=3)
     assert all(row.top1 == pytest.approx(row.top1_original, abs=0.1) for row in rows)

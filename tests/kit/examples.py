@@ -176,11 +176,12 @@ def write_built(folder: Path) -> None:
     """Write the models of which the recorded engines were built: plain.onnx in FP16, built.onnx in INT8."""
     from workbench.backends import BuildOptions
     from workbench.jobs.bench.variants import open_source, variant_of
+    from workbench.precision import TARGETS
 
     subprocess.run([sys.executable, ROOT / "benchmarks/models.py", folder, "mobilenet_v2"], check=True)
     source = open_source(folder / "mobilenet_v2.onnx", batch=32)
     source.model.save(folder / "plain.onnx")
-    variant_of(source, "qdq", BuildOptions(), package="tensorrt", weak=True)[0].save(folder / "built.onnx")
+    variant_of(source, "qdq", BuildOptions(), TARGETS["tensorrt-8.6"])[0].save(folder / "built.onnx")
     (folder / "mobilenet_v2.onnx").unlink()
 
 
