@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.kit import examples
 from tests.kit.examples import PAGES
 
 TABLE = "| There | Here |\n| --- | --- |\n"
@@ -50,3 +51,13 @@ def test_code_rows_and_shell_lines_are_run(folder):
 def test_what_is_wrong_is_noticed(wrong, folder):
     with pytest.raises(Exception):  # noqa: B017, PT011 - each has a kind of its own
         run(wrong, folder)
+
+
+def test_a_page_that_cannot_begin_removes_nothing(folder, monkeypatch):
+    (folder / "kept").touch()
+    monkeypatch.setattr(examples, "files", lambda: folder / "none")
+    namespace = {}
+    with pytest.raises(FileNotFoundError):
+        PAGES.setup(namespace)
+    PAGES.teardown(namespace)
+    assert (folder / "kept").exists()

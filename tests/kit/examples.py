@@ -187,18 +187,18 @@ def write_built(folder: Path) -> None:
 
 def enter(namespace: dict[str, Any]) -> None:
     """Begin a page: a folder of its own, which is the current one, with the files in it."""
-    namespace["_before"] = Path.cwd()
     folder = Path(tempfile.mkdtemp(prefix="workbench-page-"))
     for file in files().iterdir():
         shutil.copy(file, folder)
+    namespace["_before"], namespace["_page"] = Path.cwd(), folder
     os.chdir(folder)
 
 
 def leave(namespace: dict[str, Any]) -> None:
-    """End a page."""
-    folder = Path.cwd()
-    os.chdir(namespace["_before"])
-    shutil.rmtree(folder)
+    """End a page; one that could not begin has no folder, and the current one is the checkout."""
+    if (folder := namespace.pop("_page", None)) is not None:
+        os.chdir(namespace["_before"])
+        shutil.rmtree(folder)
 
 
 PAGES = Sybil(
