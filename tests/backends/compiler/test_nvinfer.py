@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from workbench.backends.compiler import nvinfer
 from workbench.backends.compiler.nvinfer import node_names
 from workbench.backends.compiler.weak_typing import _types_in_graph
 from workbench.backends.profiles import default_range
-from workbench.backends.protocol import ShapeRange
+from workbench.backends.protocol import BuildOptions, ShapeRange
+from workbench.errors import BackendError
+
+
+@pytest.mark.parametrize(("logged", "reason"), [(("old", "no driver"), "no driver"), ((), "nothing returned")])
+def test_a_library_that_does_not_start_says_why(monkeypatch, logged, reason):
+    def refuse(_):
+        raise TypeError("nothing returned")
+
+    library = SimpleNamespace(Builder=refuse, __version__="8.6")
+    monkeypatch.setitem(sys.modules, "pretended_tensorrt", library)
+    monkeypatch.setattr(nvinfer, "make_logger", lambda _: (None, [SimpleNamespace(text=text) for text in logged]))
+    with pytest.raises(BackendError, match=f"pretended_tensorrt 8.6 could not start: {reason}. It needs a GPU"):
+        nvinfer.compile_model("pretended_tensorrt", "m.onnx", BuildOptions())
 
 
 @pytest.mark.parametrize(

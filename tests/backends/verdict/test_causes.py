@@ -177,6 +177,7 @@ def test_quantization_to_16_bits_says_so_in_both_domains(domain):
     verdict = check(quantized_16_bits(domain))
     assert [(entry.node, entry.cause) for entry in verdict.refused] == [("q", "width"), ("dq", "width")]
     assert "INT16" in str(verdict)
+    assert {entry.fix.text for entry in verdict.refused} == {"Quantize to INT8, or leave this in floating point."}
 
 
 @pytest.mark.parametrize("name", ["mm", "", "x", "w", "y"])

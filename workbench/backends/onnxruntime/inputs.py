@@ -22,8 +22,6 @@ __all__ = ["conditions_of", "feeds_of", "graph_inputs", "input_shapes", "parse",
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-TYPES = {1: "f4", 2: "u1", 3: "i1", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2", 11: "f8", 12: "u4", 13: "u8"}
-
 
 def parse(data: bytes) -> onnx.ModelProto:
     """Return an engine as a graph."""
@@ -61,15 +59,22 @@ def feeds_of(engine: Engine, options: TimingOptions) -> dict[str, Array]:
     generator = np.random.default_rng(0)
     feeds: dict[str, Array] = {}
     for value in graph_inputs(parse(engine.data)):
-        kind = value.type.tensor_type.elem_type
-        if kind not in TYPES:
-            raise BackendError("its element type cannot be made up", where=value.name, fix="Run it with feeds.")
-        dtype, shape = np.dtype(TYPES[kind]), (options.shapes or shapes).get(value.name, shapes[value.name])
-        whole = np.issubdtype(dtype, np.integer) or dtype == np.bool_
+        dtype, shape = _dtype(value), (options.shapes or shapes).get(value.name, shapes[value.name])
+        whole = dtype.kind != "f"
         feeds[value.name] = np.asarray(generator.integers(0, 2, shape) if whole else generator.random(shape)).astype(
             dtype
         )
     return feeds
+
+
+def _dtype(value: onnx.ValueInfoProto) -> np.dtype[Any]:
+    from onnx.helper import get_all_tensor_dtypes, tensor_dtype_to_np_dtype
+
+    kind = value.type.tensor_type.elem_type
+    dtype = np.dtype(tensor_dtype_to_np_dtype(kind) if kind in get_all_tensor_dtypes() else object)
+    if dtype.char not in np.typecodes["Float"] + np.typecodes["AllInteger"] + "?":
+        raise BackendError("its element type cannot be made up", where=value.name, fix="Run it with feeds.")
+    return dtype
 
 
 def warm_up(session: Any, feeds: Mapping[str, Array], seconds: float) -> int:
