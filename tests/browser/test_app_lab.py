@@ -73,6 +73,10 @@ def test_from_a_model_to_a_tuned_one_on_one_screen(lab, screen, screenshots) -> 
     page.locator(".wb-go").click()
     step(page, "Calibrate")
     page.locator(".wb-go").click()
+    page.locator(".wb-form-of input").first.fill("nowhere.npz")
+    page.locator(".wb-form-of button", has_text="Calibrate").click()
+    page.locator(".wb-said", has_text="no such file").wait_for()
+    lab_tools.expect(page.locator(".wb-form-of input").first).to_have_value("nowhere.npz")  # to go on from
     page.locator(".wb-form-of input").first.fill("samples.npz")
     page.keyboard.press("Tab")
     page.locator(".wb-form-of button", has_text="look at one").click()
@@ -162,9 +166,13 @@ def _is_a_picture(page, kind: str) -> None:
 
 def _selects_and_changes(page) -> None:
     # One selection: by a row, by the graph with the keyboard, and as one types.
-    page.locator('.wb-nodes tr[data-id="block/conv"]').click()
+    page.locator(".wb-nodes .wb-filter").fill("op:Convv")
+    page.locator(".wb-problem", has_text="Convv").wait_for()
+    page.locator(".wb-nodes .wb-filter").fill("")
+    page.locator('.wb-nodes tr[data-id="block/conv"]').dblclick()
     lab_tools.expect(page.locator(".wb-inspector h3")).to_have_text("block/conv")
     page.locator('.wb-card.wb-selected[data-id="block/conv"]').wait_for()
+    lab_tools.expect(page.locator(".wb-slot-threshold .legend button").first).to_contain_text("clipped")
     page.locator(".wb-slot-threshold .handle").first.focus()
     page.keyboard.press("ArrowLeft")
     page.locator(".wb-chips .wb-clicked", has_text="range").wait_for()

@@ -174,7 +174,7 @@ class Engines(Shown):
             requested=Plan(self._history).precisions,
             tensorrt_version=tensorrt_version,
         )
-        self._history.keep(summary.report.name, engine=summary)
+        self._history.keep(summary.report.name, engine=summary, built=self._history.state)
         return summary
 
     def compare(

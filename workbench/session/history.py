@@ -60,8 +60,8 @@ class Figures:
         What a search tried, and what it was asked for, so that one that was stopped can go on.
     comparison, compared
         How far the tuned model is from its source, and the state that was tuned.
-    engine
-        What a compiler made of it.
+    engine, built
+        What a compiler made of it, and the state that it is of.
     """
 
     sensitivity: Sensitivity | None = None
@@ -70,6 +70,7 @@ class Figures:
     comparison: Comparison | None = None
     compared: State | None = None
     engine: EngineSummary | None = None
+    built: State | None = None
 
 
 class History:
@@ -247,7 +248,9 @@ class History:
 
     def amend(self, **parts: Any) -> None:
         """Set parts of the recipe that are no steps: gates, what came out."""
-        self.recipe = self.recipe.model_copy(update=parts)
+        before, self.recipe = self.recipe, self.recipe.model_copy(update=parts)
+        if any(getattr(before, part) != value for part, value in parts.items()):
+            self.changes.tell(Change("recipe", ", ".join(parts)))
 
     def require(self, gate: Gate) -> None:
         """Add a gate, once."""
@@ -257,7 +260,8 @@ class History:
     def set_target(self, target: Target | None) -> None:
         """Say what the model is tuned for."""
         self._check_claim()
-        self.amend(target=None if target is None else str(target), tuned=None)
+        update = {"target": None if target is None else str(target), "tuned": None}
+        self.recipe = self.recipe.model_copy(update=update)
         self.state = replace(self.state, target=target)
         self.changes.tell(Change("plan", str(target or "any target")))
 

@@ -27,7 +27,7 @@ __all__ = ["Keeper", "keeper_of", "kept_file", "notebook_name"]
 
 _KEEPERS: WeakValueDictionary[Path, Keeper] = WeakValueDictionary()
 ENDING = ".recipe.yaml"
-SAVED = frozenset({"appended", "undone", "redone", "plan"})
+SAVED = frozenset({"appended", "undone", "redone", "plan", "recipe"})
 
 
 def notebook_name() -> str:

@@ -297,6 +297,56 @@ def test_layers_of_the_engine_select_the_nodes_they_came_from_and_back(calibrate
     assert "no node of the model became this layer" in errors(calibrated.inspector)[0]
 
 
+def test_what_an_engine_made_of_a_plan_is_not_told_of_the_next_one(calibrated):
+    wb = calibrated.workbench
+    calibrated.handle({"type": "build"})
+    calibrated.handle({"type": "compare"})
+    calibrated.choose(["block/conv"])
+    assert calibrated.scene_state()["stages"][6]["done"]
+    assert {row.realized for row in calibrated.node_facts.rows()} != {None}
+    wb.plan.set("name:block/conv", "fp32")
+    calibrated.handle({"type": "compare"})
+    engine, asked = calibrated.scene_state()["stages"][6], calibrated.scene_state()["next"]["ask"]
+    assert (engine["done"], asked) == (False, "build")
+    assert engine["figure"].endswith("layers before the last change")
+    assert calibrated.scene_state()["verdict"]["ask"] == "build"
+    assert {row.realized for row in calibrated.node_facts.rows()} == {None}
+    assert any(row.latency for row in calibrated.node_facts.rows())  # where the time goes, it does tell
+    assert calibrated.inspector.scene_state()["layers"]["note"] == "Of the engine before the last change."
+    calibrated.handle({"type": "build"})
+    assert calibrated.scene_state()["stages"][6]["done"]
+    assert calibrated.inspector.scene_state()["layers"]["note"] == ""
+
+
+def test_the_worst_node_is_one_that_is_in_int8(calibrated):
+    calibrated.handle({"type": "sensitivity"})
+    worst = calibrated.scene_state()["verdict"]["text"].split()[0]
+    calibrated.workbench.plan.use("int8")
+    calibrated.workbench.plan.set(f"name:{worst}", "fp32")
+    second = calibrated.scene_state()["verdict"]["text"].split()[0]
+    assert second != worst
+    calibrated.workbench.plan.set("*", "fp32")
+    assert calibrated.scene_state()["verdict"] is None
+    calibrated.handle({"type": "undo"})
+    assert calibrated.told[-1] == {"type": "done", "text": "Undone: * → fp32"}  # as the chip says it
+
+
+def test_who_goes_on_with_a_tuned_recipe_is_led_on_from_there(calibrated, tmp_path):
+    wb = calibrated.workbench
+    Keeper(history_of(wb), tmp_path / "a.model.recipe.yaml")
+    calibrated.handle({"type": "preset", "name": "int8"})
+    steps = wb.recipe.steps
+    wb.tune()  # in a cell; no step comes of it
+    assert wb.recipe.steps == steps
+    assert calibrated.scene["stages"][4]["done"]
+    keeper_of(history_of(wb)).close()
+    again = App(open_model(wb.source.path))
+    again.widget()
+    Keeper(history_of(again.workbench), tmp_path / "a.model.recipe.yaml")
+    again.handle({"type": "resume", "go_on": True})
+    assert again.scene_state()["next"]["step"] == "Compare"
+
+
 def test_engines_tensors_and_charts_share_the_selection(calibrated):
     from workbench import views
 

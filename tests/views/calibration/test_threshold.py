@@ -24,6 +24,7 @@ def view():
 def test_dragging_calls_back_and_answers_with_its_figures(view):
     widget = view.widget()
     assert [m["method"] for m in widget.scene["methods"]] == list(METHODS)
+    assert [m["clipped"] for m in widget.scene["methods"]] == [one.clipped for one in widget.chart.ranges]
     widget._handle_msg(
         {"content": {"data": {"method": "custom", "content": {"type": "threshold", "amax": 2.5}}}, "buffers": []}
     )

@@ -209,4 +209,4 @@ class Trials:
         best = self.best() if reaching else max(self.all, key=self.merit)
         reached = "" if reaching else ", not there yet"
         figures = f"{self.goal.name} {best.measured.figure:.4g}, {percent(best.share)} of the MACs in INT8{reached}"
-        report("searching", len(self.all), None, figures)
+        report("searching", len(self.all), self._most, figures)

@@ -51,6 +51,7 @@ class AppPage extends Page {
       page.answer = (message) => (message.type === "error" || message.type === "done" ? this.answer(message) : answer.call(page, message));
       page.ask = (request) => {
         this.notice.hidden = true;
+        this.form.asked = null;
         ask.call(page, request);
       };
       page.open(this.slots[name]);
@@ -91,12 +92,13 @@ class AppPage extends Page {
     this.ask({ type: ask });
   }
 
-  openForm(step) {
-    this.form.open(step, this.steps.root.querySelector(`[data-step="${step}"]`));
+  openForm(step, refused = false) {
+    this.form.open(step, this.steps.root.querySelector(`[data-step="${step}"]`), refused);
   }
 
   ask(request) {
     this.notice.hidden = true;
+    this.form.asked = null;
     super.ask(request);
   }
 
@@ -109,6 +111,7 @@ class AppPage extends Page {
     super.answer(message);
     this.notice.hidden = this.error.hidden && this.done.hidden;
     clearTimeout(this.saying);
+    if (message.type === "error") this.form.refused();
     if (message.type === "done") this.saying = setTimeout(() => (this.notice.hidden = true), 8000);
   }
 

@@ -16,12 +16,13 @@ from workbench.views.app.known import NodeFacts
 from workbench.views.app.nodes import NodeTable
 from workbench.views.app.steps import next_step, step_states
 from workbench.views.app.still import Still
-from workbench.views.app.timeline import code_of, timeline
+from workbench.views.app.timeline import code_of, short, timeline
 from workbench.views.kit import View, page, request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from workbench.recipe.steps import Step
     from workbench.session import Workbench
     from workbench.views.kit import Pictured
 
@@ -178,7 +179,7 @@ class App(Acts):
                 "ask": judgement.ask,
                 "notes": judgement.notes,
             }
-            if judgement.ask == "build" and figures.engine is not None:
+            if judgement.ask == "build" and figures.built is history_of(self.workbench).state:
                 state |= {"next": "Save it: tuned.onnx with its recipe.", "ask": "save"}
             return state
         worst = self._worst()
@@ -198,9 +199,14 @@ class App(Acts):
         figures = history_of(self.workbench).figures
         if figures.sensitivity is None or not figures.sensitivity.errors:
             return None
-        errors = [error for error in figures.sensitivity.errors if error.node in self.workbench.model.nodes]
+        low = self.node_facts.resolution().nodes("int8")
+        errors = [error for error in figures.sensitivity.errors if error.node in low]
         error = max(errors, key=lambda one: one.noise, default=None)
         return None if error is None else (error.node, f"{error.text} with it alone in INT8")
+
+    def worded(self, step: Step) -> str:
+        """Return a step as its chip says it."""
+        return short(step)
 
     def still(self) -> Pictured:
         """Return the picture that stands for the screen."""

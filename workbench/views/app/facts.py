@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.display import shortened
+from workbench.display import counted, shortened
 from workbench.graph import constant_of, content_of, is_stripped, parameters_of
 from workbench.names import percent
 
@@ -34,10 +34,12 @@ def of_model(model: Model, macs: int, unknown: Sequence[str]) -> dict[str, Any]:
     counts = {".".join(filter(None, operator)): len(nodes) for operator, nodes in model.operators.items()}
     most = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     ops = ", ".join(f"{count} {op}" for op, count in most[:MOST_OPS])
+    constants = sum(node.op_type == "Constant" for node in model.top_nodes.values())
+    nodes = f"{len(model.top_nodes) - constants:,} nodes" + f" and {counted(constants, 'constant')}" * bool(constants)
     producer = " ".join(filter(None, (model.ir_model.producer_name, model.ir_model.producer_version)))
     return {
         "title": model.name,
-        "about": f"{len(model.top_nodes):,} nodes, opset {model.opset}",
+        "about": f"{nodes}, opset {model.opset}",
         "rows": [
             ["producer", producer or "not said"],
             ["operators", ops + " …" * (len(most) > MOST_OPS)],

@@ -47,17 +47,23 @@ const FORMS = {
 class StepForm {
   constructor(app) {
     this.app = app;
+    this.typed = {}; // by step, what was in its fields
     this.root = element("section", { class: "wb-form-of", hidden: "", onkeydown: (event) => event.key === "Escape" && this.close() });
   }
 
-  open(step, anchor) {
+  open(step, anchor, refused = false) {
     if (!this.root.hidden && this.step === step) return this.close();
+    this.keep();
     this.step = step;
     this.anchor = anchor;
     this.fields = new Map();
     const close = button("×", { class: "wb-close", "aria-label": "Close" }, () => this.close());
     this.root.setAttribute("aria-label", step);
     this.root.replaceChildren(element("div", { class: "wb-form-title" }, element("strong", {}, step), close), ...FORMS[step](this, this.app.scene.forms));
+    for (const [name, value] of Object.entries(this.typed[step] ?? {})) {
+      const field = this.fields.get(name);
+      if (field && (refused || !field.value)) field.value = value;
+    }
     this.root.hidden = false;
     const left = Math.min(anchor.offsetLeft, this.app.root.clientWidth - this.root.offsetWidth - 12);
     this.root.style.left = `${Math.max(left, 8)}px`;
@@ -65,8 +71,21 @@ class StepForm {
     this.root.querySelector("input, select, button:not(.wb-close)")?.focus({ preventScroll: true });
   }
 
+  /** Remember what is typed; what Python fills in at first stays its own. */
+  keep() {
+    if (!this.root.hidden) this.typed[this.step] = Object.fromEntries([...this.fields].map(([name, field]) => [name, field.value]));
+  }
+
+  /** What was asked for last was refused: go on where it was typed. */
+  refused() {
+    const { asked } = this;
+    this.asked = null;
+    if (asked && this.root.hidden) this.app.openForm(asked, true);
+  }
+
   close() {
     if (this.root.hidden) return;
+    this.keep();
     this.root.hidden = true;
     this.app.root.querySelector(`[data-step="${this.step}"]`)?.setAttribute("aria-expanded", "false");
     this.app.root.querySelector(`[data-step="${this.step}"]`)?.focus({ preventScroll: true });
@@ -104,7 +123,9 @@ class StepForm {
   run(text, action) {
     const act = () => {
       action();
-      if (text !== "look at one") this.close();
+      if (text === "look at one") return;
+      this.close();
+      this.asked = this.step;
     };
     return button(text, { class: "wb-primary" }, act);
   }

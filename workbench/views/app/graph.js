@@ -49,7 +49,8 @@ class AppGraphPage extends GraphPage {
   draw(scene) {
     super.draw(scene);
     this.sizes.hidden = true;
-    for (const option of this.colour.options) option.textContent = option.value;
+    for (const option of this.colour.options) option.textContent = option.value.replace("_", " ").replace("macs", "MACs");
+    this.colour.title = `Colour by ${this.colour.selectedOptions[0]?.textContent}`;
   }
 
   facts() {
@@ -58,6 +59,7 @@ class AppGraphPage extends GraphPage {
 
   mark(marks) {
     super.mark(marks);
+    this.follow(marks.selected.join("\n"));
     this.back.disabled = !marks.back;
     const open = marks.hits.length > 0 && document.activeElement === this.search;
     this.hits.hidden = !open;
@@ -112,10 +114,32 @@ class AppGraphPage extends GraphPage {
     super.key(event);
   }
 
+  /** What is selected elsewhere and lies outside of the view is brought there, as large as things are. */
+  follow(selected) {
+    const before = this.followed;
+    this.followed = selected;
+    if (!selected || before === selected || this.root.contains(document.activeElement)) return;
+    const pane = this.active;
+    const { w, h } = pane.size();
+    const { x, y, zoom } = pane.view;
+    const faces = this.chosenFaces();
+    const inside = (face) => face.x < x + w / zoom && face.x + face.width > x && face.y < y + h / zoom && face.y + face.height > y;
+    if (!faces.length || faces.some(inside)) return;
+    const first = faces.reduce((a, b) => (a.y <= b.y ? a : b));
+    pane.moved = true;
+    pane.look({ x: first.x + first.width / 2 - w / zoom / 2, y: first.y + first.height / 2 - h / zoom / 2, zoom });
+    pane.clear();
+  }
+
+  chosenFaces() {
+    const pane = this.active;
+    return pane.cards.filter((card) => card.classList.contains("wb-selected")).map((card) => pane.centre(card).face);
+  }
+
   /** Show all that is selected, as large as it fits. */
   toSelection() {
     const pane = this.active;
-    const faces = [...pane.byId.values()].filter((group) => group.matches(".wb-card.wb-selected")).map((group) => pane.centre(group).face);
+    const faces = this.chosenFaces();
     if (!faces.length) return;
     const left = Math.min(...faces.map((face) => face.x)), right = Math.max(...faces.map((face) => face.x + face.width));
     const top = Math.min(...faces.map((face) => face.y)), foot = Math.max(...faces.map((face) => face.y + face.height));
@@ -123,5 +147,6 @@ class AppGraphPage extends GraphPage {
     const zoom = Math.min(w / (right - left + 60), h / (foot - top + 60), 1.25);
     pane.moved = true;
     pane.look({ x: (left + right - w / zoom) / 2, y: (top + foot - h / zoom) / 2, zoom });
+    pane.clear();
   }
 }

@@ -36,7 +36,7 @@ class AppGraph(Surgery):
     """
 
     _esm, _css = PART, ""
-    legend_width = 330.0
+    legend_width = 306.0
 
     def __init__(self, wb: Workbench, node_facts: NodeFacts) -> None:
         super().__init__(wb, height=400)

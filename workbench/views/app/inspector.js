@@ -49,9 +49,10 @@ class InspectorPage extends Page {
     this.sections.tensor.querySelector("summary").textContent = scene.tensor ? `distribution of ${scene.tensor}` : "distribution";
     this.sections.precision.hidden = !scene.precision;
     if (scene.precision) this.choose(scene.precision);
-    const { rows, more } = scene.layers;
+    const { rows, more, note } = scene.layers;
+    const words = (text) => (text ? [element("div", { class: "wb-note" }, text)] : []);
     this.sections.layers.hidden = !rows.length;
-    this.layers.replaceChildren(...rows.map((one) => this.layer(one)), ...(more ? [element("div", { class: "wb-note" }, `and ${more} more`)] : []));
+    this.layers.replaceChildren(...words(note), ...rows.map((one) => this.layer(one)), ...words(more && `and ${more} more`));
     this.sections.findings.hidden = !scene.findings.length;
     this.findings.replaceChildren(...scene.findings.map((one) => this.finding(one)));
     if (scene.title !== this.last) this.root.scrollTop = 0;

@@ -181,7 +181,7 @@ class Inspector(View):
 
         engine = history_of(self.workbench).figures.engine
         if engine is None:
-            return {"rows": [], "more": 0}
+            return {"rows": [], "more": 0, "note": ""}
         names = {layer for node in nodes for layer in engine.fusion.by_node.get(node, ())}
         layers = [one for one in engine.report.layers if not nodes or one.name in names]
         layers.sort(key=lambda one: -(one.ms or 0.0))
@@ -195,7 +195,9 @@ class Inspector(View):
             }
             for one in layers[:MOST_LAYERS]
         ]
-        return {"rows": rows, "more": len(layers) - len(rows)}
+        current = history_of(self.workbench).figures.built is history_of(self.workbench).state
+        note = "" if current else "Of the engine before the last change."
+        return {"rows": rows, "more": len(layers) - len(rows), "note": note}
 
     def _nodes_of(self, layer: str) -> list[str]:
         engine = history_of(self.workbench).figures.engine

@@ -56,9 +56,15 @@ class NodeFacts:
         def make() -> Sources:
             measured = None if figures.search is None else figures.search.costs.measured
             costs = sources(self.wb.model, figures.sensitivity, measured, table=self._costs())
-            return costs if figures.engine is None else _with_engine(costs, figures.engine)
+            if figures.engine is None:
+                return costs
+            told = _with_engine(costs, figures.engine)
+            # What became of a plan says nothing of the next one; where the time went does.
+            return told if current else replace(told, realized=costs.realized)
 
-        return self._once("sources", (self.wb.model, figures.sensitivity, figures.search, figures.engine), make)
+        current = figures.built is history_of(self.wb).state
+        made_of = self.wb.model, figures.sensitivity, figures.search, figures.engine, current
+        return self._once("sources", made_of, make)
 
     def macs(self) -> tuple[int, list[str]]:
         """Return the multiply-accumulates of one run, and the nodes whose are unknown."""

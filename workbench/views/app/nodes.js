@@ -11,6 +11,7 @@ class NodesPage extends Page {
     });
     this.all = button("all", { title: "Select all that is listed (Enter in the filter)" }, () => this.ask({ type: "filtered" }));
     this.count = element("span", { class: "wb-count", "aria-live": "polite" });
+    this.problem = element("div", { class: "wb-problem", role: "status", hidden: "" });
     this.choices = element("div", { class: "wb-choices" });
     this.menu = element("details", { class: "wb-columns" }, element("summary", { "aria-label": "Columns" }, "columns"), this.choices);
     this.shownBy = new Map(); // what a person has chosen to see or not, of the moment
@@ -22,7 +23,7 @@ class NodesPage extends Page {
     new ResizeObserver(() => root.clientWidth !== this.fittedTo && this.fitted()).observe(root);
     // Lines that were made since may be wider.
     root.addEventListener("scroll", () => body.childElementCount !== this.fittedLines && root.scrollWidth > root.clientWidth && this.fitted());
-    return element("div", { class: "wb-nodes" }, element("div", { class: "wb-bar" }, this.filter, this.all, this.count, this.menu), this.table.root, this.around);
+    return element("div", { class: "wb-nodes" }, element("div", { class: "wb-bar" }, this.filter, this.all, this.count, this.menu), this.problem, this.table.root, this.around);
   }
 
   typed() {
@@ -36,6 +37,8 @@ class NodesPage extends Page {
     this.table.draw(columns, rows);
     this.table.root.scrollTop = scrolled;
     this.count.textContent = problem ? "nothing" : count;
+    this.problem.textContent = problem;
+    this.problem.hidden = !problem;
     this.filter.setAttribute("aria-invalid", String(Boolean(problem)));
     this.filter.title = problem;
     if (document.activeElement !== this.filter) this.filter.value = filter;

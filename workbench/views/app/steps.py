@@ -63,7 +63,7 @@ def next_step(wb: Workbench, *, prepared: bool) -> dict[str, str]:
         return {"step": "Edit", "text": "Prepare the graph", "ask": "prepare"}
     if not wb.ranges:
         return {"step": "Calibrate", "text": "Calibrate…", "ask": "form"}
-    if figures.sensitivity is None and wb.ranges.samples is not None:
+    if figures.sensitivity is None and wb.ranges.samples is not None and wb.recipe.tuned is None:
         return {"step": "Precision", "text": "Measure sensitivity", "ask": "sensitivity"}
     if wb.recipe.tuned is None:
         return {"step": "Tune", "text": "Tune", "ask": "tune"}
@@ -73,7 +73,7 @@ def next_step(wb: Workbench, *, prepared: bool) -> dict[str, str]:
     worst = figures.comparison.worst_sqnr_db if figures.comparison else math.nan
     if worst < LOW_SQNR and (figures.search is None or not figures.search.chosen.passed):
         return {"step": "Tune", "text": "Search…", "ask": "form"}
-    if figures.engine is None:
+    if figures.engine is None or figures.built is not history_of(wb).state:
         return {"step": "Engine", "text": "Build engine", "ask": "build"}
     return {"step": "Engine", "text": "Save", "ask": "save"}
 
@@ -134,12 +134,11 @@ def _tune(wb: Workbench) -> StageFacts:
             "Tune", False, f"{len(search.trials)} plans tried" if stopped and search else "—", "not tuned yet"
         )
     pairs = sum(node.op_type == "QuantizeLinear" for node in wb.tuned.nodes.values())
-    figure = f"{pairs} Q/DQ pairs"
-    if search is not None and wb.plan.is_taken(search.chosen):
-        figure += f" · {len(search.trials)} plans tried"
     pays = wb.recipe.pays
-    figure += f" · {pays.verdict}"
-    return StageFacts("Tune", True, figure, f"tuned.onnx {wb.recipe.tuned.sha256[:12]}; against floating point: {pays}")
+    title = f"tuned.onnx {wb.recipe.tuned.sha256[:12]}; against floating point: {pays}"
+    if search is not None and wb.plan.is_taken(search.chosen):
+        title += f"; {len(search.trials)} plans tried"
+    return StageFacts("Tune", True, f"{pairs} Q/DQ pairs · {pays.verdict}", title)
 
 
 def _is_current(wb: Workbench) -> bool:
@@ -163,9 +162,12 @@ def _compare(wb: Workbench) -> StageFacts:
 
 
 def _engine(wb: Workbench) -> StageFacts:
-    engine = history_of(wb).figures.engine
+    figures = history_of(wb).figures
+    engine = figures.engine
     if engine is None:
         return StageFacts("Engine", False, "not built", "no engine was built or read yet")
+    if figures.built is not history_of(wb).state:
+        return StageFacts("Engine", False, f"{len(engine.report.layers)} layers before the last change")
     count = len(engine.findings)
     return StageFacts("Engine", True, f"{len(engine.report.layers)} layers · {count} findings", engine.report.name)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Task", "Tasks"]
 
 REFRESH_S = 0.2
+BEAT_S = 0.6
+"""After so long without news the page is told that it goes on."""
 
 
 class Task:
@@ -34,23 +36,47 @@ class Task:
 
     def __init__(self, name: str, tell: Callable[[dict[str, Any]], None]) -> None:
         self.name, self._tell = name, tell
-        self._began = time.perf_counter()
+        self._began = self._heard_at = time.perf_counter()
         self._shown_at = 0.0
+        self._message: dict[str, Any] = {"doing": name, "count": "", "share": None, "left": None}
+        self._phases: dict[str, tuple[float, float, float]] = {}
+        """By what is being done: when it began, how much was done then, and how much is now."""
         self._best = ""
         self._stop = threading.Event()
 
     def step(self, doing: str, done: float, total: float | None) -> None:
         """Hear how far it is, and tell the page at most five times a second."""
         now = time.perf_counter()
+        left = self._left(doing, done, total, now)
         if now - self._shown_at < REFRESH_S:
             return
-        self._shown_at = now
-        spent = now - self._began
-        left = spent / done * (total - done) if total and done else None
         share = None if not total else min(1.0, done / total)
         count = "" if total == 1.0 else f"{done:g}" if total is None else f"{done:g} of {total:g}"
-        message = {"doing": doing, "count": count, "share": share, "spent": round(spent, 1)}
-        self._tell(message | {"left": None if left is None else round(left, 1), "best": self._best})
+        self._message = {"doing": doing, "count": count, "share": share, "left": left}
+        self._heard_at = now
+        self._show(now)
+
+    def _left(self, doing: str, done: float, total: float | None, now: float) -> float | None:
+        """Return the seconds left by what this very thing took so far: a search measures and prepares in between."""
+        name = doing.partition(":")[0]
+        began, first, last = self._phases.get(name, (now, done, done))
+        if done < last:
+            began, first = now, done
+        self._phases[name] = began, first, done
+        return (now - began) / (done - first) * (total - done) if total and done > first else None
+
+    def beat(self) -> None:
+        """Tell that it goes on, where nothing was heard of it for a while."""
+        now = time.perf_counter()
+        if now - self._shown_at >= BEAT_S:
+            self._show(now)
+
+    def _show(self, now: float) -> None:
+        self._shown_at = now
+        left = self._message["left"]
+        # What takes longer than it seemed to has no time left to tell.
+        left = None if left is None or left < now - self._heard_at else round(left - (now - self._heard_at), 1)
+        self._tell(self._message | {"left": left, "spent": round(now - self._began, 1), "best": self._best})
 
     def best(self, text: str) -> None:
         """Hear of the best found so far."""
@@ -102,6 +128,12 @@ class Tasks:
             outcome = self._outcome(task, work, loop)
             loop.call_soon_threadsafe(self._finish, done, outcome)
 
+        def beat() -> None:
+            if self.running is task:
+                task.beat()
+                loop.call_later(BEAT_S, beat)
+
+        loop.call_later(BEAT_S, beat)
         threading.Thread(target=run, name=f"workbench: {name}", daemon=True).start()
 
     def stop(self) -> None:

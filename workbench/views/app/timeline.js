@@ -12,7 +12,13 @@ class Timeline {
     this.save = button("save", { title: "Write tuned.onnx and recipe.yaml into ./tuned" }, () => app.ask({ type: "save" }));
     this.large = button("", { title: "Fill the screen", "aria-label": "Fill the screen", class: "wb-tool" }, () => app.fillScreen());
     this.large.append(icon("large"));
+    new ResizeObserver(() => this.last()).observe(this.steps);
     this.root = element("div", { class: "wb-timeline" }, this.steps, this.undo, this.redo, this.points, this.code, this.save, this.large);
+  }
+
+  /** Show the last steps, in whatever room there is. */
+  last() {
+    this.steps.scrollLeft = this.steps.scrollWidth;
   }
 
   draw({ steps, undone, undo, redo }) {
@@ -20,12 +26,12 @@ class Timeline {
       element("li", { class: clicked ? "wb-clicked" : null, title: clicked ? `${title}\n(made by a click)` : title, "data-at": at }, text);
     const gone = ({ text, title }) => element("li", { class: "wb-gone", title: `undone: ${title}` }, text);
     this.steps.replaceChildren(element("li", { class: "wb-start" }, "open"), ...steps.map(chip), ...undone.map(gone));
-    requestAnimationFrame(() => (this.steps.scrollLeft = this.steps.scrollWidth)); // once it is laid out
     for (const [control, what, sign, verb] of [[this.undo, undo, "⟲", "undo"], [this.redo, redo, "⟳", "redo"]]) {
       control.disabled = !what;
       control.textContent = what ? `${sign} ${verb} “${what.length > 18 ? `${what.slice(0, 17)}…` : what}”` : `${sign} ${verb}`;
       control.title = what ? `${verb} ${what}` : `nothing to ${verb}`;
     }
+    requestAnimationFrame(() => this.last()); // once it is laid out
     this.points.disabled = steps.length < 1;
     this.save.disabled = this.code.disabled = !steps.length;
   }

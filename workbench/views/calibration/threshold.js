@@ -10,6 +10,8 @@ function ticks(low, high, count) {
   return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, i) => (first + i) * step);
 }
 
+const share = (part) => (part ? `${(100 * part).toPrecision(2)} %` : "0 %");
+
 class ThresholdPage extends Page {
   build() {
     this.figures = element("div", { class: "figures", "aria-live": "polite" });
@@ -39,8 +41,8 @@ class ThresholdPage extends Page {
     const applied = Math.abs(inForce - amax) <= 1e-9 * amax;
     const there = applied ? null : this.cost(amax);
     const rest = applied
-      ? `${(100 * clipped).toPrecision(3)} % clipped, ${unit} ${scale.toPrecision(4)}, SQNR ${sqnr}`
-      : `${there ? `${(100 * there.clipped).toPrecision(3)} % clipped, SQNR about ${there.sqnr.toFixed(1)} dB; ` : ""}release to apply`;
+      ? `${share(clipped)} clipped, ${unit} ${scale.toPrecision(4)}, SQNR ${sqnr}`
+      : `${there ? `${share(there.clipped)} clipped, SQNR about ${there.sqnr.toFixed(1)} dB; ` : ""}release to apply`;
     this.figures.textContent = `threshold ${amax.toPrecision(5)}: ${rest}`;
     for (const { sign, handle, shade } of this.sides) {
       const from = at(sign), to = this.x(sign > 0 ? this.high : this.low);
@@ -133,7 +135,7 @@ class ThresholdPage extends Page {
     return drawn("line", { x1: x, x2: x, y1: TOP, y2: H - BOTTOM, stroke: color, "stroke-dasharray": dashes }, tip);
   }
 
-  choice({ method, amax, sqnr, color, dashes }) {
+  choice({ method, amax, sqnr, clipped, color, dashes }) {
     const line = drawn("line", { x1: 0, x2: 24, y1: 4, y2: 4, stroke: color, "stroke-dasharray": dashes, "stroke-width": 2 });
     const key = drawn("svg", { viewBox: "0 0 24 8", width: 24, height: 8, "aria-hidden": true }, line);
     const use = () => {
@@ -141,7 +143,7 @@ class ThresholdPage extends Page {
       this.commit();
     };
     const choice = button("", { title: `Use the threshold of ${method}` }, use);
-    choice.append(key, ` ${method} ${amax.toPrecision(4)}, ${sqnr}`);
+    choice.append(key, ` ${method} ${amax.toPrecision(4)}: ${sqnr}, ${share(clipped)} clipped`);
     return choice;
   }
 

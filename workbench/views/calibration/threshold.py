@@ -120,6 +120,7 @@ class ThresholdView(View):
                 "method": one.method,
                 "amax": one.amax,
                 "sqnr": f"{one.sqnr_db:.1f} dB",
+                "clipped": one.clipped,
                 "color": STYLES[one.method][0],
                 "dashes": " ".join(str(2 * n) for n in STYLES[one.method][1]) or "none",
             }

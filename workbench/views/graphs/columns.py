@@ -45,7 +45,11 @@ def _cost(model: Model, name: str, unit: str) -> Overlay:
 
     sizes = batch_of_one(model)
     at = f" at {', '.join(sizes)} = 1" if sizes and name != "parameters" else ""
-    return Overlay(name + at, {node: getattr(cost, name) for node, cost in costs(model, sizes).items()}, unit=unit)
+    return Overlay(
+        name.replace("_", " ").replace("macs", "MACs") + at,
+        {node: getattr(cost, name) for node, cost in costs(model, sizes).items()},
+        unit=unit,
+    )
 
 
 def overlay_of(

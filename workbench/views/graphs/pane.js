@@ -4,6 +4,7 @@
 const OPENABLE = new Set(["scope", "block", "fold"]);
 const ZOOM_MIN = 0.05;
 const ZOOM_MAX = 6;
+const LEGIBLE = 0.65; // names are read down to this
 
 /** One graph on a canvas that pans and zooms. */
 class Pane {
@@ -185,14 +186,47 @@ class Pane {
     const zoom = Math.max(this.view.zoom, 0.7);
     this.moved = true;
     this.look({ x: x - w / zoom / 2, y: y - h / zoom / 2, zoom });
+    this.clear();
   }
 
   fit() {
     const { w, h } = this.size();
-    // Readable before complete: a tall graph starts at its top, and the map shows the rest.
-    const zoom = Math.min(w / this.width, Math.max(h / this.height, 0.75), 1.25);
+    // Readable before complete: a large graph starts at its top, and the map shows the rest.
+    const zoom = Math.max(Math.min(w / this.width, Math.max(h / this.height, 0.75), 1.25), LEGIBLE);
     const tall = this.height * zoom > h;
-    this.look({ x: (this.width - w / zoom) / 2, y: tall ? 0 : (this.height - h / zoom) / 2, zoom });
+    const wide = this.width * zoom > w;
+    const x = wide ? Math.min(Math.max(this.top() - w / zoom / 2, 0), this.width - w / zoom) : (this.width - w / zoom) / 2;
+    this.look({ x, y: tall ? 0 : (this.height - h / zoom) / 2, zoom });
+    this.clear();
+  }
+
+  get cards() {
+    return [...this.byId.values()].filter((group) => group.classList.contains("wb-card"));
+  }
+
+  /** Where the graph begins, across. */
+  top() {
+    const centres = this.cards.map((card) => this.centre(card));
+    return centres.length ? centres.reduce((a, b) => (a.y <= b.y ? a : b)).x : this.width / 2;
+  }
+
+  /** Put the map into that corner in which it hides less. */
+  clear() {
+    if (this.map.hidden) return;
+    const { w, h } = this.size();
+    const [wide, high] = [this.map.offsetWidth + 8, this.map.offsetHeight + 8];
+    const hidden = (left) => {
+      let area = 0;
+      for (const card of this.cards) {
+        const { x, y, width, height } = this.centre(card).face;
+        const [from, top] = [(x - this.view.x) * this.view.zoom, (y - this.view.y) * this.view.zoom];
+        const across = Math.min(from + width * this.view.zoom, left + wide) - Math.max(from, left);
+        const down = Math.min(top + height * this.view.zoom, h) - Math.max(top, h - high);
+        area += Math.max(across, 0) * Math.max(down, 0);
+      }
+      return area;
+    };
+    this.map.classList.toggle("wb-map-left", hidden(0) < hidden(w - wide));
   }
 
   whole() {
@@ -200,6 +234,7 @@ class Pane {
     const { w, h } = this.size();
     const zoom = Math.min(w / this.width, h / this.height, 1.25);
     this.look({ x: (this.width - w / zoom) / 2, y: (this.height - h / zoom) / 2, zoom });
+    this.clear();
   }
 
   zoom(by, px = this.size().w / 2, py = this.size().h / 2) {
@@ -250,7 +285,7 @@ class Pane {
 
   /** The card nearest to the current one in a direction, judged by distance along it and twice that across. */
   step(dx, dy) {
-    const cards = [...this.byId.values()].filter((group) => group.classList.contains("wb-card"));
+    const { cards } = this;
     if (!cards.length) return;
     const from = this.current && this.find(this.current);
     if (!from) return this.arrive(cards.reduce((a, b) => (this.centre(a).y <= this.centre(b).y ? a : b)));

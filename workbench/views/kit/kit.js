@@ -59,7 +59,11 @@ class Page {
   }
 
   close() {
-    this.model.send({ type: "hidden" });
+    try {
+      this.model.send({ type: "hidden" });
+    } catch {
+      // The kernel is gone, and with it who would want to know.
+    }
     for (const [name, handler] of Object.entries(this.handlers)) this.model.off(name, handler);
     this.watch.disconnect();
   }
@@ -222,7 +226,8 @@ class Table {
 
   choose(event) {
     const id = event.target.closest("tr[data-id]")?.dataset.id;
-    if (id !== undefined) this.select(id, event);
+    // The second click of two is no other wish: it would take back the first.
+    if (id !== undefined && !(event.detail > 1)) this.select(id, event);
   }
 
   /** A row alone, one more or less (Ctrl), or all up to it (Shift). */

@@ -27,6 +27,7 @@ from workbench.views.kit.requests import request, unknown
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from workbench.recipe.steps import Step
     from workbench.session import Workbench
     from workbench.views.kit.themes import ThemeName
 
@@ -195,8 +196,9 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
         RecipeError
             There is none.
         """
+        steps = self._workbench().recipe.steps
         undone = self._workbench().undo()
-        self.tell("done", text=f"Undone: {undone}")
+        self.tell("done", text=f"Undone: {self.worded(steps[-1])}")
         return undone
 
     def redo(self) -> str:
@@ -208,8 +210,12 @@ class View(_Lazy, anywidget.AnyWidget, metaclass=_ViewType):  # type: ignore[mis
             None was undone since the last change.
         """
         redone = self._workbench().redo()
-        self.tell("done", text=f"Done again: {redone}")
+        self.tell("done", text=f"Done again: {self.worded(self._workbench().recipe.steps[-1])}")
         return redone
+
+    def worded(self, step: Step) -> str:
+        """Return a step in the words that the page has for it."""
+        return step_text(step)
 
     def history_state(self) -> dict[str, str]:
         """Return what `undo` and `redo` would take and do, in words; nothing where there is nothing."""
