@@ -27,8 +27,8 @@ class Change:
     ----------
     kind
         ``appended``, ``undone``, ``redone``: the recipe has a step more or less, whatever that changed. ``ranges``,
-        ``plan``: statistics, ranges, rules or target are others, without a step. ``recipe``: so are parts of it that are no
-        steps, as gates and what came out. ``measured``: there are new figures.
+        ``plan``: statistics, ranges, rules or target are others, without a step. ``recipe``: so are its gates, or what
+        came out. ``measured``: there are new figures.
         ``selection``: something else is selected, in `origin`.
     what
         Which one, in words: the step, the engine, the nodes.
