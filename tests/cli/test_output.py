@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import onnx
 import pytest
@@ -53,3 +54,18 @@ def test_a_stream_that_is_no_file_stays(capsys):
         sys.stdout.write("ours\n")
     assert capsys.readouterr().out == "ours\n"
     os.fstat(1)
+
+
+def test_a_full_disk_behind_it_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "workbench", "--help"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 6
+    assert done.stderr.decode().count("\n") == 1
+    assert done.stderr.startswith(b"error: No space left on device")
+
+
+def test_it_is_all_there_where_standard_error_is_closed(experimental):
+    words = f"{sys.executable} -m workbench inspect {experimental} --json"
+    done = subprocess.run(["/bin/sh", "-c", f"{words} 2>&- <&-"], stdout=subprocess.PIPE, check=True)
+    assert json.loads(done.stdout)["custom_ops"] == {"Affine": 1}

@@ -14,6 +14,7 @@ from workbench.jobs.options import (
     CheckOptions,
     Cli,
     DossierOptions,
+    DriftOptions,
     EngineOptions,
     FleetOptions,
     MigrateOptions,
@@ -33,6 +34,7 @@ BASE = {
     BuildEngineOptions: {"model": "m.onnx", "out": "o"},
     CheckOptions: {"model": "m.onnx"},
     DossierOptions: {"recipe": "r.yaml", "out": "o"},
+    DriftOptions: {"folder": "f", "field": "s.npz"},
     EngineOptions: {"graph": "g.json"},
     FleetOptions: {"fleet": "f.yaml", "out": "o"},
     ReplayOptions: {"recipe": "r.yaml", "out": "o"},
@@ -55,6 +57,7 @@ FIT = [
     (CheckOptions, {"fix": True, "out": "o"}),
     (CheckOptions, {"matrix": True, "releases": "1.4,1.6"}),
     (DossierOptions, {"batches": (1,), "runs": 10}),
+    (DriftOptions, {"picture": "drift.PNG"}),
     (EngineOptions, {"gpu": "L4"}),
     (EngineOptions, {"against": "b", "against_profile": "p", "against_timing": "t", "no_worse": 0}),
     (EngineOptions, {"against": "b"}),
@@ -77,6 +80,9 @@ FIT = [
     (TuneOptions, {"min_sqnr": 1, "batch": 1, "runs": 0, "measure_batch": 1}),
 ]
 WRONG = [
+    (DriftOptions, {"picture": "drift.gif"}, "`picture` is an .svg or a .png, and drift.gif is neither"),
+    (TuneOptions, {"percentile": float("nan")}, "than or equal to 100"),
+    (TuneOptions, {"percentile": 100.5}, "less than or equal to 100"),
     (BenchOptions, {"models": ()}, "at least 1 item"),
     *(
         (BenchOptions, {"models": ("a", "b"), of_one: "x"}, "are of one model")

@@ -32,13 +32,26 @@ def own_output() -> Iterator[None]:
         return
     before = sys.stdout
     before.flush()
-    with open(kept, "w", encoding=before.encoding, errors=before.errors, buffering=1) as stream:  # noqa: PTH123 - a descriptor
-        try:
-            os.dup2(STDERR, STDOUT)
-            sys.stdout = stream
-            yield
-        finally:
-            sys.stdout = before
-            with contextlib.suppress(BrokenPipeError):
-                stream.flush()
-            os.dup2(kept, STDOUT)
+    # Every line is written as it comes: whoever prints what the disk does not hold, or nobody reads, was told then.
+    stream = open(kept, "w", encoding=before.encoding, errors=before.errors, buffering=1)  # noqa: PTH123, SIM115 - a descriptor
+    try:
+        _send_to_standard_error()
+        sys.stdout = stream
+        yield
+    finally:
+        sys.stdout = before
+        with contextlib.suppress(OSError):
+            stream.flush()
+        os.dup2(kept, STDOUT)
+        with contextlib.suppress(OSError):
+            stream.close()
+
+
+def _send_to_standard_error() -> None:
+    try:
+        os.dup2(STDERR, STDOUT)
+    except OSError:  # it is closed, as services of a system may start programs
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, STDOUT)
+        if nowhere != STDERR:
+            os.close(nowhere)

@@ -92,7 +92,7 @@ def drift(options: DriftOptions) -> DriftResult:
     gates += [gate for gate in deployment.recipe.gates if METRICS[gate.metric].source == "field"]
     files = []
     if options.picture is not None:
-        svg = options.picture.suffix == ".svg"
+        svg = options.picture.suffix.lower() == ".svg"
         files.append(write_text(options.picture, chart.svg()) if svg else write_bytes(options.picture, chart.png()))
     return DriftResult(
         chart,

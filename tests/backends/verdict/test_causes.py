@@ -109,6 +109,20 @@ BOXES = made(
 FED_AXES = made(
     [node("ReduceSum", ["x", "a"], ["y"], "sum")], {"x": [2, 4], "a": (TensorProto.INT64, [1])}, {"y": [2, 1]}
 )
+INTEGER = made(
+    [node("MatMulInteger", ["x", "w"], ["y"], "it")],
+    {"x": (TensorProto.INT8, [2, 4])},
+    {"y": (TensorProto.INT32, [2, 3])},
+    [numbers("w", np.ones((4, 3)), np.int8)],
+)
+AT_RUN_TIME = made(
+    [
+        node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], "it"),
+        node("DequantizeLinear", ["q", "s", "z"], ["y"], "dq"),
+    ],
+    {"x": [4]},
+    {"y": [4]},
+)
 UINT8_INSIDE = made(
     [node("Cast", ["x"], ["t"], "to", to=TensorProto.UINT8), node("Cast", ["t"], ["y"], "back", to=FLOAT)],
     {"x": [4]},
@@ -133,6 +147,8 @@ UINT8_INSIDE = made(
         ("extensions", of_domain("ai.onnx.contrib", "BBox"), "sm86", "extensions", "it", "onnxruntime-extensions"),
         ("text", of_domain("ai.onnx.contrib", "Lower", TensorProto.STRING), "sm86", "extensions", "it", "outside"),
         ("contrib", of_domain("com.microsoft", "BiasGelu"), "sm86", "custom-domain", "it", "graph optimizations"),
+        ("integer, ONNX's own", INTEGER, "sm86", "integer-operator", "it", "Q/DQ pairs"),
+        ("quantized at run time", AT_RUN_TIME, "sm86", "integer-operator", "it", "QuantFormat.QDQ"),
         ("integer", of_domain("com.microsoft", "QLinearAdd"), "sm86", "integer-operator", "it", "QuantFormat.QDQ"),
         ("axes that are fed", FED_AXES, "sm86", "computed", "sum", "fold constants"),
         ("UINT8 between nodes", UINT8_INSIDE, "sm86", "uint8-inside", "to", "INT32"),

@@ -24,6 +24,9 @@ SMALLEST_HEAD = 9
 NO_ATTENTION = "Attention operation was not supported by a dedicated kernel"
 EXTENSIONS = "ai.onnx.contrib"
 INTEGER_OPS = re.compile(r"QLinear|^Q[A-Z](?!uick)|Integer|^Dynamic|^MatMulNBits")
+QUANTIZE_AGAIN = Fix(
+    "Quantize again in Q/DQ format (QuantFormat.QDQ), or take the model that was quantized and tune that."
+)
 CONVERT = Fix("Convert the operator set to 13, or export with it.", "convert_opset", {"version": 13})
 
 
@@ -108,8 +111,7 @@ def custom_domain(site: CauseSite) -> Cause | None:
         return Cause("custom-domain", f"{name} is custom; TensorRT has no plugin", Fix(fix))
     if op in QUANTIZE_OPS or INTEGER_OPS.search(op):
         reason = f"{name} was written by ONNX Runtime's quantizer; TensorRT has no plugin"
-        fix = "Quantize again in Q/DQ format (QuantFormat.QDQ), or take the model that was quantized and tune that."
-        return Cause("integer-operator", reason, Fix(fix))
+        return Cause("integer-operator", reason, QUANTIZE_AGAIN)
     reason = f"{name} was written by ONNX Runtime's optimizer; TensorRT has no plugin"
     return Cause("custom-domain", reason, Fix("Export again without ONNX Runtime's graph optimizations."))
 
@@ -181,6 +183,9 @@ def unsupported_op(site: CauseSite) -> Cause | None:
     # An operator's own checker answers a bare "false"; others look for a plugin that does not exist.
     if site.node.domain not in STANDARD_DOMAINS or not (_has_no_plugin(site) or site.message.startswith("false ")):
         return None
+    if INTEGER_OPS.search(site.node.op_type):
+        reason = f"{site.node.op_type} computes on integers, as a quantizer wrote it; TensorRT reads Q/DQ pairs"
+        return Cause("integer-operator", reason, QUANTIZE_AGAIN)
     return Cause(
         "unsupported-op",
         f"the parser has no implementation of {site.node.op_type}",

@@ -106,6 +106,12 @@ class DriftOptions(Options):
     ] = ()
     picture: Annotated[Path | None, Written(), Field(description="Write the picture too: an .svg or a .png.")] = None
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.picture is not None and self.picture.suffix.lower() not in (".svg", ".png"):
+            raise ValueError(f"`picture` is an .svg or a .png, and {self.picture} is neither")
+        return self
+
 
 class TritonOptions(Options):
     """Write a tuned model into a model repository of Triton, with what a person needs to run and to measure it.
