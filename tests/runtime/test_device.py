@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import ml_dtypes
+import numpy as np
 import onnx
 import pytest
 
@@ -7,7 +11,7 @@ from tests.kit.models import model as made
 from workbench.errors import OptionError
 from workbench.runtime import device
 from workbench.runtime.device import CPU, Device, DeviceWarning, current_device, on_device, usable_device
-from workbench.runtime.session import Session
+from workbench.runtime.session import Session, _in_numbers
 
 
 def relu():
@@ -65,3 +69,36 @@ def test_sessions_of_a_block_are_on_its_device(monkeypatch):
         with on_device(None):  # changes nothing
             assert current_device() == Device(1)
     assert (inside.device, fast.device, Session(model).device) == (Device(1), CPU, CPU)
+
+
+def test_a_run_is_started_on_the_device_without_waiting_for_it():
+    bound, ran = [], []
+
+    class Binding:
+        def bind_input(self, *given):
+            bound.append(given)
+
+        def bind_output(self, *given):
+            bound.append(given)
+
+        def get_outputs(self):
+            return ["value of y"]
+
+    def run(_, options):
+        ran.append(options.get_run_config_entry("disable_synchronize_execution_providers"))
+
+    session = Session(relu())
+    session.device = Device(3)
+    session._session = SimpleNamespace(io_binding=Binding, run_with_iobinding=run)
+    array = SimpleNamespace(dtype="float32", shape=(1,), data=SimpleNamespace(ptr=77))
+    assert session.enqueue({"x": array}) == {"y": "value of y"}
+    assert bound == [("x", *Device(3).memory, "float32", (1,), 77), ("y", *Device(3).memory)]
+    assert ran == ["1"]
+
+
+def test_bf16_is_handed_out_in_fp32_part_by_part():
+    narrow = np.array([1.5, 2.0], ml_dtypes.bfloat16)
+    first, (second,) = _in_numbers([narrow, [narrow]])
+    assert first.dtype == second.dtype == np.float32
+    half = np.array([1.5], np.float16)
+    assert _in_numbers(half) is half
