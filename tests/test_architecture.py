@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from importlib import import_module
 
 import pytest
@@ -55,9 +56,12 @@ def test_names_are_the_nouns_that_they_hold():
     places = [
         f"{path.relative_to(ROOT)}:{line}: {name}"
         for path in sorted((ROOT / "workbench").rglob("*.py"))
-        for name, line in defined_names(ast.parse(path.read_text(encoding="utf-8")))
+        for name, line in [(path.stem, 1), *defined_names(ast.parse(path.read_text(encoding="utf-8")))]
         if name.strip("_").lower() in VAGUE
     ]
+    defined = re.compile(rf"\b(?:const|let|var|function)\s+_?({'|'.join(VAGUE)})\b", re.IGNORECASE)
+    for path in sorted((ROOT / "workbench").rglob("*.js")):
+        places += [f"{path.relative_to(ROOT)}: {name}" for name in defined.findall(path.read_text(encoding="utf-8"))]
     assert places == []
 
 

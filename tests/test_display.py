@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 import workbench
@@ -17,16 +19,22 @@ def results(small_cnn, small_data):
     done["search"] = wb.plan.search("sqnr_db", at_least=15)
     done |= {"sensitivity": wb.sensitivity(), "tune": wb.tune(), "compare": wb.compare(runs=2)}
     done |= {"edit": wb.edit("fold_constants"), "build": wb.build(), "summary": wb.graph.summary()}
+    if importlib.util.find_spec("tensorrt_rtx") is not None:
+        done["check"] = wb.check()
+    done["inspect"] = wb.engines.inspect(done["build"])
     return done | {"workbench": wb, "recipe": wb.recipe}
 
 
-NAMES = "prepare calibrate search sensitivity tune compare edit build engines summary workbench recipe".split()
+NAMES = "prepare calibrate search sensitivity tune compare edit build inspect check engines summary workbench recipe"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES.split())
 def test_a_result_is_at_most_one_screen(results, name):
+    if name not in results:
+        pytest.skip("TensorRT-RTX is missing")
     text, html = repr(results[name]), results[name]._repr_html_()
     assert 0 < len(text.splitlines()) <= MOST_ROWS + 10
+    assert len(text) < 2500
     assert len(html) < 20_000
     assert "<strong>" in html
 
@@ -36,6 +44,12 @@ def test_what_is_beyond_a_screen_is_counted():
     assert f"and {100 - MOST_ROWS} more" in card.text()
     assert "and 4 more notes" in card.html()
     assert card.html().count("<tr>") == MOST_ROWS + 1
+
+
+def test_a_sentence_that_is_longer_than_a_line_is_cut():
+    card = Card("h" * 9999, ("name", "value"), (("n" * 999, 1.0),) * 99, ("note " * 999,) * 9)
+    assert len(card.text()) < 4000
+    assert len(card.html()) < 20_000
 
 
 def test_one_of_something_has_no_plural():

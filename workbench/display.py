@@ -13,6 +13,7 @@ __all__ = ["Card", "Shown", "ShownText", "counted", "in_words", "shortened"]
 MOST_ROWS = 15
 MOST_NOTES = 5
 MOST_CHARACTERS = 60
+MOST_OF_A_LINE = 200
 
 
 def counted(number: int, noun: str) -> str:
@@ -58,13 +59,13 @@ class Card:
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
         ]
-        return "\n".join([self.headline, *(f"  {line}" for line in lines), *(f"  {more}" for more in self._more())])
+        return "\n".join([self._sentence(), *(f"  {line}" for line in lines), *(f"  {more}" for more in self._more())])
 
     def html(self) -> str:
         """Return it as HTML that takes the page's own colours."""
         line = "1px solid color-mix(in srgb,currentColor 20%,transparent)"
         cells = f"padding:.15em .8em .15em 0;text-align:left;border-bottom:{line}"
-        parts = [f"<p style='margin:.3em 0'><strong>{escape(self.headline)}</strong></p>"]
+        parts = [f"<p style='margin:.3em 0'><strong>{escape(self._sentence())}</strong></p>"]
         if self.rows:
             head = "".join(f"<th style='{cells}'>{escape(name)}</th>" for name in self.header)
             body = "".join(
@@ -75,10 +76,13 @@ class Card:
         parts += [f"<p style='margin:.2em 0;opacity:.75'>{escape(more)}</p>" for more in self._more()]
         return f"<div style='overflow-x:auto'>{''.join(parts)}</div>"
 
+    def _sentence(self) -> str:
+        return shortened(self.headline, MOST_OF_A_LINE)
+
     def _more(self) -> list[str]:
         left = len(self.rows) - MOST_ROWS
         more = [f"and {left} more"] if left > 0 else []
-        more += self.notes[:MOST_NOTES]
+        more += (shortened(note, MOST_OF_A_LINE) for note in self.notes[:MOST_NOTES])
         return [*more, f"and {len(self.notes) - MOST_NOTES} more notes"] if len(self.notes) > MOST_NOTES else more
 
 

@@ -18,7 +18,6 @@ from workbench.engine.precision import realized_precision
 from workbench.engine.summary import load_engine
 from workbench.errors import RecipeError
 from workbench.jobs.bench.variants import open_source, variant_of
-from workbench.precision import TARGETS
 from workbench.precision.lowering.lowering import activation_tensors, lower
 from workbench.precision.targets import TARGETS, parse_target
 from workbench.session import open_model

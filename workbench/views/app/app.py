@@ -12,7 +12,7 @@ from workbench.session import Change, Keeper, history_of, keeper_of, verdict
 from workbench.views.app.acts import Acts
 from workbench.views.app.graph import AppGraph
 from workbench.views.app.inspector import Inspector
-from workbench.views.app.known import NodeFacts
+from workbench.views.app.node_facts import NodeFacts
 from workbench.views.app.nodes import NodeTable
 from workbench.views.app.steps import next_step, step_states
 from workbench.views.app.still import Still

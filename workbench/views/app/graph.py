@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workbench.session import Workbench
-    from workbench.views.app.known import NodeFacts
+    from workbench.views.app.node_facts import NodeFacts
     from workbench.views.graphs import Gather, Offer
 
 __all__ = ["AppGraph"]

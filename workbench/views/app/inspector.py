@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.session import Workbench
-    from workbench.views.app.known import NodeFacts
+    from workbench.views.app.node_facts import NodeFacts
 
 __all__ = ["Inspector"]
 

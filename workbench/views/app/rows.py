@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from workbench.precision import PrecisionRow
     from workbench.session import Workbench
-    from workbench.views.app.known import NodeFacts
+    from workbench.views.app.node_facts import NodeFacts
 
 __all__ = ["COLUMNS", "NodeRows"]
 

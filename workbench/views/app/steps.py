@@ -16,7 +16,7 @@ from workbench.views.kit import shown
 
 if TYPE_CHECKING:
     from workbench.session import Workbench
-    from workbench.views.app.known import NodeFacts
+    from workbench.views.app.node_facts import NodeFacts
 
 __all__ = ["next_step", "step_states"]
 

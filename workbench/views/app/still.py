@@ -12,7 +12,7 @@ from workbench.views.kit import precision_colour, theme
 
 if TYPE_CHECKING:
     from workbench.session import Workbench
-    from workbench.views.app.known import NodeFacts
+    from workbench.views.app.node_facts import NodeFacts
     from workbench.views.graphs import Mark
 
 __all__ = ["Still"]

@@ -169,18 +169,18 @@ class Table {
 
   /** Make lines until there are so many; below them room is kept for the rest. */
   grow(count) {
-    const made = this.body.childElementCount;
-    if (count > made) this.body.append(...this.shown.slice(made, count).map((id) => this.line(this.byId.get(id))));
+    const lines = this.body.childElementCount;
+    if (count > lines) this.body.append(...this.shown.slice(lines, count).map((id) => this.line(this.byId.get(id))));
     this.table.style.setProperty("--wb-rest", Math.max(0, this.shown.length - this.body.childElementCount));
   }
 
   /** Make the lines that are scrolled to, and a stretch beyond them. */
   scrolled() {
-    const made = this.body.childElementCount;
+    const lines = this.body.childElementCount;
     this.down = this.root.scrollTop;
-    if (!made || made === this.shown.length) return;
-    const seen = ((this.down + this.root.clientHeight) / this.body.offsetHeight) * made;
-    if (seen > made - STRETCH / 3) this.grow(Math.ceil(seen) + STRETCH);
+    if (!lines || lines === this.shown.length) return;
+    const seen = ((this.down + this.root.clientHeight) / this.body.offsetHeight) * lines;
+    if (seen > lines - STRETCH / 3) this.grow(Math.ceil(seen) + STRETCH);
   }
 
   /** Show the rows that pass, in their order; without a key they come as Python sent them. */
@@ -203,9 +203,9 @@ class Table {
     if (ids.join("\n") === this.shown?.join("\n")) return;
     this.shown = ids;
     this.table.setAttribute("aria-rowcount", ids.length + 1);
-    const made = this.down ? this.body.childElementCount : 0; // who has scrolled down stays there
+    const lines = this.down ? this.body.childElementCount : 0; // who has scrolled down stays there
     this.body.replaceChildren();
-    this.grow(Math.max(made, STRETCH));
+    this.grow(Math.max(lines, STRETCH));
   }
 
   mark(selected) {

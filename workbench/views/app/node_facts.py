@@ -58,9 +58,9 @@ class NodeFacts:
             costs = sources(self.wb.model, figures.sensitivity, measured, table=self._costs())
             if figures.engine is None:
                 return costs
-            told = _with_engine(costs, figures.engine)
+            timed = _with_engine(costs, figures.engine)
             # What became of a plan says nothing of the next one; where the time went does.
-            return told if current else replace(told, realized=costs.realized)
+            return timed if current else replace(timed, realized=costs.realized)
 
         current = figures.built is history_of(self.wb).state
         made_of = self.wb.model, figures.sensitivity, figures.search, figures.engine, current
