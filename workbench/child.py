@@ -15,7 +15,6 @@ import os
 import pickle
 import queue
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -25,17 +24,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
 from workbench.errors import BackendError, WorkbenchError
+from workbench.interpreter import boot, load_ahead
 from workbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
-__all__ = ["Child", "ChildError", "Outcome", "Progress", "death", "progress", "run"]
+__all__ = ["Child", "ChildError", "Outcome", "Progress", "death", "progress", "run", "serve"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BOOT = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from workbench.child import _serve; _serve()"
 _PROGRESS = "\x1eprogress "
 _POLL_S = 0.05
 _EXIT_S = 0.005
@@ -152,20 +152,13 @@ def run(child: Child, what: str, function: Callable[P, T], /, *args: P.args, **k
         )
     with scratch_folder() as folder:
         result = folder / "result.pickle"
-        request = pickle.dumps(list(sys.path)) + pickle.dumps((function, args, kwargs, str(result)))
+        request = pickle.dumps((function, args, kwargs, str(result)))
         return _watch(child, what, request, result)
 
 
 def _watch(child: Child, what: str, request: bytes, result: Path) -> Outcome[Any]:
     start = time.monotonic()
-    # Unbuffered (-u), so that the log has what was said before a crash.
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own code
-        [sys.executable, "-u", "-X", "faulthandler", "-c", _BOOT],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    process = boot()
     lines: queue.Queue[str | None] = queue.Queue()
     reader = threading.Thread(target=_read, args=(process, lines), daemon=True)
     reader.start()
@@ -365,9 +358,13 @@ def _own_peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _serve() -> None:
-    """Do one request from standard input; the child's whole life."""
-    function, args, kwargs, result = pickle.load(sys.stdin.buffer)  # noqa: S301 - sent by our own parent
+def serve(ahead: tuple[str, ...]) -> None:
+    """Load what is asked for ahead, then do one request from standard input; the child's whole life."""
+    load_ahead(ahead)
+    try:
+        function, args, kwargs, result = pickle.load(sys.stdin.buffer)  # noqa: S301 - sent by our own parent
+    except EOFError:  # the parent ended and had nothing to ask
+        os._exit(0)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
         answer = (True, function(*args, **kwargs))

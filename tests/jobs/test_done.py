@@ -15,11 +15,13 @@ from onnx import helper
 
 from tests.kit.models import model
 from tests.kit.places import RECORDED
+from workbench import graph, interpreter
 from workbench.backends import Engine
+from workbench.backends.compiler import TARGETS as COMPILED
 from workbench.child import ChildError
 from workbench.engine import GPU_LIMITS, load_engine
 from workbench.errors import BackendError, WorkbenchError
-from workbench.jobs import checking, dossier, reading, replaying
+from workbench.jobs import dossier, reading, replaying
 from workbench.jobs.bench import run as bench_run
 from workbench.jobs.bench.rows import BenchRow
 from workbench.jobs.bench.run import Bench
@@ -142,7 +144,7 @@ def test_each_target_is_asked_and_told_to_ci(file, tmp_path, monkeypatch):
         asked.append((len(asked_of.nodes), target, shapes))
         return Said(model="m", target=target, compiler="rtx", accepted=target != "sm75")
 
-    monkeypatch.setattr(checking, "judge", judge)
+    monkeypatch.setattr("workbench.backends.verdict.check", judge)
     done = check(file, shape=("x:1x3", "z:4"), summary=tmp_path / "s.md")
     assert asked == [(1, "sm86", {"x": (1, 3), "z": (4,)})]
     assert (done.accepted, done.files, done.remarks) == (True, (tmp_path / "s.md",), ())
@@ -150,6 +152,14 @@ def test_each_target_is_asked_and_told_to_ci(file, tmp_path, monkeypatch):
     both = check(file, target=("sm86", "sm75"))
     assert ([one.target for one in both.verdicts], both.exit_code, both.files) == (["sm86", "sm75"], 13, ())
     assert both.text() == "sm86: True\nand more\nsm75: False\nand more"
+
+
+def test_the_compiler_is_loaded_while_the_model_is_read(file, monkeypatch):
+    order, start, load = [], interpreter._started, graph.load_model
+    monkeypatch.setattr(interpreter, "_started", lambda ahead: order.append(ahead) or start(ahead))
+    monkeypatch.setattr(graph, "load_model", lambda path: order.append(path) or load(path))
+    assert check(file).accepted
+    assert order == [("workbench.backends.compiler.nvinfer", "tensorrt_rtx"), file]
 
 
 def test_what_helps_is_done_for_each_target_and_written(file, tmp_path, monkeypatch):
@@ -166,7 +176,7 @@ def test_what_helps_is_done_for_each_target_and_written(file, tmp_path, monkeypa
     def judge(asked_of, target, **_):
         return Said(model="m", target=target, compiler="", accepted=asked_of.opset == 18)
 
-    monkeypatch.setattr(checking, "judge", judge)
+    monkeypatch.setattr("workbench.backends.verdict.check", judge)
     done = check(file, target=("sm86", "sm75"), fix=True, out=tmp_path / "mended.onnx")
     assert (done.accepted, done.remarks) == (True, ("sm86: opset 17", "sm75: opset 18"))
     assert [path.name for path in done.files] == ["mended.onnx", "mended.recipe.yaml"]
@@ -194,7 +204,7 @@ def test_a_matrix_notes_what_changed_from_each_release_to_the_next(file, tmp_pat
     assert "1.5 to 1.7" not in text
     check(file, matrix=True)
     assert asked[1][1] == ("1.4", "1.5", "1.6", "1.7")
-    assert asked[1][2] == list(checking.TARGETS)
+    assert asked[1][2] == list(COMPILED)
 
 
 # Bench

@@ -6,14 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from workbench.backends.compiler import TARGETS
-from workbench.backends.verdict import check as judge
 from workbench.display import Card, Shown
 from workbench.errors import OptionError
-from workbench.graph import load_model
-from workbench.handoff.ci import Case
+from workbench.interpreter import booted_ahead
 from workbench.jobs.options import CheckOptions, job
-from workbench.jobs.telling import tell_ci
 from workbench.jobs.verbs import EXIT_REFUSED
 from workbench.results import together
 
@@ -82,6 +78,17 @@ def check(options: CheckOptions) -> CheckResult:
     """See `CheckOptions`."""
     if options.matrix:
         return _asked(options)
+    # The compiler's library loads while this process imports what it needs, and reads the model.
+    with booted_ahead("workbench.backends.compiler.nvinfer", "tensorrt_rtx"):
+        return _judged(options)
+
+
+def _judged(options: CheckOptions) -> CheckResult:
+    from workbench.backends.verdict import check as judge
+    from workbench.graph import load_model
+    from workbench.handoff.ci import Case
+    from workbench.jobs.telling import tell_ci
+
     targets = options.target or ("sm86",)
     shapes = dict(_shape(text) for text in options.shape)
     model = load_model(options.model)
@@ -119,7 +126,10 @@ def _mended(
 
 
 def _asked(options: CheckOptions) -> CheckResult:
+    from workbench.backends.compiler import TARGETS
+    from workbench.graph import load_model
     from workbench.jobs.matrix import ask_releases, matrix_cases
+    from workbench.jobs.telling import tell_ci
 
     load_model(options.model)  # what is no model is said once, not by every release
     for text in options.shape:

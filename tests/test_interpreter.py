@@ -1,0 +1,93 @@
+"""An interpreter that is started ahead does the next request, in the world that the request is made in, or none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from workbench import interpreter
+from workbench.child import Child, ChildError, run
+from workbench.interpreter import boot, booted_ahead
+
+TEST = "the test"
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Every process that is started, in order."""
+    processes, real = [], interpreter._started
+
+    def counted(ahead):
+        processes.append(real(ahead))
+        return processes[-1]
+
+    monkeypatch.setattr(interpreter, "_started", counted)
+    return processes
+
+
+def pid_of_next():
+    return run(Child(), TEST, os.getpid).value
+
+
+def test_the_next_request_is_done_by_it_and_one_after_that_by_another(started):
+    with booted_ahead("colorsys"):
+        (ahead,) = started
+        assert run(Child(), TEST, eval, "'colorsys' in __import__('sys').modules").value
+        assert ahead.returncode == 0
+        assert pid_of_next() == started[1].pid != ahead.pid
+    assert len(started) == 2
+
+
+def test_it_ends_where_nothing_is_asked_of_it(started):
+    with booted_ahead("colorsys"):
+        pass
+    assert started[0].returncode is not None
+    with pytest.raises(KeyError), booted_ahead("colorsys"):
+        raise KeyError
+    assert started[1].returncode is not None
+    assert not interpreter._waiting
+
+
+def test_it_is_not_taken_where_the_world_is_another_one_meanwhile(started, monkeypatch, tmp_path):
+    for change in (
+        lambda: monkeypatch.setenv("WORKBENCH_TEST", "other"),
+        lambda: monkeypatch.syspath_prepend(tmp_path),
+        lambda: monkeypatch.chdir(tmp_path),
+    ):
+        started.clear()
+        with booted_ahead():
+            change()
+            assert pid_of_next() == started[1].pid
+        assert started[0].returncode is not None
+
+
+def test_one_that_died_is_replaced(started):
+    with booted_ahead():
+        started[0].kill()
+        started[0].wait()
+        assert pid_of_next() == started[1].pid
+
+
+def test_a_module_that_is_missing_is_told_when_it_is_asked_for():
+    with booted_ahead("workbench_has_no_such_module"):
+        assert pid_of_next()
+    with booted_ahead("workbench_has_no_such_module"), pytest.raises(ChildError, match="No module named"):
+        run(Child(), TEST, exec, "import workbench_has_no_such_module")
+
+
+def test_it_ends_with_its_parent():
+    code = "from workbench.interpreter import boot; print(boot().pid, flush=True); import os; os._exit(0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (pid,) = map(int, done.stdout.split())
+    if psutil.pid_exists(pid):
+        assert not psutil.wait_procs([psutil.Process(pid)], 30)[1]
+
+
+def test_nothing_is_started_ahead_unless_asked_for(started):
+    process = boot()
+    assert started == [process]
+    interpreter._end(process)
