@@ -48,14 +48,15 @@ OTHERS_S = 15.0
 
 
 def copy_of_checkout(into: Path) -> None:
-    """Copy what git tracks, and link what lies beside it."""
+    """Copy what git tracks, or all where it tracks nothing, and link what lies beside it."""
     git = shutil.which("git") or "git"
-    listed = subprocess.run([git, "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, listed.split(b"\0")):
-        source = ROOT / name.decode()
-        target = into / name.decode()
+    listed = subprocess.run([git, "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        target = into / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target)
+        shutil.copy2(ROOT / name, target)
+    if not listed:
+        shutil.copytree(ROOT, into, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     if (ROOT.parent / "shared").exists():
         (into.parent / "shared").symlink_to(ROOT.parent / "shared")
 

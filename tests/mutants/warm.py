@@ -64,11 +64,17 @@ class Warm:
         fork = multiprocessing.get_context("fork")
         self._pipe, theirs = fork.Pipe()
         self.noticed = checkout.parent / "noticed"
-        arguments = [*tests, f"--basetemp={self._base}"]
-        self._collected = fork.Process(target=_collect, args=(theirs, module, self.noticed, arguments))
+        arguments, log = [*tests, f"--basetemp={self._base}"], checkout.parent / "collected"
+        self._collected = fork.Process(target=_collect, args=(theirs, module, self.noticed, arguments, log))
         self._collected.start()
         theirs.close()
-        self.ran: Ran = self._pipe.recv()
+        try:
+            ran = self._pipe.recv()
+        except EOFError:
+            ran = None
+        if not isinstance(ran, Ran):
+            raise RuntimeError(f"pytest did not come as far as the tests:\n{log.read_text()[-4000:]}")  # noqa: TRY004 - no caller erred
+        self.ran = ran
         sys.dont_write_bytecode = True
         _import(self.ran.libraries)
 
@@ -226,8 +232,8 @@ def _sharing(context: str, tests: Iterable[pytest.Item]) -> Iterator[str]:
             yield test.nodeid
 
 
-def _collect(pipe: Connection, module: str, noticed: Path, arguments: Sequence[str]) -> None:
-    _quiet()
+def _collect(pipe: Connection, module: str, noticed: Path, arguments: Sequence[str], log: Path) -> None:
+    _quiet(str(log))
     code = pytest.main([*OPTIONS, *arguments], plugins=[_Waiting(pipe, module, noticed)])
     os._exit(int(code))
 
@@ -278,10 +284,10 @@ def _too_long(*_: object) -> None:
     raise TimeoutError
 
 
-def _quiet() -> None:
-    nowhere = os.open(os.devnull, os.O_RDWR)
+def _quiet(instead: str = os.devnull) -> None:
+    to = os.open(instead, os.O_RDWR | os.O_CREAT)
     for stream in (0, 1, 2):
-        os.dup2(nowhere, stream)
+        os.dup2(to, stream)
 
 
 def changed_on_import(before: str, source: str, path: str) -> bool:
