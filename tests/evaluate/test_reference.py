@@ -7,8 +7,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.kit.models import constant, model
+from workbench.errors import BackendError
 from workbench.evaluate.reference import Reference, as_type_of
 from workbench.graph.edits.registry import edit_by_name
+from workbench.runtime import Session
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
@@ -120,3 +122,19 @@ def test_numbers_are_converted_and_what_is_none_or_no_input_is_left():
     }
     for content in (np.array(["a"]), np.array(["a"], object), np.array([b"a"]), np.ones(2, np.float16)):
         assert as_type_of(half, {"x": content})["x"] is content
+
+
+def test_a_source_that_few_kernels_are_for_runs_in_the_next_operator_set():
+    nodes = [helper.make_node("Add", ["x", "b"], ["s"], broadcast=1, axis=1), helper.make_node("Relu", ["s"], ["y"])]
+    bias = np.array([1, 2, 3], np.float32)
+    source = model(nodes, {"x": [2, 3, 4, 4]}, {"y": [2, 3, 4, 4]}, [constant("b", bias, "float32")], opset=6)
+    reference = edited(source, ("convert_opset", {"version": 13}))
+    assert (reference.model, reference.note) == (
+        source,
+        "the source runs in operator set 7, since few of set 6 are run here",
+    )
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 4)).astype(np.float32)
+    results = reference.run(reference.session(), {"x": x})
+    np.testing.assert_allclose(results["y"], np.maximum(x + bias[:, None, None], 0))
+    with pytest.raises(BackendError, match=r"newer operator set: wb\.prepare\(\)"):
+        Session(source)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workbench.runtime import Session
+from workbench.errors import EditError
+from workbench.graph.edits import ConvertOpset
+from workbench.runtime import OLDEST_OPSET, Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,8 +58,12 @@ class Reference:
         if lacking:
             return cls(form, form, note=f"compared with the edited model instead of the source, {lacking}")
         new = [tensor.name for tensor in form.outputs if tensor.name not in reference.outputs]
-        note = f"not compared, since the source has no such tensor: {', '.join(new)}" if new else ""
-        return cls(source, form, edits, note)
+        notes = [f"not compared, since the source has no such tensor: {', '.join(new)}"] if new else []
+        if 0 < source.opset < OLDEST_OPSET:
+            notes.append(
+                f"the source runs in operator set {OLDEST_OPSET}, since few of set {source.opset} are run here"
+            )
+        return cls(source, form, edits, "; ".join(notes))
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -77,7 +84,11 @@ class Reference:
 
     def session(self, mode: Mode = "numerics") -> Session:
         """Return the model ready to run."""
-        return Session(self.model, mode=mode, outputs=[self._origin(name) for name in self.outputs])
+        model = self.model
+        if 0 < model.opset < OLDEST_OPSET:
+            with contextlib.suppress(EditError):  # then it runs as it is, or ONNX Runtime says why not
+                model = ConvertOpset(version=OLDEST_OPSET)(model).model
+        return Session(model, mode=mode, outputs=[self._origin(name) for name in self.outputs])
 
     def fed(self, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Return inputs of `form` as the model takes them."""

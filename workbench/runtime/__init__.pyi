@@ -7,6 +7,7 @@ from .device import current_device as current_device
 from .device import on_device as on_device
 from .device import usable_device as usable_device
 from .numerics_check import self_check as self_check
+from .opsets import OLDEST_OPSET as OLDEST_OPSET
 from .opsets import newest_opset as newest_opset
 from .session import Mode as Mode
 from .session import Session as Session

@@ -8,7 +8,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["newest_opset"]
+__all__ = ["OLDEST_OPSET", "newest_opset"]
+
+OLDEST_OPSET = 7
+"""Of what was another operator before, ONNX Runtime has few kernels."""
 
 
 @cache

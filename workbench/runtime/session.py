@@ -19,6 +19,7 @@ from workbench.runtime.constants import check_constants
 from workbench.runtime.device import CPU, current_device
 from workbench.runtime.first_run import NO_PREPACKING, NO_SPINNING, Apart, FirstRun, attempt
 from workbench.runtime.narrow import BF16, NARROW, has_narrow, in_float32
+from workbench.runtime.opsets import OLDEST_OPSET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -133,9 +134,7 @@ class Session:
             raise
         except Exception as error:  # ONNX Runtime raises many kinds, none of them public
             raise BackendError(
-                f"ONNX Runtime refuses it: {first_line(error)}",
-                where=model.name,
-                fix="Repair or replace the named node; an operator of a custom domain needs its own library.",
+                f"ONNX Runtime refuses it: {first_line(error)}", where=model.name, fix=_what_helps(model)
             ) from error
 
     def run(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -310,6 +309,12 @@ def in_one_array(value: Any) -> npt.NDArray[Any]:
         return np.zeros(0, np.float32)
     alike = len({(part.shape, part.dtype) for part in parts}) == 1
     return np.stack(parts) if alike else np.concatenate([part.ravel() for part in parts])
+
+
+def _what_helps(model: Model) -> str:
+    if 0 < model.opset < OLDEST_OPSET:
+        return "Bring it to a newer operator set: wb.prepare(), or wb.edit('convert_opset', version=13)."
+    return "Repair or replace the named node; an operator of a custom domain needs its own library."
 
 
 def _is_training(node: ir.Node) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import onnx
 import pytest
-from onnx import AttributeProto, TensorProto, helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from tests.kit.models import assert_same, constant, model, proto, run, weight
 from workbench.errors import EditError
@@ -189,3 +190,48 @@ def test_what_a_call_gives_a_function_is_given_after_a_conversion():
 def test_what_a_call_gives_and_the_newer_operator_takes_otherwise_is_refused(op, name, value, kind):
     with pytest.raises(EditError, match=f"says an attribute of {op} otherwise, which is given by each call of 'Does'"):
         converted(with_function(op, name, value, kind), 13)
+
+
+def _broadcast(op, along, shape, sizes, **stated):
+    """A model of operator set 6 behind a convolution, its weight, and what it computes by hand."""
+    batch = [2 if isinstance(length, str) else length for length in shape]
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["c"], "conv"),
+        helper.make_node(op, ["c", "w"], ["y"], "it", **stated),
+    ]
+    kernel, second = weight("k", 3, 3, 1, 1), weight("w", *sizes)
+    network = model(nodes, {"x": shape}, {"y": shape}, [kernel, second], opset=6)
+    x = np.random.default_rng(0).normal(size=batch).astype(np.float32)
+    c = np.einsum("nchw,oc->nohw", x, numpy_helper.to_array(kernel)[:, :, 0, 0])
+    w = numpy_helper.to_array(second).reshape(along)
+    return network, x, np.where(c < 0, c * w, c) if op == "PRelu" else {"Add": c + w, "Mul": c * w, "Sub": c - w}[op]
+
+
+@pytest.mark.parametrize("version", [7, 13, 21])
+@pytest.mark.parametrize(
+    ("op", "shape", "sizes", "along", "stated"),
+    [
+        ("Add", ["N", 3, 4, 4], [3], (3, 1, 1), {"axis": 1}),
+        ("Add", [3, 3, 4, 4], [3], (3, 1, 1), {"axis": 1}),  # as long as the batch, which ONNX's converter takes
+        ("Sub", [2, 3, 4, 4], [3, 4], (3, 4, 1), {"axis": 1}),
+        ("Mul", [2, 3, 4, 4], [2], (2, 1, 1, 1), {"axis": 0}),
+        ("Mul", [2, 3, 4, 5], [4, 5], (4, 5), {}),
+        ("Add", [2, 3, 4, 4], [], (), {"axis": 1}),
+        ("PRelu", [2, 3, 4, 3], [3], (3, 1, 1), None),  # as long as a row is wide
+        ("PRelu", ["N", 3, 4, 4], [1], (1,), None),
+    ],
+)
+def test_what_was_broadcast_along_an_axis_still_is(op, shape, sizes, along, stated, version):
+    stated = {} if stated is None else {"broadcast": 1} | stated
+    network, x, expected = _broadcast(op, along, shape, sizes, **stated)
+    after = converted(network, version)
+    onnx.checker.check_model(after.proto, full_check=True)
+    np.testing.assert_allclose(run(after, {"x": x})[0], expected, rtol=1e-5, atol=1e-5)
+    assert after.nodes["it"].op_type == op
+
+
+def test_what_broadcasts_over_an_unknown_number_of_axes_is_refused():
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["r"]), helper.make_node("Add", ["r", "b"], ["y"], "it", axis=1)]
+    network = model(nodes, {"x": [6], "s": (TensorProto.INT64, ["n"])}, {"y": [2, 3]}, [weight("b", 3)], opset=6)
+    with pytest.raises(EditError, match="it: it broadcasts along an axis, and how many axes"):
+        converted(network, 13)
