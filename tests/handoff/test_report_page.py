@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+import onnx
 import pytest
 
 import workbench
-from workbench.handoff.report_page import page
+from workbench.handoff.report_page import MOST_OF_A_KIND, page
 from workbench.handoff.tuning_report import before_after, report, text_table
 from workbench.recipe import check_gates
 
@@ -30,6 +31,20 @@ class References(HTMLParser):
 
     def handle_starttag(self, _tag, attrs):
         self.found += [value for name, value in attrs if name in ("src", "href", "srcset", "action")]
+
+
+def test_what_is_odd_in_each_layer_alike_is_told_a_few_times(small_cnn, small_data, tmp_path):
+    proto = onnx.load(small_cnn)
+    for node in proto.graph.node:
+        node.name = ""
+    onnx.save(proto, tmp_path / "nameless.onnx")
+    wb = workbench.open_model(tmp_path / "nameless.onnx")
+    wb.calibrate(small_data, batch=4)
+    wb.tune()
+    html = page(wb, wb.compare(runs=0), [])
+    names = [quirk for quirk in wb.source.quirks if "had no name" in quirk.text]
+    assert html.count("had no name") == MOST_OF_A_KIND < len(names)
+    assert f"and {len(names) - MOST_OF_A_KIND} more of this kind" in html
 
 
 def test_the_page_refers_to_nothing_outside_itself(parts):

@@ -128,3 +128,17 @@ def test_a_searched_plan_is_not_searched_for_once_more(small_cnn, small_data):
     judgement = verdict(wb, compared(25.0))
     assert (judgement.kind, judgement.headline, judgement.ask) == ("fair", "25.0 dB at the worst output", "build")
     assert judgement.next.startswith(f"It was built and timed: {measured}. Time it again")
+
+
+def test_to_stay_in_floating_point_is_an_answer_with_its_reason(small_cnn, small_data):
+    wb = calibrated(small_cnn, small_data)
+    reason = "fp32: stay in FP32: the fastest in INT8 (placement-2) takes 0.990 ± 0.020 of its time"
+    measured = Pays(
+        verdict="within the error", ratio=0.99, error=0.02, against="fp32", where="onnxruntime", reason=reason
+    )
+    rules = (Rule(select="*", precision="fp32"),)
+    history_of(wb).do(PlanStep(rules=rules, ranges={}, sha256=ranges_hash({}), pays=measured))
+    assert verdict(wb, compared(140.0)).next.startswith(
+        "Stay in FP32: the fastest in INT8 (placement-2) takes 0.990 ± 0.020 of its time"
+        " (within the error; onnxruntime). Time it again"
+    )

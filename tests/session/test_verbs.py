@@ -150,7 +150,7 @@ def test_floating_point_is_said_with_how_long_the_plan_took(wb, monkeypatch):
     returned, step, (_, rules, _, _, more) = step_of(wb, monkeypatch, bad)
     assert step.move == "measured: stay in FP16"
     assert step.rules == (Rule(select="*", precision="fp16"),)
-    assert returned.reason == "stay in FP16: the plan takes 1.250 of its time"
+    assert returned.reason == "stay in FP16: the plan takes 1.250 ± 0.010 of its time"
     assert any(rule.precision == "int8" for rule in rules.rules)  # of the best practice, for there were none
     assert str(more["target"]) == wb.recipe.target == "rtx@sm89"
 

@@ -10,13 +10,16 @@ from workbench.session import remarks, verdict
 from workbench.views.kit import escape, escape_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from workbench.evaluate import Comparison
+    from workbench.graph import Model
     from workbench.recipe import GateResult
     from workbench.session import Workbench
 
 __all__ = ["page"]
+
+MOST_OF_A_KIND = 5
 
 
 def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) -> str:
@@ -53,7 +56,7 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
     if wb.source.quirks:
         body += [
             "<h2>Noticed in the model</h2>",
-            html_table(("where", "what"), ((q.where, q.text) for q in wb.source.quirks)),
+            html_table(("where", "what"), _quirks(wb.source)),
         ]
     if wb.advice:
         body += ["<h2>Before you build an engine</h2>", *(f"<p>{escape(sentence)}</p>" for sentence in wb.advice)]
@@ -65,6 +68,17 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
         ),
     ]
     return html_document(f"{wb.source.name}: tuning report", body)
+
+
+def _quirks(model: Model) -> Iterator[tuple[str, str]]:
+    """Yield the first of each kind, and how many more there are: a model without names has hundreds."""
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for quirk in model.quirks:
+        kinds.setdefault(quirk.kind, []).append((quirk.where, quirk.text))
+    for rows in kinds.values():
+        yield from rows[:MOST_OF_A_KIND]
+        if more := rows[MOST_OF_A_KIND:]:
+            yield "…", f"and {len(more):,} more of this kind"
 
 
 def _verdict(wb: Workbench, comparison: Comparison) -> str:

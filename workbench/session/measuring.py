@@ -113,7 +113,7 @@ def step_that_pays(history: History, measure: BackendName | MeasureOptions) -> P
     else:
         move, rules = f"measured: stay in {kind.upper()}", (Rule(select="*", precision=kind),)
         pays = pays.model_copy(
-            update={"reason": f"stay in {kind.upper()}: the plan takes {pays.ratio:.3f} of its time"}
+            update={"reason": f"stay in {kind.upper()}: the plan takes {pays.ratio:.3f} ± {pays.error:.3f} of its time"}
         )
     return PlanStep(move=move, sha256=ranges_hash({}), rules=rules, pays=pays)
 

@@ -9,7 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from workbench.recipe.steps import CalibrateStep, PrecisionStep, RangeStep
+from workbench.precision.placement import Pays
+from workbench.precision.plan import Rule
+from workbench.recipe.parts import ranges_hash
+from workbench.recipe.steps import CalibrateStep, PlanStep, PrecisionStep, RangeStep
 from workbench.session import Keeper, history_of, keeper_of, open_model
 from workbench.views.app.app import App
 from workbench.views.app.app import screen as screen_of
@@ -329,6 +332,15 @@ def test_the_worst_node_is_one_that_is_in_int8(calibrated):
     assert calibrated.scene_state()["verdict"] is None
     calibrated.handle({"type": "undo"})
     assert calibrated.told[-1] == {"type": "done", "text": "Undone: * → fp32"}  # as the chip says it
+
+
+def test_the_step_says_that_floating_point_stays(calibrated):
+    reason = "stay in FP32: the plan takes 1.250 ± 0.010 of its time"
+    slower = Pays(verdict="does not pay", ratio=1.25, error=0.01, against="fp32", where="here", reason=reason)
+    rules = (Rule(select="*", precision="fp32"),)
+    history_of(calibrated.workbench).do(PlanStep(rules=rules, ranges={}, sha256=ranges_hash({}), pays=slower))
+    calibrated.handle({"type": "tune"})
+    assert calibrated.scene_state()["stages"][4]["figure"] == "Stay in FP32 · does not pay"
 
 
 def test_who_goes_on_with_a_tuned_recipe_is_led_on_from_there(calibrated, tmp_path):

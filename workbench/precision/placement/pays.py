@@ -97,6 +97,11 @@ class Pays(BaseModel):
         """How many times faster it is than the fastest in floating point; None where that was not measured."""
         return None if self.ratio is None else 1 / self.ratio
 
+    @property
+    def stay(self) -> str:
+        """Why the plan stays in floating point, as a sentence without its full stop; empty where it does not."""
+        return f"S{reason[at + 1 :]}" if (at := (reason := self.reason or "").find("stay in ")) >= 0 else ""
+
     def __str__(self) -> str:
         if self.ratio is None or self.error is None:
             return "not measured: no engine was built, so whether INT8 is faster is not known"

@@ -138,7 +138,8 @@ def _tune(wb: Workbench) -> StageFacts:
     title = f"tuned.onnx {wb.recipe.tuned.sha256[:12]}; against floating point: {pays}"
     if search is not None and wb.plan.is_taken(search.chosen):
         title += f"; {len(search.trials)} plans tried"
-    return StageFacts("Tune", True, f"{pairs} Q/DQ pairs · {pays.verdict}", title)
+    written = pays.stay.partition(":")[0] or f"{pairs} Q/DQ pairs"
+    return StageFacts("Tune", True, f"{written} · {pays.verdict}", title)
 
 
 def _is_current(wb: Workbench) -> bool:
