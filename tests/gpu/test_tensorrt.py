@@ -117,6 +117,18 @@ def test_feeds_of_several_shapes_run_in_one_child(engine):
         np.testing.assert_allclose(result["y"], reference(network(), feed["x"]), atol=1e-3, rtol=1e-3)
 
 
+def test_an_input_is_whole_before_the_engine_reads_it():
+    shape = (64, 512, 512)  # 64 MiB: what copies it returns long before its end
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], "relu")], "relu", tensors[:1], tensors[1:])
+    model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    profile = {"x": ShapeRange((1, *shape), (1, *shape), (2, *shape))}
+    engine = TENSORRT.build(model, replace(OPTIONS, profiles=(profile,)))
+    feeds = [{"x": np.full((1 + at % 2, *shape), at + 1, np.float32)} for at in range(10)]
+    for feed, result in zip(feeds, TENSORRT.run_each(engine, iter(feeds)), strict=True):
+        assert np.array_equal(result["y"], feed["x"])
+
+
 def test_a_shape_outside_the_profile_is_refused_with_its_bounds(engine):
     with pytest.raises(BackendError, match=r"\(9, 16, 24, 24\) is outside optimization profile 0.*\(8, 16, 24, 24\)"):
         TENSORRT.run(engine, {"x": sample(9)})

@@ -32,6 +32,7 @@ class Runtime:
         self.calls: list[str] = []
         self.fails: dict[str, Status] = {}
         self.memory: dict[int, Any] = {}
+        self.enqueued: dict[int, list[tuple[int, int, int]]] = {}  # copies that a stream has yet to do
         self.free = 1000
         self.driver = 13000
         self.clock = 0.0
@@ -81,14 +82,18 @@ class Runtime:
         self.free += len(self.memory.pop(address))
         return (OK,)
 
-    def cudaMemcpy(self, target, source, nbytes, _kind):
-        ctypes.memmove(target, source, nbytes)
+    def cudaMemcpyAsync(self, target, source, nbytes, _kind, handle):
+        self.enqueued[handle].append((target, source, nbytes))
         return (OK,)
 
     def cudaStreamCreateWithFlags(self, _flags):
-        return OK, 77
+        handle = 77 + len(self.enqueued)
+        self.enqueued[handle] = []
+        return OK, handle
 
-    def cudaStreamSynchronize(self, _handle):
+    def cudaStreamSynchronize(self, handle):
+        while self.enqueued[handle]:
+            ctypes.memmove(*self.enqueued[handle].pop(0))
         return (OK,)
 
     def cudaEventCreate(self):

@@ -93,18 +93,21 @@ class Buffer:
         self.api, self.nbytes = api, nbytes
         self.address = int(api.call("cudaMalloc", max(nbytes, 1)))
 
-    def write(self, array: np.ndarray[Any, Any]) -> None:
-        """Copy a contiguous array to the device."""
-        self._copy(self.address, array.ctypes.data, array.nbytes, "cudaMemcpyHostToDevice")
+    def write(self, array: np.ndarray[Any, Any], stream: Stream) -> None:
+        """Copy a contiguous array to the device; what is enqueued on the stream later reads it."""
+        self._copy(self.address, array.ctypes.data, array.nbytes, "cudaMemcpyHostToDevice", stream)
 
-    def read(self, array: np.ndarray[Any, Any]) -> None:
-        """Fill a contiguous array from the device."""
-        self._copy(array.ctypes.data, self.address, array.nbytes, "cudaMemcpyDeviceToHost")
+    def read(self, array: np.ndarray[Any, Any], stream: Stream) -> None:
+        """Fill a contiguous array from the device, with what was enqueued on the stream before."""
+        self._copy(array.ctypes.data, self.address, array.nbytes, "cudaMemcpyDeviceToHost", stream)
 
-    def _copy(self, target: int, source: int, nbytes: int, kind: str) -> None:
+    def _copy(self, target: int, source: int, nbytes: int, kind: str, stream: Stream) -> None:
+        # Not cudaMemcpy: it returns before the last bytes are on the device, for which only the default stream waits.
         if nbytes > self.nbytes:
             raise BackendError(f"{nbytes} bytes do not fit a device buffer of {self.nbytes}")
-        self.api.call("cudaMemcpy", target, source, nbytes, getattr(self.api.runtime.cudaMemcpyKind, kind))
+        direction = getattr(self.api.runtime.cudaMemcpyKind, kind)
+        self.api.call("cudaMemcpyAsync", target, source, nbytes, direction, stream.handle)
+        stream.synchronize()
 
     def close(self) -> None:
         """Free the memory."""

@@ -101,13 +101,14 @@ def test_memory_holds_what_was_written_and_is_given_back_once(runtime):
     api = cudart.cuda()
     buffer = Buffer(api, 16)
     assert runtime.free == 984
+    stream = Stream(api)
     given, taken = np.arange(4, dtype=np.float32), np.zeros(4, np.float32)
-    buffer.write(given)
-    buffer.read(taken)
+    buffer.write(given, stream)
+    buffer.read(taken, stream)
     assert taken.tolist() == [0, 1, 2, 3]
     for copy in (buffer.write, buffer.read):
         with pytest.raises(BackendError, match="20 bytes do not fit a device buffer of 16"):
-            copy(np.zeros(5, np.float32))
+            copy(np.zeros(5, np.float32), stream)
     buffer.close()
     buffer.close()
     assert (runtime.free, runtime.calls.count("cudaFree")) == (1000, 1)

@@ -176,7 +176,7 @@ class Context:
         if name in self.host:
             self.host[name][...] = array
         else:
-            self.buffers[name].write(np.asarray(array, order="C"))
+            self.buffers[name].write(np.asarray(array, order="C"), self.stream)
 
     def fill(self) -> None:
         """Fill the inputs with seeded random numbers: 0 to 1, or 0 and 1 for integers, which are often indices."""
@@ -199,7 +199,7 @@ class Context:
                     else np.empty(self.shapes[name], self.engine.dtype(name))
                 )
                 if name in self.buffers:
-                    self.buffers[name].read(array)
+                    self.buffers[name].read(array, self.stream)
                 results[name] = array
         return results
 
