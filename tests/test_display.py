@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 
 import pytest
 
 import workbench
-from workbench.display import MOST_ROWS, Card, counted, in_words
+from workbench.display import MOST_ROWS, Card, ShownText, counted, in_words
 from workbench.errors import EditError, WorkbenchError
 
 
@@ -82,3 +83,19 @@ def test_an_error_in_a_notebook_is_its_sentence(monkeypatch):
 def test_a_value_of_several_parts_is_said_in_words():
     assert in_words({"name": "EPYC 9654", "threads": 2}) == "EPYC 9654, threads 2"
     assert in_words("H200") == "H200"
+
+
+def test_a_dataclass_shows_its_card_unless_it_says_how_it_is_shown():
+    @dataclass(frozen=True)
+    class Told(ShownText):
+        words: str
+
+        def text(self):
+            return self.words
+
+    @dataclass
+    class Own(Told):
+        def __repr__(self):
+            return "own"
+
+    assert (repr(Told("a word")), repr(Own("a word"))) == ("a word", "own")

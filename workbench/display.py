@@ -92,6 +92,12 @@ class Shown(ABC):
     @abstractmethod
     def _card(self) -> Card: ...
 
+    def __init_subclass__(cls) -> None:
+        """Keep the card where a dataclass would write a line with all of its fields."""
+        super().__init_subclass__()
+        if "__repr__" not in vars(cls):
+            setattr(cls, "__repr__", Shown.__repr__)  # noqa: B010 - mypy takes no assignment to a method
+
     def _repr_html_(self) -> str:
         return self._card().html()
 

@@ -330,7 +330,7 @@ class Capabilities:
     reason: str | None = None
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Engine(Shown):
     """A built engine: its bytes, who made it, and the manifest that says what from and for which machine."""
 

@@ -61,7 +61,7 @@ class LayerGroup:
         return None if not first or not here else first / here
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class EngineComparison(Shown):
     """Engines aligned group by group, in the first engine's execution order."""
 

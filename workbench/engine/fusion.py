@@ -53,7 +53,7 @@ class LayerNodes:
     serves: str | None = None
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class FusionMap(Shown):
     """Source nodes and engine layers, both ways.
 

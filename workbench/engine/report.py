@@ -215,7 +215,7 @@ class RunTimes:
     throughput: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class EngineReport(Shown):
     """What the compiler made.
 

@@ -30,7 +30,7 @@ __all__ = ["EngineSummary", "load_engine", "summarize"]
 _MIB = 2**20
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class EngineSummary(Shown):
     """A report with what was made of it; `model` is the one it was mapped to, where it was given as a `Model`."""
 

@@ -121,7 +121,7 @@ class Latency:
         return cls(float(np.median(times)), float(np.percentile(times, 95)), len(times), batch)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Agreement(Shown):
     """How far results are from the original's.
 
@@ -161,7 +161,7 @@ class Agreement(Shown):
         return ()
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Comparison(Agreement):
     """Original against tuned.
 

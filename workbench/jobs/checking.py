@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["CheckResult", "check"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class CheckResult(Shown):
     """What a compiler said of a model, for each target.
 

@@ -42,7 +42,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 LONGEST_PRINT_S = 120.0
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class DossierResult(Gated, ShownText):
     """What a dossier came to.
 

@@ -26,7 +26,7 @@ __all__ = ["DriftResult", "drift"]
 MOST_LINES = 20
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class DriftResult(Gated, ShownText):
     """How far the field is from calibration.
 

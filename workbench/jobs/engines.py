@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["EngineBuild", "EngineRun", "build_engine", "run_engine"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class EngineBuild(ShownText):
     """A built engine.
 
@@ -58,7 +58,7 @@ class EngineBuild(ShownText):
         return f"{size}\n{self.need}"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class EngineRun(Shown):
     """What came of running an engine, or of asking what it needs.
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["TritonHandoff", "handoff_triton"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class TritonHandoff(Shown):
     """What was handed over.
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Migration", "migrate"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Migration(ShownText):
     """What a migration came to.
 

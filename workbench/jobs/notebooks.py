@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["NotebooksResult", "list_notebooks", "run_notebooks"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class NotebooksResult(ShownText):
     """The outcome of notebooks.
 

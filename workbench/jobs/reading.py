@@ -30,7 +30,7 @@ MOST_LINES = 5
 __all__ = ["EngineResult", "inspect", "read_engine"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class EngineResult(ShownText):
     """What an engine is made of.
 

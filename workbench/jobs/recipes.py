@@ -12,7 +12,7 @@ from workbench.recipe import Recipe, recipe_difference, recipe_schema, recipe_te
 __all__ = ["Lines", "diff_recipes", "schema", "show_recipe", "verify_recipe"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Lines(ShownText):
     """Lines for a person.
 

@@ -49,7 +49,7 @@ __all__ = ["Moved", "ReplayResult", "replay"]
 MOST_LINES = 20
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class ReplayResult(Gated, ShownText):
     """What a replay came to.
 

@@ -25,7 +25,7 @@ __all__ = ["ServeResult", "serve"]
 NEEDED = ("fastapi", "uvicorn", "prometheus_client", "orjson")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class ServeResult(ShownText):
     """What came of a service that has ended.
 

@@ -22,7 +22,7 @@ PROGRAMS = {"lab": "jupyterlab", "notebook": "notebook", "voila": "voila"}
 NEEDS = {"lab": "jupyterlab", "notebook": "'notebook>=7'", "voila": "voila"}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class WrittenNotebook(Shown):
     """A file that was written, or was there.
 

@@ -38,7 +38,7 @@ OUTPUTS = ("tuned.onnx", "tuned.onnx.data", "recipe.yaml", STATISTICS, *REPORTS)
 SEARCH_OUTPUTS = (*OUTPUTS, "search.json")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class TuneResult(Gated, Shown):
     """What a tuning came to.
 

@@ -57,7 +57,7 @@ class Cell:
         return cls(release, verdict["target"], outcome, nodes, reasons[0] if reasons else "", seconds)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Matrix(Shown):
     """Verdicts of several releases for several GPUs.
 

@@ -59,7 +59,7 @@ class NodeVerdict:
     arithmetic: str | None = None
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Verdict(Shown):
     """What the compiler says of a model for one target.
 

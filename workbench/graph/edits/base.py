@@ -38,7 +38,7 @@ BROADCASTS = 7
 """The operator set since which operands broadcast without an attribute that says so."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class EditResult(Shown):
     """What an edit did.
 

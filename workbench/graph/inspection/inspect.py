@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Summary", "batch_of_one", "summary"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Summary(Shown):
     """What a model is, in numbers.
 

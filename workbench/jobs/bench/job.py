@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["BenchResult", "bench"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class BenchResult(ShownText):
     """The outcome of each model and variant.
 

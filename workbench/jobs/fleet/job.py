@@ -35,7 +35,7 @@ DEATHS = 1
 """Workers that may die with a site before it is given up: a crash in native code comes back."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class FleetResult(Shown):
     """The outcome of a fleet.
 

@@ -56,7 +56,7 @@ NEWEST_OPSET = 24
 """The newest operator set that a conversion is asked for."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Lowered(Shown):
     """A lowered model and what was written into it.
 

@@ -100,7 +100,7 @@ class Point:
         }
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class MeasuredResult(Shown):
     """What a measured search found.
 

@@ -65,7 +65,7 @@ class Decision:
         return self.requested == self.precision
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Resolution(Shown):
     """A plan resolved on a model: one decision a node, in graph order, for a target where one is known.
 

@@ -91,7 +91,7 @@ class Trial:
         return self.measured is not self.raced
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class SearchResult(Shown):
     """What a search found.
 

@@ -55,7 +55,7 @@ class NodeError:
         return f"{self.differing or 0.0:.1%} differ" if math.isnan(self.sqnr_db) else f"{self.sqnr_db:.1f} dB"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Sensitivity(Shown):
     """What each quantizable node costs in end-to-end error.
 
