@@ -67,3 +67,30 @@ def test_names_are_the_nouns_that_they_hold():
 
 def test_what_a_notebook_begins_with_fits_on_one_list_of_completions():
     assert len(workbench.__all__) <= 25
+
+
+def imported_names():
+    """Return (module, name) of every import in the repository, faces' own left out."""
+    for folder in ("workbench", "tests", "docs", "notebooks", "benchmarks", "sample_models"):
+        for path in (ROOT / folder).rglob("*.py*"):
+            if path.suffix not in {".py", ".pyi"}:
+                continue
+            place = path.parent.relative_to(ROOT).parts
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom):
+                    above = place[: len(place) - node.level + 1] if node.level else ()
+                    module = ".".join([*above, *([node.module] if node.module else [])])
+                    if path.suffix == ".py" or module != ".".join(place):
+                        yield from ((module, alias.name) for alias in node.names)
+
+
+BY_NAME = {("workbench.backends.onnxruntime", "backend_for"), ("workbench.views.app", "bundle")}
+"""What is not imported, but looked for by its name."""
+
+
+def test_a_face_has_no_name_that_nobody_uses():
+    inner = [face for face in map(face_of, STUBS) if face not in {"workbench", "workbench.views"}]
+    faces = {(face, name) for face in inner for name in import_module(face).__all__}
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))
+    unused = faces - set(imported_names()) - BY_NAME
+    assert sorted(f"{face}.{name}" for face, name in unused if f"{face}.{name}" not in pages) == []

@@ -2,8 +2,6 @@ from .cudart import bus_id as bus_id
 from .manifest import read_engine as read_engine
 from .manifest import write_engine as write_engine
 from .needs import Need as Need
-from .needs import Runtime as Runtime
-from .needs import check_fits as check_fits
 from .needs import installed as installed
 from .needs import need_of as need_of
 from .profiles import default_range as default_range
@@ -14,7 +12,6 @@ from .protocol import Engine as Engine
 from .protocol import LayerType as LayerType
 from .protocol import Measured as Measured
 from .protocol import ShapeRange as ShapeRange
-from .protocol import TacticSource as TacticSource
 from .protocol import Timing as Timing
 from .protocol import TimingOptions as TimingOptions
 from .registry import backend_named as backend_named
@@ -22,6 +19,5 @@ from .registry import backend_of as backend_of
 from .registry import backends as backends
 from .registry import with_weights as with_weights
 from .turns import LOADINGS as LOADINGS
-from .turns import Ratio as Ratio
 from .turns import median_error_ms as median_error_ms
 from .turns import ratio_of as ratio_of

@@ -20,7 +20,6 @@ from .observer import observe as observe
 from .overflow import find_overflow as find_overflow
 from .preprocessing import Preprocessing as Preprocessing
 from .preprocessing import stated_preprocessing as stated_preprocessing
-from .samples import Array as Array
 from .samples import Feed as Feed
 from .samples import Samples as Samples
 from .samples import feeds as feeds

@@ -43,5 +43,4 @@ from .work import GpuLimits as GpuLimits
 from .work import layer_bytes as layer_bytes
 from .work import layer_ops as layer_ops
 from .work import memory_timeline as memory_timeline
-from .worse import Judged as Judged
 from .worse import judge_against as judge_against

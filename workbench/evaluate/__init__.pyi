@@ -11,6 +11,5 @@ from .engine_runs import run_samples as run_samples
 from .inputs import random_inputs as random_inputs
 from .metrics import Difference as Difference
 from .metrics import sqnr_db as sqnr_db
-from .metrics import top1_hits as top1_hits
 from .polygraphy import save_inputs as save_inputs
 from .reference import Reference as Reference

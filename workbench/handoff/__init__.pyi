@@ -12,7 +12,6 @@ from .notebook import run_notebook as run_notebook
 from .notebook import shipped_notebooks as shipped_notebooks
 from .overview import fleet_page as fleet_page
 from .report_page import page as page
-from .sample_model import Example as Example
 from .sample_model import example as example
 from .tuning_report import before_after as before_after
 from .tuning_report import macs_share as macs_share

@@ -22,6 +22,5 @@ from .replay import start as start
 from .schema import recipe_schema as recipe_schema
 from .state import State as State
 from .telling import recipe_text as recipe_text
-from .verification import Verified as Verified
 from .verification import verify as verify
 from .versions import environment as environment

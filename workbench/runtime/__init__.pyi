@@ -3,7 +3,6 @@ from .bytes import output_names as output_names
 from .device import CPU as CPU
 from .device import Device as Device
 from .device import DeviceWarning as DeviceWarning
-from .device import current_device as current_device
 from .device import on_device as on_device
 from .device import usable_device as usable_device
 from .numerics_check import self_check as self_check

@@ -12,7 +12,6 @@ from .judging import Judgement as Judgement
 from .judging import verdict as verdict
 from .keeping import Keeper as Keeper
 from .keeping import keeper_of as keeper_of
-from .keeping import notebook_name as notebook_name
 from .opening import open_model as open_model
 from .opening import open_recipe as open_recipe
 from .plan import Plan as Plan

@@ -1,2 +1,1 @@
-from .job import FleetResult as FleetResult
 from .job import fleet as fleet

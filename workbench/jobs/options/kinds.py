@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -19,7 +19,6 @@ __all__ = [
     "Device",
     "Evaluation",
     "ExcludeLeanRuntime",
-    "File",
     "Gates",
     "HardwareCompatible",
     "Junit",
@@ -54,7 +53,6 @@ def _numbers(value: Any) -> Any:
     return tuple(word.strip() for word in value.split(",")) if isinstance(value, str) else value
 
 
-File: TypeAlias = Path
 Words = BeforeValidator(_words)
 Numbers = BeforeValidator(_numbers)
 

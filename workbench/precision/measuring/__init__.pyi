@@ -2,7 +2,5 @@ from .cluster import executor_of as executor_of
 from .cluster import scheduler_client as scheduler_client
 from .options import MeasureOptions as MeasureOptions
 from .result import MeasuredResult as MeasuredResult
-from .result import Point as Point
 from .search import measured_search as measured_search
 from .tuned import measure_tuned as measure_tuned
-from .work import Done as Done

@@ -4,7 +4,6 @@ from .costs import observed as observed
 from .pays import CERTAIN as CERTAIN
 from .pays import Pays as Pays
 from .pays import Speed as Speed
-from .proposing import Placement as Placement
 from .proposing import cheapest as cheapest
 from .proposing import proposals as proposals
 from .proposing import with_neutral as with_neutral

@@ -5,7 +5,6 @@ from .engine import engine_costs as engine_costs
 from .engine import engine_latencies as engine_latencies
 from .goal import Evaluator as Evaluator
 from .goal import Goal as Goal
-from .goal import Score as Score
 from .ranges import CALIBRATED as CALIBRATED
 from .ranges import try_ways as try_ways
 from .ranges import ways_to_choose as ways_to_choose

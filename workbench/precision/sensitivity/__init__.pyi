@@ -1,7 +1,6 @@
 from .errors import ErrorSum as ErrorSum
 from .errors import Outputs as Outputs
 from .errors import TaskMetric as TaskMetric
-from .estimated import local_noise as local_noise
 from .estimated import local_noises as local_noises
 from .estimated import quick as quick
 from .graft import all_quantized as all_quantized

@@ -1,3 +1,2 @@
-from .app import App as App
 from .app import bundle as bundle
 from .app import screen as screen
