@@ -93,7 +93,7 @@ def test_a_dataclass_shows_its_card_unless_it_says_how_it_is_shown():
         def text(self):
             return self.words
 
-    @dataclass
+    @dataclass(frozen=True)
     class Own(Told):
         def __repr__(self):
             return "own"

@@ -17,6 +17,7 @@ from workbench.calibration import Statistics
 from workbench.cli import main
 from workbench.errors import BackendError, OptionError, OutputError, RecipeError, ReportError, WorkbenchError
 from workbench.evaluate.agreement import Comparison, OutputDifference
+from workbench.graph import load_model
 from workbench.handoff.ci import Case
 from workbench.jobs import checking, diff_recipes, dossier, drift, matrix, notebooks, reading, recipes, showing, tuning
 from workbench.jobs.checking import CheckResult
@@ -191,7 +192,7 @@ def test_a_check_as_plain_values_has_neither_layers_nor_the_log():
 def test_the_model_that_was_mended_is_written_with_its_recipe(small_cnn, tmp_path):
     out = tmp_path / "m.onnx"
     options = SimpleNamespace(fix=False, out=out)
-    model, remarks, files = checking._mended(checking.load_model(small_cnn), options, ["sm86"], {})
+    model, remarks, files = checking._mended(load_model(small_cnn), options, ["sm86"], {})
     assert (remarks, files) == ((), (out, tmp_path / "m.recipe.yaml"))
     assert Recipe.load(files[1]).model.sha256 == model.digest
     assert checking._mended(model, SimpleNamespace(fix=False, out=None), ["sm86"], {})[2] == ()
