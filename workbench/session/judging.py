@@ -110,8 +110,8 @@ def verdict(wb: Workbench, comparison: Comparison) -> Judgement:
 def _build(wb: Workbench) -> tuple[str, str]:
     pays = wb.recipe.pays
     if pays.where is not None:
-        told = f"{pays.stay} ({pays.verdict}; {pays.where})" if pays.stay else f"It was built and timed: {pays}"
-        return f"{told}. Time it again where it will run, if that is elsewhere.", "build"
+        outcome = f"{pays.stay} ({pays.verdict}; {pays.where})" if pays.stay else f"It was built and timed: {pays}"
+        return f"{outcome}. Time it again where it will run, if that is elsewhere.", "build"
     return "Build an engine where it will run, and time it there.", "build"
 
 
