@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from contextlib import nullcontext as nothing
 
 import pytest
 
@@ -11,8 +12,18 @@ nbformat = pytest.importorskip("nbformat", reason="notebooks come with the extra
 pytest.importorskip("nbconvert", reason="notebooks come with the extra [lab]")
 
 from tests.kit.places import ROOT  # noqa: E402
-from workbench.errors import OutputError, WorkbenchError  # noqa: E402
-from workbench.handoff.notebook import WIDGET, export_html, run_notebook  # noqa: E402
+from workbench.errors import OutputError, ReportError, WorkbenchError  # noqa: E402
+from workbench.handoff import notebook as module  # noqa: E402
+from workbench.handoff.notebook import (  # noqa: E402
+    WIDGET,
+    _still,
+    export_html,
+    has_outputs,
+    notebooks_home,
+    parameters_of,
+    run_notebook,
+    typed,
+)
 from workbench.views.kit.themes import css_variables  # noqa: E402
 
 SVG = f'<svg xmlns="http://www.w3.org/2000/svg"><style>{css_variables("auto")}</style><text>label</text></svg>'
@@ -87,3 +98,112 @@ def test_a_workbench_that_was_run_is_a_picture_in_any_export(tmp_path, small_cnn
         matches = re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", page)
         assert any("head/fc" in base64.b64decode(one).decode() for one in matches)  # the table of the picture
     assert list(tmp_path.glob("*.yaml")) == []  # looking keeps nothing
+
+
+# Parameters
+
+
+def with_parameters(path, source):
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("0"), cell]), path)
+    return path
+
+
+def test_parameters_are_what_the_tagged_cell_assigns(tmp_path):
+    source = "!pip list\nimport os\nx: int = 1  # first\ny = [\n  1,\n]  # last\na.b = 2\nz: str\nprint()"
+    assert parameters_of(with_parameters(tmp_path / "a.ipynb", source)) == {
+        "x": {"type": "int", "default": "1", "about": "first"},
+        "y": {"type": "None", "default": "[\n  1,\n]", "about": "last"},
+    }
+    with pytest.raises(WorkbenchError, match=r"a\.ipynb: its parameters are no Python"):
+        parameters_of(with_parameters(tmp_path / "a.ipynb", "x = ("))
+    with pytest.raises(ReportError, match="no such file"):
+        parameters_of(tmp_path / "gone.ipynb")
+    (tmp_path / "a.ipynb").write_text("{}")
+    with pytest.raises(ReportError, match=r"not a readable notebook\. Give an \.ipynb"):
+        has_outputs(tmp_path / "a.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        *(("bool", word, True) for word in ("true", "YES", "1")),
+        *(("bool", word, False) for word in ("false", "No", "0")),
+        ("int", "7", 7),
+        ("float", "1e-3", 0.001),
+        ("str", "7", "7"),
+        ("None", "7", "7"),
+        ("list[int]", "[1, 2,]", [1, 2]),
+        ("list[str]", "a, b", ["a", "b"]),
+        ("list[bool]", "", []),
+        ("int", 8, 8),
+    ],
+)
+def test_a_text_becomes_what_the_parameter_is(monkeypatch, kind, text, value):
+    monkeypatch.setattr(module, "parameters_of", lambda _: {"x": {"type": kind}})
+    (read,) = typed("a.ipynb", {"x": text}).values()
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_a_text_of_another_type_and_a_parameter_that_there_is_not_are_named(monkeypatch):
+    monkeypatch.setattr(module, "parameters_of", lambda _: {"flag": {"type": "bool"}, "count": {"type": "int"}})
+    for name, text, kind in (("flag", "maybe", "bool"), ("count", "1.5", "int")):
+        with pytest.raises(WorkbenchError, match=f"a.ipynb: {name} is {kind}, not '{text}'"):
+            typed("a.ipynb", {name: text})
+    with pytest.raises(WorkbenchError, match=r"no parameter 'flags'; did you mean flag\?? It has count, flag"):
+        typed("a.ipynb", {"flags": "yes"})
+
+
+def test_a_cell_that_fails_is_named_by_its_first_line(tmp_path, monkeypatch):
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    asked, fails = [], []
+
+    def execute(*given, **options):
+        asked.append((given, options["cwd"], options["store_widget_state"]))
+        for one in fails:
+            raise one
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    monkeypatch.setattr(module, "typed", lambda _, values: {"typed": values})
+    assert run_notebook("a.ipynb", tmp_path / "out.ipynb", {"x": "1"}, cwd=tmp_path) == tmp_path / "out.ipynb"
+    run_notebook("a.ipynb", tmp_path / "out.ipynb")
+    assert asked == [
+        (("a.ipynb", str(tmp_path / "out.ipynb"), {"typed": {"x": "1"}}), str(tmp_path), False),
+        (("a.ipynb", str(tmp_path / "out.ipynb"), {"typed": {}}), None, False),
+    ]
+    fails.append(PapermillExecutionError(3, 4, "\n  wb.tune()\nmore", "ValueError", "no", []))
+    with pytest.raises(WorkbenchError, match=r"a\.ipynb: cell 3 \(wb\.tune\(\)\) fails: ValueError: no.*is in .*out"):
+        run_notebook("a.ipynb", tmp_path / "out.ipynb")
+
+
+def test_notebooks_are_in_the_package_or_beside_it(tmp_path, monkeypatch):
+    assert notebooks_home() == ROOT
+    package = tmp_path / "package"
+    monkeypatch.setattr(module, "__file__", str(package / "handoff/notebook.py"))
+    with pytest.raises(WorkbenchError, match="the notebooks are not here"):
+        notebooks_home()
+    for home in (tmp_path, package / "shipped"):
+        (home / "notebooks").mkdir(parents=True)
+        with pytest.raises(WorkbenchError, match="the notebooks are not here") if home == tmp_path else nothing():
+            notebooks_home()
+        (home / "sample_models").mkdir()
+        assert notebooks_home() == home
+
+
+def test_a_notebook_shows_something_where_a_cell_does(tmp_path):
+    assert has_outputs(notebook(tmp_path / "a.ipynb", {"text/plain": "1"}))
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), tmp_path / "b.ipynb")
+    assert not has_outputs(tmp_path / "b.ipynb")
+
+
+def test_a_widget_keeps_any_picture_that_stands_beside_it():
+    for kind in ("image/png", "text/html"):
+        output = {"data": {WIDGET: {}, kind: "shown"}}
+        _still(output, "here")
+        assert output == {"data": {kind: "shown"}}
+    plain = {"data": {"text/plain": "1"}}
+    _still(plain, "here")
+    _still({"name": "stdout"}, "here")
+    assert plain == {"data": {"text/plain": "1"}}

@@ -6,7 +6,10 @@ import asyncio
 import errno
 import gzip
 import json
+import os
+import signal
 import socket
+import threading
 import zlib
 from types import SimpleNamespace
 
@@ -30,7 +33,7 @@ from workbench.handoff.service import (
 )
 from workbench.handoff.service.batching import Batcher, Batching, Ran
 from workbench.handoff.service.bodies import Gone, receive_body
-from workbench.handoff.service.metrics import Metrics
+from workbench.handoff.service.metrics import MULTIPROCESS, Metrics
 from workbench.handoff.service.postprocessing import _overlap
 from workbench.handoff.service.protocol import decode
 from workbench.handoff.service.request_error import RequestError, fault, send_error
@@ -84,6 +87,64 @@ def test_who_ends_a_server_is_told_at_once_that_it_is_not_ready(monkeypatch):
     monkeypatch.setattr(server.uvicorn.Server, "handle_exit", lambda *_: None)
     server._Server(SimpleNamespace()).handle_exit(15, None)
     assert service.ending
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_one_process_serves_itself_and_several_count_together(monkeypatch, workers):
+    ran = []
+
+    class Runs:
+        def __init__(self, config, sockets=None):
+            self.config, self.sockets = config, sockets
+
+        def run(self, sockets=None):
+            ran.append((type(self).__name__, self.sockets or sockets, os.environ.get(MULTIPROCESS), self.config))
+
+    monkeypatch.delenv(MULTIPROCESS, raising=False)
+    monkeypatch.setattr(server, "_Server", type("Alone", (Runs,), {}))
+    monkeypatch.setattr(server, "Multiprocess", type("Several", (Runs,), {}))
+    before = signal.getsignal(signal.SIGTERM)
+    server.run_server("make", "a socket", workers=workers)
+    ((kind, sockets, folder, config),) = ran
+    assert (kind, sockets) == ("Alone" if workers == 1 else "Several", ["a socket"])
+    assert (folder is None) == (workers == 1)
+    assert MULTIPROCESS not in os.environ
+    assert (config.workers, config.lifespan, config.ws, config.app.make) == (workers, "on", "none", "make")
+    assert (config.timeout_keep_alive, config.timeout_graceful_shutdown) == (30, server.GRACE_S)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_signal_that_ended_a_server_ends_nothing_else():
+    before = signal.getsignal(signal.SIGTERM)
+    with server._quiet_end():
+        signal.raise_signal(signal.SIGTERM)
+    with server._quiet_end():
+        raise KeyboardInterrupt
+    assert signal.getsignal(signal.SIGTERM) == before
+    done = []
+
+    def elsewhere():  # only the main thread has signals
+        with server._quiet_end():
+            done.append(signal.getsignal(signal.SIGTERM) == before)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert done == [True]
+
+
+def test_each_process_makes_its_service_and_lets_go_of_the_interpreter_soon(monkeypatch):
+    made, ending, intervals = [], [], []
+    monkeypatch.setattr(server, "_ending", ending)
+    monkeypatch.setattr(server, "Application", lambda service: ("application of", service))
+    monkeypatch.setattr(server.sys, "setswitchinterval", intervals.append)
+    assert server._Application(lambda: made.append(1) or "service")() == ("application of", "service")
+    assert (made, ending, intervals) == ([1], ["service"], [server.SWITCH_S])
+
+
+def test_whoever_started_a_service_is_told(capsys):
+    server.say("it runs")
+    assert capsys.readouterr().err == "it runs\n"
 
 
 # Bodies
