@@ -10,8 +10,9 @@ import pytest
 from tests.kit.models import model as made
 from workbench.errors import OptionError
 from workbench.runtime import device
+from workbench.runtime.borders import in_numbers
 from workbench.runtime.device import CPU, Device, DeviceWarning, current_device, on_device, usable_device
-from workbench.runtime.session import Session, _in_numbers
+from workbench.runtime.session import Session
 
 
 def relu():
@@ -98,7 +99,7 @@ def test_a_run_is_started_on_the_device_without_waiting_for_it():
 
 def test_bf16_is_handed_out_in_fp32_part_by_part():
     narrow = np.array([1.5, 2.0], ml_dtypes.bfloat16)
-    first, (second,) = _in_numbers([narrow, [narrow]])
+    first, (second,) = in_numbers([narrow, [narrow]])
     assert first.dtype == second.dtype == np.float32
     half = np.array([1.5], np.float16)
-    assert _in_numbers(half) is half
+    assert in_numbers(half) is half

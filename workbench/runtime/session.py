@@ -14,6 +14,7 @@ from workbench.child import ChildError
 from workbench.errors import BackendError
 from workbench.graph import fits_one_file, is_stripped
 from workbench.runtime import as_written
+from workbench.runtime.borders import border_types, bordered, in_numbers
 from workbench.runtime.bytes import output_names, serialized, without_weights
 from workbench.runtime.constants import check_constants
 from workbench.runtime.device import CPU, current_device
@@ -101,11 +102,10 @@ class Session:
         self._writes_inputs = any(_is_training(node) for node in model.nodes.values())
         disabled = disabled_optimizers(model, mode)
         rounded = NARROW if mode == "numerics" else {BF16}
-        self._in_bfloat16 = set()
-        if has_narrow(model, {BF16}):
-            self._in_bfloat16 = {name for name in self.outputs if model.tensor(name).dtype == "BFLOAT16"}
+        self._own_types = border_types(model, self.outputs)
         if has_narrow(model, rounded):
             model = in_float32(model, rounded, keep=self.outputs)
+        model = bordered(model, self.outputs)
         weights_of = [value.const_value for value in model.initializers.values() if value.const_value is not None]
         large = sum(weight.nbytes for weight in weights_of) >= LARGE_BYTES
         huge = 4 * sum(weight.size for weight in weights_of) >= HUGE_BYTES  # as large as it is once it is dequantized
@@ -119,7 +119,7 @@ class Session:
         content, weights = without_weights(model, self.outputs) if beside else (serialized(model, self.outputs), {})
         trial = FirstRun(content, entries, disabled, self.outputs, weights, self.device.providers(stream), thrifty=huge)
         if untried is not None and not apart:
-            attempt(trial, {name: _in_numbers(array) for name, array in untried.items()}, model.name)
+            attempt(trial, {name: in_numbers(array) for name, array in untried.items()}, model.name)
         elif not apart:
             check_constants(model)
         threads = usable_cores()
@@ -180,12 +180,12 @@ class Session:
         return [self._named(result) for result in results]
 
     def _fed(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        fed = {name: _in_numbers(array) for name, array in arrays.items()}
+        fed = {name: in_numbers(array) for name, array in arrays.items()}
         return {name: array.copy() for name, array in fed.items()} if self._writes_inputs else fed
 
     def _named(self, results: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
         arrays = dict(zip(self.outputs, map(in_one_array, results), strict=True))
-        return arrays | {name: _in_bfloat16(arrays[name]) for name in self._in_bfloat16}
+        return arrays | {name: arrays[name].astype(dtype) for name, dtype in self._own_types.items()}
 
     def _bound(self, arrays: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """Run once, and return the tensors where ONNX Runtime left them: a tenth faster where there are many."""
@@ -246,7 +246,7 @@ class Session:
         list of float
             Wall time of each run in milliseconds. The processor's speed says nothing about a GPU's.
         """
-        feed = {name: _in_numbers(array) for name, array in arrays.items()}
+        feed = {name: in_numbers(array) for name, array in arrays.items()}
         for _ in range(warmup):
             self._session.run(self.outputs, feed)
         times = []
@@ -320,19 +320,6 @@ def _what_helps(model: Model) -> str:
 def _is_training(node: ir.Node) -> bool:
     """Say whether a node keeps running statistics: ONNX Runtime 1.32 writes those into the caller's own arrays."""
     return node.op_type == "BatchNormalization" and bool(node.attributes.get_int("training_mode", 0))
-
-
-def _in_numbers(array: Any) -> Any:
-    """Return BF16, of which ONNX Runtime's Python takes no arrays, as FP32; a sequence part by part."""
-    if isinstance(array, list):
-        return [_in_numbers(part) for part in array]
-    return array.astype("float32") if array.dtype.name == "bfloat16" else array
-
-
-def _in_bfloat16(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    import ml_dtypes
-
-    return array.astype(ml_dtypes.bfloat16)
 
 
 def first_line(error: Exception) -> str:
