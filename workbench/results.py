@@ -78,6 +78,7 @@ def held_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         It cannot be made, or another process holds it.
     """
     folder = Path(folder)
+    ours = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
@@ -85,6 +86,18 @@ def held_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         raise OutputError("this is a file, not a folder", where=folder, fix="Choose another --out.") from error
     except OSError as error:
         raise write_error(error, folder) from error
+    try:
+        with _held(folder):
+            yield folder
+    except BaseException:
+        if ours:
+            with contextlib.suppress(OSError):  # something was written
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
     with hold(folder) as mine:
         if not mine:
             raise OutputError(
@@ -92,7 +105,7 @@ def held_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
                 where=folder,
                 fix="Wait until it has ended, or choose another folder.",
             )
-        yield folder
+        yield
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import resource
 import shutil
 
 import numpy as np
@@ -372,3 +373,17 @@ def test_large_models_keep_their_weights_beside_them(tuned_cnn, tmp_path):
 def test_nothing_but_models_is_a_folder(repository):
     """Triton takes each folder of a repository for a model."""
     assert [path.name for path in repository.iterdir() if path.is_dir()] == ["small_cnn"]
+
+
+def test_what_does_not_fit_on_the_disk_leaves_nothing_and_names_the_repository(tmp_path):
+    tuned = deployed(
+        tmp_path / "tuned", network({"x": (TensorProto.FLOAT, ["N", 4])}, {"y": (TensorProto.FLOAT, ["N", 4])})
+    )
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"repository/net: cannot be written: File too large"):
+            handoff_triton(tuned, tmp_path / "repository", name="net")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "repository").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import OutputError
-from workbench.files import write_bytes, write_text
+from workbench.files import write_bytes, write_error, write_text
 from workbench.handoff.triton.config import FILES, make_config, read_config, to_text
 from workbench.handoff.triton.words import compose_text, model_page, repository_page
 from workbench.results import held_folder
@@ -79,38 +79,45 @@ def write_repository(
     ModelError
         A version that is there has other inputs or outputs.
     """
-    name = served.deployment.name
+    home = Path(out) / served.deployment.name
     config = make_config(served)
-    with held_folder(out) as root:
-        home = root / name
-        _check_room(home, version, config)
-        with scratch_folder(root) as staging:
-            staged = staging / name
-            content = staged / str(version)
-            content.mkdir(parents=True)
-            sources = served.deployment.files if engine is None else (engine,)
-            for source in sources:
-                target = FILES[served.platform] if source == sources[0] else source.name
-                shutil.copyfile(source, content / target)
-            for warm_up in served.warm_ups[:1]:
-                (staged / "warmup").mkdir()
-                for tensor in warm_up.tensors:
-                    write_bytes(staged / "warmup" / tensor.file, tensor.content)
-            if labels is not None:
-                write_text(staged / "labels.txt", labels)
-            write_text(staged / "README.md", model_page(served, version, warmed, release))
-            write_text(staged / CONFIG, to_text(config))
-            files = sorted(file.relative_to(staging) for file in staged.rglob("*") if file.is_file())
-            _land(staged, home)
-        kept, beside = [], {"compose.yaml": compose_text(release), "README.md": repository_page(release)}
-        for file, text in beside.items():
-            path = root / file
-            if path.exists() and path.read_text("utf-8", errors="replace") != text:
-                kept.append(path)
-            else:
-                write_text(path, text)
-                files.append(Path(file))
-        return WrittenRepository(tuple(root / file for file in files), tuple(kept))
+    try:
+        with held_folder(out) as root:
+            _check_room(home, version, config)
+            with scratch_folder(root) as staging:
+                staged = staging / home.name
+                _stage(served, staged, version=version, engine=engine)
+                if labels is not None:
+                    write_text(staged / "labels.txt", labels)
+                write_text(staged / "README.md", model_page(served, version, warmed, release))
+                write_text(staged / CONFIG, to_text(config))
+                files = sorted(file.relative_to(staging) for file in staged.rglob("*") if file.is_file())
+                _land(staged, home)
+            kept, beside = [], {"compose.yaml": compose_text(release), "README.md": repository_page(release)}
+            for file, text in beside.items():
+                path = root / file
+                if path.exists() and path.read_text("utf-8", errors="replace") != text:
+                    kept.append(path)
+                else:
+                    write_text(path, text)
+                    files.append(Path(file))
+            return WrittenRepository(tuple(root / file for file in files), tuple(kept))
+    except OSError as error:
+        raise write_error(error, home) from error
+
+
+def _stage(served: ServedModel, staged: Path, *, version: int, engine: Path | None) -> None:
+    """Write what Triton loads, and what it warms up with."""
+    content = staged / str(version)
+    content.mkdir(parents=True)
+    sources = served.deployment.files if engine is None else (engine,)
+    for source in sources:
+        target = FILES[served.platform] if source == sources[0] else source.name
+        shutil.copyfile(source, content / target)
+    for warm_up in served.warm_ups[:1]:
+        (staged / "warmup").mkdir()
+        for tensor in warm_up.tensors:
+            write_bytes(staged / "warmup" / tensor.file, tensor.content)
 
 
 def _check_room(home: Path, version: int, config: Any) -> None:
