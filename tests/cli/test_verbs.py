@@ -14,8 +14,13 @@ import termios
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from tests.kit.places import ROOT
+from workbench.cli.command import command
+from workbench.jobs import VERBS
+from workbench.recipe import Recipe
+from workbench.recipe.steps import CalibrateStep
 
 COMMAND = [sys.executable, "-m", "workbench"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -50,6 +55,29 @@ def test_tune_writes_its_files_and_prints_the_table(tuned):
     for word in ("top-1", "SQNR", "cosine", "max error", "median latency", "p95 latency", "file size", "MACs in INT8"):
         assert word in result.stdout
     assert f"wrote {out / 'tuned.onnx'}" in result.stdout
+
+
+def test_how_images_become_inputs_is_said_on_the_command_line(small_cnn, run, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for at in range(2):
+        Image.effect_noise((16, 16), 60 + at).convert("RGB").save(images / f"{at}.png")
+    words = ["--samples", images, "--runs", "0", "--out", tmp_path / "o"]
+    code, _, message = run("tune", small_cnn, *words)
+    assert (code, "nothing says how these images become inputs" in message) == (4, True)
+    code, _, message = run("tune", small_cnn, *words, "--preprocess", "color=BGR,scale=1/255,mean=0.5/0.25/0.125")
+    assert (code, message) == (0, "")
+    (step,) = Recipe.load(tmp_path / "o/recipe.yaml").of_kind(CalibrateStep)
+    said = step.samples.source["preprocessing"]
+    assert (said["color"], said["scale"], said["mean"]) == ("BGR", 1 / 255, [0.5, 0.25, 0.125])
+    code, _, message = run("tune", small_cnn, *words, "--preprocess", "color=PINK")
+    assert (code, "color" in message) == (4, True)
+
+
+def test_no_option_that_takes_keys_and_values_is_a_path():
+    options = [one for verb in VERBS for one in command(verb).params if one.metavar == "KEY=VALUE,..."]
+    assert len(options) >= 6
+    assert {type(one.type).__name__ for one in options} == {"StringParamType"}
 
 
 def test_no_progress_bar_where_output_is_no_terminal(tuned):

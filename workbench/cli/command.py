@@ -75,7 +75,7 @@ def _help(options: type[Options]) -> str:
 
 
 def _parameter(key: str, field: FieldInfo, cli: Cli) -> click.Parameter:
-    kind, several = _kind(field)
+    kind, several = _kind(field, other=click.STRING if cli.text else PATH)
     if cli.argument:
         return click.Argument([key], type=kind, nargs=-1 if several else 1, required=field.is_required())
     name = _option_name(key, cli)
@@ -102,7 +102,7 @@ def _splits(field: FieldInfo) -> bool:
     return Words in field.metadata or Numbers in field.metadata
 
 
-def _kind(field: FieldInfo) -> tuple[Any, bool]:
+def _kind(field: FieldInfo, *, other: click.ParamType[Any]) -> tuple[Any, bool]:
     """Return the type of a field's values on the command line, and whether there may be several."""
     annotation = field.annotation
     if get_origin(annotation) in (Union, types.UnionType):
@@ -112,4 +112,4 @@ def _kind(field: FieldInfo) -> tuple[Any, bool]:
     if get_origin(inner) is Literal:
         return click.Choice(get_args(inner)), several
     kinds: dict[Any, Any] = {int: click.INT, float: click.FLOAT, str: click.STRING, bool: bool}
-    return kinds.get(inner, PATH), several
+    return kinds.get(inner, other), several

@@ -81,7 +81,8 @@ def _write(notebook: Path, model: Path) -> Path:
     import nbformat
 
     way = Path(os.path.relpath(model.resolve(), notebook.resolve().parent)).as_posix()
-    cell = f"import workbench\n\nworkbench.open_model({way!r})"
+    help_line = "# Shift+Enter runs this cell, and shows the model on one screen."
+    cell = f"{help_line}\nimport workbench\n\nworkbench.open_model({way!r})"
     page = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(cell, id="open")],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},

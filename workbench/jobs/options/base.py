@@ -42,6 +42,8 @@ class Cli:
         It is for Python alone.
     short
         A second name of one letter: ``-p``.
+    text
+        What may be anything in Python is a text there, and no path.
     """
 
     argument: bool = False
@@ -49,6 +51,7 @@ class Cli:
     metavar: str | None = None
     hidden: bool = False
     short: str | None = None
+    text: bool = False
 
     @staticmethod
     def of(field: FieldInfo) -> Cli:

@@ -71,7 +71,7 @@ Labels = Annotated[
 Evaluation = Annotated[Any, Cli(name="eval-samples"), Field(description="Compare on these; the labels belong to them.")]
 Preprocessing = Annotated[
     Any,
-    Cli(name="preprocess", metavar="KEY=VALUE,..."),
+    Cli(name="preprocess", metavar="KEY=VALUE,...", text=True),
     Field(
         description="For a folder of images: size=HxW, layout=CHW|HWC, color=RGB|BGR|GRAY, scale, mean, std (a/b/c)."
     ),
