@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.kit.places import ROOT
+from tests.kit.places import RECORDED, ROOT
 from workbench.jobs.options import SchemaOptions
 from workbench.jobs.verbs import VERBS, Verb
 
@@ -31,6 +31,16 @@ def test_help_loads_nothing_that_a_job_needs():
         "import these in the functions of the jobs, or put options in jobs/options"
     )
     assert b"handoff" in done.stdout
+
+
+def test_looking_at_an_engine_or_a_model_loads_no_session():
+    code = (
+        "import sys; from workbench.jobs.reading import inspect, read_engine; inspect(sys.argv[1]); "
+        "read_engine(sys.argv[2]); print(*{'yaml', 'workbench.session.workbench'} & {*sys.modules})"
+    )
+    model, engine = ROOT / "sample_models/residual_cnn.onnx", RECORDED / "resnet50.qdq.graph.json"
+    command = [sys.executable, "-c", code, str(model), str(engine)]
+    assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout.strip() == b""
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)

@@ -11,12 +11,9 @@ from workbench.errors import OptionError
 from workbench.files import write_bytes, write_text
 from workbench.graph import Summary, load_model, summary
 from workbench.handoff.ci import Case, gate_cases, sarif
-from workbench.jobs.measuring import gates_of, read_evidence
 from workbench.jobs.options import EngineOptions, InspectOptions, job
 from workbench.jobs.telling import tell_ci
 from workbench.jobs.verbs import EXIT_GATE
-from workbench.recipe import Evidence, check_gates
-from workbench.session import open_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +81,8 @@ def read_engine(options: EngineOptions) -> EngineResult:
     source = None if options.model is None else load_model(options.model)
     requested = None
     if options.recipe is not None:
+        from workbench.session import open_recipe
+
         wb = open_recipe(options.recipe, model=options.model, allow_scripts=options.allow_scripts)
         source = wb.tuned
         requested = wb.plan.precisions
@@ -128,8 +127,13 @@ def _cases(
     options: EngineOptions, engine: EngineSummary, comparison: EngineComparison | None, engines: Sequence[EngineReport]
 ) -> list[Case]:
     """Judge the gates, and what must not get worse."""
-    evidence = Evidence(**read_evidence(engine))
-    cases = gate_cases(engine.report.name, check_gates(gates_of(options.gates), evidence))
+    cases = []
+    if options.gates:
+        from workbench.jobs.measuring import gates_of, read_evidence
+        from workbench.recipe import Evidence, check_gates
+
+        evidence = Evidence(**read_evidence(engine))
+        cases += gate_cases(engine.report.name, check_gates(gates_of(options.gates), evidence))
     if options.no_worse is not None and comparison is not None:
         judged = judge_against(engines[0], engines[1], comparison, tolerance=options.no_worse)
         group = f"against {engines[0].name}"
