@@ -59,7 +59,7 @@ def bordered(model: Model, outputs: Collection[str]) -> Model:
         node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = name, ir.TensorType(kind), value.shape
         return node
 
-    made = [value for node in part for value in node.outputs if value.name in kinds]
+    results = [value for node in part for value in node.outputs if value.name in kinds]
     for value in [value for value in part.inputs if value.name in inputs]:
         uses, own = tuple(value.uses()), ir.DataType[str(model.tensor(str(value.name)).dtype)]
         value.type = ir.TensorType(PLAIN[own])
@@ -67,7 +67,7 @@ def bordered(model: Model, outputs: Collection[str]) -> Model:
         part.insert_before(part[0], narrow)
         for reader, position in uses:
             reader.replace_input_with(position, narrow.outputs[0])
-    for value in made:
+    for value in results:
         name = str(value.name)
         value.name = fresh.tensor(f"{name}/narrow")
         plain = cast(value, PLAIN[ir.DataType[kinds[name]]], name)
