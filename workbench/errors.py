@@ -16,6 +16,7 @@ __all__ = [
     "RecipeError",
     "ReportError",
     "SamplesError",
+    "SamplesWarning",
     "SelectorError",
     "WorkbenchError",
 ]
@@ -132,6 +133,10 @@ class ReportError(WorkbenchError):
     """An engine report, profile or calibration cache that cannot be read or does not fit the model."""
 
     exit_code = 11
+
+
+class SamplesWarning(UserWarning):
+    """Samples that fit, and may have been meant otherwise."""
 
 
 class PlanWarning(UserWarning):

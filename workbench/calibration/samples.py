@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from workbench.calibration.time_axis import warn_of_time
 from workbench.errors import SamplesError
 from workbench.limits import check
 
@@ -135,10 +136,13 @@ def feeds(samples: Samples, model: Model, *, batch: int = 1, empty: Callable[...
         index. NaN and infinity are fed like any number: a mask may hold -inf, and padding NaN.
     """
     pending: list[Sample] = []
-    first, size = 0, batch
+    first, size, warned = 0, batch, False
     for position, sample in enumerate(samples):
         checked = _check(sample, model, position, samples.reshaping)
         whole, size = _grouping(checked, model, position, batch)
+        if not whole and not warned:
+            warn_of_time(model)
+            warned = True
         if pending and (whole or _shapes(checked) != _shapes(pending[0])):
             yield _stack(pending, first, model, size, empty)
             pending = []

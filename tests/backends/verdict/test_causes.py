@@ -109,6 +109,23 @@ BOXES = made(
 FED_AXES = made(
     [node("ReduceSum", ["x", "a"], ["y"], "sum")], {"x": [2, 4], "a": (TensorProto.INT64, [1])}, {"y": [2, 1]}
 )
+CACHED = made(
+    [node("Attention", ["q", "k", "v", "", "pk", "pv"], ["y", "nk", "nv"], "att")],
+    dict.fromkeys(["q", "k", "v", "pk", "pv"], (HALF, [1, 2, 16, 16])),
+    {"y": (HALF, [1, 2, 16, 16]), "nk": (HALF, [1, 2, 32, 16]), "nv": (HALF, [1, 2, 32, 16])},
+    opset=23,
+)
+
+
+def trains(op):
+    if op == "Dropout":
+        weights = [numbers("r", 0.5), numbers("t", True, np.bool_)]
+        return made([node(op, ["x", "r", "t"], ["y"], "it")], {"x": [4]}, {"y": [4]}, weights)
+    weights = [numbers(name, np.ones(3)) for name in "sbmv"]
+    norm = node(op, ["x", *"sbmv"], ["y", "rm", "rv"], "it", training_mode=1)
+    return made([norm], {"x": [2, 3, 4, 4]}, {"y": [2, 3, 4, 4]}, weights)
+
+
 INTEGER = made(
     [node("MatMulInteger", ["x", "w"], ["y"], "it")],
     {"x": (TensorProto.INT8, [2, 4])},
@@ -144,6 +161,9 @@ UINT8_INSIDE = made(
         ("nine axes inside", NINE_INSIDE, "sm86", "rank", "wide", "Reshape"),
         ("Attention", attention(FLOAT, [1, 2, 16, 16]), "sm86", "attention-type", "att", "FP16"),
         ("small heads", attention(HALF, [1, 2, 16, 8]), "sm86", "attention-shape", "att", "heads"),
+        ("Attention with a cache", CACHED, "sm86", "attention-outputs", "att", "Concat"),
+        ("BatchNormalization that trains", trains("BatchNormalization"), "sm86", "training", "it", "model.eval()"),
+        ("Dropout that trains", trains("Dropout"), "sm86", "training", "it", "training mode"),
         ("extensions", of_domain("ai.onnx.contrib", "BBox"), "sm86", "extensions", "it", "onnxruntime-extensions"),
         ("text", of_domain("ai.onnx.contrib", "Lower", TensorProto.STRING), "sm86", "extensions", "it", "outside"),
         ("contrib", of_domain("com.microsoft", "BiasGelu"), "sm86", "custom-domain", "it", "graph optimizations"),

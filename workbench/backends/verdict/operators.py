@@ -22,6 +22,7 @@ MOST_AXES = 8
 
 SMALLEST_HEAD = 9
 NO_ATTENTION = "Attention operation was not supported by a dedicated kernel"
+ONE_RESULT = "only supports Attention nodes with one output"
 EXTENSIONS = "ai.onnx.contrib"
 INTEGER_OPS = re.compile(r"QLinear|^Q[A-Z](?!uick)|Integer|^Dynamic|^MatMulNBits")
 QUANTIZE_AGAIN = Fix(
@@ -47,7 +48,13 @@ def attention(site: CauseSite) -> Cause | None:
     Seen of 1.7.1 for sm86: with four axes, or a mask, it takes FP16 and BF16 alone, with heads of more than 8 channels;
     with three axes and no mask, FP32 and smaller heads too, unless quantized products make its operands.
     """
-    if site.node.op_type != "Attention" or NO_ATTENTION not in site.message:
+    if site.node.op_type != "Attention":
+        return None
+    if ONE_RESULT in site.message:
+        reason = "TensorRT has Attention with one result alone: no caches (present_key, present_value), no products"
+        fix = "Join the caches with Concat before it and drop its other outputs, or export it as MatMul and Softmax."
+        return Cause("attention-outputs", reason, Fix(fix))
+    if NO_ATTENTION not in site.message:
         return None
     kind = site.dtype(site.node.inputs[0])
     if kind not in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
@@ -59,6 +66,19 @@ def attention(site: CauseSite) -> Cause | None:
         "attention-shape",
         f"no kernel for this Attention: they want heads of at least {SMALLEST_HEAD} channels",
         Fix("Leave the products before it unquantized, pad its heads, or export it as MatMul and Softmax."),
+    )
+
+
+def training(site: CauseSite) -> Cause | None:
+    """Name an operator that was exported as it is trained."""
+    norm = site.node.op_type == "BatchNormalization"
+    trains = norm and site.node.attributes.get_int("training_mode", 0) == 1
+    if not site.message or not (trains or "in training mode" in site.message):
+        return None
+    return Cause(
+        "training",
+        f"this {site.node.op_type} is in training mode: it depends on the other samples of a batch, or on chance",
+        Fix("Export the model for inference (in PyTorch after model.eval())."),
     )
 
 
@@ -202,6 +222,7 @@ OPERATORS: tuple[Callable[[CauseSite], Cause | None], ...] = (needs_gpu, old_ops
 
 UNSUPPORTED: tuple[Callable[[CauseSite], Cause | None], ...] = (
     attention,
+    training,
     gemm_rank,
     rank,
     no_kernel,
