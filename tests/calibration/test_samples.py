@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -261,6 +262,20 @@ def test_images_with_other_channels_are_told_what_images_can_do(images):
     with pytest.raises(SamplesError, match=r"Say in the preprocessing.*color=GRAY") as caught:
         list(feeds(first_samples(samples, 1), model))
     assert "npz" not in str(caught.value)
+
+
+def test_samples_are_the_same_where_another_process_reads_them_from_another_folder(images, monkeypatch):
+    np.save(images / "x.npy", np.ones((2, 3, 4, 6), np.float32))
+    (images / "elsewhere").mkdir()
+    monkeypatch.chdir(images)
+    model = identity([1, 3, 4, 6])
+    kinds = open_samples(".", model, preprocessing=Preprocessing()), open_samples("x.npy", model)
+    sent = [pickle.dumps(one) for one in kinds]
+    monkeypatch.chdir(images / "elsewhere")
+    assert [len(list(pickle.loads(content))) for content in sent] == [3, 2]  # noqa: S301 - our own
+    (images / "1.png").unlink()
+    with pytest.raises(SamplesError, match=r"1\.png: no such image here.*another machine"):
+        list(pickle.loads(sent[0]))  # noqa: S301 - our own
 
 
 def test_an_unreadable_image_is_named(images):

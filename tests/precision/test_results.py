@@ -281,6 +281,7 @@ class Runner:
     """Stands for who builds and times."""
 
     best = None
+    stopped = False
 
     def __init__(self):
         self.tasks, self.done = [], {}
@@ -334,6 +335,9 @@ def test_what_came_of_a_build_is_noted(ledger):
     ledger._note(candidate("late", trial=scored), None)
     late = ledger.points["late"]
     assert (late.status, late.reason, late.figure, late.passed) == ("skipped", "there was no time left", 25.0, False)
+    ledger._runner.stopped = True
+    ledger._note(candidate("later"), None)
+    assert ledger.points["later"].reason == "it was stopped before"
     ledger._note(
         candidate("plain"), SimpleNamespace(status="failed", reason="no", engine=None, build_s=3.0, measured={})
     )

@@ -146,6 +146,10 @@ class Preprocessing(BaseModel):
                 return self.array_of(image, dtype)
         except WorkbenchError:
             raise
+        except FileNotFoundError as error:
+            raise SamplesError(
+                "no such image here", where=path, fix="Where another machine reads it, the folder has to be there, too."
+            ) from error
         except Exception as error:  # every format has a decoder of its own, which raises what it likes
             raise SamplesError(
                 "not a readable image", where=path, fix="Remove it from the folder, or save it again."

@@ -219,6 +219,10 @@ class _File(Samples):
     def describe(self) -> dict[str, Any]:
         return {"kind": self._path.suffix[1:], "path": str(self._path)}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process reads it from another folder.
+        return self.__dict__ | {"_path": self._path.absolute()}
+
     def _streams(self) -> Iterator[tuple[str, IO[bytes]]]:
         if self._path.suffix == ".npy":
             yield ONLY_INPUT, self._path.open("rb")
@@ -257,6 +261,10 @@ class _Images(Samples):
             digest.update(f"\0{path.name}\0{_file_hash(path)}".encode())
         self._unchanged.check()
         return digest.hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process reads them from another folder.
+        return self.__dict__ | {"_paths": [path.absolute() for path in self._paths]}
 
     @property
     def reshaping(self) -> str:

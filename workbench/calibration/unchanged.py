@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import SamplesError
 
@@ -26,6 +26,9 @@ class Unchanged:
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._stamps = {path: _stamp(path) for path in paths}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_stamps": {path.absolute(): stamp for path, stamp in self._stamps.items()}}
 
     def check(self) -> None:
         """Compare the files with what they were.

@@ -135,7 +135,7 @@ class Ledger:
         point = Point(
             candidate,
             "skipped",
-            "there was no time left",
+            "it was stopped before" if self._runner.stopped else "there was no time left",
             figure=None if trial is None else trial.measured.figure,
             passed=trial is None or trial.passed,
         )

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from workbench.display import Card, Shown
+from workbench.display import Card, Shown, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,7 +225,8 @@ class MeasuredResult(Shown):
         )
         ordered = sorted(self.points, key=lambda one: (one.ratio is None, one.ratio or 0.0))
         rows = tuple(self._row(point) for point in ordered)
-        trail = f"{len(self.points)} builds and {len(self.trials)} evaluations in {self.seconds:.0f} s"
+        builds = counted(sum(point.status != "skipped" for point in self.points), "build")
+        trail = f"{builds} and {counted(len(self.trials), 'evaluation')} in {self.seconds:.0f} s"
         more = f", {self.resumed} of them from the journal" if self.resumed else ""
         engine = (
             ()
