@@ -12,10 +12,12 @@ __all__ = [
     "DEFAULT_METHOD",
     "METHODS",
     "PRECISIONS",
+    "QUANTIZED",
     "BackendName",
     "Floating",
     "Method",
     "Precision",
+    "Quantized",
     "did_you_mean",
     "near",
     "percent",
@@ -24,6 +26,9 @@ __all__ = [
 Precision = Literal["int8", "fp8", "fp16", "bf16", "fp32"]
 """What a node computes in: 8 bits through Q/DQ pairs, or a floating-point type."""
 
+Quantized = Literal["int8", "fp8"]
+"""The precisions that are written as Q/DQ pairs; the others are types that tensors have."""
+
 Floating = Literal["fp16", "bf16", "fp32"]
 """The element types of tensors that are not quantized."""
 
@@ -31,6 +36,7 @@ Method = Literal["minmax", "percentile", "entropy", "mse"]
 """How a clipping threshold is picked from what calibration saw of a tensor."""
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+QUANTIZED: tuple[Quantized, ...] = get_args(Quantized)
 METHODS: tuple[Method, ...] = get_args(Method)
 DEFAULT_METHOD: Method = "mse"
 

@@ -27,8 +27,9 @@ from workbench.calibration import (
     ranges,
 )
 from workbench.calibration.cache import parse_cache
-from workbench.calibration.methods import METHODS, TARGETS, bin_noise, levels
+from workbench.calibration.methods import METHODS, bin_noise, levels
 from workbench.errors import WorkbenchError
+from workbench.names import QUANTIZED
 
 RNG = np.random.default_rng(7)
 DATA = {
@@ -56,7 +57,7 @@ def statistics():
     return Statistics({name: seen(array) for name, array in DATA.items()})
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", QUANTIZED)
 @pytest.mark.parametrize("method", METHODS)
 def test_ranges_of_every_method_and_type(method, target, statistics, snapshot):
     actual = ranges(statistics, method, target=target, percentile=99.5, overrides={"one": 0.5, "relu": "minmax"})
@@ -77,7 +78,7 @@ def test_what_is_kept_of_tensors(statistics, snapshot):
             "noise": bin_noise(tensor, at(tensor, tensor.amax)).sum() if tensor.amax else 0,
         }
         assert text_of(kept) == snapshot(name=name)
-    assert text_of([levels(target)[:9] for target in TARGETS]) == snapshot(name="levels")
+    assert text_of([levels(target)[:9] for target in QUANTIZED]) == snapshot(name="levels")
 
 
 def test_a_calibration_in_a_table(statistics, snapshot):

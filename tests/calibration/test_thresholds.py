@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from workbench.calibration.entropy import divergences
-from workbench.calibration.methods import TARGETS, _cells, levels, ranges
+from workbench.calibration.methods import _cells, levels, ranges
 from workbench.calibration.statistics import Statistics, TensorStatistics
 from workbench.graph.load import load_model
+from workbench.names import QUANTIZED
 from workbench.runtime.session import Session
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def exact(magnitudes: np.ndarray, top: float) -> np.ndarray:
     return np.bincount(place, minlength=2048).astype(float)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", QUANTIZED)
 def test_entropy_is_that_of_an_exact_histogram(seen, target):
     statistics, values = seen
     got = ranges(statistics, "entropy", target=target)
@@ -86,7 +87,7 @@ def test_minmax_is_the_largest_magnitude(seen):
     assert {n: r.amax for n, r in ranges(statistics, "minmax").items()} == {n: v.max() for n, v in values.items()}
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", QUANTIZED)
 def test_mse_is_within_two_percent_of_the_least_error(seen, target):
     statistics, values = seen
     got, q = ranges(statistics, "mse", target=target), levels(target)

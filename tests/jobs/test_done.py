@@ -17,7 +17,7 @@ from tests.kit.models import model
 from tests.kit.places import RECORDED
 from workbench import graph, interpreter
 from workbench.backends import Engine
-from workbench.backends.compiler import TARGETS as COMPILED
+from workbench.backends.compiler import GPUS as COMPILED
 from workbench.child import ChildError
 from workbench.engine import GPU_LIMITS, load_engine
 from workbench.errors import BackendError, WorkbenchError

@@ -12,6 +12,7 @@ from .protocol import Engine as Engine
 from .protocol import LayerType as LayerType
 from .protocol import Measured as Measured
 from .protocol import ShapeRange as ShapeRange
+from .protocol import TacticSource as TacticSource
 from .protocol import Timing as Timing
 from .protocol import TimingOptions as TimingOptions
 from .registry import backend_named as backend_named

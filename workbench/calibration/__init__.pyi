@@ -9,7 +9,6 @@ from .drift import cumulated as cumulated
 from .drift import drift_table as drift_table
 from .drift import drifts as drifts
 from .methods import Range as Range
-from .methods import Target as Target
 from .methods import at as at
 from .methods import bin_noise as bin_noise
 from .methods import levels as levels
@@ -17,6 +16,7 @@ from .methods import no_range as no_range
 from .methods import ranges as ranges
 from .methods import sweep as sweep
 from .observer import observe as observe
+from .overflow import FP16_MAX as FP16_MAX
 from .overflow import find_overflow as find_overflow
 from .preprocessing import Preprocessing as Preprocessing
 from .preprocessing import stated_preprocessing as stated_preprocessing

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workbench.calibration.counting import LINES, UNIT_EDGES
 from workbench.calibration.entropy import entropy_threshold
 from workbench.errors import SamplesError
-from workbench.names import DEFAULT_METHOD, METHODS, Method
+from workbench.names import DEFAULT_METHOD, METHODS, QUANTIZED, Method, Quantized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
     from workbench.calibration.statistics import TensorStatistics
 
-__all__ = ["TARGETS", "Range", "Target", "at", "bin_noise", "levels", "no_range", "ranges", "sweep"]
+__all__ = ["Range", "at", "bin_noise", "levels", "no_range", "ranges", "sweep"]
 
-Target = Literal["int8", "fp8"]
-TARGETS: tuple[Target, ...] = get_args(Target)
 LARGEST = {"int8": 127.0, "fp8": 448.0}
 """The largest magnitude that a code of each target stands for, before scaling."""
 
@@ -58,7 +56,7 @@ class Range:
 
     amax: float
     method: str
-    target: Target = "int8"
+    target: Quantized = "int8"
     clipped: float = float("nan")
     sqnr_db: float = float("nan")
 
@@ -68,7 +66,7 @@ class Range:
         return self.amax / LARGEST[self.target]
 
 
-def levels(target: Target) -> NDArray[np.float64]:
+def levels(target: Quantized) -> NDArray[np.float64]:
     """Return the non-negative levels of a target, ascending, the last one being 1: float64 array (n,).
 
     FP8 is E4M3 as in "FP8 Formats for Deep Learning" (Micikevicius et al., 2022): bias 7, no infinities, largest 448.
@@ -85,7 +83,7 @@ def ranges(
     statistics: Mapping[str, TensorStatistics],
     method: Method = DEFAULT_METHOD,
     *,
-    target: Target = "int8",
+    target: Quantized = "int8",
     percentile: float = 99.99,
     overrides: Mapping[str, float | Method] | None = None,
 ) -> dict[str, Range]:
@@ -145,7 +143,7 @@ def ranges(
     return {name: at(t, amax[name], target=target, method=source[name]) for name, t in statistics.items()}
 
 
-def _thresholds(tensors: list[TensorStatistics], method: str, target: Target, percentile: float) -> list[float]:
+def _thresholds(tensors: list[TensorStatistics], method: str, target: Quantized, percentile: float) -> list[float]:
     if method == "minmax":
         return [t.amax for t in tensors]
     if method == "percentile":
@@ -156,7 +154,7 @@ def _thresholds(tensors: list[TensorStatistics], method: str, target: Target, pe
     return _mse(tensors, target)
 
 
-def at(tensor: TensorStatistics, amax: float, *, target: Target = "int8", method: str = "manual") -> Range:
+def at(tensor: TensorStatistics, amax: float, *, target: Quantized = "int8", method: str = "manual") -> Range:
     """Return the range with a given threshold, with its clipped mass and predicted SQNR.
 
     Parameters
@@ -181,7 +179,7 @@ def at(tensor: TensorStatistics, amax: float, *, target: Target = "int8", method
 
 
 def sweep(
-    tensor: TensorStatistics, amax: NDArray[np.float64], *, target: Target = "int8"
+    tensor: TensorStatistics, amax: NDArray[np.float64], *, target: Quantized = "int8"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what each of many thresholds clips and costs.
 
@@ -219,8 +217,8 @@ def bin_noise(tensor: TensorStatistics, chosen: Range) -> NDArray[np.float64]:
 def _check_choice(method: str, target: str, percentile: float) -> None:
     if method not in METHODS:
         raise SamplesError(f"no method is called {method!r}", fix=f"Choose one of {', '.join(METHODS)}")
-    if target not in TARGETS:
-        raise SamplesError(f"no target is called {target!r}", fix=f"Choose one of {', '.join(TARGETS)}")
+    if target not in QUANTIZED:
+        raise SamplesError(f"no target is called {target!r}", fix=f"Choose one of {', '.join(QUANTIZED)}")
     if not 0 < percentile <= 100:
         raise SamplesError(f"a percentile of {percentile}", fix="Choose one above 0 and at most 100")
 
@@ -268,7 +266,7 @@ def _percentile(tensor: TensorStatistics, fraction: float) -> float:
 
 
 @cache
-def _cells(target: Target) -> NDArray[np.float64]:
+def _cells(target: Quantized) -> NDArray[np.float64]:
     """Return where the group of each level ends, as a fraction of the threshold: equal for INT8, as TensorRT has it."""
     if target == "int8":
         return np.arange(129) / 128
@@ -276,7 +274,7 @@ def _cells(target: Target) -> NDArray[np.float64]:
     return np.concatenate([[0.0], (q[1:] + q[:-1]) / 2, [1.0]])
 
 
-def _noise(edges: NDArray[np.float64], amax: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
+def _noise(edges: NDArray[np.float64], amax: NDArray[np.float64], target: Quantized) -> NDArray[np.float64]:
     """Return the mean squared quantization error of the values of each bin, in the square of the edges' unit.
 
     Values are spread evenly over their bin. Within the cell of a level q the error of x is x - q, so its integral is
@@ -298,7 +296,7 @@ def _noise(edges: NDArray[np.float64], amax: NDArray[np.float64], target: Target
     return np.asarray(np.diff(_integral(x, target), axis=1) / np.diff(x, axis=1)) * amax[:, None] ** 2
 
 
-def _integral(x: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
+def _integral(x: NDArray[np.float64], target: Quantized) -> NDArray[np.float64]:
     """Return the integral of the squared error from nought to some magnitudes, in units of the threshold."""
     q, ends, below = _cubes(target)
     if target == "int8":  # equal levels need no search; between two cells either will do
@@ -310,7 +308,7 @@ def _integral(x: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
 
 
 @cache
-def _cubes(target: Target) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _cubes(target: Quantized) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the levels, where the cell of each but the last ends, and the integral at each level."""
     q = levels(target)
     half = np.diff(q) / 2
@@ -322,13 +320,13 @@ _EQUAL = np.arange(LINES + 1) / LINES
 
 
 @cache
-def _candidates(target: Target) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _candidates(target: Quantized) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return thresholds as fractions of the reach, (c,), and the noise of each equal bin under them, (c, LINES)."""
     amax = 2.0 ** (-np.arange(_PER_OCTAVE * _CANDIDATE_OCTAVES) / _PER_OCTAVE)
     return amax, _noise(_EQUAL, amax, target)
 
 
-def _mse(tensors: list[TensorStatistics], target: Target) -> list[float]:
+def _mse(tensors: list[TensorStatistics], target: Quantized) -> list[float]:
     """Return the thresholds of least mean squared error among 96 an octave, eight octaves down, and the largest value.
 
     The equal bins lie alike in every tensor relative to their reach, so the noise of all candidates on all tensors is

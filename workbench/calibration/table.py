@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.calibration.methods import Range, Target, no_range, ranges
+from workbench.calibration.methods import Range, no_range, ranges
 from workbench.calibration.statistics import Statistics
-from workbench.names import METHODS
+from workbench.names import METHODS, Quantized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ def calibration_table(
     statistics: Statistics,
     chosen: Mapping[str, Range] | None = None,
     *,
-    target: Target = "int8",
+    target: Quantized = "int8",
 ) -> pd.DataFrame:
     """Return one row a tensor, to be sorted and filtered.
 

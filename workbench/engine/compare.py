@@ -10,7 +10,7 @@ from workbench.display import Card, Shown
 from workbench.engine.findings import find
 from workbench.engine.fusion import fusion_map
 from workbench.engine.moved import moved, reason_for
-from workbench.engine.traits import kind_of_layer, layer_precision
+from workbench.engine.traits import IDLE_KINDS, kind_of_layer, layer_precision
 from workbench.errors import ReportError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EngineComparison", "LayerGroup", "compare_engines"]
 
-_MOVES = {"reformat", "noop", "constant", "control"}
 _MOST_REASONS = 2
 
 
@@ -221,13 +220,13 @@ def _group(
 
 def _homes(layers: list[Layer], fusion: FusionMap) -> dict[str, str]:
     """Return node to the working layer that does it."""
-    working = [layer for layer in layers if kind_of_layer(layer) not in _MOVES]
+    working = [layer for layer in layers if kind_of_layer(layer) not in IDLE_KINDS]
     return {node: layer.name for layer in reversed(working) for node in fusion.by_layer[layer.name].nodes}
 
 
 def _parts(layers: list[Layer], fusion: FusionMap) -> list[str]:
     """Return what each working layer is made of, in execution order."""
-    working = [layer for layer in layers if kind_of_layer(layer) not in _MOVES]
+    working = [layer for layer in layers if kind_of_layer(layer) not in IDLE_KINDS]
     return [" + ".join(fusion.by_layer[layer.name].nodes) or layer.name for layer in working]
 
 
@@ -271,7 +270,7 @@ def _time(layers: list[Layer]) -> float | None:
 
 
 def _precision(layers: list[Layer]) -> str | None:
-    working = [layer for layer in layers if kind_of_layer(layer) not in _MOVES] or layers
+    working = [layer for layer in layers if kind_of_layer(layer) not in IDLE_KINDS] or layers
     precisions = {name for layer in working if (name := layer_precision(layer).name) is not None}
     return "+".join(sorted(precisions)) or None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from workbench.engine.formats import parse_dtype
-from workbench.engine.traits import kind_of_layer, layer_precision
+from workbench.engine.traits import IDLE_KINDS, kind_of_layer, layer_precision
 from workbench.errors import ReportError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["RANK", "NodePrecision", "Realized", "compare_precision", "realized_precision", "realized_table"]
 
 RANK = {"fp4": 0, "int4": 0, "fp8": 1, "int8": 1, "fp16": 2, "bf16": 2, "tf32": 3, "fp32": 4}
-_MOVES = {"noop", "reformat", "constant", "control"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def realized_precision(report: EngineReport, fusion: FusionMap) -> dict[str, Rea
     realized: dict[str, Realized] = {}
     for node, names in by_node.items():
         # `fc` may be in its own layer and in a free reshape after it: the one that computes decides.
-        working = [name for name in names if kind_of_layer(layers[name]) not in _MOVES] or names
+        working = [name for name in names if kind_of_layer(layers[name]) not in IDLE_KINDS] or names
         precisions = [layer_precision(layers[name]) for name in working]
         distinct = sorted({precision.name for precision in precisions if precision.name is not None})
         realized[node] = Realized(node, "+".join(distinct) or None, tuple(working), precisions[0].evidence)

@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from workbench.engine.report import Layer
 
-__all__ = ["ConvShape", "Precision", "conv_shape", "kind_of_layer", "layer_precision", "myelin_ops", "tensor_cores"]
+__all__ = [
+    "IDLE_KINDS",
+    "ConvShape",
+    "LayerPrecision",
+    "conv_shape",
+    "kind_of_layer",
+    "layer_precision",
+    "myelin_ops",
+    "tensor_cores",
+]
 
+IDLE_KINDS = {"reformat", "noop", "constant", "control"}
+"""Kinds of layers that compute nothing."""
 _KINDS = (
     ("control", r"shape_call|signal|wait|trainstation|memset"),
     ("constant", r"^constant$"),
@@ -62,7 +73,7 @@ _WORDS = (
 _CLOSED = "a whole graph compiled by Myelin, and the file does not tell of the kernels in it"
 
 
-class Precision(NamedTuple):
+class LayerPrecision(NamedTuple):
     """A precision and what tells it; `name` is None where nothing does."""
 
     name: str | None
@@ -107,7 +118,7 @@ def myelin_ops(layer: Layer) -> frozenset[str]:
     return frozenset(re.findall(r"[A-Z][a-z]*", match[1])) if match else frozenset()
 
 
-def layer_precision(layer: Layer) -> Precision:
+def layer_precision(layer: Layer) -> LayerPrecision:
     """Return the precision a layer computes in.
 
     Convolutions and matrix products: the data type of the first input, TF32 where the tactic's name says so; where
@@ -119,21 +130,21 @@ def layer_precision(layer: Layer) -> Precision:
     tactic = layer.tactic or ""
     if "ForeignNode[" in layer.name:
         # Hundreds of nodes in kernels of their own: what comes in says nothing of what they compute in.
-        return Precision(_tactic_precision(tactic), f"tactic {tactic}" if tactic else _CLOSED)
+        return LayerPrecision(_tactic_precision(tactic), f"tactic {tactic}" if tactic else _CLOSED)
     if kind_of_layer(layer) in {"conv", "matmul"}:
         if inputs and inputs[0] is not None:
             if inputs[0] == "fp32" and "tf32" in tactic.lower():
-                return Precision("tf32", f"tactic {tactic}")
-            return Precision(inputs[0], f"its first input is {layer.inputs[0].format.short}")
+                return LayerPrecision("tf32", f"tactic {tactic}")
+            return LayerPrecision(inputs[0], f"its first input is {layer.inputs[0].format.short}")
         if (name := _tactic_precision(tactic)) is not None:
-            return Precision(name, f"tactic {tactic}")
+            return LayerPrecision(name, f"tactic {tactic}")
         weights = next((w.dtype for w in layer.weights if w.role.endswith("Weights")), None)
-        return Precision(weights, f"its weights are {weights}") if weights else Precision(None, "not told")
+        return LayerPrecision(weights, f"its weights are {weights}") if weights else LayerPrecision(None, "not told")
     for where, tensors in (("input", layer.inputs), ("output", layer.outputs)):
         tensor = next((tensor for tensor in tensors if tensor.dtype is not None), None)
         if tensor is not None:
-            return Precision(tensor.dtype, f"its {where} is {tensor.format.short}")
-    return Precision(None, "not told")
+            return LayerPrecision(tensor.dtype, f"its {where} is {tensor.format.short}")
+    return LayerPrecision(None, "not told")
 
 
 def _tactic_precision(tactic: str) -> str | None:

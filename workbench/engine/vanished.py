@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workbench.graph import QDQ, WEIGHTED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -13,8 +15,6 @@ __all__ = ["why_vanished"]
 
 _NO_WORK = {"Identity", "Dropout"}
 _VIEWS = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
-_QDQ = {"QuantizeLinear", "DequantizeLinear"}
-_INTO_WEIGHTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 
 def why_vanished(graph: SourceGraph, in_layers: Iterable[str]) -> dict[str, str]:
@@ -55,14 +55,14 @@ def _reason(node: SourceNode, graph: SourceGraph) -> str | None:
 def _beside(node: SourceNode, graph: SourceGraph, present: set[str]) -> str | None:
     before = [graph.producer[name] for name in node.inputs if name in graph.producer]
     after = [user for name in node.outputs for user in graph.consumers.get(name, [])]
-    if node.op_type in _QDQ:
-        settled = sorted((near for near in (*before, *after) if near.name in present), key=lambda n: n.op_type in _QDQ)
+    if node.op_type in QDQ:
+        settled = sorted((near for near in (*before, *after) if near.name in present), key=lambda n: n.op_type in QDQ)
         return f"no layer of its own: fused with {settled[0].name}" if settled else None
     if node.op_type == "BatchNormalization":
-        scaled = next((near for near in before if near.op_type in _INTO_WEIGHTS and near.name in present), None)
+        scaled = next((near for near in before if near.op_type in WEIGHTED and near.name in present), None)
         return None if scaled is None else f"folded into the weights of {scaled.name}"
     if node.op_type == "Add" and any(name in graph.constant_tensors for name in node.inputs):
-        summed = next((near for near in before if near.op_type in _INTO_WEIGHTS and near.name in present), None)
+        summed = next((near for near in before if near.op_type in WEIGHTED and near.name in present), None)
         return None if summed is None else f"folded into the bias of {summed.name}"
     if node.op_type == "Concat" and before and all(near.name in present for near in before):
         return "no copy: its inputs are written side by side into one buffer"

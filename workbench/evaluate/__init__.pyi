@@ -8,6 +8,7 @@ from .edit_check import checked as checked
 from .engine_accuracy import compare_engine as compare_engine
 from .engine_outputs import Outputs as Outputs
 from .engine_runs import run_samples as run_samples
+from .inputs import FREE_LENGTHS as FREE_LENGTHS
 from .inputs import random_inputs as random_inputs
 from .metrics import Difference as Difference
 from .metrics import sqnr_db as sqnr_db

@@ -13,6 +13,9 @@ from .cost import parameters_of as parameters_of
 from .cost import suggested_workspace as suggested_workspace
 from .cost import total as total
 from .damage import blaming as blaming
+from .domains import QDQ as QDQ
+from .domains import STANDARD_DOMAINS as STANDARD_DOMAINS
+from .domains import WEIGHTED as WEIGHTED
 from .domains import onnx_op as onnx_op
 from .domains import qdq_op as qdq_op
 from .form import model_of_inputs as model_of_inputs
@@ -38,5 +41,6 @@ from .save import stored_bytes as stored_bytes
 from .structure import content_of as content_of
 from .structure import graphs_of as graphs_of
 from .tensor import Tensor as Tensor
+from .weights import RANDOM as RANDOM
 from .weights import constant_of as constant_of
 from .weights import is_stripped as is_stripped

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["onnx_op", "qdq_op"]
+__all__ = ["QDQ", "STANDARD_DOMAINS", "WEIGHTED", "onnx_op", "qdq_op"]
 
-STANDARD = ("", "ai.onnx")
+STANDARD_DOMAINS = ("", "ai.onnx")
 QDQ = ("QuantizeLinear", "DequantizeLinear")
-SAME_QDQ = (*STANDARD, "com.microsoft")
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""The operators that multiply by weights, and gain from eight bits."""
+SAME_QDQ = (*STANDARD_DOMAINS, "com.microsoft")
 """Domains whose QuantizeLinear and DequantizeLinear mean the same; ONNX Runtime had more types in them before ONNX."""
 
 
 def onnx_op(node: ir.Node) -> str:
     """Return which of ONNX's own operators a node is; empty for one of another domain, whatever it is called."""
-    return node.op_type if node.domain in STANDARD else ""
+    return node.op_type if node.domain in STANDARD_DOMAINS else ""
 
 
 def qdq_op(node: ir.Node) -> str:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.graph import batch_of_one, costs, mac_shares
-from workbench.names import percent
+from workbench.names import QUANTIZED, percent
 from workbench.precision.plan import own_precision
 from workbench.session import remarks
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["BeforeAfter", "before_after", "macs_share", "precisions", "report", "text_table"]
 
 SCHEMA = 1
-EIGHT_BITS: tuple[Precision, ...] = ("int8", "fp8")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def before_after(wb: Workbench, comparison: Comparison) -> list[BeforeAfter]:
             rows.append(BeforeAfter(name, f"{a:.2f} ms", f"{b:.2f} ms", f"x{b / a:.2f}"))
     a_bytes, b_bytes = comparison.original_bytes, comparison.tuned_bytes
     rows.append(BeforeAfter("file size", _size(a_bytes), _size(b_bytes), f"x{b_bytes / a_bytes:.2f}"))
-    for precision in EIGHT_BITS:
+    for precision in QUANTIZED:
         before_share, share = _share_in(wb.source, wb.source, precision), macs_share(wb, precision)
         if precision == "int8" or share != 0.0 or before_share != 0.0:
             rows.append(BeforeAfter(f"MACs in {precision.upper()}", percent(before_share), percent(share), ""))

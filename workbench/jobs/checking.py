@@ -126,7 +126,7 @@ def _mended(
 
 
 def _asked(options: CheckOptions) -> CheckResult:
-    from workbench.backends.compiler import TARGETS
+    from workbench.backends.compiler import GPUS
     from workbench.graph import load_model
     from workbench.jobs.matrix import ask_releases, matrix_cases
     from workbench.jobs.telling import tell_ci
@@ -134,7 +134,7 @@ def _asked(options: CheckOptions) -> CheckResult:
     load_model(options.model)  # what is no model is said once, not by every release
     for text in options.shape:
         _shape(text)
-    matrix = ask_releases(options.model, options.releases, options.target or TARGETS, options.shape)
+    matrix = ask_releases(options.model, options.releases, options.target or GPUS, options.shape)
     notes = [
         f"changed from {before} to {after}: {sentence}"
         for before, after in zip(matrix.releases, matrix.releases[1:], strict=False)

@@ -14,8 +14,9 @@ from workbench.display import ShownText
 from workbench.errors import PrecisionError
 from workbench.graph.select import pick, select
 from workbench.jobs.options import MigrateOptions, job
+from workbench.names import QUANTIZED
 from workbench.precision.operators import activations
-from workbench.precision.plan import QUANTIZED, Imported, PrecisionPlan, Rule, import_trtexec, literal
+from workbench.precision.plan import Imported, PrecisionPlan, Rule, import_trtexec, literal
 from workbench.results import together
 from workbench.session import history_of, open_model
 

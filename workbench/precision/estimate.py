@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbench.names import percent
-from workbench.precision.plan import QUANTIZED, PrecisionPlan
+from workbench.names import QUANTIZED, percent
+from workbench.precision.plan import PrecisionPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from workbench.graph import RANDOM
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -42,7 +44,6 @@ MULTIPLYING = (
 )
 """Operators that Q/DQ pairs are written for."""
 
-DRAWN = frozenset({"Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"})
 """Operators whose result is a matter of luck."""
 
 NO_NUMBERS = frozenset(
@@ -53,7 +54,7 @@ NO_NUMBERS = frozenset(
 )
 """Operators that read numbers and make none."""
 
-ELSEWHERE = DRAWN | {"Cast", "Loop", "QuantizeLinear", "Scan"}
+ELSEWHERE = RANDOM | {"Cast", "Loop", "QuantizeLinear", "Scan"}
 """Operators without a graph of their own here: Casts and pairs are in all of them."""
 
 UNTRIED: Mapping[str, str] = {

@@ -6,9 +6,11 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from workbench.graph import WEIGHTED
 from workbench.graph.cost import costs, has_rule
 from workbench.graph.edits import EDITS
-from workbench.precision.plan import QUANTIZED, computes_on_integers
+from workbench.names import QUANTIZED
+from workbench.precision.plan import computes_on_integers
 from workbench.recipe.steps import CalibrateStep
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ LOW_AGREEMENT = 0.1
 
 MOST_REASONS = 3
 INSIDE = "it is inside a subgraph or function"
-MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def remarks(wb: Workbench, comparison: Comparison) -> tuple[str, ...]:
@@ -100,19 +101,19 @@ def _nothing(wb: Workbench) -> Iterator[str]:
 
 def _without_rules(wb: Workbench, decisions: list[Decision], other: str) -> str:
     """Say why a plan to quantize has no rule for a model."""
-    if any(decision.op_type in MULTIPLYING for decision in decisions):
+    if any(decision.op_type in WEIGHTED for decision in decisions):
         return "the plan has no rule"
     table = costs(wb.model)
     others = [d for d in decisions if not d.own and table[d.node].macs != 0 and has_rule(wb.model.nodes[d.node])]
     if not others:
         return f"no{other} node of the model multiplies"
     multiply = "multiplies" if len(others) == 1 else "multiply"
-    return f"{_count(others)} {multiply}, and of what multiplies {', '.join(MULTIPLYING)} alone take Q/DQ pairs"
+    return f"{_count(others)} {multiply}, and of what multiplies {', '.join(WEIGHTED)} alone take Q/DQ pairs"
 
 
 def _inside(wb: Workbench) -> Iterator[str]:
     left = [d for d in wb.plan.resolve().decisions.values() if any(reason.startswith(INSIDE) for reason in d.reasons)]
-    some = [decision for decision in left if decision.op_type in MULTIPLYING] or left
+    some = [decision for decision in left if decision.op_type in WEIGHTED] or left
     if some:
         where = "inside of bodies (If, Loop, Scan, local functions)"
         yield f"{_count(some)} {where}: left as {'it is' if len(some) == 1 else 'they are'}"

@@ -10,9 +10,10 @@ from workbench.calibration import labels_for
 from workbench.display import Card, Shown
 from workbench.errors import PrecisionError, RecipeError
 from workbench.graph.select import select as find
+from workbench.names import QUANTIZED
 from workbench.precision import parse_target
 from workbench.precision.placement import Pays
-from workbench.precision.plan import QUANTIZED, import_trtexec, preset
+from workbench.precision.plan import import_trtexec, preset
 from workbench.precision.search import MOST_TRIALS, Goal, search
 from workbench.precision.sensitivity import axis_lengths
 from workbench.recipe import Gate, ranges_hash

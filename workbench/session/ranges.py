@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from workbench.calibration import Statistics, at, first_samples, load_cache, match_cache
 from workbench.display import Card, Shown, counted
 from workbench.errors import RecipeError, ReportError
-from workbench.names import DEFAULT_METHOD, Method
+from workbench.names import DEFAULT_METHOD, Method, Quantized
 from workbench.precision.lowering import activation_tensors
 from workbench.precision.plan import all_int8
 from workbench.recipe import FileReference, SamplesReference, ranges_hash
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-    from workbench.calibration import CacheMatch, Range, Samples, Target
+    from workbench.calibration import CacheMatch, Range, Samples
     from workbench.graph.edits import EditResult
     from workbench.runtime import Device
     from workbench.session.history import History
@@ -85,7 +85,7 @@ class Ranges(Shown, Mapping[str, float]):
         """What the last calibration saw, for pictures and other methods; not part of the recipe."""
         return self._history.measured.statistics
 
-    def in_force(self, target: Target = "int8") -> dict[str, Range]:
+    def in_force(self, target: Quantized = "int8") -> dict[str, Range]:
         """Return the range of every tensor that was observed, with what it clips and costs.
 
         Raises

@@ -8,9 +8,9 @@ import pytest
 from tests.kit.networks import Net, network, ranges_of
 from workbench.backends.compiler import rtx as tensorrt_rtx
 from workbench.backends.verdict.checking import check
+from workbench.graph import WEIGHTED
 from workbench.graph.load import load_model
 from workbench.precision.lowering.lowering import activation_tensors, lower, needed_opset
-from workbench.precision.operators.placement import WEIGHTED
 from workbench.precision.plan.plan import PrecisionPlan
 from workbench.precision.plan.presets import PRESETS, preset
 from workbench.precision.targets import parse_target

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from tests.kit.networks import Net, feed, network, networks, ranges_of
+from workbench.graph import WEIGHTED
 from workbench.graph.edits.remove_qdq import RemoveQDQ
 from workbench.precision.lowering.lowering import activation_tensors, lower, needed_opset
-from workbench.precision.operators.placement import WEIGHTED
 from workbench.precision.plan.plan import PrecisionPlan
 from workbench.precision.plan.presets import PRESETS
 from workbench.runtime.session import Session

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from workbench.child import Child, Outcome
     from workbench.graph import Model
 
-__all__ = ["TARGETS", "compile_for", "rtx_capabilities"]
+__all__ = ["GPUS", "compile_for", "rtx_capabilities"]
 
-TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 INSTALL = 'pip install "trt-workbench[rtx]"'
 
 
@@ -38,9 +38,9 @@ def rtx_capabilities() -> Capabilities:
     except BackendError as error:
         reason = f"no GPU to run on: {error.what}"
     else:
-        able = device.target in TARGETS
+        able = device.target in GPUS
         reason = None if able else f"it does not run on {device.name} ({device.target})"
-    return Capabilities("tensorrt_rtx", version("tensorrt_rtx"), build=True, run=able, targets=TARGETS, reason=reason)
+    return Capabilities("tensorrt_rtx", version("tensorrt_rtx"), build=True, run=able, targets=GPUS, reason=reason)
 
 
 def compile_for(
@@ -53,7 +53,7 @@ def compile_for(
     model
         The model; its node names are what errors and layers refer to.
     target
-        One of `TARGETS`.
+        One of `GPUS`.
     options
         Build options.
     child
@@ -68,8 +68,8 @@ def compile_for(
     ChildError
         The native code crashed or met a limit.
     """
-    if target not in TARGETS:
-        raise BackendError(f"unknown target {target!r}", fix=f"TensorRT-RTX builds for {', '.join(TARGETS)}.")
+    if target not in GPUS:
+        raise BackendError(f"unknown target {target!r}", fix=f"TensorRT-RTX builds for {', '.join(GPUS)}.")
     if importlib.util.find_spec("tensorrt_rtx") is None:
         raise BackendError("TensorRT-RTX is not installed", fix=f"Install it: {INSTALL}")
     what = f"TensorRT-RTX for {target} on {model.name}"

@@ -12,10 +12,7 @@ if TYPE_CHECKING:
 
     from workbench.graph import Model
 
-__all__ = ["QUANTIZE_OPS", "STANDARD_DOMAINS", "Cause", "CauseSite", "Fix", "dtype_of"]
-
-STANDARD_DOMAINS = ("", "ai.onnx")
-QUANTIZE_OPS = ("QuantizeLinear", "DequantizeLinear")
+__all__ = ["Cause", "CauseSite", "Fix", "dtype_of"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import onnx
 import onnx_ir as ir
 
-from workbench.backends.verdict.cause import QUANTIZE_OPS, STANDARD_DOMAINS, Cause, CauseSite, Fix
+from workbench.backends.verdict.cause import Cause, CauseSite, Fix
+from workbench.graph import QDQ, STANDARD_DOMAINS
 from workbench.graph.select import nodes
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def custom_domain(site: CauseSite) -> Cause | None:
     if not domain.startswith("com.microsoft"):
         fix = "Replace it by standard operators, or register a TensorRT plugin of this name."
         return Cause("custom-domain", f"{name} is custom; TensorRT has no plugin", Fix(fix))
-    if op in QUANTIZE_OPS or INTEGER_OPS.search(op):
+    if op in QDQ or INTEGER_OPS.search(op):
         reason = f"{name} was written by ONNX Runtime's quantizer; TensorRT has no plugin"
         return Cause("integer-operator", reason, QUANTIZE_AGAIN)
     reason = f"{name} was written by ONNX Runtime's optimizer; TensorRT has no plugin"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from workbench.backends.verdict.cause import QUANTIZE_OPS, Cause, CauseSite, Fix
-from workbench.graph import quantized_type
+from workbench.backends.verdict.cause import Cause, CauseSite, Fix
+from workbench.graph import QDQ, WEIGHTED, quantized_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["QUANTIZATION", "zero_point_of"]
 
 MOVES = ("Cast", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
-PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 EIGHT_BITS = (ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN)
 OTHER_WIDTHS = (ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.UINT4, ir.DataType.INT2, ir.DataType.UINT2)
 
@@ -35,7 +34,7 @@ def int32_bias(site: CauseSite) -> Cause | None:
 
 def width(site: CauseSite) -> Cause | None:
     """Name quantization to a width that TensorRT does not have."""
-    if site.node.op_type not in QUANTIZE_OPS or (kind := quantized_type(site.node)) not in OTHER_WIDTHS:
+    if site.node.op_type not in QDQ or (kind := quantized_type(site.node)) not in OTHER_WIDTHS:
         return None
     wide = kind in (ir.DataType.INT16, ir.DataType.UINT16)
     return Cause(
@@ -75,7 +74,7 @@ def operand_constant(site: CauseSite) -> Cause | None:
 
 def uint8(site: CauseSite) -> Cause | None:
     """Name UINT8 Q/DQ, which the parser reads as INT8: everything above 127 x scale is clipped."""
-    if site.node.op_type not in QUANTIZE_OPS or quantized_type(site.node) != ir.DataType.UINT8:
+    if site.node.op_type not in QDQ or quantized_type(site.node) != ir.DataType.UINT8:
         return None
     fix = Fix("Make the quantization symmetric INT8 with a scale that covers the range.", "symmetric_qdq")
     if site.message:
@@ -86,7 +85,7 @@ def uint8(site: CauseSite) -> Cause | None:
 
 def two_kinds(site: CauseSite) -> Cause | None:
     """Name a product of an INT8 with an FP8 operand: TensorRT has kernels for two of a kind."""
-    if site.node.op_type not in PRODUCTS:
+    if site.node.op_type not in WEIGHTED:
         return None
     kinds = {_dequantized_from(value) for value in site.node.inputs[:2]}
     if not kinds.issuperset(EIGHT_BITS):
@@ -112,7 +111,7 @@ def _dequantized_from(value: ir.Value | None) -> ir.DataType | None:
 
 def zero_point_of(node: ir.Node) -> np.ndarray[Any, Any] | None:
     """Return the constant zero point of a QuantizeLinear or DequantizeLinear, or None where it has none."""
-    if node.op_type not in QUANTIZE_OPS or len(node.inputs) < 3 or node.inputs[2] is None:
+    if node.op_type not in QDQ or len(node.inputs) < 3 or node.inputs[2] is None:
         return None
     constant = node.inputs[2].const_value
     return None if constant is None else constant.numpy()

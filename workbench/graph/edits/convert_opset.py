@@ -15,6 +15,7 @@ from workbench.graph.edits.opset_changes import revealed, rewrite
 from workbench.graph.edits.opset_refusal import FAILURES, refusal
 from workbench.graph.message import readable, to_message
 from workbench.graph.native import convert_version
+from workbench.graph.shapes import SMALL
 from workbench.graph.structure import is_external, walk
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["ConvertOpset"]
 
 
-SMALL = 1024
 """Elements up to which a constant may be a shape, axes or bounds, which conversions look at."""
 
 

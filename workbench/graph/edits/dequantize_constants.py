@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
-from workbench.graph.domains import onnx_op, qdq_op
+from workbench.graph.domains import QDQ, WEIGHTED, onnx_op, qdq_op
 from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.edits.wide import WideEdit
 from workbench.graph.weights import constant_in
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["DequantizeConstants", "is_operand_constant"]
 
 MOVES = ("Cast", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 class DequantizeConstants(WideEdit):
@@ -73,7 +72,7 @@ def is_operand_constant(node: ir.Node) -> bool:
         return False
     users = set(_users(node.outputs[0]))
     # What another dequantization reads are scales of blocks.
-    return bool(users) and users.isdisjoint((*WEIGHTED, "QuantizeLinear", "DequantizeLinear"))
+    return bool(users) and users.isdisjoint((*WEIGHTED, *QDQ))
 
 
 def _users(value: ir.Value) -> Iterator[str]:

@@ -14,6 +14,7 @@ from workbench.graph.domains import onnx_op
 from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.edits.wide import Area, WideEdit
 from workbench.graph.message import attribute_message
+from workbench.graph.shapes import SMALL
 from workbench.graph.weights import constant_in, is_stripped
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ EXACT = MOVES | ROUNDS_ONCE | EXACT_FOR_INTEGERS
 DRIVEN_BY_VALUES = frozenset({"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Tile"})
 LARGEST_GROWTH = 2**20
 LARGEST_SUM, LARGEST_TIMES = 2**28, 8
-SMALL = 1024
 PLAIN = frozenset(
     ir.DataType[name]
     for name in "BOOL INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 FLOAT16 BFLOAT16 FLOAT DOUBLE".split()

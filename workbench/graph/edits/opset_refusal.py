@@ -12,6 +12,7 @@ from workbench.errors import EditError
 from workbench.graph.edits.inside import tensor_at
 from workbench.graph.edits.surgery import constant_array
 from workbench.graph.native import convert_version
+from workbench.graph.shapes import SMALL
 from workbench.graph.structure import walk
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ __all__ = ["FAILURES", "refusal"]
 
 FAILURES = (RuntimeError, ValueError, IndexError, KeyError, onnx.shape_inference.InferenceError)
 """What the converter raises."""
-
-SMALL = 1024
 
 
 def refusal(model: Model, version: int, error: Exception) -> EditError:

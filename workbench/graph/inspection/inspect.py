@@ -11,7 +11,8 @@ from workbench.display import Card, Shown
 from workbench.graph.check import custom_ops
 from workbench.graph.cost import costs, memory_use, parameters_of, total, weight_bytes_of
 from workbench.graph.damage import blaming
-from workbench.graph.inspection.quirks import QUANTIZERS, find_quirks
+from workbench.graph.domains import QDQ
+from workbench.graph.inspection.quirks import find_quirks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -188,7 +189,7 @@ def summary(
         inputs=model.inputs,
         outputs=model.outputs,
         custom_ops={operator: len(addresses) for operator, addresses in custom_ops(source).items()},
-        quantized=bool(kinds & QUANTIZERS)
+        quantized=not kinds.isdisjoint(QDQ)
         or any(kind.startswith("QLinear") or kind.endswith("Integer") for kind in kinds),
         quirks=find_quirks(model),
     )

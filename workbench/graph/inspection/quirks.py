@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from workbench.graph.check import checker_reason
+from workbench.graph.domains import QDQ
 from workbench.graph.quirk import Quirk
 from workbench.graph.weights import is_stripped
 
@@ -19,7 +20,6 @@ __all__ = ["find_quirks"]
 
 PER_CHANNEL_OPSET = 13
 QDQ_OPSET = 10
-QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 def find_quirks(model: Model) -> tuple[Quirk, ...]:
@@ -104,7 +104,7 @@ def _weights(model: Model) -> Iterator[Quirk]:
 
 
 def _quantization(model: Model) -> Iterator[Quirk]:
-    quantizers = [address for address, node in model.nodes.items() if node.op_type in QUANTIZERS]
+    quantizers = [address for address, node in model.nodes.items() if node.op_type in QDQ]
     if quantizers:
         yield Quirk(
             "quantized", quantizers[0], f"already quantized: {len(quantizers)} QuantizeLinear/DequantizeLinear nodes"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from workbench.graph import native
+from workbench.graph.flat import HOLDERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,7 +24,6 @@ LONGEST = 2**22
 FARTHEST = 2**31
 """An axis beyond this length is no axis of a tensor, whatever its rank."""
 MOST_LENGTHS = 64
-HOLDERS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 MAKERS = frozenset({"ConstantOfShape", "Range"})
 TO_THE_END = frozenset({"Clip", "Max", "Min", "Slice"})
 """Operators that read the largest integer for "no bound"."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import BackendError, WorkbenchError
-from workbench.evaluate import random_inputs
+from workbench.evaluate import FREE_LENGTHS, random_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,6 @@ __all__ = ["LEAST_SQNR_DB", "Rows", "rows_of"]
 LEAST_SQNR_DB = 30.0
 """Of an output against the noise that neighbours in a batch make in it. Rounding stays far above, and so do values that
 it moves to the next step of a quantizer; a row that depends on another one does not."""
-_FREE_LENGTHS = (16, 64, 512)
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def _powers_of_two(most: int) -> tuple[int, ...]:
 def _first_run(run: Run, deployment: Deployment) -> tuple[Arrays, Arrays]:
     """Run random inputs, of the first lengths that the model takes."""
     refused: BackendError | None = None
-    for free in _FREE_LENGTHS:
+    for free in FREE_LENGTHS:
         try:
             feeds = random_inputs(deployment.model, free=free)
             return feeds, run(feeds)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from workbench.backends import Timing
-    from workbench.jobs.bench.variants import Variant
+    from workbench.jobs.options import Variant
 
 __all__ = ["BenchRow", "rows_json", "table"]
 
@@ -91,7 +91,7 @@ class BenchRow:
 
 
 @dataclass(frozen=True)
-class Column:
+class TextColumn:
     """A column of the table.
 
     Parameters
@@ -131,20 +131,20 @@ def _sm_clock(row: BenchRow) -> str | None:
 
 
 _COLUMNS = (
-    Column("model", lambda row, _: row.model),
-    Column("variant", lambda row, _: row.variant),
-    Column("median ms", lambda row, _: row.median_ms, 4),
-    Column("+/-", lambda row, _: row.median_error_ms, 4),
-    Column("p95 ms", lambda row, _: row.p95_ms, 4),
-    Column("/ FP16", lambda row, fp16: _over(row.median_ms, fp16), 3),
-    Column("layers", lambda row, _: row.layers),
-    Column("reformats", lambda row, _: row.reformats),
-    Column("build s", lambda row, _: row.build_s, 1),
-    Column("MiB", lambda row, _: _over(row.engine_bytes, 2**20), 1),
-    Column("SM MHz", lambda row, _: _sm_clock(row), always=False),
-    Column("SQNR dB", lambda row, _: row.sqnr_db, 1, always=False),
-    Column("top-1 %", lambda row, _: None if row.top1 is None else 100 * row.top1, 2, always=False),
-    Column("drop", lambda row, _: _drop(row), 2, always=False),
+    TextColumn("model", lambda row, _: row.model),
+    TextColumn("variant", lambda row, _: row.variant),
+    TextColumn("median ms", lambda row, _: row.median_ms, 4),
+    TextColumn("+/-", lambda row, _: row.median_error_ms, 4),
+    TextColumn("p95 ms", lambda row, _: row.p95_ms, 4),
+    TextColumn("/ FP16", lambda row, fp16: _over(row.median_ms, fp16), 3),
+    TextColumn("layers", lambda row, _: row.layers),
+    TextColumn("reformats", lambda row, _: row.reformats),
+    TextColumn("build s", lambda row, _: row.build_s, 1),
+    TextColumn("MiB", lambda row, _: _over(row.engine_bytes, 2**20), 1),
+    TextColumn("SM MHz", lambda row, _: _sm_clock(row), always=False),
+    TextColumn("SQNR dB", lambda row, _: row.sqnr_db, 1, always=False),
+    TextColumn("top-1 %", lambda row, _: None if row.top1 is None else 100 * row.top1, 2, always=False),
+    TextColumn("drop", lambda row, _: _drop(row), 2, always=False),
 )
 
 

@@ -14,7 +14,7 @@ from workbench.child import Child, ChildError, run
 from workbench.errors import BackendError, WorkbenchError
 from workbench.files import write_text
 from workbench.jobs.bench.rows import BenchRow, rows_json, table
-from workbench.jobs.bench.variants import VARIANTS, Judging, Source, Variant, variant_of
+from workbench.jobs.bench.variants import VARIANTS, Judging, Source, variant_of
 from workbench.precision import target_of
 from workbench.results import held_folder
 from workbench.scratch import scratch_folder
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from workbench.backends import Measured
     from workbench.graph import Model
+    from workbench.jobs.options import Variant
     from workbench.precision import Target
 
 __all__ = ["Bench"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from workbench.calibration import labels_for
 from workbench.errors import BackendError
@@ -24,15 +24,14 @@ if TYPE_CHECKING:
     from workbench.backends import BuildOptions
     from workbench.calibration import Samples
     from workbench.graph import Model
+    from workbench.jobs.options import Variant
     from workbench.precision import Target
     from workbench.precision.lowering import WeightStorage
     from workbench.precision.plan import PrecisionPlan
     from workbench.recipe import Build
     from workbench.session import PreprocessingLike
 
-__all__ = ["VARIANTS", "Judging", "Source", "Variant", "open_source", "variant_of"]
-
-Variant = Literal["fp32", "tf32", "fp16", "implicit-int8", "qdq", "given"]
+__all__ = ["VARIANTS", "Judging", "Source", "open_source", "variant_of"]
 
 VARIANTS: Mapping[Variant, str] = {
     "qdq": "INT8 as the workbench writes it into the graph, FP16 elsewhere",

@@ -7,6 +7,7 @@ from .engines import BenchOptions as BenchOptions
 from .engines import CheckOptions as CheckOptions
 from .engines import EngineOptions as EngineOptions
 from .engines import InspectOptions as InspectOptions
+from .engines import Variant as Variant
 from .fleet import FleetOptions as FleetOptions
 from .kinds import Numbers as Numbers
 from .kinds import Words as Words

@@ -32,7 +32,7 @@ from workbench.jobs.options.written import Written
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["BenchOptions", "CheckOptions", "EngineOptions", "InspectOptions"]
+__all__ = ["BenchOptions", "CheckOptions", "EngineOptions", "InspectOptions", "Variant"]
 
 Variant = Literal["qdq", "fp16", "implicit-int8", "tf32", "fp32", "given"]
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from workbench.backends import TacticSource
 from workbench.jobs.options.base import Cli
 from workbench.jobs.options.written import Written
 from workbench.names import Method
@@ -99,7 +100,6 @@ HardwareCompatible = Annotated[
 Refit = Annotated[bool, Field(description="The weights in the engine can be changed.")]
 Strip = Annotated[bool, Field(description="Leave the weights out of the engine; they are put back before it runs.")]
 CudaGraph = Annotated[bool, Field(description="Time inferences replayed as CUDA graphs.")]
-TacticSource = Literal["CUBLAS", "CUBLAS_LT", "CUDNN", "EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
 TacticSources = Annotated[
     tuple[TacticSource, ...] | None,
     Words,

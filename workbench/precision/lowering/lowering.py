@@ -11,8 +11,9 @@ from workbench.display import Card, Shown
 from workbench.errors import PrecisionError
 from workbench.graph import repair_names
 from workbench.graph.edits import ConvertOpset
+from workbench.names import QUANTIZED
 from workbench.precision.lowering.notes import notes_on
-from workbench.precision.lowering.quantize import Quantized, quantize_weight, scale_of
+from workbench.precision.lowering.quantize import quantize_weight, scale_of
 from workbench.precision.lowering.writer import WeightStorage, Writer
 from workbench.precision.operators import (
     FIXED,
@@ -25,7 +26,6 @@ from workbench.precision.operators import (
     slots,
     weights,
 )
-from workbench.precision.plan import QUANTIZED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from workbench.graph import Model
-    from workbench.names import Floating
+    from workbench.names import Floating, Quantized
     from workbench.precision.operators import Edge
     from workbench.precision.plan import Resolution
     from workbench.precision.targets import Target

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.graph import qdq_op, quantized_type
+from workbench.names import QUANTIZED
 from workbench.precision.operators import own_type
-from workbench.precision.plan import NO_RANGE, QUANTIZED, left_in_fp32, literal
+from workbench.precision.plan import NO_RANGE, left_in_fp32, literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

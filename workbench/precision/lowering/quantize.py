@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
@@ -10,11 +10,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 if TYPE_CHECKING:
-    from workbench.names import Floating
+    from workbench.names import Floating, Quantized
 
-__all__ = ["QMAX", "STORED", "Quantized", "quantize_weight", "representable", "scale_of"]
-
-Quantized = Literal["int8", "fp8"]
+__all__ = ["QMAX", "STORED", "quantize_weight", "representable", "scale_of"]
 
 QMAX: dict[Quantized, int] = {"int8": 127, "fp8": 448}
 """The largest number: symmetric INT8 uses -127 to 127 (TensorRT wants zero point 0, and -128 has no mirror image);

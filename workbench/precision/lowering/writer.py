@@ -10,14 +10,14 @@ import onnx_ir as ir
 
 from workbench.errors import PrecisionError
 from workbench.graph import content_of, share_names
-from workbench.precision.lowering.quantize import STORED, Quantized, quantize_weight, representable, scale_of
+from workbench.precision.lowering.quantize import STORED, quantize_weight, representable, scale_of
 from workbench.precision.operators import OPSET_FOR_SCALES, OWN_TYPES, TYPES, weight_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workbench.graph import Tensor
-    from workbench.names import Floating
+    from workbench.names import Floating, Quantized
 
 __all__ = ["WeightStorage", "Writer"]
 

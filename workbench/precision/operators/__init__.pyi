@@ -9,7 +9,6 @@ from .float_types import own_type as own_type
 from .float_types import slots as slots
 from .limits import limit_of as limit_of
 from .placement import POOLS as POOLS
-from .placement import WEIGHTED as WEIGHTED
 from .placement import Edge as Edge
 from .placement import activations as activations
 from .placement import obstacle as obstacle

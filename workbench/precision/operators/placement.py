@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.graph import content_of, onnx_op, quantized_source
+from workbench.graph import WEIGHTED, content_of, onnx_op, quantized_source
 from workbench.precision.operators.scalable import unscalable
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "POOLS",
-    "WEIGHTED",
     "Edge",
     "activations",
     "obstacle",
@@ -32,9 +31,6 @@ __all__ = [
     "weight_axis",
     "weights",
 ]
-
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Operators that multiply: INT8 pays here."""
 
 OPERANDS = (0, 1)
 """The inputs of those that are multiplied. A constant one is a weight, wherever it stands."""

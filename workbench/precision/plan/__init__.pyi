@@ -10,7 +10,6 @@ from .presets import preset as preset
 from .resolution import NO_RANGE as NO_RANGE
 from .resolution import Decision as Decision
 from .resolution import Resolution as Resolution
-from .rule import QUANTIZED as QUANTIZED
 from .rule import Rule as Rule
 from .trtexec import Imported as Imported
 from .trtexec import import_trtexec as import_trtexec

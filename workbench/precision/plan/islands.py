@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from workbench.calibration import FP16_MAX
 from workbench.precision.operators import limit_of
 
 if TYPE_CHECKING:
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
     from workbench.graph import Model
     from workbench.names import Floating
 
-__all__ = ["FP16_MAX", "LARGE_SUM", "RULES", "NarrowNode", "island", "not_built"]
-
-FP16_MAX = 65504.0
-"""The largest finite FP16 number."""
+__all__ = ["LARGE_SUM", "RULES", "NarrowNode", "island", "not_built"]
 
 LARGE_SUM = 1024
 """Sums of more values than this are left in FP32: with 11 bits of mantissa a running sum of 2048 ones stands still."""

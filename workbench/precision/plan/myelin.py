@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workbench.names import QUANTIZED
 from workbench.precision.operators import POOLS
-from workbench.precision.plan.rule import QUANTIZED
 
 if TYPE_CHECKING:
     from workbench.precision.plan.resolution import Resolution

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from workbench.graph import onnx_op, qdq_op, quantized_source, quantized_type
+from workbench.graph import WEIGHTED, onnx_op, qdq_op, quantized_source, quantized_type
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["computes_on_integers", "own_precision", "quantizes"]
 
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 INTEGER_OPERATORS = re.compile(r"QLinear\w+|QGemm|ConvInteger|MatMulInteger\w*")
 
 OF_ELEMENT_TYPE: dict[str, Precision] = {

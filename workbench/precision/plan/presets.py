@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from workbench.errors import PrecisionError
 from workbench.graph import onnx_op
 from workbench.graph.select import select
-from workbench.names import did_you_mean
+from workbench.names import QUANTIZED, did_you_mean
 from workbench.precision.plan.existing import literal, plan_of
 from workbench.precision.plan.plan import BEST_PRACTICE, PrecisionPlan
-from workbench.precision.plan.rule import QUANTIZED, Rule
+from workbench.precision.plan.rule import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.precision.operators import FIXED, WEIGHTED, Slots, slots
+from workbench.graph import WEIGHTED
+from workbench.precision.operators import FIXED, Slots, slots
 from workbench.precision.plan.attention import kept_whole
 from workbench.precision.plan.islands import NarrowNode, island, not_built
 from workbench.precision.plan.patterns import written_out_normalizations

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from workbench.display import Card, Shown, counted
 from workbench.errors import PrecisionError
-from workbench.precision.plan.rule import QUANTIZED, Rule
+from workbench.names import QUANTIZED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workbench.names import Floating, Precision
+    from workbench.precision.plan.rule import Rule
     from workbench.precision.targets import Target
 
 __all__ = ["NO_RANGE", "Decision", "Resolution"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import PrecisionError
 from workbench.graph.select import select
+from workbench.names import QUANTIZED
 from workbench.precision.operators import (
     OWN,
     OWN_TYPES,
@@ -21,7 +22,6 @@ from workbench.precision.operators import (
 from workbench.precision.plan.own import computes_on_integers, own_precision, quantizes
 from workbench.precision.plan.regions import Wish, settle
 from workbench.precision.plan.resolution import NO_RANGE, Decision, Resolution
-from workbench.precision.plan.rule import QUANTIZED, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from workbench.graph import Model
     from workbench.names import Floating, Precision
+    from workbench.precision.plan.rule import Rule
     from workbench.precision.targets import Target
 
 __all__ = ["quantized_edges", "resolve"]

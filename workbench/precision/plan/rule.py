@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from workbench.names import Precision
+from workbench.names import QUANTIZED, Precision
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["QUANTIZED", "Rule"]
-
-QUANTIZED: tuple[Precision, ...] = ("int8", "fp8")
-"""Precisions that are written as Q/DQ pairs; the others are types that tensors have."""
+__all__ = ["Rule"]
 
 QUANTIZED_OPTIONS = ("per_channel", "weight_only", "amax")
 FLOATING_OPTIONS = ("islands", "keep_inputs", "keep_outputs")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from workbench.calibration import Range, Statistics, Target, at, calibration_table
+from workbench.calibration import Range, Statistics, at, calibration_table
 from workbench.errors import SelectorError
 from workbench.session import history_of, observed, samples_for
 from workbench.views.calibration.drift_picture import DriftChart, drift_chart
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.calibration import TensorStatistics
+    from workbench.names import Quantized
     from workbench.session import PreprocessingLike, Workbench
     from workbench.views.graphs import LiveGraph
 
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 
-_DISTRIBUTIONS: WeakKeyDictionary[Workbench, WeakValueDictionary[tuple[str, Target], ThresholdView]]
+_DISTRIBUTIONS: WeakKeyDictionary[Workbench, WeakValueDictionary[tuple[str, Quantized], ThresholdView]]
 _DISTRIBUTIONS = WeakKeyDictionary()
 
 
@@ -46,7 +47,7 @@ class RangeWarning(UserWarning):
     """Values lie outside the calibrated ranges."""
 
 
-def distribution(wb: Workbench, tensor: str, *, target: Target = "int8") -> ThresholdView:
+def distribution(wb: Workbench, tensor: str, *, target: Quantized = "int8") -> ThresholdView:
     """Show the distribution of one tensor with a threshold to drag, which sets the range in the recipe.
 
     Parameters
@@ -106,7 +107,7 @@ def distributions(wb: Workbench, tensors: Sequence[str] | None = None, *, limit:
     return overview_chart(observed(history_of(wb)), wb.ranges.in_force(), tensors, limit=limit)
 
 
-def tensor_table(wb: Workbench, graph: LiveGraph | None = None, *, target: Target = "int8") -> TensorTable:
+def tensor_table(wb: Workbench, graph: LiveGraph | None = None, *, target: Quantized = "int8") -> TensorTable:
     """Show one row a tensor: range, expected error, outliers, disagreement of the methods; sorted by a click.
 
     Parameters
@@ -154,7 +155,7 @@ def weights(wb: Workbench, node: str) -> WeightsChart:
     return weights_chart(wb.model, node)
 
 
-def quantized(wb: Workbench, tensor: str, *, target: Target = "int8") -> QuantizedChart:
+def quantized(wb: Workbench, tensor: str, *, target: Quantized = "int8") -> QuantizedChart:
     """Show a tensor before and after quantization with the range in force, and where its error comes from.
 
     Parameters

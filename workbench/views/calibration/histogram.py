@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.calibration import Range, Target, at, levels, ranges
-from workbench.names import METHODS
+from workbench.calibration import Range, at, levels, ranges
+from workbench.names import METHODS, Quantized
 from workbench.views.kit import OKABE_ITO, Chart
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def distribution_chart(
     tensor: TensorStatistics,
     *,
     chosen: Range | None = None,
-    target: Target = "int8",
+    target: Quantized = "int8",
 ) -> DistributionChart:
     """Gather what the picture of one tensor's distribution shows.
 

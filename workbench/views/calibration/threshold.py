@@ -16,7 +16,8 @@ from workbench.views.kit import View, page, request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workbench.calibration import Range, Target, TensorStatistics
+    from workbench.calibration import Range, TensorStatistics
+    from workbench.names import Quantized
     from workbench.session import Workbench
     from workbench.views.kit import Pictured
 
@@ -56,7 +57,7 @@ class ThresholdView(View):
         on_change: Callable[[str, float], object],
         *,
         read: Callable[[], InForce] | None = None,
-        target: Target = "int8",
+        target: Quantized = "int8",
         session: Workbench | None = None,
     ) -> None:
         super().__init__(session)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.errors import RecipeError
+from workbench.names import QUANTIZED
 from workbench.precision import front_points
-from workbench.precision.plan import QUANTIZED, preset
+from workbench.precision.plan import preset
 from workbench.session import history_of
 from workbench.views.kit import Chart, Spot, precision_colour
 from workbench.views.plans.chart import draw_front
