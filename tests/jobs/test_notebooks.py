@@ -12,7 +12,7 @@ nbformat = pytest.importorskip("nbformat", reason="notebooks come with the extra
 pytest.importorskip("papermill", reason="notebooks come with the extra [lab]")
 
 from tests.kit.places import ROOT  # noqa: E402
-from workbench.errors import OptionError, WorkbenchError  # noqa: E402
+from workbench.errors import OptionError, ReportError, WorkbenchError  # noqa: E402
 from workbench.handoff.notebook import parameters_of, shipped_notebooks, typed  # noqa: E402
 from workbench.jobs.notebooks import list_notebooks, run_notebooks  # noqa: E402
 
@@ -64,6 +64,20 @@ def test_a_parameter_may_hold_what_looks_like_another_or_like_a_comment(tmp_path
     nbformat.write(page, path)
     with pytest.raises(WorkbenchError, match="its parameters are no Python"):
         parameters_of(path)
+
+
+def test_parameters_of_a_notebook_in_an_older_form_and_of_what_is_none(tmp_path):
+    path = notebook(tmp_path / "a.ipynb")
+    old = nbformat.convert(nbformat.read(path, 4), 3)
+    (tmp_path / "old.ipynb").write_text(nbformat.writes(old, 3), encoding="utf-8")
+    assert "worksheets" in (tmp_path / "old.ipynb").read_text(encoding="utf-8")
+    assert parameters_of(tmp_path / "old.ipynb") == parameters_of(path) != {}
+    for content in ("no notebook", "[]", '{"cells": [1]}'):
+        (tmp_path / "none.ipynb").write_text(content, encoding="utf-8")
+        with pytest.raises(ReportError, match="not a readable notebook"):
+            parameters_of(tmp_path / "none.ipynb")
+    with pytest.raises(ReportError, match="no such file"):
+        parameters_of(tmp_path / "missing.ipynb")
 
 
 def test_text_becomes_what_the_parameter_is(tmp_path):

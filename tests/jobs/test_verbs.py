@@ -43,6 +43,14 @@ def test_looking_at_an_engine_or_a_model_loads_no_session():
     assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout.strip() == b""
 
 
+def test_a_list_of_notebooks_loads_neither_onnx_nor_what_checks_notebooks():
+    code = (
+        "import sys; from workbench.jobs.notebooks import list_notebooks; list_notebooks(); "
+        "print(*{'numpy', 'onnx', 'nbformat', 'yaml'} & {*sys.modules})"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True).stdout.strip() == b""
+
+
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_json_is_offered_where_a_result_has_it(verb):
     result = verb.job.__signature__.return_annotation

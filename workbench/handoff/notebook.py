@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import io
+import json
 import re
 import tokenize
 from pathlib import Path
@@ -16,7 +17,7 @@ from workbench.names import near
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "export_html",
@@ -120,7 +121,7 @@ def parameters_of(notebook: str | os.PathLike[str]) -> dict[str, dict[str, str]]
         The cell of its parameters is no Python.
     """
     # papermill's own reading drops a parameter with a second "=" on its line, such as a gate's.
-    tagged = (cell.source for cell in _read(notebook).cells if "parameters" in cell.metadata.get("tags", ()))
+    tagged = (source for source, tags in _cells(notebook) if "parameters" in tags)
     source = MAGIC.sub("", next(tagged, ""))
     try:
         statements = ast.parse(source).body
@@ -217,6 +218,15 @@ def export_html(notebook: str | os.PathLike[str], out: str | os.PathLike[str]) -
 def has_outputs(notebook: str | os.PathLike[str]) -> bool:
     """Say whether any cell of a notebook shows something."""
     return any(cell.get("outputs") for cell in _read(notebook).cells)
+
+
+def _cells(notebook: str | os.PathLike[str]) -> list[tuple[str, Sequence[str]]]:
+    """Return source and tags of each cell, without nbformat: that takes a second to load, and checks all else, too."""
+    try:
+        content = json.loads(Path(notebook).read_text(encoding="utf-8"))
+        return [("".join(cell["source"]), cell["metadata"].get("tags", ())) for cell in content["cells"]]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # an older form, or nbformat says what it is
+        return [(cell.source, cell.metadata.get("tags", ())) for cell in _read(notebook).cells]
 
 
 def _read(notebook: str | os.PathLike[str]) -> Any:

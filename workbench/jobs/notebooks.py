@@ -12,8 +12,8 @@ from workbench.errors import OptionError, WorkbenchError
 from workbench.extras import require
 from workbench.handoff import export_html, notebooks_home, parameters_of, run_notebook, shipped_notebooks
 from workbench.handoff.ci import Case
+from workbench.jobs.lines import Lines
 from workbench.jobs.options import ListNotebooksOptions, RunNotebooksOptions, job
-from workbench.jobs.recipes import Lines
 from workbench.jobs.telling import tell_ci
 from workbench.names import near
 from workbench.progress import progress

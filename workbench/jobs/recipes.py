@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
-from workbench.display import ShownText
+from workbench.jobs.lines import Lines
 from workbench.jobs.options import DiffRecipesOptions, SchemaOptions, ShowRecipeOptions, VerifyRecipeOptions, job
 from workbench.recipe import Recipe, recipe_difference, recipe_schema, recipe_text, verify
 
-__all__ = ["Lines", "diff_recipes", "schema", "show_recipe", "verify_recipe"]
-
-
-@dataclass(frozen=True)
-class Lines(ShownText):
-    """Lines for a person.
-
-    Parameters
-    ----------
-    lines
-        What there is to say.
-    exit_code
-        What the command line ends with.
-    """
-
-    lines: tuple[str, ...]
-    exit_code: int = 0
-
-    def text(self) -> str:
-        """Return them as one text."""
-        return "\n".join(self.lines)
+__all__ = ["diff_recipes", "schema", "show_recipe", "verify_recipe"]
 
 
 @job(ShowRecipeOptions)
