@@ -36,13 +36,13 @@ from workbench.calibration.cuda.layout import KernelTuning
 from workbench.calibration.cuda.machine import Gpu, tuned
 from workbench.calibration.cuda.passing import Pass, view
 from workbench.calibration.damage import Damage
-from workbench.calibration.methods import TARGETS, ranges
+from workbench.calibration.methods import ranges
 from workbench.calibration.observer import observe
 from workbench.calibration.samples import Samples
 from workbench.calibration.sources import open_samples
 from workbench.calibration.statistics import Statistics, TensorStatistics
 from workbench.graph.load import load_model
-from workbench.names import METHODS
+from workbench.names import METHODS, QUANTIZED
 from workbench.precision.lowering.lowering import activation_tensors
 from workbench.precision.plan.plan import BEST_PRACTICE
 from workbench.runtime import Device, Session, on_device
@@ -317,7 +317,7 @@ def whole(run: Run) -> dict[str, object]:
         rss = int(next(line for line in status if line.startswith("VmRSS")).split()[1])
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         result[f"{images} images"] = {"s": took, "RSS MB": rss / 1024, "peak MB": peak / 1024}
-    result["every method, s"] = seconds(lambda: [ranges(statistics, m, target=t) for m in METHODS for t in TARGETS])
+    result["every method, s"] = seconds(lambda: [ranges(statistics, m, target=t) for m in METHODS for t in QUANTIZED])
     return result
 
 

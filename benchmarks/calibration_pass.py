@@ -100,10 +100,10 @@ def memory_of_a_pass(folder: Path, images: int, batch: int) -> dict[str, object]
 
 
 def one_pass(folder: Path, images: int, batch: int, every: bool, rounds: int) -> dict[str, object]:
-    from workbench.calibration.methods import TARGETS, ranges
+    from workbench.calibration.methods import ranges
     from workbench.calibration.observer import observe
     from workbench.graph.load import load_model
-    from workbench.names import METHODS
+    from workbench.names import METHODS, QUANTIZED
     from workbench.precision.lowering.lowering import activation_tensors
     from workbench.precision.plan.plan import BEST_PRACTICE
 
@@ -134,8 +134,8 @@ def one_pass(folder: Path, images: int, batch: int, every: bool, rounds: int) ->
     }
     memory = peak()
     statistics.save(folder / "statistics.npz")
-    methods = seconds(lambda: [ranges(statistics, m, target=t) for m in METHODS for t in TARGETS])
-    again = seconds(lambda: [ranges(statistics, m, target=t) for m in METHODS for t in TARGETS])
+    methods = seconds(lambda: [ranges(statistics, m, target=t) for m in METHODS for t in QUANTIZED])
+    again = seconds(lambda: [ranges(statistics, m, target=t) for m in METHODS for t in QUANTIZED])
     return {
         "ratio": np.median(each[:, 0] / floor[:, 0]),
         "of processor time": np.median(each[:, 1] / floor[:, 1]),

@@ -69,9 +69,13 @@ def test_what_a_notebook_begins_with_fits_on_one_list_of_completions():
     assert len(workbench.__all__) <= 25
 
 
-def imported_names():
+SCRIPTS = ("docs", "notebooks", "benchmarks", "sample_models")
+"""What is run by hand or on another machine, and so says too late what is no longer there."""
+
+
+def imported_names(folders=("workbench", "tests", *SCRIPTS)):
     """Return (module, name) of every import in the repository, faces' own left out."""
-    for folder in ("workbench", "tests", "docs", "notebooks", "benchmarks", "sample_models"):
+    for folder in folders:
         for path in (ROOT / folder).rglob("*.py*"):
             if path.suffix not in {".py", ".pyi"}:
                 continue
@@ -94,3 +98,20 @@ def test_a_face_has_no_name_that_nobody_uses():
     pages = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))
     unused = faces - set(imported_names()) - BY_NAME
     assert sorted(f"{face}.{name}" for face, name in unused if f"{face}.{name}" not in pages) == []
+
+
+def has_name(module, name):
+    """Say whether a module of the package has a name, without running it: it may need a GPU."""
+    path = ROOT.joinpath(*module.split("."))
+    if path.is_dir():
+        beside = any((path / f"{name}{end}").exists() for end in ("", ".py"))
+        return beside or name in import_module(module).__all__
+    tree = ast.parse(path.with_suffix(".py").read_text(encoding="utf-8"))
+    imported = {alias.asname or alias.name for x in tree.body if isinstance(x, ast.ImportFrom) for alias in x.names}
+    return name in imported or any(name == defined for defined, _ in defined_names(tree))
+
+
+def test_what_scripts_import_is_there():
+    imports = {pair for pair in imported_names((*SCRIPTS, "tests/gpu")) if pair[0].split(".")[0] == "workbench"}
+    assert len(imports) > 50
+    assert sorted(pair for pair in imports if not has_name(*pair)) == []
