@@ -250,3 +250,9 @@ def test_a_folder_that_was_made_for_a_result_goes_where_there_is_none(there, tmp
         fail()
     assert out.exists() == there
     assert not there or list(out.iterdir()) == []
+
+
+def test_what_cannot_be_read_elsewhere_is_not_said_of_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError), results_folder(tmp_path / "out", NAMES):
+        (tmp_path / "gone").read_bytes()
+    assert not (tmp_path / "out").exists()

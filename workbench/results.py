@@ -63,9 +63,16 @@ def results_folder(
         if ours:
             with contextlib.suppress(OSError):  # it is not empty: a killed process left something
                 folder.rmdir()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and _is_about(error, folder):
             raise write_error(error, folder) from error
         raise
+
+
+def _is_about(error: OSError, folder: Path) -> bool:
+    """Say whether an error is about a folder, and not about a file elsewhere that was read meanwhile."""
+    if not isinstance(error.filename, str):
+        return True
+    return Path(os.path.realpath(error.filename)).is_relative_to(os.path.realpath(folder))
 
 
 @contextlib.contextmanager

@@ -90,3 +90,19 @@ def test_a_checkpoint_that_is_no_plain_file_is_refused(tmp_path):
     (tmp_path / "link").symlink_to("real")
     with pytest.raises(OutputError, match="no plain file"), Checkpoint(tmp_path / "link", ()).held():
         pass
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_samples_that_are_gone_are_named(kind, small_cnn, small_data, tmp_path):
+    if kind == "file":
+        path = tmp_path / "s.npz"
+        shutil.copy(small_data, path)
+        samples = open_samples(path, load_model(small_cnn))
+    else:
+        path = tmp_path / "a.png"
+        Image.new("RGB", (8, 8), "red").save(path)
+        samples = open_samples(tmp_path, load_model(small_cnn), preprocessing=Preprocessing())
+    path.unlink()
+    for use in (list, lambda gone: gone.fingerprint):
+        with pytest.raises(SamplesError, match=rf"{path.name}: it was changed while it was in use"):
+            use(samples)

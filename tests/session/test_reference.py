@@ -96,3 +96,10 @@ def test_the_size_is_that_of_the_files(wb, tmp_path):
     files = [path for path in tmp_path.iterdir() if path.name != "model.onnx"]
     assert len(files) == 2
     assert stored_bytes(beside) == sum(path.stat().st_size for path in files)
+
+
+def test_the_size_is_that_of_the_files_that_were_read(wb, tmp_path):
+    size = (tmp_path / "model.onnx").stat().st_size
+    wb.calibrate({"x": X})
+    (tmp_path / "model.onnx").write_bytes(b"")
+    assert wb.compare(runs=0).original_bytes == size

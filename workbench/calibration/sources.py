@@ -196,8 +196,8 @@ class _File(Samples):
         self._length = _same_length({name: shape for name, (shape, _, _) in headers.items()}, path)
 
     def __iter__(self) -> Iterator[Sample]:
-        parts = {name: _npy_rows(stream) for name, stream in self._streams()}
         try:
+            parts = {name: _npy_rows(stream) for name, stream in self._streams()}
             for _ in range(self._length):
                 yield {name: next(rows) for name, rows in parts.items()}
         except WorkbenchError:
@@ -212,6 +212,7 @@ class _File(Samples):
 
     @property
     def fingerprint(self) -> str:
+        self._unchanged.check()
         digest = _file_hash(self._path)
         self._unchanged.check()
         return digest
@@ -248,6 +249,7 @@ class _Images(Samples):
         def decoded(path: Path) -> Sample:
             return {ONLY_INPUT: self._preprocessing.apply(path, self._dtype)}
 
+        self._unchanged.check()
         yield from each_ahead(decoded, self._paths)
         self._unchanged.check()
 
@@ -256,6 +258,7 @@ class _Images(Samples):
 
     @property
     def fingerprint(self) -> str:
+        self._unchanged.check()
         digest = hashlib.sha256(self._preprocessing.model_dump_json().encode())
         for path in self._paths:
             digest.update(f"\0{path.name}\0{_file_hash(path)}".encode())

@@ -21,6 +21,7 @@ from workbench.graph.model import Model
 from workbench.graph.naming import repair_names
 from workbench.graph.quirk import Quirk
 from workbench.graph.stored import LARGE_FILE, put_back, put_in, read_apart, watch_weights
+from workbench.graph.structure import graphs_of
 from workbench.graph.tensor import packed_bytes
 
 if TYPE_CHECKING:
@@ -81,7 +82,16 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             "not an ONNX file, or a truncated one", where=path, fix="Export or copy it again, and compare the sizes."
         ) from error
     with collector_off():
-        return _model_of(proto, path, put_back(proto, weights))
+        model = _model_of(proto, path, put_back(proto, weights))
+        with contextlib.suppress(OSError):  # weights whose file is gone already
+            model.read_bytes = size + sum(file.stat().st_size for file in _weight_files(model.ir_model))
+        return model
+
+
+def _weight_files(graph: ir.Model) -> set[Path]:
+    """Return the files that hold weights beside a model's own."""
+    values = (value for _, part in graphs_of(graph) for value in part.initializers.values())
+    return {Path(v.const_value.path) for v in values if isinstance(v.const_value, ir.ExternalTensor)}
 
 
 def _read(path: Path, size: int) -> tuple[onnx.ModelProto, dict[int, NDArray[np.uint8]]]:

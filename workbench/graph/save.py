@@ -103,12 +103,7 @@ def file_bytes(model: Structure) -> int:
 
 def stored_bytes(model: Structure) -> int:
     """Return the bytes of the files that a model was read from; what `save_model` would write where there are none."""
-    values = [value for _, part in graphs_of(model.ir_model) for value in part.initializers.values()]
-    weights = {Path(v.const_value.path) for v in values if isinstance(v.const_value, ir.ExternalTensor)}
-    try:
-        return sum(file.stat().st_size for file in (model.path, *weights)) if model.path else file_bytes(model)
-    except OSError:  # they are gone meanwhile
-        return file_bytes(model)
+    return file_bytes(model) if model.read_bytes is None else model.read_bytes
 
 
 def file_digest(model: Structure) -> str:

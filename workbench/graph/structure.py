@@ -49,6 +49,8 @@ class Structure:
         self.path = path
         self.quirks = quirks
         self.flat = flat
+        self.read_bytes: int | None = None
+        """Bytes of the files that it was read from, as they were then."""
 
     @property
     def name(self) -> str:
