@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -18,6 +20,8 @@ from tests.kit.searching import calibrated, images, small
 from workbench.backends.protocol import TimingOptions
 from workbench.engine import load_report
 from workbench.errors import BackendError
+from workbench.precision.measuring import search
+from workbench.precision.measuring.candidates import Maker
 from workbench.precision.measuring.cluster import Here
 from workbench.precision.measuring.options import MeasureOptions
 from workbench.precision.measuring.work import Done
@@ -72,6 +76,52 @@ def test_what_is_taken_is_as_fast_as_the_fastest_within_the_error_and_says_so(se
     assert [str(gate) for gate in wb.recipe.gates] == ["sqnr_db >= 5"]
     assert str(wb.recipe.target) == "onnxruntime"
     assert result.figure_on_engine >= 5
+
+
+def test_several_workers_build_implicit_int8_beside_the_first_two_and_one_builds_it_late(monkeypatch, tmp_path):
+    class Weak(Maker):
+        """What makes candidates for a backend that chooses types itself, on one that does not."""
+
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            self.strong, self.weak = self.weak, True
+
+        def of(self, *arguments, **named):
+            self.weak = self.strong
+            candidate = super().of(*arguments, **named)
+            self.weak = True
+            return candidate
+
+        def implicit(self):
+            return replace(self.floating(), name="implicit-int8", kind="implicit", plan=None)
+
+    class Replaying(Here):
+        """Times as a CUDA graph what a processor cannot replay."""
+
+        names: ClassVar[list[str]] = []
+
+        def submit(self, fn, /, *args, **kwargs):
+            if fn.__name__ == "do":
+                self.names.append(args[0].name)
+                args = (replace(args[0], timing=replace(args[0].timing, cuda_graph=False)), *args[1:])
+            return super().submit(fn, *args, **kwargs)
+
+    monkeypatch.setattr(search, "Maker", Weak)
+    kinds = ["floating", "int8", "implicit"]
+    for executor, order in ((Replaying(), [2, 0, 1]), (None, [0, 1])):
+        monkeypatch.setattr(search._Search, "_graphs", executor is not None)
+        wb = calibrated(small(), tmp_path, 8)
+        measure = options(implicit=True, executor=executor, timing=replace(QUICK, runs=5), loadings=2)
+        points = wb.plan.search(**GOAL, measure=measure).measured.points
+        assert [point.candidate.kind for point in points][: len(order)] == [kinds[at] for at in order]
+        assert {point.candidate.kind for point in points} == {*kinds, "placement"}
+        assert len(points) == 4
+        assert all(point.ratio is not None for point in points)
+        assert all((point.graph_ms is None) == (executor is None) for point in points)
+    assert Replaying.names == [
+        *("implicit-int8", "fp32", "int8", "comparison of 3", "placement-1"),
+        *("comparison of 4", "comparison of 4 as CUDA graphs"),
+    ]
 
 
 def test_the_front_goes_from_the_fastest_to_the_most_accurate(searched):

@@ -60,7 +60,11 @@ def executor_of(scheduler: str | None) -> Iterator[Executor]:
     if scheduler is None:
         yield Here()
         return
-    with scheduler_client(scheduler) as client:
+    import dask
+
+    # A task carries its model, however large: what is scattered instead is lost with the worker that holds it.
+    quiet: Any = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"})
+    with scheduler_client(scheduler) as client, quiet:
         yield client.get_executor(retries=RETRIES, pure=False)
 
 

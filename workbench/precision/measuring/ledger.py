@@ -65,14 +65,22 @@ class Ledger:
         if best is not None:
             self._runner.best = f"{best.name}, {best.ratio or 1.0:.3f} of {self.floating}"
 
-    def compare(self, names: Sequence[str]) -> None:
-        """Time engines that are there already side by side, over all loadings."""
-        for name, one in self._side_by_side(names, cuda_graph=self._options.timing.cuda_graph).items():
+    def compare(self, names: Sequence[str], *, also_as_graphs: bool = False) -> None:
+        """Time engines that are there already side by side, over all loadings; replayed as CUDA graphs at once, too."""
+        plain = self._comparison(names, cuda_graph=self._options.timing.cuda_graph)
+        graphs = [self._comparison(names, cuda_graph=True)] if also_as_graphs else []
+        done = self._runner.run([plain, *graphs])
+        for name, one in _by_engine(plain, done).items():
             self._take(name, one, compared=True)
+        for task in graphs:
+            self._take_graphs(_by_engine(task, done))
 
     def compare_as_graphs(self, names: Sequence[str]) -> None:
         """Time engines replayed as CUDA graphs too."""
-        side_by_side = self._side_by_side(names, cuda_graph=True)
+        task = self._comparison(names, cuda_graph=True)
+        self._take_graphs(_by_engine(task, self._runner.run([task])))
+
+    def _take_graphs(self, side_by_side: Mapping[str, Mapping[str, Measured]]) -> None:
         timings = {name: one[name].timing for name, one in side_by_side.items()}
         base = timings.get(self.floating)
         for name, timing in timings.items():
@@ -121,13 +129,11 @@ class Ledger:
             cache=self._store.content(cache) if self._options.executor is not None else None,
         )
 
-    def _side_by_side(self, names: Sequence[str], *, cuda_graph: bool) -> dict[str, Mapping[str, Measured]]:
+    def _comparison(self, names: Sequence[str], *, cuda_graph: bool) -> TimingTask:
         there = {name: engine for name in names if (engine := self.points[name].engine) is not None}
         name = f"comparison of {len(there)}" + (" as CUDA graphs" if cuda_graph else "")
         timing = replace(self._options.timing, cuda_graph=cuda_graph)
-        task = TimingTask(name, self._options.backend, timing, beside=there, loadings=self._options.loadings)
-        done = self._runner.run([task]).get(name)
-        return dict.fromkeys(there, done.measured) if done is not None and done.measured else {}
+        return TimingTask(name, self._options.backend, timing, beside=there, loadings=self._options.loadings)
 
     def _note(self, candidate: Candidate, done: Done | None) -> None:
         """Write down what happened to a candidate, and how it compares where it was timed beside floating point."""
@@ -164,3 +170,9 @@ class Ledger:
             latency_error_ms=median_error_ms(mine.timing),
             compared=compared,
         )
+
+
+def _by_engine(task: TimingTask, done: Mapping[str, Done]) -> dict[str, Mapping[str, Measured]]:
+    """Return what came of a comparison, for each of its engines; nothing where it was not done."""
+    one = done.get(task.name)
+    return dict.fromkeys(task.beside, one.measured) if one is not None and one.measured else {}

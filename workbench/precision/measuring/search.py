@@ -2,6 +2,7 @@
 
 1. Two builds: floating point, and INT8 everywhere. Their layers' times, brought to regions of the graph, and the
    conversions in them make a model of regions and borders; it says what to expect of any placement of INT8.
+   Where several workers build, implicit INT8 is built beside the two.
 2. Rounds of builds: the placements that are expected to be fastest and reach the goal on ONNX Runtime. They race
    against floating point and the fastest so far; their engines teach the model what borders really cost.
 3. Other build options on the fastest plan, for some of the builds.
@@ -155,6 +156,8 @@ class _Search:
         floating = replace(self._maker.floating(), trial=plain)
         whole = self._maker.of(everything.plan, INT8, "INT8 everywhere by the plan", "int8", ranges=everything.ranges)
         first = [floating, replace(whole, trial=everything)]
+        if self._options.executor is not None and self._runner.builds_left > len(first):
+            first = [*self._implicit(), *first]  # the longest build, which waits for nothing, beside the others
         self._ledger.build(first)
         point = self._ledger.points[floating.name]
         if point.engine is not None:
@@ -209,16 +212,12 @@ class _Search:
             self._predict(chosen)
         if not chosen:
             return False
-        self._ledger.build(self._in_order(chosen, self._implicit()), beside=self._rivals())
+        self._ledger.build([*chosen, *self._implicit()], beside=self._rivals())
         self._learn()
         return True
 
-    def _in_order(self, chosen: list[Candidate], implicit: list[Candidate]) -> list[Candidate]:
-        """Put implicit INT8 last, since a budget may end before it; first where its long build has others beside it."""
-        return [*chosen, *implicit] if self._options.executor is None else [*implicit, *chosen]
-
     def _implicit(self) -> list[Candidate]:
-        """Return implicit INT8, once: it says nothing of placements, and takes long to build, so it comes late."""
+        """Return implicit INT8, once: it says nothing of placements, and a budget may end in its long build."""
         due = self._options.implicit and self._maker.weak and self._runner.builds_left > 0
         candidates = [self._maker.implicit()] if due else []
         return [one for one in candidates if one.name not in self._ledger.points]
@@ -274,7 +273,8 @@ class _Search:
         always = [p.name for p in ledger.points.values() if p.candidate.kind in kinds and p.engine is not None]
         others = sorted((p for p in ledger.eligible() if p.name not in always), key=lambda p: p.ratio or math.inf)
         if others:
-            ledger.compare([*always, *(p.name for p in others[:FINALISTS])])
+            finalists = [*always, *(p.name for p in others[:FINALISTS])]
+            ledger.compare(finalists, also_as_graphs=self._graphs and self._options.executor is not None)
         chosen, reason, figure = self._choose()
         self._with_graphs(always, chosen.name)
         return MeasuredResult(
@@ -339,11 +339,18 @@ class _Search:
             return None if figures.accuracy is None else figures.accuracy.drop
         return figures.worst_sqnr_db
 
+    @property
+    def _graphs(self) -> bool:
+        """Whether engines are to be timed as CUDA graphs as well; several workers time them so beside the others."""
+        plain = self._options.backend == "onnxruntime" or self._options.timing.cuda_graph
+        return not plain and not self._runner.stopped
+
     def _with_graphs(self, always: Sequence[str], chosen: str) -> None:
         """Time the engines that matter as CUDA graphs too: what launching kernels costs."""
-        if self._options.backend == "onnxruntime" or self._options.timing.cuda_graph or self._runner.stopped:
+        if not self._graphs:
             return
-        self._ledger.compare_as_graphs(list(dict.fromkeys([*always, chosen])))
+        if self._ledger.points[chosen].graph_ms is None:
+            self._ledger.compare_as_graphs(list(dict.fromkeys([*always, chosen])))
         point, timing = self._ledger.points[chosen], self._ledger.measured[chosen].timing
         if timing is not None:
             report, device = _report(chosen, self._ledger.measured[chosen]), str(timing.conditions.get("device"))
