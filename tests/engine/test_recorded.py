@@ -37,6 +37,10 @@ LAYERS = {
     "vit_small.qdq": (4, 2, 1.7571),
     "mobilenet_v2.b1.fp16": (57, 2, 0.2359),
     "mobilenet_v2.b1.qdq": (57, 1, 0.2512),
+    "mobilenet_v2.b8.fp16": (57, 2, 0.3367),
+    "mobilenet_v2.b8.implicit-int8": (56, 1, 0.2941),
+    "mobilenet_v2.b8.qdq": (56, 1, 0.2918),
+    "mobilenet_v2.b8.qdq-level-5": (56, 1, 0.2832),
     "resnet50.b1.fp16": (60, 2, 0.4052),
     "resnet50.b1.implicit-int8": (58, 2, 0.3146),
     "resnet50.b1.placement-2": (58, 2, 0.3156),
@@ -87,7 +91,7 @@ def test_layers_reformats_and_sums_are_those_of_the_files(name):
     report = load(name)
     layers, reformats, median_ms = LAYERS[name]
     assert (len(report.layers), len(report.reformat_layers)) == (layers, reformats)
-    assert report.timing.iterations == (1000 if ".b1." in name else 400)
+    assert report.timing.iterations == (1000 if ".b1." in name or ".b8." in name else 400)
     assert report.timing.ms["median"] == pytest.approx(median_ms, abs=5e-5)
     rows = json.loads(files(name)[1].read_text())
     assert report.layers_ms == pytest.approx(sum(row["averageMs"] for row in rows if "averageMs" in row))
