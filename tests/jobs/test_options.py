@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
+from annotated_types import BaseMetadata
 from pydantic import ValidationError
 
 from workbench.errors import OptionError
+from workbench.jobs import options as options_module
 from workbench.jobs.options import (
     BenchOptions,
     BuildEngineOptions,
@@ -219,6 +222,25 @@ def test_what_stands_where_nothing_is_said():
     for kind in (bench, BuildEngineOptions(model="m", out="o")):
         flags = ("version_compatible", "exclude_lean_runtime", "hardware_compatible", "refit", "strip")
         assert not any(getattr(kind, flag) for flag in flags)
+
+
+KINDS = {
+    name: kind
+    for name in dir(options_module)
+    if isinstance(kind := getattr(options_module, name), type) and issubclass(kind, Options) and kind is not Options
+}
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_what_each_option_is_by_default_what_bounds_it_and_how_it_stands_on_the_command_line(name, snapshot):
+    lines = []
+    for option, field in KINDS[name].model_fields.items():
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        shown = default.as_posix() if isinstance(default, Path) else repr(default) if default is not None else ""
+        bounds = [repr(one) for one in field.metadata if isinstance(one, BaseMetadata)]
+        bounds += [f"{word}={value}" for word, value in vars(Cli.of(field)).items() if value != getattr(Cli, word)]
+        lines.append(" ".join([f"{option}: {shown}", *bounds]))
+    assert lines == snapshot
 
 
 # How a function of options is made
