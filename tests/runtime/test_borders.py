@@ -1,71 +1,86 @@
-"""A model may have inputs and outputs in 8 and 4 bits, which ONNX Runtime's Python takes no arrays of."""
+"""At the border of what is refused, switched off, written out or narrowed before a graph runs."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from tests.kit.models import constant, model
-from workbench.calibration import open_samples
-from workbench.evaluate import compare
-from workbench.runtime import Session
-from workbench.runtime.borders import bordered
+from tests.kit.models import model, weight
+from workbench import limits
+from workbench.errors import BackendError
+from workbench.runtime import as_written
+from workbench.runtime.constants import check_constants
+from workbench.runtime.narrow import in_float32
+from workbench.runtime.session import OLDEST_OPSET, Session, _what_helps, disabled_optimizers
 
-KINDS = {
-    "FLOAT8E4M3FN": ml_dtypes.float8_e4m3fn,
-    "FLOAT8E5M2": ml_dtypes.float8_e5m2,
-    "INT4": ml_dtypes.int4,
-    "UINT4": ml_dtypes.uint4,
-    "BFLOAT16": ml_dtypes.bfloat16,
-}
+node = helper.make_node
 
 
-def network(kind, factor=1.0):
-    """Hands its input on, and multiplies what it stands for."""
-    onnx_kind = TensorProto.DataType.Value(kind)
+def made_of(count):
+    """A model that makes as many numbers of a constant, and one of those."""
+    nodes = [node("Neg", ["w"], ["n"], "n"), node("ReduceMax", ["n"], ["p"], "p", keepdims=0)]
+    return model([*nodes, node("Add", ["x", "p"], ["y"], "add")], {"x": [2]}, {"y": [2]}, [weight("w", count)])
+
+
+@pytest.mark.parametrize(("count", "fits"), [(2**18 - 1, True), (2**18, False)])
+def test_constants_may_take_as_much_as_the_limit_and_no_byte_more(monkeypatch, count, fits):
+    monkeypatch.setattr(limits, "_raised", {"constants_mib": 1})
+    if fits:
+        check_constants(made_of(count))
+    else:
+        with pytest.raises(BackendError, match=r"what is made of constants .* the limit is 1\."):
+            check_constants(made_of(count))
+
+
+def test_what_onnx_runtime_refuses_of_constants_is_said_of_the_model_as_a_whole():
     nodes = [
-        helper.make_node("Cast", ["q"], ["f"], "wide", to=TensorProto.FLOAT),
-        helper.make_node("MatMul", ["f", "w"], ["y"], "mm"),
-        helper.make_node("Cast", ["y"], ["z"], "small", to=onnx_kind),
+        node("Cast", ["length"], ["shape"], "cast", to=TensorProto.INT64),
+        node("ConstantOfShape", ["shape"], ["big"], "fill"),
+        node("ReduceMax", ["big"], ["peak"], "peak", keepdims=0),
+        node("Add", ["x", "peak"], ["y"], "add"),
     ]
-    outputs = {"y": ["N", 3], "z": (onnx_kind, ["N", 3])}
-    return model(
-        nodes,
-        {"q": (onnx_kind, ["N", 4])},
-        outputs,
-        [constant("w", np.eye(4, 3) * factor, "float32")],
-        opset=21,
-        ir_version=10,
+    length = numpy_helper.from_array(np.float32([-3]), "length")
+    check_constants(model(nodes, {"x": [2]}, {"y": [2]}, [length]))
+
+
+@pytest.mark.parametrize(("opset", "old"), [(OLDEST_OPSET - 1, True), (OLDEST_OPSET, False), (17, False)])
+def test_a_newer_operator_set_helps_where_the_set_is_old(opset, old):
+    graph = model([node("Relu", ["x"], ["y"])], {"x": [2]}, {"y": [2]}, opset=opset)
+    assert _what_helps(graph).startswith("Bring it to a newer operator set" if old else "Repair or replace")
+
+
+def test_optimizers_are_off_always_where_numbers_count_or_where_types_are_narrow(monkeypatch):
+    switches = [SimpleNamespace(name=where, where=where, is_option=False) for where in as_written.WHERE]
+    monkeypatch.setattr(as_written, "SWITCHED_OFF", switches)
+    half = (TensorProto.FLOAT16, [2])
+    plain, narrow = (model([node("Relu", ["x"], ["y"])], {"x": of}, {"y": of}) for of in ([2], half))
+    assert disabled_optimizers(plain) == disabled_optimizers(plain, "speed") == ["always"]
+    assert set(disabled_optimizers(plain, "numerics")) == {"always", "numerics"}
+    assert set(disabled_optimizers(narrow, "speed")) == {"always", "narrow"}
+
+
+def test_local_functions_are_written_out_where_types_are_widened():
+    twice = helper.make_function(
+        *("own", "twice", ["q"], ["s"]),
+        [node("Exp", ["q"], ["k"]), node("Exp", ["k"], ["s"])],
+        [helper.make_opsetid("", 17)],
     )
+    call, half = node("twice", ["x"], ["y"], "call", domain="own"), (TensorProto.FLOAT16, [2])
+    wide = in_float32(model([call], {"x": half}, {"y": half}, functions=[twice], domains=["own"]))
+    assert not wide.ir_model.functions
+    assert [one.op_type for one in wide.nodes.values()].count("Exp") == 2
 
 
-@pytest.mark.parametrize("mode", ["numerics", "speed"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_numbers_go_in_and_come_out_in_their_own_type(kind, mode):
-    q = np.array([[0, 1, 2, 7], [3, 5, 4, 6]]).astype(KINDS[kind])
-    got = Session(network(kind), mode=mode).run({"q": q})
-    np.testing.assert_array_equal(got["y"], q[:, :3].astype(np.float32))
-    assert got["z"].dtype == KINDS[kind]
-    np.testing.assert_array_equal(got["z"].astype(np.float32), got["y"])
-
-
-def test_a_tensor_inside_comes_out_in_its_own_type_too():
-    nodes = [
-        helper.make_node("QuantizeLinear", ["x", "s"], ["q"], "q", output_dtype=TensorProto.FLOAT8E4M3FN),
-        helper.make_node("DequantizeLinear", ["q", "s"], ["y"], "dq"),
-    ]
-    pair = model(nodes, {"x": [2]}, {"y": [2]}, [constant("s", 2.0, "float32")], opset=21, ir_version=10)
-    got = Session(pair, outputs=["q", "y"]).run({"x": np.array([3, -8], np.float32)})
-    assert got["q"].dtype == ml_dtypes.float8_e4m3fn
-    np.testing.assert_array_equal(got["q"].astype(np.float32), [1.5, -4])
-    np.testing.assert_array_equal(got["y"], [3, -8])
-    assert bordered(pair, ["y"]) is pair
-
-
-def test_such_outputs_are_compared_by_their_numbers():
-    q = np.random.default_rng(0).integers(-3, 4, (8, 1, 4)).astype(ml_dtypes.float8_e4m3fn)
-    before, after = network("FLOAT8E4M3FN"), network("FLOAT8E4M3FN", 1.5)
-    comparison = compare(before, after, open_samples({"q": q}, before), runs=0)
-    assert [round(output.sqnr_db, 2) for output in comparison.outputs] == [6.02, 6.02]  # half of each number
+def test_a_bf16_input_that_is_taken_as_it_is_is_rounded_before():
+    narrow = (TensorProto.BFLOAT16, [2])
+    nodes = [node("Cast", ["x"], ["c"], "cast", to=TensorProto.FLOAT16), node("Cast", ["c"], ["y"], "back", to=1)]
+    nodes.append(node("Add", ["x", "x"], ["z"], "add"))
+    graph = model(nodes, {"x": narrow}, {"y": [2], "z": narrow})
+    fed = np.array([1.00390625, 3.0], np.float32)
+    results = Session(graph).run({"x": fed})
+    rounded = fed.astype(ml_dtypes.bfloat16).astype(np.float32)
+    assert results["y"].tolist() == rounded.tolist() == [1.0, 3.0]

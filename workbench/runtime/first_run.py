@@ -262,7 +262,5 @@ def _runs(
     if number not in _sessions:
         raise BackendError("the process that was to run it died meanwhile")
     session, _ = _sessions[number]
-    if lanes == 1:
-        return [session.run(list(outputs), dict(fed)) for fed in feeds]
     with ThreadPoolExecutor(lanes) as pool:
         return list(pool.map(lambda fed: session.run(list(outputs), dict(fed)), feeds))

@@ -263,8 +263,8 @@ class _Graph:
         # An unsigned type that is to hold numbers of both signs has its zero in the middle.
         scale = self.constant(np.float64(amax / float(limits.max) * (1 if limits.min else 2)))
         middle = 0 if limits.min else int(limits.max) // 2 + 1
-        self._constants.append(helper.make_tensor(f"c{len(self._constants)}", code, [], [middle]))
-        zero = self._constants[-1].name
+        zero = f"c{len(self._constants)}"
+        self._constants.append(helper.make_tensor(zero, code, [], [middle]))
         return self.add("DequantizeLinear", self.add("QuantizeLinear", tensor, scale, zero), scale, zero)
 
     def weight(self, value: Any, kind: str) -> str:
