@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tests.kit.places import ROOT
 from workbench.backends import BuildOptions
-from workbench.errors import RecipeError
+from workbench.errors import PlanWarning, RecipeError
 from workbench.evaluate.agreement import Accuracy, Agreement
 from workbench.graph.edits.graph_surgeon import Surgeon
 from workbench.precision.placement import Pays
@@ -18,9 +18,10 @@ from workbench.precision.plan import Rule
 from workbench.recipe import Evaluation, Recipe, SamplesReference, recipe_difference, recipe_text, verify
 from workbench.recipe.build import Build
 from workbench.recipe.comments import with_comments
-from workbench.recipe.gates import Gate, check_gates
+from workbench.recipe.gates import METRICS, Evidence, Gate, GateResult, check_gates
 from workbench.recipe.parts import FileReference, ranges_hash
 from workbench.recipe.reading import _reason, dumped, read_document
+from workbench.recipe.replay import start
 from workbench.recipe.steps.calibrate import CalibrateStep
 from workbench.recipe.steps.choose_ranges import ChooseStep
 from workbench.recipe.steps.set_plan import PlanStep
@@ -399,3 +400,55 @@ def test_a_state_resolves_its_own_plan_once_and_others_too(small_cnn):
     other = state.plan.with_rules(Rule(select="*", precision="fp16"))
     assert state.resolve(other).nodes("fp16")
     assert not state.resolve().nodes("fp16")
+
+
+def test_every_gate_on_numbers_fails_where_one_became_nan():
+    numbers = {name for name, metric in METRICS.items() if metric.numbers}
+    assert numbers == {"top1_drop", "top1_drop_relative", "sqnr_db", "cosine"}
+
+
+def test_what_an_engine_that_was_timed_does_not_tell_is_said():
+    timed = Evidence(latency_ms={"p50": 1.0})
+    (speedup, memory) = check_gates([Gate.parse("speedup >= 1"), Gate.parse("device_mib <= 1")], timed)
+    assert speedup.reason.startswith("no engine in floating point was timed beside it")
+    assert memory.reason == "what timed the engine does not tell"
+
+
+@pytest.mark.parametrize(
+    ("value", "missed", "text"),
+    [
+        (12345.678, None, "12346"),
+        (1234.5678, None, "1235"),
+        (0.0123456, None, "0.0123"),
+        (100.04, 0.04, "100.04"),
+        (0.0, None, "0"),
+        (float("inf"), 1.0, "inf"),
+    ],
+)
+def test_a_number_has_three_digits_or_all_before_the_point_or_those_that_missed(value, missed, text):
+    assert GateResult("layers <= 1", value, False, missed_by=missed).value_text == text
+
+
+def test_a_rule_that_selects_nothing_is_told_when_steps_are_done_again(small_cnn):
+    wb = open_model(small_cnn)
+    wb.plan.set("name:stem/conv", "fp16")
+    wb.edit("rename_node", node="stem/conv", to="first")
+    with pytest.warns(PlanWarning, match=r"rule 0 \(name:stem/conv -> fp16\) selects nothing in small_cnn as edited"):
+        start(wb.recipe, wb.source)
+
+
+def test_text_beside_comments_stays_as_it_was_written():
+    before = "# mine\na: 'one'\nb: \"北京\"\nc: 017\nd: yes\n"
+    after = dumped(yaml.safe_load(before) | {"e": "später"})
+    text = with_comments(before, after)
+    assert text.splitlines()[:3] == ["# mine", "a: 'one'", 'b: "北京"']
+    assert "später" in text
+    assert yaml.safe_load(text) == yaml.safe_load(after)
+
+
+def test_comments_stay_beside_their_items_in_a_long_list():
+    items = [f"n{at % 3}" for at in range(400)]
+    before = "a:\n" + "".join(f"- {item}{' # here' if at == 300 else ''}\n" for at, item in enumerate(items))
+    after = dumped({"a": ["new", *items]})
+    lines = with_comments(before, after).splitlines()
+    assert [at for at, line in enumerate(lines) if "# here" in line] == [302]

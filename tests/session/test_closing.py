@@ -239,3 +239,24 @@ def test_the_device_of_a_calibration_is_named():
     ):
         wb = SimpleNamespace(recipe=SimpleNamespace(newest=lambda _, step=step: step))
         assert list(closing._calibrated(wb)) == said
+
+
+def test_a_plan_that_changed_nothing_says_what_kept_the_nodes_from_it():
+    def nothing(*decisions):
+        rules = [SimpleNamespace(precision="fp16")]
+        resolution = SimpleNamespace(decisions=dict(enumerate(decisions)), rules=rules, to_quantize=list)
+        same = SimpleNamespace(digest="d")
+        wb = SimpleNamespace(plan=SimpleNamespace(resolve=lambda: resolution), tuned=same, model=same)
+        (said,) = closing._nothing(wb)
+        return said.removeprefix("the plan changed nothing: ")
+
+    def decision(op, *reasons, precision="fp32"):
+        return SimpleNamespace(
+            op_type=op, reasons=reasons, own=False, precision=precision, floating=precision, requested="fp16"
+        )
+
+    assert nothing(decision("Conv", "too wide")) == "1 Conv: too wide"
+    assert nothing(decision("Conv")) == "no node takes what its rules ask for"
+    half = [decision(op, precision="fp16") for op in ("Conv", "Add")]
+    assert nothing(*half) == "2 nodes (1 Conv, 1 Add) are fp16 already"
+    assert nothing(half[0]) == "1 node (1 Conv) is fp16 already"

@@ -12,13 +12,14 @@ import pytest
 from tests.session.test_measured import point
 from workbench.calibration import Preprocessing
 from workbench.engine import EngineReport
-from workbench.errors import PrecisionError, RecipeError
+from workbench.errors import EditError, PrecisionError, RecipeError
+from workbench.graph.edits import edit_by_name
 from workbench.precision import target_of
 from workbench.precision.measuring import MeasureOptions
 from workbench.precision.placement import Pays
 from workbench.recipe import Recipe
 from workbench.recipe.steps import PlanStep
-from workbench.session import history_of, measuring, open_model, samples, searching
+from workbench.session import editing, history_of, measuring, open_model, open_recipe, samples, searching
 from workbench.session.keeping import Keeper, notebook_name
 
 
@@ -74,6 +75,67 @@ def test_a_measured_search_tries_other_ranges_where_those_there_are_do_not_reach
     assert len(asked.trials.all) > 2
     assert not any(trial.passed for trial in asked.trials.all)
     assert [str(rule) for rule in asked.trials.all[0].plan.rules] == ["op:Conv -> int8"]
+
+
+def test_where_fp16_is_fastest_int8_is_tried_over_it(wb, built, monkeypatch):
+    monkeypatch.setattr(MeasureOptions, "floating", "fp16")
+    wb.plan.search("sqnr_db", at_least=5, measure="onnxruntime")
+    (asked,) = built
+    assert {rule.precision for rule in asked.trials.all[0].plan.rules} == {"int8", "fp16"}
+    names = [engine.name for engine in wb.recipe.steps[-1].engines]
+    assert names == ["int8", "none"]
+
+
+def test_a_comparison_on_the_calibrations_own_samples_says_so(wb, small_data, small_cnn):
+    wb.plan.use("fp16")
+    assert wb.compare(runs=0).calibrated
+    assert wb.compare(small_data, runs=0).calibrated  # opened anew
+    other = {"x": np.ones((2, 3, 8, 8), np.float32)}
+    assert not wb.compare(other, runs=0).calibrated
+    plain = open_model(small_cnn)
+    plain.plan.use("fp16")
+    assert not plain.compare(other, runs=0).calibrated
+
+
+def test_a_recipe_with_scripts_is_opened_where_they_are_allowed(wb, tmp_path):
+    (tmp_path / "own.py").write_text("def rename(graph):\n    graph.nodes[0].name = 'renamed'\n")
+    wb.surgeon(f"{tmp_path / 'own.py'}:rename")
+    wb.plan.use("fp16")
+    wb.save(tmp_path / "out")
+    with pytest.raises(RecipeError, match="script"):
+        open_recipe(tmp_path / "out/recipe.yaml")
+    assert open_recipe(tmp_path / "out/recipe.yaml", allow_scripts=True).model.digest == wb.model.digest
+
+
+def test_the_first_of_several_wrong_options_of_a_rule_is_named(wb):
+    with pytest.raises(PrecisionError, match=r"^op:Conv: precision: "):
+        wb.plan.set("op:Conv", "int9", nothing=1)
+
+
+def test_ranges_are_observed_one_sample_a_run_unless_more_are_asked_for(wb, small_data, monkeypatch):
+    asked = []
+    monkeypatch.setattr(type(wb.ranges), "_observed", lambda _, __, ___, batch, *____: asked.append(batch))
+    wb.ranges.observe(small_data)
+    wb.ranges.observe(small_data, batch=4)
+    assert asked == [1, 4]
+
+
+def test_what_of_the_recipe_is_no_step_is_told_where_it_changed(wb):
+    told = []
+    history = history_of(wb)
+    wb.on_change(lambda change: told.append((change.kind, change.what)))
+    for _ in range(2):
+        history.amend(environment={"a": "1"})
+    assert told == [("recipe", "environment")]
+
+
+def test_an_edit_that_is_only_tried_is_blamed_on_its_node(wb):
+    with pytest.raises(EditError) as refusal:
+        editing.tried(wb.model, edit_by_name("bypass", node="gone"))
+    assert "gone" in str(refusal.value)
+    result = editing.tried(wb.model, edit_by_name("rename_node", node="stem/conv", to="first"))
+    assert "first" in result.model.nodes
+    assert "stem/conv" in wb.model.nodes
 
 
 def test_costs_are_modelled_of_a_report_of_several_or_of_latencies(monkeypatch):
@@ -209,4 +271,23 @@ def test_samples_are_open_again_where_they_are_what_they_were(small_cnn, tmp_pat
     assert keeper.offer is None
     with pytest.raises(RecipeError, match="no earlier recipe is kept"):
         keeper.go_on()
+    keeper.close()
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_recipe_without_steps_or_with_the_same_ones_is_not_offered(small_cnn):
+    wb = open_model(small_cnn)
+    keeper = kept(wb)
+    wb.plan.set("op:Conv", "fp16")
+    keeper.close()
+    again = open_model(small_cnn)
+    again.plan.set("op:Conv", "fp16")
+    keeper = kept(again)
+    assert keeper.offer is None
+    keeper.close()
+    bare = open_model(small_cnn)
+    bare.recipe.save(keeper.file)
+    bare.plan.set("op:Conv", "fp16")
+    keeper = kept(bare)
+    assert keeper.offer is None
     keeper.close()

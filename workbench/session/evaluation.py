@@ -67,7 +67,7 @@ def compare_tuned(
     with on_device(device) as where:
         comparison = compare(reference_of(history), tuned, data, labels=indices, batch=batch or used, runs=runs)
     own = history.measured.samples
-    same = own is not None and (data is own or data.fingerprint == own.fingerprint)
+    same = own is not None and data.fingerprint == own.fingerprint
     notes = (comparison.note, f"computed on {where.describe()}" if where.index is not None else "")
     note, size = "; ".join(filter(None, notes)), stored_bytes(history.source)
     comparison = replace(comparison, original_bytes=size, calibrated=same, note=note)

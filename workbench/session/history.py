@@ -217,7 +217,7 @@ class History:
         before = self.recipe, self.state, self.measured, list(self._undone)
 
         def back() -> None:
-            if self.recipe is not before[0] or self.state is not before[1]:
+            if self.recipe is not before[0]:
                 self.recipe, self.state, self.measured, self._undone = before
                 self.changes.tell(Change("undone", "what was tried"))
 
