@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from onnx import helper
 
+from tests.kit.models import proto
 from tests.kit.places import RECORDED
 from workbench.engine.breakdown import (
     Transitions,
@@ -18,7 +20,7 @@ from workbench.engine.breakdown import (
 from workbench.engine.compare import EngineComparison, LayerGroup, _change, _unique, compare_engines
 from workbench.engine.dialects.inspector11 import read_io_tensors
 from workbench.engine.export import engine_onnx
-from workbench.engine.finding import Finding, Suggestion
+from workbench.engine.finding import EngineScene, Finding, Suggestion
 from workbench.engine.findings import find
 from workbench.engine.formats import MOST_ELEMENTS, TensorFormat, read_dims, tensor_bytes
 from workbench.engine.fusion import fusion_map
@@ -26,11 +28,14 @@ from workbench.engine.lints import compute
 from workbench.engine.load import load_report
 from workbench.engine.precision import Realized, _status
 from workbench.engine.report import Binding, EngineReport, EngineTensor, Layer, LayerTime, RunTimes, Weights
-from workbench.engine.summary import load_engine
+from workbench.engine.source import SourceGraph, SourceNode
+from workbench.engine.summary import load_engine, summarize
 from workbench.engine.traits import ConvShape, conv_shape, layer_precision, tensor_cores
+from workbench.engine.vanished import why_vanished
 from workbench.engine.work import layer_bytes, layer_ops, memory_timeline
 from workbench.engine.worse import judge_against
 from workbench.errors import ReportError
+from workbench.graph.load import from_proto
 
 FP32, FP16, INT8 = (TensorFormat(kind, kind, "linear") for kind in ("fp32", "fp16", "int8"))
 
@@ -470,3 +475,81 @@ def test_rows_are_aligned_to_sixteen_bytes():
     """NVIDIA, "Matrix Multiplication Background": what Tensor Cores run without padding."""
     width = {"fp16": 2, "bf16": 2, "int8": 1, "fp8": 1, "tf32": 4}
     assert {name: multiple * width[name] for name, multiple in compute._MULTIPLE.items()} == dict.fromkeys(width, 16)
+
+
+# What random mutants had survived
+
+
+def test_only_an_add_of_a_constant_is_folded_into_a_bias():
+    conv = SourceNode("conv", "Conv", ("x", "w"), ("c",))
+    for op, other, folded in (("Add", "b", True), ("Mul", "b", False), ("Add", "r", False)):
+        relu = SourceNode("relu", "Relu", ("x",), ("r",))
+        node = SourceNode("it", op, ("c", other), ("y",))
+        graph = SourceGraph((conv, relu, node), frozenset("wb"), frozenset("x"), frozenset("y"))
+        assert ("it" in why_vanished(graph, ["conv", "relu"])) == folded
+
+
+def test_what_a_foreign_graph_computes_in_is_told_by_its_tactic_or_not_at_all():
+    name = "{ForeignNode[a...b]}"
+    told = layer_precision(layer(name, "Myelin", inputs=[tensor("x")], tactic="sm80_tf32"))
+    assert (told.name, told.evidence) == ("tf32", "tactic sm80_tf32")
+    closed = layer_precision(layer(name, "Myelin", inputs=[tensor("x")]))
+    assert closed.name is None
+    assert closed.evidence.startswith("a whole graph compiled by Myelin")
+
+
+@pytest.mark.parametrize(("form", "found"), [(FP16, True), (INT8, True), (FP32, False)])
+def test_a_foreign_graph_in_fp32_is_wide_beside_reduced_layers_alone(form, found):
+    conv = convolution("conv", form=form)
+    foreign = layer("{ForeignNode[a...b]}", "Myelin", 1.0, [tensor("y", 2, 8, 4, 4)], [tensor("z", 1, 4)])
+    made = report(conv, foreign)
+    scene = EngineScene(made, fusion_map(made))
+    assert bool(list(compute.wide_myelin(scene))) == found
+
+
+@pytest.mark.parametrize(("inner", "ops"), [(1, 2**61), (2, None)])
+def test_operations_are_counted_below_2_to_the_62(inner, ops):
+    ends = [tensor("x", 2**30, inner)], [tensor("y", 2**30, 2**30)]
+    assert layer_ops(layer("g", "MatrixMultiply", 1.0, *ends)) == ops
+
+
+def test_tensors_are_told_with_who_makes_and_who_reads_them():
+    made = report(
+        layer("a", "PointWiseV2", None, [tensor("x")], [tensor("t")]),
+        layer("b", "PointWiseV2", None, [tensor("t")], [tensor("y")]),
+    )
+    table = made.tensors_table().set_index("tensor")
+    assert list(table.index) == ["x", "t", "y"]
+    assert [table["made_by"][name] for name in ("t", "y")] == ["a", "b"]
+    assert table["used_by"].to_list() == [["a"], ["b"], []]
+
+
+def test_no_output_channels_are_none_and_not_unknown():
+    assert conv_shape(convolution(maps=0)).out_channels == 0
+    assert conv_shape(convolution(maps=-1)).out_channels is None
+    assert conv_shape(convolution(maps=2**31)).out_channels is None
+
+
+def test_of_several_wide_outputs_the_first_is_named():
+    conv = layer("conv", "CaskConvolution", 1.0, [tensor("x", form=INT8)], [tensor("p", form=FP16), tensor("q")])
+    after = layer("next", "PointWiseV2", 1.0, [tensor("p", form=FP16), tensor("q")], [tensor("y")])
+    (one,) = findings(conv, after, kind="float-output")
+    assert one.title == "INT8 conv that writes FP16"
+    assert one.evidence.startswith("p is fp16")
+
+
+def test_a_summary_keeps_a_model_that_was_loaded_and_no_message():
+    graph = proto([helper.make_node("Relu", ["x"], ["y"], "a")], {"x": [1, 4]}, {"y": [1, 4]})
+    made = report(layer("a", "PointWiseV2", None, [tensor("x")], [tensor("y")]))
+    loaded = from_proto(graph)
+    assert summarize(made, model=loaded).model is loaded
+    assert summarize(made, model=graph).model is None
+    assert summarize(made).model is None
+
+
+def test_times_of_a_layer_that_are_too_many_are_added_up_once():
+    raw = {"Layers": [{"Name": "a", "LayerType": "Relu"}] * 2}
+    times = [{"name": "a", "averageMs": ms, "medianMs": ms} for ms in (1.0, 2.0, 4.0)]
+    first, second = load_report(raw, profile=times).layers
+    assert (first.ms, first.typical_ms) == (7.0, 7.0)
+    assert (second.ms, second.typical_ms) == (0.0, 0.0)

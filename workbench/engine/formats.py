@@ -94,13 +94,11 @@ class TensorFormat:
 
 def parse_dtype(text: str | None) -> str | None:
     """Return the data type a text names ("Half", "kFLOAT", "FP8 E4M3", ...), or None where it names none known."""
+    # FP8 and FP4 come with their exponent and mantissa: FP8E4M3, Float4E2M1.
     for word in re.findall(r"[A-Za-z]+\d*", (text or "").replace("_", " ")):
         plain = word[1:] if re.match(r"k[A-Z]", word) else word
         if (dtype := _DTYPE_WORDS.get(plain.lower())) is not None:
             return dtype
-        # FP8 and FP4 come with their exponent and mantissa: FP8E4M3, Float4E2M1.
-        if narrow := re.match(r"(?:fp|float)([48])(?=e|$)", plain.lower()):
-            return f"fp{narrow[1]}"
     return None
 
 
