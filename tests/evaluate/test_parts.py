@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from tests.kit.models import model, weight
+from tests.kit.models import model, proto, weight
 from workbench.calibration.sources import open_samples
 from workbench.evaluate import edit_check
 from workbench.evaluate.agreement import Comparison
@@ -18,6 +18,7 @@ from workbench.evaluate.engine_runs import run_samples
 from workbench.evaluate.equivalence import _error, _kept_run
 from workbench.evaluate.touched import _cropped, _edge, _version, touched
 from workbench.graph.edits.base import Edit
+from workbench.graph.load import from_proto
 
 node = helper.make_node
 
@@ -117,8 +118,9 @@ def test_both_parts_take_what_either_reads():
 
 def test_a_part_that_is_cropped_has_smaller_results_too():
     nodes = [node("Conv", ["x", "w"], ["a"], "conv"), node("Relu", ["a"], ["y"], "relu")]
-    whole = model(nodes, {"x": [4, 3, 200, 30]}, {"y": [4, 2, 200, 30]}, [weight("w", 2, 3, 1, 1)])
-    part = _cropped(whole)
+    stated = proto(nodes, {"x": [4, 3, 200, 30]}, {"y": [4, 2, 200, 30]}, [weight("w", 2, 3, 1, 1)])
+    stated.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, [4, 2, 200, 30]))
+    part = _cropped(from_proto(stated))
     assert [one.shape for one in part.inputs] == [(1, 3, 64, 30)]
     assert [one.shape for one in part.outputs] == [(1, 2, 64, 30)]
     assert part.tensors["a"].shape == (1, 2, 64, 30)

@@ -111,6 +111,9 @@ def test_a_label_beyond_the_classes_is_named_with_its_place_and_what_there_is():
     top1.add(feed(2), {"y": np.zeros((2, 2), "f")})
     with pytest.raises(SamplesError, match=r"label 2 is 2, and there are scores of 2 classes.*class, 0 to 1\."):
         top1.add(feed(1, first=2), {"y": np.zeros((1, 2), "f")})
+    several = Top1(SCORES, np.array([0, 3, -1]))
+    with pytest.raises(SamplesError, match=r"label 1 is 3, "):
+        several.add(feed(3), {"y": np.zeros((3, 2), "f")})
 
 
 @pytest.fixture
