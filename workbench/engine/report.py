@@ -30,22 +30,6 @@ __all__ = [
 _MYELIN_TYPES = frozenset(
     {"kgen", "gemm", "shape_call", "signal", "wait", "trainstation", "fusion", "memcpy", "memset"}
 )
-_LAYER_COLUMNS = [
-    "layer",
-    "type",
-    "ms",
-    "median_ms",
-    "percent",
-    "inputs",
-    "outputs",
-    "input_bytes",
-    "output_bytes",
-    "weight_bytes",
-    "tactic",
-    "stream",
-    "profile",
-    "nodes",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,28 +290,26 @@ class EngineReport(Shown):
         """
         import pandas as pd
 
-        total = self.layers_ms
-        rows = [
-            {
-                "layer": layer.name,
-                "type": layer.type,
-                "ms": layer.ms,
-                "median_ms": None if layer.time is None else layer.time.median_ms,
-                "percent": None if layer.ms is None or not total else 100 * layer.ms / total,
-                "inputs": ", ".join(tensor.format.short for tensor in layer.inputs),
-                "outputs": ", ".join(tensor.format.short for tensor in layer.outputs),
-                "input_bytes": _known_sum(layer.inputs),
-                "output_bytes": _known_sum(layer.outputs),
-                "weight_bytes": layer.weight_bytes,
-                "tactic": layer.tactic,
-                "stream": layer.stream,
-                "profile": layer.profile,
-                "nodes": " + ".join(layer.sources),
-            }
-            for layer in self.layers
-        ]
+        total, layers = self.layers_ms, self.layers
+        percent = [None if layer.ms is None or not total else 100 * layer.ms / total for layer in layers]
+        columns = {
+            "layer": [layer.name for layer in layers],
+            "type": [layer.type for layer in layers],
+            "ms": [layer.ms for layer in layers],
+            "median_ms": [None if layer.time is None else layer.time.median_ms for layer in layers],
+            "percent": percent,
+            "inputs": [", ".join(tensor.format.short for tensor in layer.inputs) for layer in layers],
+            "outputs": [", ".join(tensor.format.short for tensor in layer.outputs) for layer in layers],
+            "input_bytes": [_known_sum(layer.inputs) for layer in layers],
+            "output_bytes": [_known_sum(layer.outputs) for layer in layers],
+            "weight_bytes": [layer.weight_bytes for layer in layers],
+            "tactic": [layer.tactic for layer in layers],
+            "stream": [layer.stream for layer in layers],
+            "profile": [layer.profile for layer in layers],
+            "nodes": [" + ".join(layer.sources) for layer in layers],
+        }
         kinds = {"input_bytes": "Int64", "output_bytes": "Int64", "weight_bytes": "Int64"}
-        table: pd.DataFrame = pd.DataFrame(rows, columns=_LAYER_COLUMNS).astype(kinds)
+        table: pd.DataFrame = pd.DataFrame(columns, dtype=None if layers else object).astype(kinds)
         return table
 
     def tensors_table(self) -> pd.DataFrame:
