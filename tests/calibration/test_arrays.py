@@ -13,8 +13,9 @@ from tests.kit.models import model
 from workbench.calibration import Preprocessing, Statistics, open_samples
 from workbench.calibration.arrays import as_text, npy_header, read_array
 from workbench.calibration.channels import ChannelExtremes, channel_axes
+from workbench.calibration.methods import _percentile
 from workbench.calibration.preprocessing import _fraction
-from workbench.calibration.samples import _checked
+from workbench.calibration.samples import Feed, _checked
 from workbench.calibration.sources import _file_hash, _npy_rows, _same_length
 from workbench.calibration.statistics import TensorStatistics
 from workbench.calibration.unchanged import _stamp
@@ -231,3 +232,38 @@ def test_a_file_that_is_gone_has_no_stamp(tmp_path):
 
 def test_types_that_samples_cannot_be_told_of_are_left_to_the_model():
     assert _checked(np.array(["a"]), Tensor("x", (1,), None), 0, "").tolist() == ["a"]
+
+
+# Padding
+
+
+@pytest.mark.parametrize(
+    ("results", "left_out"),
+    [
+        ([1.0, 2.0, 2.0, 2.0], True),
+        ([1.0, 2.0, 2.0001, 2.0], True),
+        ([1.0, 2.0, 2.001, 2.0], False),
+        ([1.0, np.nan, np.nan, np.nan], True),
+        ([1.0, np.inf, np.inf, np.inf], True),
+        ([1.0, 2.0, np.nan, 2.0], False),
+        ([1.0, 2.0, 3.0, 2.0], False),
+    ],
+)
+def test_what_repetitions_made_is_left_out_where_it_repeats_the_last_sample(results, left_out):
+    feed = Feed({}, 0, 2, padding=2)
+    assert feed.real(np.array(results)) == (slice(2) if left_out else ...)
+
+
+def test_whole_numbers_repeat_exactly_or_not():
+    feed = Feed({}, 0, 2, padding=1)
+    assert feed.real(np.array([1, 10**9, 10**9])) == slice(2)
+    assert feed.real(np.array([1, 10**9, 10**9 + 1])) == ...
+    assert feed.real(np.array(["a", "b", "b"])) == slice(2)
+    assert Feed({}, 0, 2).real(np.array([1, 1])) == ...
+    assert feed.real(np.zeros((4, 2))) == ...
+
+
+def test_a_share_of_magnitudes_is_of_all_and_the_largest_where_most_are_zero():
+    seen = TensorStatistics()
+    seen.update(np.array([0.0] * 99 + [4.0], np.float32).reshape(100, 1))
+    assert _percentile(seen, 0.5) == seen.amax

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from workbench.engine import EngineSummary
 from workbench.jobs import dossier
 from workbench.jobs.dossier import DossierResult, write_dossier
 from workbench.recipe import GateResult
@@ -53,6 +54,7 @@ def test_each_batch_is_timed_once_smallest_first(made):
     assert first.activations_mib < second.activations_mib < 2 * first.activations_mib
     assert (page.before.runs, page.after.runs) == (10, 10)
     assert page.comparison.samples == 12
+    assert isinstance(page.engine, EngineSummary)
 
 
 def test_the_field_and_the_workspace_are_told(made):

@@ -67,7 +67,7 @@ class Runtime:
         return OK, SimpleNamespace(name=b"Pretended\0\0", major=9, minor=0, multiProcessorCount=132)
 
     def cudaDeviceGetPCIBusId(self, _length, _index):
-        return OK, b"0000:01:00.0\0\0"
+        return OK, b"0000:01:00.0\0left\0"
 
     def cudaMemGetInfo(self):
         return OK, self.free, 2000

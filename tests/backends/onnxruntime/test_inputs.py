@@ -101,3 +101,11 @@ def test_an_engine_that_is_kept_loaded_answers_and_says_what_fails():
             run({"x0": np.ones(3, np.float32)})
     with pytest.raises(BackendError, match="ONNX Runtime refuses the engine"):
         backend.run(Engine("onnxruntime", b"no graph", {"trusted": True}), {})
+
+
+def test_thirty_runs_are_profiled_unless_others_are_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(OnnxRuntime, "_events", lambda _, __, options: asked.append(options.runs) or {})
+    OnnxRuntime().profile(None)
+    OnnxRuntime().profile(None, TimingOptions(runs=7))
+    assert asked == [30, 7]

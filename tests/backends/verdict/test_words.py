@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import onnx_ir as ir
 import pytest
 
 from workbench.backends.profiles import ProfileInput
 from workbench.backends.protocol import ShapeRange
-from workbench.backends.verdict import Cell, Matrix
+from workbench.backends.verdict import Cell, Matrix, quantization
 from workbench.backends.verdict.assumed import OTHERS, alternatives, as_assumed
 from workbench.backends.verdict.blame import Problem
 from workbench.backends.verdict.cause import Fix
@@ -147,3 +150,17 @@ def test_a_verdict_that_was_written_is_read_as_a_cell():
     whole = written(nodes=[undecided], problems=[{"reason": "all", "text": "of it"}])
     assert (whole.outcome, whole.reason) == ("refused", "of it")
     assert written(nodes=[], problems=[{"reason": "all", "text": ""}]).reason == "all"
+
+
+def test_the_cell_of_a_release_and_a_gpu_is_theirs():
+    cells = tuple(Cell(release, target, "accepted", {}) for release in ("1.6", "1.5") for target in ("sm86", "sm75"))
+    matrix = Matrix("m", cells)
+    for cell in cells:
+        assert matrix.cell(cell.release, cell.target) is cell
+
+
+@pytest.mark.parametrize(("kind", "word"), [("UINT4", "INT4, symmetric"), ("INT2", "INT4"), ("UINT16", "INT8, or")])
+def test_a_width_that_tensorrt_does_not_have_is_changed_to_the_one_next_to_it(monkeypatch, kind, word):
+    monkeypatch.setattr(quantization, "quantized_type", lambda _: ir.DataType[kind])
+    cause = quantization.width(SimpleNamespace(node=SimpleNamespace(op_type="QuantizeLinear")))
+    assert word in cause.fix.text

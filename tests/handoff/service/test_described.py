@@ -45,6 +45,7 @@ def test_what_is_there_is_described_once(served):
         *((path, "get") for path in read),
         *((path, "post") for path in posted),
     }
+    assert paths["/v2/models/{model}/image"]["post"]["requestBody"]["required"]
 
 
 def test_the_page_lists_what_there_is_and_every_status(served):

@@ -27,6 +27,7 @@ from workbench.handoff.service import (
     engine_for,
     images,
     listen,
+    routes,
     rows,
     server,
     url_of,
@@ -601,3 +602,42 @@ def test_detections_at_the_bounds_of_score_and_overlap_are_kept():
     assert found(overlap=np.nextafter(third, 0)) == [0.9, 0.5]
     assert found(overlap=1.0, threshold=0.5001) == [0.9, 0.8]
     assert found(overlap=1.0, top=1) == [0.9]
+
+
+# What random mutants had survived
+
+
+@pytest.mark.parametrize(("most", "ran"), [(1, [5]), (2, [2, 2, 1]), (5, [5]), (8, [5])])
+def test_requests_beyond_the_most_rows_run_in_pieces_and_whole_inputs_in_one(most, ran):
+    sizes = []
+
+    def run(feeds):
+        sizes.append(len(feeds["x"]))
+        return {"y": feeds["x"] + 1}
+
+    batcher = Batcher(run, Batching(rows=most))
+    x = np.arange(5.0)
+    np.testing.assert_array_equal(batcher._in_pieces({"x": x}, 5)["y"], x + 1)
+    batcher.close()
+    assert sizes == ran
+
+
+@pytest.mark.parametrize(("rows", "batch", "dims"), [(1, 0, [4, 3]), (2, 2, [3]), (8, 8, [3])])
+def test_the_batch_is_no_dimension_where_requests_run_together(rows, batch, dims):
+    port = Port("x", "FP32", (4, 3))
+    loaded = SimpleNamespace(name="net", backend="onnxruntime", inputs={"x": port}, outputs={"x": port})
+    served = SimpleNamespace(loaded=loaded, batcher=SimpleNamespace(batching=Batching(rows=rows)))
+    config = routes._config(served)
+    assert (config["max_batch_size"], config["input"][0]["dims"]) == (batch, dims)
+
+
+@pytest.mark.parametrize(("graphs", "quick"), [(1, True), (2, False)])
+def test_of_a_model_with_branches_no_run_is_known_to_be_quick(monkeypatch, graphs, quick):
+    monkeypatch.setattr("workbench.handoff.service.service.graphs_of", lambda _: range(graphs))
+    model = SimpleNamespace(ir_model=None)
+    loaded = SimpleNamespace(
+        rows=SimpleNamespace(most=1, sizes=None), deployment=SimpleNamespace(model=model), run=lambda feeds: feeds
+    )
+    served = Served(loaded, SimpleNamespace(ran=None), wait_s=0.0, queued=1)
+    served.batcher.close()
+    assert (served.batcher.batching.quick_s > 0) == quick

@@ -207,3 +207,9 @@ def test_the_containers_are_of_one_release():
     (device,) = services["triton"]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
     assert "tritonserver:25.01-py3-sdk" in repository_page("25.01")
+
+
+def test_a_compose_file_has_the_server_first_and_its_image_before_all_else():
+    text = compose_text("25.01")
+    assert text.index("triton:") < text.index("measure:")
+    assert text.splitlines()[2].strip().startswith("image:")
