@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench.graph.load import from_proto
+from workbench.runtime import narrow, session
 from workbench.runtime.session import Session
 
 TYPES = {"fp16": (TensorProto.FLOAT16, np.float16), "bf16": (TensorProto.BFLOAT16, ml_dtypes.bfloat16)}
@@ -145,3 +146,41 @@ def test_names_that_are_taken_stay():
     b = np.exp(a.astype(np.float32)).astype(np.float16)
     array = (a.astype(np.float32) + b.astype(np.float32)).astype(np.float16)
     np.testing.assert_allclose(Session(network).run({"x": x})["y"], array, rtol=2.0**-9)
+
+
+def stepping(code, dtype):
+    """Two products by one weight, and one by it inside of a branch."""
+    branch = helper.make_graph([node("MatMul", "c w", "d")], "then", [], [info("d", code)])
+    other = helper.make_graph([node("Identity", "c", "e")], "else", [], [info("e", code)])
+    nodes = [
+        node("MatMul", "x w", "a"),
+        node("MatMul", "a v", "b"),
+        node("MatMul", "b v", "c"),
+        helper.make_node("If", ["yes"], ["y"], "if", then_branch=branch, else_branch=other),
+    ]
+    weights = [weight(dtype), numpy_helper.from_array(WEIGHT.T.astype(dtype), "v")]
+    weights.append(numpy_helper.from_array(np.array(True), "yes"))
+    return model(nodes, [info("x", code, [3, 4])], [info("y", code)], weights)
+
+
+def test_large_weights_stay_narrow_until_they_are_read(kind, monkeypatch):
+    code, dtype = kind
+    network, x = stepping(code, dtype), X.astype(dtype)
+    usual = Session(network, untried={"x": x}).run({"x": x})["y"]
+    monkeypatch.setattr(narrow, "WIDENED", 0)
+    monkeypatch.setattr(session, "HUGE_BYTES", 1)
+    thrifty, seen, real = [], [], narrow.in_float32
+    monkeypatch.setattr(
+        session, "in_float32", lambda *a, **k: thrifty.append(k) or seen.append(real(*a, **k)) or seen[-1]
+    )
+    np.testing.assert_array_equal(Session(network, untried={"x": x}).run({"x": x})["y"], usual)
+    assert [one["weights_stay"] for one in thrifty] == [True]
+    # What a branch reads, too, is widened beforehand.
+    kinds = {name: value.dtype.name for name, value in seen[0].initializers.items()}
+    assert kinds == {"v": {np.float16: "FLOAT16"}.get(dtype, "BFLOAT16"), "w/widened": "FLOAT", "yes": "BOOL"}
+    (cast,) = (one for one in seen[0].top_nodes.values() if one.inputs[0] is not None and one.inputs[0].name == "v")
+    order = list(seen[0].top_nodes.values())
+    assert [use.node.outputs[0].name for use in cast.outputs[0].uses()] == ["b/unrounded", "c/unrounded"]
+    assert order[order.index(cast) + 1].outputs[0].name == "b/unrounded"
+    Session(network).run({"x": x})
+    assert thrifty[-1]["weights_stay"] is False  # nobody tried it elsewhere

@@ -44,6 +44,9 @@ rewritten by itself."""
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 """Whose operators take FP32 wherever they take a narrower type."""
 
+WIDENED = 1 << 16
+"""Bytes up to which a weight is widened beforehand where larger ones stay."""
+
 TYPE_ATTRIBUTES = ("dtype", "output_datatype", "output_dtype")
 
 
@@ -58,7 +61,13 @@ def has_narrow(model: Model, types: Collection[ir.DataType] = NARROW) -> bool:
     return False
 
 
-def in_float32(model: Model, types: Collection[ir.DataType] = NARROW, *, keep: Collection[str] = ()) -> Model:
+def in_float32(
+    model: Model,
+    types: Collection[ir.DataType] = NARROW,
+    *,
+    keep: Collection[str] = (),
+    weights_stay: bool = False,
+) -> Model:
     """Return a model that computes in FP32 what another computes in narrower types, each result rounded by two Casts.
 
     Inputs and outputs keep their types; those of BF16 hold the same numbers in FP32, for NumPy has no such type.
@@ -71,6 +80,9 @@ def in_float32(model: Model, types: Collection[ir.DataType] = NARROW, *, keep: C
         Which types are computed so.
     keep
         Tensors inside of the main graph that are to stay, as outputs do.
+    weights_stay
+        Whether weights of over 64 KiB stay narrow, each behind a Cast right before its first reader, where memory
+        counts for more than time. The numbers are the same.
     """
     graph = model.thaw()
     if graph.functions:
@@ -78,14 +90,22 @@ def in_float32(model: Model, types: Collection[ir.DataType] = NARROW, *, keep: C
 
         InlinePass()(graph)
         model = model.replaced(graph.clone())
-    _Rewriting(model, graph, types, frozenset(keep)).do()
+    _Rewriting(model, graph, types, frozenset(keep), WIDENED if weights_stay else None).do()
     return model.replaced(graph)
 
 
 class _Rewriting:
     """Changes a graph; what is narrow is known of the model that it is a copy of."""
 
-    def __init__(self, model: Model, graph: ir.Model, types: Collection[ir.DataType], keep: frozenset[str]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        graph: ir.Model,
+        types: Collection[ir.DataType],
+        keep: frozenset[str],
+        most_widened: int | None,
+    ) -> None:
+        self._most_widened = most_widened
         self._parts = list(graphs_of(graph))
         self._keep = keep
         self._fresh = share_names(graph)
@@ -104,7 +124,7 @@ class _Rewriting:
             nodes = list(part)
             for value in list(part.initializers.values()):
                 if value in self._narrow:
-                    self._widen_weight(part, value)
+                    self._widen_weight(part, value, nodes)
             for value in part.inputs:
                 if value in self._narrow and not value.is_initializer():
                     self._take(part, value)
@@ -175,9 +195,15 @@ class _Rewriting:
         add(cast)
         _redirect(uses, cast.outputs[0])
 
-    def _widen_weight(self, part: ir.Graph, value: ir.Value) -> None:
+    def _widen_weight(self, part: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> None:
         uses, others = _uses(value)
         if not uses or value.const_value is None:
+            return
+        readers = {reader for reader, _ in uses}
+        first = next((node for node in nodes if node in readers), None)
+        stays = self._most_widened is not None and value.const_value.nbytes > self._most_widened
+        if stays and first is not None and all(reader.graph is part for reader in readers):
+            self._widen(value, partial(part.insert_before, first))
             return
         name = self._fresh.tensor(f"{value.name}/widened")
         tensor = ir.Tensor(value.const_value.numpy().astype("float32"), name=name)

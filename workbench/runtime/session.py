@@ -104,17 +104,19 @@ class Session:
         rounded = NARROW if mode == "numerics" else {BF16}
         self._own_types = border_types(model, self.outputs)
         if has_narrow(model, rounded):
-            model = in_float32(model, rounded, keep=self.outputs)
+            # Only of a graph that is tried elsewhere: what is made of constants is limited for all others.
+            stay = mode == "numerics" and not observing and untried is not None and _is_huge(model)
+            model = in_float32(model, rounded, keep=self.outputs, weights_stay=stay)
         model = bordered(model, self.outputs)
         weights_of = [value.const_value for value in model.initializers.values() if value.const_value is not None]
         large = sum(weight.nbytes for weight in weights_of) >= LARGE_BYTES
-        huge = 4 * sum(weight.size for weight in weights_of) >= HUGE_BYTES  # as large as it is once it is dequantized
+        huge = _is_huge(model)
         self.thrifty = huge
         """Whether the model is so large that memory counts for more than time."""
         if huge and mode == "numerics" and not observing:
-            # The one keeps a second copy of every weight, the other two of each that it dequantizes.
+            # The one keeps a second copy of every weight, the others of each that is dequantized, or was FP16.
             entries[NO_PREPACKING] = "1"
-            disabled = [*disabled, "ConstantFolding"]
+            disabled = [*disabled, "ConstantFolding", "FuseFp16InitializerToFp32NodeTransformer"]
         beside = observing or large or not fits_one_file(model)
         content, weights = without_weights(model, self.outputs) if beside else (serialized(model, self.outputs), {})
         trial = FirstRun(content, entries, disabled, self.outputs, weights, self.device.providers(stream), thrifty=huge)
@@ -255,6 +257,12 @@ class Session:
             self._session.run(self.outputs, feed)
             times.append((time.perf_counter() - start) * 1e3)
         return times
+
+
+def _is_huge(model: Model) -> bool:
+    """Say whether memory counts for more than time: by the weights as they are once they are dequantized."""
+    weights = (value.const_value for value in model.initializers.values() if value.const_value is not None)
+    return 4 * sum(weight.size for weight in weights) >= HUGE_BYTES
 
 
 def usable_cores() -> int:
