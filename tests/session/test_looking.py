@@ -75,7 +75,7 @@ def test_no_view_changes_the_recipe(wb, small_data):
         "tuning": lambda: views.tuning(wb),
         "weights": lambda: views.weights(wb, "stem/conv"),
     }
-    assert set(shows) == set(views.__all__)
+    assert set(shows) == set(views.__all__), "show every view here"
     before = wb.recipe
     for name, show in shows.items():
         shown = show()
