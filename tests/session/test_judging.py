@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
+from tests.kit.models import model, weight
+from workbench.errors import PrecisionError, RecipeError
 from workbench.evaluate.comparison import Accuracy, Comparison, OutputDifference
 from workbench.precision.placement import Pays
 from workbench.precision.plan import Rule
@@ -40,7 +44,7 @@ def compared(sqnr_db, *, nonfinite=0, differing=0.0, accuracy=None, seconds=0.0,
         (compared(41.0), "good", "build", "engine"),
         (compared(math.inf), "good", "build", "engine"),
         (compared(50.0, nonfinite=3), "bad", "inspect", "FP32"),
-        (compared(math.nan, differing=0.5), "bad", "search", "search"),
+        (compared(math.nan, differing=0.5), "bad", "entropy", "--method entropy, or leave in floating point"),
         (compared(math.nan, differing=0.001), "good", "build", "engine"),
         (compared(25.0, accuracy=Accuracy(0.9, 0.899, 100)), "good", "build", "engine"),
         (compared(25.0, accuracy=Accuracy(0.9, 0.8, 100)), "bad", "search", "--max-drop 1"),
@@ -142,3 +146,33 @@ def test_to_stay_in_floating_point_is_an_answer_with_its_reason(small_cnn, small
         "Stay in FP32: the fastest in INT8 (placement-2) takes 0.990 ± 0.020 of its time"
         " (within the error; onnxruntime). Time it again"
     )
+
+
+def test_a_plan_that_changed_nothing_is_no_success(tmp_path):
+    relu = model([helper.make_node("Relu", ["x"], ["y"], "relu")], {"x": ["N", 4]}, {"y": ["N", 4]})
+    relu.save(tmp_path / "m.onnx")
+    wb = open_model(tmp_path / "m.onnx")
+    wb.plan.use("fp16")
+    judgement = verdict(wb, wb.compare({"x": np.ones((2, 4), np.float32)}, runs=0))
+    assert (judgement.kind, judgement.ask) == ("fair", "precision")
+    assert judgement.headline.startswith("the plan changed nothing: 1 Relu")
+
+
+def test_what_has_nothing_to_search_is_not_told_to_calibrate(tmp_path):
+    model([helper.make_node("Relu", ["x"], ["y"], "relu")], {"x": ["N", 4]}, {"y": ["N", 4]}).save(tmp_path / "r.onnx")
+    samples = {"x": np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)}
+    wb = open_model(tmp_path / "r.onnx")
+    wb.calibrate(samples)
+    with pytest.raises(PrecisionError, match="no node of it can be quantized, so there is nothing to search"):
+        wb.plan.search("sqnr_db", at_least=20)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"], "mm"),
+        helper.make_node("ArgMax", ["m"], ["y"], "best", axis=1),
+    ]
+    model(nodes, {"x": ["N", 4]}, {"y": (TensorProto.INT64, ["N", 1])}, [weight("w", 4, 4)]).save(tmp_path / "a.onnx")
+    wb = open_model(tmp_path / "a.onnx")
+    with pytest.raises(RecipeError, match="nothing was calibrated"):
+        wb.plan.search("sqnr_db", at_least=20)
+    wb.calibrate(samples)
+    with pytest.raises(PrecisionError, match="nothing floating-point in the outputs to measure sqnr_db >= 20 of"):
+        wb.plan.search("sqnr_db", at_least=20)

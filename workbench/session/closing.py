@@ -53,9 +53,10 @@ def _poor(wb: Workbench, comparison: Comparison) -> Iterator[str]:
         yield f"of {_named(broken)} values became NaN or infinite; {step}"
     low = [output for output in comparison.outputs if not output.nonfinite and _is_low(output)]
     if low:
+        floating = any(not math.isnan(output.sqnr_db) for output in low)
+        search = f"let workbench search find the nodes to leave in floating point (--min-sqnr {LOW_SQNR:g}), "
         step = (
-            f"let workbench search find the nodes to leave in floating point (--min-sqnr {LOW_SQNR:g}), try another "
-            "--method (entropy, percentile, minmax), or see wb.sensitivity()"
+            f"{search if floating else ''}try another --method (entropy, percentile, minmax), or see wb.sensitivity()"
             if quantized
             else "try --preset bf16 or fp32, or rules for the nodes that need them"
         )

@@ -69,7 +69,7 @@ def verdict(wb: Workbench, comparison: Comparison) -> Judgement:
     """
     searched = wb.recipe.newest(PlanStep) is not None
     notes = _limits(wb, comparison)
-    warnings = [one for one in remarks(wb, comparison) if one.startswith("nothing")]
+    warnings = [one for one in remarks(wb, comparison) if one.startswith(("nothing", "the plan changed nothing"))]
     if comparison.nonfinite:
         count = f"{comparison.nonfinite:,} values became NaN or infinite"
         return Judgement(
@@ -117,8 +117,14 @@ def _build(wb: Workbench) -> tuple[str, str]:
 
 def _try(wb: Workbench, comparison: Comparison, goal: float = LOW_SQNR) -> tuple[str, str]:
     step = wb.recipe.newest(CalibrateStep)
-    other = " or --method entropy" if step is not None and step.method != "entropy" else ""
-    return f"Try workbench search --min-sqnr {goal:g}{_about(comparison)}{other}.", "search"
+    other = step is not None and step.method != "entropy"
+    if math.isnan(comparison.worst_sqnr_db):  # a search measures floating-point outputs, or top-1
+        ways = f"{'--method entropy, or ' if other else ''}leave in floating point what wb.sensitivity() names first"
+        return f"Try {ways}.", "entropy" if other else "precision"
+    return (
+        f"Try workbench search --min-sqnr {goal:g}{_about(comparison)}{' or --method entropy' if other else ''}.",
+        "search",
+    )
 
 
 def _about(comparison: Comparison) -> str:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from workbench.calibration import labels_for
 from workbench.display import Card, Shown
-from workbench.errors import PrecisionError, RecipeError
+from workbench.errors import PrecisionError
 from workbench.graph.select import select as find
 from workbench.names import QUANTIZED
 from workbench.precision import parse_target
@@ -22,7 +22,7 @@ from workbench.runtime import on_device
 from workbench.session.editing import conversion_steps, edit
 from workbench.session.evaluation import reference_of
 from workbench.session.samples import samples_for
-from workbench.session.searching import CostSource, costs_of, with_equalization
+from workbench.session.searching import CostSource, check_start, costs_of, with_equalization
 from workbench.session.thresholds import calibration
 
 if TYPE_CHECKING:
@@ -279,19 +279,15 @@ class Plan(Shown):
         Raises
         ------
         PrecisionError
-            Not even `fallback` everywhere reaches the goal, or the goal is no goal; a report without times.
+            Not even `fallback` everywhere reaches the goal, or the goal is no goal; nothing can be quantized; a report
+            without times.
         RecipeError
             There are no samples, or nothing was calibrated.
         ReportError
             A report of another model.
         """
         history = self._history
-        if not history.state.ranges:
-            raise RecipeError(
-                "a search needs ranges to start from, and nothing was calibrated",
-                where=f"wb.plan.search on {history.source.name}",
-                fix="Calibrate first: wb.calibrate(samples), or take a cache: wb.ranges.use_cache(file).",
-            )
+        check_start(history)
         data, used = samples_for(history, samples, preprocessing)
         size = batch or used
         indices = None if labels is None else labels_for(labels, data, history.state.model)

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from workbench.engine import EngineReport
+from workbench.errors import PrecisionError, RecipeError
 from workbench.names import percent
+from workbench.precision.operators import obstacle
 from workbench.precision.search import engine_costs, measured_costs, modelled_costs
 from workbench.session.ranges import Ranges
 
@@ -18,12 +20,38 @@ if TYPE_CHECKING:
     from workbench.precision.search import NodeCosts, SearchResult
     from workbench.session.history import History
 
-__all__ = ["CostSource", "costs_of", "with_equalization"]
+__all__ = ["CostSource", "check_start", "costs_of", "with_equalization"]
 
 CostSource: TypeAlias = (
     EngineReport | Sequence[EngineReport] | Mapping[str, EngineReport] | Mapping[str, Mapping[str, float]] | None
 )
 """What was measured: engines, also by precision, or milliseconds by node and precision; ``None`` where nothing was."""
+
+
+def check_start(history: History) -> None:
+    """Refuse a search that has nothing to start from.
+
+    Raises
+    ------
+    PrecisionError
+        No node of the model can be quantized.
+    RecipeError
+        Nothing was calibrated.
+    """
+    model = history.state.model
+    if history.state.ranges:
+        return
+    if all(obstacle(model, address, node) is not None for address, node in model.top_nodes.items()):
+        raise PrecisionError(
+            "no node of it can be quantized, so there is nothing to search",
+            where=history.source.name,
+            fix="Choose another preset, as fp16; wb.plan.explain says of a node why not.",
+        )
+    raise RecipeError(
+        "a search needs ranges to start from, and nothing was calibrated",
+        where=f"wb.plan.search on {history.source.name}",
+        fix="Calibrate first: wb.calibrate(samples), or take a cache: wb.ranges.use_cache(file).",
+    )
 
 
 def costs_of(model: Model, cost: CostSource, sizes: Mapping[str, int]) -> NodeCosts:

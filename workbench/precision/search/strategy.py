@@ -18,6 +18,7 @@ is one that reaches the goal on all samples.
 
 from __future__ import annotations
 
+import math
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -230,7 +231,13 @@ def _best(trials: Trials) -> Trial:
 def _demote(trials: Trials, noise: Mapping[str, float], ways: Mapping[str, dict[str, float]]) -> None:
     """Take the fewest nodes back to floating point."""
     floating = trials.without(trials.candidates, "nothing in INT8")
-    if not trials.reaches(floating) and not trials.verify(floating).passed:
+    if not trials.reaches(floating) and not (whole := trials.verify(floating)).passed:
+        if trials.goal.metric == "sqnr_db" and math.isnan(whole.measured.sqnr_db):
+            raise PrecisionError(
+                f"there is nothing floating-point in the outputs to measure {trials.goal} of",
+                where=trials.model.name,
+                fix="Give labels and --max-drop where the model's scores are an output (wb.edit('mark_output', ...)).",
+            )
         raise PrecisionError(
             f"not even floating point reaches {trials.goal}", where=trials.model.name, fix="Ask for less."
         )
