@@ -13,7 +13,7 @@ __all__ = ["Card", "Shown", "ShownText", "counted", "in_words", "shortened"]
 MOST_ROWS = 15
 MOST_NOTES = 5
 MOST_CHARACTERS = 60
-MOST_OF_A_LINE = 200
+MOST_OF_A_SENTENCE = 400
 
 
 def counted(number: int, noun: str) -> str:
@@ -77,12 +77,12 @@ class Card:
         return f"<div style='overflow-x:auto'>{''.join(parts)}</div>"
 
     def _sentence(self) -> str:
-        return shortened(self.headline, MOST_OF_A_LINE)
+        return shortened(self.headline, MOST_OF_A_SENTENCE)
 
     def _more(self) -> list[str]:
         left = len(self.rows) - MOST_ROWS
         more = [f"and {left} more"] if left > 0 else []
-        more += (shortened(note, MOST_OF_A_LINE) for note in self.notes[:MOST_NOTES])
+        more += (shortened(note, MOST_OF_A_SENTENCE) for note in self.notes[:MOST_NOTES])
         return [*more, f"and {len(self.notes) - MOST_NOTES} more notes"] if len(self.notes) > MOST_NOTES else more
 
 
