@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from workbench.precision.search import MOST_TRIALS
 from workbench.progress import Stopped, watched
 from workbench.recipe.steps import PlanStep
 from workbench.session import history_of, open_model
@@ -40,6 +41,7 @@ def test_a_search_keeps_its_evaluations_and_goes_on_from_them(wb):
         first = wb.plan.search("sqnr_db", at_least=48.0)
     assert first.stopped
     assert 2 <= len(first.trials) <= 3
+    assert ("searching", 1, MOST_TRIALS) in impatient.told  # so that somebody can say how long it may take
     assert any(isinstance(message, str) and message.startswith("sqnr_db ") for message in impatient.told)
     if not first.chosen.passed:
         assert wb.recipe.steps == steps

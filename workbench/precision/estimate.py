@@ -11,7 +11,7 @@ from workbench.names import QUANTIZED, percent
 from workbench.precision.plan import PrecisionPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from workbench.engine import EngineReport
     from workbench.graph import Cost, Model
@@ -122,7 +122,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """A plan of a search's Pareto front, with what was measured of it."""
+    """A plan that a search offers, with what was measured of it."""
 
     share: float | None
     figure: float
@@ -136,6 +136,8 @@ class FrontPoint:
     """Latency of its engine over floating point's, where one was measured."""
     error: float | None = None
     pays: str = ""
+    beaten: bool = False
+    """Another one is as fast and more accurate."""
 
     def text(self, name: str) -> str:
         """Say it in one line; `name` is the goal's metric."""
@@ -300,17 +302,18 @@ def weight_bytes(model: Model, resolution: Resolution | None = None) -> int:
     return sum(sum(forms.values()) for forms in stored.values())
 
 
-def front_points(result: SearchResult, model: Model) -> tuple[FrontPoint, ...]:
-    """Return the Pareto front of a search on a model, the cheapest plan first."""
+def front_points(result: SearchResult, model: Model, trials: Sequence[Trial] | None = None) -> tuple[FrontPoint, ...]:
+    """Return the Pareto front of a search on a model, the cheapest plan first; or other trials of it."""
 
     def point(trial: Trial) -> FrontPoint:
         measured, chosen, pays = trial.measured, trial is result.chosen, trial.pays
         size = weight_bytes(model, trial.plan.resolve(model))
         rated = (None, None) if pays is None else (pays.ratio, pays.error) if trial.share else (1.0, 0.0)
         what = (trial.share, measured.figure, measured.sqnr_db, trial.cost_ms, size, trial.move, trial.passed, chosen)
-        return FrontPoint(*what, *rated, pays="" if pays is None else str(pays))
+        beaten = not any(trial is other for other in result.front)
+        return FrontPoint(*what, *rated, pays="" if pays is None else str(pays), beaten=beaten)
 
-    return tuple(point(trial) for trial in result.front)
+    return tuple(point(trial) for trial in (result.front if trials is None else trials))
 
 
 def selector_of(model: Model, targets: Iterable[str]) -> str:

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["measured_plan", "step_that_pays"]
 
-MOST_EVALUATIONS = 10_000
-"""Builds are what is limited: evaluations on ONNX Runtime come before them, to choose what is built."""
-
 
 def measured_plan(
     history: History, goal: Goal, measure: BackendName | MeasureOptions, samples: Samples, *, batch: int
@@ -63,7 +60,7 @@ def measured_plan(
                 rules,
                 options.floating,
                 dict(state.ranges),
-                MOST_EVALUATIONS,
+                None,  # builds are what is limited; evaluations come before them, to choose what is built
                 state.target,
                 state.overflow,
                 state.unranged,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -359,6 +360,31 @@ def test_pictures_and_a_table_stand_for_the_widget(wb, searched, measured):
     table = view.table()["sqnr_db"].dropna()
     assert len(table) == len(measured.errors)
     assert table.is_monotonic_increasing
+
+
+def test_all_engines_that_were_timed_are_in_the_picture_of_a_measured_search(wb, searched):
+    """Those that others beat too, and where floating point beats all there is no empty picture."""
+    assert precision(wb).search is searched
+    wb.plan.set("name:block/conv", "fp32")
+    assert precision(wb).search is None  # that plan is of nobody's search
+    floating = next(trial for trial in searched.trials if not trial.share)
+    timed = [trial for trial in searched.trials if trial.share][:3]
+    paid = [
+        replace(trial, pays=Pays(verdict="does not pay", ratio=ratio, error=0.1, against="fp32", where="here"))
+        for trial, ratio in zip((floating, *timed), (1.0, 1.2, 1.1, 20.0), strict=True)
+    ]
+    measured = replace(searched, trials=tuple(paid), front=(paid[0],), chosen=paid[0], measured=object())
+    history_of(wb).keep("search", search=measured)
+    chart = views.front(wb)
+    assert [point.ratio for point in chart.points] == [1.0, 1.1, 1.2, 20.0]
+    assert [point.beaten for point in chart.points] == [False, True, True, True]
+    assert len(chart.spots()) == 3
+    assert "1.100 ± 0.100 of the time of fp32" in chart.spots()[0].text
+    history_of(wb).keep("search", search=replace(measured, trials=(paid[0],)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "nothing in INT8 is offered" in views.front(wb).svg("light")
+        assert "1.1" in chart.svg("light")
 
 
 def test_the_front_and_the_worst_nodes_are_charts_to_select_in(wb):

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from workbench.display import counted
 from workbench.errors import BackendError, WorkbenchError
 from workbench.precision.measuring.cluster import Here
 from workbench.precision.measuring.work import Done, do
@@ -156,7 +157,7 @@ class Runner:
         self._options.tell(f"{task.name}: {done.status}" + (f" ({done.reason})" if done.reason else f", {took}"))
 
     def _tell(self, task: TimingTask) -> None:
-        left = f"{max(0, self._options.builds - self.builds)} builds left"
+        left = f"{counted(max(0, self._options.builds - self.builds), 'build')} left"
         if self._options.budget_s is not None:
             left += f", {max(0.0, self._options.budget_s - self.seconds):.0f} s left"
         best = f"; best so far: {self.best}" if self.best else ""

@@ -49,7 +49,7 @@ class Trials:
     ranges
         Where to start.
     most
-        How many may be made.
+        How many may be made; None where nobody counts them.
     target, overflow, unranged
         See `PrecisionPlan.resolve`.
     earlier
@@ -72,7 +72,7 @@ class Trials:
         plan: PrecisionPlan,
         fallback: Precision,
         ranges: dict[str, float],
-        most: int,
+        most: int | None,
         target: Target | None = None,
         overflow: Mapping[str, float] | None = None,
         unranged: Mapping[str, str] | None = None,
@@ -97,7 +97,7 @@ class Trials:
     @property
     def exhausted(self) -> bool:
         """Whether no more trials may be made."""
-        return len(self.all) >= self._most
+        return self._most is not None and len(self.all) >= self._most
 
     def reaches(self, trial: Trial) -> bool:
         """Say whether a plan reaches the goal; of one that raced only, whether it should by what is known."""

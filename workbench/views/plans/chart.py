@@ -24,6 +24,8 @@ __all__ = ["PrecisionChart", "draw_front", "draw_strip"]
 UNITS = {"sqnr_db": "SQNR [dB]", "top1_drop": "top-1 drop\n[points]"}
 """Metrics of a search on an axis."""
 
+WIDE = 4.0
+"""Latencies that are so many times apart are drawn on a logarithmic scale."""
 NAMED = 5
 """How many of the most sensitive layers have their names in the picture, as far as there is room."""
 
@@ -124,7 +126,8 @@ def draw_front(axes: Axes, front: Sequence[FrontPoint], metric: str, colours: Th
     axes
         What to draw into.
     front
-        Plans, cheapest first, without the one that quantizes nothing: its error, none, would flatten all others.
+        Plans, cheapest first, hollow where another one beats them; without the one that quantizes nothing, whose error,
+        none, would flatten all others.
     metric
         The name of what they were measured by.
     colours
@@ -133,7 +136,8 @@ def draw_front(axes: Axes, front: Sequence[FrontPoint], metric: str, colours: Th
     rated = bool(front) and all(point.ratio is not None for point in front)  # by engines
     shares = [(point.ratio or 0.0) if rated else 100 * (point.share or 0.0) for point in front]
     figures = [point.figure for point in front]
-    axes.plot(shares, figures, "-", color=colours.line, zorder=1)
+    line = [at for at, point in enumerate(front) if not point.beaten]
+    axes.plot([shares[at] for at in line], [figures[at] for at in line], "-", color=colours.line, zorder=1)
     if rated:
         errors = [point.error or 0.0 for point in front]
         axes.errorbar(shares, figures, xerr=errors, fmt="none", ecolor=colours.ink, capsize=3, lw=1, zorder=1)
@@ -143,15 +147,22 @@ def draw_front(axes: Axes, front: Sequence[FrontPoint], metric: str, colours: Th
     for share, figure, point in zip(shares, figures, front, strict=True):
         colour = colours.good if point.passed else colours.bad
         label = labels.pop(point.passed, None)  # once
-        dots += axes.plot(share, figure, "o" if point.passed else "X", color=colour, label=label)
+        fill = colours.paper if point.beaten else colour
+        dots += axes.plot(share, figure, "o" if point.passed else "X", color=colour, mfc=fill, label=label)
     for share, figure, point in zip(shares, figures, front, strict=True):
         if point.chosen:
             axes.plot(share, figure, "o", ms=11, mfc="none", color=colours.accent, label="chosen")
     engine = "latency of the engine over floating point's (dotted), with its standard error"
     axes.set_xlabel(engine if rated else "MACs in INT8 [%], measured by the search")
     axes.set_ylabel(UNITS.get(metric, metric))
+    if rated and max(shares) > WIDE * min(shares):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.margins(x=0.05, y=0.2)
     axes.grid(linewidth=0.5)
+    if not front:
+        axes.text(0.5, 0.5, "nothing in INT8 is offered", ha="center", va="center", transform=axes.transAxes)
+        return dots
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, frameon=False, fontsize=8, borderpad=0)
     return dots
 

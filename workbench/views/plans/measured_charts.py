@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from workbench.precision import FrontPoint
+    from workbench.precision.search import SearchResult, Trial
     from workbench.precision.sensitivity import NodeError
     from workbench.session import Workbench
     from workbench.views.kit import Theme
@@ -76,7 +77,7 @@ class SensitivityChart(Chart):
 
 @dataclass(frozen=True)
 class FrontChart(Chart):
-    """The plans that a search offers: accuracy against latency where engines were measured, else against INT8's share.
+    """What a search offers: accuracy against latency of all engines that were measured, else against INT8's share.
 
     Attributes
     ----------
@@ -151,8 +152,15 @@ def front(wb: Workbench) -> FrontChart:
     if search is None:
         raise RecipeError("nothing was searched", where=wb.source.name, fix="Call wb.plan.search(...) first.")
     model = history.without_plan()[1].model
-    resolved = [trial.plan.resolve(model).decisions for trial in search.front]
+    trials = search.front if search.measured is None else _timed(search)
+    resolved = [trial.plan.resolve(model).decisions for trial in trials]
     narrow = [{node for node, one in plan.items() if one.precision in QUANTIZED} for plan in resolved]
-    ever = set().union(*narrow)
+    ever: set[str] = set().union(*narrow)
     floating = tuple(tuple(node for node in model.nodes if node in ever - one) for one in narrow)
-    return FrontChart(front_points(search, model), floating, search.goal.name).within(wb)
+    return FrontChart(front_points(search, model, trials), floating, search.goal.name).within(wb)
+
+
+def _timed(search: SearchResult) -> list[Trial]:
+    """Return the plans of which an engine was timed, the fastest first."""
+    ratios = [(trial.pays.ratio, at) for at, trial in enumerate(search.trials) if trial.pays and trial.pays.ratio]
+    return [search.trials[at] for _, at in sorted(ratios)]

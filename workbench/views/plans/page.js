@@ -116,9 +116,10 @@ class PrecisionPage extends Page {
       show(index);
       this.ask({ type: "take", point: index });
     };
+    const caption = `${rated ? "Latency over floating point's, with its error," : "MACs in INT8"} → and ${metric} ↑ of each plan, as the search measured them`;
     const taken = point === null ? "The recipe's plan is none of these: move the slider to set one." : `The recipe's plan is point ${point + 1} of ${points.length}.`;
     this.front.replaceChildren(
-      element("figure", {}, picture, element("figcaption", {}, `${rated ? "Latency over floating point's, with its error," : "MACs in INT8"} → and ${metric} ↑ of each plan, as the search measured them`)),
+      seen.length ? element("figure", {}, picture, element("figcaption", {}, caption)) : element("div", { class: "wb-note" }, "No plan in INT8 is offered: floating point beats all that was measured. views.front(wb) shows the others."),
       element("div", {}, element("div", { class: "wb-ends" }, "cheaper, more INT8", slider, "less error"), text, element("div", { class: "wb-taken" }, taken)),
     );
     show(Math.min(point ?? this.point ?? chosen, last));

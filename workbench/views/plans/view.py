@@ -371,8 +371,15 @@ def precision(
     sensitivity
         What each node alone costs; that of the search where left out.
     search
-        A search whose Pareto front is offered, by a slider.
+        A search whose Pareto front is offered, by a slider; where left out the last one, if the plan is of it.
     engine
         An engine of the model: what its compiler made of each layer stands beside what the plan says.
     """
-    return PrecisionView(wb, sensitivity, search, engine)
+    return PrecisionView(wb, sensitivity, search or _whose_plan_it_is(wb), engine)
+
+
+def _whose_plan_it_is(wb: Workbench) -> SearchResult | None:
+    """Return the last search, where the recipe's plan is one that it offers."""
+    search = history_of(wb).figures.search
+    offered = () if search is None else (search.chosen, *search.front)
+    return search if any(wb.plan.is_taken(trial) for trial in offered) else None
