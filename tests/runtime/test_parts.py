@@ -297,6 +297,21 @@ def test_weights_are_aligned_and_in_order():
     np.testing.assert_array_equal(weights["w"], skewed)
 
 
+@pytest.mark.parametrize(("skew", "copied"), [(0, False), (1, True)])
+def test_weights_that_are_aligned_stay_where_they_are(monkeypatch, skew, copied):
+    base = np.zeros(64 + 64, np.float32)
+    start = -base.ctypes.data % 64 // 4 + skew
+    array = base[start : start + 64]
+    nodes = [helper.make_node("Add", ["x", "w"], ["y"])]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [64]) for name in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(array, "w")])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    monkeypatch.setattr("workbench.runtime.bytes.lean_proto", lambda _: (proto, {"w": ir.tensor(array, name="w")}))
+    network = from_proto(proto)
+    _, weights = without_weights(network, ["y"])
+    assert np.shares_memory(weights["w"], array) != copied
+
+
 # The self-check
 
 
