@@ -287,3 +287,13 @@ def test_a_reformat_of_two_makers_names_the_first(engine):
     )
     (finding,) = only(find(report), "cast")
     assert finding.evidence.endswith("between one and end")
+
+
+def test_a_finding_shows_what_it_costs_where_why_and_what_helps(recorded, resnet_onnx):
+    report = recorded("modelopt_int8_fp16")
+    first, second, _ = find(report, fusion_map(report, resnet_onnx))
+    title, *notes = [line.strip() for line in repr(first).splitlines()]
+    assert title == f"{first.title}, {first.cost_ms:.4g} ms: input_QuantizeLinear"
+    assert notes[:2] == [first.evidence, first.fix]
+    assert second.suggestion.line in repr(second)
+    assert "<strong>" in first._repr_html_()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from workbench.display import Card, Shown
 from workbench.engine.traits import kind_of_layer
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ __all__ = ["EVERYWHERE", "GPU", "EngineScene", "Finding", "Lint", "Suggestion"]
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A fix that can be applied: `Workbench.apply` does all but those of kind "build".
+    """A fix that can be applied: `wb.engines.fix` does all but those of kind "build".
 
     Attributes
     ----------
@@ -53,8 +54,8 @@ class Suggestion:
         return f'wb.plan.set("name:{few}", "{"int8" if self.kind == "quantize_input" else self.value}")'
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Finding(Shown):
     """One thing that costs time.
 
     Attributes
@@ -85,6 +86,11 @@ class Finding:
         """The first layer it is about, and how many more there are."""
         rest = len(self.layers) - 1
         return self.layers[0] + (f" and {rest} more" if rest else "")
+
+    def _card(self) -> Card:
+        cost = "" if self.cost_ms is None else f", {'' if self.bound == 'all' else 'at most '}{self.cost_ms:.4g} ms"
+        line = () if self.suggestion is None else (self.suggestion.line,)
+        return Card(f"{self.title}{cost}: {self.where}", notes=(self.evidence, self.fix, *line))
 
 
 @dataclass(frozen=True)
