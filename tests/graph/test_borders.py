@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.kit.models import model, proto, weight
 from workbench.errors import EditError, ModelError
 from workbench.graph.edits.lent_weights import _is_equal
+from workbench.graph.edits.pattern import _stated_rank
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.inspection.difference import GraphChange, GraphDiff
 from workbench.graph.load import from_proto
@@ -105,3 +106,8 @@ def test_weights_are_restored_from_a_model_whose_own_are_there(tmp_path):
         onnx.save(odd, tmp_path / "other.onnx")
         with pytest.raises(EditError, match="it has no weight of this name, shape and element type"):
             edit_by_name("restore_weights", source=str(tmp_path / "other.onnx"))(stripped)
+
+
+def test_the_rank_of_a_tensor_is_that_of_its_stated_shape():
+    assert _stated_rank(ir.Value(name="x", shape=ir.Shape([2, None]))) == 2
+    assert _stated_rank(ir.Value(name="x")) is None

@@ -260,3 +260,26 @@ def test_a_plan_that_changed_nothing_says_what_kept_the_nodes_from_it():
     half = [decision(op, precision="fp16") for op in ("Conv", "Add")]
     assert nothing(*half) == "2 nodes (1 Conv, 1 Add) are fp16 already"
     assert nothing(half[0]) == "1 node (1 Conv) is fp16 already"
+
+
+def test_why_nothing_was_quantized_is_of_what_was_asked_for_and_came_in_floating_point():
+    def decision(op, reason, *, own=False, requested="int8"):
+        return SimpleNamespace(op_type=op, reasons=(reason,), own=own, requested=requested)
+
+    decisions = [
+        decision("Conv", "no range"),
+        decision("MatMul", "came so", own=True),
+        decision("Gemm", "not asked", requested="fp16"),
+        decision("Add", "came so and not asked", own=True, requested="fp16"),
+    ]
+    resolution = SimpleNamespace(
+        decisions=dict(enumerate(decisions)), rules=[SimpleNamespace(precision="int8")], to_quantize=list
+    )
+    model = SimpleNamespace(ir_model=None)
+    wb = SimpleNamespace(plan=SimpleNamespace(resolve=lambda: resolution), model=model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(closing, "EDITS", {"remove_qdq": SimpleNamespace(offers=lambda *_: [])})
+        came, nothing = closing._nothing(wb)
+    assert came.startswith("2 nodes (1 MatMul, 1 Add) came quantized")
+    assert "remove_qdq" not in came
+    assert nothing == "nothing more was quantized: 1 Conv: no range"
