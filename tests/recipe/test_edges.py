@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from onnx import helper
 from pydantic import ValidationError
 
+from tests.kit.models import model
 from tests.kit.places import ROOT
 from workbench.backends import BuildOptions
-from workbench.errors import PlanWarning, RecipeError
+from workbench.errors import ModelError, PlanWarning, RecipeError
 from workbench.evaluate.agreement import Accuracy, Agreement
 from workbench.graph.edits.graph_surgeon import Surgeon
 from workbench.precision.placement import Pays
@@ -22,6 +25,7 @@ from workbench.recipe.gates import METRICS, Evidence, Gate, GateResult, check_ga
 from workbench.recipe.parts import FileReference, ranges_hash
 from workbench.recipe.reading import _reason, dumped, read_document
 from workbench.recipe.replay import start
+from workbench.recipe.state import State
 from workbench.recipe.steps.calibrate import CalibrateStep
 from workbench.recipe.steps.choose_ranges import ChooseStep
 from workbench.recipe.steps.set_plan import PlanStep
@@ -452,3 +456,17 @@ def test_comments_stay_beside_their_items_in_a_long_list():
     after = dumped({"a": ["new", *items]})
     lines = with_comments(before, after).splitlines()
     assert [at for at, line in enumerate(lines) if "# here" in line] == [302]
+
+
+def test_what_fails_over_a_damaged_model_is_said_against_the_model():
+    def fail(*_, **__):
+        raise LookupError("deep inside")
+
+    plan = SimpleNamespace(resolve=fail)
+    relu, odd = (
+        model([helper.make_node("Relu", ["x"], ["y"], **more)], {"x": [2]}, {"y": [2]}) for more in ({}, {"no": 1})
+    )
+    with pytest.raises(LookupError):
+        State(relu).resolve(plan)
+    with pytest.raises(ModelError, match="no"):
+        State(odd).resolve(plan)

@@ -8,18 +8,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from onnx import helper
 
+from tests.kit.models import model
 from tests.session.test_measured import point
 from workbench.calibration import Preprocessing
 from workbench.engine import EngineReport
-from workbench.errors import EditError, PrecisionError, RecipeError
+from workbench.errors import EditError, ModelError, PrecisionError, RecipeError
 from workbench.graph.edits import edit_by_name
 from workbench.precision import target_of
 from workbench.precision.measuring import MeasureOptions
 from workbench.precision.placement import Pays
 from workbench.recipe import Recipe
 from workbench.recipe.steps import PlanStep
-from workbench.session import editing, history_of, measuring, open_model, open_recipe, samples, searching
+from workbench.session import Workbench, editing, history_of, measuring, open_model, open_recipe, samples, searching
 from workbench.session.keeping import Keeper, notebook_name
 
 
@@ -291,3 +293,18 @@ def test_a_recipe_without_steps_or_with_the_same_ones_is_not_offered(small_cnn):
     keeper = kept(bare)
     assert keeper.offer is None
     keeper.close()
+
+
+def test_what_fails_over_a_damaged_model_is_said_against_the_model():
+    def fail(*_, **__):
+        raise LookupError("deep inside")
+
+    edit = type("Fails", (), {"__call__": fail})()
+    odd = model([helper.make_node("Relu", ["x"], ["y"], no=1)], {"x": [2]}, {"y": [2]})
+    with pytest.raises(ModelError):
+        editing.tried(odd, edit)
+    wb = Workbench(odd)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workbench.session.tuning.lower", fail)
+        with pytest.raises(ModelError):
+            wb.tune()
