@@ -186,6 +186,7 @@ def _selects_and_changes(page) -> None:
     page.locator(".wb-hits li", has_text="fc").wait_for()
     page.keyboard.press("Enter")
     lab_tools.expect(page.locator(".wb-inspector h3")).to_have_text("head/fc")
+    lab_tools.expect(page.locator(".wb-hits")).to_be_hidden()
 
     page.locator(".wb-timeline button", has_text="undo").click()
     page.locator('.wb-nodes tr[data-id="block/conv"] td[data-key="gets"]', has_text="int8").wait_for()

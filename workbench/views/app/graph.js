@@ -16,6 +16,7 @@ class AppGraphPage extends GraphPage {
     const root = super.build();
     this.search.placeholder = "search";
     this.search.addEventListener("input", () => {
+      this.went = false;
       clearTimeout(this.typing);
       this.typing = setTimeout(() => this.ask({ type: "typed", pattern: this.search.value }), TYPED_MS);
     });
@@ -61,7 +62,7 @@ class AppGraphPage extends GraphPage {
     super.mark(marks);
     this.follow(marks.selected.join("\n"));
     this.back.disabled = !marks.back;
-    const open = marks.hits.length > 0 && document.activeElement === this.search;
+    const open = marks.hits.length > 0 && document.activeElement === this.search && !this.went;
     this.hits.hidden = !open;
     this.search.setAttribute("aria-expanded", String(open));
     const row = ({ id, op, path }, at) =>
@@ -81,7 +82,7 @@ class AppGraphPage extends GraphPage {
   }
 
   goTo(id) {
-    this.hits.hidden = true;
+    this.went = this.hits.hidden = true; // until something else is typed
     this.ask({ type: "go", name: id });
   }
 
