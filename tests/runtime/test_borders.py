@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -13,6 +14,7 @@ from tests.kit.models import model, weight
 from workbench import limits
 from workbench.errors import BackendError
 from workbench.runtime import as_written
+from workbench.runtime.borders import border_types, bordered
 from workbench.runtime.constants import check_constants
 from workbench.runtime.narrow import in_float32
 from workbench.runtime.session import OLDEST_OPSET, Session, _what_helps, disabled_optimizers
@@ -84,3 +86,33 @@ def test_a_bf16_input_that_is_taken_as_it_is_is_rounded_before():
     results = Session(graph).run({"x": fed})
     rounded = fed.astype(ml_dtypes.bfloat16).astype(np.float32)
     assert results["y"].tolist() == rounded.tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT8E4M3FN, TensorProto.UINT4, TensorProto.INT4])
+def test_types_that_python_has_no_arrays_of_become_others_at_the_borders_alone(kind):
+    narrow, plain = (kind, [4]), (TensorProto.FLOAT, [4])
+    nodes = [
+        node("Cast", ["x"], ["a"], "a", to=TensorProto.FLOAT),
+        node("Cast", ["x"], ["b"], "b", to=TensorProto.FLOAT),
+        node("Add", ["a", "b"], ["s"], "s"),
+        node("Cast", ["a"], ["y"], "y", to=kind),
+    ]
+    graph = model(nodes, {"x": narrow}, {"s": plain, "y": narrow}, opset=21, ir_version=10)
+    wide = bordered(graph, ["y"])
+    part = wide.ir_model.graph
+    (fed,) = part.inputs
+    assert fed.dtype != graph.ir_model.graph.inputs[0].dtype
+    (first,) = fed.uses()
+    assert (first.node.op_type, first.node.outputs[0].dtype) == ("Cast", ir.DataType(kind))
+    assert {use.node.name for use in first.node.outputs[0].uses()} == {"a", "b"}
+    s, y = part.outputs
+    assert (s.name, y.name, s.dtype, y.dtype) == ("s", "y", ir.DataType.FLOAT, fed.dtype)
+    assert y.producer().inputs[0].producer().name == "y"
+    assert border_types(graph, ["s", "y"]) == {"y": ir.DataType(kind).numpy()}
+    assert bordered(graph, ["s"]).ir_model.graph.outputs[1].dtype == ir.DataType(kind)
+
+
+def test_a_model_without_such_types_is_itself():
+    plain = model([node("Relu", ["x"], ["y"])], {"x": [2]}, {"y": [2]})
+    assert bordered(plain, ["y"]) is plain
+    assert border_types(plain, ["y"]) == {}
