@@ -16,7 +16,7 @@ from workbench.scratch import hold, is_scratch, scratch_folder, sweep
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["held_folder", "prepare_folder", "results_folder", "together"]
+__all__ = ["held_folder", "prepare_folder", "refuse_source", "results_folder", "together"]
 
 LANDING = ".trt-workbench-landing"
 """Holds a whole result while its files take their places; a process that finds it puts the rest in place."""
@@ -66,6 +66,24 @@ def results_folder(
         if isinstance(error, OSError) and _is_about(error, folder):
             raise write_error(error, folder) from error
         raise
+
+
+def refuse_source(folder: str | os.PathLike[str], names: Collection[str], source: Path | None) -> None:
+    """Refuse a folder of which a result would take the place of the model that it is made of.
+
+    Raises
+    ------
+    OutputError
+        It would.
+    """
+    if source is None:
+        return
+    for name in names:
+        with contextlib.suppress(OSError):  # one of the two is not there
+            if (Path(folder) / name).samefile(source):
+                raise OutputError(
+                    f"{name} in it is the model that this is made of", where=folder, fix="Choose another folder."
+                )
 
 
 def _is_about(error: OSError, folder: Path) -> bool:

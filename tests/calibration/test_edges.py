@@ -157,3 +157,19 @@ def test_a_folder_without_images_is_not_asked_how_they_become_inputs(tmp_path):
     (tmp_path / "notes.txt").write_text("none")
     with pytest.raises(SamplesError, match="no images in this folder"):
         open_samples(tmp_path, network)
+
+
+@pytest.mark.parametrize("batch", [0, -1, "4"])
+def test_a_batch_holds_a_whole_number_of_samples(network, batch):
+    samples = open_samples({"x": np.zeros((4, 3), np.float32)}, network)
+    with pytest.raises(SamplesError, match=r"a batch of .* samples. Give a whole number from 1"):
+        list(feeds(samples, network, batch=batch))
+
+
+def test_samples_of_the_only_input_may_be_arrays_alone_and_nothing_else(network):
+    rows = np.ones((3, 3), np.float32)
+    for source in (list(rows), iter(rows)):
+        (feed,) = feeds(open_samples(source, network), network, batch=4)
+        assert feed.arrays["x"].shape == (3, 3)
+    with pytest.raises(SamplesError, match="a sample cannot be a int"):
+        list(open_samples([3], network))

@@ -204,3 +204,10 @@ def test_a_session_says_which_edits_were_not_checked_as_a_whole(tmp_path):
     assert history_of(wb).unchecked == ()
     wb.edit("rename_tensor", tensor="t2", to="other", check=True)
     assert history_of(wb).unchecked == ()
+
+
+def test_what_an_edit_makes_costly_is_not_run_unasked():
+    network = model([helper.make_node("Relu", ["x"], ["y"], "relu")], {"x": ["N", 4]}, {"y": ["N", 4]})
+    verdict = looked_at(network, "set_batch", size=10**12)
+    assert isinstance(verdict, Unchecked)
+    assert "an input of it is" in str(verdict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import yaml
@@ -180,3 +182,11 @@ def test_recalibrating_chooses_anew_too(calibrated, small_data, tmp_path):
     moved = replay(path, tmp_path / "out", recalibrate=True, samples=tmp_path / "twice.npz").moved
     (input_moved,) = [one for one in moved if one.tensor == "x"]
     assert input_moved.after == pytest.approx(2 * calibrated.ranges["x"], rel=1e-6)
+
+
+@pytest.mark.parametrize("amax", [math.nan, -1.0, math.inf, 0.0])
+def test_a_threshold_that_is_no_positive_number_is_refused_in_one_line(small_cnn, amax):
+    wb = workbench.open_model(small_cnn)
+    with pytest.raises(RecipeError, match=f"{amax} is no threshold"):
+        wb.set_range(wb.model.inputs[0].name, amax)
+    assert not wb.recipe.steps

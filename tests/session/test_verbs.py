@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import workbench
 from tests.kit.networks import network
 from tests.kit.searching import calibrated, small
 from workbench.backends import BuildOptions, Engine, TimingOptions, read_engine
-from workbench.errors import EditError, PrecisionError, RecipeError, SamplesError
+from workbench.errors import EditError, OutputError, PrecisionError, RecipeError, SamplesError
 from workbench.precision.measuring import MeasureOptions
 from workbench.precision.placement import Pays
 from workbench.precision.plan import Rule
@@ -444,3 +445,20 @@ def test_an_engine_that_lacks_its_weights_gets_the_tuned_models(wb, monkeypatch,
     monkeypatch.setattr("workbench.evaluate.compare_engine", lambda _, __, engine, *___, **____: engine)
     compared = wb.engines.compare(given, DATA)
     assert compared == ((given, wb.tuned.digest) if stripped else given)
+
+
+def test_a_result_does_not_take_the_place_of_its_model(small_cnn, small_data, tmp_path):
+    (tmp_path / "in").mkdir()
+    source = tmp_path / "in/tuned.onnx"
+    shutil.copy(small_cnn, source)
+    before = source.read_bytes()
+    session = workbench.open_model(source)
+    session.calibrate(small_data, batch=4)
+    session.save(tmp_path / "out")
+    for write in (
+        lambda: session.save(tmp_path / "in"),
+        lambda: workbench.replay(tmp_path / "out/recipe.yaml", tmp_path / "in"),
+    ):
+        with pytest.raises(OutputError, match=r"tuned\.onnx in it is the model that this is made of"):
+            write()
+    assert source.read_bytes() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,6 +136,9 @@ def feeds(samples: Samples, model: Model, *, batch: int = 1, empty: Callable[...
         A sample whose names, shapes or dtypes are not those of the model's inputs. The message names the sample's
         index. NaN and infinity are fed like any number: a mask may hold -inf, and padding NaN.
     """
+    asked: object = batch
+    if not isinstance(asked, Integral) or batch < 1:
+        raise SamplesError(f"a batch of {batch!r} samples", fix="Give a whole number from 1.")
     pending: list[Sample] = []
     first, size, warned = 0, batch, False
     for position, sample in enumerate(samples):

@@ -287,7 +287,7 @@ class _Rows(Samples):
         self._names: list[list[str]] = []
         if iter(rows) is rows:
             self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the samples
-            for row in rows:
+            for row in map(_as_mapping, rows):
                 self._names.append(list(row))
                 for name, array in row.items():
                     npy.write_array(self._spool, _as_array(array, name), allow_pickle=False)
@@ -295,7 +295,7 @@ class _Rows(Samples):
 
     def __iter__(self) -> Iterator[Sample]:
         if self._spool is None:
-            for row in self._rows:
+            for row in map(_as_mapping, self._rows):
                 yield {str(name): _as_array(array, name) for name, array in row.items()}
             return
         place = 0
@@ -368,6 +368,18 @@ def _content_hash(samples: Samples) -> str:
             digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
             digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _as_mapping(row: object) -> Mapping[str, Array]:
+    """Return one of several samples, which names its inputs; an array alone is that of the only one."""
+    if isinstance(row, Mapping):
+        return row
+    if isinstance(row, np.ndarray):
+        return {ONLY_INPUT: row}
+    raise SamplesError(
+        f"a sample cannot be a {type(row).__name__}",
+        fix="Give each as {input: array}, or as one array of the only input.",
+    )
 
 
 def _as_array(content: object, name: object) -> Array:

@@ -66,6 +66,8 @@ def compare(
     BackendError
         ONNX Runtime refuses or fails one of the models.
     """
+    if runs < 0:
+        raise SamplesError(f"{runs} timed runs", fix="Give a number from 0, which times nothing.")
     reference = Reference.of(original)
     began = time.perf_counter()
     agreement, first = _agreement(reference, tuned, samples, labels, batch)

@@ -120,7 +120,7 @@ def _on_random_inputs(edit: Edit, before: Model, after: Model, *, asked: bool) -
     """Compare on random inputs, with longer free axes where the model cannot work with short ones."""
     refused: BackendError | None = None
     for free in FREE_LENGTHS if has_free_axes(before) else FREE_LENGTHS[:1]:
-        reason = None if asked else too_costly(before, free)
+        reason = None if asked else (too_costly(before, free) or too_costly(after, free))
         if reason is not None:
             return _on_the_touched_part(edit, before, after, free, reason)
         try:

@@ -34,7 +34,7 @@ from workbench.recipe import (
     verify,
 )
 from workbench.recipe.steps import CalibrateStep
-from workbench.results import results_folder
+from workbench.results import refuse_source, results_folder
 from workbench.session import Again, Workbench, history_of, opened, samples_of
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def replay(options: ReplayOptions) -> ReplayResult:
     kept = (*REPORTS, STATISTICS) if not settings and _is_made_there(options.out, recipe) else ()
     with results_folder(options.out, (*OUTPUTS, *recipe.scripts(options.out)), keeps=kept) as folder:
         again = _Replay(options, verified.recipe, verified.required(), settings)
+        refuse_source(options.out, OUTPUTS, again.model.path)
         again.make()
         comparison = again.measure(gates)
         verdicts = tuple(check_gates(gates, again.evidence))

@@ -13,7 +13,7 @@ from workbench.names import DEFAULT_METHOD, Method, Quantized
 from workbench.precision.lowering import activation_tensors
 from workbench.precision.plan import all_int8
 from workbench.recipe import FileReference, SamplesReference, ranges_hash
-from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep, RangeStep
+from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep, range_step
 from workbench.runtime import on_device, usable_device
 from workbench.session.editing import edit
 from workbench.session.history import Calibrated
@@ -116,9 +116,9 @@ class Ranges(Shown, Mapping[str, float]):
         Raises
         ------
         RecipeError
-            The model has no such tensor.
+            The model has no such tensor, or this is no positive number.
         """
-        self._history.do(RangeStep(tensor=tensor, amax=amax))
+        self._history.do(range_step(tensor, amax))
 
     def observe(
         self,

@@ -9,7 +9,7 @@ from workbench.display import Card, Shown
 from workbench.graph import Graph
 from workbench.progress import in_notebook
 from workbench.recipe import Gate, Recipe
-from workbench.results import results_folder
+from workbench.results import refuse_source, results_folder
 from workbench.session import editing
 from workbench.session.changes import Changes
 from workbench.session.engines import Engines
@@ -200,10 +200,11 @@ class Workbench(Shown):
         Raises
         ------
         OutputError
-            The folder holds something else, or cannot be written.
+            The folder holds something else, or the model itself under that name, or cannot be written.
         """
-        self.tune()
         names = ("tuned.onnx", "tuned.onnx.data", "recipe.yaml", *self.recipe.scripts(folder))
+        refuse_source(folder, names, self.source.path)
+        self.tune()
         with results_folder(folder, names) as place:
             return (*self.tuned.save(place / "tuned.onnx"), self.recipe.save(place / "recipe.yaml"))
 

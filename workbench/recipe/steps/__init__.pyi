@@ -7,4 +7,5 @@ from .registry import AnyStep as AnyStep
 from .set_plan import PlanStep as PlanStep
 from .set_precision import PrecisionStep as PrecisionStep
 from .set_range import RangeStep as RangeStep
+from .set_range import range_step as range_step
 from .use_cache import CacheStep as CacheStep
