@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from workbench.errors import EditError
+from workbench.errors import EditError, SelectorError
 from workbench.graph.edits.registry import EDITS
 from workbench.graph.load import from_proto, load_model
 from workbench.session import Workbench
@@ -174,6 +174,16 @@ def test_any_edit_has_a_form_that_the_selection_fills_in(bench) -> None:
     view.handle({"type": "apply"})
     assert bench.model.nodes["h_LeakyRelu"].attributes["alpha"].as_float() == 0.5
     assert view.mark_state()["form"] is None
+
+
+@pytest.mark.parametrize("edit", sorted(EDITS))
+def test_a_node_that_is_not_there_is_refused_while_any_form_is_open_and_the_form_stays(bench, edit) -> None:
+    view = Surgery(bench)
+    form = view.open_form(edit)
+    with pytest.raises(SelectorError, match="gone"):
+        view.choose(["gone"])
+    assert view._form == form
+    assert view.selected == []
 
 
 def test_an_offers_arguments_can_be_changed(bench) -> None:

@@ -85,6 +85,7 @@ class Surgery(GraphView):
 
     def choose(self, names: Sequence[str]) -> None:
         """Select nodes by name."""
+        names = self.picture.scopes.named(names)
         form = self._form
         self._forget()
         if form is not None:
