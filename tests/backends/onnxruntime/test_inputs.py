@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -84,7 +86,7 @@ class Runs:
 
 def test_it_is_warmed_up_for_some_seconds_and_once_at_least(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr("workbench.backends.onnxruntime.inputs.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("workbench.backends.onnxruntime.inputs.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     session = Runs()
     assert (warm_up(session, {"x": 1}, 0.0), session.count) == (1, 1)
     assert (warm_up(session, {"x": 1}, 3.5), session.count) == (4, 5)
