@@ -20,7 +20,9 @@ from workbench.graph.load import from_proto
 from workbench.graph.message import written
 from workbench.graph.select import keys
 from workbench.graph.shapes.inference import FARTHEST, LONGEST, _is_long
+from workbench.graph.shapes.shapes import _reason
 from workbench.graph.stored.wire import _message
+from workbench.graph.tensor import Tensor
 
 RELU = [helper.make_node("Relu", ["x"], ["y"], "r")]
 
@@ -111,3 +113,17 @@ def test_weights_are_restored_from_a_model_whose_own_are_there(tmp_path):
 def test_the_rank_of_a_tensor_is_that_of_its_stated_shape():
     assert _stated_rank(ir.Value(name="x", shape=ir.Shape([2, None]))) == 2
     assert _stated_rank(ir.Value(name="x")) is None
+
+
+@pytest.mark.parametrize(
+    ("tensor", "kind"),
+    [
+        (None, "of an unknown type"),
+        (Tensor("x", (1,), None), "of an unknown type"),
+        (Tensor("x", None, None, form="sequence"), "a sequence"),
+    ],
+)
+def test_shapes_are_unknown_behind_what_is_no_tensor_of_a_type(tensor, kind):
+    network = model(RELU, {"x": [2]}, {"y": [2]})
+    (relu,) = network.nodes.values()
+    assert _reason(relu, {} if tensor is None else {"x": tensor}, network) == f"Relu reads 'x', {kind}"

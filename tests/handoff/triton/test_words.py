@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from workbench.errors import ModelError, OptionError
 from workbench.handoff import Port
 from workbench.handoff.triton.batching import DynamicBatching
 from workbench.handoff.triton.config import ServedModel, StatePair, make_config, read_config, state_pairs, to_text
+from workbench.handoff.triton.repository import _land
 from workbench.handoff.triton.warm_up import Warmer, WarmUp
 from workbench.handoff.triton.words import compose_text, model_page, repository_page
 
@@ -213,3 +215,18 @@ def test_a_compose_file_has_the_server_first_and_its_image_before_all_else():
     text = compose_text("25.01")
     assert text.index("triton:") < text.index("measure:")
     assert text.splitlines()[2].strip().startswith("image:")
+
+
+def test_the_configuration_lands_last(tmp_path, monkeypatch):
+    staged, home, order = tmp_path / "staged", tmp_path / "home", []
+    for name in ("1/model.onnx", "README.md", "config.pbtxt", "labels.txt", "warmup/input0.bin"):
+        (staged / name).parent.mkdir(parents=True, exist_ok=True)
+        (staged / name).write_text(name)
+    (home / "2").mkdir(parents=True)
+    real = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, target: order.append(self.name) or real(self, target))
+    _land(staged, home)
+    assert order[-1] == "config.pbtxt"
+    assert {"README.md", "labels.txt"} < set(order)
+    assert (home / "1/model.onnx").read_text() == "1/model.onnx"
+    assert (home / "2").is_dir()
