@@ -25,7 +25,7 @@ lint: $(VENV)/.installed-dev
 SECONDS ?= 600
 FIRST ?= 0
 fuzz: $(VENV)/.installed-dev
-	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --first $(FIRST)
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) --first $(FIRST)
 
 # Whether tests notice a place that is changed at random: make mutants FOLDER=calibration COUNT=100 SEED=1 MINUTES=90
 FOLDER ?= recipe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib.util
 
 import pytest
 
@@ -15,12 +15,10 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 @pytest.fixture(scope="module")
 def notebooks():
-    sys.path.insert(0, str(ROOT / "docs/_ext"))
-    try:
-        import notebooks
-    finally:
-        sys.path.pop(0)
-    return notebooks
+    spec = importlib.util.spec_from_file_location("pages_of_notebooks", ROOT / "docs/_ext/notebooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
 
 import onnx
 import pytest
 
-from tests.kit.places import RECORDED, ROOT
+from tests.kit.places import RECORDED
 from tests.kit.portrait import text_of
+from tests.kit.searching import benchmark_model
 from workbench.backends.protocol import BuildOptions
 from workbench.engine.compare import compare_engines
 from workbench.engine.load import load_report
@@ -63,13 +63,6 @@ def load(name):
     return load_report(graph, profile=profile, timing=RECORDED / f"{name}.timing.json")
 
 
-def benchmarks():
-    spec = importlib.util.spec_from_file_location("models", ROOT / "benchmarks" / "models.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     """Return a maker of a benchmark's model at the recorded batch, before and after lowering."""
@@ -78,7 +71,7 @@ def sources(tmp_path_factory):
     def make(name):
         if name not in values:
             path = tmp_path_factory.mktemp("models") / f"{name}.onnx"
-            onnx.save(getattr(benchmarks(), name)(), path)
+            onnx.save(benchmark_model(name), path)
             source = open_source(path, batch=32)
             values[name] = source, variant_of(source, "qdq", BuildOptions(), TARGETS["tensorrt-8.6"])[0]
         return values[name]

@@ -1,7 +1,7 @@
 """Try inputs of every kind in child processes: what is raised, crashes, hangs, eats memory or writes elsewhere.
 
-python tests/fuzz/run.py --seconds 600            # every kind in turns
-python tests/fuzz/run.py --kind recipe --seed 17  # one input again, with its traceback
+python -m tests.fuzz.run --seconds 600            # every kind in turns
+python -m tests.fuzz.run --kind recipe --seed 17  # one input again, with its traceback
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ class Fuzzer:
             **folders,
             "XDG_CACHE_HOME": folders["CACHE"],
             "MPLCONFIGDIR": folders["CACHE"],
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+            "PYTHONPATH": str(ROOT),
         }
-        command = [sys.executable, __file__, "--worker", str(self.sandbox)]
+        command = [sys.executable, "-m", "tests.fuzz.run", "--worker", str(self.sandbox)]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -230,5 +230,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
 import weakref
 
@@ -14,16 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from benchmarks import graph_index
 from tests.kit.models import constant, model, proto, random_feeds, run, weight
-from tests.kit.places import ROOT
 from workbench.errors import ModelError
 from workbench.graph.collector import collector_off, collector_spared
 from workbench.graph.load import from_proto, load_model
-
-_file = ROOT / "benchmarks/graph_index.py"
-_spec = importlib.util.spec_from_file_location("graph_index", _file)
-benchmark = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(benchmark)
 
 
 def simple(**options) -> onnx.ModelProto:
@@ -407,7 +401,7 @@ def test_what_a_program_froze_stays_frozen():
 @pytest.mark.slow
 def test_opening_a_large_model_takes_little_more_than_reading_it():
     # The benchmark's goal is 1.5 at 10,000 nodes; the slack is for a busy machine.
-    result = benchmark.measure(nodes=4000, rounds=5, width=64)
+    result = graph_index.measure(nodes=4000, rounds=5, width=64)
     assert result["ratio_of_least"] < 3.0
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.kit.places import ROOT
+from benchmarks import models
 from workbench.graph.load import from_proto
 from workbench.session import Workbench
 
@@ -22,10 +21,7 @@ if TYPE_CHECKING:
 
 def benchmark_model(name: str, **options: int) -> onnx.ModelProto:
     """A model of the benchmarks by its name."""
-    spec = importlib.util.spec_from_file_location("benchmark_models", ROOT / "benchmarks" / "models.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)(**options)
+    return getattr(models, name)(**options)
 
 
 def mobilenet(size: int) -> Model:

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.kit.places import RECORDED, ROOT
+from tests.kit.places import RECORDED
+from tests.kit.searching import benchmark_model
 from workbench.backends.onnxruntime.engine import OnnxRuntime
 from workbench.backends.protocol import BuildOptions, Engine, Measured, Timing
 from workbench.cli import main
@@ -75,10 +76,7 @@ def test_several_batches_are_rows_and_what_a_recipe_asks_of_engines_reaches_the_
 @needs_rtx
 @pytest.mark.parametrize(("name", "target"), [("resnet50", "sm86"), ("mobilenet_v2", "sm89"), ("vit_small", "sm120")])
 def test_what_was_measured_on_a_gpu_builds_strongly_typed_too(name, target, tmp_path):
-    spec = importlib.util.spec_from_file_location("models", ROOT / "benchmarks" / "models.py")
-    models = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(models)
-    onnx.save(getattr(models, name)(), tmp_path / f"{name}.onnx")
+    onnx.save(benchmark_model(name), tmp_path / f"{name}.onnx")
     source = open_source(tmp_path / f"{name}.onnx", batch=32)
     options = BuildOptions(workspace_bytes=None)
     bench = Bench([source], tmp_path, variants=("qdq",), package="tensorrt_rtx", target=target, options=options)

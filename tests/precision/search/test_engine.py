@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from tests.kit.networks import network
-from tests.kit.searching import ROOT, calibrated, mobilenet, small
+from tests.kit.places import RECORDED
+from tests.kit.searching import benchmark_model, calibrated, mobilenet, small
 from workbench.cli import main
 from workbench.engine.load import load_report
 from workbench.errors import PrecisionError, ReportError
+from workbench.graph.load import from_proto
 from workbench.precision.plan.plan import BEST_PRACTICE, PrecisionPlan
 from workbench.precision.plan.rule import Rule
 from workbench.precision.search.cost import modelled_costs
@@ -21,7 +23,6 @@ from workbench.precision.sensitivity.measured import candidates_of
 from workbench.precision.targets import parse_target
 from workbench.session import Workbench
 
-RECORDED = ROOT / "tests" / "data" / "engines"
 ENGINE = RECORDED / "mobilenet_v2.fp16.graph.json", RECORDED / "mobilenet_v2.fp16.profile.json"
 
 
@@ -91,14 +92,7 @@ def test_a_transformer_of_one_layer_is_told_what_it_is():
 
 
 def _benchmark(name):
-    import importlib.util
-
-    from workbench.graph.load import from_proto
-
-    spec = importlib.util.spec_from_file_location("benchmark_models", ROOT / "benchmarks" / "models.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return from_proto(getattr(module, name)())
+    return from_proto(benchmark_model(name))
 
 
 def test_two_engines_tell_where_int8_is_slower():

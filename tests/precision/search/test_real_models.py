@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from tests.kit.detections import detections, kept
-from tests.kit.searching import ROOT
+from tests.kit.places import ROOT
 from workbench.calibration.methods import ranges
 from workbench.calibration.samples import feeds
 from workbench.graph.cost.cost import costs, total

@@ -15,7 +15,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import entropy, spearmanr
 
-from tests.kit.searching import ROOT, calibrated, mobilenet, small
+from tests.kit.places import ROOT
+from tests.kit.searching import calibrated, mobilenet, small
 from workbench.calibration.samples import feeds
 from workbench.calibration.sources import open_samples
 from workbench.errors import BackendError, OutputError, PrecisionError
