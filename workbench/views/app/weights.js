@@ -19,7 +19,7 @@ function weightPanel(page, { name, text, low, high, mean, zeros, bins, channels,
   if (bins) parts.push(bars(bins.map((one) => Math.log10(1 + one)), "values, logarithmic counts", digits(low), digits(high)));
   if (channels?.length > 1) {
     const sorted = [...channels].sort((a, b) => b - a);
-    const named = (value) => `${digits(value)} (no. ${channels.indexOf(value)})`;
+    const named = (value) => `#${channels.indexOf(value)} ${digits(value)}`;
     parts.push(bars(sorted, `largest of ${count} channels`, named(sorted[0]), named(sorted.at(-1))));
   }
   if (mean !== undefined) parts.push(element("div", { class: "wb-note" }, `mean ${digits(mean)}, ${(100 * zeros).toPrecision(3)} % zero`));
