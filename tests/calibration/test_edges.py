@@ -173,3 +173,16 @@ def test_samples_of_the_only_input_may_be_arrays_alone_and_nothing_else(network)
         assert feed.arrays["x"].shape == (3, 3)
     with pytest.raises(SamplesError, match="a sample cannot be a int"):
         list(open_samples([3], network))
+
+
+def test_files_may_come_from_other_systems(network, tmp_path):
+    rows = np.ones((3, 3), np.float32)
+    np.savez(tmp_path / "a.npz", x=rows)
+    (tmp_path / "a.npz").rename(tmp_path / "A.NPZ")
+    np.save(tmp_path / "b.npy", rows)
+    (tmp_path / "b.npy").rename(tmp_path / "B.NPY")
+    for name in ("A.NPZ", "B.NPY"):
+        samples = open_samples(tmp_path / name, network)
+        assert (len(samples), samples.describe()["kind"]) == (3, name[2:].lower())
+    (tmp_path / "labels.txt").write_bytes(b"\xef\xbb\xbf0\r\n2\r\n1\r\n")  # as Windows' editor writes it
+    assert labels_for(tmp_path / "labels.txt", samples, network).tolist() == [0, 2, 1]

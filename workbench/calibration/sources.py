@@ -110,10 +110,10 @@ def _read_labels(source: str | os.PathLike[str] | npt.ArrayLike) -> npt.NDArray[
     try:
         if not isinstance(source, (str, Path)):
             values = np.asarray(source)
-        elif Path(source).suffix == ".npy":
+        elif Path(source).suffix.lower() == ".npy":
             values = read_array(Path(source))
         else:
-            values = np.loadtxt(source, ndmin=1)
+            values = np.loadtxt(source, ndmin=1, encoding="utf-8-sig")
         labels = values.reshape(-1).astype(np.int64)
     except (OSError, ValueError, TypeError, OverflowError) as error:
         raise SamplesError(
@@ -145,7 +145,7 @@ def _open_path(path: Path, model: Model, preprocessing: Preprocessing | None) ->
         return _Images(path, stated.sized_for(model), model)
     if not path.is_file():
         raise SamplesError("no such file or folder", where=path, fix="Check the path.")
-    if path.suffix in (".npz", ".npy"):
+    if path.suffix.lower() in (".npz", ".npy"):
         return _File(path)
     raise SamplesError(
         f"samples of kind {path.suffix or 'without ending'!r} are not known",
@@ -218,14 +218,14 @@ class _File(Samples):
         return digest
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": self._path.suffix[1:], "path": str(self._path)}
+        return {"kind": self._path.suffix[1:].lower(), "path": str(self._path)}
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process reads it from another folder.
         return self.__dict__ | {"_path": self._path.absolute()}
 
     def _streams(self) -> Iterator[tuple[str, IO[bytes]]]:
-        if self._path.suffix == ".npy":
+        if self._path.suffix.lower() == ".npy":
             yield ONLY_INPUT, self._path.open("rb")
             return
         # One archive handle an array: they are read side by side.
@@ -249,7 +249,6 @@ class _Images(Samples):
         def decoded(path: Path) -> Sample:
             return {ONLY_INPUT: self._preprocessing.apply(path, self._dtype)}
 
-        self._unchanged.check()
         yield from each_ahead(decoded, self._paths)
         self._unchanged.check()
 
