@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from tests.kit.models import model
 from workbench.calibration import open_samples
@@ -16,6 +16,7 @@ from workbench.errors import BackendError
 from workbench.evaluate import compare, compare_engine
 from workbench.evaluate.equivalence import _sqnr
 from workbench.evaluate.reference import Reference, _fits
+from workbench.evaluate.touched import _signatures
 from workbench.graph.tensor import Tensor
 from workbench.runtime.session import OLDEST_OPSET
 
@@ -67,3 +68,14 @@ def test_an_engine_may_give_more_than_the_model_and_no_less():
 
 def test_thirty_runs_are_timed_unless_others_are_asked_for():
     assert inspect.signature(compare).parameters["runs"].default == 30
+
+
+def test_a_node_that_leaves_an_input_out_is_told_by_those_it_has():
+    def signature(*names):
+        weights = [numpy_helper.from_array(np.float32(6), "most")]
+        clip = helper.make_node("Clip", ["x", *names], ["y"], "c")
+        ((_, told),) = _signatures(model([clip], {"x": [2]}, {"y": [2]}, weights))
+        return told
+
+    assert len(signature("", "most")[1]) == len(signature("most")[1]) == 1
+    assert signature("", "most")[0] != signature("most")[0]

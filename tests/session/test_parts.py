@@ -21,7 +21,17 @@ from workbench.precision.measuring import MeasureOptions
 from workbench.precision.placement import Pays
 from workbench.recipe import Recipe
 from workbench.recipe.steps import PlanStep
-from workbench.session import Workbench, editing, history_of, measuring, open_model, open_recipe, samples, searching
+from workbench.session import (
+    Workbench,
+    editing,
+    evaluation,
+    history_of,
+    measuring,
+    open_model,
+    open_recipe,
+    samples,
+    searching,
+)
 from workbench.session.keeping import Keeper, notebook_name
 
 
@@ -308,3 +318,13 @@ def test_what_fails_over_a_damaged_model_is_said_against_the_model():
         patch.setattr("workbench.session.tuning.lower", fail)
         with pytest.raises(ModelError):
             wb.tune()
+
+
+def test_as_many_samples_a_run_are_compared_as_are_asked_for_or_were_calibrated_on(wb, monkeypatch):
+    asked = []
+    real = evaluation.compare
+    monkeypatch.setattr(evaluation, "compare", lambda *given, **how: asked.append(how["batch"]) or real(*given, **how))
+    wb.plan.use("fp16")
+    wb.compare(runs=0)
+    wb.compare(runs=0, batch=2)
+    assert asked == [4, 2]
