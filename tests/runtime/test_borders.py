@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.kit.models import model, weight
 from workbench import limits
 from workbench.errors import BackendError
+from workbench.graph.load import from_proto
 from workbench.runtime import as_written
 from workbench.runtime.borders import border_types, bordered
 from workbench.runtime.constants import check_constants
@@ -110,6 +111,17 @@ def test_types_that_python_has_no_arrays_of_become_others_at_the_borders_alone(k
     assert y.producer().inputs[0].producer().name == "y"
     assert border_types(graph, ["s", "y"]) == {"y": ir.DataType(kind).numpy()}
     assert bordered(graph, ["s"]).ir_model.graph.outputs[1].dtype == ir.DataType(kind)
+
+
+@pytest.mark.parametrize("kind", ["FLOAT8E4M3FN", "FLOAT8E5M2", "INT4", "UINT4", "FLOAT"])
+def test_an_input_that_is_handed_out_as_it_came_needs_no_node(kind):
+    value = helper.make_tensor_value_info("x", TensorProto.DataType.Value(kind), [3])
+    graph = helper.make_graph([], "g", [value], [value])
+    source = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
+    given = np.arange(3).astype(ir.DataType[kind].numpy())
+    result = Session(source).run({"x": given})["x"]
+    assert result.dtype == given.dtype
+    assert result.astype(np.float32).tolist() == [0, 1, 2]
 
 
 def test_a_model_without_such_types_is_itself():

@@ -63,6 +63,8 @@ def bordered(model: Model, outputs: Collection[str]) -> Model:
     for value in [value for value in part.inputs if value.name in inputs]:
         uses, own = tuple(value.uses()), ir.DataType[str(model.tensor(str(value.name)).dtype)]
         value.type = ir.TensorType(PLAIN[own])
+        if not uses:  # handed out as it came, by a model that may have no node
+            continue
         narrow = cast(value, own, fresh.tensor(f"{value.name}/narrow"))
         part.insert_before(part[0], narrow)
         for reader, position in uses:
