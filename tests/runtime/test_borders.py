@@ -113,7 +113,7 @@ def test_types_that_python_has_no_arrays_of_become_others_at_the_borders_alone(k
     assert bordered(graph, ["s"]).ir_model.graph.outputs[1].dtype == ir.DataType(kind)
 
 
-@pytest.mark.parametrize("kind", ["FLOAT8E4M3FN", "FLOAT8E5M2", "INT4", "UINT4", "FLOAT"])
+@pytest.mark.parametrize("kind", ["FLOAT8E4M3FN", "FLOAT8E5M2", "INT4", "UINT4", "FLOAT16", "BFLOAT16", "FLOAT"])
 def test_an_input_that_is_handed_out_as_it_came_needs_no_node(kind):
     value = helper.make_tensor_value_info("x", TensorProto.DataType.Value(kind), [3])
     graph = helper.make_graph([], "g", [value], [value])

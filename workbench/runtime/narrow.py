@@ -137,15 +137,15 @@ class _Rewriting:
 
     def _take(self, part: ir.Graph, value: ir.Value) -> None:
         """Give those who compute with an input its FP32 form."""
-        first = part[0]
+        add = partial(part.insert_before, part[0]) if len(part) else part.append  # some hand out what they get
         if part is not self._parts[0][1] or self._narrow[value] != BF16:
-            self._widen(value, partial(part.insert_before, first))
+            self._widen(value, add)
             return
         value.type = ir.TensorType(FP32)
         _, as_it_is = _uses(value)
         if as_it_is:
             cast = self._cast(value, BF16, self._fresh.tensor(f"{value.name}/narrowed"))
-            part.insert_before(first, cast)
+            add(cast)
             _redirect(as_it_is, cast.outputs[0])
 
     def _round(self, part: ir.Graph, node: ir.Node, value: ir.Value) -> None:

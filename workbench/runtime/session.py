@@ -14,6 +14,7 @@ from workbench.child import ChildError
 from workbench.errors import BackendError
 from workbench.graph import fits_one_file, is_stripped
 from workbench.runtime import as_written
+from workbench.runtime.bodies import with_copies
 from workbench.runtime.borders import border_types, bordered, in_numbers
 from workbench.runtime.bytes import output_names, serialized, without_weights
 from workbench.runtime.constants import check_constants
@@ -107,7 +108,7 @@ class Session:
             # Only of a graph that is tried elsewhere: what is made of constants is limited for all others.
             stay = mode == "numerics" and not observing and untried is not None and _is_huge(model)
             model = in_float32(model, rounded, keep=self.outputs, weights_stay=stay)
-        model = bordered(model, self.outputs)
+        model = with_copies(bordered(model, self.outputs))
         weights_of = [value.const_value for value in model.initializers.values() if value.const_value is not None]
         large = sum(weight.nbytes for weight in weights_of) >= LARGE_BYTES
         huge = _is_huge(model)
