@@ -14,7 +14,6 @@ from tests.kit.models import assert_same, constant, model, proto, weight
 from workbench.errors import EditError, ModelError
 from workbench.graph import structure_digest
 from workbench.graph.check import _reads
-from workbench.graph.content import file_content
 from workbench.graph.cost.macs import Call, _gemm
 from workbench.graph.edits.pattern import find, read_pattern
 from workbench.graph.edits.registry import applicable, edit_by_name
@@ -26,6 +25,7 @@ from workbench.graph.save import _size, save_model
 from workbench.graph.select.language import parse
 from workbench.graph.select.selectors import Not
 from workbench.graph.shapes.states import _states
+from workbench.graph.stored.content import file_content
 
 node = helper.make_node
 WIDE = TensorProto.FLOAT

@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files, as far as they are to be trusted: a header can claim anything."""
+"""Arrays in .npy and .npz files, trusted as far as they can be, since a header can claim anything; counts in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["as_text", "npy_header", "read_array", "read_arrays"]
+__all__ = ["as_text", "by_significance", "from_significance", "npy_header", "read_array", "read_arrays"]
 
 
 def npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -102,3 +102,13 @@ def read_arrays(path: str | Path) -> dict[str, npt.NDArray[Any]]:
     except Exception as error:  # zipfile and its decoders raise about ten kinds
         raise ValueError(str(error) or type(error).__name__) from error
     return arrays
+
+
+def by_significance(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Return bytes, the least significant of all counts first: the upper ones are nearly all zero and compress away."""
+    return np.moveaxis(counts.view(np.uint8).reshape(*counts.shape, 8), -1, 0)
+
+
+def from_significance(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Return counts from what `by_significance` made."""
+    return np.asarray(np.moveaxis(planes, 0, -1), order="C").view("<i8")[..., 0].astype(np.int64)

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.calibration.arrays import read_arrays
+from workbench.calibration.arrays import by_significance, from_significance, read_arrays
 from workbench.calibration.channels import ChannelExtremes
 from workbench.calibration.counting import BINS, FIRST, LINES, LOWEST_TOP, OCTAVES, SIZES, UNIT_EDGES, count
-from workbench.calibration.planes import by_significance, from_significance
 from workbench.display import Card, Shown
 from workbench.errors import ReportError, SamplesError
 from workbench.files import write_bytes

@@ -3,7 +3,6 @@ from .bodies import most_repeated as most_repeated
 from .check import custom_ops as custom_ops
 from .collector import collector_off as collector_off
 from .collector import collector_spared as collector_spared
-from .content import lean_proto as lean_proto
 from .cost import SMALLEST_WORKSPACE as SMALLEST_WORKSPACE
 from .cost import Cost as Cost
 from .cost import costs as costs
@@ -38,6 +37,7 @@ from .save import file_digest as file_digest
 from .save import fits_one_file as fits_one_file
 from .save import save_model as save_model
 from .save import stored_bytes as stored_bytes
+from .stored import lean_proto as lean_proto
 from .structure import content_of as content_of
 from .structure import graphs_of as graphs_of
 from .tensor import Tensor as Tensor

@@ -82,7 +82,7 @@ class Model(Structure):
         ModelError
             The model is over 2 GB, which one protobuf message cannot hold.
         """
-        from workbench.graph.content import file_content
+        from workbench.graph.stored import file_content
 
         return file_content(self)
 
@@ -99,7 +99,7 @@ class Model(Structure):
     def digest(self) -> str:
         """Identity: SHA-256 (hex) over the graph and its weights, wherever those are stored."""
         from workbench.graph.collector import collector_off
-        from workbench.graph.content import identity
+        from workbench.graph.stored import identity
 
         with collector_off():
             return identity(self)

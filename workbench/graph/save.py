@@ -10,9 +10,9 @@ import onnx_ir as ir
 
 from workbench.errors import ModelError
 from workbench.files import moved_into, write_bytes
-from workbench.graph.content import KEPT, PROTOBUF_LIMIT, SMALL, can_lie_beside, identity, length_of, pieces, pour
 from workbench.graph.message import to_message
 from workbench.graph.shapes import skeleton_proto
+from workbench.graph.stored import KEPT, PROTOBUF_LIMIT, SMALL, can_lie_beside, identity, length_of, pieces, pour
 from workbench.graph.structure import graphs_of, is_external
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.kit.models import assert_same, constant, model, weight
-from workbench.graph.content import identity
 from workbench.graph.edits import fold_constants
 from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
 from workbench.graph.edits.fold_constants import FoldConstants
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import from_proto, load_model
+from workbench.graph.stored.content import identity
 from workbench.precision.lowering.lowering import activation_tensors, lower
 from workbench.precision.plan.plan import PrecisionPlan
 from workbench.session import tried

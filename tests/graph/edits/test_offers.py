@@ -9,9 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.kit.models import assert_same, constant, model, run, weight
 from workbench.errors import EditError
-from workbench.graph.content import identity
 from workbench.graph.edits.registry import applicable, edit_by_name
 from workbench.graph.load import from_proto
+from workbench.graph.stored.content import identity
 
 
 def one_node(node, inputs, outputs, weights=(), **options):

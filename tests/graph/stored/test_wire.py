@@ -8,10 +8,10 @@ from onnx import helper, numpy_helper
 
 from workbench.errors import ModelError
 from workbench.graph import load
-from workbench.graph.content import file_content, identity
 from workbench.graph.load import load_model
 from workbench.graph.save import file_bytes
 from workbench.graph.stored import wire
+from workbench.graph.stored.content import file_content, identity
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,15 @@
+from .content import KEPT as KEPT
+from .content import PROTOBUF_LIMIT as PROTOBUF_LIMIT
+from .content import SMALL as SMALL
+from .content import can_lie_beside as can_lie_beside
+from .content import file_content as file_content
+from .content import identity as identity
+from .content import lean_proto as lean_proto
+from .content import length_of as length_of
+from .content import pieces as pieces
+from .content import pour as pour
 from .external import watch_weights as watch_weights
 from .wire import LARGE_FILE as LARGE_FILE
 from .wire import put_back as put_back
 from .wire import put_in as put_in
-from .wire import put_together as put_together
 from .wire import read_apart as read_apart

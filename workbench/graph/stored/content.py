@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from workbench.errors import ModelError
 from workbench.graph.message import to_message
-from workbench.graph.stored import put_together
+from workbench.graph.stored.wire import put_together
 from workbench.graph.structure import content_of, is_external
 from workbench.graph.weights import bytes_of, is_stripped
 

@@ -13,11 +13,11 @@ from onnx import helper, numpy_helper
 
 from tests.kit.models import model, weight
 from workbench.errors import ModelError
-from workbench.graph import content
-from workbench.graph.content import file_content, pieces
 from workbench.graph.load import from_proto, load_model
 from workbench.graph.message import to_message
 from workbench.graph.save import file_bytes, file_digest, save_model
+from workbench.graph.stored import content
+from workbench.graph.stored.content import file_content, pieces
 from workbench.graph.structure import is_external
 
 RANDOM = np.random.default_rng(0)
