@@ -12,8 +12,10 @@ from onnx import numpy_helper
 
 from tests.kit.places import ROOT
 from workbench.errors import ModelError, RecipeError
+from workbench.graph import save
 from workbench.graph.load import load_model
 from workbench.graph.save import file_bytes, file_digest, fits_one_file
+from workbench.graph.stored import content
 from workbench.jobs import replay, tune
 from workbench.recipe import Recipe
 from workbench.session import open_model
@@ -33,8 +35,8 @@ def samples(tmp_path_factory):
 
 @pytest.fixture
 def low_limit(monkeypatch):
-    for module in ("content", "save"):
-        monkeypatch.setattr(f"workbench.graph.{module}.PROTOBUF_LIMIT", LIMIT)
+    monkeypatch.setattr(content, "PROTOBUF_LIMIT", LIMIT)
+    monkeypatch.setattr(save, "PROTOBUF_LIMIT", LIMIT)
 
 
 def weights(path):
