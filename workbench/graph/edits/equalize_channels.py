@@ -126,8 +126,9 @@ def _scale_outputs(graph: ir.Graph, maker: ir.Node, factors: Array) -> None:
 
 
 def _divide(graph: ir.Graph, value: ir.Value, factors: Array) -> None:
-    rank = 4 if value.shape is None else len(value.shape)
     readers = list(value.uses())
+    # The file need not state its shape; only convolutions read it, and their weights have as many axes.
+    rank = next(weight.ndim for reader, _ in readers if (weight := _constant(reader, 1)) is not None)
     inverse = add_constant(graph, f"{value.name}/inverse", _kept(np.reciprocal(factors)).reshape(-1, *[1] * (rank - 2)))
     names = names_in(graph)
     multiply = ir.node("Mul", [value, inverse], name=names.node(f"{value.name}/equalize"))
