@@ -90,7 +90,7 @@ class SetBatch(Edit):
             before = model.tensor(str(value.name))
             shape = replaced.tensor(str(value.name)).shape
             if shape is None and before.shape is not None:
-                shape = (self.size if before.shape[:1] == (old,) else before.shape[0], *before.shape[1:])
+                shape = (self.size, *before.shape[1:]) if before.shape[:1] == (old,) else before.shape
             if shape is not None:
                 value.shape = ir.Shape(shape)
 
