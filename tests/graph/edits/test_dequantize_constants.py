@@ -100,3 +100,106 @@ def test_a_scalar_operand_stays_a_scalar():
     (sum_,) = run(result.model, {"x": np.array(1, np.float32)})
     assert sum_ == np.float32(1.5)
     assert sum_.shape == ()
+
+
+def operand(q, scale, zero=None, *, between=(), reader="Add", outputs=None, inputs=None, **stated):
+    """A DequantizeLinear of stored numbers, nodes that make ``m`` of its result ``d``, and what reads that."""
+    arrays = {"q": q, "s": scale} | ({} if zero is None else {"z": zero})
+    held = [
+        numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items() if name not in (inputs or {})
+    ]
+    read = "m" if between else "d"
+    nodes = [
+        helper.make_node("DequantizeLinear", list(arrays), ["d"], name="dq", **stated),
+        *between,
+        helper.make_node(reader, ["x", read], ["y"], name="reader"),
+    ]
+    return model(nodes, {"x": [4, 4]} | (inputs or {}), {"y": None} | (outputs or {}), held, opset=21, ir_version=10)
+
+
+Q = np.arange(-30, 30, 2, dtype=np.int8).reshape(2, 3, 5)
+move = helper.make_node
+
+
+@pytest.mark.parametrize("stated", [0, 1, 2, -1, -2, None])
+@pytest.mark.parametrize("zeros", [True, False])
+def test_an_operand_is_value_less_zero_point_times_scale_along_its_axis(stated, zeros):
+    axis = 1 if stated is None else stated
+    scale, zero = np.float32([0.1, 0.2, 0.3, 0.7, 1.1])[: Q.shape[axis]], np.int8([3, -2, 5, 1, -7])[: Q.shape[axis]]
+    along = [1, 1, 1]
+    along[axis] = Q.shape[axis]
+    network = operand(Q, scale, zero if zeros else None, **({} if stated is None else {"axis": stated}))
+    done = DequantizeConstants()(network)
+    assert done.notes == ("stored 0 INT32 constants and 1 elementwise operands as floating point",)
+    ((name, value),) = done.model.initializers.items()
+    offset = zero.reshape(along).astype(np.float64) if zeros else 0.0
+    expected = ((Q - offset) * scale.reshape(along).astype(np.float64)).astype(np.float32)
+    assert name == "d"
+    np.testing.assert_array_equal(value.const_value.numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("between", "reader", "stored"),
+    [
+        ((), "Mul", True),
+        ((), "MatMul", False),
+        ([move("Transpose", ["d"], ["m"])], "MatMul", False),
+        ([move("Cast", ["d"], ["c"], to=1), move("Identity", ["c"], ["m"])], "MatMul", False),
+        ([move("Cast", ["d"], ["c"], to=1), move("Identity", ["c"], ["m"])], "Mul", True),
+        ([move("Relu", ["d"], ["m"])], "MatMul", True),
+    ],
+)
+def test_it_is_an_operand_where_no_product_reads_it_behind_moves(between, reader, stored):
+    network = operand(Q[0, [0, 1, 2, 0], :4], np.float32(0.5), between=between, reader=reader)
+    assert DequantizeConstants()(network).changed is stored
+    assert DequantizeConstants.fits(network.nodes["dq"]) is stored
+
+
+@pytest.mark.parametrize(
+    ("why", "network"),
+    [
+        ("blocks", operand(Q[0, :, :4], np.ones((3, 2), np.float32), axis=1, block_size=2)),
+        ("given out", operand(Q[0, :1, :4], np.float32(0.5), outputs={"d": None})),
+        ("a fed scale", operand(Q[0, :1, :4], np.float32(0.5), inputs={"s": []})),
+        ("a fed zero point", operand(Q[0, :1, :4], np.float32(0.5), np.int8(1), inputs={"z": (TensorProto.INT8, [])})),
+    ],
+)
+def test_what_cannot_be_stored_is_left(why, network):
+    assert not DequantizeConstants()(network).changed, why
+    assert not DequantizeConstants.fits(network.nodes["dq"])
+
+
+def test_the_scale_of_a_scale_and_what_nothing_reads_are_no_operands():
+    nodes = [
+        helper.make_node("DequantizeLinear", ["scales", "s"], ["scale"], name="inner"),
+        helper.make_node("DequantizeLinear", ["q", "scale"], ["w"], name="outer"),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["unread"], name="idle"),
+        helper.make_node("MatMul", ["x", "w"], ["y"], name="product"),
+    ]
+    arrays = {"scales": np.int8(3), "s": np.float32(0.5), "q": Q[0, :, :4]}
+    held = [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
+    network = model(nodes, {"x": [2, 3]}, {"y": [2, 4]}, held, opset=21, ir_version=10)
+    assert [DequantizeConstants.fits(network.nodes[name]) for name in ("inner", "outer", "idle")] == [False] * 3
+    assert not DequantizeConstants()(network).changed
+
+
+def test_what_is_left_is_said_beside_what_is_stored():
+    nodes = [
+        helper.make_node("DequantizeLinear", ["b", "s"], ["bias"], name="one"),
+        helper.make_node("DequantizeLinear", ["b", "fed"], ["other"], name="two"),
+        helper.make_node("DequantizeLinear", ["k", "s"], ["third"], name="three"),
+        helper.make_node("Sum", ["x", "bias", "other", "third"], ["y"], name="sum"),
+    ]
+    arrays = {"b": np.int32([1, 2, 3]), "s": np.float32(0.5), "k": np.int8([4, 5, 6])}
+    held = [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
+    network = model(nodes, {"x": [3], "fed": []}, {"y": [3]}, held)
+    done = DequantizeConstants()(network)
+    assert done.notes == (
+        "stored 1 INT32 constants and 1 elementwise operands as floating point",
+        "left 1 DequantizeLinear whose inputs are no constants: two",
+    )
+    assert {name: value.const_value.numpy().tolist() for name, value in done.model.initializers.items()} == {
+        "b": [1, 2, 3],
+        "bias": [0.5, 1, 1.5],
+        "third": [2, 2.5, 3],
+    }

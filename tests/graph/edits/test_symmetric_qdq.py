@@ -164,3 +164,98 @@ def test_weights_of_scales_that_are_no_channels_are_left(what):
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     assert not SymmetricQDQ()(from_proto(proto)).changed
+
+
+def test_a_weight_is_rounded_to_steps_of_its_own_largest_number():
+    """Each channel's largest number over 127 is its step; numbers are counted in steps, to the nearest."""
+    rng = np.random.default_rng(2)
+    stored = rng.integers(0, 256, (3, 4, 5)).astype(np.uint8)
+    for axis, stated in ((0, {"axis": 0}), (1, {}), (2, {"axis": 2}), (2, {"axis": -1}), (None, {})):
+        count = 1 if axis is None else stored.shape[axis]
+        scale = np.float32([0.01, 0.02, 0.05, 0.03, 0.07])[:count]
+        zero = np.uint8([120, 100, 0, 255, 7])[:count]
+        if axis is None:
+            scale, zero = scale.reshape(()), zero.reshape(())
+        nodes = [
+            helper.make_node("DequantizeLinear", ["w", "s", "z"], ["d"], "dq", **stated),
+            helper.make_node("Add", ["x", "d"], ["y"], "add"),
+        ]
+        held = [numpy_helper.from_array(array, name) for name, array in (("w", stored), ("s", scale), ("z", zero))]
+        network = model(nodes, {"x": [3, 4, 5]}, {"y": [3, 4, 5]}, held)
+        done = SymmetricQDQ()(network)
+        assert done.notes == ("made 0 activations and 1 weights symmetric INT8",)
+        along = [1 if axis is None or at != axis else count for at in range(3)]
+        real = (stored - zero.reshape(along).astype(np.float64)) * scale.reshape(along).astype(np.float64)
+        others = None if axis is None else tuple(at for at in range(3) if at != axis)
+        step = (np.abs(real).max(axis=others).reshape(scale.shape) / 127).astype(np.float32)
+        integers, new_scale, new_zero = (v.const_value.numpy() for v in done.model.nodes["dq"].inputs)
+        np.testing.assert_array_equal(new_scale, step)
+        np.testing.assert_array_equal(integers, np.rint(real / step.reshape(along).astype(np.float64)).astype(np.int8))
+        assert (integers.dtype, new_zero.dtype, new_zero.tolist()) == (np.int8, np.int8, np.zeros_like(step).tolist())
+        assert set(done.model.initializers) == {"w_symmetric", "d_scale_symmetric", "d_zero_symmetric"}
+
+
+def test_what_is_left_is_named():
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "one"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], "back"),
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["r"], "two"),
+        helper.make_node("Cast", ["r"], ["c"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("Add", ["d", "c"], ["y"], "add"),
+    ]
+    held = [numpy_helper.from_array(np.float32(0.1), "s"), numpy_helper.from_array(np.uint8(3), "z")]
+    network = model(nodes, {"x": [4]}, {"y": [4]}, held)
+    done = SymmetricQDQ()(network)
+    assert done.notes == (
+        "made 1 activations and 0 weights symmetric INT8",
+        "left 1 whose scale or use does not allow it: two",
+    )
+    assert [SymmetricQDQ.fits(network.nodes[name]) for name in ("one", "back", "two", "cast")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("zero", [None, "given"])
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16])
+def test_only_eight_bits_with_an_offset_or_without_a_sign_are_made_symmetric(kind, zero):
+    inputs = ["x", "s"] + ([] if zero is None else ["z"])
+    stated = {} if zero else {"output_dtype": {np.int8: 3, np.uint8: 2, np.int16: 5}[kind]}
+    nodes = [
+        helper.make_node("QuantizeLinear", inputs, ["q"], "quantize", **stated),
+        helper.make_node("DequantizeLinear", ["q", *inputs[1:]], ["d"], "dequantize"),
+        helper.make_node("Neg", ["d"], ["y"], "neg"),
+    ]
+    held = [numpy_helper.from_array(np.float32(0.1), "s")] + ([numpy_helper.from_array(kind(3), "z")] if zero else [])
+    network = model(nodes, {"x": [4]}, {"y": [4]}, held, opset=21, ir_version=10)
+    done = SymmetricQDQ()(network)
+    assert done.changed is (kind == np.uint8 or (kind == np.int8 and zero is not None))
+    if done.changed:
+        reach = {(np.uint8, None): 255, (np.uint8, "given"): 252, (np.int8, "given"): 131}[kind, zero]
+        scale = done.model.nodes["quantize"].inputs[1].const_value.numpy()
+        assert scale == np.float32(np.float64(np.float32(0.1)) * reach / 127)
+        assert "output_dtype" not in done.model.nodes["quantize"].attributes
+        assert done.model.tensor("q").dtype == "INT8"
+
+
+def test_a_pair_keeps_the_factor_between_its_scales():
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "quantize"),
+        helper.make_node("DequantizeLinear", ["q", "t", "z"], ["d"], "dequantize"),
+        helper.make_node("Neg", ["d"], ["y"], "neg"),
+    ]
+    arrays = {"s": np.float32(0.5), "t": np.float32(1.5), "z": np.uint8(28)}
+    network = model(
+        nodes, {"x": [4]}, {"y": [4]}, [numpy_helper.from_array(np.asarray(a), n) for n, a in arrays.items()]
+    )
+    done = SymmetricQDQ()(network).model
+    scales = [done.nodes[name].inputs[1].const_value.numpy().item() for name in ("quantize", "dequantize")]
+    assert scales == [np.float32(0.5 * 227 / 127), np.float32(np.float64(np.float32(0.5 * 227 / 127)) * 3)]
+    assert set(done.initializers) == {
+        "q_scale_symmetric",
+        "q_zero_symmetric",
+        "d_scale_symmetric",
+        "d_zero_symmetric",
+    }

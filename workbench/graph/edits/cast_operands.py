@@ -10,7 +10,7 @@ import onnx_ir as ir
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.inside import tensor_at
-from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused, node_at
+from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused, node_at, part_of
 
 if TYPE_CHECKING:
     from workbench.graph.model import Model
@@ -39,9 +39,6 @@ class CastOperands(Edit):
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         node = node_at(graph, self.node)
-        part = node.graph
-        if not isinstance(part, ir.Graph):
-            raise EditError("it is in a function, whose types are its caller's", where=self.node)
         notes = []
         for positions in _together(node, model.opset):
             types = {position: _type(model, self.node, position) for position in positions}
@@ -51,7 +48,7 @@ class CastOperands(Edit):
             common = _common_type(model, self.node, kinds)
             for position, kind in types.items():
                 if kind in FLOATING and kind != common:
-                    _cast(part, node, position, common)
+                    _cast(part_of(node), node, position, common)
                     notes.append(f"operand {position} of {self.node}: {kind.name} -> {common.name}")
         return notes or None
 

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["ConvertOpset"]
 
 
-"""Elements up to which a constant may be a shape, axes or bounds, which conversions look at."""
-
-
 class ConvertOpset(Edit):
     """Convert the default operator set to `version`, with ONNX's own version converter.
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from workbench.errors import EditError
 from workbench.graph.domains import onnx_op
 from workbench.graph.edits.base import Edit
-from workbench.graph.edits.surgery import fresh_name
+from workbench.graph.edits.surgery import drop_unused, fresh_name
 
 if TYPE_CHECKING:
     from workbench.graph.model import Model
@@ -60,20 +60,13 @@ class CorrectBias(Edit):
 def _shift(graph: ir.Graph, node: ir.Node, shift: np.ndarray[tuple[int, ...], np.dtype[np.floating[Any]]]) -> None:
     old = node.inputs[2] if len(node.inputs) > 2 else None
     before = 0.0 if old is None or old.const_value is None else old.const_value.numpy().reshape(-1)
+    node.resize_inputs(3)
+    node.replace_input_with(2, None)
+    drop_unused(graph, [old])
     name = f"{node.name}/corrected_bias"
-    if old is not None and old.name == name and len(old.uses()) == 1 and not old.is_graph_output():
-        graph.initializers.pop(name)  # corrected before
-    else:
+    if old is None or old.name != name or name in graph.initializers:  # else it was corrected before
         name = fresh_name(graph, name)
     tensor = ir.Tensor((before + shift).astype(shift.dtype), name=name)
     value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape))
     graph.initializers.add(value)
-    node.resize_inputs(3)
     node.replace_input_with(2, value)
-    if (
-        old is not None
-        and graph.initializers.get(str(old.name)) is old
-        and not old.uses()
-        and not old.is_graph_output()
-    ):
-        graph.initializers.pop(str(old.name), None)

@@ -10,7 +10,7 @@ from onnx_ir.passes.common import RemoveUnusedFunctionsPass
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.inside import captured, place_of, reads_of, state, tensor_at
-from workbench.graph.edits.surgery import constant_array, value_at
+from workbench.graph.edits.surgery import constant_array, part_of, value_at
 from workbench.graph.structure import graphs_of
 
 if TYPE_CHECKING:
@@ -56,10 +56,7 @@ class Extract(Edit):
         inputs = dict.fromkeys(name(v) for v in reads if v.producer() not in inside and v.graph in parts)
         outputs = [name(v) for v in makes if v.is_graph_output() or any(u.node not in inside for u in v.uses())]
         fed = [v for v in reads if v.producer() not in inside and v.graph in parts]
-        part = picked[0].graph
-        if not isinstance(part, ir.Graph):
-            return
-        _, around = captured(part, [v for v in makes if name(v) in outputs], fed)
+        _, around = captured(part_of(picked[0]), [v for v in makes if name(v) in outputs], fed)
         outer = [name(v) for v in around if constant_array(v) is None]
         tensors = [tensor_at(model, tensor) for tensor in (*inputs, *outputs, *outer)]
         if any(tensor.dtype is None or tensor.shape is None for tensor in tensors):

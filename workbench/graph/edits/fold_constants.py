@@ -169,6 +169,8 @@ def _results(node: ir.Node, part: ir.Graph, whole: ir.Model, model: Model, left:
 
 def _operands(node: ir.Node) -> list[Array | None] | None:
     """Return what a node reads, where all of that is known and its results are the same bits everywhere."""
+    if not node.inputs:
+        return None
     inputs = [None if value is None else _content(value) for value in node.inputs]
     if any(value is not None and content is None for value, content in zip(node.inputs, inputs, strict=True)):
         return None
@@ -216,9 +218,9 @@ def _is_exact(node: ir.Node, arrays: list[Array | None]) -> bool:
     if node.op_type == "NonZero" and arrays[0] is not None and not arrays[0].ndim:
         return False  # ONNX's is [0, n] of a scalar, ONNX Runtime 1.32's [1, n]
     if node.op_type in MOVES | ROUNDS_ONCE:
-        return bool(arrays)
+        return True
     integers = all(array is None or array.dtype.kind in "iub" for array in arrays)
-    return node.op_type in EXACT_FOR_INTEGERS and bool(arrays) and integers
+    return node.op_type in EXACT_FOR_INTEGERS and integers
 
 
 def _casts_alike(node: ir.Node, array: Array | None) -> bool:

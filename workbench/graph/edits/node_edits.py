@@ -10,7 +10,16 @@ from pydantic import Field
 from workbench.errors import EditError
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.inside import tensor_at
-from workbench.graph.edits.surgery import Attributes, add_node, drop_unused, node_at, redirect, typed, value_at
+from workbench.graph.edits.surgery import (
+    Attributes,
+    add_node,
+    drop_unused,
+    node_at,
+    part_of,
+    redirect,
+    typed,
+    value_at,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,9 +61,7 @@ class Insert(Edit):
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         value = value_at(graph, self.tensor)
-        part = value.graph
-        if not isinstance(part, ir.Graph):
-            raise EditError("it belongs to no graph", where=self.tensor, fix="Name a tensor that a node reads.")
+        part = part_of(value)
         readers = [node_at(graph, address) for address in self.readers]
         for reader, address in zip(readers, self.readers, strict=True):
             if value not in reader.inputs:
@@ -124,7 +131,7 @@ class Bypass(Edit):
             raise EditError(f"it has no input {self.input}", where=self.node, fix=f"It has {len(node.inputs)}.")
         if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
             raise EditError("another of its results is read as well", where=self.node, fix="Bypass its readers first.")
-        part = _part(node)
+        part = part_of(node)
         inputs = tuple(node.inputs)
         redirect(node.outputs[0], source, part)
         part.remove(node, safe=True)
@@ -171,7 +178,7 @@ class Delete(Edit):
                     where=self.node,
                     fix="Bypass it instead, or drop the output." if readers else "Drop the output instead.",
                 )
-        part = _part(node)
+        part = part_of(node)
         inputs = tuple(node.inputs)
         part.remove(node, safe=True)
         drop_unused(part, inputs)
@@ -203,7 +210,7 @@ class ReplaceNode(Edit):
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         old = node_at(graph, self.node)
-        part = _part(old)
+        part = part_of(old)
         kept = range(len(old.inputs)) if self.inputs is None else self.inputs
         if not all(0 <= place < len(old.inputs) for place in kept):
             raise EditError(f"it has {len(old.inputs)} inputs, not {max(kept) + 1}", where=self.node)
@@ -240,7 +247,7 @@ class RenameNode(Edit):
         node = node_at(graph, self.node)
         if node.name == self.to:
             return None
-        if any(other.name == self.to for other in _part(node)):
+        if any(other.name == self.to for other in part_of(node)):
             raise EditError(f"the name {self.to!r} is taken", where=self.node, fix="Choose another.")
         node.name = self.to
         return [f"{self.node} is called {self.to!r} now"]
@@ -264,8 +271,8 @@ class RenameTensor(Edit):
         value = value_at(graph, self.tensor)
         if value.name == self.to:
             return None
-        part = value.graph
-        if value.is_initializer() and isinstance(part, ir.Graph):
+        part = part_of(value)
+        if value.is_initializer():
             part.initializers.pop(str(value.name))
             value.name = self.to
             part.initializers.add(value)
@@ -274,12 +281,6 @@ class RenameTensor(Edit):
 
     def origin(self, tensor: str) -> str:
         return self.tensor if tensor == self.to else tensor
-
-
-def _part(node: ir.Node) -> ir.Graph:
-    if not isinstance(node.graph, ir.Graph):
-        raise EditError("it belongs to no graph", where=node.name)
-    return node.graph
 
 
 def import_domain(graph: ir.Model, domain: str) -> None:

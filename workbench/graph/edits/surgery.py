@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import onnx
@@ -27,6 +27,7 @@ __all__ = [
     "import_default",
     "lengths_of",
     "node_at",
+    "part_of",
     "redirect",
     "typed",
     "value_at",
@@ -69,6 +70,11 @@ def value_at(model: ir.Model, tensor: str) -> ir.Value:
     if tensor not in values:
         raise EditError("there is no such tensor", where=tensor, fix=_near(tensor, values))
     return values[tensor]
+
+
+def part_of(item: ir.Node | ir.Value) -> ir.Graph:
+    """Return the graph that a node or tensor of a model is in; a local function has one, too."""
+    return cast("ir.Graph", item.graph)
 
 
 def _near(name: str, names: Iterable[str]) -> str:
