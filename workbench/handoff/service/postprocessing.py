@@ -141,7 +141,9 @@ class Postprocessing(BaseModel):
                 continue
             left = np.flatnonzero(scores[:, kind] >= self.threshold)
             left = left[np.argsort(-scores[left, kind], kind="stable")]
-            while left.size and len(kept) < self.top * scores.shape[1]:
+            for _ in range(self.top):  # no class has more than that among the best of all
+                if not left.size:
+                    break
                 best, left = left[0], left[1:]
                 kept.append({"class": kind, "score": float(scores[best, kind]), "box": boxes[best].tolist()})
                 left = left[_overlap(boxes[best], boxes[left]) <= self.overlap]
