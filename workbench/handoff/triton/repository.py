@@ -156,7 +156,7 @@ def _land(staged: Path, home: Path) -> None:
     if not home.exists() or not any(home.iterdir()):
         staged.rename(home)
         return
-    for entry in sorted(staged.iterdir(), key=lambda entry: (entry.name == CONFIG, not entry.is_dir())):
+    for entry in sorted(staged.iterdir(), key=lambda entry: entry.name == CONFIG):
         if not entry.is_dir():
             entry.replace(home / entry.name)
         elif entry.name.isdecimal():
