@@ -51,7 +51,5 @@ def _send_to_standard_error() -> None:
     try:
         os.dup2(STDERR, STDOUT)
     except OSError:  # it is closed, as services of a system may start programs
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, STDOUT)
-        if nowhere != STDERR:
-            os.close(nowhere)
+        # What is opened takes the number of standard error, so that no file does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
