@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import platform
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -20,7 +23,7 @@ from workbench.backends import Engine
 from workbench.backends.compiler import GPUS as COMPILED
 from workbench.child import ChildError
 from workbench.engine import GPU_LIMITS, load_engine
-from workbench.errors import BackendError, WorkbenchError
+from workbench.errors import BackendError, OptionError, WorkbenchError
 from workbench.jobs import dossier, reading, replaying
 from workbench.jobs.bench import run as bench_run
 from workbench.jobs.bench.rows import BenchRow
@@ -108,6 +111,8 @@ def test_whatever_goes_wrong_at_a_site_is_its_own_outcome(tmp_path, monkeypatch,
     (tmp_path / "sites").mkdir()
     outcome = run_site("a", Site(recipe="r"), str(tmp_path), "key")
     assert (outcome.state, outcome.worst, outcome.files, outcome.passed) == ("broken", worst, (), False)
+    assert 0 <= outcome.seconds < 60
+    assert outcome.worker == f"{platform.node()}:{os.getpid()}"
     assert SiteOutcome(**json.loads((tmp_path / "sites/a.json").read_text())).worst == worst
 
 
@@ -148,7 +153,7 @@ def test_each_target_is_asked_and_told_to_ci(file, tmp_path, monkeypatch):
     done = check(file, shape=("x:1x3", "z:4"), summary=tmp_path / "s.md")
     assert asked == [(1, "sm86", {"x": (1, 3), "z": (4,)})]
     assert (done.accepted, done.files, done.remarks) == (True, (tmp_path / "s.md",), ())
-    assert "m for sm86" in (tmp_path / "s.md").read_text()
+    assert "| ✅ | rtx | m for sm86 | sm86: True |" in (tmp_path / "s.md").read_text()
     both = check(file, target=("sm86", "sm75"))
     assert ([one.target for one in both.verdicts], both.exit_code, both.files) == (["sm86", "sm75"], 13, ())
     assert both.text() == "sm86: True\nand more\nsm75: False\nand more"
@@ -202,6 +207,8 @@ def test_a_matrix_notes_what_changed_from_each_release_to_the_next(file, tmp_pat
     places = [text.index(f"changed from {pair}: ") for pair in ("1.5 to 1.6", "1.6 to 1.7")]
     assert places == sorted(places)
     assert "1.5 to 1.7" not in text
+    with pytest.raises(OptionError, match="'x=1' is not like INPUT:1x3x224x224"):
+        check(file, matrix=True, shape=("x:1", "x=1"))
     check(file, matrix=True)
     assert asked[1][1] == ("1.4", "1.5", "1.6", "1.7")
     assert asked[1][2] == list(COMPILED)
@@ -229,19 +236,6 @@ def test_rows_stand_by_model_and_variant_whatever_came_first(tmp_path):
     written = json.loads((tmp_path / "results.json").read_text())
     assert [row["reason"] for row in written["rows"]] == [None, None, None, "again"]
     assert (written["conditions"]["package"], written["conditions"]["asked"]) == ("tensorrt", {"b": [], "a": []})
-
-
-def test_time_is_kept_to_measure_what_will_have_been_built(tmp_path):
-    made = bench(tmp_path, "a", "b")
-    a, b = made.sources
-    assert (made._time_to_build(a), made._left()) == (bench_run.BUILD_LIMIT_S, math.inf)
-    made._end = time.monotonic() + 1000
-    assert made._time_to_build(a) == pytest.approx(1000 - 6 - 5, abs=5)
-    made.rows, made._built = [BenchRow("a", "fp16", "built")], {"a.fp16": None}
-    assert made._time_to_build(a) == pytest.approx(1000 - 6 - 2 * 5, abs=5)
-    assert made._time_to_build(b) == pytest.approx(1000 - 2 * 6 - 2 * 5, abs=5)
-    made.target = "sm86"
-    assert made._time_to_build(b) == pytest.approx(1000, abs=5)
 
 
 def test_what_a_build_comes_to_is_a_row(tmp_path, monkeypatch):
@@ -394,6 +388,41 @@ def test_an_engine_is_read_with_its_model_and_drawn_with_its_gpu(tmp_path, monke
     assert not read_engine(slower, against=graph).cases
 
 
+def test_gates_on_an_engine_and_what_got_worse_are_cases_that_ci_is_told(tmp_path):
+    graph, slower = (RECORDED / f"resnet50.{kind}.graph.json" for kind in ("qdq", "fp16"))
+    gates = ("layers <= 57", "layers <= 56")
+    judged = read_engine(graph, gates=gates, onnx=tmp_path / "e.onnx")
+    assert [(case.name, case.passed) for case in judged.cases] == [(gates[0], True), (gates[1], False)]
+    assert (judged.exit_code, judged.files) == (12, (tmp_path / "e.onnx",))
+    assert len(onnx.load(tmp_path / "e.onnx").graph.node) == 57
+    worse = read_engine(slower, against=graph, no_worse=0, summary=tmp_path / "s.md")
+    assert all(case.message.endswith(", WORSE") == (case.passed is False) for case in worse.cases)
+    notes = [line for line in (tmp_path / "s.md").read_text().splitlines() if line.startswith("- ")]
+    bad = [case for case in worse.cases if case.passed is False]
+    assert len(notes) == sum(min(len(case.details.splitlines()), 6) for case in bad) > 0
+    assert all(note.startswith(tuple(f"- {case.name}: " for case in bad)) for note in notes)
+
+
+@pytest.mark.parametrize("behind", [None, "other.onnx"])
+def test_an_engine_is_held_against_what_its_recipe_asked_and_another_engine_of_its_model(monkeypatch, behind):
+    loaded, compared = {}, []
+    wb = SimpleNamespace(tuned="tuned", plan=SimpleNamespace(precisions={"n": "int8"}))
+    monkeypatch.setattr("workbench.session.open_recipe", lambda path, **how: loaded.update(how, recipe=path) or wb)
+    monkeypatch.setattr(reading, "load_model", str)
+    monkeypatch.setattr(reading, "load_report", lambda file, **times: loaded.update(times) or f"report of {file}")
+    engine = SimpleNamespace(report="report")
+    monkeypatch.setattr(reading, "load_engine", lambda _, **given: loaded.update(given) or engine)
+    monkeypatch.setattr(reading, "compare_engines", lambda *given, models: compared.append((*given, models)) or "held")
+    files = {"against_profile": "p2", "against_timing": "t2", "against_model": behind}
+    engine.report = SimpleNamespace(name="mine")
+    result = read_engine("g.json", recipe="r.yaml", model="m.onnx", allow_scripts=True, against="a.json", **files)
+    assert (loaded["model"], loaded["requested"], loaded["allow_scripts"]) == ("tuned", {"n": "int8"}, True)
+    assert (loaded["recipe"], loaded["profile"], loaded["timing"]) == (Path("r.yaml"), Path("p2"), Path("t2"))
+    models = [] if behind is None else [behind, "tuned"]
+    assert compared == [(["report of a.json", engine.report], "tuned", models)]
+    assert (result.comparison, result.cases) == ("held", ())
+
+
 CALIBRATIONS = (("first", 1), ("again", 2), ("last", 4))
 """Samples and batches of calibrations that follow each other: the last counts."""
 
@@ -494,6 +523,60 @@ def test_gates_on_engines_are_judged_on_one_that_is_built_or_read(monkeypatch, g
         assert made == evidence | {"lacking": {"comparison": "none"}}
 
 
+def test_a_replay_says_what_moved_most_first_and_leaves_out_what_did_not(monkeypatch):
+    steps = [
+        SimpleNamespace(do="set_range", tensor="same", amax=1.0),
+        SimpleNamespace(do="calibrate", ranges={"less": 2.0, "more": 3.0, "gone": 4.0}),
+        SimpleNamespace(do="set_precision"),
+    ]
+    options = SimpleNamespace(recalibrate=True, recipe="r.yaml")
+    recipe = SimpleNamespace(steps=steps, newest=lambda _: steps[1])
+    again = replaying._Replay(options, recipe, None, {})
+    again.wb = SimpleNamespace(ranges={"same": 1.0, "less": 1.0, "more": 6.0, "new": 5.0})
+    monkeypatch.setattr(again, "_again", lambda: None)
+    again.make()
+    moved = [(one.tensor, one.before, one.after) for one in again.moved]
+    assert moved == [("gone", 4.0, None), ("new", None, 5.0), ("more", 3.0, 6.0), ("less", 2.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({}, ("other", False, [])),
+        ({"target": "rtx"}, ("other", False, ["rtx"])),
+        ({"samples": "mine"}, ("mine", True, [])),
+        ({"model": "m.onnx", "target": "any"}, ("other", True, ["any"])),
+    ],
+)
+def test_what_came_from_data_is_measured_anew_where_the_data_or_the_weights_are_others(monkeypatch, settings, asked):
+    targets, begun, done = [], [], []
+    recipe = SimpleNamespace(steps=["one", "two"], model_copy=lambda *, update: begun.append(update) or "copy")
+
+    def session(of, *, recipe):
+        assert (of.digest, recipe) == ("digest", "copy")
+        return SimpleNamespace(plan=SimpleNamespace(set_target=targets.append), tune=lambda: done.append("tuned"))
+
+    def start(_, samples, *, anew):
+        asked_of.append((samples, anew))
+        return SimpleNamespace(do=done.append, notes=["a note"])
+
+    asked_of = []
+    monkeypatch.setattr(replaying, "Workbench", session)
+    monkeypatch.setattr(replaying, "history_of", lambda wb: wb)
+    monkeypatch.setattr(replaying, "Again", start)
+    monkeypatch.setattr(replaying, "structure_digest", lambda _: "structure")
+    again = replaying._Replay(SimpleNamespace(samples="other"), recipe, SimpleNamespace(digest="digest"), settings)
+    again._again()
+    (samples, anew, target) = asked
+    assert (asked_of, targets, done) == ([(samples, anew)], target, ["one", "two", "tuned"])
+    assert again.notes == ["a note"]
+    (update,) = begun
+    model = update.pop("model", None)
+    assert update == {"steps": (), "tuned": None}
+    named = None if model is None else (model.file, model.sha256, model.structure)
+    assert named == ((str(Path("m.onnx").resolve()), "digest", "structure") if "model" in settings else None)
+
+
 # A dossier
 
 
@@ -588,3 +671,84 @@ def test_engines_of_a_dossier_take_the_batches_and_are_timed_at_each(measuring, 
     assert served.activations_mib == pytest.approx(2 * 2 * 3 * 4 / 2**20)
     assert measuring._served("engine", 8) is None
     assert measuring.notes == ["batch 8: no memory"]
+    silent = SimpleNamespace(time=lambda *_: SimpleNamespace(conditions={}))
+    monkeypatch.setattr(dossier, "backend_of", lambda _: silent)
+    monkeypatch.setattr(dossier, "memory_use", lambda *_: SimpleNamespace(unknown=("t",), peak=0))
+    unknown = measuring._served("engine", 2)
+    assert (unknown.device_mib, unknown.activations_mib) == (None, None)
+
+
+class Engines(SimpleNamespace):
+    """Stands for a session with a model of a free batch."""
+
+    def inspect(self, engine):
+        return f"made of {engine.data.decode()}"
+
+
+@pytest.fixture
+def whole(measuring, monkeypatch):
+    """What measures for a dossier, and what it was asked, with an engine of each model."""
+    source = model([helper.make_node("Relu", ["x"], ["y"], "it")], {"x": ["N", 3]}, {"y": ["N", 3]})
+    measuring.wb = SimpleNamespace(tuned=source, source=source, engines=Engines())
+    measuring.options = SimpleNamespace(
+        batches=(4, 2, 4), field=None, title=None, backend="onnxruntime", recipe=Path("a/recipe.yaml")
+    )
+    asked = []
+
+    def timed(engine, of, batch):
+        asked.append((engine.data, of is source, batch))
+        conditions = {"engine_scratch_bytes": 5.0} if engine.data == b"second" else {}
+        latency = dict.fromkeys(("median_ms", "p90_ms", "p95_ms", "p99_ms"), 2.0)
+        return SimpleNamespace(conditions=conditions, throughput=500.0, runs=9, **latency)
+
+    names = iter((b"first", b"second", b"third", b"fourth"))
+    measuring._built = lambda _, sizes: asked.append(sizes) or Engine("onnxruntime", next(names), {})
+    measuring._timed = timed
+    measuring._compare = lambda: "compared"
+    measuring._served = lambda engine, size: f"{engine.data.decode()} at {size}" if size > 2 else None
+    measuring._drift = lambda: ("drifts", 7)
+    measuring.asked = asked
+    monkeypatch.setattr(dossier, "result_evidence", lambda _, comparison: Evidence(conditions=comparison or "none"))
+    monkeypatch.setattr(dossier, "suggested_workspace", lambda *_: 3 << 19)
+    monkeypatch.setattr(dossier, "check_gates", lambda gates, evidence: [gates, evidence])
+    monkeypatch.setattr(dossier, "_machine", lambda timing: {"timed": str(timing is not None)})
+    return measuring
+
+
+def test_a_dossier_of_a_free_batch_times_both_models_at_the_smallest_and_the_tuned_one_at_each(whole):
+    made = whole.dossier("gates")
+    assert whole.asked == [[2, 4], [2, 4], (b"first", True, 2), (b"second", True, 2)]
+    assert made.batches == ["first at 4"]
+    assert made.engine == "made of first"
+    assert (made.drift, made.field_samples, made.suggested_workspace_mib) == (None, 0, 1.5)
+    assert made.machine == {"timed": "True"}
+    gates, evidence = made.verdicts
+    assert (gates, evidence.throughput, evidence.device_bytes) == ("gates", 500.0, None)
+    assert (evidence.conditions, evidence.engine_bytes, evidence.engine) == ("onnxruntime, 9 runs", 5, "made of first")
+    whole.options.field, whole.options.title = Path("f.npz"), "Plant 7"
+    again = whole.dossier("gates")
+    assert (again.drift, again.field_samples, again.title) == ("drifts", 7, "Plant 7")
+
+
+def test_a_dossier_goes_on_without_what_cannot_be_built(whole, monkeypatch):
+    def fail(*_):
+        raise BackendError("no GPU")
+
+    whole._built = whole._compare = whole._drift = fail
+    whole.options.field = Path("f.npz")
+    monkeypatch.setattr(dossier, "suggested_workspace", lambda *_: None)
+    made = whole.dossier("gates")
+    assert (made.before, made.after, made.batches, made.engine, made.comparison) == (None, None, [], None, None)
+    assert (made.drift, made.field_samples, made.suggested_workspace_mib) == (None, 0, None)
+    assert (made.verdicts[1].engine_bytes, made.verdicts[1].conditions) == (None, "none")
+    assert made.notes == (
+        "a comparison: no GPU",
+        "an engine of the tuned model: no GPU",
+        "an engine of the original: no GPU",
+        "the drift: no GPU",
+    )
+
+
+def test_scratch_memory_of_an_engine_is_told_where_the_backend_tells(whole):
+    whole._built(None, [])  # the engine that tells is the first that is built now
+    assert whole.dossier("gates").verdicts[1].device_bytes == 5

@@ -5,16 +5,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from tests.kit import models
-from workbench.backends import read_engine, write_engine
+from workbench.backends import default_range, read_engine, write_engine
+from workbench.backends.needs import Runtime
 from workbench.backends.protocol import BuildOptions, Engine
+from workbench.backends.tensorrt import TensorRT
 from workbench.errors import BackendError, OptionError, RecipeError, SamplesError
 from workbench.graph.load import load_model
-from workbench.jobs import build_engine, run_engine
+from workbench.jobs import build_engine, engines, run_engine
+from workbench.jobs.engines import EngineBuild, EngineRun
 from workbench.recipe import Recipe
 from workbench.session import open_model
 
@@ -184,8 +190,134 @@ def test_options_that_do_not_fit_are_refused(small_cnn, tmp_path, run, words, me
 
 
 def test_a_model_without_a_free_batch_has_no_batches(tmp_path):
-    from onnx import helper
-
     models.model([helper.make_node("Relu", ["x"], ["y"])], {"x": [1, 4]}, {"y": [1, 4]}).save(tmp_path / "m.onnx")
     with pytest.raises(BackendError, match="no input has a free first axis"):
         build_engine(tmp_path / "m.onnx", tmp_path / "e", backend="onnxruntime", batches="1,2,4")
+
+
+# With others standing in for what builds and what runs
+
+
+def test_a_built_engine_says_its_size_its_time_and_where_it_loads():
+    made = Engine("onnxruntime", bytes(5 << 19), {"build_s": 2.06})
+    assert EngineBuild(made, "needs this", ()).text() == "2.5 MiB, built in 2.1 s\nneeds this"
+
+
+def test_a_run_says_how_many_samples_and_each_shape_or_that_it_loads():
+    assert EngineRun("need", "rt").text() == "rt loads it here"
+    ran = EngineRun("need", "rt", 3, (("y", (3, 5)), ("z", ())))
+    assert ran.text().splitlines() == ["3 samples on rt", "  y 3x5", "  z "]
+    assert repr(ran).splitlines()[:2] == ["need", "  3 samples on rt"]
+
+
+@pytest.mark.parametrize(
+    ("given", "profiled", "workspace", "cache"),
+    [
+        ({}, None, None, None),
+        ({"workspace_mib": 3}, None, 3 << 20, None),
+        ({"batches": (1, 2, 8), "timing_cache": "t"}, {"x": (1, 2, 8), "z": (1, 2, 8)}, None, "t"),
+    ],
+)
+def test_what_is_asked_of_an_engine_reaches_what_builds_it(tmp_path, monkeypatch, given, profiled, workspace, cache):
+    relu = [helper.make_node("Relu", [name], [f"{name}.y"], name) for name in "xzf"]
+    inputs = {"x": ["N", 3, "H"], "z": ["M"], "f": [4, 5]}
+    net = models.model(relu, inputs, {f"{name}.y": shape for name, shape in inputs.items()})
+    net.save(tmp_path / "m.onnx")
+    asked = []
+
+    def build(_, options, *, child):
+        del child
+        asked.append(options)
+        return Engine("onnxruntime", b"", {"backend": "onnxruntime", "build_s": 1.0})
+
+    monkeypatch.setattr(engines, "backend_named", lambda _: SimpleNamespace(build=build))
+    monkeypatch.setattr(engines, "write_engine", lambda _, path: path)
+    monkeypatch.setattr(engines, "need_of", lambda _: "need")
+    result = build_engine(tmp_path / "m.onnx", tmp_path / "a.engine", backend="onnxruntime", refit=True, **given)
+    (options,) = asked
+    assert result.files == (tmp_path / "a.engine", tmp_path / "a.engine.json")
+    assert options.refit
+    if workspace is not None:
+        assert options.workspace_bytes == workspace
+    assert options.timing_cache == cache
+    if profiled is None:
+        assert options.profiles is None
+        return
+    (profile,) = options.profiles
+    firsts = {name: (one.min[0], one.opt[0], one.max[0]) for name, one in profile.items()}
+    assert firsts == profiled
+    inner = default_range((-1, 3, -1))
+    assert [one[1:] for one in (profile["x"].min, profile["x"].opt, profile["x"].max)] == [
+        inner.min[1:],
+        inner.opt[1:],
+        inner.max[1:],
+    ]
+
+
+FULL, LEAN, RTX = (Runtime(kind, kind, "1.0") for kind in ("full", "lean", "rtx"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "here", "fits", "taken"),
+    [
+        ("tensorrt", "auto", (RTX, LEAN, FULL), (LEAN, FULL), (LEAN, True)),
+        ("tensorrt", "auto", (FULL, LEAN), (FULL,), (FULL, False)),
+        ("tensorrt", "full", (LEAN, FULL), (LEAN, FULL), (FULL, False)),
+        ("tensorrt_rtx", "auto", (FULL, RTX), (FULL, RTX), (RTX, False)),
+        ("tensorrt", "auto", (RTX,), (RTX,), "here is no such runtime"),
+        ("tensorrt_rtx", "auto", (FULL, LEAN), (FULL, LEAN), "here is no such runtime"),
+        ("tensorrt", "full", (LEAN,), (LEAN,), "here is no such runtime"),
+        ("tensorrt", "auto", (FULL, LEAN), (), f"here is {FULL} and {LEAN}. Install one that fits: pip install it."),
+    ],
+)
+def test_an_engine_is_loaded_by_the_first_runtime_of_its_family_that_fits(monkeypatch, name, kind, here, fits, taken):
+    class Need:
+        install = "pip install it"
+
+        def takes(self, one):
+            return one in fits
+
+        def __str__(self):
+            return "the need"
+
+    monkeypatch.setattr(engines, "backend_of", lambda _: TensorRT(name))
+    monkeypatch.setattr(engines, "installed", lambda: here)
+    if isinstance(taken, str):
+        with pytest.raises(BackendError) as failure:
+            engines._loader(None, Need(), kind, "e.plan")
+        assert str(failure.value).startswith(f"e.plan: the need; {taken}")
+        return
+    backend, said = engines._loader(None, Need(), kind, "e.plan")
+    assert (backend.name, backend.lean, said) == (name, taken[1], str(taken[0]))
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, "f" * 64, None])
+def test_a_recipe_is_of_the_model_that_it_made_alone(monkeypatch, digest):
+    document = SimpleNamespace(tuned=None if digest is None else SimpleNamespace(sha256=digest))
+    monkeypatch.setattr(engines, "Recipe", SimpleNamespace(load=lambda _: document))
+    monkeypatch.setattr(engines, "file_digest", lambda _: "5" * 64)
+    with pytest.raises(RecipeError, match="it did not make net"):
+        engines._recipe_of(SimpleNamespace(name="net"), "r.yaml")
+    document.tuned = SimpleNamespace(sha256="5" * 64)
+    assert engines._recipe_of(SimpleNamespace(name="net"), "r.yaml") is document
+
+
+@pytest.mark.parametrize(("save", "files"), [(None, ()), ("whole.plan", ("written",))])
+def test_weights_are_put_in_before_an_engine_is_loaded_and_it_is_written_where_that_is_asked(monkeypatch, save, files):
+    order = []
+    whole = SimpleNamespace(data="whole", manifest="whole manifest")
+    backend = SimpleNamespace(
+        refit=lambda engine, of: order.append(("refit", engine.data, of)) or whole,
+        load=lambda data, manifest: order.append(("load", data, manifest)),
+    )
+    stripped = SimpleNamespace(data="stripped", manifest={})
+    monkeypatch.setattr(engines, "read_engine", lambda *_, **__: stripped)
+    monkeypatch.setattr(engines, "need_of", lambda _: "need")
+    monkeypatch.setattr(engines, "_loader", lambda *_: (backend, "rt"))
+    monkeypatch.setattr(engines, "load_model", str)
+    monkeypatch.setattr(engines, "write_engine", lambda engine, path: order.append((engine.data, path)) or "written")
+    said = []
+    result = run_engine("e.plan", weights="m.onnx", save=save, say=said.append)
+    wrote = [] if save is None else [("whole", Path(save))]
+    assert order == [("refit", "stripped", "m.onnx"), *wrote, ("load", "whole", "whole manifest")]
+    assert (result.files, result.samples, said) == (files, 0, ["e.plan: need"])

@@ -48,6 +48,7 @@ def engine(folder, **changes):
     ("changes", "message"),
     [
         ({"backend": "tensorrt_rtx"}, r"an engine of tensorrt_rtx.*Triton runs those of tensorrt"),
+        ({"backend": "onnxruntime"}, r"an engine of onnxruntime.*Triton runs those of tensorrt"),
         ({"model_sha256": "f" * 64}, r"it is not an engine of"),
         ({"model_sha256": "0" * 64}, r"it is not an engine of .*tuned\.onnx.*workbench build"),
         ({"options": {"strip": True}}, r"written without its weights.*--weights .*tuned\.onnx"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import workbench
 from workbench.calibration.cache import CalibrationCache
 from workbench.errors import OptionError, PrecisionError, ReportError
 from workbench.graph.load import load_model
+from workbench.jobs import migration
 from workbench.jobs.migration import migrate
 from workbench.runtime.session import Session
 
@@ -174,3 +176,44 @@ def test_an_engine_that_tells_nothing_of_nodes_is_no_silent_yes(calibrated, smal
     assert plain.untold == ()
     assert "engine: its report does not say what it ran" in result.text()
     assert "engine" not in plain.text()
+
+
+def decision(node, op, requested, precision, *reasons):
+    return SimpleNamespace(node=node, op_type=op, requested=requested, precision=precision, reasons=reasons)
+
+
+@pytest.mark.parametrize(("untold", "words"), [(("b", "c"), "2 of these nodes, 'b' is the first"), (("c",), "'c'")])
+def test_a_migration_is_told_line_by_line(monkeypatch, untold, words):
+    decisions = [
+        decision("a", "Conv", "int8", "int8"),
+        decision("b", "Add", "int8", "int8"),
+        decision("c", "Conv", "int8", "int8"),
+        decision("d", "Loop", "int8", "fp16", "no", "never"),
+        decision("e", "Relu", "fp16", "fp16"),
+    ]
+    resolution = SimpleNamespace(decisions={one.node: one for one in decisions})
+    wb = SimpleNamespace(plan=SimpleNamespace(resolve=lambda: resolution))
+    monkeypatch.setattr(migration, "history_of", lambda _: SimpleNamespace(unchecked=("a sentence",)))
+    done = migration.Migration(wb, "a match", ("a flag",), {"f": ("t", "u")}, untold)
+    assert done.text().splitlines() == [
+        "cache: a match",
+        "quantized: 3 of 5 nodes (1 Add, 2 Conv)",
+        "left in fp16: 'd', no; never",
+        "left in floating point: 'f', the cache has no range of 't', 'u'",
+        f"engine: its report does not say what it ran {words} in; they are quantized as without it",
+        "note: a sentence",
+        "left out: a flag",
+    ]
+    resolution.decisions = {"e": decisions[-1]}
+    plain = migration.Migration(wb, "a match", (), {}).text().splitlines()
+    assert plain == ["cache: a match", "quantized: 0 of 1 nodes (none)", "note: a sentence"]
+
+
+def test_flags_with_blanks_are_read_as_they_are(monkeypatch):
+    asked = []
+    monkeypatch.setattr(migration, "import_trtexec", lambda words, _: asked.append(words) or "imported")
+    wb = SimpleNamespace(model=None)
+    assert migration._imported(wb, "a b:fp16", "c:int8") == "imported"
+    assert migration._imported(wb, None, "c:int8") == "imported"
+    assert asked == ["--layerPrecisions='a b:fp16' --layerOutputTypes=c:int8", "--layerOutputTypes=c:int8"]
+    assert migration._imported(wb, None, "").notes == ()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from annotated_types import BaseMetadata
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from workbench.errors import OptionError
 from workbench.jobs import options as options_module
@@ -51,6 +52,7 @@ FIT = [
     (BenchOptions, {"models": ("a.onnx", "b.onnx")}),
     (BenchOptions, {"samples": "s", "quantized": "q", "calibration_cache": "c", "evaluation": "e", "labels": "l"}),
     (BenchOptions, {"recipe": "r", "evaluation": "e"}),
+    (BenchOptions, {"models": ("o/a.onnx",), "calibration_cache": "o/c"}),
     (BenchOptions, {"target": "sm86", "backend": "tensorrt_rtx", "batch": 4, "runs": 1, "workspace_mib": 1}),
     (BuildEngineOptions, {"backend": "tensorrt_rtx", "target": "sm86"}),
     (BuildEngineOptions, {"exclude_lean_runtime": True, "version_compatible": True}),
@@ -80,6 +82,7 @@ FIT = [
     (ServeOptions, {"watch": "w", "watch_tensors": "a,b", "engine": "e", "port": 0, "max_batch": 1, "wait_ms": 1000}),
     (TritonOptions, {"samples": "s", "preprocessing": "p", "triton": "24.05"}),
     (TuneOptions, {"max_drop": 1, "labels": "l"}),
+    (TuneOptions, {"samples": "no\0file"}),
     (TuneOptions, {"min_sqnr": 1, "batch": 1, "runs": 0, "measure_batch": 1}),
 ]
 WRONG = [
@@ -285,6 +288,22 @@ def test_its_documentation_names_every_option():
     assert "    Where measured engines and their journal are kept; OUT.engines where left out." in documented
 
 
+@pytest.mark.parametrize(("letters", "lines"), [(53, 1), (54, 2)])
+def test_what_is_said_of_an_option_is_broken_at_110_characters(letters, lines):
+    said = f"{'a' * 52} {'b' * letters}"
+
+    class Long(Options):
+        option: Annotated[int, Field(description=said)] = 0
+
+    @job(Long)
+    def long(options):
+        return options
+
+    shown = [line for line in long.__doc__.splitlines() if "a" * 9 in line or "b" * 9 in line]
+    assert [line.strip() for line in shown] == ([said] if lines == 1 else said.split(" "))
+    assert {line[:5].count(" ") for line in shown} == {4}
+
+
 @pytest.mark.parametrize(
     ("arguments", "given", "what", "fix"),
     [
@@ -310,8 +329,9 @@ def test_a_choice_names_what_there_is_and_a_rule_stands_without_a_place():
     with pytest.raises(OptionError) as failure:
         replay("r", "o", samples="s")
     assert failure.value.what == "`samples` go with `recalibrate`; a plain replay measures nothing"
-    with pytest.raises(OptionError, match="is no name that a file can have: File name too long"):
+    with pytest.raises(OptionError) as failure:
         build_engine("m" * 5000, "o")
+    assert failure.value.what == f"`model`: {'m' * 40!r}... is no name that a file can have: File name too long"
     with pytest.raises(OptionError, match=r"`model`: 'm.x00'... is no name that a file can have: .*null"):
         build_engine("m\0", "o")
 

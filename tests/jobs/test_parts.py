@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import re
 import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -162,7 +165,13 @@ def test_a_release_is_asked_in_a_process_of_its_own(program):
     assert command[1:6] == ["-m", "workbench", "check", "m.onnx", "--json"]
     assert command[6:] == ["--target", "sm86", "--target", "sm75", "--shape", "x:1x3"]
     assert options["env"]["PYTHONPATH"].startswith("/lib:")
-    assert options["text"]
+    assert {name: options[name] for name in ("text", "capture_output", "check", "stdin", "timeout")} == {
+        "text": True,
+        "capture_output": True,
+        "check": False,
+        "stdin": subprocess.DEVNULL,
+        "timeout": 1200.0,
+    }
     matrix._ask(None, Path("m.onnx"), ["sm86"], [])
     assert not program.asked[1][1]["env"]["PYTHONPATH"].startswith("/lib")
 
@@ -180,6 +189,26 @@ def test_a_release_is_asked_in_a_process_of_its_own(program):
 def test_what_a_release_answers_is_its_verdicts_or_why_there_are_none(program, answer, said):
     program.answer = answer
     assert matrix._ask(None, Path("m.onnx"), ["sm86"], []) == said
+
+
+@pytest.mark.parametrize(
+    ("here", "installed"), [("1.6.1.120", True), ("1.6.1.119", False), ("1.7", False), (None, False)]
+)
+def test_a_release_is_the_one_that_is_here_or_one_in_a_folder_of_its_own(monkeypatch, here, installed):
+    def version(name):
+        assert name == "tensorrt-rtx"
+        if here is None:
+            raise metadata.PackageNotFoundError(name)
+        return here
+
+    asked = []
+    stand_in = SimpleNamespace(version=version, PackageNotFoundError=metadata.PackageNotFoundError)
+    monkeypatch.setattr(matrix, "metadata", stand_in)
+    monkeypatch.setattr(matrix, "packages_folder", lambda *given: asked.append(given) or Path("folder"))
+    assert matrix._folder("1.6") == (None if installed else Path("folder"))
+    names = ["tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu13-libs", "tensorrt-rtx-cu13-bindings"]
+    packages = [f"{name}==1.6.1.120" for name in names]
+    assert asked == ([] if installed else [(f"tensorrt-rtx-1.6.1.120-{sys.implementation.cache_tag}", packages)])
 
 
 def test_a_release_that_fails_for_all_is_asked_for_each(monkeypatch):
@@ -348,8 +377,35 @@ def test_a_dossier_says_what_a_model_and_a_machine_are():
         "sm clock mhz": "5",
     }
     assert dict(dossier._gpu(None)) == {}
-    assert dossier._processor()
     assert {"system", "processor"} <= dossier._machine(None).keys()
+
+
+def test_the_load_of_a_machine_is_told_where_the_system_tells(monkeypatch):
+    monkeypatch.setattr(dossier, "_processor", lambda: "a processor")
+    system = f"{platform.system()} {platform.release()}"
+    monkeypatch.setattr(dossier, "os", SimpleNamespace(getloadavg=lambda: (1.26, 2.26, 3.26), cpu_count=lambda: 7))
+    assert dossier._machine(SimpleNamespace(conditions={"gpu": "H200"})) == {
+        "system": system,
+        "processor": "a processor",
+        "load while it was measured": "1.3 on 7 cores",
+        "gpu": "H200",
+    }
+    monkeypatch.setattr(dossier, "os", SimpleNamespace())
+    assert dossier._machine(None) == {"system": system, "processor": "a processor"}
+
+
+def test_a_processor_is_called_as_the_system_calls_it(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(dossier, "Path", lambda path: asked.append(path) or tmp_path / "cpuinfo")
+    names = {"processor": "short", "machine": "x86_64"}
+    monkeypatch.setattr(dossier, "platform", SimpleNamespace(**{name: (lambda key=name: names[key]) for name in names}))
+    assert dossier._processor() == "short"
+    names["processor"] = ""
+    (tmp_path / "cpuinfo").write_text("cpu : 1\nno name\n")
+    assert dossier._processor() == "x86_64"
+    (tmp_path / "cpuinfo").write_text("processor : 0\nmodel name\t: A: B 7 \nmodel name : other\n")
+    assert dossier._processor() == "A: B 7"
+    assert set(asked) == {"/proc/cpuinfo"}
 
 
 # Drift
@@ -475,8 +531,10 @@ def test_labels_are_as_many_as_there_are_classes(tmp_path):
     assert _labels(path, served(7, 2)) == _labels(path, served(-1)) == ("cat\ndog\n", ("y",))
     with pytest.raises(OptionError, match="has 2 lines, and y has 3 classes"):
         _labels(path, served(2, 3))
-    with pytest.raises(OptionError, match="cannot be read"):
-        _labels(tmp_path / "none.txt", served(2))
+    (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\n")
+    for unreadable in ("none.txt", "odd.txt"):
+        with pytest.raises(OptionError, match=f"{unreadable} cannot be read"):
+            _labels(tmp_path / unreadable, served(2))
 
 
 def test_a_state_is_suggested_where_an_input_looks_like_an_output():
@@ -487,6 +545,7 @@ def test_a_state_is_suggested_where_an_input_looks_like_an_output():
     (sentence,) = _like_states(served([x, h], [y]))
     assert "of one type and shape: h=y." in sentence
     assert _like_states(served([h], [y])) == []
+    assert "type and shape: h=y, g=y. Where" in _like_states(served([x, h, port("g", 1, 8)], [y]))[0]
     assert _like_states(served([x, h], [port("y", 1, 9)])) == []
     assert _like_states(served([x, h], [port("y", 1, 8, datatype="FP16")])) == []
     assert _like_states(served([x, h], [y], states=(SimpleNamespace(input=x),))) == []

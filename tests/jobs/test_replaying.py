@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 import workbench
 from workbench.errors import OptionError, RecipeError, SamplesError
-from workbench.jobs import replay, tune, verify_recipe
+from workbench.jobs import replay, replaying, tune, verify_recipe
 from workbench.recipe import Recipe
 from workbench.recipe.steps import CalibrateStep, PrecisionStep
 
@@ -51,8 +51,36 @@ def test_a_replay_judges_the_gates_on_what_they_were_judged_on(tuned, tmp_path):
     assert result.exit_code == 12
     assert (tmp_path / "out/tuned.onnx").read_bytes() == tuned.with_name("tuned.onnx").read_bytes()
     assert Recipe.load(tmp_path / "out/recipe.yaml").gates == Recipe.load(tuned).gates
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["recipe.yaml", "tuned.onnx"]
     assert 'failures="1"' in (tmp_path / "j.xml").read_text()
     assert "❌" in (tmp_path / "s.md").read_text()
+
+
+class Stopped(Exception):  # noqa: N818 - no error: far enough
+    """What a replay is asked to write has been seen."""
+
+
+@pytest.mark.parametrize(
+    ("here", "settings", "kept"),
+    [
+        (True, (), ("report.json", "report.html", "statistics.npz")),
+        (True, ("target=rtx",), ()),
+        (False, (), ()),
+        (False, ("target=rtx", "labels=a=b"), ()),
+    ],
+)
+def test_reports_stay_where_the_same_bytes_are_made_again(tuned, tmp_path, monkeypatch, here, settings, kept):
+    seen = []
+
+    def folder(out, outputs, *, keeps):
+        seen.append((out, outputs[0], keeps))
+        raise Stopped
+
+    monkeypatch.setattr(replaying, "results_folder", folder)
+    out = tuned.parent if here else tmp_path
+    with pytest.raises(Stopped):
+        replay(tuned, out, settings=settings)
+    assert seen == [(out, "tuned.onnx", kept)]
 
 
 def test_without_gates_nothing_is_run(tuned, tmp_path):

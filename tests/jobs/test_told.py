@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from workbench.backends.verdict import Cell
+from workbench.backends.verdict import Cell, Matrix
 from workbench.calibration import Statistics
 from workbench.cli import main
 from workbench.errors import BackendError, OptionError, OutputError, RecipeError, ReportError, WorkbenchError
@@ -25,7 +25,7 @@ from workbench.jobs.fleet import job as fleet
 from workbench.jobs.fleet.site import _worst
 from workbench.jobs.notebooks import NotebooksResult
 from workbench.jobs.replaying import replay
-from workbench.recipe import GateResult, Recipe
+from workbench.recipe import GateResult, Recipe, recipe_schema
 from workbench.session import open_model
 
 
@@ -38,6 +38,7 @@ def tuned(small_cnn, small_data, tmp_path_factory):
     wb.plan.set("op:Conv", "int8")
     wb.require("field_clipped", at_most=100)
     wb.require("sqnr_db", at_least=1)
+    wb.require("p95_ms", at_most=1000)
     wb.save(folder)
     statistics.save(folder / "statistics.npz")
     with np.load(small_data) as samples:
@@ -87,9 +88,25 @@ def test_recipes_are_shown_compared_and_described_line_by_line(tuned, tmp_path):
     assert diff_recipes(recipe, tmp_path / "r.yaml").lines == ("gate sqnr_db >= 1 is gone", "gate sqnr_db >= 2 is new")
     assert json.loads(recipes.schema().text())["title"]
     (tmp_path / "gone.yaml").write_text(recipe.read_text().replace("small_cnn.onnx", "gone.onnx"))
+    assert json.loads(recipes.schema().text()) == recipe_schema()
     told = recipes.verify_recipe(tmp_path / "gone.yaml")
     assert told.lines[0].startswith("error: ")
     assert told.exit_code == RecipeError.exit_code
+
+
+@pytest.mark.parametrize(
+    ("problems", "notes", "lines", "code"),
+    [
+        ((), (), ("it can be replayed here; nothing has drifted",), 0),
+        ((), ("onnx 1 -> 2",), ("onnx 1 -> 2",), 0),
+        ((RecipeError("a"), BackendError("b")), ("c",), ("error: a", "error: b", "c"), RecipeError.exit_code),
+    ],
+)
+def test_verifying_says_every_problem_and_ends_as_the_first(tuned, monkeypatch, problems, notes, lines, code):
+    monkeypatch.setattr(recipes, "verify", lambda *_, **__: SimpleNamespace(problems=problems, notes=notes))
+    told = recipes.verify_recipe(tuned / "recipe.yaml")
+    assert (told.lines, told.exit_code) == (lines, code)
+    assert told.text() == "\n".join(lines)
 
 
 def test_a_recipe_without_a_calibration_cannot_be_calibrated_again(small_cnn, tmp_path):
@@ -134,8 +151,45 @@ def test_notebooks_are_shipped_ones_or_files(tmp_path):
     }
     with pytest.raises(OptionError, match=f"there is no notebook {name}x; did you mean {name}"):
         notebooks._chosen((f"{name}x",))
-    with pytest.raises(OptionError, match="there is no notebook"):
-        notebooks._chosen((str(tmp_path / "gone.ipynb"),))
+    for other in ("gone.ipynb", "own.txt", "own"):
+        if not other.startswith("gone"):
+            (tmp_path / other).write_text("{}")
+        with pytest.raises(OptionError, match="there is no notebook"):
+            notebooks._chosen((str(tmp_path / other),))
+
+
+def test_a_parameter_may_have_an_equals_sign_in_its_value_and_the_folder_is_made(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(notebooks, "require", lambda *_: None)
+    monkeypatch.setattr(notebooks, "_chosen", lambda _: {"one": Path("one.ipynb"), "two": Path("two.ipynb")})
+    monkeypatch.setattr(notebooks, "parameters_of", lambda path: {"x": {}} if path.stem == "one" else {"z": {}})
+
+    def run(name, _, out, texts):
+        given.append((name, out, texts))
+        return Case("notebooks", name, passed=True, message="done", seconds=1.6), [out / name]
+
+    monkeypatch.setattr(notebooks, "_run", run)
+    for _ in range(2):
+        result = notebooks.run_notebooks((), out=tmp_path / "a/b", parameters=("x=a=b=c", "z=1"))
+    assert given[2:] == [(name, tmp_path / "a/b", {"x": "a=b=c", "z": "1"}) for name in ("one", "two")]
+    assert result.files == (tmp_path / "a/b/one", tmp_path / "a/b/two")
+    assert result.text() == "one: done, 2 s\ntwo: done, 2 s"
+    with pytest.raises(OptionError, match="no notebook has y; "):
+        notebooks.run_notebooks((), out=tmp_path, parameters=("y=1",))
+
+
+@pytest.mark.parametrize(("shipped", "at"), [(True, "home"), (False, "own")])
+def test_a_shipped_notebook_runs_at_home_and_another_where_it_lies(tmp_path, monkeypatch, shipped, at):
+    home, own = tmp_path / "home", tmp_path / "own"
+    where = []
+    monkeypatch.setattr(notebooks, "notebooks_home", lambda: home)
+    monkeypatch.setattr(notebooks, "parameters_of", lambda _: {"count": {}})
+    monkeypatch.setattr(notebooks, "run_notebook", lambda *given, cwd: where.append((given[2], cwd)))
+    path = home / "notebooks/one.ipynb" if shipped else own / "one.ipynb"
+    case, files = notebooks._run("one", path, tmp_path, {})
+    assert where == [({}, tmp_path / at)]
+    assert (case.passed, files) == (True, [])
+    assert 0 <= case.seconds < 60
 
 
 @pytest.mark.parametrize(("fails", "exports"), [(False, True), (True, True), (False, False), (True, False)])
@@ -187,15 +241,15 @@ def test_a_check_as_plain_values_has_neither_layers_nor_the_log():
     told = [{"model": "m", "accepted": accepted} for accepted in (True, False)]
     assert result.to_dict() == json.loads(result.to_json()) == told
     assert repr(result).splitlines()[0].startswith("Verdict(")
+    matrix_of_one = Matrix("m", (Cell("1.6", "sm86", "accepted", {}),))
+    assert repr(CheckResult((), matrix=matrix_of_one)) == repr(matrix_of_one)
 
 
 def test_the_model_that_was_mended_is_written_with_its_recipe(small_cnn, tmp_path):
     out = tmp_path / "m.onnx"
-    options = SimpleNamespace(fix=False, out=out)
-    model, remarks, files = checking._mended(load_model(small_cnn), options, ["sm86"], {})
+    model, remarks, files = checking._mended(load_model(small_cnn), out, [], {})
     assert (remarks, files) == ((), (out, tmp_path / "m.recipe.yaml"))
     assert Recipe.load(files[1]).model.sha256 == model.digest
-    assert checking._mended(model, SimpleNamespace(fix=False, out=None), ["sm86"], {})[2] == ()
 
 
 def test_a_release_that_is_not_to_be_had_is_unknown_for_each_gpu(monkeypatch):
@@ -235,8 +289,8 @@ def test_a_browser_is_looked_for_and_its_failure_is_told(monkeypatch):
     monkeypatch.setattr(dossier, "shutil", SimpleNamespace(which=found.get))
     assert dossier._browser() == "/bin/google-chrome"
 
-    def run(command, *, timeout, **_):
-        assert timeout == dossier.LONGEST_PRINT_S
+    def run(command, *, timeout, capture_output, check):
+        assert (timeout, capture_output, check) == (dossier.LONGEST_PRINT_S, True, True)
         to = next(word for word in command if word.startswith("--print-to-pdf=")).partition("=")[2]
         assert Path(command[-1].removeprefix("file://")).read_text() == "page"
         Path(to).write_bytes(b"%PDF")
@@ -246,6 +300,13 @@ def test_a_browser_is_looked_for_and_its_failure_is_told(monkeypatch):
     assert dossier._printed("chrome", "page") == b"%PDF"
     monkeypatch.setattr(dossier.subprocess, "run", lambda *_, **__: None)  # which writes nothing
     with pytest.raises(BackendError, match="chrome: the browser printed nothing"):
+        dossier._printed("chrome", "page")
+
+    def crash(*_, **__):
+        raise subprocess.CalledProcessError(1, "chrome")
+
+    monkeypatch.setattr(dossier.subprocess, "run", crash)
+    with pytest.raises(BackendError, match=r"chrome: the browser printed nothing: .*exit status 1"):
         dossier._printed("chrome", "page")
     found.clear()
     with pytest.raises(BackendError, match="a PDF is printed by a Chromium browser"):

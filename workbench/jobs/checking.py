@@ -94,8 +94,8 @@ def _judged(options: CheckOptions) -> CheckResult:
     model = load_model(options.model)
     remarks: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
-    if options.fix or options.out is not None:
-        model, remarks, files = _mended(model, options, targets, shapes)
+    if options.out is not None:
+        model, remarks, files = _mended(model, options.out, targets, shapes)
     verdicts = tuple(judge(model, target, shapes=shapes) for target in targets)
     cases = [
         Case(verdict.compiler, f"{verdict.model} for {verdict.target}", verdict.accepted, str(verdict).splitlines()[0])
@@ -106,22 +106,20 @@ def _judged(options: CheckOptions) -> CheckResult:
 
 
 def _mended(
-    model: Model, options: CheckOptions, targets: Iterable[str], shapes: Mapping[str, tuple[int, ...]]
+    model: Model, out: Path, targets: Iterable[str], shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[Model, tuple[str, ...], tuple[Path, ...]]:
     """Return the model with what is known to help, what was done, and the files that were written."""
     from workbench.backends.verdict import mend
     from workbench.session import Workbench
 
     wb, remarks = Workbench(model), []
-    for target in targets if options.fix else ():
+    for target in targets:
         mended = mend(wb.model, target, shapes=shapes)
         for edit in mended.edits:
             wb.edit(edit)
         remarks += [f"{target}: {note}" for note in mended.notes]
-    if options.out is None:
-        return wb.model, tuple(remarks), ()
-    with together(options.out.parent):
-        files = (*wb.model.save(options.out), wb.recipe.save(options.out.with_suffix(".recipe.yaml")))
+    with together(out.parent):
+        files = (*wb.model.save(out), wb.recipe.save(out.with_suffix(".recipe.yaml")))
     return wb.model, tuple(remarks), files
 
 

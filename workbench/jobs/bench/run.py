@@ -36,8 +36,6 @@ SHORTEST_BUILD_S = 5.0
 BUILD_LIMIT_S = 3600.0
 MEASURING_LIMIT_S = 600.0
 
-Say = "Callable[[str], None]"
-
 
 @dataclass
 class Bench:

@@ -50,7 +50,7 @@ def check_places(options: BaseModel) -> None:
     for one, other in combinations(places, 2):
         for (name, path), (taken, there) in ((one, other), (other, one)):
             mark = marks[name]
-            if mark is None or name == taken:
+            if mark is None:
                 continue
             if _same(path, there):
                 does = "reads" if marks[taken] is None else "writes"
