@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_METHOD",
+    "DEFAULT_PERCENTILE",
     "METHODS",
     "PRECISIONS",
     "QUANTIZED",
@@ -39,6 +40,8 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 QUANTIZED: tuple[Quantized, ...] = get_args(Quantized)
 METHODS: tuple[Method, ...] = get_args(Method)
 DEFAULT_METHOD: Method = "mse"
+DEFAULT_PERCENTILE = 99.99
+"""For the method of that name."""
 
 BackendName = Literal["onnxruntime", "tensorrt", "tensorrt_rtx"]
 """What compiles, runs and times a model."""

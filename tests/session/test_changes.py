@@ -64,12 +64,6 @@ def workbench():
     return Workbench(network("conv_bn_relu", "conv"))
 
 
-def kinds(wb):
-    heard = []
-    wb.on_change(lambda change: heard.append(change.kind))
-    return heard
-
-
 def test_every_step_is_told_with_its_words_and_so_are_undo_and_redo():
     wb, heard = workbench(), []
     wb.on_change(heard.append)
@@ -86,10 +80,11 @@ def test_every_step_is_told_with_its_words_and_so_are_undo_and_redo():
 
 
 def test_a_target_is_told_as_a_change_of_the_plan():
-    wb = workbench()
-    heard = kinds(wb)
+    wb, heard = workbench(), []
+    wb.on_change(heard.append)
     wb.plan.set_target("rtx@sm89")
-    assert heard == ["plan"]
+    wb.plan.set_target(None)
+    assert heard == [Change("plan", "rtx@sm89"), Change("plan", "any target")]
 
 
 def test_statistics_are_there_when_the_calibration_is_told():

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import workbench
+from tests.kit.models import model as small_model
 from workbench.evaluate.agreement import Comparison, OutputDifference
 from workbench.graph.edits import applicable
 from workbench.handoff.tuning_report import before_after, report
@@ -48,8 +49,9 @@ def said(wb, preset):
     return remarks(wb, wb.compare(runs=0))
 
 
-def test_what_was_quantized_well_needs_no_word(tmp_path):
-    assert said(opened(tmp_path, [node("MatMul", "x w", "y")], [("w", W)]), "int8") == ()
+@pytest.mark.parametrize("preset", ["int8", "fp16", "fp32"])
+def test_what_was_done_as_asked_needs_no_word(tmp_path, preset):
+    assert said(opened(tmp_path, [node("MatMul", "x w", "y")], [("w", W)]), preset) == ()
 
 
 def test_products_inside_of_a_body_are_said_to_be_left_out(tmp_path):
@@ -231,6 +233,38 @@ def test_whole_numbers_that_differ_are_as_bad_as_an_error_of_the_power_of_the_ou
     assert low.startswith(f"little is left of outputs y, labels ({expected}); try --preset bf16")
 
 
+SEARCH = "let workbench search find the nodes to leave in floating point (--min-sqnr 20), "
+METHODS = "try another --method (entropy, percentile, minmax), or see wb.sensitivity()"
+LOW, WHOLE, BROKEN = (
+    OutputDifference("y", 5.0, 1.0, 0.0, 0.9, 0, 10),
+    OutputDifference("y", math.nan, math.nan, 0.0, 0.5, 0, 10),
+    OutputDifference("y", 50.0, 1.0, 0.0, 0.0, 2, 10),
+)
+
+
+@pytest.mark.parametrize(
+    ("output", "quantized", "step"),
+    [
+        (BROKEN, True, "look for weights and samples that are not finite"),
+        (
+            BROKEN,
+            False,
+            "FP16 ends at 65504: calibrate with overflow=True on such samples, or take --preset bf16",
+        ),
+        (LOW, True, SEARCH + METHODS),
+        (WHOLE, True, METHODS),
+        (LOW, False, "try --preset bf16 or fp32, or rules for the nodes that need them"),
+        (WHOLE, False, "try --preset bf16 or fp32, or rules for the nodes that need them"),
+    ],
+)
+def test_what_helps_depends_on_what_was_done(output, quantized, step):
+    resolution = SimpleNamespace(to_quantize=lambda: ["conv"] * quantized)
+    wb = SimpleNamespace(plan=SimpleNamespace(resolve=lambda: resolution))
+    (message,) = closing._poor(wb, SimpleNamespace(outputs=(output,)))
+    what = "of output y values became NaN or infinite" if output is BROKEN else f"little is left of output y ({output})"
+    assert message == f"{what}; {step}"
+
+
 def test_the_device_of_a_calibration_is_named():
     for step, said in (
         (None, []),
@@ -283,3 +317,100 @@ def test_why_nothing_was_quantized_is_of_what_was_asked_for_and_came_in_floating
     assert came.startswith("2 nodes (1 MatMul, 1 Add) came quantized")
     assert "remove_qdq" not in came
     assert nothing == "nothing more was quantized: 1 Conv: no range"
+
+
+def nothing(decisions, *precisions, quantized=(), tuned="b", model=None):
+    """What is said of a plan that decides so, whose rules ask for these precisions; its source has the digest "b"."""
+    resolution = SimpleNamespace(
+        decisions=dict(enumerate(decisions)),
+        rules=[SimpleNamespace(precision=precision) for precision in precisions],
+        to_quantize=lambda: list(quantized),
+    )
+    wb = SimpleNamespace(
+        plan=SimpleNamespace(resolve=lambda: resolution),
+        model=model or SimpleNamespace(digest="b"),
+        tuned=SimpleNamespace(digest="".join(tuned)),
+    )
+    return list(closing._nothing(wb))
+
+
+def decision(op="Conv", precision="fp32", floating=None, requested="fp16", *, own=False):
+    return SimpleNamespace(
+        op_type=op,
+        node=op.lower(),
+        reasons=(),
+        own=own,
+        precision=precision,
+        floating=floating or precision,
+        requested=requested,
+    )
+
+
+def test_what_computes_on_integers_or_came_quantized_is_counted():
+    ops = ("QLinearMatMul", "QLinearConv")
+    (integers,) = nothing([decision(op, own=True) for op in ops], "int8", quantized=["conv"])
+    assert integers == (
+        "2 nodes (1 QLinearMatMul, 1 QLinearConv) compute on integers by definition, which TensorRT has no operator "
+        "for: tune the floating-point model that it was made of"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(closing, "EDITS", {"remove_qdq": SimpleNamespace(offers=lambda *_: [])})
+        (paired,) = nothing([decision(own=True), decision("Gemm", own=True)], "int8", quantized=["conv"])
+    assert paired == "2 nodes (1 Conv, 1 Gemm) came quantized: their Q/DQ pairs stay as they are"
+
+
+@pytest.mark.parametrize(
+    ("precisions", "tuned", "quantized", "said"),
+    [
+        (["fp16"], "b", [], True),
+        (["fp16", "fp32"], "b", [], True),
+        (["fp16"], "a", [], False),
+        (["fp16"], "c", [], False),
+        (["fp32"], "b", [], False),
+        (["fp16", "int8"], "b", ["conv"], False),
+    ],
+)
+def test_a_plan_for_another_floating_type_changed_nothing_where_the_model_is_the_same(
+    precisions, tuned, quantized, said
+):
+    actual = nothing([decision()], *precisions, tuned=tuned, quantized=quantized)
+    assert actual == ["the plan changed nothing: no node takes what its rules ask for"] * said
+
+
+@pytest.mark.parametrize(
+    ("one", "already"),
+    [
+        (decision(precision="fp16"), True),
+        (decision(precision="bf16"), False),  # asked for FP16
+        (decision(precision="fp16", requested="bf16"), False),
+        (decision(precision="fp32", requested="fp32"), False),
+        (decision(precision="int8", floating="fp16", requested="int8"), False),
+        (decision(precision="fp16", floating="bf16", requested="fp16"), False),
+    ],
+)
+def test_a_node_has_a_type_already_where_it_gets_what_was_asked_for_in_its_own(one, already):
+    (message,) = nothing([one], "fp16")
+    why = "1 node (1 Conv) is fp16 already" if already else "no node takes what its rules ask for"
+    assert message == f"the plan changed nothing: {why}"
+
+
+def test_without_a_rule_it_is_said_what_multiplies():
+    inputs, outputs = {"x": ["N", 8]}, {"y": ["N", 8], "z": ["N", 4], "u": ["N", 4]}
+    nodes = [
+        node("Relu", "x", "y"),
+        node("Einsum", "x w", "z", "einsum", equation="ij,jk->ik"),
+        node("Einsum", "x w", "u", "other", equation="ij,jk->ik"),
+    ]
+    graph = small_model(nodes, inputs, outputs, [numpy_helper.from_array(W, "w")])
+    relu, one, other = decision("Relu"), decision("Einsum"), decision("Einsum")
+    other.node = "other"
+    relu.node = "Relu"
+    assert nothing([decision("MatMul")], model=graph) == ["nothing was quantized: the plan has no rule"]
+    assert nothing([relu], model=graph) == ["nothing was quantized: no node of the model multiplies"]
+    (message,) = nothing([relu, one, other], model=graph)
+    assert message.startswith("nothing was quantized: 2 nodes (2 Einsum) multiply, and of what multiplies Conv, ")
+    (message,) = nothing([relu, one], model=graph)
+    assert message.startswith("nothing was quantized: 1 node (1 Einsum) multiplies, and of what multiplies Conv, ")
+    came, message = nothing([relu, decision("Relu", own=True)], model=graph)
+    assert came.startswith("1 node (1 Relu) came quantized")
+    assert message == "nothing more was quantized: no other node of the model multiplies"

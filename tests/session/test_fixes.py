@@ -131,7 +131,10 @@ def test_what_the_model_or_the_plan_lacks_is_refused(wb):
         return Finding(kind="k", title="t", evidence="e", fix="f", layers=("l",), suggestion=suggestion)
 
     with pytest.raises(RecipeError, match="none of its nodes, such as 'elsewhere'"):
-        wb.engines.fix(finding("elsewhere"))
+        wb.engines.fix(finding("elsewhere", "nowhere"))
+    assert wb.engines.fix(finding("stem/conv")) == 'wb.plan.set("name:stem/conv", "fp16")'
+    with pytest.raises(RecipeError, match="changes nothing here: it has fp16 already"):
+        wb.engines.fix(finding("nowhere", "stem/conv"))
     with pytest.raises(RecipeError, match="a plan has no fp4"):
         wb.engines.fix(finding("stem/conv", value="fp4"))
     strange = [layer("l", "CaskConvolution", ["a", "b"], {"s": FP16}, {"t": FP16})]

@@ -109,7 +109,10 @@ def test_of_whole_numbers_the_worst_output_counts(wb):
 
 @pytest.mark.parametrize(
     ("seconds", "about"),
-    [(0.0, ""), (0.01, " (about 1 s)"), (0.5, " (about 5 s)"), (8.9, " (about 89 s)"), (9.0, " (about 2 min)")],
+    [
+        *((0.0, ""), (0.01, " (about 1 s)"), (0.5, " (about 5 s)")),
+        *((8.9, " (about 89 s)"), (9.0, " (about 2 min)"), (300.0, " (about 50 min)")),
+    ],
 )
 def test_how_long_a_search_takes_is_estimated_from_what_running_both_took(wb, seconds, about):
     judgement = verdict(wb, compared(4.0, seconds=seconds))
@@ -121,6 +124,15 @@ def test_a_method_is_not_proposed_to_whom_has_it(small_cnn, small_data):
     assert verdict(wb, compared(4.0)).next == "Choose another preset or rules that select what multiplies."
     wb.plan.use("int8")
     wb.calibrate(small_data, batch=4, method="entropy")
+    assert verdict(wb, compared(4.0)).next == "Try workbench search --min-sqnr 20."
+    whole = verdict(wb, compared(math.nan, differing=0.5))
+    assert whole.next == "Try leave in floating point what wb.sensitivity() names first."
+    assert (whole.kind, whole.ask) == ("bad", "precision")
+
+
+def test_a_method_of_calibration_is_not_proposed_where_nothing_was_calibrated(small_cnn):
+    wb = open_model(small_cnn)
+    wb.plan.use("fp16")
     assert verdict(wb, compared(4.0)).next == "Try workbench search --min-sqnr 20."
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from onnx import helper
 
-from workbench.errors import RecipeError
+from tests.kit.models import proto
+from workbench.errors import OutputError, RecipeError
+from workbench.graph.load import from_proto
 from workbench.recipe import Recipe
-from workbench.session import history_of, open_model
+from workbench.session import Workbench, history_of, open_model
 from workbench.session.keeping import Keeper, kept_file
 
 
@@ -99,6 +103,40 @@ def test_two_notebooks_and_two_models_have_files_of_their_own(small_cnn, monkeyp
     one = kept_file(history)
     monkeypatch.setenv("JPY_SESSION_NAME", "other.ipynb")
     assert kept_file(history) != one
+
+
+def test_a_model_without_a_file_has_one_by_its_name(notebook):
+    named = proto([helper.make_node("Relu", ["x"], ["y"], "relu")], {"x": [1]}, {"y": [1]})
+    named.graph.name = "a net/2.b_c-d"
+    wb = Workbench(from_proto(named))
+    assert kept_file(history_of(wb)) == notebook / f"tune me.a_net_2.b_c-d-{wb.source.digest[:8]}.recipe.yaml"
+
+
+@pytest.mark.parametrize("refusal", [OSError(28, "No space left"), OutputError("it is full")])
+@pytest.mark.usefixtures("notebook")
+def test_what_cannot_be_written_is_a_problem_and_no_error(small_cnn, monkeypatch, refusal):
+    wb = open_model(small_cnn)
+    keeper = Keeper(history_of(wb))
+
+    def refuse(*_):
+        raise refusal
+
+    monkeypatch.setattr(Recipe, "save", refuse)
+    wb.plan.set("op:Gemm", "fp32")
+    assert keeper.problem == f"the recipe is not kept: {refusal}"
+    assert len(wb.recipe.steps) == 1
+
+
+@pytest.mark.parametrize("other", ["", "~"], ids=["sorts before", "sorts behind"])
+@pytest.mark.usefixtures("notebook")
+def test_samples_that_are_others_now_are_not_gone_on_with(small_cnn, small_data, monkeypatch, other):
+    first = open_model(small_cnn, resume=True)
+    first.calibrate(str(small_data), batch=4)
+    restarted(history_of(first).keeper)
+    monkeypatch.setattr("workbench.session.samples.opened", lambda *_: SimpleNamespace(fingerprint=other))
+    again = open_model(small_cnn, resume=True)
+    assert again.recipe.steps == first.recipe.steps
+    assert again.ranges.samples is None
 
 
 @pytest.mark.parametrize("content", ["", "workbench: 1\nsteps: 3", "\x00\xff"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +23,7 @@ from workbench.precision.placement import Pays
 from workbench.recipe import Recipe
 from workbench.recipe.steps import PlanStep
 from workbench.session import (
+    Ranges,
     Workbench,
     editing,
     evaluation,
@@ -302,6 +304,7 @@ def test_a_recipe_without_steps_or_with_the_same_ones_is_not_offered(small_cnn):
     bare.plan.set("op:Conv", "fp16")
     keeper = kept(bare)
     assert keeper.offer is None
+    assert Recipe.load(keeper.file).steps == bare.recipe.steps
     keeper.close()
 
 
@@ -318,13 +321,34 @@ def test_what_fails_over_a_damaged_model_is_said_against_the_model():
         patch.setattr("workbench.session.tuning.lower", fail)
         with pytest.raises(ModelError):
             wb.tune()
+        patch.setattr(editing, "needed_opset", fail)
+        with pytest.raises(ModelError):
+            wb.prepare()
 
 
 def test_as_many_samples_a_run_are_compared_as_are_asked_for_or_were_calibrated_on(wb, monkeypatch):
     asked = []
     real = evaluation.compare
-    monkeypatch.setattr(evaluation, "compare", lambda *given, **how: asked.append(how["batch"]) or real(*given, **how))
+
+    def compare(*given, batch, runs, **how):
+        asked.append((batch, runs))
+        return real(*given, batch=batch, runs=0, **how)
+
+    monkeypatch.setattr(evaluation, "compare", compare)
     wb.plan.use("fp16")
-    wb.compare(runs=0)
-    wb.compare(runs=0, batch=2)
-    assert asked == [4, 2]
+    wb.compare()  # thirty timed runs
+    wb.compare(runs=5, batch=2)
+    assert asked == [(4, 30), (2, 5)]
+
+
+def test_what_a_part_does_is_told_where_the_workbench_hands_it_over():
+    assert Workbench.calibrate.__doc__ == Ranges.calibrate.__doc__
+    assert inspect.signature(Workbench.calibrate) == inspect.signature(Ranges.calibrate)
+
+
+def renamed(graph):
+    graph.nodes[0].name = "renamed"
+
+
+def test_a_script_of_ones_own_is_not_compared_unless_that_is_asked_for(wb):
+    assert str(wb.surgeon(renamed).check) == "not checked, because check=False was given"

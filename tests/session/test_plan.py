@@ -87,6 +87,14 @@ def test_what_does_not_go_together_is_refused(tmp_path, precision, options, mess
     assert wb.recipe.steps == ()
 
 
+def test_a_card_lists_the_rules_or_says_where_tuning_starts(tmp_path):
+    wb = workbench(tmp_path, "conv")
+    assert repr(wb.plan).splitlines()[0] == "no rules yet: tune() starts from the best practice"
+    wb.plan.set("op:Conv", "int8")
+    wb.plan.set("*", "fp16")
+    assert repr(wb.plan).splitlines()[0] == "2 rules; the last that selects a node decides"
+
+
 def test_a_rule_that_matches_nothing_is_refused(tmp_path):
     with pytest.raises(SelectorError):
         workbench(tmp_path, "conv").plan.set("op:LSTM", "int8")

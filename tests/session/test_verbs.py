@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import threading
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +20,7 @@ from workbench.precision.placement import Pays
 from workbench.precision.plan import Rule
 from workbench.recipe import FileReference, SamplesReference, ranges_hash
 from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep, PlanStep, RangeStep
-from workbench.session import Workbench, editing, history_of, measuring, plan
+from workbench.session import Workbench, editing, history_of, measuring
 from workbench.session.again import Again, samples_of
 from workbench.session.history import History
 from workbench.session.thresholds import NoRangeError
@@ -74,22 +73,6 @@ def test_a_search_runs_other_samples_of_another_batch_and_labels(wb):
 def test_a_search_without_ranges_says_what_to_do():
     with pytest.raises(RecipeError, match=r"wb.plan.search on small: a search needs ranges.*Calibrate first"):
         Workbench(small()).plan.search("sqnr_db", at_least=20)
-
-
-def test_the_same_search_goes_on_from_where_it_was_stopped_and_another_does_not(wb, monkeypatch):
-    search, given = plan.search, []
-
-    def watched(*arguments, **options):
-        given.append(len(options["earlier"]))
-        return replace(search(*arguments, **options), stopped=True)
-
-    monkeypatch.setattr(plan, "search", watched)
-    first = wb.plan.search("sqnr_db", at_least=5.0)
-    wb.plan.search("sqnr_db", at_least=5.0)
-    wb.plan.search("sqnr_db", at_least=6.0)
-    wb.plan.search("sqnr_db", at_least=6.0, batch=2)
-    assert given[:2] == [0, len(first.trials)]
-    assert given[2:] == [0, 0]
 
 
 @pytest.mark.parametrize(("seed", "kept"), [(1, False), (0, None)])
@@ -145,8 +128,9 @@ def test_a_plan_that_pays_stays_and_one_that_does_not_gives_way_to_floating_poin
     assert wb.recipe.target == "onnxruntime"
 
 
-def test_floating_point_is_said_with_how_long_the_plan_took(wb, monkeypatch):
-    bad = Pays(verdict="does not pay", ratio=1.25, error=0.01, against="fp16", where="here")
+@pytest.mark.parametrize("answer", ["does not pay", "within the error"])
+def test_floating_point_is_said_with_how_long_the_plan_took(wb, monkeypatch, answer):
+    bad = Pays(verdict=answer, ratio=1.25, error=0.01, against="fp16", where="here")
     wb.plan.set_target("rtx@sm89")
     returned, step, (_, rules, _, _, more) = step_of(wb, monkeypatch, bad)
     assert step.move == "measured: stay in FP16"
@@ -154,6 +138,14 @@ def test_floating_point_is_said_with_how_long_the_plan_took(wb, monkeypatch):
     assert returned.reason == "stay in FP16: the plan takes 1.250 ± 0.010 of its time"
     assert any(rule.precision == "int8" for rule in rules.rules)  # of the best practice, for there were none
     assert str(more["target"]) == wb.recipe.target == "rtx@sm89"
+
+
+def test_what_is_measured_has_the_operator_set_that_its_plan_needs(wb, monkeypatch):
+    wb.plan.set("*", "fp16")
+    wb.plan.set("op:Conv", "int8")
+    *_, (model, *_) = step_of(wb, monkeypatch, Pays(verdict="pays", where="here"))
+    assert model.opset == wb.model.opset == 19
+    assert steps(wb).count("convert_opset") == 1
 
 
 # Engines
@@ -183,9 +175,9 @@ def test_an_engine_is_built_written_read_and_compared(wb, tmp_path):
 # Steps done again
 
 
-def again(session, *, samples=None, anew=False):
+def again(session, **how):
     other = Workbench(session.source)
-    doing = Again(history_of(other), samples, anew=anew)
+    doing = Again(history_of(other), **how)
     for step in session.recipe.steps:
         doing.do(step)
     return other, doing.notes

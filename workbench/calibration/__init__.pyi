@@ -13,6 +13,7 @@ from .methods import at as at
 from .methods import bin_noise as bin_noise
 from .methods import levels as levels
 from .methods import no_range as no_range
+from .methods import positive_amax as positive_amax
 from .methods import ranges as ranges
 from .methods import sweep as sweep
 from .observer import observe as observe

@@ -17,7 +17,7 @@ import numpy as np
 from workbench.calibration.counting import LINES, UNIT_EDGES
 from workbench.calibration.entropy import entropy_threshold
 from workbench.errors import SamplesError
-from workbench.names import DEFAULT_METHOD, METHODS, QUANTIZED, Method, Quantized
+from workbench.names import DEFAULT_METHOD, DEFAULT_PERCENTILE, METHODS, QUANTIZED, Method, Quantized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from workbench.calibration.statistics import TensorStatistics
 
-__all__ = ["Range", "at", "bin_noise", "levels", "no_range", "ranges", "sweep"]
+__all__ = ["Range", "at", "bin_noise", "levels", "no_range", "positive_amax", "ranges", "sweep"]
 
 LARGEST = {"int8": 127.0, "fp8": 448.0}
 """The largest magnitude that a code of each target stands for, before scaling."""
@@ -84,7 +84,7 @@ def ranges(
     method: Method = DEFAULT_METHOD,
     *,
     target: Quantized = "int8",
-    percentile: float = 99.99,
+    percentile: float = DEFAULT_PERCENTILE,
     overrides: Mapping[str, float | Method] | None = None,
 ) -> dict[str, Range]:
     """Choose the range of every tensor.
@@ -136,7 +136,7 @@ def ranges(
             source[name] = chosen
             ways.setdefault(chosen, []).append(name)
         else:
-            source[name], amax[name] = "manual", _positive(name, chosen)
+            source[name], amax[name] = "manual", positive_amax(name, chosen)
     for way, names in ways.items():
         thresholds = _thresholds([statistics[name] for name in names], way, target, percentile)
         amax.update(zip(names, thresholds, strict=True))
@@ -241,7 +241,14 @@ def _check(name: str, tensor: TensorStatistics) -> None:
         raise SamplesError(reason, where=name, fix=fix)
 
 
-def _positive(name: str, amax: float) -> float:
+def positive_amax(name: str, amax: float) -> float:
+    """Return a threshold that a person chose for a tensor.
+
+    Raises
+    ------
+    SamplesError
+        It is no positive number.
+    """
     if not (np.isfinite(amax) and amax > 0):
         raise SamplesError(f"a threshold of {amax}", where=name, fix="Choose a positive number")
     return float(amax)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.calibration import first_samples
 from workbench.errors import RecipeError
 from workbench.graph.edits import CorrectBias, EqualizeChannels
+from workbench.names import DEFAULT_PERCENTILE
 from workbench.recipe.steps import CacheStep, CalibrateStep, ChooseStep, PlanStep, RangeStep
 from workbench.session.editing import edit
 from workbench.session.plan import Plan
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from workbench.session.history import History
 
 __all__ = ["Again", "samples_of"]
-
-PERCENTILE = 99.99
 
 
 class Again:
@@ -56,13 +55,13 @@ class Again:
             ranges.calibrate(
                 self._data(step.samples),
                 method=step.method,
-                percentile=step.percentile or PERCENTILE,
+                percentile=step.percentile or DEFAULT_PERCENTILE,
                 batch=step.batch,
                 overflow=True if step.overflow is not None else None,
                 preprocessing=step.samples.source.get("preprocessing"),
             )
         elif isinstance(step, ChooseStep) and (step.statistics is None or self._from_data(step)):
-            ranges.choose(step.method, percentile=step.percentile or PERCENTILE, overrides=step.overrides)
+            ranges.choose(step.method, percentile=step.percentile or DEFAULT_PERCENTILE, overrides=step.overrides)
         elif isinstance(step, CacheStep) and self._from_data(step):
             return
         elif self._anew and isinstance(step, EqualizeChannels):

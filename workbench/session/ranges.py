@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from workbench.calibration import Statistics, at, first_samples, load_cache, match_cache
 from workbench.display import Card, Shown, counted
 from workbench.errors import RecipeError, ReportError
-from workbench.names import DEFAULT_METHOD, Method, Quantized
+from workbench.names import DEFAULT_METHOD, DEFAULT_PERCENTILE, Method, Quantized
 from workbench.precision.lowering import activation_tensors
 from workbench.precision.plan import all_int8
 from workbench.recipe import FileReference, SamplesReference, ranges_hash
@@ -142,7 +142,7 @@ class Ranges(Shown, Mapping[str, float]):
         samples: object,
         *,
         method: Method = DEFAULT_METHOD,
-        percentile: float = 99.99,
+        percentile: float = DEFAULT_PERCENTILE,
         batch: int = 1,
         preprocessing: PreprocessingLike = None,
         overflow: bool | None = None,
@@ -223,7 +223,7 @@ class Ranges(Shown, Mapping[str, float]):
         self,
         method: Method = DEFAULT_METHOD,
         *,
-        percentile: float = 99.99,
+        percentile: float = DEFAULT_PERCENTILE,
         overrides: Mapping[str, float | Method] | None = None,
     ) -> dict[str, float]:
         """Pick the ranges anew, by another method, from what was seen already: without another forward pass.
@@ -265,7 +265,7 @@ class Ranges(Shown, Mapping[str, float]):
         statistics: str | os.PathLike[str] | Statistics,
         *,
         method: Method = DEFAULT_METHOD,
-        percentile: float = 99.99,
+        percentile: float = DEFAULT_PERCENTILE,
         overrides: Mapping[str, float | Method] | None = None,
     ) -> Statistics:
         """Take statistics that were gathered elsewhere, and pick the ranges from them.
@@ -354,7 +354,8 @@ class Ranges(Shown, Mapping[str, float]):
         data, batch = samples_for(self._history, samples, preprocessing)
         result = edit(self._history, equalization(self._history.state.model, self.tensors, data, batch=batch))
         if result.changed:
-            self.calibrate(data, method=step.method, percentile=step.percentile or 99.99, batch=batch)
+            percentile = step.percentile or DEFAULT_PERCENTILE
+            self.calibrate(data, method=step.method, percentile=percentile, batch=batch)
         return result
 
     def _observed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from workbench.calibration import no_range, ranges
+from workbench.calibration import no_range, positive_amax, ranges
 from workbench.errors import RecipeError, SelectorError
 from workbench.recipe.steps import CalibrateStep
 
@@ -64,10 +64,20 @@ def observed(history: History) -> Statistics:
 def thresholds_of(
     statistics: Statistics, method: Method, percentile: float, overrides: Mapping[str, float | Method]
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Return the threshold of every tensor that can have one, and why the others cannot."""
+    """Return the threshold of every tensor that can have one, and why the others cannot.
+
+    Raises
+    ------
+    SamplesError
+        An override names no tensor that was observed, or is no positive number.
+    """
     reasons = {name: reason for name, tensor in statistics.items() if (reason := no_range(tensor)) is not None}
     # A threshold that a person gives needs nothing to follow from.
-    manual = {name: one for name, one in overrides.items() if name in reasons and not isinstance(one, str)}
+    manual = {
+        name: positive_amax(name, one)
+        for name, one in overrides.items()
+        if name in reasons and not isinstance(one, str)
+    }
     others = {name: one for name, one in overrides.items() if name not in manual}
     usable = {name: tensor for name, tensor in statistics.items() if name not in reasons}
     chosen = ranges(usable, method, percentile=percentile, overrides=others)

@@ -29,7 +29,7 @@ from workbench.jobs.options.kinds import (
     Target,
 )
 from workbench.jobs.options.written import Written
-from workbench.names import DEFAULT_METHOD, BackendName, near
+from workbench.names import DEFAULT_METHOD, DEFAULT_PERCENTILE, BackendName, near
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -72,7 +72,7 @@ class TuneOptions(Options):
     max_drop: MaxDrop = None
     min_sqnr: MinSqnr = None
     method: RangeMethod = DEFAULT_METHOD
-    percentile: Annotated[float, Field(gt=0, le=100, description="For the method percentile.")] = 99.99
+    percentile: Annotated[float, Field(gt=0, le=100, description="For the method percentile.")] = DEFAULT_PERCENTILE
     batch: Batch = 1
     preprocessing: Preprocessing = None
     evaluation: Evaluation = None

@@ -1,0 +1,100 @@
+"""What a session remembers: its steps, the plan before the last one, what was checked, and who may change it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.kit.searching import small
+from workbench.errors import RecipeError
+from workbench.precision.plan import Rule
+from workbench.recipe import ranges_hash
+from workbench.recipe.steps import PlanStep
+from workbench.session import Change, Workbench, changes, history, history_of
+from workbench.session.history import Calibrated, History
+
+
+@pytest.fixture
+def wb():
+    """Nothing was calibrated; one range was set."""
+    session = Workbench(small())
+    session.set_range("b", 1.0)
+    return session
+
+
+def plan(move):
+    return PlanStep(move=move, rules=(Rule(select="op:Conv", precision="int8"),), ranges={}, sha256=ranges_hash({}))
+
+
+def test_nothing_was_measured_at_first(wb):
+    assert history_of(wb).measured == Calibrated(statistics=None, samples=None, batch=1)
+
+
+def test_edits_that_claim_to_change_nothing_and_were_not_compared_are_said_once_each(wb):
+    def unchecked():
+        return [sentence.partition(": ")[0] for sentence in history_of(wb).unchecked]
+
+    first = "wb.edit(\"rename_tensor\", tensor='c', to='first')"
+    second = "wb.edit(\"rename_tensor\", tensor='e', to='second')"
+    wb.edit("bypass", node="block/relu", check=False)  # claims nothing
+    wb.edit("rename_tensor", tensor="c", to="first", check=False)
+    wb.edit("rename_tensor", tensor="e", to="second", check=False)
+    wb.set_range("first", 1.0)  # no edit
+    assert unchecked() == [first, second]
+    wb.undo()
+    wb.undo()
+    assert unchecked() == [first]
+    wb.edit("rename_tensor", tensor="e", to="second", check=False)  # another one that is the same
+    assert unchecked() == [first, second]
+
+
+def test_a_plan_takes_the_place_of_the_plan_right_before_it_and_of_no_other(wb):
+    memory = history_of(wb)
+    memory.do(plan("one"))
+    memory.do(plan("two"))
+    wb.set_range("b", 7.0)
+    memory.do(plan("three"))
+    assert [getattr(step, "move", "") for step in wb.recipe.steps] == ["", "two", "", "three"]
+    recipe, state = memory.without_plan()
+    assert (len(recipe.steps), state.ranges, state.plan.rules) == (3, {"b": 7.0}, memory.state.plan.rules)
+    wb.undo()
+    assert memory.without_plan() == (wb.recipe, memory.state)  # the last step is none
+    wb.undo()
+    recipe, state = memory.without_plan()
+    assert (len(recipe.steps), state.ranges, state.plan.rules) == (1, {"b": 1.0}, ())
+
+
+def test_of_a_recipe_that_was_opened_the_plan_is_replaced_too(wb):
+    history_of(wb).do(plan("one"))
+    wb.plan.set_target("rtx@sm89")
+    opened = History(wb.source, wb.recipe)
+    recipe, state = opened.without_plan()
+    assert (recipe.steps, state.plan.rules, str(state.target)) == (wb.recipe.steps[:-1], (), "rtx@sm89")
+    opened.do(plan("two"))
+    assert [step.do for step in opened.recipe.steps] == ["set_range", "set_plan"]
+
+
+def test_a_gate_is_required_once(wb):
+    for gate in ("sqnr_db >= 20", "sqnr_db >= 30", "sqnr_db >= 20"):
+        wb.require(gate)
+    assert [str(gate) for gate in wb.recipe.gates] == ["sqnr_db >= 20", "sqnr_db >= 30"]
+
+
+@pytest.mark.parametrize("other", [4, 6])
+def test_only_the_thread_that_claims_a_session_changes_it_and_has_its_changes_posted(wb, monkeypatch, other):
+    thread = SimpleNamespace(get_ident=lambda: 5)
+    for module in (history, changes):
+        monkeypatch.setattr(module, "threading", thread)
+    memory, heard, posted = history_of(wb), [], []
+    wb.on_change(heard.append)
+    with memory.claimed("a search", posted.append):
+        wb.set_range("x", 2.0)
+        assert (heard, len(posted)) == ([], 1)
+        thread.get_ident = lambda: other
+        with pytest.raises(RecipeError, match="a search is under way"):
+            wb.set_range("x", 3.0)
+        memory.changes.tell(Change("measured", "here"))
+        assert (heard, len(posted)) == ([Change("measured", "here")], 1)
+    wb.set_range("x", 3.0)
+    assert wb.ranges["x"] == 3.0
