@@ -43,6 +43,17 @@ def test_the_picture_is_kept_and_the_widget_dropped(tmp_path):
     assert "widget-view+json" not in html
 
 
+def test_a_page_has_no_counts_of_cells_and_no_state_of_widgets(tmp_path):
+    v4 = nbformat.v4
+    cells = [v4.new_code_cell(f"cell {n}", execution_count=n, outputs=[]) for n in (77, 78)]
+    page = v4.new_notebook(cells=cells, metadata={"widgets": {"application/x": {"state": "of a widget"}}})
+    nbformat.write(page, tmp_path / "a.ipynb")
+    html = export_html(tmp_path / "a.ipynb", tmp_path / "a.html").read_text()
+    assert "cell" in html
+    assert "[77]" not in html
+    assert "of a widget" not in html
+
+
 def test_a_widget_without_a_picture_is_refused(tmp_path):
     data = {"text/plain": "view", WIDGET: {"model_id": "1"}}
     with pytest.raises(OutputError, match="cell 0: a widget without a picture"):
@@ -110,10 +121,11 @@ def with_parameters(path, source):
 
 
 def test_parameters_are_what_the_tagged_cell_assigns(tmp_path):
-    source = "!pip list\nimport os\nx: int = 1  # first\ny = [\n  1,\n]  # last\na.b = 2\nz: str\nprint()"
+    source = "!pip list\nimport os\nx: int = 1  # first\ny = [\n  1,\n]  # last\nv = w = 7\na.b = 2\nz: str\nprint()"
     assert parameters_of(with_parameters(tmp_path / "a.ipynb", source)) == {
         "x": {"type": "int", "default": "1", "about": "first"},
         "y": {"type": "None", "default": "[\n  1,\n]", "about": "last"},
+        "v": {"type": "None", "default": "7", "about": ""},
     }
     with pytest.raises(WorkbenchError, match=r"a\.ipynb: its parameters are no Python"):
         parameters_of(with_parameters(tmp_path / "a.ipynb", "x = ("))
@@ -122,6 +134,19 @@ def test_parameters_are_what_the_tagged_cell_assigns(tmp_path):
     (tmp_path / "a.ipynb").write_text("{}")
     with pytest.raises(ReportError, match=r"not a readable notebook\. Give an \.ipynb"):
         has_outputs(tmp_path / "a.ipynb")
+
+
+@pytest.mark.parametrize(
+    "content", ["no notebook", "{}", "[]", '{"cells": [1]}', '{"cells": [{"source": "", "metadata": []}]}']
+)
+def test_what_is_no_notebook_has_no_parameters_and_that_is_said(tmp_path, content):
+    (tmp_path / "a.ipynb").write_text(content)
+    with pytest.raises(ReportError, match="not a readable notebook"):
+        parameters_of(tmp_path / "a.ipynb")
+
+
+def test_a_notebook_without_a_cell_for_parameters_has_none(tmp_path):
+    assert parameters_of(notebook(tmp_path / "a.ipynb", {"text/plain": "1"})) == {}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +186,7 @@ def test_a_cell_that_fails_is_named_by_its_first_line(tmp_path, monkeypatch):
     asked, fails = [], []
 
     def execute(*given, **options):
-        asked.append((given, options["cwd"], options["store_widget_state"]))
+        asked.append((given, options["cwd"], options["store_widget_state"], options["progress_bar"]))
         for one in fails:
             raise one
 
@@ -170,8 +195,8 @@ def test_a_cell_that_fails_is_named_by_its_first_line(tmp_path, monkeypatch):
     assert run_notebook("a.ipynb", tmp_path / "out.ipynb", {"x": "1"}, cwd=tmp_path) == tmp_path / "out.ipynb"
     run_notebook("a.ipynb", tmp_path / "out.ipynb")
     assert asked == [
-        (("a.ipynb", str(tmp_path / "out.ipynb"), {"typed": {"x": "1"}}), str(tmp_path), False),
-        (("a.ipynb", str(tmp_path / "out.ipynb"), {"typed": {}}), None, False),
+        (("a.ipynb", str(tmp_path / "out.ipynb"), {"typed": {"x": "1"}}), str(tmp_path), False, False),
+        (("a.ipynb", str(tmp_path / "out.ipynb"), {"typed": {}}), None, False, False),
     ]
     fails.append(PapermillExecutionError(3, 4, "\n  wb.tune()\nmore", "ValueError", "no", []))
     with pytest.raises(WorkbenchError, match=r"a\.ipynb: cell 3 \(wb\.tune\(\)\) fails: ValueError: no.*is in .*out"):
@@ -203,6 +228,10 @@ def test_a_widget_keeps_any_picture_that_stands_beside_it():
         output = {"data": {WIDGET: {}, kind: "shown"}}
         _still(output, "here")
         assert output == {"data": {kind: "shown"}}
+    both = {"data": {WIDGET: {}, "image/svg+xml": "<svg/>", "text/html": "old"}}
+    _still(both, "here")
+    shown = base64.b64encode(b"<svg/>").decode()
+    assert both["data"]["text/html"] == f'<img style="max-width: 100%" src="data:image/svg+xml;base64,{shown}">'
     plain = {"data": {"text/plain": "1"}}
     _still(plain, "here")
     _still({"name": "stdout"}, "here")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html import unescape
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,13 +16,14 @@ from workbench.calibration import Drift
 from workbench.engine import load_engine
 from workbench.evaluate.agreement import Accuracy, Comparison, Latency, OutputDifference
 from workbench.handoff import dossier as module
-from workbench.handoff.document import LONG, html_document, html_table
+from workbench.handoff.document import html_document, html_table
 from workbench.handoff.dossier import Dossier, TimedBatch, dossier_page
 from workbench.handoff.overview import fleet_page
 from workbench.handoff.report_page import _gates
 from workbench.handoff.tuning_report import BeforeAfter, _plain, _size, before_after, macs_share, precisions, text_table
 from workbench.recipe import Gate, GateResult, check_gates
 from workbench.recipe.gates import Evidence
+from workbench.recipe.steps import CalibrateStep
 
 OUTPUT = OutputDifference("y", 31.534, 0.99123456, 0.012345, 0.25, 0, 8)
 BEFORE, AFTER = Latency(4.0, 5.0, 10, 1), Latency(2.0, 10.0, 10, 1)
@@ -149,6 +151,128 @@ def test_accuracy_has_its_interval_or_says_that_there_were_no_labels(wb):
     assert "No labels were given: outputs were compared on 98 samples." in unlabelled
 
 
+def test_the_head_says_of_what_for_what_and_on_which_machine(wb):
+    notes = ("no <GPU>", "no drift")
+    machine = {"GPU": "H200", "driver": "580"}
+    text = text_of("".join(module._head(Dossier("<t>", wb, machine=machine, notes=notes))))
+    for line in (
+        "\n<t>\n",
+        f"model | small_cnn, sha256 {wb.source.digest}",
+        f"tuned to | {precisions(wb)}",
+        f"tuned.onnx | sha256 {wb.recipe.tuned.sha256}",
+        "target | any",
+        "GPU | H200",
+        "driver | 580",
+        *(f"version of {name} | {version}" for name, version in wb.recipe.environment.items()),
+        *(f"Not measured: {note}" for note in notes),
+    ):
+        assert line in text, line
+    untuned = SimpleNamespace(source=wb.source, recipe=wb.recipe.model_copy(update={"tuned": None, "target": "rtx"}))
+    untuned.plan = wb.plan
+    text = text_of("".join(module._head(Dossier("t", untuned))))
+    assert "tuned.onnx | not tuned" in text
+    assert "target | rtx" in text
+
+
+def test_figures_before_and_after_are_set_right_and_words_are_not(wb):
+    page = "".join(module._gained(Dossier("t", wb, before=SLOW, after=FAST)))
+    rows = re.findall(r"<tr>(<td.*?)</tr>", page)
+    assert [re.findall(r'<td( class="n")?>', row) for row in rows] == [["", ' class="n"', ' class="n"', ""]] * 4
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The charts that a page is drawn with, instead of their pictures."""
+    made = []
+    monkeypatch.setattr(module, "picture", lambda view, alt: made.append((view, alt)) or "")
+    return made
+
+
+def test_latencies_of_both_engines_are_drawn_with_their_levels_where_there_are_some(wb, drawn):
+    gates = judged("p95_ms <= 10", "sqnr_db >= 20", "p50_ms <= 1.5")
+    silent = replace(SLOW, latencies_ms=())
+    for before, names in ((SLOW, ["original", "tuned"]), (None, ["tuned"]), (silent, ["tuned"])):
+        list(module._service(Dossier("t", wb, before=before, after=FAST, **gates)))
+        chart, alt = drawn.pop()
+        assert [name for name, _ in chart.latencies_ms] == names
+        assert chart.latencies_ms[-1][1] == FAST.latencies_ms
+        assert chart.levels == (("p95", 10.0, True), ("p50", 1.5, False))
+        assert chart.title == "30 inferences each, tensorrt on H200"
+        assert alt == f"Distribution of latencies: {chart.title}"
+
+
+@pytest.mark.parametrize(
+    ("told", "computed", "memory", "label"),
+    [
+        ((1.5, 6.25), (0.5, 2.0), (1.5, 6.25), "device memory"),
+        ((1.5, None), (0.5, 2.0), (0.5, 2.0), "activations, computed"),
+        ((None, None), (0.5, None), (), "activations, computed"),
+    ],
+)
+def test_memory_is_drawn_where_it_is_known_of_every_batch(wb, drawn, told, computed, memory, label):
+    pairs = zip((1, 4), (SLOW, FAST), told, computed, strict=True)
+    list(module._scaling(Dossier("t", wb, batches=[TimedBatch(*one) for one in pairs])))
+    ((chart, alt),) = drawn
+    assert (chart.batches, chart.throughput) == ((1, 4), (250.0, 4000.0))
+    assert (chart.memory_mib, chart.memory_label) == (memory, label)
+    assert alt == chart.title == "tuned model, 20 inferences each, tensorrt on H200"
+
+
+@pytest.mark.parametrize(("count", "shown", "rest"), [(80, 80, None), (83, 80, 3)])
+def test_eighty_nodes_are_listed_with_why_they_have_their_precision(monkeypatch, count, shown, rest):
+    from workbench.views import plans
+
+    def decided(at, rule, *reasons):
+        return SimpleNamespace(node=f"n{at}", op_type="Conv", precision="int8", rule=rule, reasons=reasons)
+
+    kinds = [decided(0, 1), decided(1, None, "a", "b"), *(decided(at, 0) for at in range(2, count))]
+    resolution = SimpleNamespace(decisions=dict(enumerate([*kinds, decided("none", None)])), rules=["rule 0", "rule 1"])
+    ranges = SimpleNamespace(statistics=None)
+    session = SimpleNamespace(plan=SimpleNamespace(resolve=lambda: resolution), model=None, ranges=ranges)
+    monkeypatch.setattr(plans, "tuning_chart", lambda *_: SimpleNamespace(title="t"))
+    text = text_of("".join(module._precision(Dossier("t", session))))
+    lines = [line for line in text.splitlines() if " | Conv | INT8 | " in line]
+    assert len(lines) == shown
+    assert [line.split(" | ")[-1] for line in lines[:3]] == ["rule 1", "a; b", "rule 0"]
+    assert ("which the recipe holds" in text) == (rest is not None)
+    if rest is not None:
+        assert f"and {rest} more, which the recipe holds" in text
+
+
+def test_the_calibration_is_told_by_its_samples_and_method(wb):
+    (step,) = wb.recipe.of_kind(CalibrateStep)
+    text = text_of("".join(module._calibration(Dossier("t", wb))))
+    line = f"12 samples of {step.samples.source['path']}, method {step.method}, {len(step.ranges)} ranges"
+    assert f"\n{line}\n" in text
+    assert f"fingerprint {step.samples.fingerprint}" in text
+    bare = SimpleNamespace(recipe=SimpleNamespace(of_kind=lambda _: ()))
+    text = text_of("".join(module._calibration(Dossier("t", bare))))
+    assert "There is not a calibration: the ranges came from elsewhere, or there are none." in text
+
+
+def test_advice_names_every_version_but_pythons_and_how_a_workspace_was_computed(wb):
+    versions = {"a": "1", "python": "3", "z": "2"}
+    recipe = SimpleNamespace(environment=versions, of_kind=lambda _: ())
+    session = SimpleNamespace(recipe=recipe, advice=("At last.",))
+    said = list(module._sentences(Dossier("t", session, suggested_workspace_mib=300.4)))
+    pinned, workspace, last = said
+    assert (pinned, last) == ("Pin the versions that made this: a==1, z==2.", "At last.")
+    assert workspace == (
+        "Give builds 300 MiB of workspace: about 1.5 times the peak of the graph's tensors, as computed from its "
+        "shapes, and no less than 256."
+    )
+    page = "".join(module._advice(Dossier("t", session)))
+    assert page.startswith("<h2>Advice that applies here</h2><ul><li>Pin ")
+    assert page.endswith("<li>At last.</li></ul>")
+    assert "Compare the calibration's" in " ".join(module._sentences(Dossier("t", wb)))
+
+
+def test_a_recipe_is_there_to_make_it_again_with_its_commands_where_there_are_some(wb):
+    page = "".join(module._again(Dossier("t", wb, replay=("a <b>", "c"))))
+    assert "<pre>a &lt;b&gt;\nc</pre><details>" in page
+    assert "".join(module._again(Dossier("t", wb))).startswith("<h2>How to make it again</h2><details>")
+
+
 def test_as_many_nodes_are_listed_as_the_page_has_rows_for(wb, monkeypatch):
     for most, rest in ((2, None), (1, 1), (0, 2)):
         monkeypatch.setattr(module, "MOST_ROWS", most)
@@ -226,12 +350,12 @@ def test_conditions_are_said_in_words_and_empty_ones_are_not():
 
 
 def test_long_names_break_at_their_scopes_and_short_ones_nowhere():
-    name = "a" * (LONG - 2) + "/b"
+    name = "a" * 26 + "/b"
     assert "<wbr>" not in html_table([name], [])
-    assert f"{'a' * (LONG - 1)}/<wbr>b" in html_table(["a" * (LONG - 1) + "/b"], [])
-    table = html_table(("name", "count"), [("a" * (LONG + 1), "1"), ("a" * LONG, "22")], numeric=(1,))
-    assert f'<td class="long">{"a" * (LONG + 1)}</td><td class="n">1</td>' in table
-    assert f'<td>{"a" * LONG}</td><td class="n">22</td>' in table
+    assert f"{'a' * 27}/<wbr>b" in html_table(["a" * 27 + "/b"], [])
+    table = html_table(("name", "count"), [("a" * 29, "1"), ("a" * 28, "22")], numeric=(1,))
+    assert f'<td class="long">{"a" * 29}</td><td class="n">1</td>' in table
+    assert f'<td>{"a" * 28}</td><td class="n">22</td>' in table
     assert '<th>name</th><th class="n">count</th>' in table
     assert '<html lang="en">' in html_document("t", ["b"])
 

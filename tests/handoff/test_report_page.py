@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import onnx
 import pytest
 
 import workbench
-from workbench.handoff.report_page import MOST_OF_A_KIND, page
+from workbench.handoff import report_page
+from workbench.handoff.report_page import page
 from workbench.handoff.tuning_report import before_after, report, text_table
 from workbench.recipe import check_gates
 
@@ -43,8 +46,65 @@ def test_what_is_odd_in_each_layer_alike_is_told_a_few_times(small_cnn, small_da
     wb.tune()
     html = page(wb, wb.compare(runs=0), [])
     names = [quirk for quirk in wb.source.quirks if "had no name" in quirk.text]
-    assert html.count("had no name") == MOST_OF_A_KIND < len(names)
-    assert f"and {len(names) - MOST_OF_A_KIND} more of this kind" in html
+    assert html.count("had no name") == 5 < len(names)
+    assert f"and {len(names) - 5} more of this kind" in html
+
+
+def test_the_first_five_of_each_kind_of_oddity_are_listed_and_the_rest_counted():
+    many = [SimpleNamespace(kind="names", where=f"n{at}", text="no name") for at in range(1006)]
+    few = [SimpleNamespace(kind="types", where=f"t{at}", text="odd") for at in range(5)]
+    rows = list(report_page._quirks(SimpleNamespace(quirks=[*many[:3], *few, *many[3:]])))
+    assert rows == [
+        *((f"n{at}", "no name") for at in range(5)),
+        ("…", "and 1,001 more of this kind"),
+        *((f"t{at}", "odd") for at in range(5)),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "style"), [("good", "good"), ("bad", "bad"), ("unknown", "")])
+def test_the_verdict_is_in_the_colour_of_its_kind(monkeypatch, kind, style):
+    said = SimpleNamespace(kind=kind, headline="It <pays>", next="Build it.", notes=("a", "b"))
+    monkeypatch.setattr(report_page, "verdict", lambda *_: said)
+    assert report_page._verdict(None, None) == (
+        f'<p><b class="{style}">It &lt;pays&gt;.</b> Build it.<br><span class="muted">a</span>'
+        '<br><span class="muted">b</span></p>'
+    )
+
+
+def test_the_subtitle_has_the_samples_the_model_and_the_versions():
+    recipe = SimpleNamespace(environment={"onnx": "1", "numpy": "2"})
+    wb = SimpleNamespace(recipe=recipe, source=SimpleNamespace(digest="0123456789abcdef" * 4))
+    subtitle = report_page._subtitle(wb, SimpleNamespace(samples=12))
+    assert subtitle == "12 samples. Model sha256 0123456789abcdef. onnx 1, numpy 2."
+
+
+def test_each_section_is_there_where_there_is_something_to_say(monkeypatch, parts):
+    wb, comparison, _ = parts
+    monkeypatch.setattr(report_page, "picture", lambda *_: "")
+    monkeypatch.setattr(report_page, "remarks", lambda *_: [])
+    plain = page(wb, comparison, [])
+    for heading in ("To be noted", "Asked for, and not given", "Before you build an engine"):
+        assert heading not in plain
+    assert ("Noticed in the model" in plain) == bool(wb.source.quirks)
+    monkeypatch.setattr(report_page, "remarks", lambda *_: ["a <remark>"])
+    assert "<h2>To be noted</h2><p>a &lt;remark&gt;</p>" in page(wb, comparison, [])
+    rows = re.findall(r"<tr>(<td.*?)</tr>", plain)
+    assert [len(re.findall(r'<td class="n">', row)) for row in rows[:3]] == [2, 2, 2]
+
+
+def test_what_was_asked_for_and_not_given_is_listed_with_the_reason(monkeypatch, small_cnn, small_data, parts):
+    wb = workbench.open_model(small_cnn)
+    wb.calibrate(small_data, batch=4)
+    wb.plan.set("op:Flatten", "int8")
+    monkeypatch.setattr(report_page, "picture", lambda *_: "")
+    html = page(wb, parts[1], [])
+    (refused,) = [one for one in wb.plan.resolve().decisions.values() if not one.kept]
+    listed = html.partition("Asked for, and not given")[2].partition("</tbody>")[0]
+    assert [re.sub("<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", listed)] == [
+        "head/flatten",
+        "Flatten",
+        escape("; ".join(refused.reasons)),
+    ]
 
 
 def test_the_page_refers_to_nothing_outside_itself(parts):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from workbench.evaluate.agreement import Accuracy, Comparison, Latency, OutputDifference
+from workbench.handoff import tuning_report
 from workbench.handoff.tuning_report import before_after, report
+from workbench.names import percent
 from workbench.recipe import GateResult
 from workbench.session import open_model
 
@@ -77,3 +80,45 @@ def test_a_node_that_does_not_get_what_was_asked_is_in_the_report_with_the_reaso
     assert (refused["op"], refused["requested"]) == ("Flatten", "int8")
     assert refused["reasons"]
     assert report(wb, compared(), [])["tuned"] is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        ({}, {}, {"INT8": ("0.0%", "0.0%")}),
+        ({"fp8": 0.25}, {}, {"INT8": ("0.0%", "0.0%"), "FP8": ("25.0%", "0.0%")}),
+        ({}, {"fp8": None}, {"INT8": ("0.0%", "0.0%"), "FP8": ("0.0%", percent(None))}),
+        ({"int8": 0.5}, {"int8": 0.75, "fp8": 0.125}, {"INT8": ("50.0%", "75.0%"), "FP8": ("0.0%", "12.5%")}),
+    ],
+)
+def test_the_share_of_each_precision_has_a_row_where_there_is_some(monkeypatch, before, after, shown):
+    def share(model, written, precision):
+        return (before if model == written else after).get(precision, 0.0)
+
+    monkeypatch.setattr(tuning_report, "_share_in", share)
+    wb = SimpleNamespace(source="source", model="model", tuned="tuned", recipe=SimpleNamespace(pays="pays"))
+    rows = before_after(wb, compared(accuracy=Accuracy(0.75, 0.75, 400), original_latency=None))
+    assert {row.what[8:]: (row.original, row.tuned) for row in rows if row.what.startswith("MACs in ")} == shown
+    assert (rows[0].what, rows[0].change) == ("top-1", "+0.00 points")
+    assert not any("latency" in row.what for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("precision", "share"), [("int8", 0.5), ("fp8", 0.125), ("fp16", 0), ("fp32", None), ("bf16", 0.25)]
+)
+def test_a_share_is_of_what_was_written_in_the_precision_and_known_where_each_nodes_is(monkeypatch, precision, share):
+    kinds = {"a": "int8", "b": "int8", "c": "fp8", "d": "fp32", "gone": "fp16", "e": "bf16"}
+    written = SimpleNamespace(nodes={name: kind for name, kind in kinds.items() if name != "gone"})
+    shares = {"a": 0.3, "b": 0.2, "c": 0.125, "d": None, "gone": 0.0, "e": 0.25}
+    monkeypatch.setattr(tuning_report, "own_precision", lambda kind: kind)
+    monkeypatch.setattr(tuning_report, "costs", lambda *_: "costs")
+    monkeypatch.setattr(tuning_report, "batch_of_one", lambda _: "one")
+    monkeypatch.setattr(tuning_report, "mac_shares", lambda *_: shares)
+    model = SimpleNamespace(nodes=kinds)
+    assert tuning_report._share_in(model, written, precision) == (None if share is None else pytest.approx(share))
+
+
+def test_precisions_stand_by_how_many_nodes_have_them():
+    decisions = [SimpleNamespace(precision=kind) for kind in ("fp16", "int8", "fp32", "int8", "fp32", "int8")]
+    plan = SimpleNamespace(resolve=lambda: SimpleNamespace(decisions=dict(enumerate(decisions))))
+    assert tuning_report.precisions(SimpleNamespace(plan=plan)) == "INT8 + FP32 + FP16"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
 from hypothesis import given
@@ -55,8 +56,93 @@ def test_a_summary_has_what_failed_first():
 
 
 def test_gates_become_cases():
-    (case,) = gate_cases("m", [GateResult("layers <= 3", 5.0, passed=False, unit="layers", missed_by=2.0)])
-    assert (case.passed, case.message) == (False, "5 layers, FAILED by 2 layers")
+    missed = GateResult("layers <= 3", 5.0, passed=False, unit="layers", missed_by=2.0)
+    met = GateResult("layers <= 3", 3.0, passed=True, unit="layers", conditions="on a GPU")
+    assert gate_cases("m", [missed, met]) == [
+        Case("m", "layers <= 3", False, "5 layers, FAILED by 2 layers", str(missed), 0.0),
+        Case("m", "layers <= 3", True, "3 layers, passed", "on a GPU", 0.0),
+    ]
+
+
+def test_a_summary_is_a_heading_the_counts_a_table_and_a_sentence_a_note():
+    passed = [Case("a|b", f"gate {n}", True, f"{n}\nlines") for n in (1, 2)]
+    assert cases_table("All *good*", passed, ["note"]).splitlines() == [
+        "## All \\*good\\*",
+        "",
+        "2 passed",
+        "",
+        "|  | of | what | result |",
+        "| --- | --- | --- | --- |",
+        "| ✅ | a\\|b | gate 1 | 1 lines |",
+        "| ✅ | a\\|b | gate 2 | 2 lines |",
+        "",
+        "- note",
+    ]
+    assert cases_table("None", []) == "## None\n\n0 passed\n"
+    assert cases_table("Both", [CASES[1]] * 2).splitlines()[2] == "**2 failed**, 0 passed"
+
+
+def test_a_document_of_junit_has_each_case_with_its_time_and_what_was_said():
+    cases = [*CASES, Case("site a", "quiet\x00", True, seconds=0.25), Case("site c", "undone", False, "no\x1b", "all")]
+    assert junit("fleet \x0b", cases).splitlines() == [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        '<testsuites name="fleet \\x0b" tests="5" failures="2" errors="0" time="1.750">',
+        '  <testsuite name="site a" tests="2" failures="0" errors="0" skipped="0" time="0.250">',
+        '    <testcase name="sqnr_db &gt;= 20" classname="site a" time="0.000">',
+        "      <system-out>31 dB, passed</system-out>",
+        "    </testcase>",
+        '    <testcase name="quiet\\x00" classname="site a" time="0.250" />',
+        "  </testsuite>",
+        '  <testsuite name="site b" tests="2" failures="1" errors="0" skipped="1" time="1.500">',
+        '    <testcase name="sqnr_db &gt;= 20" classname="site b" time="1.500">',
+        '      <failure message="12 dB, FAILED by 8 dB">worst output: boxes</failure>',
+        "    </testcase>",
+        '    <testcase name="p95_ms &lt;= 9" classname="site b" time="0.000">',
+        '      <skipped message="no GPU" />',
+        "    </testcase>",
+        "  </testsuite>",
+        '  <testsuite name="site c" tests="1" failures="1" errors="0" skipped="0" time="0.000">',
+        '    <testcase name="undone" classname="site c" time="0.000">',
+        '      <failure message="no\\x1b">all</failure>',
+        "    </testcase>",
+        "  </testsuite>",
+        "</testsuites>",
+    ]
+
+
+def finding(kind, cost_ms, *nodes):
+    return SimpleNamespace(
+        kind=kind,
+        title=f"{kind} {cost_ms}",
+        bound="at most",
+        cost_ms=cost_ms,
+        nodes=nodes,
+        layers=("l1", "l2"),
+        where="l1",
+        evidence="seen",
+        fix="Mend it.",
+    )
+
+
+def test_a_finding_of_sarif_says_all_that_is_known_of_it():
+    log = sarif([finding("b", 0.12345, "n"), finding("b", 2.0, "n"), finding("a", None)], "e.json")
+    assert log.endswith("}\n")
+    (run,) = json.loads(log)["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert [(rule["id"], rule["shortDescription"]["text"]) for rule in rules] == [("a", "a None"), ("b", "b 0.12345")]
+    first, _, last = run["results"]
+    place = {"artifactLocation": {"uri": "e.json"}, "region": {"startLine": 1}}
+    assert first == {
+        "ruleId": "b",
+        "ruleIndex": 1,
+        "level": "warning",
+        "message": {"text": "b 0.12345 (at most of 0.1235 ms): l1. seen. Mend it."},
+        "locations": [{"physicalLocation": place, "logicalLocations": [{"name": "n", "kind": "member"}]}],
+        "partialFingerprints": {"layers/v1": "b:l1,l2"},
+        "properties": {"cost_ms": 0.12345, "layers": ["l1", "l2"], "nodes": ["n"]},
+    }
+    assert (last["level"], last["message"]["text"]) == ("note", "a None: l1. seen. Mend it.")
+    assert [one["name"] for one in last["locations"][0]["logicalLocations"]] == ["l1", "l2"]
 
 
 def test_sarif_has_a_rule_a_kind_and_a_result_a_finding():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,12 +99,72 @@ def test_the_curve_is_read_from_what_bench_writes(tmp_path):
         read_curve([one], "mine")
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", json.dumps({"schema": "x", "rows": []}), json.dumps({"rows": 1})])
-def test_what_bench_did_not_write_is_refused(tmp_path, content):
+def of_bench(**content):
+    return json.dumps({"schema": "workbench-bench/1", **content})
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        ("{", "Expecting property name"),
+        ("[]", "list indices must be integers"),
+        ("[" * 100_000, "maximum recursion depth"),
+        (json.dumps({"schema": "x", "rows": []}), "it is something else"),
+        (of_bench(rows=[1]), "it is something else"),
+        (of_bench(rows=1), "'int' object is not iterable"),
+        (of_bench(), "'rows'"),
+        (json.dumps({"rows": 1}), "'schema'"),
+    ],
+)
+def test_what_bench_did_not_write_is_refused(tmp_path, content, reason):
     if content is not None:
         (tmp_path / "results.json").write_text(content)
-    with pytest.raises(ReportError, match=r"results\.json: not what workbench bench writes"):
+    with pytest.raises(ReportError, match=r"results\.json: not what workbench bench writes: " + re.escape(reason)):
         read_curve([tmp_path], "net")
+
+
+def test_what_was_not_measured_of_a_batch_is_no_point(tmp_path):
+    rows = [
+        {"model": "net-b2", "variant": "qdq", "batch": 2, "median_ms": 0.0},
+        {"model": "net-b2", "variant": "qdq", "batch": 2, "median_ms": None},
+        {"model": "net-b2", "variant": "qdq", "batch": "2", "median_ms": 1.0},
+        {"model": "net-b12", "variant": "qdq", "batch": 12, "median_ms": 3},
+        {"model": "net-b12", "variant": "qdq", "batch": 12, "median_ms": 2.5},
+        {"model": "net-b12", "variant": "qdq", "batch": 12, "median_ms": 4.0},
+        {"model": "a", "variant": "qdq", "batch": 1, "median_ms": 1.0},
+    ]
+    (tmp_path / "results.json").write_text(of_bench(rows=rows))
+    assert read_curve([tmp_path], "net") == (BatchPoint(12, 2.5),)
+    assert BatchPoint(12, 2.5).throughput == 4800
+    (tmp_path / "results.json").write_text(of_bench(rows=rows[:3]))
+    with pytest.raises(ReportError) as failure:
+        read_curve([tmp_path], "net")
+    assert failure.value.what == "nothing was measured of net as qdq with a fixed batch"
+
+
+def test_what_was_chosen_is_said_with_the_figures_it_follows_from():
+    rising = choose_batching(curve(b1=0.5, b8=2.0, b32=4.0), batches=True)
+    assert replace(rising, why=()) == DynamicBatching(32, delay_us=500, instances=2, tuned=32)
+    rates, knee, last = rising.why
+    assert rates == "Measured samples a second by batch: 1: 2000, 8: 4000, 32: 8000."
+    assert knee == (
+        "32 is the smallest batch that reaches 95% of the best, so no more are put together; a request waits for others "
+        "as long at most as a run of 1 takes (0.500 ms)."
+    )
+    assert last == "Throughput still rises at the largest batch measured, so two runs go side by side."
+    full = choose_batching(curve(b2=1.0, b8=2.0, b32=8.0), batches=True)
+    assert full.why[2] == (
+        "Throughput no longer rises at the largest batch measured: the GPU is full, and one run goes at a time."
+    )
+    assert (full.most, full.tuned, full.delay_us) == (8, 8, 1000)
+    lone = choose_batching(curve(b1=1.0, b8=8.0), batches=True)
+    why = ("Measured samples a second by batch: 1: 1000, 8: 1000.",)
+    more = "A larger batch gains less than a twentieth, so requests are not put together."
+    assert lone == DynamicBatching(1, None, 1, 1, (*why, more))
+    assert [DynamicBatching(most).dynamic for most in (0, 1, 2)] == [False, False, True]
+    assert choose_batching((), batches=True, limit=3).tuned == 3
+    assert choose_batching((), batches=True).why[0].startswith("No batch was measured: up to 8 requests are put")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +188,19 @@ def test_the_smallest_and_the_largest_run_are_warmed_up(tuned_cnn, most, sizes, 
 def test_text_is_not_warmed_up_with():
     deployment = SimpleNamespace(inputs=[Port("x", "FP32", (1,)), Port("s", "BYTES", (1,))])
     assert make_warm_ups(deployment, DynamicBatching(1)) == ((), "No warm-up: an input is text.")
+
+
+def test_bfloat16_is_sent_as_the_model_takes_it_and_each_input_from_a_file_of_its_own(tmp_path):
+    ports = [("x", TensorProto.BFLOAT16, ["N", 2]), ("z", TensorProto.FLOAT, ["N"])]
+    values = [helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in ports]
+    outputs = [helper.make_tensor_value_info(f"{name}.y", kind, shape) for name, kind, shape in ports]
+    nodes = [helper.make_node("Identity", [name], [f"{name}.y"], name) for name in "xz"]
+    deployment = open_deployment(saved(tmp_path, values, outputs, nodes))
+    samples = {"x": np.array([[1.5, -2.0], [9, 9]], np.float32), "z": np.array([3.0, 9], np.float32)}
+    ((warm_up,), _) = make_warm_ups(deployment, DynamicBatching(1), samples, narrow=True)
+    x, z = warm_up.tensors
+    assert (x.file, x.dims, x.content) == ("input0.bin", (2,), np.array([0x3FC0, 0xC000], "<u2").tobytes())
+    assert (z.file, z.dims, z.content) == ("input1.bin", (1,), np.float32(3.0).tobytes())
 
 
 def test_64_bit_integers_are_narrowed_where_they_are_sent_so(tmp_path):

@@ -176,9 +176,11 @@ def test_a_second_version_and_a_second_model(repository, tuned_cnn, tmp_path):
     (out / "README.md").write_text("ours\n")
     with pytest.raises(OutputError, match=r"there is a version 1 of small_cnn already\. .*--version 2"):
         handoff_triton(tuned_cnn, out)
+    (out / "compose.yaml").write_text("")
     handoff = handoff_triton(tuned_cnn, out, version=2)
-    assert handoff.remarks[-1] == f"{out / 'README.md'} is kept as it was."
-    assert (out / "README.md").read_text() == "ours\n"
+    kept = [f"{out / name} is kept as it was." for name in ("compose.yaml", "README.md")]
+    assert list(handoff.remarks[-2:]) == kept
+    assert [(out / name).read_text() for name in ("compose.yaml", "README.md")] == ["", "ours\n"]
     assert (out / "small_cnn/1/model.onnx").read_bytes() == (out / "small_cnn/2/model.onnx").read_bytes()
     assert "Version 2" in (out / "small_cnn/README.md").read_text()
     handoff_triton(tuned_cnn, out, name="other")

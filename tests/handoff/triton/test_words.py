@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from workbench.errors import ModelError, OptionError
+from workbench.errors import ModelError, OptionError, OutputError
 from workbench.handoff import Port
 from workbench.handoff.triton.batching import DynamicBatching
 from workbench.handoff.triton.config import ServedModel, StatePair, make_config, read_config, state_pairs, to_text
-from workbench.handoff.triton.repository import _land
+from workbench.handoff.triton.repository import _check_room, _land
 from workbench.handoff.triton.warm_up import Warmer, WarmUp
 from workbench.handoff.triton.words import compose_text, model_page, repository_page
 
@@ -111,6 +111,7 @@ def test_states_are_kept_by_triton_and_sent_by_nobody():
         (served(Port("x", "FP32", (-1, 3)), most=0), "the first shapes that come"),
         (served(Port("x", "FP32", (-1, 3)), states=(STATE,)), "the first shapes that come"),
         (served(X), "more than the batch is free"),
+        (served(Port("x", "FP32", (-1, -1, 3))), "more than the batch is free"),
         (served(Port("a:0", "FP32", (-1, 3))), "no place for the name 'a:0'"),
         (served(Port("a,b", "FP32", (-1, 3))), "no place for the name 'a,b'"),
         (served(X, platform="plan"), "its own optimization profiles"),
@@ -209,6 +210,9 @@ def test_the_containers_are_of_one_release():
     (device,) = services["triton"]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
     assert "tritonserver:25.01-py3-sdk" in repository_page("25.01")
+    server = services["triton"]
+    assert (server["read_only"], server["healthcheck"]["retries"]) == (True, 3)
+    assert server["tmpfs"] == ["/tmp", "/cache:uid=1000,gid=1000,mode=0700"]  # noqa: S108 - the container's
 
 
 def test_a_compose_file_has_the_server_first_and_its_image_before_all_else():
@@ -225,8 +229,99 @@ def test_the_configuration_lands_last(tmp_path, monkeypatch):
     (home / "2").mkdir(parents=True)
     real = Path.replace
     monkeypatch.setattr(Path, "replace", lambda self, target: order.append(self.name) or real(self, target))
+    (home / "warmup").mkdir()
+    (home / "warmup/input1.bin").write_text("of the version before")
     _land(staged, home)
     assert order[-1] == "config.pbtxt"
+    assert sorted(path.name for path in (home / "warmup").iterdir()) == ["input0.bin", "input1.bin"]
     assert {"README.md", "labels.txt"} < set(order)
     assert (home / "1/model.onnx").read_text() == "1/model.onnx"
     assert (home / "2").is_dir()
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_new_model_lands_as_a_whole_and_in_an_empty_folder_too(tmp_path, empty):
+    staged, home = tmp_path / "staged", tmp_path / "home"
+    staged.mkdir()
+    (staged / "config.pbtxt").write_text("new")
+    if empty:
+        home.mkdir()
+    _land(staged, home)
+    assert (home / "config.pbtxt").read_text() == "new"
+    assert not staged.exists()
+
+
+def room(home, version=2, **changes):
+    """Ask whether there is room for a version of a model in a folder."""
+    port = Port("x", "FP32", (-1, 3))
+    _check_room(home, version, make_config(served(changes.pop("input", port), **changes)))
+
+
+def test_there_is_room_where_nothing_is_or_a_model_with_the_same_inputs_and_outputs(tmp_path):
+    home = tmp_path / "net"
+    room(home)
+    home.mkdir()
+    room(home)
+    (home / "config.pbtxt").write_text(to_text(make_config(served(Port("x", "FP32", (-1, 3))))))
+    for name in ("1", "7", "notes"):
+        (home / name).mkdir()
+    room(home)
+    room(home, most=8)
+    with pytest.raises(OutputError, match=r"there is a version 7 of net already\. .*--version 8\)"):
+        room(home, 7)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        ({}, {"platform": "plan"}, "platform"),
+        ({"platform": "plan"}, {}, "platform"),
+        ({}, {"input": Port("w", "FP32", (-1, 3))}, "input"),
+        ({}, {"input": Port("z", "FP32", (-1, 3))}, "input"),
+        ({}, {"input": Port("x", "INT8", (-1, 3))}, "input"),
+        ({}, {"input": Port("x", "FP32", (-1, 4))}, "input"),
+        ({}, {"outputs": (Port("z", "INT64", (-1, 5)),)}, "output"),
+        ({"outputs": (Port("z", "INT64", (-1, 5)),)}, {}, "output"),
+        (
+            {"input": Port("x", "FP32", (3, 4)), "outputs": (Port("y", "FP32", (3, 4)),)},
+            {"input": Port("x", "FP32", (4,)), "outputs": (Port("y", "FP32", (4,)),), "most": 0},
+            "max batch size",
+        ),
+        (
+            {"input": Port("x", "FP32", (4,)), "outputs": (Port("y", "FP32", (4,)),), "most": 0},
+            {"input": Port("x", "FP32", (3, 4)), "outputs": (Port("y", "FP32", (3, 4)),)},
+            "max batch size",
+        ),
+    ],
+)
+def test_versions_share_a_configuration_and_so_its_ports(tmp_path, before, after, what):
+    port = before.get("input", Port("x", "FP32", (-1, 3)))
+    there = served(port, **{name: value for name, value in before.items() if name != "input"})
+    (tmp_path / "config.pbtxt").write_text(to_text(make_config(there)))
+    with pytest.raises(OutputError, match=f"the versions of it that are there have another {what}, and all share"):
+        room(tmp_path, **after)
+
+
+def test_a_folder_or_a_file_of_another_kind_is_left_alone(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/notes").write_text("")
+    for name in ("file", "folder"):
+        with pytest.raises(OutputError, match=r"this is no model of Triton\. Choose another --name or --out"):
+            room(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "kind"),
+    [
+        ("BOOL", "bool"),
+        ("FP16", "np.float16"),
+        ("FP64", "np.float64"),
+        ("BF16", "np.float32"),
+        *((f"{sign}INT{bits}", f"np.{sign.lower()}int{bits}") for sign in ("", "U") for bits in (8, 16, 32, 64)),
+    ],
+)
+def test_a_client_sends_each_type_as_numpy_calls_it(datatype, kind):
+    page = "\n".join(lines(served(Port("x", datatype, (-1, 3)))))
+    assert f"inputs.append(InferInput('x', [1, 3], '{datatype}'))" in page
+    assert f"np.zeros([1, 3], {kind})" in page
