@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from onnx import TensorProto, helper
 
-from tests.kit.models import model, weight
-from workbench.graph.cost.cost import costs, parameters_of, total
+from tests.kit.models import constant, model, weight
+from workbench.graph.cost import cost
+from workbench.graph.cost.cost import Cost, costs, parameters_of, total, weight_bytes_of
 
 
 def single(op, inputs, outputs, weights=(), *, domains=(), domain="", **attributes):
@@ -134,3 +135,126 @@ def test_shapes_computed_inside_the_graph_are_found(shared):
     # Twice the batch, twice the work.
     assert total(vit, costs(vit, {"batch": 2})) == (2 * macs, [])
     assert total(vit, costs(vit))[1] != []
+
+
+def value(name, shape=None, kind=TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def product(name, source, weights="w", result=None):
+    return helper.make_node("MatMul", [source, weights], [result or f"{name}_out"], name)
+
+
+def branching(then, other, **inputs):
+    """An If of two nodes, each in a branch of its own."""
+    bodies = [helper.make_graph([one], "b", [], [value(one.output[0])]) for one in (then, other)]
+    chosen = helper.make_node("If", ["c"], ["y"], "if", then_branch=bodies[0], else_branch=bodies[1])
+    inputs = {"x": [2, 4], "c": (TensorProto.BOOL, [])} | inputs
+    return model([chosen], inputs, {"y": None}, [weight("w", 4, 4)], domains=["own"])
+
+
+def test_branches_that_multiply_nothing_say_nothing():
+    idle = branching(helper.make_node("Relu", ["x"], ["t"], "a"), helper.make_node("Neg", ["x"], ["e"], "b"))
+    assert costs(idle)["if"] == Cost(0, 0, 0, 1 + 4 * 8, 0, "")
+
+
+def test_what_is_unknown_in_one_branch_is_named_and_the_other_counted():
+    strange = helper.make_node("Wobble", ["x"], ["e"], "odd", domain="own")
+    network = branching(product("known", "x"), strange)
+    table = costs(network)
+    assert (table["if"].inside, table["if"].note) == (None, "something in else is unknown")
+    assert total(network, table) == (32, ["if/else/odd"])
+
+
+def test_what_is_known_in_a_loop_is_counted_where_a_part_of_it_is_not():
+    parts = [
+        helper.make_node("Identity", ["go"], ["on"], "keep"),
+        product("known", "s", result="t"),
+        helper.make_node("Wobble", ["t"], ["odd"], "odd", domain="own"),
+    ]
+    inputs = [value("i", [], TensorProto.INT64), value("go", [], TensorProto.BOOL), value("s", [2, 4])]
+    body = helper.make_graph(parts, "body", inputs, [value("on", [], TensorProto.BOOL), value("t", [2, 4])])
+    loop = helper.make_node("Loop", ["count", "", "x"], ["y"], "loop", body=body)
+    network = model([loop], {"x": [2, 4]}, {"y": None}, [weight("w", 4, 4), constant("count", 3)], domains=["own"])
+    table = costs(network)
+    assert (table["loop"].inside, table["loop"].note) == (None, "something in body is unknown")
+    assert total(network, table) == (3 * 32, ["loop/body/odd"])
+
+
+@pytest.mark.parametrize(
+    ("count", "call", "inner"),
+    [
+        (3, (0, 96, ""), (96, "")),
+        (0, (0, 0, "it never runs"), (0, "it never runs")),
+        (None, (None, None, "the number of iterations is computed"), (None, "how often it runs is not known")),
+    ],
+)
+def test_a_call_in_a_loop_costs_as_often_as_the_loop_runs(count, call, inner):
+    opsets = [helper.make_opsetid("", 17)]
+    function = helper.make_function("own", "F", ["a", "v"], ["b"], [product("mm", "a", "v", "b")], opsets)
+    parts = [
+        helper.make_node("Identity", ["go"], ["on"], "keep"),
+        helper.make_node("F", ["s", "w"], ["t"], "call", domain="own"),
+    ]
+    inputs = [value("i", [], TensorProto.INT64), value("go", [], TensorProto.BOOL), value("s", [2, 4])]
+    body = helper.make_graph(parts, "body", inputs, [value("on", [], TensorProto.BOOL), value("t", [2, 4])])
+    loop = helper.make_node("Loop", ["count", "", "x"], ["y"], "loop", body=body)
+    weights = [weight("w", 4, 4), *([] if count is None else [constant("count", count)])]
+    feeds = {"x": [2, 4]} | ({"count": (TensorProto.INT64, [])} if count is None else {})
+    table = costs(model([loop], feeds, {"y": None}, weights, domains=["own"], functions=[function]))
+    called, held = table["loop/body/call"], table["function(own:F)/mm"]
+    assert (called.macs, called.inside, called.note) == call
+    assert (held.macs, held.note) == inner
+
+
+def test_constants_that_are_no_weights_move_nothing():
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["r"], "reshape"),
+        helper.make_node("Add", ["r", "b"], ["a"], "add"),
+        helper.make_node("Clip", ["a", "", "most"], ["y"], "clip"),
+    ]
+    weights = [constant("shape", [4, 2]), weight("b", 2), constant("most", 6, "float32")]
+    assert costs(model(nodes, {"x": [2, 4]}, {"y": None}, weights)) == {
+        "reshape": Cost(0, 0, 0, 64),
+        "add": Cost(2, 0, 8, 64),
+        "clip": Cost(0, 0, 0, 64),
+    }
+
+
+def test_a_table_is_made_once_for_the_same_lengths(monkeypatch):
+    network = single("MatMul", {"a": ["N", 4], "b": [4, 6]}, {"y": None})
+    table = costs(network, {"N": 3})
+    asked = []
+    monkeypatch.setattr(cost, "_costs", lambda *arguments: asked.append(arguments) or {})
+    assert costs(network, {"N": 3}) == table
+    assert asked == []
+    assert costs(network, {"N": 5}) == costs(network) == {}
+    assert asked == [(network, {"N": 5}), (network, None)]
+    # Who changes a table changes it for nobody else.
+    costs(network, {"N": 3}).clear()
+    assert costs(network, {"N": 3}) == table
+
+
+def test_iterations_that_follow_from_assumed_lengths_are_counted_where_all_inputs_are_known():
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"], "keep"), product("mm", "s", result="t")],
+        "body",
+        [value("i", [], TensorProto.INT64), value("go", [], TensorProto.BOOL), value("s", None)],
+        [value("on", [], TensorProto.BOOL), value("t", None)],
+    )
+    nodes = [
+        helper.make_node("Shape", ["z"], ["lengths"], "shape"),
+        helper.make_node("ReduceSum", ["lengths"], ["count"], "sum", keepdims=0),
+        helper.make_node("Loop", ["count", "", "x"], ["y"], "loop", body=body),
+    ]
+    network = model(nodes, {"x": [2, 4], "z": ["M", 5]}, {"y": None}, [weight("w", 4, 4)])
+    assert costs(network, {"M": 3})["loop"].inside == 8 * 32
+    assert costs(network)["loop"].inside is None
+    assert costs(network, {"K": 3})["loop"].note == "the number of iterations is computed"
+
+
+def test_what_a_model_holds_is_counted_once():
+    network = model(
+        [product("one", "x", "w", "a"), product("two", "a", "w", "y")], {"x": [1, 4]}, {"y": None}, [weight("w", 4, 4)]
+    )
+    assert (parameters_of(network), weight_bytes_of(network)) == (16, 64)

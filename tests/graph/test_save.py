@@ -11,13 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
 from tests.kit.models import assert_same, constant, model, random_feeds, run, weight
 from workbench.errors import ModelError, OutputError
+from workbench.graph import save
 from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import load_model
+from workbench.graph.model import Model
 from workbench.graph.save import save_model
 from workbench.graph.structure import is_external
 
@@ -197,3 +200,63 @@ def test_over_two_gigabytes_and_back(tmp_path):
     assert graph < 5000
     # The zeros made here are never touched, so they take no memory of their own.
     assert peak_kib < 512 << 10
+
+
+def test_a_model_lies_in_one_file_up_to_the_limit(made, tmp_path):
+    size = save._size(made)
+    assert len(save_model(made, tmp_path / "one.onnx", limit=size)) == 1
+    assert len(save_model(made, tmp_path / "two.onnx", limit=size - 1)) == 2
+    graph = (tmp_path / "two.onnx").stat().st_size
+    assert len(save_model(made, tmp_path / "two.onnx", limit=graph)) == 2
+    with pytest.raises(ModelError, match="g: over 2 GB without its weights, which one ONNX file cannot hold"):
+        save_model(made, tmp_path / "three.onnx", limit=graph - 1)
+    assert len(save_model(made, tmp_path / "small.onnx", external=False, limit=1)) == 1
+
+
+def test_weights_of_over_a_kibibyte_lie_beside(tmp_path):
+    nodes = [helper.make_node("Identity", [name], [f"{name}y"], name) for name in ("just", "over")]
+    network = model(nodes, {}, {"justy": None, "overy": None}, [weight("just", 256), weight("over", 257)])
+    network.save(tmp_path / "m.onnx", external=True)
+    assert (tmp_path / "m.onnx.data").stat().st_size == 257 * 4
+
+
+def test_a_model_fits_one_file_up_to_protobufs_limit(made, monkeypatch):
+    weights = sum(value.const_value.nbytes for value in made.initializers.values())
+    small, large = made.proto.ByteSize() + weights, save._size(made)
+    for kept, size in ((weights, small), (weights - 1, large)):
+        monkeypatch.setattr(save, "KEPT", kept)
+        for limit, fits in ((size, True), (size - 1, False)):
+            monkeypatch.setattr(save, "PROTOBUF_LIMIT", limit)
+            assert save.fits_one_file(made) == fits
+            # What does not fit is counted, and known by its identity.
+            assert save.file_bytes(made) == (len(made.to_bytes()) if fits else large)
+            assert (save.file_digest(made) == made.digest) == (not fits)
+
+
+def test_the_size_of_a_model_counts_what_a_weight_is_said_to_be(made):
+    skeleton = save.skeleton_proto(made).ByteSize()
+    numbers = 4 * 2 * 32 * 64 + 8 * 3
+    assert save._size(made) == skeleton + numbers + (1 + 16 * 4) + (1 + 16 * 4) + (5 + 16 * 3)
+    words = helper.make_tensor("words", TensorProto.STRING, [3], [b"ab", b"c", b""])
+    told = model([helper.make_node("Identity", ["words"], ["y"], "i")], {}, {"y": (8, [3])}, [words])
+    held = told.initializers["words"].const_value
+    assert save._stored(held) == held.nbytes + 6 * 3
+
+
+def test_bytes_are_those_that_were_read_or_would_be_written(made, tmp_path):
+    assert save.stored_bytes(made) == len(made.to_bytes())
+    files = made.save(tmp_path / "m.onnx", external=True)
+    assert save.stored_bytes(load_model(files[0])) == sum(path.stat().st_size for path in files)
+
+
+def test_the_file_that_a_weight_of_a_branch_lies_in_is_not_written(tmp_path):
+    bias = weight("b", 2)
+    out = [helper.make_tensor_value_info("z", TensorProto.FLOAT, [2])]
+    body = helper.make_graph([helper.make_node("Add", ["x", "b"], ["z"], "add")], "b", [], out, [bias])
+    node = helper.make_node("If", ["c"], ["y"], "if", then_branch=body, else_branch=body)
+    network = model([node], {"x": [2], "c": (TensorProto.BOOL, [])}, {"y": [2]}).thaw()
+    held = ir.ExternalTensor("m.onnx.data", 0, 8, ir.DataType.FLOAT, shape=ir.Shape([2]), name="b", base_dir=tmp_path)
+    for attribute in network.graph[0].attributes.values():
+        attribute.as_graph().initializers["b"].const_value = held
+    with pytest.raises(ModelError, match="the model's own weights lie in it and are read when they are needed"):
+        save_model(Model(network), tmp_path / "m.onnx", external=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx
+import pytest
 from onnx import helper, numpy_helper
 
 from tests.kit.models import constant, proto, weight
 from workbench.graph.edits.fold_batch_norm import FoldBatchNorm
-from workbench.graph.inspection.difference import diff
+from workbench.graph.inspection.difference import GraphChange, GraphDiff, diff
 from workbench.graph.load import from_proto, load_model
 
 
@@ -94,3 +97,159 @@ def test_diff_shows_what_an_edit_did(shared):
     assert len(difference.removed) == 35
     assert difference.added == ()
     assert {model.nodes[address].op_type for address in difference.removed} == {"BatchNormalization"}
+
+
+def changes(before, after):
+    return diff(from_proto(before), from_proto(after)).changes
+
+
+def test_a_change_in_words():
+    assert str(GraphChange("weight", "w")) == "weight         w"
+    assert str(GraphChange("attribute", "conv", "pads", "(1,)", "(2,)")) == "attribute      conv  pads: (1,) -> (2,)"
+    assert str(GraphChange("weight added", "w", "", "", "float[2]")) == "weight added   w: - -> float[2]"
+    assert str(GraphChange("weight removed", "w", "", "float[2]")) == "weight removed w: float[2] -> -"
+    assert str(GraphChange("weight", "w", "values", "a", "b", 0.12345)) == (
+        "weight         w  values: a -> b  (relative norm 0.123)"
+    )
+
+
+def test_changes_in_lines():
+    several = GraphDiff((GraphChange("weight", "a"), GraphChange("rewired", "b"), GraphChange("weight", "c")))
+    lines = ["2 weight, 1 rewired", "  weight         a", "  rewired        b", "  weight         c"]
+    assert several.text().splitlines() == several.text(3).splitlines() == lines
+    assert several.text(2).splitlines() == [*lines[:3], "  ... and 1 more"]
+    many = GraphDiff(tuple(GraphChange("weight", f"w{at}") for at in range(52)))
+    assert many.text().splitlines()[-2:] == ["  weight         w49", "  ... and 2 more"]
+    assert [several.of_kind("weight"), bool(several), bool(GraphDiff(()))] == [
+        (several.changes[0], several.changes[2]),
+        True,
+        False,
+    ]
+
+
+def test_changes_of_nodes():
+    changed = original()
+    conv, relu, add = changed.graph.node
+    conv.op_type, conv.domain = "FusedConv", "com.microsoft"
+    del conv.attribute[1]
+    conv.attribute.append(helper.make_attribute("group", 1))
+    relu.output[0] = add.input[1] = "c"
+    add.input.append("b2")
+    changed.graph.input.append(helper.make_tensor_value_info("b2", 1, [1]))
+    changed.opset_import.add(domain="com.microsoft", version=1)
+    assert changes(original(), changed) == (
+        GraphChange("interface", "b2", "input", "", "b2 float[1]"),
+        GraphChange("interface", "com.microsoft", "opset", "", "1"),
+        GraphChange("attribute", "conv", "operator", "Conv", "com.microsoft.FusedConv"),
+        GraphChange("attribute", "conv", "strides", "(1, 1)", ""),
+        GraphChange("attribute", "conv", "group", "", "1"),
+        GraphChange("rewired", "relu", "output 0", "b", "c"),
+        GraphChange("rewired", "add", "input 1", "b", "c"),
+        GraphChange("rewired", "add", "input 2", "", "b2"),
+    )
+    assert changes(changed, original())[-3:] == (
+        GraphChange("rewired", "relu", "output 0", "c", "b"),
+        GraphChange("rewired", "add", "input 1", "c", "b"),
+        GraphChange("rewired", "add", "input 2", "b2", ""),
+    )
+
+
+def test_a_node_that_makes_nothing_is_another_one_where_its_name_is():
+    def printing(name):
+        nodes = [helper.make_node("Relu", ["x"], ["y"], "r"), helper.make_node("Print", ["y"], [], name, domain="own")]
+        return proto(nodes, {"x": [2]}, {"y": [2]}, domains=["own"])
+
+    assert changes(printing("a"), printing("b")) == (
+        GraphChange("node removed", "a", "Print"),
+        GraphChange("node added", "b", "Print"),
+    )
+
+
+def test_constants_and_graphs_among_attributes():
+    def holding(*values, op="Neg"):
+        out = helper.make_tensor_value_info("z", 1, [2])
+        body = helper.make_graph([helper.make_node(op, ["x"], ["z"], "n")], "b", [], [out])
+        nodes = [
+            helper.make_node("Constant", [], ["k"], "k", value=constant("k", values, "float32")),
+            helper.make_node("Own", ["x", "k"], ["y"], "own", domain="own", parts=[body]),
+        ]
+        return proto(nodes, {"x": [2]}, {"y": [2]}, domains=["own"])
+
+    one, two = (f"float[{len(v)}] {hashlib.sha256(np.float32(v)).hexdigest()[:8]}" for v in ([1, 2], [1, 2, 3]))
+    assert changes(holding(1, 2), holding(1, 2, 3)) == (GraphChange("attribute", "k", "value", one, two),)
+    assert changes(holding(1), holding(1, op="Exp")) == (
+        GraphChange("attribute", "own/parts[0]/n", "operator", "Neg", "Exp"),
+    )
+
+
+def test_a_reference_is_told_by_its_name():
+    def referring(name):
+        leaky = helper.make_node("LeakyRelu", ["a"], ["b"], "leaky")
+        leaky.attribute.append(onnx.AttributeProto(name="alpha", type=1, ref_attr_name=name))
+        function = helper.make_function("own", "F", ["a"], ["b"], [leaky], [helper.make_opsetid("", 17)], ["p", "q"])
+        call = helper.make_node("F", ["x"], ["y"], "call", domain="own")
+        return proto([call], {"x": [2]}, {"y": [2]}, domains=["own"], functions=[function])
+
+    assert changes(referring("p"), referring("q")) == (
+        GraphChange("attribute", "function(own:F)/leaky", "alpha", "@p", "@q"),
+    )
+
+
+def holding(tensor):
+    return proto([helper.make_node("Identity", ["w"], ["y"], "i")], {}, {"y": None}, [tensor])
+
+
+def stated(array):
+    return (
+        f"{np.dtype(array.dtype).name.replace('32', '')}[{'x'.join(map(str, array.shape))}] "
+        + (hashlib.sha256(array.tobytes()).hexdigest()[:8])
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "norm"),
+    [
+        ([3, 4], [3, 4.5], 0.1),
+        ([[3, 4]], [[0, 0]], 1.0),
+        ([0, 0], [0, 1], math.inf),
+        ([3, 4], [3], None),
+        ([3, 4], [[3, 4.5]], None),
+    ],
+)
+def test_a_weight_differs_by_the_norm_of_the_difference(before, after, norm):
+    before, after = (np.array(values, np.float32) for values in (before, after))
+    (change,) = [
+        change
+        for change in changes(*(holding(numpy_helper.from_array(one, "w")) for one in (before, after)))
+        if change.kind == "weight"
+    ]
+    expected = GraphChange("weight", "w", "values", stated(before), stated(after), norm)
+    assert change == replace(expected, relative_norm=norm and pytest.approx(norm, rel=1e-6))
+
+
+def test_text_and_what_is_stripped_have_no_norm():
+    whole, bare = weight("w", 2), onnx.TensorProto(name="w", data_type=1, dims=[2])
+    for before, after in ((whole, bare), (bare, whole)):
+        (change,) = changes(holding(before), holding(after))
+        assert change.relative_norm is None
+        assert "float[2] stripped" in (change.before, change.after)
+    words = [helper.make_tensor("w", onnx.TensorProto.STRING, [1], [text]) for text in (b"a", b"b")]
+    assert [(c.kind, c.relative_norm) for c in changes(*map(holding, words))] == [("weight", None)]
+    other = helper.make_tensor("w", 1, [1], [1.0])
+    assert [c.relative_norm for c in changes(holding(words[0]), holding(other)) if c.kind == "weight"] == [None]
+
+
+def test_weights_come_and_go():
+    two = original()
+    two.graph.initializer.append(constant("v", [1, 2]))
+    content = hashlib.sha256(np.array([1, 2]).tobytes()).hexdigest()[:8]
+    assert changes(original(), two) == (GraphChange("weight added", "v", "", "", f"int64[2] {content}"),)
+    assert changes(two, original()) == (GraphChange("weight removed", "v", "", f"int64[2] {content}"),)
+
+
+def test_a_difference_as_a_table():
+    frame = GraphDiff((GraphChange("weight", "w", "values", "a", "b", 0.5), GraphChange("rewired", "n"))).frame()
+    assert list(frame.columns) == ["kind", "where", "what", "before", "after", "relative_norm"]
+    assert frame.iloc[0].tolist() == ["weight", "w", "values", "a", "b", 0.5]
+    assert frame["relative_norm"].dtype == np.float64
+    assert frame["relative_norm"].isna().tolist() == [False, True]

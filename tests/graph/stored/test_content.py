@@ -21,6 +21,7 @@ from workbench.graph.stored.content import file_content, pieces
 from workbench.graph.structure import is_external
 
 RANDOM = np.random.default_rng(0)
+SHIPPED_KEPT = content.KEPT
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +112,61 @@ def test_over_the_limit_is_said_before_anything_is_written(monkeypatch, tmp_path
     with pytest.raises(ModelError, match="over 2 GB"):
         save_model(made, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_are_left_out_of_a_message_from_a_kibibyte_on():
+    bare = onnx.TensorProto(name="bare", data_type=T.FLOAT, dims=[256])
+    text = helper.make_tensor("text", T.STRING, [200], [b"a longer text"] * 200)
+    entries = [weight("under", 255), weight("just", 256), bare, text]
+    nodes = [helper.make_node("Identity", [one.name], [f"{one.name}_out"], one.name) for one in entries]
+    outputs = {f"{one.name}_out": (one.data_type, list(one.dims)) for one in entries}
+    made = model(nodes, {}, outputs, entries)
+    proto, beside = content.lean_proto(made)
+    assert list(beside) == ["just"]
+    assert beside["just"] is made.initializers["just"].const_value
+    assert [one.name for one in proto.graph.initializer] == ["under", "just", "bare", "text"]
+    (stated,) = (one for one in proto.graph.initializer if one.external_data)
+    assert (stated.name, stated.data_type, list(stated.dims)) == ("just", T.FLOAT, [256])
+    assert {entry.key: entry.value for entry in stated.external_data} == {
+        "location": "memory",
+        "offset": "0",
+        "length": "1024",
+    }
+    proto, beside = content.lean_proto(made, lambda _: False)
+    assert (beside, [one for one in proto.graph.initializer if one.external_data]) == ({}, [])
+
+
+def test_all_else_of_a_message_without_weights_is_as_ever():
+    made = described(everything())
+    lean, _ = content.lean_proto(made)
+    whole = to_message(made.ir_model)
+    del lean.graph.initializer[:], whole.graph.initializer[:]
+    assert lean == whole
+
+
+@pytest.mark.parametrize("kept", [1599, 1600])
+def test_the_message_of_a_model_is_kept_up_to_so_many_bytes(kept, monkeypatch):
+    monkeypatch.setattr(content, "KEPT", kept)
+    made = described(model([helper.make_node("Identity", ["w"], ["y"], "i")], {}, {"y": None}, [weight("w", 400)]))
+    assert len(pieces(made)) == (1 if kept == 1600 else 8)
+    assert ("proto" in vars(made)) == (kept == 1600)
+
+
+def test_so_much_is_kept_and_so_much_fits_a_file():
+    assert (SHIPPED_KEPT, content.SMALL, content.PROTOBUF_LIMIT) == (16 * 2**20, 1024, 2147483647)
+
+
+def test_the_limit_itself_is_not_over_it(monkeypatch):
+    made = everything()
+    whole = file_content(made)
+    monkeypatch.setattr(content, "PROTOBUF_LIMIT", len(whole))
+    assert file_content(made) == whole
+
+
+def test_a_model_is_known_by_its_message_and_each_weight():
+    made = model([helper.make_node("Identity", ["w"], ["y"], "i")], {}, {"y": [2, 3]}, [weight("w", 2, 3)])
+    skeleton = to_message(made.ir_model)
+    numbers = numpy_helper.to_array(skeleton.graph.initializer[0]).tobytes()
+    del skeleton.graph.initializer[:]
+    expected = hashlib.sha256(skeleton.SerializeToString(deterministic=True) + b"\0w\0FLOAT\0(2, 3)\0" + numbers)
+    assert content.identity(made) == made.digest == expected.hexdigest()

@@ -9,11 +9,13 @@ import sys
 import ml_dtypes
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench.errors import ModelError
 from workbench.graph.load import load_model
+from workbench.graph.stored import external
 from workbench.graph.stored.external import StoredWeight
 from workbench.graph.structure import content_of
 
@@ -115,3 +117,115 @@ def test_a_weight_of_no_elements_is_read(tmp_path):
     model = load_model(path)
     assert content_of(model.initializers["e"]).numpy().shape == (0,)
     assert len(model.digest) == 64
+
+
+class Poured(list):
+    """What takes bytes, a part at a time."""
+
+    write = list.append
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """Weights that lie in the middle of a file."""
+    numbers = np.arange(8, dtype=np.float32)
+    (tmp_path / "m.data").write_bytes(b"ahead of it!" + numbers.tobytes() + b"behind")
+
+    def make(count=5, offset=16, length=20, **more):
+        about = {"shape": ir.Shape([count]), "name": "w", "base_dir": tmp_path} | more
+        return StoredWeight(ir.ExternalTensor("m.data", offset, length, ir.DataType.FLOAT, **about))
+
+    return make, tmp_path / "m.data"
+
+
+def test_a_weight_is_read_from_its_place(beside):
+    make, _ = beside
+    expected = np.arange(1, 6, dtype=np.float32)
+    for weight in (make(), make(length=None)):
+        np.testing.assert_array_equal(weight.numpy(), expected)
+        assert weight.tobytes() == expected.tobytes()
+        weight.tofile(poured := Poured())
+        assert b"".join(poured) == expected.tobytes()
+    assert bytes(make(3, None, 12).tobytes()) == b"ahead of it!"
+    make(3, None, 12).tofile(poured := Poured())
+    assert b"".join(poured) == b"ahead of it!"
+
+
+def test_a_weight_is_written_a_part_at_a_time(beside, monkeypatch):
+    make, _ = beside
+    assert external.CHUNK == 16 * 2**20
+    monkeypatch.setattr(external, "CHUNK", 8)
+    make().tofile(poured := Poured())
+    assert [len(part) for part in poured] == [8, 8, 4]
+
+
+def test_an_array_is_as_numpy_asks_for_it(beside):
+    weight = beside[0]()
+    assert np.asarray(weight) is weight.numpy()
+    assert np.asarray(weight, np.float64).dtype == np.float64
+    copy = np.array(weight, copy=True)
+    assert copy.flags.writeable
+    assert not np.shares_memory(copy, weight.numpy())
+
+
+def test_what_is_said_of_a_weight_stays(beside):
+    weight = beside[0](doc_string="about", metadata_props={"k": "v"})
+    assert (weight.name, weight.doc_string, dict(weight.metadata_props)) == ("w", "about", {"k": "v"})
+    assert (weight.location, weight.offset, weight.length, list(weight.shape)) == ("m.data", 16, 20, [5])
+
+
+@pytest.mark.parametrize("ask", [lambda one: one.numpy(), lambda one: one.tobytes(), lambda one: one.tofile(Poured())])
+def test_a_file_that_was_not_there_or_ends_early_was_changed(beside, ask):
+    make, path = beside
+    short = make(20, 16, 80)
+    with pytest.raises(ModelError, match="the file of weight 'w' was changed while the model was open"):
+        ask(short)
+    held = make()
+    path.unlink()
+    gone = make()
+    path.write_bytes(bytes(100))
+    for weight in (gone, held):
+        with pytest.raises(ModelError) as caught:
+            ask(weight)
+        assert str(caught.value) == (
+            f"{path}: the file of weight 'w' was changed while the model was open. Open the model again."
+        )
+    path.unlink()
+    with pytest.raises(ModelError, match="was changed"):
+        ask(held)
+
+
+def test_a_file_that_changes_while_it_is_written_is_told(beside, monkeypatch):
+    make, path = beside
+    monkeypatch.setattr(external, "CHUNK", 8)
+
+    class Changing:
+        def write(self, _):
+            path.write_bytes(bytes(101))
+
+    with pytest.raises(ModelError, match="was changed"):
+        make().tofile(Changing())
+    path.write_bytes(bytes(100))
+    monkeypatch.setattr(external, "CHUNK", 20)
+    with pytest.raises(ModelError, match="was changed"):
+        make().tofile(Changing())
+
+
+def test_weights_of_branches_and_constants_are_watched_too(tmp_path):
+    (tmp_path / "m.data").write_bytes(bytes(8))
+    held = TensorProto(name="w", data_type=1, dims=[2], data_location=1)
+    held.external_data.add(key="location", value="m.data")
+    nodes = [
+        helper.make_node("Constant", [], ["k"], "k", value=held),
+        helper.make_node("Add", ["k", "w"], ["z"], "add"),
+    ]
+    body = helper.make_graph(nodes, "b", [], [helper.make_tensor_value_info("z", 1, [2])], [held])
+    node = helper.make_node("If", ["c"], ["y"], "if", then_branch=body, else_branch=body)
+    values = [helper.make_tensor_value_info("c", TensorProto.BOOL, []), helper.make_tensor_value_info("y", 1, [2])]
+    graph = helper.make_graph([node], "g", values[:1], values[1:])
+    path = tmp_path / "m.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
+    model = load_model(path)
+    for branch in ("then", "else"):
+        assert isinstance(model.nodes[f"if/{branch}/k"].attributes["value"].value, StoredWeight)
+        assert isinstance(model.nodes[f"if/{branch}/add"].inputs[1].const_value, StoredWeight)
