@@ -3,11 +3,12 @@
     python tests/mutants/run.py recipe --count 100 --seed 0 --minutes 60
 
 The places are those of cosmic-ray, drawn with a seed from all of ``workbench/<folder>``, each as likely as any other;
-annotations and ``if TYPE_CHECKING``, which nothing runs, and guards like ``frozen`` and ``strict`` are left out. Each
-mutant is tried in a copy of the checkout by the tests of ``tests/<folder>`` that run the changed lines, the quickest
-first, until one fails or takes much more processor time than without it (``warm.py``); what survives those meets some
-of the folder's others. Prints every mutant that survived as a diff, and the share of them; ends with 1 where it is over
-``--allowed``. Which kinds of them may survive is in ``equivalent.md``.
+``recipe/state.py`` is one module, and ``.`` all that lie in no folder. Annotations and ``if TYPE_CHECKING``, which
+nothing runs, and guards like ``frozen`` and ``strict`` are left out. Each mutant is tried in a copy of the checkout by
+the tests of ``tests/<folder>`` that run the changed lines, the quickest first, until one fails or takes much more
+processor time than without it (``warm.py``); what survives those meets some of the folder's others. Prints every
+mutant that survived as a diff, and the share of them; ends with 1 where it is over ``--allowed``. Which kinds of them
+may survive is in ``equivalent.md``.
 """
 
 from __future__ import annotations
@@ -107,12 +108,26 @@ def _ordered(tests: Iterable[str], seconds: dict[str, float], most: float) -> li
     return chosen
 
 
-def places(checkout: Path, module: str) -> list[list[Mutation]]:
+def files_of(place: Path) -> list[Path]:
+    """Return the modules of a folder; of the package itself those that lie in no folder of it."""
+    if place.is_file():
+        return [place]
+    return sorted(place.glob("*.py") if place.name == "workbench" else place.rglob("*.py"))
+
+
+def tests_beside(place: str) -> list[str]:
+    """Return where the tests of a folder or module lie."""
+    if place == ".":
+        return [f"tests/{path.name}" for path in sorted((ROOT / "tests").glob("test_*.py"))]
+    return [f"tests/{Path(place).parent if place.endswith('.py') else place}"]
+
+
+def places(files: Iterable[Path]) -> list[list[Mutation]]:
     """Return the places that can be changed, each with the changes that are possible there."""
     kinds = {name: get_operator(name) for name in operator_names()}
     operators = [(name, kind()) for name, kind in sorted(kinds.items()) if not kind.arguments()]
     actual: dict[tuple[Path, tuple[int, int], tuple[int, int]], list[Mutation]] = defaultdict(list)
-    for path in sorted((checkout / module).rglob("*.py")):
+    for path in files:
         source = path.read_text()
         nodes, unseen = list(ast_nodes(get_ast(source))), set(_unseen(ast.parse(source)))
         for name, operator in operators:
@@ -142,22 +157,23 @@ def _unseen(tree: ast.AST) -> Iterable[tuple[int, int]]:
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="of workbench/, for example recipe")
+    parser.add_argument("folder", help="of workbench/, or a module: recipe, recipe/state.py; . for those in no folder")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0, help="stop after that, at a whole mutant")
-    parser.add_argument("--tests", nargs="+", help="where the tests are, if not in tests/<folder>")
+    parser.add_argument("--tests", nargs="+", help="where the tests are, if not beside it in tests/")
     parser.add_argument("--allowed", type=float, default=0.1, help="share of mutants that may survive")
     arguments = parser.parse_args()
     end = time.monotonic() + 60 * arguments.minutes
     with tempfile.TemporaryDirectory(prefix="workbench-mutants-") as folder:
         checkout = Path(folder).resolve() / "checkout"
         copy_of_checkout(checkout)
-        module = f"workbench/{arguments.folder}"
+        module = str(Path("workbench", arguments.folder))
+        files = files_of(checkout / module)
         random_ = random.Random(arguments.seed)  # noqa: S311 - a sample, no secret
-        chosen = places(checkout, module)
+        chosen = places(files)
         drawn = [random_.choice(options) for options in random_.sample(chosen, min(arguments.count, len(chosen)))]
-        warm = _warm(checkout, module, arguments.tests or [f"tests/{arguments.folder}"])
+        warm = _warm(checkout, files, arguments.tests or tests_beside(arguments.folder))
         say(f"{module}: {len(chosen)} places, {len(warm.ran.seconds)} tests of {sum(warm.ran.seconds.values()):.0f} s")
         tried, survived = 0, 0
         for mutation in drawn:
@@ -179,7 +195,7 @@ def main() -> int:
     return int(survived > arguments.allowed * max(tried, 1))
 
 
-def _warm(checkout: Path, module: str, tests: Sequence[str]) -> Warm:
+def _warm(checkout: Path, files: Sequence[Path], tests: Sequence[str]) -> Warm:
     """Return the collected tests, without those that do not pass a second time without a mutant."""
     temporary = checkout.parent / "tmp"
     temporary.mkdir()
@@ -192,8 +208,8 @@ def _warm(checkout: Path, module: str, tests: Sequence[str]) -> Warm:
         *(entry for entry in sys.path if Path(entry).resolve() not in {ROOT, Path(__file__).parent}),
     ]
     compileall.compile_dir(checkout / "workbench", quiet=2)
-    warm = Warm(checkout, module, tests)
-    path = next((checkout / module).glob("*.py"))
+    warm = Warm(checkout, os.path.commonpath([path.parent for path in files]), tests)
+    path = files[0]
     while warm.killed(path, path.read_text(), set(), _ordered(warm.ran.seconds, warm.ran.seconds, math.inf)):
         if not (test := warm.noticed.read_text()):
             raise RuntimeError("without a mutant, and without a test that fails, the second run does not end well")
