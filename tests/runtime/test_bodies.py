@@ -76,3 +76,9 @@ def test_a_body_that_computes_all_of_its_outputs_is_left_alone():
     graph = scan(["a"], ["r"])
     assert with_copies(graph) is graph
     assert with_copies(scan(["a"], ["a"])).nodes["scan"].op_type == "Scan"
+
+
+def test_a_body_of_an_operator_that_onnx_runtime_has_none_of_is_left_alone():
+    body = helper.make_graph([], "body", [value("a")], [value("a")])
+    own = model([node("Own", ["x"], ["y"], "own", domain="own", body=body)], {"x": [2]}, {"y": [2]}, domains=["own"])
+    assert with_copies(own) is own

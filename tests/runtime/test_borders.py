@@ -23,20 +23,46 @@ from workbench.runtime.session import OLDEST_OPSET, Session, _what_helps, disabl
 node = helper.make_node
 
 
-def made_of(count):
-    """A model that makes as many numbers of a constant, and one of those."""
+def made_of(count, known):
+    """A model that makes as many bytes of a constant, one more of those, and four of that one."""
     nodes = [node("Neg", ["w"], ["n"], "n"), node("ReduceMax", ["n"], ["p"], "p", keepdims=0)]
-    return model([*nodes, node("Add", ["x", "p"], ["y"], "add")], {"x": [2]}, {"y": [2]}, [weight("w", count)])
+    stored = [numpy_helper.from_array(np.ones(count, np.int8), "w")]
+    if not known:
+        nodes[0] = node(
+            "ConstantOfShape", ["length"], ["n"], "n", value=helper.make_tensor("v", TensorProto.INT8, [1], [1])
+        )
+        nodes.insert(0, node("Cast", ["w"], ["length"], "length", to=TensorProto.INT64))
+        stored = [numpy_helper.from_array(np.array([count - 8], np.float32), "w")]  # the length takes eight
+    nodes += [node("Cast", ["p"], ["q"], "q", to=TensorProto.FLOAT), node("Add", ["x", "q"], ["y"], "add")]
+    return model(nodes, {"x": [2]}, {"y": [2]}, stored)
 
 
-@pytest.mark.parametrize(("count", "fits"), [(2**18 - 1, True), (2**18, False)])
-def test_constants_may_take_as_much_as_the_limit_and_no_byte_more(monkeypatch, count, fits):
+@pytest.mark.parametrize(("known", "where"), [(True, "q"), (False, "tensor 'n'")])
+@pytest.mark.parametrize(("count", "fits"), [(2**20 - 5, True), (2**20 - 4, False)])
+def test_constants_may_take_as_much_as_the_limit_and_no_byte_more(monkeypatch, count, fits, known, where):
     monkeypatch.setattr(limits, "_raised", {"constants_mib": 1})
     if fits:
-        check_constants(made_of(count))
+        check_constants(made_of(count, known))
     else:
-        with pytest.raises(BackendError, match=r"what is made of constants .* the limit is 1\."):
-            check_constants(made_of(count))
+        with pytest.raises(BackendError, match=rf"^{where}: what is made of constants .* the limit is 1\."):
+            check_constants(made_of(count, known))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "where"),
+    [
+        ([node("TopK", ["w", "k"], ["", "i"], "top"), node("Cast", ["i"], ["y"], "cast", to=1)], "top"),
+        ([node("Identity", ["w"], ["y"], "same")], "same"),
+        ([node("Own", ["w"], ["o"], "own", domain="own"), node("Neg", ["w"], ["y"], "neg")], "neg"),
+    ],
+    ids=["the second of two results, the first not wanted", "an Identity that is handed out", "behind an unknown type"],
+)
+def test_every_result_that_is_made_of_constants_counts(monkeypatch, nodes, where):
+    monkeypatch.setattr(limits, "_raised", {"constants_mib": 1})
+    stored = [weight("w", 2**18 + 1), numpy_helper.from_array(np.array([2**18 + 1]), "k")]
+    graph = model(nodes, {}, {"y": [2**18 + 1]}, stored, domains=["own"])
+    with pytest.raises(BackendError, match=f"^{where}: what is made of constants"):
+        check_constants(graph)
 
 
 def test_what_onnx_runtime_refuses_of_constants_is_said_of_the_model_as_a_whole():
@@ -50,7 +76,7 @@ def test_what_onnx_runtime_refuses_of_constants_is_said_of_the_model_as_a_whole(
     check_constants(model(nodes, {"x": [2]}, {"y": [2]}, [length]))
 
 
-@pytest.mark.parametrize(("opset", "old"), [(OLDEST_OPSET - 1, True), (OLDEST_OPSET, False), (17, False)])
+@pytest.mark.parametrize(("opset", "old"), [(1, True), (OLDEST_OPSET - 1, True), (OLDEST_OPSET, False), (17, False)])
 def test_a_newer_operator_set_helps_where_the_set_is_old(opset, old):
     graph = model([node("Relu", ["x"], ["y"])], {"x": [2]}, {"y": [2]}, opset=opset)
     assert _what_helps(graph).startswith("Bring it to a newer operator set" if old else "Repair or replace")
@@ -104,13 +130,32 @@ def test_types_that_python_has_no_arrays_of_become_others_at_the_borders_alone(k
     (fed,) = part.inputs
     assert fed.dtype != graph.ir_model.graph.inputs[0].dtype
     (first,) = fed.uses()
+    assert next(iter(part)) is first.node  # before all that read it
     assert (first.node.op_type, first.node.outputs[0].dtype) == ("Cast", ir.DataType(kind))
     assert {use.node.name for use in first.node.outputs[0].uses()} == {"a", "b"}
     s, y = part.outputs
     assert (s.name, y.name, s.dtype, y.dtype) == ("s", "y", ir.DataType.FLOAT, fed.dtype)
     assert y.producer().inputs[0].producer().name == "y"
     assert border_types(graph, ["s", "y"]) == {"y": ir.DataType(kind).numpy()}
-    assert bordered(graph, ["s"]).ir_model.graph.outputs[1].dtype == ir.DataType(kind)
+    inwards = bordered(graph, ["s"]).ir_model.graph
+    assert (inwards.inputs[0].dtype, inwards.outputs[1].dtype) == (fed.dtype, ir.DataType(kind))
+
+
+def test_what_is_made_of_other_types_has_a_border_behind_it_alone():
+    graph = model(
+        [node("Cast", ["x"], ["y"], "y", to=TensorProto.INT4)], {"x": [3]}, {"y": (TensorProto.INT4, [3])}, opset=21
+    )
+    part = bordered(graph, ["y"]).ir_model.graph
+    assert (part.inputs[0].dtype, part.outputs[0].dtype) == (ir.DataType.FLOAT, ir.DataType.INT8)
+
+
+def test_one_input_that_is_handed_out_as_it_came_leaves_the_others_their_border():
+    narrow = (TensorProto.UINT4, [3])
+    nodes = [node("Cast", ["b"], ["y"], "y", to=TensorProto.FLOAT)]
+    part = bordered(model(nodes, {"a": narrow, "b": narrow}, {"a": narrow, "y": [3]}, opset=21), []).ir_model.graph
+    assert [value.dtype for value in part.inputs] == [ir.DataType.UINT8] * 2
+    assert [len(value.uses()) for value in part.inputs] == [0, 1]
+    assert [one.op_type for one in part] == ["Cast", "Cast"]
 
 
 @pytest.mark.parametrize("kind", ["FLOAT8E4M3FN", "FLOAT8E5M2", "INT4", "UINT4", "FLOAT16", "BFLOAT16", "FLOAT"])

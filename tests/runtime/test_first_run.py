@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import ExecutionOrder
 
 from tests.kit.models import model as made
 from workbench import helper as helper_process
@@ -250,3 +251,46 @@ def test_a_helper_lets_a_gpu_map_more_than_there_is_and_bounds_all_else(monkeypa
     assert (bounds, loaded) == ([], [])
     first_run._allow(run._replace(providers=("CUDAExecutionProvider", "CPUExecutionProvider")))
     assert (bounds, loaded) == ([(resource.RLIMIT_DATA, (1 << 40, 1 << 40))], ["CUDA"])
+
+
+@pytest.mark.parametrize(
+    ("more", "threads", "runs", "each", "lanes"),
+    [
+        ({}, 7, {}, 7, 1),
+        ({}, 7, {"runs": 3}, 2, 3),
+        ({}, 3, {"runs": 5}, 1, 3),
+        ({"thrifty": True}, 7, {"runs": 3}, 7, 1),
+        ({"providers": ("CUDAExecutionProvider", "CPUExecutionProvider")}, 7, {"runs": 3}, 7, 1),
+    ],
+)
+def test_runs_share_the_threads_unless_memory_or_a_gpu_is_there_once(monkeypatch, more, threads, runs, each, lanes):
+    asked = []
+    monkeypatch.setattr(first_run, "_ask", lambda *given: asked.append(given) or [["result"]])
+    monkeypatch.setattr(first_run, "_dropped", first_run.deque([5]))
+    trial = first_run.FirstRun(b"m", {"a": "1"}, [], ["y"], {}, **more)
+    apart = first_run.Apart(trial, threads, "m", **runs)
+    assert apart.run(["y"], X) == ["result"]
+    made, ran = asked
+    spun = trial._replace(entries={"a": "1", first_run.NO_SPINNING: "0"})
+    number = made[3]
+    assert made == ("m", first_run._replace, [5], number, spun, each)
+    assert ran == ("m", first_run._runs, number, ["y"], [X], lanes)
+    del apart
+    assert list(first_run._dropped) == [number]  # the helper hears of it with the next
+
+
+@pytest.mark.parametrize(
+    ("thrifty", "options", "seen"),
+    [
+        (False, {}, (True, True, ExecutionOrder.DEFAULT)),
+        (False, {"memory_pattern": False}, (False, True, ExecutionOrder.DEFAULT)),
+        (True, {}, (False, False, ExecutionOrder.PRIORITY_BASED)),
+    ],
+)
+def test_a_thrifty_session_keeps_no_memory_and_the_order_of_the_file(thrifty, options, seen):
+    trial = first_run.FirstRun(model("Exp").to_bytes(), {}, [], ["y"], {})
+    assert not trial.thrifty
+    session, _ = trial._replace(thrifty=thrifty).session(3, **options)
+    told = session.get_session_options()
+    assert (told.enable_mem_pattern, told.enable_cpu_mem_arena, told.execution_order) == seen
+    assert (told.intra_op_num_threads, told.log_severity_level) == (3, 4)

@@ -325,6 +325,7 @@ def test_the_share_of_results_that_are_off_is_of_the_largest():
     assert _share_off(np.zeros(0), np.zeros(0), 0.0) == 0.0
     assert _share_off(np.array([np.nan]), np.array([np.nan]), 0.0) == 0.0
     assert _share_off(np.array([np.nan]), np.array([0.0]), 0.0) == 1.0
+    assert _share_off(np.array([0.1, 0.2]), np.array([0.1, 0.25]), 0.1) == 0.5
 
 
 def test_an_operator_holds_up_to_what_rounding_allows_and_not_where_it_was_refused():
@@ -347,6 +348,8 @@ def test_the_reference_rounds_after_each_node():
             [
                 helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
                 helper.make_node("Mul", ["h", "h"], ["s"]),
+                helper.make_node("Less", ["h", "s"], ["less"]),
+                helper.make_node("Shape", ["h"], ["shape"]),
                 helper.make_node("Cast", ["s"], ["y"], to=TensorProto.FLOAT),
             ],
             "g",
@@ -360,6 +363,8 @@ def test_the_reference_rounds_after_each_node():
         "x": np.float32,
         "h": np.float16,
         "s": np.float16,
+        "less": np.bool_,
+        "shape": np.int64,
         "y": np.float32,
     }
     tenth = np.float32(np.float16(0.1))
@@ -391,12 +396,15 @@ def cuda(monkeypatch):
         def __exit__(self, *_):
             return None
 
+    def zeros(count):
+        assert count > 0  # nothing of nothing takes no memory
+
     properties = {"name": b"H200"}
     cupy = SimpleNamespace(
         cuda=SimpleNamespace(
             runtime=SimpleNamespace(getDeviceCount=lambda: 2, getDeviceProperties=lambda _: properties), Device=On
         ),
-        zeros=np.zeros,
+        zeros=zeros,
     )
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
@@ -420,6 +428,9 @@ def test_what_is_not_installed_is_told(monkeypatch):
     assert f"onnxruntime {onnxruntime.__version__} has no CUDA provider" in unusable(0)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setitem(sys.modules, "cupy", None)
+    assert unusable(0) == "CuPy is not installed: pip install 'trt-workbench[gpu]'"
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setitem(sys.modules, "cupy", None)
     assert unusable(0).startswith("CuPy is not installed")
 
 
@@ -430,9 +441,12 @@ def test_a_provider_that_does_not_load_is_told():
 
 
 def test_a_provider_that_loads_and_fails_is_told(monkeypatch):
+    real = onnxruntime.InferenceSession
+
     class Works:
         def __init__(self, content, options, *, providers):
             assert onnx.load_from_string(content).graph.node[0].op_type == "Relu"
+            self.real = real(content, providers=["CPUExecutionProvider"])
             assert (options.log_severity_level, providers[0][1]["device_id"]) == (4, "3")
 
         def get_providers(self):
@@ -440,6 +454,7 @@ def test_a_provider_that_loads_and_fails_is_told(monkeypatch):
 
         def run(self, outputs, feeds):
             assert (outputs, feeds["x"].tolist()) == (None, [0.0])
+            assert self.real.run(outputs, feeds)[0].tolist() == [0.0]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Works)
     assert device._provider_trouble(3) == ""
@@ -451,19 +466,16 @@ def test_a_provider_that_loads_and_fails_is_told(monkeypatch):
 
 
 def test_a_constant_takes_whole_bytes_for_each_number():
-    assert [constants._bytes((2, 3), kind) for kind in ("FLOAT", "FLOAT16", "INT8", "BOOL", "INT4")] == [
-        24,
-        12,
-        6,
-        6,
-        6,
-    ]
+    kinds = ("FLOAT", "FLOAT16", "INT8", "BOOL", "INT4")
+    assert [constants._bytes((4, 5), kind) for kind in kinds] == [80, 40, 20, 20, 20]
     assert constants._bytes((), "DOUBLE") == 8
 
 
 def test_what_reads_constants_alone_is_made_of_constants():
     node = helper.make_node
     shape, filling = (numpy_helper.from_array(np.array(value), "") for value in ([2], [1]))
+    value = helper.make_tensor_value_info("inner", TensorProto.FLOAT, [2])
+    branch = helper.make_graph([node("Neg", ["w"], ["inner"])], "branch", [], [value])
     made = model(
         [
             node("Constant", [], ["shape"], "constant", value=shape),
@@ -471,13 +483,22 @@ def test_what_reads_constants_alone_is_made_of_constants():
             node("RandomNormal", [], ["drawn"], "drawn", shape=[2]),
             node("Neg", ["filled"], ["turned"], "turned"),
             node("Add", ["filled", "fed"], ["sum"], "sum"),
+            node("If", ["yes"], ["chosen"], "chosen", then_branch=branch, else_branch=branch),
+            node("Abs", ["chosen"], ["abs"], "of a graph"),
+            node("A", [], ["a"], "nobody's own", domain="own"),
+            node("Z", [], ["z"], "nobody's own, too", domain="own"),
+            node("Abs", ["w"], ["size"], "size"),
+            node("Clip", ["size", "", "w"], ["clipped"], "clipped"),
             node("Mul", ["drawn", "w"], ["y"], "product"),
         ],
         {"fed": (TensorProto.INT64, [2])},
         {"y": [2], "sum": (TensorProto.INT64, [2]), "turned": (TensorProto.INT64, [2])},
-        [weight("w", 2)],
+        [weight("w", 2), numpy_helper.from_array(np.array(True), "yes")],
+        domains=["own"],
     )
-    assert [address for address, _ in constants._of_constants(made)] == ["filled", "drawn", "turned", "product"]
+    assert [one for one, _ in constants._of_constants(made)] == [
+        *("filled", "drawn", "turned", "size", "clipped", "product")
+    ]
 
 
 def test_a_result_has_the_type_of_what_is_to_have_the_same():
@@ -493,6 +514,44 @@ def test_a_result_has_the_type_of_what_is_to_have_the_same():
     assert narrow._by_schema(power, power.outputs[0], 17, {n: int32}) is None  # the exponent has a type of its own
     assert narrow._by_schema(where, where.outputs[0], 17, {c: boolean, x: half}) == half
     assert narrow._by_schema(where, where.outputs[0], 17, {c: boolean}) is None
+
+
+@pytest.mark.parametrize(
+    ("operator", "known", "result", "expected"),
+    [
+        ("Concat", 2, 0, "FLOAT16"),  # one formal input stands for all
+        ("Split", 0, 2, "FLOAT16"),  # and one formal result
+        ("TopK", 0, 0, "FLOAT16"),
+        ("TopK", 0, 1, None),  # the indices
+        ("DequantizeLinear", 1, 0, "FLOAT16"),  # that of the scale
+        ("DequantizeLinear", 0, 0, None),
+        ("Concat", None, 0, None),
+        ("OfNobody", 0, 0, None),
+    ],
+)
+def test_a_results_type_is_that_of_the_input_that_its_schema_names(operator, known, result, expected):
+    inputs = [ir.Value(name=name) for name in "abc"]
+    node = ir.node(operator, inputs, num_outputs=3)
+    dtypes = {} if known is None else {inputs[known]: ir.DataType.FLOAT16}
+    found = narrow._by_schema(node, node.outputs[result], 17, dtypes)
+    assert (found and found.name) == expected
+
+
+@pytest.mark.parametrize(
+    ("operator", "domain", "as_it_is"),
+    [
+        ("Cast", "", True),
+        ("Loop", "ai.onnx", True),
+        ("SequenceAt", "", True),
+        ("OptionalHasElement", "", True),
+        ("Relu", "", False),
+        ("Relu", "ai.onnx", False),
+        ("Gelu", "com.microsoft", False),
+        ("Relu", "own", True),
+    ],
+)
+def test_who_takes_each_type_as_it_is(operator, domain, as_it_is):
+    assert narrow._as_it_is(ir.node(operator, [], domain=domain)) == as_it_is
 
 
 def test_the_type_that_an_attribute_says_is_widened_where_it_is_narrow():

@@ -76,7 +76,9 @@ def test_pairs_of_other_types_reach_as_far():
 
 @pytest.mark.parametrize("precision", FLOATING)
 def test_floating_point_comes_in_and_goes_out(precision):
-    graph = floating_graph("Relu", floating_operators()["Relu"], precision).graph
+    proto = floating_graph("Relu", floating_operators()["Relu"], precision)
+    assert (proto.opset_import[0].version, proto.ir_version) == (22, 10)
+    graph = proto.graph
     (x,), (y,) = graph.input, graph.output
     assert tuple(one.dim_value for one in x.type.tensor_type.shape.dim) == SHAPE
     assert (x.type.tensor_type.elem_type, y.type.tensor_type.elem_type) == (1, 1)

@@ -26,7 +26,6 @@ DRIVEN_BY_VALUES = frozenset(
 )
 """Operators whose result is as long as a number says that they read or hold."""
 
-
 ONE_NUMBER = {"Loop": 0, "SequenceAt": 1, "SequenceErase": 1, "SequenceInsert": 2}
 """Operators and which of their inputs ONNX Runtime 1.32 reads one number of, also where it has none: it crashes."""
 
@@ -44,7 +43,7 @@ def check_constants(model: Model) -> None:
         Computing it took all memory, or killed that process.
     """
     _check_numbers(model)
-    total, unknown = 0, list[str]()
+    total, unknown = 0, dict[str, str]()
     for address, node in _of_constants(model):
         for value in node.outputs:
             tensor = model.tensor(str(value.name)) if value.name else None
@@ -53,10 +52,10 @@ def check_constants(model: Model) -> None:
             if tensor.static_shape is not None:
                 total += _bytes(tensor.static_shape, tensor.dtype)
             elif node.op_type in DRIVEN_BY_VALUES:
-                unknown.append(tensor.name)
+                unknown[tensor.name] = tensor.dtype
         _check(total, address)
-    for name, shape in _computed(model, unknown).items() if unknown else ():
-        total += _bytes(shape, model.tensor(name).dtype or "FLOAT")
+    for name, shape in _computed(model, list(unknown)).items() if unknown else ():
+        total += _bytes(shape, unknown[name])
         _check(total, f"tensor {name!r}")
 
 
@@ -87,12 +86,12 @@ def _check(count: int, where: str) -> None:
 
 
 def _bytes(shape: Sequence[int], dtype: str) -> int:
-    return math.prod(shape) * max(ir.DataType[dtype].bitwidth, 8) // 8
+    return math.prod(shape) * math.ceil(ir.DataType[dtype].itemsize)
 
 
 def _of_constants(model: Model) -> Iterator[tuple[str, ir.Node]]:
     """Yield the nodes of the main graph, but for Constant, that read nothing which is fed."""
-    constants: set[ir.Value] = {value for value in model.initializers.values() if not value.is_graph_input()}
+    constants: set[ir.Value] = set(model.initializers.values())
     for address, node in model.top_nodes.items():
         read = [value for value in node.inputs if value is not None and value.name]
         makes = read or node.op_type == "Constant" or node.op_type in DRIVEN_BY_VALUES
@@ -118,10 +117,10 @@ def _computed(model: Model, names: Sequence[str]) -> Mapping[str, Sequence[int]]
     graph.inputs.clear()
     for name in names:
         shape = ir.node("Shape", [values[name]], name=fresh.node(f"{name}/shape"))
-        shape.outputs[0].name = fresh.tensor(f"{name}/shape")
-        shape.outputs[0].type = ir.TensorType(ir.DataType.INT64)
+        (lengths,) = shape.outputs
+        lengths.name, lengths.type = fresh.tensor(f"{name}/shape"), ir.TensorType(ir.DataType.INT64)
         graph.append(shape)
-        graph.outputs.append(shape.outputs[0])
+        graph.outputs.append(lengths)
     for name, value in list(graph.initializers.items()):
         if not value.uses():
             graph.initializers.pop(name)

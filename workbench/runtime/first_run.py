@@ -170,7 +170,7 @@ class Apart:
     def __init__(self, trial: FirstRun, threads: int, name: str, *, runs: int = 1) -> None:
         self._name, self._number = name, next(_numbers)
         alone = trial.thrifty or len(trial.providers) > 1  # memory, or a GPU, is there once
-        self._lanes = 1 if alone else max(1, min(runs, threads))
+        self._lanes = 1 if alone else min(runs, threads)
         trial = trial._replace(entries={**trial.entries, NO_SPINNING: "0"})
         weakref.finalize(self, _dropped.append, self._number)
         drops = [_dropped.popleft() for _ in range(len(_dropped))]

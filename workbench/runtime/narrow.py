@@ -56,7 +56,7 @@ def has_narrow(model: Model, types: Collection[ir.DataType] = NARROW) -> bool:
         values = itertools.chain(part.inputs, part.initializers.values(), *(node.outputs for node in part))
         if any(value.dtype in types for value in values):
             return True
-        if any(node.op_type == "Cast" and node.attributes.get_int("to", 0) in types for node in part):
+        if any(node.op_type == "Cast" and node.attributes.get_int("to") in types for node in part):
             return True
     return False
 
@@ -106,6 +106,7 @@ class _Rewriting:
         most_widened: int | None,
     ) -> None:
         self._most_widened = most_widened
+        self._main = graph.graph
         self._parts = list(graphs_of(graph))
         self._keep = keep
         self._fresh = share_names(graph)
@@ -126,7 +127,7 @@ class _Rewriting:
                 if value in self._narrow:
                     self._widen_weight(part, value, nodes)
             for value in part.inputs:
-                if value in self._narrow and not value.is_initializer():
+                if value in self._narrow:
                     self._take(part, value)
             for node in nodes:
                 narrow = [value for value in node.outputs if value in self._narrow]
@@ -138,15 +139,13 @@ class _Rewriting:
     def _take(self, part: ir.Graph, value: ir.Value) -> None:
         """Give those who compute with an input its FP32 form."""
         add = partial(part.insert_before, part[0]) if len(part) else part.append  # some hand out what they get
-        if part is not self._parts[0][1] or self._narrow[value] != BF16:
+        if part is not self._main or self._narrow[value] != BF16:
             self._widen(value, add)
             return
         value.type = ir.TensorType(FP32)
         _, as_it_is = _uses(value)
         if as_it_is:
-            cast = self._cast(value, BF16, self._fresh.tensor(f"{value.name}/narrowed"))
-            add(cast)
-            _redirect(as_it_is, cast.outputs[0])
+            _redirect(as_it_is, self._cast(value, BF16, self._fresh.tensor(f"{value.name}/narrowed"), add))
 
     def _round(self, part: ir.Graph, node: ir.Node, value: ir.Value) -> None:
         """Make what a node gives FP32, and narrow for those who want it so."""
@@ -158,9 +157,9 @@ class _Rewriting:
             last = cast
 
         name, output = str(value.name), value.is_graph_output()
-        kept = output or (name in self._keep and part is self._parts[0][1])
+        kept = output or (name in self._keep and part is self._main)
         # NumPy has no BF16: callers get the rounded number in FP32.
-        bordering = kept and self._narrow[value] == BF16 and part is self._parts[0][1]
+        bordering = kept and self._narrow[value] == BF16 and part is self._main
         wide_uses, narrow_uses = _uses(value)
         narrow = value
         if not _as_it_is(node):
@@ -168,20 +167,18 @@ class _Rewriting:
             value.name, value.type = self._fresh.tensor(f"{name}/unrounded"), ir.TensorType(FP32)
             if not (kept or narrow_uses or (wide_uses and not exact)):
                 return
-            cast = self._cast(value, self._narrow[value], self._fresh.tensor(f"{name}/rounded") if bordering else name)
-            add(cast)
-            narrow = cast.outputs[0]
+            rounded = self._fresh.tensor(f"{name}/rounded") if bordering else name
+            narrow = self._cast(value, self._narrow[value], rounded, add)
             _redirect((*narrow_uses, *(() if exact else wide_uses)), narrow)
         elif bordering:
             value.name = self._fresh.tensor(f"{name}/rounded")
         if bordering:
-            cast = self._cast(narrow, FP32, name)
-            add(cast)
-            _redirect(_uses(narrow)[0], cast.outputs[0])
-            narrow = cast.outputs[0]
+            wide = self._cast(narrow, FP32, name, add)
+            _redirect(_uses(narrow)[0], wide)
+            narrow = wide
         else:
             self._widen(narrow, add)
-        if output and narrow is not value:
+        if output:
             for position, one in enumerate(part.outputs):
                 if one is value:
                     part.outputs[position] = narrow
@@ -191,9 +188,7 @@ class _Rewriting:
         uses, _ = _uses(value)
         if not uses:
             return
-        cast = self._cast(value, FP32, self._fresh.tensor(f"{value.name}/widened"))
-        add(cast)
-        _redirect(uses, cast.outputs[0])
+        _redirect(uses, self._cast(value, FP32, self._fresh.tensor(f"{value.name}/widened"), add))
 
     def _widen_weight(self, part: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> None:
         uses, others = _uses(value)
@@ -210,14 +205,15 @@ class _Rewriting:
         wide = ir.Value(name=name, type=ir.TensorType(FP32), shape=value.shape, const_value=tensor)
         part.register_initializer(wide)
         _redirect(uses, wide)
-        if not others and not value.is_graph_output() and not value.is_graph_input():
+        if not others and not value.is_graph_output():
             del part.initializers[str(value.name)]
 
-    def _cast(self, value: ir.Value, dtype: ir.DataType, name: str) -> ir.Node:
+    def _cast(self, value: ir.Value, dtype: ir.DataType, name: str, add: Callable[[ir.Node], None]) -> ir.Value:
         cast = ir.node("Cast", [value], {"to": dtype}, name=self._fresh.node(f"{name}/Cast"))
-        output = cast.outputs[0]
+        (output,) = cast.outputs
         output.name, output.type, output.shape = name, ir.TensorType(dtype), value.shape
-        return cast
+        add(cast)
+        return output
 
 
 def _dtype(model: Model, prefix: str, value: ir.Value) -> ir.DataType | None:
@@ -267,7 +263,7 @@ def _redirect(uses: Iterable[tuple[ir.Node, int]], value: ir.Value) -> None:
 def _widen_attributes(node: ir.Node) -> None:
     """Let attributes that say the result's type, or are the result, say FP32."""
     for name in TYPE_ATTRIBUTES:
-        if name in node.attributes and node.attributes.get_int(name, 0) in NARROW:
+        if node.attributes.get_int(name) in NARROW:
             node.attributes[name] = ir.AttrInt64(name, int(FP32))
     if node.op_type in ("Constant", "ConstantOfShape") and "value" in node.attributes:
         content = node.attributes["value"].as_tensor().numpy().astype("float32")

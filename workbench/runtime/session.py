@@ -197,7 +197,7 @@ class Session:
             return results
         binding = self._session.io_binding()
         for name, array in arrays.items():
-            binding.bind_cpu_input(name, array if array.flags.c_contiguous else array.copy())
+            binding.bind_cpu_input(name, np.asarray(array, order="C"))
         for name in self.outputs:
             binding.bind_output(name)
         self._session.run_with_iobinding(binding)

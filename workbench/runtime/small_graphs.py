@@ -44,8 +44,6 @@ MULTIPLYING = (
 )
 """Operators that Q/DQ pairs are written for."""
 
-"""Operators whose result is a matter of luck."""
-
 NO_NUMBERS = frozenset(
     {
         *("ArgMax", "ArgMin", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual"),
