@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
+import queue
 import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
 
 from workbench import child as child_module
-from workbench.child import Child, ChildError, Progress, run
-from workbench.errors import BackendError
+from workbench.child import Child, ChildError, Outcome, Progress, run
+from workbench.errors import BackendError, ModelError
 
 TEST = "the test"
 
@@ -156,3 +160,206 @@ def test_a_memory_limit_that_nobody_can_watch_is_refused(monkeypatch):
     outcome = run(Child(), TEST, abs, -1)
     assert outcome.value == 1
     assert outcome.peak_bytes > 1_000_000  # the child's own word
+
+
+# What became of it, as its parent tells it
+
+
+def told(tmp_path, value=None, *, code=0, peak=3 << 20, log=("first", "last"), answer=None, child=None):
+    """What `run` returns or raises of a child that ended so, after 1.25 s."""
+    result = tmp_path / "result"
+    if answer is not None:
+        result.write_bytes(pickle.dumps(answer))
+    child = child or Child(timeout_s=1.5, memory_bytes=2 << 20)
+    return child_module._outcome(child, "the work", code, result, Outcome(value, 1.25, peak, log))
+
+
+@pytest.mark.parametrize(
+    ("ended", "kind", "message"),
+    [
+        (
+            {"value": "timeout"},
+            "timeout",
+            "the work ran past its limit of 1.5 s. Raise the time limit, or simplify the model.",
+        ),
+        (
+            {"value": "memory"},
+            "memory",
+            "the work took 3 MiB of memory; its limit is 2 MiB. Raise the memory limit, or lower the workspace limit.",
+        ),
+        ({"value": "cancelled"}, "cancelled", "the work was cancelled after 1.2 s"),
+        (
+            {"code": 3},
+            "crashed",
+            "last: the work ended with exit status 3 and no result after 1.2 s at 3 MiB of memory",
+        ),
+        (
+            {"code": -11, "log": (), "peak": 0},
+            "crashed",
+            "the work crashed in native code (SIGSEGV) after 1.2 s at an unknown amount of memory",
+        ),
+        (
+            {"code": -9, "log": ()},
+            "memory",
+            f"the work {child_module.death(-9)} after 1.2 s at 3 MiB of memory",
+        ),
+        ({"answer": (False, "it is so", 0)}, "raised", "the work failed: it is so"),
+    ],
+)
+def test_an_end_without_a_value_says_which_and_after_what(tmp_path, ended, kind, message):
+    with pytest.raises(ChildError) as caught:
+        told(tmp_path, **ended)
+    assert (caught.value.kind, str(caught.value)) == (kind, message)
+    assert caught.value.log == ended.get("log", ("first", "last"))
+
+
+@pytest.mark.parametrize(("own", "peak"), [(5 << 20, 5 << 20), (1 << 20, 3 << 20)])
+def test_a_value_comes_with_the_larger_of_both_peaks(tmp_path, own, peak):
+    outcome = told(tmp_path, answer=(True, 42, own))
+    assert outcome == Outcome(42, 1.25, peak, ("first", "last"))
+    with pytest.raises(ModelError, match="bad"):
+        told(tmp_path, answer=(False, ModelError("bad"), 0))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (0, "ended with exit status 0 and no result"),
+        (1, "ended with exit status 1 and no result"),
+        (-6, "crashed in native code (SIGABRT)"),
+        (-9, "was killed by the system (most often: the machine ran out of memory)"),
+        (-200, "crashed in native code (signal 200)"),
+    ],
+)
+def test_a_death_is_said_in_words(code, said):
+    assert child_module.death(code) == said
+
+
+@pytest.mark.parametrize(
+    ("child", "peak", "seconds", "met"),
+    [
+        (Child(), 1 << 40, 1e9, None),
+        (Child(memory_bytes=5), 5, 0.0, None),
+        (Child(memory_bytes=5), 6, 0.0, "memory"),
+        (Child(timeout_s=5.0), 0, 5.0, None),
+        (Child(timeout_s=5.0), 0, 5.5, "timeout"),
+        (Child(memory_bytes=5, timeout_s=5.0), 6, 6.0, "memory"),
+        (Child(cancel=threading.Event()), 0, 0.0, None),
+    ],
+)
+def test_a_limit_is_met_beyond_it(child, peak, seconds, met):
+    assert child_module._limit_met(child, peak, seconds) == met
+    if child.cancel is not None:
+        child.cancel.set()
+        assert child_module._limit_met(child, peak, seconds) == "cancelled"
+
+
+def test_lines_are_read_to_the_end_and_told_apart_from_progress(capsys):
+    child_module.progress("build", 0.5)
+    said = capsys.readouterr().out
+    assert said == '\x1eprogress ["build", 0.5]\n'
+    lines, log, seen = queue.Queue(), [], []
+    stream = io.BytesIO(b"one \r\n" + said.encode() + b"t\xffwo\n")
+    child_module._read(SimpleNamespace(stdout=stream), lines)
+    child_module._read(SimpleNamespace(stdout=None), lines)
+    child = Child(on_line=seen.append, on_progress=seen.append)
+    assert [child_module._drain(child, lines, log, 0.0) for _ in range(5)] == [True, True, True, False, False]
+    assert child_module._drain(child, lines, log, 0.0)  # nothing yet is no end
+    assert seen == ["one ", Progress("build", 0.5), "t\ufffdwo"]
+    assert log == ["one ", "t\ufffdwo"]
+    child_module._deliver(Child(), "quiet", log)
+    child_module._deliver(Child(), said, log)
+    assert log == ["one ", "t\ufffdwo", "quiet"]
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, ValueError])
+def test_a_request_to_a_child_that_died_first_is_not_missed(error):
+    def write(_):
+        raise error
+
+    child_module._send(SimpleNamespace(stdin=SimpleNamespace(write=write)), b"request")
+    child_module._send(SimpleNamespace(stdin=None), b"request")
+
+
+@pytest.mark.parametrize(
+    ("linux", "psutil_is_there", "watched"), [(True, False, True), (False, True, True), (False, False, False)]
+)
+def test_memory_is_watched_by_linux_or_by_psutil(monkeypatch, linux, psutil_is_there, watched):
+    monkeypatch.setattr(child_module, "_knows_children", lambda: linux)
+    monkeypatch.setattr(child_module.importlib.util, "find_spec", lambda _: psutil_is_there or None)
+    assert child_module._can_watch() == watched
+    if not watched:
+        assert child_module._resident_bytes(os.getpid()) == 0
+
+
+@pytest.mark.parametrize(("platform", "peak"), [("linux", 7 << 10), ("darwin", 7), ("win32", 0)])
+def test_a_peak_is_in_bytes_whatever_the_system_counts_in(monkeypatch, platform, peak):
+    import resource
+
+    monkeypatch.setattr(child_module, "sys", SimpleNamespace(platform=platform))
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=7 if who == 0 else 1))
+    assert child_module._own_peak_bytes() == peak
+
+
+# The child's own life, here
+
+
+class LeftError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def serve(monkeypatch, tmp_path):
+    """Let `serve` do one request of standard input; return how it left and what it wrote."""
+
+    def leave(code):
+        raise LeftError(code)
+
+    def call(request):
+        monkeypatch.setattr(child_module.sys, "stdin", SimpleNamespace(buffer=io.BytesIO(request)))
+        with pytest.raises(LeftError) as left:
+            child_module.serve(())
+        written = [path.name for path in tmp_path.iterdir()]
+        answer = pickle.loads((tmp_path / "result").read_bytes()) if written else None  # noqa: S301 - made here
+        return left.value.args, written, answer
+
+    monkeypatch.setattr(child_module.os, "_exit", leave)
+    monkeypatch.setattr(child_module, "_leave_with_parent", lambda: None)
+    monkeypatch.setattr(child_module, "_own_peak_bytes", lambda: 5)
+    return call
+
+
+def raises(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "answer"),
+    [
+        (abs, -3, (True, 3, 5)),
+        (raises, MemoryError(), (False, "out of memory (MemoryError)", 5)),
+        (raises, SystemExit(3), (False, "SystemExit: 3", 5)),
+        (raises, KeyError("k"), (False, "KeyError: 'k'", 5)),
+    ],
+)
+def test_a_request_leaves_an_answer_whatever_becomes_of_it(serve, tmp_path, capsys, function, argument, answer):
+    request = pickle.dumps((function, (argument,), {}, str(tmp_path / "result")))
+    assert serve(request) == ((0,), ["result"], answer)
+    assert ("Traceback" in capsys.readouterr().err) == isinstance(argument, (SystemExit, KeyError))
+
+
+def test_an_error_of_ours_goes_over_as_it_is_and_no_request_is_the_end(serve, tmp_path):
+    request = pickle.dumps((raises, (ModelError("bad", where="m"),), {}, str(tmp_path / "result")))
+    _, _, (done, error, _) = serve(request)
+    assert (done, type(error), str(error)) == (False, ModelError, "m: bad")
+    (tmp_path / "result").unlink()
+    assert serve(b"") == ((0,), [], None)
+
+
+def test_it_leaves_when_its_parent_says_no_more(monkeypatch):
+    said = io.BytesIO(b"more than was asked for")
+    monkeypatch.setattr(child_module.sys, "stdin", SimpleNamespace(buffer=said))
+    codes = []
+    monkeypatch.setattr(child_module.os, "_exit", codes.append)
+    child_module._leave_with_parent()
+    assert (codes, said.read()) == ([1], b"")

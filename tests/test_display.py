@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 import workbench
-from workbench.display import MOST_ROWS, Card, ShownText, counted, in_words
+from workbench.display import MOST_ROWS, Card, ShownText, counted, in_words, shortened
 from workbench.errors import EditError, WorkbenchError
 
 
@@ -99,3 +99,68 @@ def test_a_dataclass_shows_its_card_unless_it_says_how_it_is_shown():
             return "own"
 
     assert (repr(Told("a word")), repr(Own("a word"))) == ("a word", "own")
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "left"), [("abcd", 4, "abcd"), ("abcde", 4, "abc…"), ("", 0, ""), ("ab", 1, "…")]
+)
+def test_a_text_that_is_too_long_loses_its_end(text, most, left):
+    assert shortened(text, most) == left
+
+
+ROWS = (("conv", 0.123456), ("a\n wide  name", None), ("<b>", float("nan")), ("n", 12345678))
+
+
+def test_a_card_in_lines_has_columns_and_a_sentence_each():
+    assert Card("It is so", ("name", "value"), ROWS, ("because", "so")).text().splitlines() == [
+        "It is so",
+        "  name         value",
+        "  conv         0.1235",
+        "  a wide name",
+        "  <b>",
+        "  n            12345678",
+        "  because",
+        "  so",
+    ]
+    assert Card("It is so", ("name", "value")).text() == "It is so"
+
+
+def test_a_card_in_html_has_the_same_cells_and_no_markup_of_a_name():
+    html = Card("<i>", ("na<me", "value"), ROWS, ("<u>",)).html()
+    assert [html.count(part) for part in ("<tr>", "<th ", "<td ", "<table", "<p ")] == [5, 2, 8, 1, 2]
+    assert [html.count(f"&lt;{name}") for name in ("i&gt;", "me", "b&gt;", "u&gt;")] == [1, 1, 1, 1]
+    assert ">0.1235<" in html
+    assert "<table" not in Card("It is so", ("name",)).html()
+
+
+def test_a_text_is_a_card_whose_first_line_is_the_headline():
+    assert Card.of_text("one\ntwo\nthree") == Card("one", notes=("two", "three"))
+    assert Card.of_text("") == Card("")
+
+
+@pytest.mark.parametrize(("rows", "notes", "more"), [(15, 5, []), (16, 6, ["and 1 more", "and 1 more notes"])])
+def test_rows_and_notes_up_to_a_screen_are_shown(rows, notes, more):
+    card = Card("much", ("n",), tuple((f"row{n}",) for n in range(rows)), tuple(f"note{n}" for n in range(notes)))
+    for shown in (card.text(), card.html()):
+        assert (shown.count("row"), shown.count("note")) == (15, 5 + ("more notes" in shown))
+        assert [line for line in ("and 1 more", "and 1 more notes") if line in shown] == more
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_cells_and_sentences_are_cut_at_their_bounds(over):
+    card = Card("h" * (400 + over), ("n",), (("c" * (60 + over),),), ("s" * (400 + over),))
+    counts = [card.text().count(letter) for letter in "hcs"]
+    assert counts == ([399, 59, 399] if over else [400, 60, 400])
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"max_batch": 3, "of": {"name": "a", "in": "b"}}, "max batch 3, of a, in b"),
+        (["a", ("b", 3)], "a, b, 3"),
+        ({}, ""),
+        (None, "None"),
+    ],
+)
+def test_names_stand_before_what_they_hold(value, words):
+    assert in_words(value) == words

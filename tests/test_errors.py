@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 
+import pytest
+
 from workbench import errors
 from workbench.child import ChildError
 
@@ -38,3 +40,24 @@ def test_errors_come_through_a_pickle_as_they_were():
 def test_a_sentence_ends_once():
     assert str(errors.WorkbenchError("it is so.", fix="Change it.")) == "it is so. Change it."
     assert str(errors.WorkbenchError("it is so", where="m", fix="Change it.")) == "m: it is so. Change it."
+
+
+def test_exit_codes_are_those_that_scripts_rely_on():
+    kinds = {getattr(errors, name).exit_code: name for name in errors.__all__ if not name.endswith("Warning")}
+    names = "Workbench Option Model Samples Recipe Output Backend Selector Edit Precision Report".split()
+    assert kinds == {code: f"{name}Error" for code, name in enumerate(names, 1)}
+
+
+@pytest.mark.parametrize(
+    ("where", "fix", "message"),
+    [
+        (None, None, "is it so?"),
+        (0, None, "0: is it so?"),
+        (None, "Look.", "is it so? Look."),
+        ("", "Look.", ": is it so? Look."),
+    ],
+)
+def test_what_is_not_said_leaves_nothing(where, fix, message):
+    error = errors.WorkbenchError("is it so?", where=where, fix=fix)
+    assert str(error) == message
+    assert (error.what, error.where, error.fix) == ("is it so?", None if where is None else str(where), fix)

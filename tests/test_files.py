@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from workbench.errors import OutputError
-from workbench.files import write_bytes
+from workbench.files import write_bytes, write_error, write_text
 from workbench.results import prepare_folder
 
 
@@ -84,3 +86,41 @@ def test_a_file_in_the_folders_place_is_said(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(OutputError, match="this is a file, not a folder"):
         prepare_folder(tmp_path / "out", ())
+
+
+def test_a_text_is_written_in_utf_8_and_what_that_cannot_say_is_a_question_mark(tmp_path):
+    assert write_text(tmp_path / "t", "µ\ud800").read_bytes() == "µ?".encode()
+
+
+def test_a_socket_is_not_written_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # its name may have no more than a hundred letters
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("s")
+        with pytest.raises(OutputError, match="this is a device or a socket"):
+            write_bytes("s", b"new")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left"),
+            "o: the disk is full. Free some space; what was there before is untouched.",
+        ),
+        (OSError(errno.ENXIO, "No such device"), "o: cannot be written: nobody reads this pipe. Check the path."),
+        (OSError(errno.EACCES, "Permission denied"), "o: cannot be written: Permission denied. Check the path."),
+        (OSError("it is so"), "o: cannot be written: it is so. Check the path."),
+    ],
+)
+def test_why_something_cannot_be_written_is_a_line(error, said):
+    assert str(write_error(error, "o")) == said
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [("abc", r"\(a, b, c\)\. Choose"), ("abcd", r"\(a, b, c, \.\.\.\)\. Choose")]
+)
+def test_three_of_what_else_is_in_a_folder_are_named(tmp_path, names, said):
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(OutputError, match=said):
+        prepare_folder(tmp_path, ("tuned.onnx",))

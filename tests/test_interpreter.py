@@ -101,3 +101,20 @@ def test_nothing_is_started_ahead_unless_asked_for(started):
     process = boot()
     assert started == [process]
     interpreter._end(process)
+    assert (process.returncode is None, process.stdin.closed, process.stdout.closed) == (False, True, True)
+
+
+def test_a_folder_that_was_removed_is_a_world_of_its_own(monkeypatch):
+    def gone():
+        raise FileNotFoundError
+
+    here = interpreter._surroundings()
+    assert here == (os.getpid(), sys.path, dict(os.environ), interpreter.Path.cwd())
+    monkeypatch.setattr(interpreter.Path, "cwd", gone)
+    assert interpreter._surroundings() == (*here[:3], None)
+
+
+def test_what_is_loaded_ahead_is_there_and_what_is_missing_is_passed_over(monkeypatch):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    interpreter.load_ahead(("workbench_has_no_such_module", "colorsys"))
+    assert "colorsys" in sys.modules

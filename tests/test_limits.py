@@ -211,3 +211,60 @@ def test_models_of_few_bytes_that_ask_for_all_memory_are_looked_at_in_little(tmp
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) < 1500  # MiB; each asks for at least twenty times as much
+
+
+def test_a_limit_is_a_positive_number_of_at_most_eighteen_digits():
+    limits.set_limit("sample_mib", 1)
+    assert limits.limit("sample_mib") == 1
+    limits.set_limits(f"sample_mib={'9' * 18}")
+    assert limits.limit("sample_mib") == 10**18 - 1
+    with pytest.raises(WorkbenchError, match=r"^limit 'sample_mib=9{19}': not like NAME=NUMBER"):
+        limits.set_limits(f"sample_mib={'9' * 19}")
+    with pytest.raises(WorkbenchError, match=r"^sample_mib: a limit is a positive number"):
+        limits.set_limit("sample_mib", 0)
+    with pytest.raises(WorkbenchError, match=r"^nothing: there is no such limit\. There are sample_mib, array_mib, "):
+        limits.set_limit("nothing", 1)
+
+
+def test_bytes_are_told_in_mib_as_far_as_a_float_goes():
+    assert [limits.mib(count) for count in (0, 3 << 19, 5 << 20)] == [0.0, 1.5, 5.0]
+    assert limits.mib(2**1000 - 1) == 2.0**980
+    assert limits.mib(2**1000) == float("inf")
+
+
+def test_what_is_beyond_a_limit_is_said_with_what_would_be_enough():
+    limits.set_limit("sample_mib", 8)
+    limits.check("sample_mib", 8, SamplesError)
+    with pytest.raises(SamplesError) as caught:
+        limits.check("sample_mib", 8.5, SamplesError, where="x", what="this")
+    assert str(caught.value) == (
+        "x: this has 8.5 MiB of one sample of one input; the limit is 8. "
+        "If that is right, raise it: --limit sample_mib=9."
+    )
+    with pytest.raises(SamplesError, match=r"^it has inf MiB .* --limit sample_mib=100000000000000001\.$"):
+        limits.check("sample_mib", float("inf"), SamplesError)
+
+
+NESTED = [[1]]
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "document"),
+    [
+        ("document_values", 5, {"a": [1, 2]}),
+        ("document_values", 4, ({1, 2, 3},)[0]),
+        ("document_values", 1, []),
+        ("document_values", 1, "text"),
+        ("document_values", 7, [NESTED, NESTED]),  # counted as often as it is repeated
+        ("document_depth", 3, [NESTED]),
+        ("document_depth", 2, {"a": ()}),
+        ("document_depth", 4, [NESTED, [NESTED]]),
+    ],
+)
+def test_a_document_may_hold_and_be_as_deep_as_the_limit_and_no_more(limit, most, document):
+    limits.set_limit(limit, most)
+    limits.check_document(document, RecipeError, where="here")
+    if most > 1:
+        limits.set_limit(limit, most - 1)
+        with pytest.raises(RecipeError, match=rf"^here: it has {most} .*; the limit is {most - 1}\."):
+            limits.check_document(document, RecipeError, where="here")

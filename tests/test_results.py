@@ -9,14 +9,15 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 
 from workbench import scratch
 from workbench.errors import OutputError
-from workbench.files import write_bytes, write_text
-from workbench.results import LANDING, held_folder, prepare_folder, results_folder, together
+from workbench.files import moved_into, write_bytes, write_text
+from workbench.results import LANDING, held_folder, prepare_folder, refuse_source, results_folder, together
 
 NAMES = ("a", "b", "c")
 
@@ -256,3 +257,84 @@ def test_what_cannot_be_read_elsewhere_is_not_said_of_the_folder(tmp_path):
     with pytest.raises(FileNotFoundError), results_folder(tmp_path / "out", NAMES):
         (tmp_path / "gone").read_bytes()
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_written_elsewhere_meanwhile_is_there_at_once(tmp_path):
+    (tmp_path / "o" / "deep").mkdir(parents=True)
+    for place in (tmp_path / "other", tmp_path / "o" / "a"):
+        with together(tmp_path / "o"):
+            write_text(place, "new")
+            write_text(tmp_path / "o" / "deep" / "b", "new")
+            assert place.exists() == (place.parent == tmp_path)
+            assert (tmp_path / "o" / "deep" / "b").read_text() == "new"
+        assert place.read_text() == "new"
+
+
+def test_a_file_that_fails_while_it_is_kept_back_does_not_land(tmp_path):
+    def fail():
+        with moved_into(tmp_path / "a") as half:
+            half.write_text("half")
+            raise KeyError
+
+    with together(tmp_path):
+        with pytest.raises(KeyError):
+            fail()
+        write_text(tmp_path / "b", "new")
+    assert names(tmp_path) == ["b"]
+
+
+def test_a_result_never_takes_the_place_of_what_it_is_made_of(tmp_path):
+    (tmp_path / "m.onnx").write_text("model")
+    (tmp_path / "link.onnx").symlink_to("m.onnx")
+    for source in (tmp_path / "m.onnx", tmp_path / "link.onnx"):
+        with pytest.raises(OutputError, match=r"m\.onnx in it is the model that this is made of.*another folder"):
+            refuse_source(tmp_path, ("nowhere", "m.onnx"), source)
+    refuse_source(tmp_path, ("m.onnx",), None)
+    refuse_source(tmp_path, ("other.onnx",), tmp_path / "m.onnx")
+    refuse_source(tmp_path, ("m.onnx",), tmp_path / "gone.onnx")
+
+
+def test_a_file_in_a_folders_place_cannot_be_held(tmp_path):
+    (tmp_path / "o").write_text("")
+    with pytest.raises(OutputError, match="this is a file, not a folder"), held_folder(tmp_path / "o"):
+        pass
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_held_folder_that_was_made_for_nothing_goes(there, tmp_path):
+    out = tmp_path / "deep" / "out"
+    if there:
+        out.mkdir(parents=True)
+    with pytest.raises(KeyError), held_folder(out):
+        raise KeyError
+    assert out.exists() == there
+    with held_folder(out) as held:
+        assert (held, out.is_dir()) == (out, True)
+
+
+@pytest.mark.parametrize("where", ["inside", "elsewhere", "nowhere"])
+def test_an_error_of_the_system_is_of_the_folder_where_it_names_nothing_else(tmp_path, where):
+    file = {"inside": str(tmp_path / "o" / "f"), "elsewhere": str(tmp_path / "f"), "nowhere": None}[where]
+    kind = FileNotFoundError if where == "elsewhere" else OutputError
+    with pytest.raises(kind), results_folder(tmp_path / "o", NAMES):
+        raise FileNotFoundError(2, "No such file", file)
+
+
+def test_results_land_from_another_thread_too(tmp_path):
+    """Only the main thread may hold Ctrl+C back."""
+
+    def work():
+        with results_folder(tmp_path, NAMES) as folder:
+            fill(folder, "a")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert names(tmp_path) == ["a"]
+
+
+def test_what_a_killed_process_left_is_no_other_content(tmp_path):
+    (tmp_path / LANDING).mkdir()
+    (tmp_path / f".{scratch.PREFIX}abcdefgh").mkdir()
+    assert prepare_folder(tmp_path, NAMES) == tmp_path
+    assert names(tmp_path) == [LANDING]

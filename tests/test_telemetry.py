@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,3 +43,45 @@ def test_onnxruntime_leaves_no_file_behind(tmp_path):
 def test_doctor_says_where_it_could_not_be_prevented(tmp_path, value, first, message):
     code = f"import {first}; from workbench.telemetry import telemetry; print(telemetry())"
     assert run(code, tmp_path, ORT_DISABLE_TELEMETRY=value)[0].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("value", "off"),
+    [(None, False), ("", False), ("0", False), ("False", False), ("no", False), ("1", True), ("yes", True)],
+)
+def test_it_is_off_where_the_variable_says_so(monkeypatch, value, off):
+    if value is None:
+        monkeypatch.delenv(telemetry.VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(telemetry.VARIABLE, value)
+    assert telemetry._is_off() == off
+
+
+@pytest.mark.parametrize(
+    ("set_to", "loaded", "asked", "said"),
+    [
+        (None, False, 0, "off (ORT_DISABLE_TELEMETRY=1), before onnxruntime was imported"),
+        (None, True, 1, "off since workbench was imported; onnxruntime was imported before it, and"),
+        ("0", True, 0, "left on: ORT_DISABLE_TELEMETRY=0 is set"),
+    ],
+)
+def test_an_onnx_runtime_that_is_there_already_is_asked_to_stop(monkeypatch, set_to, loaded, asked, said):
+    calls = []
+    library = SimpleNamespace(disable_telemetry_events=lambda: calls.append("stop")) if loaded else None
+    monkeypatch.setattr(telemetry, "_before", [])
+    monkeypatch.setattr(telemetry, "sys", SimpleNamespace(modules={"onnxruntime": library} if loaded else {}))
+    monkeypatch.setenv(telemetry.VARIABLE, "unset")
+    monkeypatch.delenv(telemetry.VARIABLE)
+    if set_to is not None:
+        monkeypatch.setenv(telemetry.VARIABLE, set_to)
+    telemetry.switch_off()
+    assert len(calls) == asked
+    assert telemetry.telemetry().startswith(said)
+
+
+def test_a_version_without_telemetry_needs_no_asking(monkeypatch):
+    monkeypatch.setenv(telemetry.VARIABLE, "1")
+    monkeypatch.setattr(telemetry, "_before", [])
+    monkeypatch.setattr(telemetry, "sys", SimpleNamespace(modules={"onnxruntime": SimpleNamespace()}))
+    telemetry.switch_off()
+    assert telemetry._before == [True]
