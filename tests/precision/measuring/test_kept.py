@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from onnx import helper
 
 from tests.kit.models import model
 from workbench.backends import BuildOptions, Engine, Timing, TimingOptions
+from workbench.backends.manifest import FORMAT
 from workbench.backends.protocol import Capabilities, Measured
 from workbench.engine import LayerTime
 from workbench.errors import BackendError
@@ -57,6 +59,33 @@ def test_what_was_done_is_known_again_with_all_figures(tmp_path):
         (tmp_path / "01-one-more.profile.json").unlink()
         assert store.done_before(TASK) is None
         assert store.done_before(replace(TASK, name="other")).reason == "no"
+
+
+def test_an_engine_comes_back_with_all_that_is_known_of_its_task(tmp_path):
+    digest = hashlib.sha256(b"engine").hexdigest()
+    engine = replace(ENGINE, manifest={"format": FORMAT, "backend": "onnxruntime", "engine_sha256": digest})
+    done = Done("built", "it was not timed", engine, {}, 2.5, 1.5, "a device, process 7", 10.0, 12.0, cache=b"learnt")
+    with open_store(tmp_path) as store:
+        store.add(TASK, done)
+        for at in range(2, 11):
+            store.add(replace(TASK, name=f"task {at}"), Done("failed", "no"))
+    assert (tmp_path / "01-one-more.engine").read_bytes() == b"engine"
+    entries = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    assert entries[0] == {"measurement": "engines", "version": 1}
+    assert [entry["stem"] for entry in entries[1:]] == ["01-one-more", *(f"{at:02d}-task-{at}" for at in range(2, 11))]
+    with open_store(tmp_path) as store:
+        assert store.done_before(TASK) == replace(done, cache=None)
+        (tmp_path / "01-one-more.engine").unlink()
+        assert store.done_before(TASK) is None
+
+
+def test_what_nothing_is_known_of_but_its_time_is_not_kept(tmp_path):
+    timed = {"no report": replace(measured(1.0), inspector=None), "empty": replace(measured(1.0), inspector="")}
+    for name, one in timed.items():
+        with open_store(tmp_path / name) as store:
+            store.add(TASK, Done("measured", None, None, {"one more": one}))
+            assert store.done_before(TASK) is None
+            assert store.resumed == 0
 
 
 @pytest.mark.parametrize(
