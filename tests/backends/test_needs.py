@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
 
+from workbench.backends import needs
 from workbench.backends.compiler import rtx as tensorrt_rtx
 from workbench.backends.cudart import CudaDevice
 from workbench.backends.needs import Runtime, check_fits, installed, need_of, this_platform
@@ -15,6 +18,7 @@ from workbench.errors import BackendError
 from workbench.graph.load import load_model
 
 H200 = CudaDevice("NVIDIA H200", (9, 0), 132, 12080, 12010)
+A100 = CudaDevice("A100", (8, 0), 108, 12080, 12010)
 TURING = CudaDevice("T4", (7, 5), 40, 12000, 12000)
 
 
@@ -100,8 +104,11 @@ def test_what_an_engine_needs_is_a_sentence(manifest, message):
             full("8.6.0"),
             r"built for NVIDIA L4 .*8\.9.*H200 \(9\.0\).*hardware_compatible",
         ),
-        (facts() | {"device": None}, full("8.6.0"), "capability unknown"),
+        (facts(name="GB200", capability=(10, 0)), full("8.6.0"), r"built for GB200 \(compute capability 10\.0\)"),
+        (facts() | {"device": None}, full("8.6.0"), r"built for a GPU \(compute capability unknown\)"),
+        (facts() | {"device": {}, "target": "sm86"}, full("8.6.0"), r"built for a GPU \(compute capability 8\.6\)"),
         (facts(where="windows-amd64"), full("8.6.0"), "built on windows-amd64"),
+        (facts(where="aix-ppc"), full("8.6.0"), f"built on aix-ppc; this is {this_platform()}"),
         (facts("10.3.0", strip=True), full("10.3.0"), r"written without its weights.*workbench run --weights"),
     ],
 )
@@ -110,11 +117,40 @@ def test_what_does_not_fit_is_refused_with_the_reason(manifest, runtime, reason)
         check_fits(manifest, runtime=runtime, device=H200)
 
 
+def test_what_fits_is_not_refused():
+    check_fits(facts(), runtime=full("8.6.0"), device=H200)
+    check_fits(facts(name="T4", capability=(7, 5)), runtime=full("8.6.0"))
+    check_fits({"trusted": True}, runtime=lean("11.4.0"), device=TURING)
+
+
 def test_hardware_compatible_engines_fit_more_gpus():
     ampere = facts(hardware_compatible=True, name="A100", capability=(8, 0))
     check_fits(ampere, runtime=full("8.6.0"), device=H200)
+    check_fits(facts(hardware_compatible=True), runtime=full("8.6.0"), device=A100)
     with pytest.raises(BackendError, match="built for A100"):
         check_fits(ampere, runtime=full("8.6.0"), device=TURING)
+
+
+def test_runtimes_are_found_by_their_modules_with_the_version_of_what_was_installed(monkeypatch):
+    modules = {"tensorrt", "tensorrt_lean_bindings"}
+    versions = {"tensorrt-lean-cu12-bindings": "10.2"}
+
+    def version(name):
+        if name not in versions:
+            raise metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    finder = SimpleNamespace(find_spec=lambda name: name if name in modules else None)
+    monkeypatch.setattr(needs, "importlib", SimpleNamespace(util=finder))
+    monkeypatch.setattr(needs.metadata, "version", version)
+    assert installed() == (Runtime("full", "tensorrt", ""), Runtime("lean", "tensorrt_lean_bindings", "10.2"))
+    assert [str(one) for one in installed()] == [
+        *("the full runtime of TensorRT", "the lean runtime of TensorRT 10.2"),
+    ]
+    modules.add("tensorrt_lean")
+    assert installed()[1].module == "tensorrt_lean"
+    modules.clear()
+    assert installed() == ()
 
 
 def test_runtimes_that_are_not_here_are_not_found():

@@ -6,13 +6,15 @@ None was recorded on a Jetson: there was none.
 from __future__ import annotations
 
 import gc
+import io
 import os
 import time
+import weakref
 
 import pytest
 
 from workbench.backends import tegrastats
-from workbench.backends.tegrastats import Board, TegrastatsReading, parse_line, spans
+from workbench.backends.tegrastats import Board, TegrastatsReading, _follow, parse_line, spans
 
 ORIN = (
     "05-14-2025 10:21:03 RAM 3145/7620MB (lfb 4x4MB) SWAP 12/3810MB (cached 1MB) CPU [5%@1510,off,2%@729,"
@@ -61,6 +63,8 @@ NANO = (
             ),
         ),
         ("RAM 1/2MB", TegrastatsReading(1, 2)),
+        # A sensor of what is switched off reads far below what any that works can.
+        ("RAM 1/2MB a@-100C b@-99.5C", TegrastatsReading(1, 2, {}, {"b": -99.5})),
         ("", None),
         ("tegrastats: command failed", None),
     ],
@@ -70,11 +74,61 @@ def test_lines_of_each_generation(line, reading):
 
 
 def test_what_many_lines_say_is_told_from_lowest_to_highest():
-    messages = spans([parse_line(ORIN), TegrastatsReading(3000, 7620, {"VDD_IN": 9000}, {}, 99)])
-    assert messages["ram_mb"] == [3000, 3145]
-    assert messages["power_mw"] == {"VDD_IN": [7566, 9000], "VDD_CPU_GPU_CV": [3015, 3015], "VDD_SOC": [1507, 1507]}
-    assert messages["gpu_percent"] == [41, 99]
-    assert messages["readings"] == 2
+    lines = [
+        TegrastatsReading(3100, 7000, {"a": 4}, {"cpu": 40.5}),
+        TegrastatsReading(3000, 7500, {"b": 7, "a": 9}, {}, 99),
+        TegrastatsReading(3050, 7600, {"a": 5}, {"cpu": 30.0, "gpu": 50.0}, 41),
+    ]
+    told = {
+        "ram_mb": [3000, 3100],
+        "ram_total_mb": 7600,
+        "power_mw": {"a": [4, 9], "b": [7, 7]},
+        "temperature_c": {"cpu": [30.0, 40.5], "gpu": [50.0, 50.0]},
+        "gpu_percent": [41, 99],
+        "readings": 3,
+        "from": "tegrastats, every 100 ms: the whole board, processor and GPU together",
+    }
+    assert spans(lines) == told
+    assert "gpu_percent" not in spans(lines[:1])
+
+
+def test_lines_are_followed_while_somebody_reads_them_and_what_is_none_changes_nothing():
+    taken = []
+
+    class Reader:
+        def _take(self, reading):
+            taken.append(reading.ram_mb)
+
+    reader = Reader()
+    _follow(weakref.ref(reader), io.StringIO("RAM 1/2MB\nnothing\nRAM 3/4MB\n\nRAM 5/6MB\n"))
+    assert taken == [1, 3, 5]
+    left = io.StringIO("RAM 7/8MB\nRAM 9/9MB\n")
+    gone = weakref.ref(reader)
+    del reader
+    gc.collect()
+    _follow(gone, left)
+    assert (taken, left.read()) == ([1, 3, 5], "RAM 9/9MB\n")  # nobody reads, so nothing is read to the end
+
+
+def test_the_program_is_asked_for_a_line_every_tenth_of_a_second(tmp_path):
+    path = tmp_path / "tegrastats"
+    path.write_text("#!/bin/sh\necho RAM $2/7MB\n")
+    path.chmod(0o755)
+    board = Board(str(path))
+    assert board.latest(30.0) == TegrastatsReading(100, 7)
+    board.close()
+
+
+def test_a_program_that_does_not_start_is_no_board(tmp_path, monkeypatch):
+    path = tmp_path / "tegrastats"
+    path.write_text("#!/no/such/interpreter\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    tegrastats.board.cache_clear()
+    try:
+        assert tegrastats.board() is None
+    finally:
+        tegrastats.board.cache_clear()
 
 
 @pytest.fixture
@@ -107,10 +161,10 @@ def test_timings_on_a_board_say_its_power_and_memory():
     from workbench.backends.clocks import Clocks
 
     class NoGpu:
-        def call(self, name, *_):
+        def bus_id(self):
             from workbench.errors import BackendError
 
-            raise BackendError(f"{name}: there is no GPU")
+            raise BackendError("there is no GPU")
 
     clocks = Clocks(NoGpu())
     clocks.read()

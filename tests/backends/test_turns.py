@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from workbench.backends.onnxruntime.engine import OnnxRuntime
-from workbench.backends.protocol import TimingOptions
-from workbench.backends.turns import Schedule, median_error_ms, ratio_of, take_turns
+from workbench.backends.protocol import Timing, TimingOptions
+from workbench.backends.turns import Ratio, Schedule, median_error_ms, ratio_of, take_turns
 from workbench.engine.report import LayerTime
 from workbench.errors import BackendError
 
@@ -63,6 +63,88 @@ def test_engines_are_loaded_ten_times_in_turning_order_and_median_and_error_foll
         assert measured.inspector == f"{name}.json"
 
 
+def test_both_the_loading_and_the_turns_rotate_and_every_run_counts():
+    journal = []
+    results = take_turns(["a", "b", "c"], clocks(journal), Schedule(loadings=2, rounds=2, each=3))
+    assert [f"{what} {name}" for what, name, *_ in journal] == [
+        *("load a", "load b", "load c"),
+        *("turn a", "turn b", "turn c", "turn b", "turn c", "turn a"),
+        *("close a", "close b", "close c"),
+        *("load b", "load c", "load a"),
+        *("turn b", "turn c", "turn a", "turn c", "turn a", "turn b"),
+        *("close b", "close c", "close a"),
+    ]
+    assert results["b"].latencies_ms == (2.0,) * 6 + (2.02,) * 6
+    timing = results["b"].timing
+    assert (timing.runs, timing.warm_up_runs) == (12, 4)
+    assert timing.throughput == pytest.approx(12 / (6 * 2.0 + 6 * 2.02) * 1000)
+    assert timing.conditions["beside"] == ["c", "a"]
+
+
+def raced(offsets, kept=()):
+    """How many loadings an engine stays in a race that is so much slower than the other in each."""
+
+    def load(name, loading, _):
+        clock = Clock([], "a", 0)
+        clock.ms = 1.0 + (offsets[loading] if name == "other" else 0.0)
+        return clock
+
+    results = take_turns(["leader", "other"], load, Schedule(len(offsets), 1, 1), kept=kept)
+    assert len(results["leader"].timing.conditions["placement_medians_ms"]) == len(offsets)
+    return len(results["other"].timing.conditions["placement_medians_ms"])
+
+
+def alternating(errors, loadings=6):
+    """Return offsets that lie so many standard errors from 0 after four loadings."""
+    deviations = np.array([-0.1, 0.1, -0.1, 0.1])
+    standard_error = np.sqrt(np.sum(deviations**2) / 3) / np.sqrt(4)
+    return errors * standard_error + np.tile(deviations, 2)[:loadings]
+
+
+@pytest.mark.parametrize(
+    ("offsets", "loadings"),
+    [
+        (alternating(4.5), 4),
+        (alternating(3.6), 6),
+        ([0.0] * 6, 6),
+        ([0.1] * 6, 4),
+        ([0.1] * 3, 3),
+    ],
+)
+def test_an_engine_leaves_a_race_four_standard_errors_behind_and_not_before_the_fourth_loading(offsets, loadings):
+    assert raced(offsets) == loadings
+    assert raced(offsets, kept=["other"]) == raced(offsets, kept=None) == len(offsets)
+
+
+def test_a_race_of_engines_that_all_fail_has_no_winner():
+    def load(*_):
+        raise BackendError("no memory")
+
+    results = take_turns(["a", "b"], load, Schedule(5, 2, 1), kept=[])
+    assert [one.error for one in results.values()] == ["no memory"] * 2
+
+
+def timed(*medians):
+    return Timing.of(np.ones(1), span_s=1.0, warm_up_runs=0, conditions={"placement_medians_ms": list(medians)})
+
+
+def test_the_error_of_a_median_and_of_a_ratio_is_that_of_a_mean_over_loadings():
+    few, more = timed(1.0, 2.0, 6.0), timed(2.0, 2.5, 3.0, 9.0)
+    assert median_error_ms(few) == pytest.approx(np.sqrt((4 + 1 + 9) / 2 / 3))
+    assert median_error_ms(timed(1.0, 3.0)) == pytest.approx(1.0)
+    assert median_error_ms(timed(1.0)) is None
+    assert median_error_ms(timed()) is None
+    ratio = ratio_of(few, more)
+    assert (ratio.value, ratio.loadings) == (pytest.approx((0.5 + 0.8 + 2.0) / 3), 3)
+    assert ratio.error == pytest.approx(np.sqrt((0.6**2 + 0.3**2 + 0.9**2) / 2 / 3))
+    assert ratio_of(more, few).loadings == 3
+    assert ratio_of(timed(1.0, 3.0), timed(1.0, 1.0)).error == pytest.approx(1.0)
+    assert ratio_of(timed(3.0), more) == Ratio(1.5, float("inf"), 1)
+    assert str(Ratio(1.23456, 0.0128, 3)) == "1.235 ± 0.013"
+    with pytest.raises(BackendError, match=r"not timed side by side\. Time them in one call"):
+        ratio_of(timed(), more)
+
+
 def test_two_engines_are_compared_loading_by_loading_so_that_a_drift_of_both_is_no_error():
     results = take_turns(["a", "b"], clocks([]), Schedule.of(400))
     ratio = ratio_of(results["b"].timing, results["a"].timing)
@@ -93,10 +175,13 @@ def test_an_engine_that_fails_does_not_stop_the_others():
         ratio_of(results["c"].timing, results["a"].timing)
 
 
-@pytest.mark.parametrize(("runs", "shape"), [(1, (1, 1, 1)), (5, (5, 1, 1)), (15, (10, 2, 1)), (401, (10, 2, 21))])
+@pytest.mark.parametrize(
+    ("runs", "shape"), [(1, (1, 1, 1)), (5, (5, 1, 1)), (10, (10, 1, 1)), (15, (10, 2, 1)), (401, (10, 2, 21))]
+)
 def test_few_runs_are_spread_over_fewer_loadings(runs, shape):
-    schedule = Schedule.of(runs)
-    assert (schedule.loadings, schedule.rounds, schedule.each) == shape
+    assert Schedule.of(runs) == Schedule(*shape)
+    assert str(Schedule.of(401)) == "engines take turns, 2 rounds of 21 runs each, and are loaded anew 10 times"
+    assert Schedule.of(7, 3) == Schedule(3, 2, 2)
 
 
 def test_engines_that_were_not_timed_side_by_side_are_not_compared(small_cnn):

@@ -63,11 +63,13 @@ class Runtime:
     def cudaGetDeviceCount(self):
         return OK, 1
 
-    def cudaGetDeviceProperties(self, _index):
+    def cudaGetDeviceProperties(self, index):
+        if index != 0:
+            return OTHER, None
         return OK, SimpleNamespace(name=b"Pretended\0\0", major=9, minor=0, multiProcessorCount=132)
 
-    def cudaDeviceGetPCIBusId(self, _length, _index):
-        return OK, b"0000:01:00.0\0left\0"
+    def cudaDeviceGetPCIBusId(self, _length, index):
+        return (OK, b"0000:01:00.0\0left\0") if index == 0 else (OTHER, None)
 
     def cudaMemGetInfo(self):
         return OK, self.free, 2000

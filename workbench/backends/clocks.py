@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Clocks"]
 
-BUS_ID_BYTES = 32
 SLOWED = {
     "SwPowerCap": "power limit",
     "SwThermalSlowdown": "temperature",
@@ -46,9 +45,8 @@ class Clocks:
             import pynvml
 
             pynvml.nvmlInit()
-            bus = api.call("cudaDeviceGetPCIBusId", BUS_ID_BYTES, 0).split(b"\0", 1)[0]
             self._nvml: Any = pynvml
-            self._device = pynvml.nvmlDeviceGetHandleByPciBusId(bus)
+            self._device = pynvml.nvmlDeviceGetHandleByPciBusId(api.bus_id())
         except ImportError:
             self._reason = "nvidia-ml-py is not installed"
         except (pynvml.NVMLError, BackendError) as error:
@@ -75,8 +73,8 @@ class Clocks:
         except nvml.NVMLError as error:
             self._reason = str(error)
             return
-        names = (f"nvmlClocksEventReason{name}" for name in SLOWED)
-        self.slowed |= {SLOWED[name[21:]] for name in names if bits & getattr(nvml, name)}
+        reasons = ((getattr(nvml, f"nvmlClocksEventReason{name}"), why) for name, why in SLOWED.items())
+        self.slowed |= {why for reason, why in reasons if bits & reason}
 
     def conditions(self) -> dict[str, Any]:
         """Return the lowest and the highest of each reading, and what held the clock back."""

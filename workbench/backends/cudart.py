@@ -73,12 +73,17 @@ class Cuda:
             raise BackendError(f"there is no GPU number {index}; the driver sees {count}")
         properties = self.call("cudaGetDeviceProperties", index)
         return CudaDevice(
-            name=properties.name.split(b"\0", 1)[0].decode("utf-8", "replace"),
+            name=properties.name.partition(b"\0")[0].decode("utf-8", "replace"),
             capability=(properties.major, properties.minor),
             multiprocessors=properties.multiProcessorCount,
             driver=self.call("cudaDriverGetVersion"),
             runtime=self.call("cudaRuntimeGetVersion"),
         )
+
+    def bus_id(self, index: int = 0) -> str:
+        """Return where a GPU is on the bus: what it is called on this host, whatever CUDA numbers it."""
+        answer: bytes = self.call("cudaDeviceGetPCIBusId", BUS_ID_BYTES, index)
+        return answer.partition(b"\0")[0].decode("ascii", "replace")
 
     def free_bytes(self) -> int:
         """Return the free memory of the current GPU."""
@@ -191,12 +196,11 @@ def first_device() -> CudaDevice:
 
 
 def bus_id() -> str:
-    """Return where the GPU that CUDA uses is on the bus: what it is called on this host, whatever CUDA numbers it.
+    """Return where the first GPU is on the bus; see `Cuda.bus_id`.
 
     Raises
     ------
     BackendError
         There is none.
     """
-    answer: bytes = cuda().call("cudaDeviceGetPCIBusId", BUS_ID_BYTES, 0)
-    return answer.split(b"\0", 1)[0].decode("ascii", "replace")
+    return cuda().bus_id()

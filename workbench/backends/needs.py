@@ -100,13 +100,13 @@ class Need:
     backend: str
     version: str
     kinds: tuple[RuntimeKind, ...]
-    newer: bool = False
-    capability: tuple[int, ...] | None = None
-    gpu: str = ""
-    ampere: bool = False
-    platform: str = ""
-    stripped: bool = False
-    unknown: bool = False
+    newer: bool
+    capability: tuple[int, ...] | None
+    gpu: str
+    ampere: bool
+    platform: str
+    stripped: bool
+    unknown: bool
 
     def __str__(self) -> str:
         if self.unknown:
@@ -125,10 +125,8 @@ class Need:
     @property
     def runtimes(self) -> str:
         """The runtimes that load it, in words."""
-        kinds = " or ".join(
-            KINDS[kind] if at == len(self.kinds) - 1 else KINDS[kind].removesuffix(" runtime of TensorRT")
-            for at, kind in enumerate(self.kinds)
-        )
+        *others, last = (KINDS[kind] for kind in self.kinds)
+        kinds = " or ".join([*(one.removesuffix(" runtime of TensorRT") for one in others), last])
         versions = f"or newer, up to {self.last_major}.x" if self.newer else "and no other version"
         return f"{kinds} {self.version} {versions}"
 

@@ -55,7 +55,7 @@ def _profile(dynamic: list[Any], stated: Mapping[str, ShapeRange]) -> tuple[Prof
             ranges[name] = _checked(tensor, stated[name])
         elif tensor.is_shape_tensor:
             # A scalar holds one value, as a vector of one does.
-            ranges[name] = ShapeRange.fixed((1,) * max(1, *tensor.shape, 1))
+            ranges[name] = ShapeRange.fixed((1,) * max((1, *tensor.shape)))
         else:
             ranges[name] = default_range(
                 tuple(tensor.shape), [named.get(_name(tensor, i)) for i in range(len(tensor.shape))]
@@ -110,7 +110,7 @@ def default_range(
     image_rank = 4
     if not shape:
         return ShapeRange.fixed(())
-    channels = image_rank - 1 if shape[-1] in (1, 3, 4) and shape[1:-1] == (-1, -1) else 1
+    channels_last = shape[-1] in (1, 3, 4) and shape[1:-1] == (-1, -1)
 
     def lengths(axis: int) -> tuple[int, int, int]:
         if shape[axis] >= 0:
@@ -121,7 +121,7 @@ def default_range(
         if axis == 0:
             return DEFAULT_BATCH
         if len(shape) == image_rank:
-            return (DEFAULT_CHANNELS,) * 3 if axis == channels else (DEFAULT_IMAGE_SIDE,) * 3
+            return (DEFAULT_CHANNELS,) * 3 if axis == 1 and not channels_last else (DEFAULT_IMAGE_SIDE,) * 3
         return (DEFAULT_LENGTH,) * 3
 
     low, opt, high = zip(*(lengths(axis) for axis in range(len(shape))), strict=True)

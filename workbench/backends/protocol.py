@@ -140,7 +140,8 @@ class BuildOptions:
                 "only a version-compatible engine has a lean runtime to leave out",
                 fix="Ask for version_compatible too, or leave exclude_lean_runtime out.",
             )
-        if self.timing_iterations == 0 or min(self.timing_iterations or 0, self.aux_streams or 0) < 0:
+        never = self.timing_iterations is not None and self.timing_iterations < 1
+        if never or (self.aux_streams is not None and self.aux_streams < 0):
             values = f"timing_iterations={self.timing_iterations}, aux_streams={self.aux_streams}"
             raise BackendError(values, fix="Give at least one iteration, and no negative number of streams.")
         if isinstance(self.workspace_bytes, int) and self.workspace_bytes <= 0:

@@ -12,8 +12,7 @@ from onnx import TensorProto, helper
 from workbench.backends.compiler import nvinfer
 from workbench.backends.compiler.nvinfer import node_names
 from workbench.backends.compiler.weak_typing import _types_in_graph
-from workbench.backends.profiles import default_range
-from workbench.backends.protocol import BuildOptions, ShapeRange
+from workbench.backends.protocol import BuildOptions
 from workbench.errors import BackendError
 
 
@@ -43,22 +42,6 @@ def test_a_library_that_does_not_start_says_why(monkeypatch, logged, reason):
 )
 def test_metadata(metadata, names):
     assert node_names(metadata) == names
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        ((-1, 4), ShapeRange((1, 4), (1, 4), (8, 4))),
-        ((-1, -1, -1, -1), ShapeRange((1, 3, 224, 224), (1, 3, 224, 224), (8, 3, 224, 224))),
-        ((2, -1, 128), ShapeRange.fixed((2, 128, 128))),
-    ],
-)
-def test_default_shapes(shape, expected):
-    assert default_range(shape) == expected
-
-
-def test_an_axis_known_from_another_input_decides():
-    assert default_range((2, -1, 128), [None, (1, 1, 8), None]) == ShapeRange((2, 1, 128), (2, 1, 128), (2, 8, 128))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.kit.pretended_builder import FLAGS, Config, enum, package
 from workbench.backends.compiler import configure as module
 from workbench.backends.compiler.configure import (
     check_options_took,
@@ -21,81 +22,6 @@ from workbench.backends.compiler.weak_typing import is_weakly_typed, set_weak_ty
 from workbench.backends.profiles import add_profiles, choose_profiles
 from workbench.backends.protocol import BuildOptions, ShapeRange
 from workbench.errors import BackendError
-
-
-class Enum:
-    """An enumeration of TensorRT: its members are of its own class."""
-
-    def __init__(self, value=0):
-        self.value = value
-
-    def __int__(self):
-        return self.value
-
-
-def enum(*names):
-    kind = type("Kind", (Enum,), {})
-    for at, name in enumerate(names):
-        setattr(kind, name, kind(at))
-    return kind
-
-
-FLAGS = ("VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME", "REFIT", "REFIT_IDENTICAL", "STRIP_PLAN", "TF32", "INT8", "FP16")
-
-
-def package(version="10.3.0", *, weak=False, **more):
-    return SimpleNamespace(
-        __name__="tensorrt",
-        __version__=version,
-        ComputeCapability=enum("SM75", "SM86"),
-        MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"),
-        ProfilingVerbosity=SimpleNamespace(DETAILED="detailed"),
-        TacticSource=enum("CUBLAS", "CUDNN", "EDGE"),
-        PreviewFeature=SimpleNamespace(PROFILE_SHARING_0806="shared"),
-        HardwareCompatibilityLevel=SimpleNamespace(AMPERE_PLUS="ampere"),
-        BuilderFlag=enum(*FLAGS, *(["OBEY_PRECISION_CONSTRAINTS", "BF16"] if weak else [])),
-        NetworkDefinitionCreationFlag=SimpleNamespace(**({} if weak else {"STRONGLY_TYPED": 1})),
-        DataType=SimpleNamespace(FLOAT="float"),
-        float32="f32",
-        float16="f16",
-        int8="i8",
-        **more,
-    )
-
-
-class Config:
-    """A builder's configuration, which remembers."""
-
-    avg_timing_iterations = max_aux_streams = None
-
-    def __init__(self):
-        self.told, self.set, self.cleared, self.caches = [], [], [], []
-        self.takes_cache, self.stored = True, None
-
-    def __getattr__(self, name):
-        if name.startswith("set_") and name != "set_calibration_profile":
-            return lambda *arguments: self.told.append((name, *arguments))
-        raise AttributeError(name)
-
-    def set_flag(self, flag):
-        self.set.append(FLAGS[flag.value] if flag.value < len(FLAGS) else "more")
-
-    def clear_flag(self, flag):
-        self.cleared.append(FLAGS[flag.value])
-
-    def create_timing_cache(self, data):
-        self.caches.append(data)
-        return data
-
-    def set_timing_cache(self, _cache, ignore):
-        assert not ignore
-        return self.takes_cache
-
-    def get_timing_cache(self):
-        return self.stored
-
-    def add_optimization_profile(self, profile):
-        self.told.append(("profile", profile.shapes))
 
 
 def configured(options, trt=None, target=None, config=None):

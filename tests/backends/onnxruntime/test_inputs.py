@@ -36,6 +36,7 @@ def test_floats_are_from_0_to_1_and_whole_numbers_0_or_1():
         assert array.shape == (50, 4)
         assert 0 <= array.min() < array.max() <= 1
         assert (len(np.unique(array)) == 2) == (array.dtype.kind != "f")
+    np.testing.assert_array_equal(feeds["x0"], np.random.default_rng(0).random((50, 4)).astype(np.float32))
     again = feeds_of(made, TimingOptions())
     assert all(np.array_equal(feeds[name], again[name]) for name in feeds)
 
@@ -90,6 +91,7 @@ def test_it_is_warmed_up_for_some_seconds_and_once_at_least(monkeypatch):
     session = Runs()
     assert (warm_up(session, {"x": 1}, 0.0), session.count) == (1, 1)
     assert (warm_up(session, {"x": 1}, 3.5), session.count) == (4, 5)
+    assert (warm_up(session, {"x": 1}, 3.0), session.count) == (3, 8)
 
 
 def test_an_engine_that_is_kept_loaded_answers_and_says_what_fails():

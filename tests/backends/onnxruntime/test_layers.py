@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import helper, numpy_helper
+import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from workbench.backends.onnxruntime.layers import layers_of
 
@@ -59,3 +60,107 @@ def test_nodes_are_told_with_what_they_read_make_and_hold():
     ]
     assert add["Inputs"][1] == {"Name": "unknown"}
     assert add["Outputs"][0]["Format/Datatype"] == f"{plain} complex"
+
+
+def described(nodes, weights=(), shapes=None, feeds=None):
+    return layers_of(
+        helper.make_model(helper.make_graph(nodes, "g", [], [], list(weights))), shapes or {}, feeds or {}, {}
+    )
+
+
+KINDS = {
+    "FLOAT": "FP32",
+    "FLOAT16": "FP16",
+    "BFLOAT16": "BF16",
+    "INT8": "Int8",
+    "UINT8": "UInt8",
+    "INT32": "Int32",
+    "INT64": "Int64",
+    "BOOL": "Bool",
+    "DOUBLE": "",
+    "INT16": "",
+    "UINT16": "",
+}
+
+
+def test_a_weight_has_its_type_in_the_words_of_tensorrt():
+    for kind, word in KINDS.items():
+        stored = helper.make_tensor("w", getattr(TensorProto, kind), [1, 3], [1, 1, 1])
+        (layer,) = described([node("Add", ["x", "w"], ["y"], "a")], [stored])
+        assert layer["Weights"] == {"Type": word, "Count": 3}, kind
+
+
+def test_tensors_have_their_types_in_the_words_of_tensorrt_where_both_have_it():
+    words = [("float", "FP32"), ("float16", "FP16"), ("bfloat16", "BF16"), ("uint8", "UInt8"), ("bool", "Bool")]
+    for kind, word in words:
+        (layer,) = described([node("Neg", ["x"], ["y"], "n")], shapes={"n": [{kind: [3, 5]}]})
+        stated = {"Format/Datatype": f"Row major linear {word}", "Dimensions": [3, 5]}
+        assert layer["Outputs"] == [{"Name": "y", "Location": "Host", **stated}]
+    fed = {"x": np.zeros((7, 1), np.float16), "n": np.zeros(3, np.int64)}
+    (layer,) = described([node("Any", ["x", "n"], ["y"], "a")], feeds=fed)
+    assert [one["Format/Datatype"] for one in layer["Inputs"]] == ["Row major linear FP16", "Row major linear Int64"]
+    assert [one["Dimensions"] for one in layer["Inputs"]] == [[7, 1], [3]]
+
+
+def test_outputs_that_are_left_out_have_no_place_among_the_shapes():
+    shapes = {"n": [{"float": [1]}, {}, {"int8": [3]}]}
+    (layer,) = described([node("Many", ["x"], ["a", "", "b", "c", "d"], "n")], shapes=shapes)
+    assert [one.get("Dimensions") for one in layer["Outputs"]] == [[1], None, [3], None]
+
+
+@pytest.mark.parametrize(
+    ("op", "domain", "blocked"),
+    [
+        ("Conv", "com.microsoft.nchwc", True),
+        ("Upsample", "com.microsoft.nchwc", True),
+        ("ReorderInput", "com.microsoft.nchwc", True),
+        ("ReorderOutput", "com.microsoft.nchwc", False),
+        ("Conv", "", False),
+        ("Conv", "com.microsoft", False),
+        ("Conv", "org.other", False),
+    ],
+)
+def test_tensors_of_blocked_channels_are_those_that_their_own_operators_make(op, domain, blocked):
+    (layer,) = described([node(op, ["x"], ["y"], "n", domain=domain)], shapes={"n": [{"float": [1]}]})
+    assert layer["Outputs"][0]["Format/Datatype"].startswith("NCHWc" if blocked else "Row major linear")
+
+
+def test_constants_are_weights_and_bias_by_their_order_and_further_ones_by_their_number():
+    weights = [numpy_helper.from_array(np.zeros(count, np.float32), f"w{count}") for count in (2, 3, 5, 7)]
+    names = ["w2", "x", "w3", "w5", "w7"]
+    (layer,) = described([node("Any", names, ["y"], "a")], weights)
+    assert [layer[key]["Count"] for key in ("Weights", "Bias", "Operand2Weights", "Operand3Weights")] == [2, 3, 5, 7]
+    assert layer["Inputs"] == [{"Name": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "maps"),
+    [
+        ("Conv", ["first", "w"], 4),
+        ("FusedConv", ["x", "w", "bias"], 4),
+        ("Conv", ["x", "fed", "w"], 4),
+        ("ConvTranspose", ["x", "w"], None),
+        ("ConvInteger", ["x", "w"], None),
+        ("Conv", ["w", "x"], None),
+        ("Conv", ["x", "scalar"], None),
+    ],
+)
+def test_a_convolution_makes_as_many_maps_as_its_kernel_has(op, inputs, maps):
+    shapes = {"first": (9, 2, 5, 5), "w": (4, 2, 3, 1), "bias": (6,), "scalar": ()}
+    weights = [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in shapes.items()]
+    (layer,) = described([node(op, inputs, ["y"], "c")], weights)
+    assert layer.get("OutMaps") == maps
+    assert (layer["Groups"], "Kernel" in layer, "PrePadding" in layer, "Activation" in layer) == (
+        1,
+        False,
+        False,
+        False,
+    )
+
+
+def test_paddings_are_those_before_and_those_behind_of_each_axis():
+    for pads in ([1, 2], [1, 2, 3, 4], [1, 2, 3, 4, 5, 6]):
+        (layer,) = described([node("Conv", ["x", "w"], ["y"], "c", pads=pads, dilations=[2, 3])])
+        half = len(pads) // 2
+        assert (layer["PrePadding"], layer["PostPadding"]) == (pads[:half], pads[half:])
+        assert layer["Dilation"] == [2, 3]

@@ -84,6 +84,33 @@ def test_engines_are_measured_beside_each_other_in_one_process(asked):
     assert (alone[1], alone[2], alone[6]) == (7.0, "measuring a", {"loadings": 4, "kept": ("a",)})
 
 
+def test_a_build_may_take_an_hour_and_a_run_ten_minutes():
+    assert (Child(timeout_s=3600.0), Child(timeout_s=600.0)) == (backend.BUILD_LIMITS, backend.RUN_LIMITS)
+
+
+@pytest.mark.usefixtures("asked")
+def test_an_engine_that_is_kept_open_has_memory_for_four_shapes_and_gives_it_back(monkeypatch):
+    runners = []
+
+    class Runner:
+        def __init__(self, *given, **named):
+            self.given, self.named, self.closed = given, named, False
+            self.content = Path(given[1]).read_bytes()
+            runners.append(self)
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr("workbench.backends.tensorrt.execution.EngineRunner", Runner)
+    with TensorRT().opened(ENGINE) as runner:
+        assert (runner.given[0], runner.content, runner.named) == ("tensorrt", b"the plan", {"contexts": 4})
+        assert (runners, runner.closed) == ([runner], False)
+    assert runner.closed
+    with pytest.raises(KeyError), TensorRT().opened(ENGINE):
+        raise KeyError
+    assert [one.closed for one in runners] == [True, True]
+
+
 def test_inputs_are_those_of_the_manifest_or_asked_of_the_engine_itself(asked):
     asked.pop()
     trt, stated = TensorRT(), [{"name": "x"}]
@@ -123,6 +150,8 @@ def test_each_package_finds_its_own_runtime_and_a_copied_one_is_asked_for_its_ve
         ("8.6.1", True, "weak"),
         ("9.0.0", False, "strong"),
         ("10.3", False, "strong"),
+        ("8.dev", False, "weak"),
+        ("12", False, "strong"),
         ("dev", False, "strong"),
     ],
 )
@@ -188,6 +217,25 @@ def test_a_build_is_for_the_gpu_that_is_here_or_for_the_target_of_tensorrt_rtx(m
         TensorRT(lean=True).build(network)
 
 
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(("package", "target", "told"), [("tensorrt", None, "sm90"), ("tensorrt_rtx", "sm86", "sm86")])
+def test_a_build_that_is_refused_is_judged_for_its_gpu(monkeypatch, package, target, told):
+    network = SimpleNamespace(name="net", inputs=[])
+    outcome = SimpleNamespace(value=SimpleNamespace(engine=None))
+    for name in ("compile_in_child", "compile_for"):
+        monkeypatch.setattr(backend, name, lambda *_, **__: outcome)
+    refusals = []
+
+    def refusal(*given):
+        refusals.append(given)
+        return BackendError("refused")
+
+    monkeypatch.setattr(backend, "_refusal", refusal)
+    with pytest.raises(BackendError, match="refused"):
+        TensorRT(package).build(network, BuildOptions(workspace_bytes=None), target=target)
+    assert refusals == [(package, network, told, outcome)]
+
+
 def test_weights_are_put_into_an_engine_that_has_none(asked, monkeypatch):
     import onnx
 
@@ -224,5 +272,9 @@ def test_a_refusal_names_the_node_or_the_first_problem(monkeypatch):
     error = backend._refusal("tensorrt", network, "sm90", outcome)
     assert str(error) == "c1: tensorrt refused the Conv: too wide. Do that"
     assert (error.log, judged["compiler"], judged["given"]) == ("all of it", "tensorrt 8.6", (network, "sm90", outcome))
-    judged["verdict"] = SimpleNamespace(refused=[], problems=[problem], log="")
-    assert str(backend._refusal("tensorrt", network, "sm90", outcome)).startswith("net: no memory")
+    judged["verdict"] = SimpleNamespace(refused=[SimpleNamespace(**{**vars(node), "fix": None})], problems=[], log="")
+    assert str(backend._refusal("tensorrt", network, "sm90", outcome)) == "c1: tensorrt refused the Conv: too wide"
+    judged["verdict"] = SimpleNamespace(refused=[], problems=[problem, node, node], log="")
+    assert str(backend._refusal("tensorrt", network, "sm90", outcome)) == "net: no memory"
+    judged["verdict"] = SimpleNamespace(refused=[], problems=[node], log="")
+    assert str(backend._refusal("tensorrt", network, "sm90", outcome)) == "net: too wide. Do that"

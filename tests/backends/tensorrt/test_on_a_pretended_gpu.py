@@ -77,7 +77,8 @@ def test_a_call_that_fails_has_cudas_own_words_and_what_helps(runtime):
         (pretended_gpu.OTHER, 13000, None),
         (pretended_gpu.NO_DEVICE, 13000, "This needs an NVIDIA GPU and its driver."),
         (pretended_gpu.OLD_DRIVER, 0, "This needs an NVIDIA GPU and its driver."),
-        (pretended_gpu.OLD_DRIVER, 12080, "The driver is for CUDA 12: pip install 'cuda-bindings==12.*'."),
+        (pretended_gpu.OLD_DRIVER, 12000, "The driver is for CUDA 12: pip install 'cuda-bindings==12.*'."),
+        (pretended_gpu.OLD_DRIVER, 12999, "The driver is for CUDA 12: pip install 'cuda-bindings==12.*'."),
     ):
         runtime.driver = driver
         runtime.fails = {"cudaGetDeviceCount": status}
@@ -106,6 +107,9 @@ def test_memory_holds_what_was_written_and_is_given_back_once(runtime):
     buffer.write(given, stream)
     buffer.read(taken, stream)
     assert taken.tolist() == [0, 1, 2, 3]
+    buffer.write(np.array([7, 8], np.float32), stream)  # less than there is room for
+    buffer.read(taken, stream)
+    assert taken.tolist() == [7, 8, 2, 3]
     for copy in (buffer.write, buffer.read):
         with pytest.raises(BackendError, match="20 bytes do not fit a device buffer of 16"):
             copy(np.zeros(5, np.float32), stream)
@@ -229,7 +233,7 @@ def test_whole_numbers_are_narrowed_where_nothing_is_lost(made):
         context.write("x", np.array([1, 1 << 40]))
 
 
-def test_shape_tensors_lie_on_the_host_with_the_values_that_were_tuned_for(made, runtime):
+def test_shape_tensors_lie_on_the_host_with_the_values_that_were_tuned_for(made, runtime, monkeypatch):
     shape = Tensor("x", (2,), "INT64", host=True, values=[3, 5])
     context = opened(made, shape, Tensor("y", (2,), "INT64", output=True, host=True))
     assert runtime.free == 1000
@@ -240,9 +244,9 @@ def test_shape_tensors_lie_on_the_host_with_the_values_that_were_tuned_for(made,
     context.write("x", np.array([7, 1]))
     context.enqueue()
     assert (output.tolist(), context.outputs()["y"].tolist()) == ([6, 10], [14, 2])
-    engine = context.engine.engine
-    engine.get_profile_shape_input = lambda index, name: ([], [index, name], [])
-    assert context.engine.tuned_values("x", 1) == [3, 5]
+    monkeypatch.delattr(pretended_gpu.Engine, "get_tensor_profile_values")  # as of TensorRT 8.6
+    context.engine.engine.get_profile_shape_input = lambda index, name: ([], [index, name], [9])
+    assert context.engine.tuned_values("x", 1) == [1, "x"]
 
 
 def test_inputs_are_filled_with_seeded_numbers(made):
@@ -250,8 +254,7 @@ def test_inputs_are_filled_with_seeded_numbers(made):
     context.fill()
     context.enqueue()
     first = context.outputs()["y"] / 2
-    assert 0 <= first.min() < 0.2
-    assert 0.8 < first.max() < 1
+    np.testing.assert_array_equal(first, np.random.default_rng(0).random(64, np.float32))
     context.fill()
     context.enqueue()
     np.testing.assert_array_equal(context.outputs()["y"] / 2, first)
@@ -436,7 +439,7 @@ def nvml(monkeypatch):
 @pytest.mark.usefixtures("runtime")
 def test_clocks_are_bounds_with_what_held_them_back(nvml):
     clocks = Clocks(cudart.cuda())
-    assert clocks._device == b"0000:01:00.0"
+    assert clocks._device == "0000:01:00.0"
     assert clocks.conditions() == {"clocks": "unknown: none was read"}
     for sm, bits in ((1980, 0), (1200, 0b100001), (1500, 0b000110)):
         nvml.sm, nvml.bits = sm, bits

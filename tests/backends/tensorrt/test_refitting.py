@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from onnx import helper
 from tests.kit.models import model, weight
 from workbench.backends import backend_named, need_of, with_weights, write_engine
 from workbench.backends.compiler import compile_for, rtx_capabilities
-from workbench.backends.manifest import make_manifest
+from workbench.backends.manifest import make_manifest, tensors_of
 from workbench.backends.protocol import BuildOptions, Engine
 from workbench.backends.tensorrt import TensorRT
 from workbench.backends.tensorrt.refitting import check_weights, refit_file, refitted_manifest
@@ -68,6 +69,56 @@ def test_weights_that_it_takes_come_as_far_as_the_gpu(plan, options, seed):
         pytest.skip("there is a GPU, and the plan was not stripped")
     with pytest.raises(BackendError, match="GPU"):
         TensorRT("tensorrt_rtx").refit(engine, product(seed))
+
+
+def built_of(network, **options):
+    tensors = {"inputs": tensors_of(network.inputs), "outputs": tensors_of(network.outputs)}
+    return {"model": "built", "model_sha256": network.digest, "options": options, **tensors}
+
+
+@pytest.mark.parametrize(
+    ("options", "other", "what"),
+    [
+        ({"strip": True}, product(0), None),
+        ({"strip": True}, product(1), "it takes back the weights that it was built with, and those of g are others"),
+        ({"refit": True}, product(0), None),
+        ({"refit": True}, product(1), None),
+        ({"refit": True, "strip": True}, product(1), None),
+        ({"refit": True}, product(0, 8), "g has other inputs or outputs than the engine"),
+        ({}, product(0), "it holds its weights, and was not built to take others"),
+        ({"strip": False, "refit": False}, product(0), "it holds its weights, and was not built to take others"),
+    ],
+)
+def test_which_weights_an_engine_takes(options, other, what):
+    manifest = built_of(product(), **options)
+    if what is None:
+        check_weights(manifest, other)
+        check_weights({**manifest, "options": None, "trusted": True}, other)
+        return
+    with pytest.raises(BackendError) as caught:
+        check_weights(manifest, other)
+    assert (caught.value.where, caught.value.what) == ("engine of built", what)
+    check_weights({**manifest, "trusted": True}, other)  # nothing is known of it
+
+
+@pytest.mark.parametrize("part", ["inputs", "outputs"])
+def test_a_model_of_other_ends_is_of_another_graph(part):
+    with pytest.raises(BackendError, match="other inputs or outputs"):
+        check_weights(built_of(product(), refit=True) | {part: []}, product(1))
+
+
+def test_a_refitted_engine_is_told_of_as_one_that_was_built_whole():
+    manifest = built_of(product(), strip=True, refit=True, tf32=False) | {"engine_bytes": 3}
+    assert refitted_manifest(manifest, b"whole", product(1)) == {
+        **manifest,
+        "engine_sha256": hashlib.sha256(b"whole").hexdigest(),
+        "engine_bytes": 5,
+        "model": "g",
+        "model_sha256": product(1).digest,
+        "options": {"strip": False, "refit": False, "tf32": False},
+        "refitted": True,
+    }
+    assert refitted_manifest({"options": None}, b"", product())["options"] == {"strip": False, "refit": False}
 
 
 def test_a_refitted_engine_needs_no_weights_and_takes_none(plan):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import onnx_ir as ir
 import pytest
 
+from workbench.backends.compiler import NetworkLayer
 from workbench.backends.profiles import ProfileInput
 from workbench.backends.protocol import ShapeRange
 from workbench.backends.verdict import Cell, Matrix, quantization
@@ -55,9 +57,49 @@ def test_a_verdict_says_what_became_of_the_nodes_and_of_like_ones_once():
     assert made.fixes == (EDIT,)
     assert [row[0] for row in made._card().rows] == ["b", "c", "d", "e", "f", "g"]
     assert made._card().notes == ()
-    frame = made.to_frame()
-    assert frame["fix"].tolist()[1:3] == ["Do it.", "Do it."]
-    assert frame["status"].tolist() == [one.status for one in made.nodes]
+    assert made._card().rows[0] == ("b", "Conv", "refused", "no", "Do it.")
+    assert made._card().rows[-1] == ("g", "Conv", "not reached", "", "")
+
+
+def test_a_verdict_that_took_every_node_shows_its_words_instead_of_them():
+    made = verdict(node("a", "accepted"), accepted=True, problems=(Problem("odd", None, "text"),))
+    assert (made._card().rows, made._card().notes) == ((), ("  odd",))
+
+
+def test_an_edit_that_helps_several_is_named_once_those_of_the_whole_first():
+    other = Fix("Do that.", "fold", {})
+    made = verdict(
+        node("a", "refused", fix=other),
+        node("b", "refused", fix=FIX),
+        node("c", "refused", fix=Fix("Convert it.", "convert_opset", {"version": 13})),
+        node("d", "refused"),
+        problems=(Problem("all", EDIT, "text"), Problem("and", None, "text"), Problem("again", FIX, "text")),
+    )
+    assert made.fixes == (EDIT, other)
+
+
+def _records(frame):
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+
+
+def test_nodes_and_layers_are_tables():
+    layers = (
+        NetworkLayer("l", "CONVOLUTION", ("a", "b"), ("FLOAT", "HALF"), ("HALF", "INT8"), "HALF"),
+        NetworkLayer("m", "CONSTANT", (), (), ("FLOAT",), None),
+    )
+    words = {"reason": "no", "message": "No!", "types": ("HALF", "INT8"), "arithmetic": "HALF", "layers": 2}
+    made = verdict(node("a", "refused", fix=EDIT, **words), node("b", "accepted"), layers=layers)
+    assert _records(made.to_frame()) == [
+        {"node": "a", "op": "Conv", "status": "refused", "reason": "no", "fix": "Convert it.", "edit": "convert_opset"}
+        | {"layers": 2, "types": "HALF, INT8", "arithmetic": "HALF", "message": "No!"},
+        {"node": "b", "op": "Conv", "status": "accepted", "reason": None, "fix": None, "edit": None}
+        | {"layers": 0, "types": "", "arithmetic": None, "message": None},
+    ]
+    assert _records(made.layers_frame()) == [
+        {"layer": "l", "kind": "CONVOLUTION", "nodes": "a, b", "inputs": "FLOAT, HALF", "outputs": "HALF, INT8"}
+        | {"arithmetic": "HALF"},
+        {"layer": "m", "kind": "CONSTANT", "nodes": "", "inputs": "", "outputs": "FLOAT", "arithmetic": None},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +150,11 @@ def test_other_shapes_keep_what_was_given_and_stated():
         assert one["z"] == profile[2].range
         assert one["x"].min == one["x"].opt == one["x"].max
     assert list(alternatives(profile[2:], inputs)) == []
+    scalar = (ProfileInput("n", ShapeRange.fixed((128,)), stated=False),)  # an input that holds a shape has its values
+    assert list(alternatives(scalar, [Tensor("n", (), "INT64")])) == []
+    assert list(alternatives(scalar, [Tensor("n", ("a", "b"), "INT64")])) == []
+    assert list(alternatives(scalar, [Tensor("n", None, "INT64")])) == list(alternatives(scalar, [])) == []
+    assert list(alternatives((ProfileInput("n", ShapeRange.fixed(()), stated=False),), [])) == []
     again = as_assumed(tuple(ProfileInput(one.name, one.range, stated=True) for one in profile), profile)
     assert [one.stated for one in again] == [False, False, True]
 
@@ -134,7 +181,7 @@ def test_a_matrix_says_why_and_what_changed_from_each_release_to_the_next():
 def written(**changed):
     node = {"node": "a", "op": "Conv", "status": "refused", "reason": "no", "types": [], "arithmetic": None}
     verdict = {"target": "sm86", "accepted": False, "nodes": [node], "problems": [], "parse_s": 1.0, "build_s": 0.5}
-    return Cell.of("1.7", verdict | changed)
+    return Cell.of("1.7", json.loads(json.dumps(verdict | changed)))
 
 
 def test_a_verdict_that_was_written_is_read_as_a_cell():
@@ -150,6 +197,99 @@ def test_a_verdict_that_was_written_is_read_as_a_cell():
     whole = written(nodes=[undecided], problems=[{"reason": "all", "text": "of it"}])
     assert (whole.outcome, whole.reason) == ("refused", "of it")
     assert written(nodes=[], problems=[{"reason": "all", "text": ""}]).reason == "all"
+
+
+def test_a_cell_has_of_each_node_what_two_releases_are_compared_by():
+    facts = {"op": "Conv", "status": "refused", "reason": "no", "types": ["HALF"], "arithmetic": "HALF"}
+    made = written(nodes=[{"node": "a", "message": "No!", "layers": 3, **facts}])
+    assert made.nodes == {"a": facts}
+    assert Cell("1.7", "sm86", "accepted", {}) == Cell("1.7", "sm86", "accepted", {}, "", 0.0)
+    first, second = (Problem(text, None, text) for text in ("one", "two"))
+    several = written(nodes=[], problems=[vars(one) | {"text": one.reason} for one in (first, second)])
+    assert several.reason == "one"
+
+
+def facts(**changed):
+    return {"op": "Conv", "status": "accepted", "reason": None, "types": ["HALF", "INT8"], "arithmetic": None} | changed
+
+
+def changed(before, after):
+    cells = (Cell("1", "sm86", "accepted", before), Cell("2", "sm86", "accepted", after))
+    return Matrix("m", cells).changes("1", "2")
+
+
+@pytest.mark.parametrize(("count", "shown"), [(7, "7"), (8, "8"), (9, "8 and 1 more"), (19, "8 and 11 more")])
+def test_a_change_names_eight_nodes(count, shown):
+    nodes, _, more = shown.partition(" and ")
+    names = [f"n{at}" for at in range(count)]
+    (said,) = changed(dict.fromkeys(names, facts()), dict.fromkeys(names, facts(types=[])))
+    listed = ", ".join(f"{name} (Conv)" for name in names[: int(nodes)])
+    assert said == f"types HALF+INT8 -> none of {listed}" + (f" and {more}" if more else "")
+
+
+def test_what_changed_is_told_of_nodes_that_both_releases_know():
+    before = {"a": facts(), "b": facts(), "c": facts(reason="why"), "gone": facts()}
+    after = {
+        "a": facts(arithmetic="HALF"),
+        "b": facts(types=("HALF", "INT8")),  # a tuple of types is the same as a list of them
+        "c": facts(status="changed"),
+        "new": facts(op="Relu"),
+    }
+    assert changed(before, after) == (
+        "status accepted -> changed of c (Conv)",
+        "arithmetic none -> HALF of a (Conv)",
+        "reason why -> none of c (Conv)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (("accepted", ""), ("refused", "no FP8"), ("accepted -> refused (no FP8)",)),
+        (("refused", "no FP8"), ("accepted", ""), ("refused -> accepted (no FP8)",)),
+        (("refused", "one"), ("undecided", "two"), ("refused -> undecided (two)",)),
+        (("accepted", ""), ("unknown", ""), ("accepted -> unknown",)),
+        (("refused", "one"), ("refused", "two"), ()),
+    ],
+)
+def test_another_outcome_is_told_with_its_reason(before, after, said):
+    cells = tuple(Cell(str(at), "sm86", outcome, {}, reason) for at, (outcome, reason) in enumerate((before, after)))
+    assert Matrix("m", cells).changes("0", "1") == said
+
+
+def test_a_matrix_is_plain_values_and_one_screen():
+    cells = tuple(
+        Cell(
+            release,
+            target,
+            "accepted" if target == "sm86" else "refused",
+            {"a": facts()},
+            "no" * (target == "sm75"),
+            1.5,
+        )
+        for release in ("1.6", "1.7")
+        for target in ("sm86", "sm75")
+    )
+    made = Matrix("m", cells)
+    assert made.to_dict()["cells"][1] == {
+        "release": "1.6",
+        "target": "sm75",
+        "outcome": "refused",
+        "reason": "no",
+        "seconds": 1.5,
+        "nodes": {"a": facts()},
+    }
+    card = made.card()
+    assert card.headline == "m: 2 of 4 combinations take it"
+    assert card.header == ("TensorRT-RTX", "sm86", "sm75")
+    assert card.rows == (("1.6", "accepted", "refused"), ("1.7", "accepted", "refused"))
+    assert card.notes == ("1.6 sm75, 1.7 sm75: no", "changed from 1.6 to 1.7:", "  nothing")
+    assert made.text().splitlines()[:3] == [
+        "TensorRT-RTX  sm86      sm75",
+        "1.6           accepted  refused",
+        "1.7           accepted  refused",
+    ]
+    assert (made.accepted, Matrix("m", cells[::2]).accepted) == (False, True)
 
 
 def test_the_cell_of_a_release_and_a_gpu_is_theirs():

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["compile_in_child", "write_for_parser"]
 
-ONE_FILE_LIMIT = 2**31 - 1
+LARGEST_MESSAGE = 2**30 - 1
+"""Bytes of a model with its weights in one file: half of what protobuf reads."""
 
 
 def compile_in_child(
@@ -82,7 +83,7 @@ def compile_in_child(
 
 def write_for_parser(model: Model, folder: Path) -> str:
     """Write a model where TensorRT's parser reads it; names of weights are the same each time."""
-    return str(save_model(model, folder / "model.onnx", limit=ONE_FILE_LIMIT // 2)[0])
+    return str(save_model(model, folder / "model.onnx", limit=LARGEST_MESSAGE)[0])
 
 
 @contextlib.contextmanager

@@ -258,7 +258,7 @@ def _layers(network: Any) -> tuple[NetworkLayer, ...]:
     layers = []
     for i in range(network.num_layers):
         layer = network.get_layer(i)
-        kind = str(layer.type).rsplit(".", maxsplit=1)[-1]
+        kind = str(layer.type).rpartition(".")[2]
         inputs = [t for t in (layer.get_input(j) for j in range(layer.num_inputs)) if t is not None]
         outputs = [t for t in (layer.get_output(j) for j in range(layer.num_outputs)) if t is not None]
         types = [str(t.dtype.name) for t in inputs]

@@ -67,7 +67,7 @@ def _set_layer_precisions(trt: Any, network: Any, precisions: Mapping[str, Layer
         matching = [name for name, pattern in patterns.items() if pattern.fullmatch(layer.name)]
         unused.difference_update(matching)
         outputs = [layer.get_output(i) for i in range(layer.num_outputs)]
-        kind = str(layer.type).rsplit(".", maxsplit=1)[-1]
+        kind = str(layer.type).rpartition(".")[2]
         if not matching or kind in UNTYPED or any(str(t.dtype.name) not in FLOATING for t in outputs):
             continue
         layer_types = precisions[matching[-1]]
@@ -120,7 +120,7 @@ def _types_in_graph(path: str) -> set[str]:
 def _cached_calibrator(trt: Any, cache: Path) -> Any:
     """Return a calibrator that knows only a stored cache and never runs."""
     content = cache.read_bytes()
-    algorithm = content.partition(b"\n")[0].decode("ascii", "replace").rsplit("-", maxsplit=1)[-1]
+    algorithm = content.partition(b"\n")[0].decode("ascii", "replace").rpartition("-")[2]
     bases = {
         "EntropyCalibration2": "IInt8EntropyCalibrator2",
         "EntropyCalibration": "IInt8EntropyCalibrator",

@@ -262,9 +262,7 @@ class OnnxRuntime:
         import onnxruntime
 
         self.load(engine.data, engine.manifest)
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 4
-        settings.intra_op_num_threads = usable_cores()
+        settings = _settings()
         if not spinning:
             settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # It is optimized already: what runs is what was inspected.
@@ -302,9 +300,7 @@ def _optimize(model: bytes, disabled: list[str], name: str) -> tuple[bytes, str,
     progress("optimizing", 0.0)
     with scratch_folder() as folder:
         path = folder / "optimized.onnx"
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 4
-        settings.intra_op_num_threads = usable_cores()
+        settings = _settings()
         settings.optimized_model_filepath = str(path)
         start = time.perf_counter()
         try:
@@ -320,6 +316,15 @@ def _optimize(model: bytes, disabled: list[str], name: str) -> tuple[bytes, str,
         seconds = time.perf_counter() - start
         progress("optimizing", 1.0)
         return path.read_bytes(), str(onnxruntime.__version__), seconds
+
+
+def _settings() -> Any:
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4  # what fails is raised
+    settings.intra_op_num_threads = usable_cores()
+    return settings
 
 
 def _processor() -> str:

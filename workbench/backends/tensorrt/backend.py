@@ -102,8 +102,8 @@ class TensorRT:
             version = self.runtime().version
         except BackendError as error:
             return Capabilities(self.name, None, build=False, run=False, reason=f"{error.what}: {error.fix}")
-        major = int(version.split(".")[0]) if version and version.split(".")[0].isdigit() else FIRST_STRONG
-        typing: Literal["strong", "weak"] = "weak" if major < FIRST_STRONG else "strong"
+        major = version.partition(".")[0]
+        typing: Literal["strong", "weak"] = "weak" if major.isdigit() and int(major) < FIRST_STRONG else "strong"
         try:
             device = _device()
         except BackendError as error:

@@ -48,7 +48,7 @@ def _with(shapes: ShapeRange, stated: tuple[int | str | None, ...], side: int, l
     others = {
         (DEFAULT_IMAGE_SIDE,) * 3: (side,) * 3,
         (DEFAULT_LENGTH,) * 3: (length,) * 3,
-        DEFAULT_BATCH: (DEFAULT_BATCH[1],) * 3,
+        DEFAULT_BATCH: (1, 1, 1),
     }
     if len(stated) != len(shapes.opt):
         return shapes
