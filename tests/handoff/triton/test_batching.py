@@ -149,8 +149,8 @@ def test_what_was_chosen_is_said_with_the_figures_it_follows_from():
     rates, knee, last = rising.why
     assert rates == "Measured samples a second by batch: 1: 2000, 8: 4000, 32: 8000."
     assert knee == (
-        "32 is the smallest batch that reaches 95% of the best, so no more are put together; a request waits for others "
-        "as long at most as a run of 1 takes (0.500 ms)."
+        "32 is the smallest batch that reaches 95% of the best, so no more are put together; a request waits for "
+        "others as long at most as a run of 1 takes (0.500 ms)."
     )
     assert last == "Throughput still rises at the largest batch measured, so two runs go side by side."
     full = choose_batching(curve(b2=1.0, b8=2.0, b32=8.0), batches=True)

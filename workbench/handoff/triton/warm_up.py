@@ -99,7 +99,7 @@ def make_warm_ups(
             row = row.astype(deployment.model.tensor(port.name).numpy_dtype)
         content = np.asarray(row, order="C").tobytes()
         tensors.append(Warmer(port, row.shape or (1,), f"input{at}.bin", content))
-    sizes = dict.fromkeys((1, batching.most)) if batching.most > 1 else {1: None}
+    sizes = dict.fromkeys((1, batching.most or 1))
     warm_ups = tuple(WarmUp(f"batch {size}", size, tuple(tensors)) for size in sizes)
     where = "the samples given" if samples is not None else "the calibration's samples"
     return warm_ups, f"Warm-up: the first of {where}, in a run of {' and one of '.join(map(str, sizes))}."
