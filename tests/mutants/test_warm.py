@@ -1,8 +1,8 @@
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 
 import pytest
 
-from tests.mutants.warm import changed_on_import, swap
+from tests.mutants.warm import changed_on_import, libraries_of, swap
 
 SOURCE = """
 import functools
@@ -73,3 +73,15 @@ def test_function_that_is_there_gets_its_new_code(module, old, new, seen):
 )
 def test_what_functions_that_are_there_cannot_get(module, old, new):
     assert changed_on_import(SOURCE, SOURCE.replace(old, new), module.path)
+
+
+def test_what_lies_in_the_checkout_is_no_library(tmp_path):
+    modules = {
+        "numpy": SimpleNamespace(__file__=str(tmp_path / "venv" / "numpy.py")),
+        "workbench.graph": SimpleNamespace(__file__=str(tmp_path / "checkout" / "workbench" / "graph.py")),
+        "benchmarks.speed": SimpleNamespace(__file__=str(tmp_path / "checkout" / "benchmarks" / "speed.py")),
+        "sys": SimpleNamespace(),
+        "folder": SimpleNamespace(__file__=None),
+        "beside": SimpleNamespace(__file__=str(tmp_path / "checkout2" / "beside.py")),
+    }
+    assert libraries_of(modules, tmp_path / "checkout") == ["numpy", "sys", "folder", "beside"]

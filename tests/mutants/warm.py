@@ -26,7 +26,7 @@ import pytest
 from hypothesis import Phase, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from multiprocessing.connection import Connection
     from pathlib import Path
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 PLUGINS = (f"-p no:{name}" for name in ("cacheprovider", "randomly", "xdist"))
 OPTIONS = ("-q", "--tb=no", "--maxfail=1", "--skip-lowered", "--snapshot-warn-unused", *PLUGINS)
-OWN = ("workbench", "tests", "conftest", "sample_models")
 MEMORY = 12 << 30
 """Bytes of data that a process may have: a mutant may well allocate without end."""
 
@@ -220,8 +219,7 @@ class _Waiting:
                     if context not in sharing:
                         sharing[context] = set(_sharing(context, tests))
                     actual[file, line] |= sharing[context]
-        libraries = [name for name in sys.modules if name.partition(".")[0] not in OWN]
-        self.pipe.send((dict(actual), passed, libraries))
+        self.pipe.send((dict(actual), passed, libraries_of(sys.modules, session.config.rootpath)))
 
 
 def _sharing(context: str, tests: Iterable[pytest.Item]) -> Iterator[str]:
@@ -269,6 +267,15 @@ def _forked(work: Callable[[], int | None], seconds: float) -> int | None:
         os.killpg(pid, signal.SIGKILL)  # what it started and left, too
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status) if ended else 1
+
+
+def libraries_of(modules: Mapping[str, object], root: Path) -> list[str]:
+    """Return the names of modules that lie outside of a folder.
+
+    One inside, of tests or benchmarks as much, would import the modules under test before a mutant is in place.
+    """
+    files = {name: getattr(module, "__file__", None) or "" for name, module in modules.items()}
+    return [name for name, file in files.items() if not file.startswith(f"{root}{os.sep}")]
 
 
 def _import(libraries: Iterable[str]) -> None:
