@@ -89,6 +89,12 @@ def test_a_stated_type_or_shape_that_no_node_makes_is_a_contradiction():
     assert (other.node, other.text[:6]) == ("r", "Relu: ")
 
 
+def test_a_contradiction_may_be_of_no_node():
+    loaded = model([node("Wobble", ["x"], ["y"], "it", domain="own")], {"x": [2]}, {"y": [2]})
+    told = "Cannot infer type and shape for node name it. No opset import for domain own optype Wobble"
+    assert contradiction(loaded) == Contradiction("", told)
+
+
 def test_the_first_tensor_from_nowhere_is_named_with_who_reads_it():
     def first(network):
         return broken_edge(ir.from_proto(network))

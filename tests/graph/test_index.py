@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
 from tests.kit.models import constant, model
+from workbench.errors import ModelError
 from workbench.graph.index import scope_of
 from workbench.graph.model import Model
-from workbench.graph.structure import walk
+from workbench.graph.structure import content_of, walk
 
 node = helper.make_node
 
@@ -148,3 +150,10 @@ def test_a_model_is_called_after_its_file_or_its_graph(tmp_path):
     nameless.graph.name = ""
     nameless.graph.opset_imports.clear()
     assert (Model(nameless).name, Model(nameless).opset) == ("model", 0)
+
+
+def test_a_weight_has_a_content():
+    held = ir.Value(name="w", const_value=ir.tensor([1.0, 2.0]))
+    assert content_of(held) is held.const_value
+    with pytest.raises(ModelError, match=r"^w: an initializer without content. Export the model again\.$"):
+        content_of(ir.Value(name="w"))

@@ -144,12 +144,12 @@ def test_all_else_of_a_message_without_weights_is_as_ever():
     assert lean == whole
 
 
-@pytest.mark.parametrize("kept", [1599, 1600])
+@pytest.mark.parametrize("kept", [1599, 1600, 1601])
 def test_the_message_of_a_model_is_kept_up_to_so_many_bytes(kept, monkeypatch):
     monkeypatch.setattr(content, "KEPT", kept)
     made = described(model([helper.make_node("Identity", ["w"], ["y"], "i")], {}, {"y": None}, [weight("w", 400)]))
-    assert len(pieces(made)) == (1 if kept == 1600 else 8)
-    assert ("proto" in vars(made)) == (kept == 1600)
+    assert len(pieces(made)) == (8 if kept == 1599 else 1)
+    assert ("proto" in vars(made)) == (kept != 1599)
 
 
 def test_so_much_is_kept_and_so_much_fits_a_file():

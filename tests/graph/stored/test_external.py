@@ -162,6 +162,8 @@ def test_a_weight_is_written_a_part_at_a_time(beside, monkeypatch):
 def test_an_array_is_as_numpy_asks_for_it(beside):
     weight = beside[0]()
     assert np.asarray(weight) is weight.numpy()
+    # What was read is seen as numbers, and not copied.
+    assert weight.numpy().base.dtype == np.uint8
     assert np.asarray(weight, np.float64).dtype == np.float64
     copy = np.array(weight, copy=True)
     assert copy.flags.writeable
@@ -195,6 +197,16 @@ def test_a_file_that_was_not_there_or_ends_early_was_changed(beside, ask):
         ask(held)
 
 
+def test_a_file_that_goes_between_the_look_at_it_and_its_reading_was_changed(beside, monkeypatch):
+    make, path = beside
+    monkeypatch.setattr(StoredWeight, "_look", lambda _: (1, 2, 3, 4))
+    weight = make()
+    path.unlink()
+    for ask in (weight.numpy, weight.tobytes, lambda: weight.tofile(Poured())):
+        with pytest.raises(ModelError, match="was changed while the model was open"):
+            ask()
+
+
 def test_a_file_that_changes_while_it_is_written_is_told(beside, monkeypatch):
     make, path = beside
     monkeypatch.setattr(external, "CHUNK", 8)
@@ -217,7 +229,8 @@ def test_weights_of_branches_and_constants_are_watched_too(tmp_path):
     held.external_data.add(key="location", value="m.data")
     nodes = [
         helper.make_node("Constant", [], ["k"], "k", value=held),
-        helper.make_node("Add", ["k", "w"], ["z"], "add"),
+        helper.make_node("Constant", [], ["plain"], "plain", value=numpy_helper.from_array(np.zeros(2, "f4"))),
+        helper.make_node("Sum", ["k", "w", "plain"], ["z"], "add"),
     ]
     body = helper.make_graph(nodes, "b", [], [helper.make_tensor_value_info("z", 1, [2])], [held])
     node = helper.make_node("If", ["c"], ["y"], "if", then_branch=body, else_branch=body)
@@ -228,4 +241,5 @@ def test_weights_of_branches_and_constants_are_watched_too(tmp_path):
     model = load_model(path)
     for branch in ("then", "else"):
         assert isinstance(model.nodes[f"if/{branch}/k"].attributes["value"].value, StoredWeight)
+        assert not isinstance(model.nodes[f"if/{branch}/plain"].attributes["value"].value, StoredWeight)
         assert isinstance(model.nodes[f"if/{branch}/add"].inputs[1].const_value, StoredWeight)

@@ -49,7 +49,7 @@ def file_content(model: Structure) -> bytes:
     content: list[Written] = []
     for piece in pieces(model):
         pour(piece, content.append)
-    return content[0] if len(content) == 1 and isinstance(content[0], bytes) else b"".join(content)
+    return b"".join(content)
 
 
 def pieces(model: Structure) -> list[Piece]:
