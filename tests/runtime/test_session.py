@@ -178,3 +178,33 @@ def test_of_operator_sets_before_the_oldest_the_simplest_do_not_run():
     assert Session(added(OLDEST_OPSET)).run(x)["y"].tolist() == [6, 10]
     with pytest.raises(BackendError, match="Bring it to a newer operator set"):
         Session(added(OLDEST_OPSET - 1))
+
+
+def of_weights(count):
+    """A model that would hold so many numbers in FP32: memory that nothing touches."""
+    whole = PRODUCT.thaw()
+    whole.graph.initializers["w"].const_value = ir.Tensor(np.zeros(count, np.float32), name="w")
+    return PRODUCT.replaced(whole)
+
+
+@pytest.mark.parametrize(("count", "huge"), [((1 << 26) - 1, False), (1 << 26, True)])
+def test_a_model_of_256_mib_is_huge(count, huge):
+    assert session._is_huge(of_weights(count)) == huge
+
+
+@pytest.mark.parametrize(("count", "beside"), [((1 << 22) - 1, False), (1 << 22, True)])
+def test_weights_of_16_mib_lie_beside_the_message(monkeypatch, count, beside):
+    made = []
+    monkeypatch.setattr(session, "check_constants", lambda _: None)
+    monkeypatch.setattr(FirstRun, "session", lambda self, *_, **__: made.append(self) or (None, None))
+    Session(of_weights(count))
+    assert set(made[0].weights) == ({"w"} if beside else set())
+
+
+def test_sessions_apart_are_fed_up_to_16_mib_at_once(monkeypatch):
+    one = Session(PRODUCT)
+    one._session, lots = object.__new__(session.Apart), []
+    monkeypatch.setattr(one, "_run_all", lambda feeds: lots.append(len(feeds)) or feeds)
+    half, little = (np.broadcast_to(np.float32(0), (count,)) for count in (1 << 21, 1))
+    assert len(list(one.run_each([{"x": half}, {"x": half}, {"x": little}, {"x": half}]))) == 4
+    assert lots == [3, 1]

@@ -31,7 +31,7 @@ def with_copies(model: Model) -> Model:
         for place in _handed_on(body):
             value = body.outputs[place]
             copy = ir.node("Identity", [value], name=fresh.node(f"{value.name}/copy"))
-            result = copy.outputs[0]
+            (result,) = copy.outputs
             result.name, result.type, result.shape = fresh.tensor(f"{value.name}/copy"), value.type, value.shape
             body.append(copy)
             body.outputs[place] = result

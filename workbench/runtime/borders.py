@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
@@ -9,7 +10,7 @@ import onnx_ir as ir
 from workbench.graph import share_names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     import numpy as np
 
@@ -54,10 +55,12 @@ def bordered(model: Model, outputs: Collection[str]) -> Model:
     graph = model.thaw()
     part, fresh = graph.graph, share_names(graph)
 
-    def cast(value: ir.Value, kind: ir.DataType, name: str) -> ir.Node:
+    def cast(value: ir.Value, kind: ir.DataType, name: str, add: Callable[[ir.Node], None]) -> ir.Value:
         node = ir.node("Cast", [value], {"to": kind}, name=fresh.node(f"{name}/Cast"))
-        node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = name, ir.TensorType(kind), value.shape
-        return node
+        (result,) = node.outputs
+        result.name, result.type, result.shape = name, ir.TensorType(kind), value.shape
+        add(node)
+        return result
 
     results = [value for node in part for value in node.outputs if value.name in kinds]
     for value in [value for value in part.inputs if value.name in inputs]:
@@ -65,18 +68,16 @@ def bordered(model: Model, outputs: Collection[str]) -> Model:
         value.type = ir.TensorType(PLAIN[own])
         if not uses:  # handed out as it came, by a model that may have no node
             continue
-        narrow = cast(value, own, fresh.tensor(f"{value.name}/narrow"))
-        part.insert_before(part[0], narrow)
+        narrow = cast(value, own, fresh.tensor(f"{value.name}/narrow"), partial(part.insert_before, part[0]))
         for reader, position in uses:
-            reader.replace_input_with(position, narrow.outputs[0])
+            reader.replace_input_with(position, narrow)
     for value in results:
         name = str(value.name)
         value.name = fresh.tensor(f"{name}/narrow")
-        plain = cast(value, PLAIN[ir.DataType[kinds[name]]], name)
-        part.append(plain)
+        plain = cast(value, PLAIN[ir.DataType[kinds[name]]], name, part.append)
         for place, output in enumerate(part.outputs):
             if output is value:
-                part.outputs[place] = plain.outputs[0]
+                part.outputs[place] = plain
     return model.replaced(graph)
 
 

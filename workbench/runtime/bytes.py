@@ -52,7 +52,7 @@ def without_weights(model: Model, outputs: Sequence[str]) -> tuple[bytes, dict[s
             tensor.CopyFrom(ir.to_proto(ir.Tensor(array, dtype=beside[tensor.name].dtype, name=tensor.name)))
             continue
         # Inside a message they start anywhere, and weights that are not aligned cost a tenth of every run.
-        aligned = array.flags.c_contiguous and array.ctypes.data % _ALIGNED == 0
+        aligned = array.flags.c_contiguous and not array.ctypes.data % _ALIGNED
         weights[tensor.name] = array if aligned else np.array(array, order="C")
     skeleton.MergeFrom(_more_outputs(model, outputs))
     return skeleton.SerializeToString(), weights
