@@ -47,11 +47,20 @@ def test_tensors_may_be_the_same_where_nothing_stated_differs(was, now, fits):
     assert _fits(was, now) == fits
 
 
-@pytest.mark.parametrize(("opset", "noted"), [(OLDEST_OPSET - 1, True), (OLDEST_OPSET, False)])
+@pytest.mark.parametrize(("opset", "noted"), [(1, True), (OLDEST_OPSET - 1, True), (OLDEST_OPSET, False)])
 def test_a_source_of_an_old_operator_set_is_said_to_run_in_a_newer_one(opset, noted):
     source = model(RELU, {"x": [2]}, {"y": [2]}, opset=opset)
     reference = Reference.source(source, source, [])
     assert ("the source runs in operator set" in reference.note) == noted
+
+
+def test_a_source_of_operators_of_its_own_is_of_no_operator_set():
+    own = [helper.make_node("Own", ["x"], ["y"], "o", domain="own")]
+    graph = model(own, {"x": [2]}, {"y": [2]}, domains=["own"]).thaw()
+    del graph.opset_imports[""]
+    source = model(own, {"x": [2]}, {"y": [2]}, domains=["own"]).replaced(graph)
+    assert source.opset == 0
+    assert Reference.source(source, source, []).note == ""
 
 
 def test_an_engine_may_give_more_than_the_model_and_no_less():

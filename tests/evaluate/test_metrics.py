@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -29,8 +30,8 @@ def test_sqnr_of_sums(signal, noise, db):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
 def test_sums_are_of_all_batches_and_the_error_is_the_largest_of_any(dtype):
     counts = difference(([3, 4], [3, 6]), ([1], [0]), ([2], [2]), dtype=dtype)
-    assert (counts.signal, counts.other, counts.product, counts.noise) == (30, 49, 37, 5)
-    assert (counts.max_error, counts.elements, counts.differing, counts.finite) == (2, 4, 2, 4)
+    sums = Difference(signal=30, other=49, product=37, noise=5, max_error=2)
+    assert counts == replace(sums, elements=4, differing=2, finite=4)
     assert counts.sqnr == pytest.approx(10 * math.log10(30 / 5))
     assert counts.cosine == pytest.approx(37 / math.sqrt(30 * 49))
 

@@ -17,6 +17,7 @@ from workbench.evaluate.comparison import Tally, Top1, compare
 from workbench.evaluate.engine_outputs import Outputs
 from workbench.evaluate.polygraphy import save_inputs
 from workbench.evaluate.reference import Reference
+from workbench.progress import watched
 from workbench.runtime.session import Session
 
 SCORES = model([helper.make_node("Neg", ["x"], ["y"], "negate")], {"x": ["N", 2]}, {"y": ["N", 2]})
@@ -40,6 +41,12 @@ def test_a_lot_is_full_where_its_inputs_reach_the_bound(monkeypatch, most, lots)
     monkeypatch.setattr(engine_runs, "RUNS_BYTES", most)
     assert [len(lot) for lot in engine_runs._lots(feed() for _ in range(3))] == lots
     assert list(engine_runs._lots([])) == []
+
+
+@pytest.mark.parametrize(("count", "lots"), [(1 << 25, [2, 1]), ((1 << 25) - 1, [3])])
+def test_an_engine_is_fed_256_mib_at_once(count, lots):
+    half = Feed({"x": np.broadcast_to(np.float32(0), (1, count))}, 0, 1)  # as much, in no memory
+    assert [len(lot) for lot in engine_runs._lots([half] * 3)] == lots
 
 
 def test_rows_of_all_runs_follow_each_other_without_what_padding_made():
@@ -151,6 +158,34 @@ def test_both_are_warmed_up_and_timed_in_turns_where_memory_holds_both(counting,
     assert result.original_latency == Latency(1.0, 1.0, runs=3, batch=2)
     assert result.tuned_latency == Latency(2.0, 2.0, runs=3, batch=2)
     assert counting[0] == times
+
+
+class Watching:
+    """Keeps what it is told, and asks for an end once it was told so often."""
+
+    def __init__(self, most):
+        self.steps, self.most = [], most
+
+    def step(self, *told):
+        self.steps.append(told)
+
+    def stopping(self):
+        return len(self.steps) >= self.most
+
+
+@pytest.mark.parametrize(("most", "done"), [(9, [0, 2, 4, 5]), (2, [0, 2])])
+def test_progress_is_told_in_samples_and_what_was_compared_so_far_is_a_result(most, done):
+    samples = open_samples({"x": np.ones((5, 2), np.float32)}, SCORES)
+    watcher = Watching(most)
+    with watched(watcher):
+        result = compare(SCORES, SCORES, samples, runs=0, batch=2)
+    assert watcher.steps == [("comparing", samples, 5) for samples in done]
+    assert result.samples == done[-1]
+
+
+def test_less_than_no_runs_are_refused():
+    with pytest.raises(SamplesError, match="-1 timed runs"):
+        compare(SCORES, SCORES, open_samples({"x": np.ones((1, 2), np.float32)}, SCORES), runs=-1)
 
 
 def test_samples_are_run_one_by_one_unless_more_are_asked_for(counting):
