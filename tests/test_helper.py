@@ -107,10 +107,10 @@ def test_it_may_hold_what_it_has_and_nine_tenths_of_what_is_free(monkeypatch):
 
 def test_it_answers_one_request_after_the_other_until_there_are_no_more(monkeypatch):
     answers, moved, bounds, written = io.BytesIO(), [], [], {}
+    opened = {(7, "wb"): answers}
     requests = b"".join(pickle.dumps((function, (value,))) for function, value in ((abs, -3), (int, "x")))
-    monkeypatch.setattr(
-        helper, "os", SimpleNamespace(dup=lambda _: 7, fdopen=lambda *_: answers, dup2=lambda *to: moved.append(to))
-    )
+    files = SimpleNamespace(dup={1: 7}.get, dup2=lambda *to: moved.append(to), fdopen=lambda *to: opened[to])
+    monkeypatch.setattr(helper, "os", files)
     monkeypatch.setattr(helper.sys, "stdin", SimpleNamespace(buffer=io.BytesIO(requests)))
     monkeypatch.setattr(helper, "Path", Files)
     monkeypatch.setattr(Files, "written", written)

@@ -245,7 +245,7 @@ def test_what_is_beyond_a_limit_is_said_with_what_would_be_enough():
         limits.check("sample_mib", float("inf"), SamplesError)
 
 
-NESTED = [[1]]
+NESTED, EMPTY = [[1]], []
 
 
 @pytest.mark.parametrize(
@@ -259,6 +259,7 @@ NESTED = [[1]]
         ("document_depth", 3, [NESTED]),
         ("document_depth", 2, {"a": ()}),
         ("document_depth", 4, [NESTED, [NESTED]]),
+        ("document_depth", 2, [EMPTY, EMPTY]),
     ],
 )
 def test_a_document_may_hold_and_be_as_deep_as_the_limit_and_no_more(limit, most, document):

@@ -210,6 +210,24 @@ def test_a_pipe_is_written_through_and_one_without_a_reader_refused(tmp_path):
     assert pipe.is_fifo()
 
 
+def test_more_than_a_pipe_holds_goes_through_it(tmp_path):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    descriptor = os.open(pipe, os.O_RDWR)  # a reader that waits for more
+    reader = threading.Thread(target=lambda: read.extend(_pieces(descriptor, 1 << 20)), daemon=True)
+    reader.start()
+    write_bytes(pipe, bytes(1 << 20))
+    reader.join()
+    os.close(descriptor)
+    assert b"".join(read) == bytes(1 << 20)
+
+
+def _pieces(descriptor, count):
+    while count:
+        yield (piece := os.read(descriptor, count))
+        count -= len(piece)
+
+
 def test_a_device_stays_one(tmp_path):
     null = Path("/dev/null")
     write_bytes(null, b"gone")
@@ -270,12 +288,17 @@ def test_what_is_written_elsewhere_meanwhile_is_there_at_once(tmp_path):
         assert place.read_text() == "new"
 
 
-def test_a_file_that_fails_while_it_is_kept_back_does_not_land(tmp_path):
+@pytest.mark.parametrize("half", ["half", None])
+def test_a_file_that_fails_while_it_is_kept_back_does_not_land(tmp_path, half):
     def fail():
-        with moved_into(tmp_path / "a") as half:
-            half.write_text("half")
+        with moved_into(tmp_path / "a") as file:
+            assert file.name == "a"
+            if half is not None:
+                file.write_text(half)
             raise KeyError
 
+    with pytest.raises(KeyError):
+        fail()
     with together(tmp_path):
         with pytest.raises(KeyError):
             fail()

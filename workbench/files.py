@@ -75,7 +75,7 @@ def moved_into(path: Path) -> Iterator[Path]:
             return
         real = path.resolve() if path.is_symlink() and not special else path
         with scratch_folder(None if special else real.parent) as folder:
-            temporary = folder / (path.name or "out")
+            temporary = folder / path.name
             yield temporary
             if special:
                 _pour(temporary, path)

@@ -38,6 +38,12 @@ def test_comments_stay_beside_what_they_were_beside():
     assert "    r1: minmax # as the camera clips" in lines
 
 
+def test_what_stays_is_written_as_the_person_wrote_it():
+    written = "# kept\nnote: \"größer\"\nlabel: 'schön'\nsteps: []\n"
+    content = {"note": "größer", "label": "schön", "steps": [], "more": "µ"}
+    assert with_comments(written, dumped(content)) == written + "more: µ\n"
+
+
 @settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(st.data())
 def test_what_a_recipe_says_never_depends_on_its_comments(data):
