@@ -27,6 +27,7 @@ def test_a_bias_is_one_number_a_channel_whatever_the_rank(op, spatial):
         {"y": [2, 6, *[None] * spatial]},
         [weight("w", *kernel), weight("b", 6)],
     )
+    assert {"split_bias"} == {edit.do for edit in applicable(network, ["conv"])} & {"split_bias", "merge_bias"}
     split = edit_by_name("split_bias")(network)
     assert split.notes == ("split the bias off 1 convolutions",)
     assert shapes(split.model) == {"w": kernel, "conv_bias": (6, *[1] * spatial)}
@@ -78,9 +79,13 @@ def test_an_add_in_a_branch_is_not_merged_into_the_convolution_around_it():
     assert not edit_by_name("merge_bias")(in_a_branch([node("Add", ["c", "a"], ["r"], "add")], weights)).changed
 
 
-def behind(shape, *, op="Add", conv=("x", "w"), rank=4, more=(), outputs=(), inputs=()):
+def behind(shape, *, op="Add", conv=("x", "w"), rank=4, more=(), outputs=(), inputs=(), swapped=False):
     """Something behind a convolution to four channels, with an operand ``a`` of a shape."""
-    nodes = [node("Conv", list(conv), ["c"], "conv"), node(op, ["c", "a"], ["y"], "add"), *more]
+    nodes = [
+        node("Conv", list(conv), ["c"], "conv"),
+        node(op, ["a", "c"] if swapped else ["c", "a"], ["y"], "add"),
+        *more,
+    ]
     stored = [weight("w", 4, 4, 1, 1), weight("a", *shape), weight("b", 4)]
     return model(
         nodes,
@@ -93,8 +98,9 @@ def behind(shape, *, op="Add", conv=("x", "w"), rank=4, more=(), outputs=(), inp
 @pytest.mark.parametrize(
     ("shape", "rank"), [((), 4), ((1,), 4), ((1, 1, 1), 4), ((4, 1, 1), 4), ((1, 4, 1, 1), 4), ((1, 1, 1, 1), 4)]
 )
-def test_what_is_one_number_a_channel_is_merged(shape, rank):
-    network = behind(shape, rank=rank)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_what_is_one_number_a_channel_is_merged(shape, rank, swapped):
+    network = behind(shape, rank=rank, swapped=swapped)
     merged = edit_by_name("merge_bias")(network).model
     assert list(merged.nodes) == ["conv"]
     assert shapes(merged)["conv_bias"] == (4,)

@@ -35,6 +35,7 @@ def layer(op="Gemm", bias=("b",), *, weights=None, outputs=None, inputs=None, mo
 def test_a_bias_is_what_it_was_and_its_shift(op):
     for bias, weights, expected in (
         (("b",), None, [6, 8, 4]),
+        (("named last",), [constant("named last", [5, 6, 7], "float32")], [6, 8, 4]),
         ((), [], SHIFT),
         (("",), [], SHIFT),
         *([(("b",), [constant("b", [5], "float32")], [6, 7, 2])] if op == "Gemm" else []),

@@ -169,6 +169,16 @@ def test_what_cannot_be_stored_is_left(why, network):
     assert not DequantizeConstants.fits(network.nodes["dq"])
 
 
+def test_a_node_without_a_scale_is_left():
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q"], ["d"], name="dq"),
+        helper.make_node("Add", ["x", "d"], ["y"], name="reader"),
+    ]
+    network = model(nodes, {"x": [3]}, {"y": [3]}, [numpy_helper.from_array(np.int8([1, 2, 3]), "q")])
+    assert not DequantizeConstants()(network).changed
+    assert not DequantizeConstants.fits(network.nodes["dq"])
+
+
 def test_the_scale_of_a_scale_and_what_nothing_reads_are_no_operands():
     nodes = [
         helper.make_node("DequantizeLinear", ["scales", "s"], ["scale"], name="inner"),

@@ -102,6 +102,25 @@ def test_a_convolution_that_another_reads_takes_the_division_itself():
     assert_same(before, done.model)
 
 
+@pytest.mark.parametrize("made", ["ConvTranspose", "Mul", "Add"])
+def test_what_no_convolution_makes_is_multiplied(made):
+    kernel = (4, 4, 1, 1) if made == "ConvTranspose" else (4, 1, 1)
+    nodes = [node(made, ["x", "w"], ["r"], "it"), conv("r", "y", "two", "v")]
+    before = model(nodes, {"x": [1, 4, 5, 5]}, {"y": [1, 6, 5, 5]}, [weight("w", *kernel), weight("v", 6, 4, 1, 1)])
+    done = equalized(before)
+    assert done.notes == ("equalized r: a multiplication added",)
+    assert_same(before, done.model)
+
+
+@pytest.mark.parametrize("why", ["read", "given out"])
+def test_the_division_goes_no_further_than_what_others_see(why):
+    extra = [node("Neg", ["t"], ["z"], "neg")] if why == "read" else []
+    before = chain(RELU, extra=extra, outputs={"z" if extra else "t": [1, 4, 5, 5]})
+    done = equalized(before)
+    assert done.notes == ("equalized r: a multiplication added",)
+    assert_same(before, done.model)
+
+
 def test_weights_that_others_read_stay_theirs():
     weights = [weight("w", 4, 4, 1, 1)]
     nodes = [conv("x", "t", "one", "w"), *SIGMOID, conv("r", "y", "two", "w")]

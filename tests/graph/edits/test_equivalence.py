@@ -33,6 +33,10 @@ ONE, THREE = {"y": 2.5e-6}, {"a": 1e-7, "b": 3e-3, "c": 2e-3}
             Equivalence({"y": 1.0}, "noise", math.inf),
             "the output within 1 of the largest value, on noise",
         ),
+        (
+            Equivalence({"y": 1e-6}, "noise", allowed=2e-6),
+            "the output within 1e-06 of the largest value, 2e-06 allowed, on noise",
+        ),
         (Unchecked("it was not asked for"), "not checked, because it was not asked for"),
     ],
 )

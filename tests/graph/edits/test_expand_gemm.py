@@ -70,6 +70,8 @@ def unknown(**more):
 def test_it_is_expanded_in_the_whole_model_where_it_is_known_to_be_of_no_matrix():
     assert edit_by_name("expand_gemm")(gemm()).changed
     assert edit_by_name("expand_gemm")(gemm(shape=(2, 5, 1, 3))).changed
+    behind = gemm(("r", "w"), more=[node("Relu", ["x"], ["r"], "relu")])
+    assert edit_by_name("expand_gemm")(behind).changed
     assert not edit_by_name("expand_gemm")(gemm(shape=(2, 3))).changed
     assert not edit_by_name("expand_gemm")(unknown()).changed
     assert edit_by_name("expand_gemm", only="name:g")(unknown()).changed
@@ -95,7 +97,13 @@ def test_each_is_expanded():
     [
         (gemm(shape=(3, 5), transA=1), "its first operand is transposed, or its second is no constant"),
         (gemm(shape=(5, 3), inputs={"w": [3, 4]}), "its first operand is transposed, or its second is no constant"),
-        (gemm(shape=(5, 3), inputs={"b": [4]}, beta=0.5), "its third operand is no constant and multiplied by beta"),
+        *(
+            (
+                gemm(shape=(5, 3), inputs={"b": [4]}, beta=beta),
+                "its third operand is no constant and multiplied by beta",
+            )
+            for beta in (0.5, 3.0)
+        ),
     ],
 )
 def test_what_cannot_be_written_so_is_refused(network, message):

@@ -69,7 +69,9 @@ def test_channels_of_groups_are_scaled_each_by_its_own(op, kernel):
         node("BatchNormalization", ["a", *NORM], ["y"], "norm"),
     ]
     before = model(nodes, {"x": [1, 4, 5, 5]}, {"y": [1, 6, 5, 5]}, [weight("w", *kernel), *parameters(6)])
-    assert_same(before, edit_by_name("fold_batch_norm")(before).model, atol=2e-6)
+    done = edit_by_name("fold_batch_norm")(before)
+    assert list(done.model.nodes) == ["layer"]
+    assert_same(before, done.model, atol=2e-6)
 
 
 @pytest.mark.parametrize("stated", [{"training_mode": 0}, {}])
@@ -82,7 +84,9 @@ def test_it_is_folded_where_it_does_not_train(stated):
 @pytest.mark.parametrize("stated", [{"alpha": 1.0}, {"beta": 1.0}, {"transB": 0}])
 def test_a_gemm_that_says_what_it_would_do_anyway_takes_it(stated):
     before = normalized("Gemm", stated=stated)
-    assert_same(before, edit_by_name("fold_batch_norm")(before).model, atol=2e-6)
+    done = edit_by_name("fold_batch_norm")(before)
+    assert list(done.model.nodes) == ["layer"]
+    assert_same(before, done.model, atol=2e-6)
 
 
 def trained():
@@ -121,6 +125,12 @@ STAYS = {
     "it is in a branch": in_a_branch(),
     "there is no layer": model(
         [node("Relu", ["x"], ["a"], "relu"), node("BatchNormalization", ["a", *NORM], ["y"], "norm")],
+        {"x": [1, 3, 5, 5]},
+        {"y": [1, 3, 5, 5]},
+        parameters(),
+    ),
+    "it is the first": model(
+        [node("BatchNormalization", ["x", *NORM], ["y"], "norm")],
         {"x": [1, 3, 5, 5]},
         {"y": [1, 3, 5, 5]},
         parameters(),

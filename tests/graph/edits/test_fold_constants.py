@@ -226,10 +226,3 @@ def test_constants_of_a_function_stay_nodes():
     assert done.notes == ("folded 1 nodes into constants",)
     assert [one.op_type for one in done.model.nodes.values()] == ["Does", "Constant", "Mul"]
     assert_same(network, done.model)
-
-
-def test_weights_that_are_no_inputs_need_the_fourth_ir_version_and_later_ones_stay():
-    nodes = [node("Constant", [], ["k"], "k", value_float=2.0), node("Mul", ["x", "k"], ["y"], "mul")]
-    for stated, expected in ((3, 4), (8, 8)):
-        network = model(nodes, {"x": [3]}, {"y": [3]}, ir_version=stated)
-        assert folded(network).model.ir_model.ir_version == expected

@@ -95,6 +95,20 @@ def test_a_reshape_that_keeps_zero_or_is_of_something_else_holds_the_batch():
             batch(network, 5)
 
 
+@pytest.mark.parametrize("before", ["longer", "shorter"])
+def test_a_reshape_of_another_length_is_left(before):
+    if before == "longer":
+        first = node("Reshape", ["x", "t"], ["r"], "first")  # [4, 3]
+        weights = [constant("t", [-1, 3]), constant("s", [2, 6])]
+        network = model([first, node("Reshape", ["r", "s"], ["y"], "second")], {"x": [2, 6]}, {"y": [2, 6]}, weights)
+    else:
+        first = node("ReduceSum", ["x", "t"], ["r"], "first")  # [1, 2, 3]
+        weights = [constant("t", [0]), constant("s", [2, 3])]
+        network = model([first, node("Reshape", ["r", "s"], ["y"], "second")], {"x": [2, 2, 3]}, {"y": [2, 3]}, weights)
+    with pytest.raises(EditError, match=r"output 'y' does not follow the batch; it stays 2\."):
+        batch(network, 5)
+
+
 def test_a_reshape_to_a_number_is_left():
     nodes = [
         node("ReduceSum", ["x"], ["t"], "sum", keepdims=0),

@@ -46,6 +46,11 @@ def test_a_tensor_is_given_out_after_the_outputs_there_are():
         )
 
 
+def test_a_tensor_of_any_length_is_offered():
+    nodes = [node("Relu", ["x"], ["r"], "relu"), node("Neg", ["r"], ["y"], "neg")]
+    assert marks(model(nodes, {"x": ["N", 3]}, {"y": ["N", 3]}), "relu") == ["r"]
+
+
 def test_what_an_output_needs_to_be_known_of():
     nodes = [
         node("Reshape", ["x", "s"], ["r"], "reshape"),

@@ -16,6 +16,30 @@ def test_every_edit_is_told_apart_by_its_name():
     assert adapter.validate_python({"do": "fold_constants"}) == FoldConstants()
 
 
+def test_which_edits_are_to_keep_what_the_model_computes():
+    """A check compares outputs after those alone; of weights without numbers there is nothing to run."""
+    assert {name for name, kind in EDITS.items() if not kind.equivalent} == {
+        "bypass",
+        "correct_bias",
+        "delete",
+        "insert",
+        "remove_qdq",
+        "replace_node",
+        "replace_pattern",
+        "restore_weights",
+        "set_input_type",
+        "strip_weights",
+        "surgeon",
+        "symmetric_qdq",
+    }
+    assert [name for name, kind in EDITS.items() if not kind.runnable] == ["strip_weights"]
+    assert {name: kind.oldest for name, kind in EDITS.items() if kind.oldest > 1} == {
+        "equalize_channels": 7,
+        "expand_gemm": 7,
+        "split_bias": 7,
+    }
+
+
 def test_edit_by_name():
     assert edit_by_name("fold_constants") == FoldConstants()
 

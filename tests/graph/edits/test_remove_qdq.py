@@ -183,6 +183,13 @@ STAYS = {
 }
 
 
+def test_a_node_without_a_scale_is_left():
+    nodes = [node("DequantizeLinear", ["q"], ["d"], "dq"), node("Add", ["x", "d"], ["y"], "add")]
+    network = model(nodes, {"x": [3]}, {"y": [3]}, weights_of({"q": np.int8([1, 2, 3])}))
+    assert not removed(network).changed
+    assert "remove_qdq" not in {edit.do for edit in applicable(network, ["dq"])}
+
+
 @pytest.mark.parametrize("why", STAYS)
 def test_a_pair_stays_with(why):
     network = STAYS[why]

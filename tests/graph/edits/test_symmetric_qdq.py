@@ -240,6 +240,20 @@ def test_only_eight_bits_with_an_offset_or_without_a_sign_are_made_symmetric(kin
         assert done.model.tensor("q").dtype == "INT8"
 
 
+def test_a_pair_of_two_zero_points_stays():
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "quantize"),
+        helper.make_node("DequantizeLinear", ["q", "s", "u"], ["d"], "dequantize"),
+        helper.make_node("Neg", ["d"], ["y"], "neg"),
+    ]
+    arrays = {"s": np.float32(0.5), "z": np.uint8(28), "u": np.uint8(29)}
+    network = model(
+        nodes, {"x": [4]}, {"y": [4]}, [numpy_helper.from_array(np.asarray(a), n) for n, a in arrays.items()]
+    )
+    assert not SymmetricQDQ.fits(network.nodes["quantize"])
+    assert not SymmetricQDQ()(network).changed
+
+
 def test_a_pair_keeps_the_factor_between_its_scales():
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "quantize"),

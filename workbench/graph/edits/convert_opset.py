@@ -51,9 +51,7 @@ class ConvertOpset(Edit):
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         if model.opset == self.version:
             return None
-        # Before version 4 a weight had to be an input as well, which none is here.
-        least = onnx.helper.OP_SET_ID_VERSION_MAP["ai.onnx", self.version]
-        graph.ir_version = max(graph.ir_version or 0, least, 4)
+        graph.ir_version = max(graph.ir_version, onnx.helper.OP_SET_ID_VERSION_MAP["ai.onnx", self.version])
         if model.opset == 0:
             graph.opset_imports[""] = self.version
             return [f"operator set {self.version} is imported; nothing is of it yet"]

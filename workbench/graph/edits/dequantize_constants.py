@@ -37,7 +37,7 @@ class DequantizeConstants(WideEdit):
 
     @classmethod
     def fits(cls, node: ir.Node) -> bool:
-        return (_is_bias(node) or is_operand_constant(node)) and _is_replaceable(node)
+        return (_is_bias(node) or is_operand_constant(node)) and _parts(node) is not None
 
     def sweep(self, area: Area) -> list[str] | None:
         biases = operands = 0
@@ -46,12 +46,12 @@ class DequantizeConstants(WideEdit):
             bias = _is_bias(node)
             if not bias and not is_operand_constant(node):
                 continue
-            if not _replace(node, part):
+            parts = _parts(node)
+            if parts is None:
                 left.append(f"{prefix}{node.name}")
-            elif bias:
-                biases += 1
-            else:
-                operands += 1
+                continue
+            _replace(node, part, *parts)
+            biases, operands = biases + bias, operands + (not bias)
         if not biases and not operands:
             return None
         notes = [f"stored {biases} INT32 constants and {operands} elementwise operands as floating point"]
@@ -84,22 +84,27 @@ def _users(value: ir.Value) -> Iterator[str]:
             yield qdq_op(use.node) or onnx_op(use.node)
 
 
-def _is_replaceable(node: ir.Node) -> bool:
+def _parts(node: ir.Node) -> list[ir.TensorProtocol] | None:
+    """Return value, scale and perhaps zero point of a DequantizeLinear, where its result can be stored."""
+    block = node.attributes.get_int("block_size", 0)
+    if block or node.outputs[0].is_graph_output():
+        return None
     inputs = [value for value in node.inputs if value is not None]
-    constant = all(constant_in(value) is not None for value in inputs)
-    return constant and not node.outputs[0].is_graph_output() and not node.attributes.get_int("block_size", 0)
+    parts = [content for value in inputs if (content := constant_in(value)) is not None]
+    return parts if 1 < len(parts) == len(inputs) else None
 
 
-def _replace(node: ir.Node, part: ir.Graph) -> bool:
-    if not _is_replaceable(node):
-        return False
-    constants = [None if value is None else constant_in(value) for value in node.inputs]
+def _replace(
+    node: ir.Node,
+    part: ir.Graph,
+    value: ir.TensorProtocol,
+    scale: ir.TensorProtocol,
+    zero_point: ir.TensorProtocol | None = None,
+) -> None:
     result = node.outputs[0]
-    value, scale, zero_point = (None if c is None else c.numpy() for c in (*constants, None)[:3])
-    if value is None or scale is None:
-        return False
-    array = _dequantize(value, scale, zero_point, node.attributes["axis"].as_int() if "axis" in node.attributes else 1)
-    tensor = ir.Tensor(np.asarray(array.astype(scale.dtype), order="C"), name=result.name)
+    zero = None if zero_point is None else zero_point.numpy()
+    array = _dequantize(value.numpy(), scale.numpy(), zero, node.attributes.get_int("axis", 1))
+    tensor = ir.Tensor(np.asarray(array.astype(scale.dtype.numpy()), order="C"), name=result.name)
     sources = list(node.inputs)
     name, new = str(result.name), ir.Value(const_value=tensor, type=ir.TensorType(tensor.dtype), shape=tensor.shape)
     ir.convenience.replace_all_uses_with(result, new)
@@ -108,7 +113,6 @@ def _replace(node: ir.Node, part: ir.Graph) -> bool:
     result.name, new.name = None, name
     part.initializers.add(new)
     drop_unused(part, sources)
-    return True
 
 
 def _dequantize(

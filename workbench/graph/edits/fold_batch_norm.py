@@ -35,18 +35,18 @@ class FoldBatchNorm(WideEdit):
 
     @classmethod
     def fits(cls, node: ir.Node) -> bool:
-        return onnx_op(node) == "BatchNormalization" and _layer_before(node) is not None
+        return _layer_before(node) is not None
 
     def sweep(self, area: Area) -> list[str] | None:
-        folded = sum(_fold(node, part) for _, part, node in area if self.fits(node))
+        folded = 0
+        for _, part, node in area:
+            if (layer := _layer_before(node)) is not None:
+                folded += _fold(node, layer, part)
         return [f"folded {folded} BatchNormalization nodes into the layer before them"] if folded else None
 
 
-def _fold(norm: ir.Node, part: ir.Graph) -> bool:
-    source = norm.inputs[0]
-    layer = _layer_before(norm)
-    if source is None or layer is None:
-        return False
+def _fold(norm: ir.Node, layer: ir.Node, part: ir.Graph) -> bool:
+    source = layer.outputs[0]
     weight = layer.inputs[1]
     old_bias = layer.inputs[2] if len(layer.inputs) > 2 else None
     stored = constant_array(weight)
@@ -83,10 +83,11 @@ def _fold(norm: ir.Node, part: ir.Graph) -> bool:
 
 
 def _layer_before(norm: ir.Node) -> ir.Node | None:
-    """Return the layer a BatchNormalization can go into, as far as the graph's shape tells."""
-    source = norm.inputs[0]
-    layer = None if source is None else source.producer()
-    if source is None or layer is None or onnx_op(layer) not in ("Conv", "ConvTranspose", "Gemm"):
+    """Return the layer a BatchNormalization can go into, as far as the graph's shape tells; ``None`` for any other."""
+    if onnx_op(norm) != "BatchNormalization" or (source := norm.inputs[0]) is None:
+        return None
+    layer = source.producer()
+    if layer is None or onnx_op(layer) not in ("Conv", "ConvTranspose", "Gemm"):
         return None
     if len(source.uses()) != 1 or source.is_graph_output() or layer.graph is not norm.graph or len(layer.inputs) < 2:
         return None

@@ -101,9 +101,6 @@ class FoldConstants(WideEdit):
                 break
             # Shapes known only now may let more fold.
             current = area.model.replaced(area.graph.clone())
-        if folded:
-            # Before version 4 a weight had to be an input as well, which none of these is.
-            area.graph.ir_version = max(area.graph.ir_version or 0, 4)
         return [f"folded {folded} nodes into constants"] if folded else None
 
 

@@ -130,15 +130,15 @@ class MarkOutput(Edit):
             partner = outputs.get(self.otherwise.removeprefix(branch.prefix))
         else:
             partner = outputs.get(str(value.name)) or (same.outputs[0] if same is not None else None)
-        stated = None if partner is None else tensor_at(model, f"{branch.prefix}{partner.name}")
-        if partner is None or stated is None or not _alike(tensor, stated):
+        found = None if partner is None else (partner, tensor_at(model, f"{branch.prefix}{partner.name}"))
+        if found is None or not _alike(tensor, found[1]):
             raise EditError(
                 f"the other branch makes no {tensor.dtype} tensor to give out in its place"
-                + ("" if stated is None else f": {stated} is not like it"),
+                + ("" if found is None else f": {found[1]} is not like it"),
                 where=self.tensor,
                 fix=f"Name one that is: otherwise='{branch.prefix}...'.",
             )
-        return partner, stated
+        return found
 
 
 def _append(part: ir.Graph, value: ir.Value, tensor: Tensor) -> None:

@@ -38,16 +38,22 @@ class RemoveQDQ(WideEdit):
 
     @classmethod
     def fits(cls, node: ir.Node) -> bool:
-        return _dequantizes(node) and _removable(node)
+        return _dequantizes(node) and (_pair(node) is not None or _stored(node) is not None)
 
     def sweep(self, area: Area) -> list[str] | None:
         left = []
         removed = 0
         for prefix, part, node in area:
-            if _dequantizes(node):
-                done = _removable(node) and _remove(node, part)
-                removed += done
-                left += [] if done else [f"{prefix}{node.name}"]
+            if not _dequantizes(node):
+                continue
+            if (pair := _pair(node)) is not None:
+                _put(_left_of(node, part, *pair), node, part)
+            elif (stored := _stored(node)) is not None:
+                _put(_dequantized(node, part, *stored), node, part)
+            else:
+                left.append(f"{prefix}{node.name}")
+                continue
+            removed += 1
         notes = [f"left {len(left)} whose scales or zero points do not allow it: {', '.join(left)}"] if left else []
         return [f"removed {removed} Q/DQ", *notes] if removed else None
 
@@ -63,35 +69,35 @@ def _quantize(dequantize: ir.Node) -> ir.Node | None:
     return maker if maker is not None and qdq_op(maker) == "QuantizeLinear" else None
 
 
-def _removable(dequantize: ir.Node) -> bool:
-    """Say whether it is one of a pair whose factor is known, or makes a constant of constants.
+def _pair(dequantize: ir.Node) -> tuple[ir.Node, ir.Value, Array] | None:
+    """Return the QuantizeLinear of a pair, what that reads, and what the two multiply it by, where all is known."""
+    quantize = _quantize(dequantize)
+    before = None if quantize is None else quantize.inputs[0]
+    if quantize is None or before is None or (factor := pair_factor(quantize, dequantize)) is None:
+        return None
+    along = _along(factor, dequantize, before)
+    return None if along is None else (quantize, before, along)
+
+
+def _stored(dequantize: ir.Node) -> list[Array] | None:
+    """Return number, scale and perhaps zero point of a DequantizeLinear of constants.
 
     What an operator on integers made, as QLinearConv does, was floating point nowhere.
     """
-    quantize = _quantize(dequantize)
-    if quantize is None:
-        inputs = [value for value in dequantize.inputs if value is not None]
-        return len(inputs) > 1 and all(constant_in(value) is not None for value in inputs)
-    before, factor = quantize.inputs[0], pair_factor(quantize, dequantize)
-    return before is not None and factor is not None and _along(factor, dequantize, before) is not None
+    inputs = [value for value in dequantize.inputs if value is not None]
+    held = [content.numpy() for value in inputs if (content := constant_in(value)) is not None]
+    return held if 1 < len(held) == len(inputs) else None
 
 
-def _remove(dequantize: ir.Node, part: ir.Graph) -> bool:
+def _left_of(dequantize: ir.Node, part: ir.Graph, quantize: ir.Node, before: ir.Value, factor: Array) -> ir.Value:
+    """Return what is left of a pair: what it reads, of the type that it makes, times its factor."""
+    return _scaled(_cast(quantize, dequantize, before, part), factor, dequantize, part)
+
+
+def _put(new: ir.Value, dequantize: ir.Node, part: ir.Graph) -> None:
+    """Let all that reads a DequantizeLinear read something else; remove it, and the other of its pair if unread."""
     quantize = _quantize(dequantize)
-    before: ir.Value | None
-    output = dequantize.outputs[0]
-    if quantize is not None:
-        before = quantize.inputs[0]
-        factor = pair_factor(quantize, dequantize)
-        columns = None if factor is None or before is None else _along(factor, dequantize, before)
-        if columns is None or before is None:
-            return False
-        before = _scaled(_cast(quantize, dequantize, before, part), columns, dequantize, part)
-    else:
-        before = _dequantized(dequantize, part)
-    if before is None:
-        return False
-    ir.convenience.replace_all_uses_with(output, before)
+    ir.convenience.replace_all_uses_with(dequantize.outputs[0], new)
     unused = list(dequantize.inputs)
     part.remove(dequantize, safe=True)
     if quantize is not None and not quantize.outputs[0].uses():
@@ -100,7 +106,6 @@ def _remove(dequantize: ir.Node, part: ir.Graph) -> bool:
     for value in unused:
         if value is not None and value.is_initializer() and not value.uses() and not value.is_graph_output():
             part.initializers.pop(str(value.name), None)
-    return True
 
 
 def _cast(quantize: ir.Node, dequantize: ir.Node, value: ir.Value, part: ir.Graph) -> ir.Value:
@@ -121,7 +126,7 @@ def _along(factor: Array, dequantize: ir.Node, value: ir.Value) -> Array | None:
         return np.asarray(factor.flat[0])
     if value.shape is None:
         return None
-    axis = dequantize.attributes["axis"].as_int() if "axis" in dequantize.attributes else 1
+    axis = dequantize.attributes.get_int("axis", 1)
     return factor.reshape([-1 if at == axis % len(value.shape) else 1 for at in range(len(value.shape))])
 
 
@@ -136,16 +141,10 @@ def _scaled(value: ir.Value, factor: Array, dequantize: ir.Node, part: ir.Graph)
     return multiply.outputs[0]
 
 
-def _dequantized(node: ir.Node, part: ir.Graph) -> ir.Value | None:
+def _dequantized(node: ir.Node, part: ir.Graph, q: Array, scale: Array, zero_point: Array | None = None) -> ir.Value:
     """Return the constant that a DequantizeLinear of constants makes, as a weight of the graph."""
-    held = [None if value is None else constant_in(value) for value in node.inputs]
-    constants = [None if content is None else content.numpy() for content in held]
-    if constants[0] is None or constants[1] is None:
-        return None
-    q, scale = constants[0], constants[1]
-    zero_point = constants[2] if len(constants) > 2 and constants[2] is not None else np.zeros((), np.int32)
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
-    block = node.attributes["block_size"].as_int() if "block_size" in node.attributes else 0
+    zero_point = np.zeros((), np.int32) if zero_point is None else zero_point
+    axis, block = node.attributes.get_int("axis", 1), node.attributes.get_int("block_size", 0)
     shape = [1] * q.ndim
     if block:
         places = np.arange(q.shape[axis]) // block
@@ -156,7 +155,7 @@ def _dequantized(node: ir.Node, part: ir.Graph) -> ir.Value | None:
         shape[axis] = -1
     # FP8 numbers are no integers; everything of 4 or 8 bits is exact in float32.
     wide = np.int32 if np.issubdtype(q.dtype, np.integer) else np.float32
-    zero = zero_point.astype(wide).reshape(shape if zero_point.size > 1 else ())
+    zero = zero_point.astype(wide).reshape(shape)
     value = (q.astype(wide) - zero).astype(scale.dtype) * scale.reshape(shape)
     name = fresh_name(part, str(node.outputs[0].name).removesuffix("/dequantized"))
     tensor = ir.Tensor(value.astype(scale.dtype), name=name)

@@ -42,23 +42,26 @@ class SymmetricQDQ(WideEdit):
     def fits(cls, node: ir.Node) -> bool:
         if not qdq_op(node) or not _needs(node):
             return False
-        return _is_shared_pair(node) if node.op_type == "QuantizeLinear" else _is_stored(node)
+        return (_pair(node) if node.op_type == "QuantizeLinear" else _stored(node)) is not None
 
     def sweep(self, area: Area) -> list[str] | None:
-        done = {_activation: 0, _weight: 0}
+        activations = weights = 0
         left: list[str] = []
         # Activations first: that settles the DequantizeLinear behind them, so only stored weights remain.
-        for rewrite, op in ((_activation, "QuantizeLinear"), (_weight, "DequantizeLinear")):
-            for prefix, part, node in area:
-                if qdq_op(node) != op or not _needs(node):
-                    continue
-                if rewrite(node, part):
-                    done[rewrite] += 1
-                else:
-                    left.append(f"{prefix}{node.name}")
-        if not any(done.values()):
+        for prefix, part, node in sorted(area, key=lambda entry: qdq_op(entry[2]) != "QuantizeLinear"):
+            if not qdq_op(node) or not _needs(node):
+                continue
+            if node.op_type == "QuantizeLinear" and (pair := _pair(node)) is not None:
+                _activation(node, part, *pair)
+                activations += 1
+            elif node.op_type == "DequantizeLinear" and (stored := _stored(node)) is not None:
+                _weight(node, part, *stored)
+                weights += 1
+            else:
+                left.append(f"{prefix}{node.name}")
+        if not activations and not weights:
             return None
-        notes = [f"made {done[_activation]} activations and {done[_weight]} weights symmetric INT8"]
+        notes = [f"made {activations} activations and {weights} weights symmetric INT8"]
         if left:
             notes.append(f"left {len(left)} whose scale or use does not allow it: {', '.join(left)}")
         return notes
@@ -73,9 +76,7 @@ def _needs(node: ir.Node) -> bool:
 
 
 def _constant(node: ir.Node, position: int) -> Array | None:
-    if len(node.inputs) <= position or node.inputs[position] is None:
-        return None
-    value = node.inputs[position]
+    value = node.inputs[position] if position < len(node.inputs) else None
     tensor = None if value is None else constant_in(value)
     return None if tensor is None else tensor.numpy()
 
@@ -86,49 +87,42 @@ def _only_dequantized(value: ir.Value) -> bool:
     )
 
 
-def _is_shared_pair(node: ir.Node) -> bool:
-    """Say whether a QuantizeLinear has a known scale, and is read by DequantizeLinear nodes of known scales alone."""
-    result = node.outputs[0]
-    if _constant(node, 1) is None or not _only_dequantized(result):
-        return False
-    return all(pair_factor(node, use.node) is not None and _constant(use.node, 1) is not None for use in result.uses())
+def _pair(node: ir.Node) -> tuple[Array, list[tuple[ir.Node, Array, Array]]] | None:
+    """Return the scale of a QuantizeLinear, and who reads it, with the factor and the scale of each.
+
+    ``None`` where a scale is not known, or something other than DequantizeLinear reads it.
+    """
+    scale, result = _constant(node, 1), node.outputs[0]
+    if scale is None or not _only_dequantized(result):
+        return None
+    # What a pair multiplies by beside rounding, where its two scales differ, it goes on multiplying by.
+    known = [(use.node, pair_factor(node, use.node), _constant(use.node, 1)) for use in result.uses()]
+    readers = [(reader, by, old) for reader, by, old in known if by is not None and old is not None]
+    return (scale, readers) if len(readers) == len(known) else None
 
 
-def _is_stored(node: ir.Node) -> bool:
-    """Say whether a DequantizeLinear reads a constant with one known scale, or one a channel."""
-    blocks = node.attributes.get_int("block_size", 0)
-    return _constant(node, 0) is not None and _constant(node, 1) is not None and not blocks
+def _stored(node: ir.Node) -> tuple[Array, Array] | None:
+    """Return the constant that a DequantizeLinear reads and its scale, where that is one or one a channel."""
+    constant, scale, block = _constant(node, 0), _constant(node, 1), node.attributes.get_int("block_size", 0)
+    if constant is None or scale is None or block:
+        return None
+    return constant, scale
 
 
-def _activation(node: ir.Node, part: ir.Graph) -> bool:
-    scale, zero_point = _constant(node, 1), _constant(node, 2)
-    kind = quantized_type(node)
-    if scale is None or kind is None or not _only_dequantized(node.outputs[0]):
-        return False
-    low, high = (0, 255) if kind == ir.DataType.UINT8 else (-128, 127)
-    zero = np.zeros(scale.shape) if zero_point is None else zero_point.astype(np.float64)
+def _activation(node: ir.Node, part: ir.Graph, scale: Array, readers: list[tuple[ir.Node, Array, Array]]) -> None:
+    low, high = (0, 255) if quantized_type(node) == ir.DataType.UINT8 else (-128, 127)
+    zero = _zero_point(node, scale)
     reach = np.maximum(np.abs(low - zero), np.abs(high - zero)) * scale.astype(np.float64)
     new_scale = (reach / INT8_MAX).astype(scale.dtype)
-    quantized = node.outputs[0]
-    # What a pair multiplies by beside rounding, where its two scales differ, it goes on multiplying by.
-    readers = [(use.node, pair_factor(node, use.node), _constant(use.node, 1)) for use in quantized.uses()]
-    if any(factor is None or old is None for _, factor, old in readers):
-        return False
     _set_parameters(node, part, new_scale)
     for reader, factor, old in readers:
-        if factor is not None and old is not None:
-            _set_parameters(reader, part, np.asarray(new_scale.astype(np.float64) * factor).astype(old.dtype))
+        _set_parameters(reader, part, np.asarray(new_scale.astype(np.float64) * factor).astype(old.dtype))
     node.attributes.pop("output_dtype", None)
-    quantized.type = ir.TensorType(ir.DataType.INT8)
-    return True
+    node.outputs[0].type = ir.TensorType(ir.DataType.INT8)
 
 
-def _weight(node: ir.Node, part: ir.Graph) -> bool:
-    stored, scale, zero_point = _constant(node, 0), _constant(node, 1), _constant(node, 2)
-    if stored is None or scale is None or ("block_size" in node.attributes and node.attributes["block_size"].as_int()):
-        return False
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
-    zero = np.zeros(scale.shape) if zero_point is None else zero_point.astype(np.float64)
+def _weight(node: ir.Node, part: ir.Graph, stored: Array, scale: Array) -> None:
+    axis, zero = node.attributes.get_int("axis", 1), _zero_point(node, scale)
     real = (stored.astype(np.float64) - _along(zero, stored, axis)) * _along(scale.astype(np.float64), stored, axis)
     axes = None if scale.size == 1 else tuple(i for i in range(stored.ndim) if i != axis % stored.ndim)
     largest = np.abs(real).max(axis=axes).reshape(scale.shape)
@@ -141,7 +135,11 @@ def _weight(node: ir.Node, part: ir.Graph) -> bool:
     node.replace_input_with(0, add_constant(part, name, integers))
     drop_unused(part, [old])
     _set_parameters(node, part, new_scale)
-    return True
+
+
+def _zero_point(node: ir.Node, scale: Array) -> Array:
+    zero_point = _constant(node, 2)
+    return np.zeros(scale.shape) if zero_point is None else zero_point.astype(np.float64)
 
 
 def _along(parameter: Array, data: Array, axis: int) -> Array:
