@@ -7,9 +7,18 @@ import gzip
 import onnx
 import pytest
 
-from workbench.engine.breakdown import layer_label, precision_share, roofline_dots, top_layers, transitions
+from workbench.engine.breakdown import (
+    Transitions,
+    layer_label,
+    precision_share,
+    roofline_dots,
+    top_layers,
+    transitions,
+)
+from workbench.engine.formats import TensorFormat
 from workbench.engine.fusion import fusion_map
 from workbench.engine.load import load_report
+from workbench.engine.report import Binding, EngineReport, EngineTensor, Layer, LayerTime
 from workbench.views.engines.data import latency_bars, layer_cells, short, squarify
 
 
@@ -124,3 +133,37 @@ def test_layer_labels_are_source_nodes(load):
     report = load("resnet50-b32.fp16")
     assert layer_label(report.layers[0]) == "reformat for stem + Relu_3"
     assert layer_label(report.layers[1]) == "stem + Relu_3"
+
+
+def made(*layers, **more):
+    return EngineReport(name="e", layers=layers, dialect="by hand", **more)
+
+
+def layer(name, kind, source, target, form, ms=None, profile=0):
+    before, after = (EngineTensor(one, (1,), TensorFormat("", form, "linear")) for one in (source, target))
+    time = None if ms is None else LayerTime(name, ms)
+    return Layer(name=name, type=kind, inputs=(before,), outputs=(after,), time=time, profile=profile)
+
+
+def test_ten_layers_are_the_slowest_unless_more_are_asked_for():
+    report = made(*(layer(f"l{at}", "PointWiseV2", "x", "y", "fp16", float(at)) for at in range(13)))
+    table = top_layers(report)
+    assert list(table["layer"]) == [f"l{at}" for at in range(12, 2, -1)]
+    assert list(table.index) == list(range(10))
+    assert len(top_layers(report, 12)) == 12
+
+
+def test_what_is_of_another_profile_or_made_by_nobody_has_no_edge():
+    layers = [
+        layer("a", "PointWiseV2", "x", "t", "fp16", profile=0),
+        layer("r", "Reformat", "t", "u", "fp16", profile=0),
+        layer("b", "PointWiseV2", "u", "y", "fp16", profile=0),
+        layer("c", "PointWiseV2", "x", "y", "int8", profile=1),
+        layer("d", "PointWiseV2", "x", "y", "bf16", profile=2),
+    ]
+    half = TensorFormat("", "fp16", "linear")
+    ends = (Binding("x", "input", (1,), half), Binding("y", "output", (1,), half), Binding("z", "output", (1,), half))
+    report = made(*layers, bindings=ends)
+    assert transitions(report) == Transitions(("fp16",), ((3,),), ((0.0,),))  # nothing was timed
+    assert transitions(report, 1) == Transitions(("int8", "fp16"), ((0, 1), (1, 0)), ((0.0, 0.0), (0.0, 0.0)))
+    assert transitions(report, 2).names == ("fp16", "bf16")

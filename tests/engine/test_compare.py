@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from onnx import TensorProto, helper
 
-from workbench.engine.compare import compare_engines
+from workbench.engine.compare import EngineComparison, LayerGroup, compare_engines
+from workbench.engine.findings import find
+from workbench.engine.formats import TensorFormat
 from workbench.engine.load import load_report
+from workbench.engine.report import EngineReport, EngineTensor, Layer
 from workbench.errors import ReportError
 
 
@@ -136,3 +140,109 @@ def test_strangers_are_refused(recorded):
         compare_engines([recorded("fp16"), recorded("tests_inputs_mobilenet.qat")])
     with pytest.raises(ReportError, match="nothing to compare"):
         compare_engines([recorded("fp16")])
+
+
+FP32, FP16, INT8 = (TensorFormat(kind, kind, "linear") for kind in ("fp32", "fp16", "int8"))
+
+
+def layer(nodes, source, target, form=FP16, kind="CaskConvolution", **more):
+    """A layer of some source nodes, from one tensor to another."""
+    metadata = "\x1e".join(f"[ONNX Layer: {node}]" for node in nodes.split())
+    before, after = (EngineTensor(name, (2, 8, 4, 4), form) for name in (source, target))
+    told = {"name": nodes, "type": kind, "metadata": metadata, "inputs": (before,), "outputs": (after,)}
+    return Layer(**told | more)
+
+
+def engine(name, *layers):
+    return EngineReport(name=name, layers=layers, dialect="by hand")
+
+
+def changes(one, other, **more):
+    return {group.name: group.change[1] for group in compare_engines([one, other], **more).groups}
+
+
+POINT = {"kind": "PointWiseV2"}
+
+
+def test_a_lost_fusion_explains_more_layers_and_nothing_else():
+    conv, relu = layer("conv", "x", "t"), layer("relu", "t", "u", **POINT)
+    last = layer("last", "u", "y", **POINT)
+    torn = engine("torn", conv, relu, last)
+    why = "relu follows conv; nothing stands between them: no kernel joins the two in this precision"
+    assert changes(engine("one", layer("conv relu", "x", "u"), last), torn) == {
+        "conv ... relu (2)": f"this layer became 2: conv | relu, because {why}",
+        "last": "same layers",
+    }
+    assert changes(torn, engine("again", *torn.layers)) == dict.fromkeys(("conv", "relu", "last"), "same layers")
+    joined = engine("joined", conv, layer("relu last", "t", "y", **POINT))
+    assert changes(torn, joined) == {
+        "conv": "same layers",
+        "relu ... last (2)": "these 2 layers became one: relu | last",
+    }
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        layer("a", "x", "t", FP32),  # silent-fp32
+        layer("a", "x", "t", attributes={"OutMaps": 12}),  # alignment
+        layer("a", "x", "t", FP32, "Myelin", name="{ForeignNode[a...a]}"),  # wide-myelin
+    ],
+)
+def test_of_what_else_is_found_nothing_explains_a_lost_fusion(first):
+    before = layer("zero", "i", "x", INT8)
+    one = engine("one", before, layer("a b", "x", "y"))
+    torn = engine("torn", before, first, layer("b", "t", "y", kind="CaskPooling"))
+    assert len(find(torn)) > 0
+    assert not [finding for finding in find(torn) if finding.kind in {"unfused", "lone-qdq"}]
+    assert "because" not in changes(one, torn)["a ... b (2)"]
+
+
+def test_conversions_explain_no_layer_that_stayed_as_it_was():
+    def model(*nodes):
+        nodes = [helper.make_node(kind, [source], [target], name) for name, kind, source, target in nodes]
+        ends = [[helper.make_tensor_value_info(end, TensorProto.FLOAT, [1])] for end in "xy"]
+        return helper.make_model(helper.make_graph(nodes, "g", *ends))
+
+    a, b = ("a", "Relu", "x", "t"), ("b", "Relu", "u", "y")
+    plain, cast = model(a, ("b", "Relu", "t", "y")), model(a, ("cast", "Cast", "t", "u"), b)
+    one, other = (engine(name, layer("a", "x", "t"), layer("b", "t", "y")) for name in ("one", "other"))
+    assert changes(one, other, models=[plain, cast]) == dict.fromkeys("ab", "same layers")
+    assert changes(one, other, models=[plain]) == dict.fromkeys("ab", "same layers")  # of the other none is known
+
+
+def test_the_graph_aligns_engines_that_name_no_node():
+    nodes = [helper.make_node("Exp", [a], [b], name) for a, b, name in (("x", "t", "n0"), ("t", "y", "n1"))]
+    ends = [[helper.make_tensor_value_info(end, TensorProto.FLOAT, [1])] for end in "xy"]
+    model = helper.make_model(helper.make_graph(nodes, "g", *ends))
+    kernel = layer("", "x", "y", kind="kgen", name="__myl_ExpExp_myl0_0")
+    named, myelin = engine("named", layer("n0 n1", "x", "y")), engine("myelin", kernel)
+    for how in ({"model": model}, {"models": [model, model]}, {"model": model, "models": [None, model]}):
+        (group,) = compare_engines([named, myelin], **how).groups
+        assert (group.nodes, group.layers) == (("n0", "n1"), (("n0 n1",), (kernel.name,)))
+    with pytest.raises(ReportError, match="named and myelin share no source node: 'n0' against 'nothing'"):
+        compare_engines([named, myelin])
+
+
+def test_five_gains_and_five_changes_are_told_unless_more_are_asked_for():
+    groups = tuple(
+        LayerGroup((f"n{at}",), ((f"a{at}",), (f"b{at}",)), (at + 2.0, 1.0), ("fp16", "int8"), ("", "cut differently"))
+        for at in range(7)
+    )
+    comparison = EngineComparison(("one", "two"), groups, (35.0, 7.0))
+    gains = [f"two saves {at + 1:.4f} ms in n{at} (fp16 -> int8)" for at in range(6, 1, -1)]
+    assert comparison.summary().splitlines() == [
+        *("one: 35.000 ms in layers", "two: 7.000 ms in layers, 5.00x one", "7 of 7 groups are in every engine"),
+        *gains,
+        "two: 7 groups are fused differently",
+        *(f"  n{at}: cut differently" for at in range(5)),
+    ]
+    assert comparison._card().notes == (
+        *("two: 7.000 ms in layers, 5.00x one", "7 of 7 groups are in every engine"),
+        "two: 7 groups are fused differently",
+    )
+    bare = replace(groups[0], ms=(2.0, None)), replace(groups[0], ms=(2.0, 0.0)), replace(groups[0], ms=(None, 2.0))
+    assert [group.speedup(1) for group in bare] == [None, None, None]
+    untimed = replace(comparison, groups=bare, totals=(35.0, None)).summary().splitlines()
+    assert untimed[:2] == ["one: 35.000 ms in layers", "two: no profile"]
+    assert untimed[3] == "two saves 2.0000 ms in n0 (fp16 -> int8)"

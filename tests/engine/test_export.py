@@ -7,7 +7,9 @@ import pytest
 
 from tests.kit.places import RECORDED
 from workbench.engine.export import DOMAIN, engine_onnx
+from workbench.engine.formats import TensorFormat
 from workbench.engine.load import load_report
+from workbench.engine.report import Binding, EngineReport, EngineTensor, Layer
 
 
 def load(name):
@@ -58,3 +60,27 @@ def test_every_real_engine_can_be_written(shared):
         model = engine_onnx(report)
         assert len(model.graph.node) == sum(layer.profile == 0 for layer in report.layers)
         assert onnx.ModelProto.FromString(model.SerializeToString()) == model
+
+
+def test_an_output_that_is_read_too_is_an_output_alone():
+    def layer(name, source, target, profile=0):
+        tensors = [EngineTensor(one, (2, 0), TensorFormat("", "fp16", "linear")) for one in (source, target)]
+        return Layer(name=name, type="k", inputs=tuple(tensors[:1]), outputs=tuple(tensors[1:]), profile=profile)
+
+    layers = [
+        layer("a", "x", "t"),
+        layer("b", "t", "y"),
+        layer("c", "y", "z"),
+        layer("d", "x", "z"),
+        layer("e", "x", "z"),
+    ]
+    others = [layer("one", "x", "t", 1), layer("two", "t", "y", 2)]
+    ends = (Binding("x", "input"), Binding("y", "output"))
+    report = EngineReport(name="r", layers=(*layers, *others), dialect="d", bindings=ends)
+    graph = engine_onnx(report).graph
+    assert [list(node.output) for node in graph.node] == [["t"], ["y"], ["z"], ["z (2)"], ["z (3)"]]
+    assert [value.name for value in graph.value_info] == ["t"]
+    assert [value.name for value in graph.output] == ["y", "z", "z (2)", "z (3)"]
+    assert [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim] == [2, 0]
+    assert [[node.name for node in engine_onnx(report, at).graph.node] for at in (1, 2, 3)] == [["one"], ["two"], []]
+    assert [(one.domain, one.version) for one in engine_onnx(report).opset_import] == [(DOMAIN, 1)]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from workbench.engine.formats import TensorFormat, parse_dtype, parse_format, tensor_bytes
+from workbench.engine.formats import BITS, MOST_ELEMENTS, TensorFormat, parse_dtype, parse_format, tensor_bytes
 
 KNOWN = [
     ("Row major linear FP32", "fp32", "linear", 1),
@@ -78,3 +78,63 @@ def test_recorded_formats_are_all_understood(engines):
     unknown = {text for text in texts if parse_format(text).dtype is None or parse_format(text).layout is None}
     assert len(texts) > 12
     assert unknown == {"N/A due to dynamic shapes"}
+
+
+def test_every_type_has_its_bits():
+    # Eight elements take as many bytes as one has bits.
+    assert {name: tensor_bytes((8,), TensorFormat("", name, "linear")) for name in BITS} == {
+        "fp32": 32,
+        "fp16": 16,
+        "bf16": 16,
+        "fp8": 8,
+        "fp4": 4,
+        "int64": 64,
+        "int32": 32,
+        "int8": 8,
+        "uint8": 8,
+        "int4": 4,
+        "bool": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "channels"),
+    [("Two", 2), ("Four", 4), ("Eight", 8), ("Sixteen", 16), ("Thirty-two", 32), ("Sixty-four", 64)],
+)
+def test_channels_are_as_many_as_the_word_says(word, channels):
+    form = parse_format(f"{word} wide channel vectorized row major Int8 format")
+    assert (form.dtype, form.layout, form.channels, form.short) == (
+        "int8",
+        "vectorized",
+        channels,
+        f"int8 CHW{channels}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("Row major linear FP32", "fp32 linear"),
+        ("Channel major FP32 format", "fp32 HWC"),
+        ("Channel major FP16 format where channel % 8 == 0", "fp16 HWC8"),
+        ("kCHW32", "unknown CHW32"),
+        ("Half", "fp16"),
+        ("Spiral FP16 format", "fp16"),
+        ("N/A due to dynamic shapes", "unknown"),
+    ],
+)
+def test_a_format_in_a_few_letters(text, short):
+    assert parse_format(text).short == short
+
+
+def test_the_text_of_a_format_is_kept_with_that_of_its_data_type():
+    assert parse_format(" Half ").text == "Half"
+    assert parse_format("kLINEAR", "FP8").text == "kLINEAR FP8"
+    assert parse_format(None, "FP8").text == "FP8"
+
+
+def test_two_channels_are_padded_and_what_no_machine_holds_is_unknown():
+    assert tensor_bytes((1, 3, 2, 2), TensorFormat("", "int8", "vectorized", 2)) == 16
+    whole = TensorFormat("", "int64", "linear")
+    assert tensor_bytes((MOST_ELEMENTS,), whole) == 8 * MOST_ELEMENTS
+    assert tensor_bytes((MOST_ELEMENTS + 1,), whole) is None

@@ -117,3 +117,22 @@ def test_three_conversions_of_an_edge_are_told_from_its_start():
         "add: Add(r, x) -> y",
     )
     assert working_edges(source_graph(converted))[MovedTensor("conv", "relu")] == "Cast Q DQ"
+
+
+def test_what_both_convert_alike_has_not_moved():
+    both = graph(
+        "conv: Conv(x) -> c", "q: QuantizeLinear(c) -> q", "dq: DequantizeLinear(q) -> d", "relu: Relu(d) -> y"
+    )
+    again = graph(
+        "conv: Conv(x) -> c", "q: QuantizeLinear(c) -> q", "dq: DequantizeLinear(q) -> d", "relu: Relu(d) -> y"
+    )
+    assert moved(both, again) == []
+
+
+def test_two_nodes_are_inside_of_themselves_and_torn_whichever_layer_sorts_first():
+    first, second = (MovedEdge(MovedTensor(*ends), "", "Cast") for ends in (("conv", "relu"), ("relu", "add")))
+    one = {"conv": "a", "relu": "a", "add": "a"}
+    assert reason_for(["conv", "relu"], [first, second], one, one) == [first]
+    for torn in ({"conv": "b", "relu": "a", "add": "a"}, {"conv": "a", "relu": "b", "add": "b"}):
+        assert reason_for(one, [first, second], one, torn) == [first]
+        assert reason_for(one, [first, second], torn, one) == [first]

@@ -37,7 +37,10 @@ def test_metadata_entries(separator):
         ("node_linear [profile 1]_myl11_2", ("node_linear",)),
         ("{ForeignNode[/a/MatMul.../b/Add]}", ("{ForeignNode[/a/MatMul.../b/Add]}",)),
         ("odd(1, 2) + b", ("odd(1, 2)", "b")),
+        ("odd(1 + 2) + b", ("odd(1 + 2)", "b")),
+        ("(a + b) + c", ("(a + b)", "c")),
         ("unbalanced) + b", ("unbalanced)", "b")),
+        ("", ()),
     ],
 )
 def test_name_parts(name, parts):

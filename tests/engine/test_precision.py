@@ -6,7 +6,7 @@ import pytest
 
 from workbench.engine.fusion import fusion_map
 from workbench.engine.load import load_report
-from workbench.engine.precision import compare_precision, realized_precision, realized_table
+from workbench.engine.precision import Realized, _status, compare_precision, realized_precision, realized_table
 from workbench.errors import ReportError
 
 
@@ -72,3 +72,14 @@ def test_a_precision_that_is_none(recorded):
     report = recorded("fp16")
     with pytest.raises(ReportError, match=r"stem: 'int7' is no precision\. Use one of"):
         compare_precision(report, fusion_map(report), {"stem": "int7"})
+
+
+BITS = {"fp4": 4, "int4": 4, "fp8": 8, "int8": 8, "fp16": 16, "bf16": 16, "tf32": 19, "fp32": 32}
+
+
+@pytest.mark.parametrize("asked", BITS)
+def test_wider_has_more_bits_and_narrower_fewer(asked):
+    for got, bits in BITS.items():
+        expected = "wider" if bits > BITS[asked] else "narrower" if bits < BITS[asked] else "different"
+        status = _status(asked, Realized("n", got, ("l",), ""))
+        assert status == ("as requested" if got == asked else expected)

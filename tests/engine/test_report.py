@@ -10,7 +10,7 @@ import pytest
 
 from workbench.engine.formats import parse_format
 from workbench.engine.load import load_report
-from workbench.engine.report import EngineTensor
+from workbench.engine.report import EngineReport, EngineTensor, Layer, LayerTime, Weights
 from workbench.errors import ReportError
 
 
@@ -76,3 +76,40 @@ def test_layer_by_name(recorded):
 
 def test_tensor_bytes_of_an_unknown_format():
     assert EngineTensor("t", (1, 2), parse_format("something new")).nbytes is None
+
+
+def test_a_layer_is_found_by_its_name_wherever_it_sorts():
+    layers = tuple(
+        Layer(name=name, type=kind) for name, kind in (("b", "Slice"), ("a", "Reformat"), ("c", "Convolution"))
+    )
+    report = EngineReport(name="e", layers=layers, dialect="d")
+    assert [report.layer(name) for name in "abc"] == [layers[1], layers[0], layers[2]]
+    assert report.reformat_layers == (layers[1],)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "myelin"),
+    [
+        ("a", "TrainStation", True),
+        ("a", "MyelinGraph", True),
+        ("{ForeignNode[a...b]}", None, True),
+        ("a", "CaskConvolution", False),
+        ("a", None, False),
+    ],
+)
+def test_what_myelin_made_tells_of_weights_where_it_lists_some(name, kind, myelin):
+    bare = Layer(name=name, type=kind)
+    assert bare.myelin == myelin
+    assert bare.weight_bytes == (None if myelin else 0)
+    assert Layer(name=name, type=kind, weights=(Weights("Weights", "fp16", 3),)).weight_bytes == 6
+
+
+def test_types_are_in_order_of_time():
+    times = (("a", "Relu", 1.0), ("b", None, 5.0), ("c", "Relu", 3.0), ("d", "Slice", None))
+    layers = tuple(
+        Layer(name=name, type=kind, time=None if ms is None else LayerTime(name, ms)) for name, kind, ms in times
+    )
+    table = EngineReport(name="e", layers=layers, dialect="d").types_table()
+    assert table[["type", "layers"]].to_numpy().tolist() == [["unknown", 1], ["Relu", 2], ["Slice", 1]]
+    assert table["ms"].tolist()[:2] == [5.0, 4.0]
+    assert table["ms"].isna()[2]

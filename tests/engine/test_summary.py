@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from workbench.engine.summary import load_engine
+from workbench.engine.finding import Finding
+from workbench.engine.formats import TensorFormat
+from workbench.engine.fusion import fusion_map
+from workbench.engine.precision import NodePrecision, Realized
+from workbench.engine.report import Binding, EngineReport, EngineTensor, Layer, LayerTime, RunTimes
+from workbench.engine.summary import EngineSummary, load_engine, summarize
 from workbench.errors import ReportError
 
 
@@ -82,3 +88,84 @@ def test_errors_pass_through(engines, resnet_onnx):
     folder = engines / "trt-8.6.0-h200"
     with pytest.raises(ReportError, match="does not match"):
         load_engine(folder / "dynamic" / "resnet50.int8.graph.json", model=resnet_onnx)
+
+
+def alike(count, title="Title", cost=None):
+    return [
+        Finding(kind="k", title=title, evidence="e", fix="f", layers=(f"l{at}",), cost_ms=cost) for at in range(count)
+    ]
+
+
+def summary_of(findings, verdicts=()):
+    report = EngineReport(name="e", layers=(), dialect="d")
+    return EngineSummary(report, fusion_map(report), findings, list(verdicts))
+
+
+@pytest.mark.parametrize(
+    ("count", "more"),
+    [
+        (1, []),
+        (2, ["      and 1 alike: l1"]),
+        (4, ["      and 3 alike: l1, l2, l3"]),
+        (5, ["      and 4 alike: l1, l2, l3, ..."]),
+    ],
+)
+def test_findings_of_one_title_without_a_cost_are_told_once(count, more):
+    lines = summary_of(alike(count)).text().splitlines()
+    at = lines.index(f"Findings ({count})")
+    assert lines[at + 1 : -2] == ["     unknown at most Title: l0", "      e", "      f", *more, ""]
+
+
+def test_findings_with_a_cost_are_told_one_by_one_as_many_as_are_asked_for():
+    findings = [*alike(2, cost=1.5), *alike(2, "Other"), *alike(1, "Last")]
+    text = summary_of(findings).text(top=4)
+    assert text.count("   1.5000 ms at most Title: l") == 2
+    assert "more" not in text
+    assert summary_of(findings).text(top=2).splitlines()[-4:] == [
+        "  and 3 more",
+        "",
+        "Source nodes",
+        text.splitlines()[-1],
+    ]
+    assert "No findings" in summary_of([]).text()
+
+
+def test_nodes_that_got_another_precision_are_told_as_many_as_are_asked_for():
+    made = [Realized(f"n{at}", precision, (), "e") for at, precision in enumerate(("fp16", "int8", None, "bf16"))]
+    statuses = ("wider", "as requested", "vanished", "different")
+    verdicts = [NodePrecision(one.node, "int8", one, status) for one, status in zip(made, statuses, strict=True)]
+    lines = summary_of([], verdicts).text(top=2).splitlines()
+    at = lines.index("Precision: 1 of 4 nodes as requested")
+    assert lines[at + 1 : at + 4] == ["  n0: int8 asked for, fp16 made", "  n2: int8 asked for, vanished made", ""]
+
+
+def test_facts_of_a_small_engine():
+    tensor = EngineTensor("t", (2**18,), TensorFormat("", "fp32", "linear"))
+    conv = Layer(name="a", type="CaskConvolution", inputs=(tensor,), outputs=(tensor,), time=LayerTime("a", 1.5))
+    layers = (conv, Layer(name="b", type="Reformat"), Layer(name="c", detailed=False))
+    ends = (Binding("x", "input", (2, 3)), Binding("y", None, ()), Binding("z"))
+    timing = RunTimes({"min": 1.0, "median": 2.0}, throughput=3.0)
+    report = EngineReport(
+        name="e", layers=layers, dialect="d", bindings=ends, timing=timing, profile_count=7, tensorrt_version="10.1"
+    )
+    facts = summarize(report).facts()
+    assert facts == {
+        "Read from": "d, TensorRT 10.1",
+        "Layers": "3, 1 of them Reformat (with Q/DQ alone)",
+        "Weights": "unknown (1 layers)",
+        "Peak activations": "1.00 MiB between layers",
+        "Precision": "1 fp32",
+        "Sum of layers": "1.5000 ms (profiled, 7 inferences)",
+        "GPU compute time": "min 1.0000, median 2.0000 ms",
+        "Throughput": "3.0 inferences/s",
+        "Input x": "2x3, unknown",
+        "Binding y": "scalar, unknown",
+        "Binding z": "unknown shape, unknown",
+    }
+    plain = replace(report, profile_count=None, tensorrt_version=None, timing=replace(timing, throughput=None))
+    assert summarize(plain).facts()["Sum of layers"] == "1.5000 ms (profiled)"
+    assert "Throughput" not in summarize(plain).facts()
+    assert summarize(plain)._card().headline == "e: 3 layers, 1.5000 ms, 3 findings"
+    untimed = summarize(replace(plain, layers=layers[1:]))
+    assert untimed._card().headline == "e: 2 layers, 1 findings"
+    assert untimed.facts()["Precision"] == "no computing layer"

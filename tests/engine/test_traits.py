@@ -6,7 +6,7 @@ import pytest
 
 from workbench.engine.formats import parse_format
 from workbench.engine.report import EngineTensor, Layer, Weights
-from workbench.engine.traits import conv_shape, kind_of_layer, layer_precision, myelin_ops, tensor_cores
+from workbench.engine.traits import ConvShape, conv_shape, kind_of_layer, layer_precision, myelin_ops, tensor_cores
 
 
 def layer(kind, tactic=None, form=None, weights=(), name="layer", **kwargs):
@@ -68,6 +68,7 @@ def test_precision_of_other_layers_is_that_of_their_data():
         ("kgen", "__myl_AddRelu_myl0_1", "pointwise"),
         ("kgen", "__myl_ReshTran_myl0_1", "shuffle"),
         ("kgen", "__myl_Quan_myl0_1", "qdq"),
+        ("kgen", "__myl_QuanDequCast_myl0_1", "qdq"),
         ("gemm", "node_linear_myl5_2", "matmul"),
         ("shape_call", "__mye260_0_myl5_0", "control"),
         ("signal", "s", "control"),
@@ -98,3 +99,45 @@ def test_convolution_shapes(recorded):
     separable = report.layer("node_of_266 + node_of_267 + node_of_268 + node_of_269 + node_of_270 + node_of_271")
     assert conv_shape(separable) == (32, 64, 1)
     assert myelin_ops(depthwise) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "depthwise"),
+    [(8, 8, True), (2, 2, True), (8, 4, False), (1, 1, False), (None, 4, False), (None, 1, False)],
+)
+def test_depthwise_is_a_group_for_every_channel(channels, groups, depthwise):
+    assert ConvShape(channels, 8, groups).depthwise is depthwise
+
+
+def shaped(*dims, **attributes):
+    inputs = tuple(EngineTensor("x", one, parse_format("Half")) for one in dims)
+    return conv_shape(Layer(name="c", type="CaskConvolution", inputs=inputs, attributes=attributes))
+
+
+def test_channels_are_those_of_the_first_input_where_it_tells_them():
+    assert shaped((2, 8, 4, 4), (2, 16, 4, 4), OutMaps=5, Groups=4) == (8, 5, 4)
+    assert [shaped(dims)[0] for dims in ((2, 8), (5,), (), (2, 0, 4), (2, -1, 4), None)] == [8, *[None] * 5]
+    assert shaped() == (None, None, 1)
+    assert (shaped(Groups=0).groups, shaped(OutMaps=2**31 - 1).out_channels) == (1, 2**31 - 1)
+    assert shaped(OutMaps="8", ConvOutMaps=6, PointWiseConvOutMaps=7).out_channels == 6
+
+
+def precision(*forms, **more):
+    inputs = tuple(EngineTensor(f"x{at}", (1, 4), parse_format(form)) for at, form in enumerate(forms))
+    return layer_precision(Layer(name="l", inputs=inputs, **{"type": "CaskConvolution"} | more))
+
+
+def test_the_first_input_of_a_convolution_decides():
+    residual = "Row major linear FP16 format"
+    assert precision("Row major Int8 format", residual) == ("int8", "its first input is int8 linear")
+    assert precision("Row major linear FP32", residual, tactic="a_tf32_b") == ("tf32", "tactic a_tf32_b")
+    assert precision("N/A", residual) == (None, "not told")
+    constants = (Weights("Bias", "fp32", 8), Weights("ConvWeights", "int8", 8))
+    assert precision("N/A", residual, weights=constants) == ("int8", "its weights are int8")
+
+
+def test_of_other_layers_the_first_tensor_of_a_known_type_decides():
+    output = (EngineTensor("y", (1, 4), parse_format("BFloat16")),)
+    other = {"type": "PointWiseV2", "outputs": output}
+    assert precision("N/A", "Half", "Float", **other) == ("fp16", "its input is fp16")
+    assert precision("N/A", **other) == ("bf16", "its output is bf16")

@@ -114,6 +114,7 @@ def test_a_comparison_as_a_table_and_a_card():
         (["a + b"], ["a", "b"], "this layer became 2: a | b"),
         (["a", "b + c"], ["a + b", "c"], "cut differently: a | b + c became a + b | c"),
         (["a"], ["b"], "cut differently: a became b"),
+        (["a + b", "c"], ["a", "b", "c"], "2 layers became 3: a + b | c became a | b | c"),
         (["a", "b", "c"], ["a + b", "c"], "3 layers became 2: a | b | c became a + b | c"),
     ],
 )

@@ -97,3 +97,89 @@ def test_strides_of_other_axes_than_the_kernels_are_not_taken():
     assert ops() == 2 * 4 * 4 * 4 * 4 * 9
     for odd in ([2, 2, 0], [2], [2, 0], 2, ["2", 2]):
         assert ops(Stride=odd) == 2 * 7 * 7 * 4 * 4 * 9
+
+
+def convolved(*dims, **attributes):
+    attributes = {"Kernel": [3, 2], "OutMaps": 10, "Groups": 2} | attributes
+    attributes = {key: value for key, value in attributes.items() if value is not None}
+    return layer_ops(Layer(name="c", type="CaskConvolution", attributes=attributes, inputs=(tensor("x", *dims),)))
+
+
+def test_operations_of_a_convolution_that_is_another_along_each_axis():
+    """Output sizes by the formula of ONNX's Conv; PyTorch states the same."""
+    along = {"PrePadding": [1, 0], "PostPadding": [2, 1], "Dilation": [2, 1], "Stride": [2, 3]}
+    height, width = (5 + 1 + 2 - 2 * (3 - 1) - 1) // 2 + 1, (7 + 0 + 1 - 1 * (2 - 1) - 1) // 3 + 1
+    assert (height, width) == (2, 3)
+    assert convolved(2, 6, 5, 7, **along) == 2 * (2 * 10 * height * width) * (6 // 2 * 3 * 2)
+    assert convolved(2, 6, 5, 7, Stride=[1, 2]) == 2 * (2 * 10 * 3 * 3) * (3 * 6)
+    assert convolved(2, 6, 5, 7, PrePadding=[0, 1]) == 2 * (2 * 10 * 3 * 7) * (3 * 6)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"OutMaps": None},
+        {"OutMaps": "10"},
+        {"Groups": "2"},
+        {"Groups": 0},
+        {"Kernel": [3]},
+        {"Kernel": [3, 2, 1]},
+        {"Kernel": [3, 0]},
+        {"Kernel": ["3", 2]},
+        {"Kernel": 3},
+    ],
+)
+def test_operations_of_an_odd_convolution_are_unknown(odd):
+    assert convolved(2, 6, 5, 7, **odd) is None
+
+
+def test_operations_of_a_convolution_without_pixels():
+    assert convolved(2, 6, Kernel=[]) == 2 * 2 * 10 * 3
+    assert convolved(5, Kernel=[]) is None
+    assert convolved(0, 6, 5, 7) is None
+    most = {"Kernel": [], "Groups": 1}
+    assert convolved(2**30, 1, OutMaps=2**30, **most) == 2**61
+    assert convolved(2**30, 1, OutMaps=2**31, **most) is None
+
+
+def test_operations_of_products_of_several_axes_and_of_what_multiplies_nothing():
+    product = Layer(name="g", type="gemm", inputs=(tensor("a", 2, 3, 5),), outputs=(tensor("b", 2, 3, 7),))
+    assert layer_ops(product) == 2 * 2 * 3 * 7 * 5
+    assert layer_ops(replace(product, inputs=(EngineTensor("a", (), INT8),))) is None
+    assert layer_ops(replace(product, outputs=())) is None
+    pool = replace(product, type="CaskPooling", attributes={"Kernel": [3], "OutMaps": 3})
+    assert layer_ops(pool) is None
+
+
+def test_bytes_are_unknown_where_one_tensor_is():
+    known = Layer(name="p", type="CaskPooling", inputs=(tensor("a", 3),), outputs=(tensor("b", 5),))
+    assert layer_bytes(known) == 8
+    assert layer_bytes(replace(known, outputs=(EngineTensor("b", None, INT8),))) is None
+
+
+def test_a_tensor_of_two_sizes_takes_the_larger_and_one_of_unknown_size_nothing():
+    padded = parse_format("Thirty-two wide channel vectorized row major Int8 format")
+    a, b, c, e = tensor("a", 1), tensor("b", 4), tensor("c", 4), tensor("e", 0)
+    layers = (
+        Layer(name="1", inputs=(a,), outputs=(replace(b, format=padded), c, e)),
+        Layer(name="2", inputs=(b, replace(c, format=padded), e), outputs=(EngineTensor("d", None, INT8),)),
+        Layer(name="other", inputs=(a,), outputs=(b,), profile=1),
+        Layer(name="last", inputs=(b,), outputs=(c,), profile=2),
+    )
+    report = EngineReport(name="r", layers=layers, dialect="")
+    use = memory_timeline(report)
+    assert (use.layers, use.live, use.unknown) == (("1", "2"), (1 + 32 + 32, 32 + 32), ("d",))
+    assert [memory_timeline(report, profile).live for profile in (1, 2, 3)] == [(5,), (8,), ()]
+
+
+def test_an_output_that_is_made_early_lives_to_the_end():
+    tensors = [tensor(f"t{at}", 10**at) for at in range(4)]
+    layers = [Layer(name=str(at), inputs=(tensors[at],), outputs=(tensors[at + 1],)) for at in range(3)]
+    ends = (Binding("t0", "input"), Binding("t1", "output"))
+    use = memory_timeline(EngineReport(name="r", layers=tuple(layers), dialect="", bindings=ends))
+    assert (use.live, use.ends) == ((0, 100, 1100), (11, 10, 10))
+
+
+def test_peaks_are_in_operations_and_bytes_a_second():
+    card = GPU_LIMITS["T4"]
+    assert (card.bandwidth, card.peak["int8"], card.peak["fp32"]) == (320e9, 130e12, 8.1e12)

@@ -142,7 +142,7 @@ def tensor_bytes(dims: Sequence[int] | None, form: TensorFormat) -> int | None:
         return None
     sizes = list(dims)
     if sizes and form.channels > 1:
-        axis = max(len(sizes) - 3, 0) if len(sizes) >= 3 else len(sizes) - 1
+        axis = -3 if len(sizes) >= 3 else -1
         sizes[axis] = math.ceil(sizes[axis] / form.channels) * form.channels
     size = -(-math.prod(sizes) * BITS[form.dtype] // 8)
     return size if size <= 8 * MOST_ELEMENTS else None

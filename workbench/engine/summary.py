@@ -104,13 +104,11 @@ class EngineSummary(Shown):
         facts = self.facts()
         width = max(map(len, facts))
         lines += [f"{name:<{width}}  {value}" for name, value in facts.items()]
-        timed = sorted((layer for layer in self.report.layers if layer.ms), key=lambda layer: -(layer.ms or 0))
-        if timed:
+        if timed := self._timed():
             lines += ["", f"Slowest layers (of {len(timed)} that take time)"]
-            total = self.report.layers_ms or 1.0
+            total = sum(ms for ms, _ in timed)
             lines += [
-                f"  {layer.ms:8.4f} ms {(layer.ms or 0) / total:6.1%}  {_precision(layer):<7} {layer.name}"
-                for layer in timed[:top]
+                f"  {ms:8.4f} ms {ms / total:6.1%}  {_precision(layer):<7} {layer.name}" for ms, layer in timed[:top]
             ]
         lines += ["", f"Findings ({len(self.findings)})" if self.findings else "No findings"]
         alike = _alike(self.findings)
@@ -191,13 +189,17 @@ class EngineSummary(Shown):
         ordered = sorted(counts.items(), key=lambda item: -item[1])
         return ", ".join(f"{count} {name}" for name, count in ordered) or "no computing layer"
 
+    def _timed(self) -> list[tuple[float, Layer]]:
+        """Return the layers that take time with their milliseconds, the slowest first."""
+        timed = [(layer.ms, layer) for layer in self.report.layers if layer.ms]
+        return sorted(timed, key=lambda pair: -pair[0])
+
     def _card(self) -> Card:
         report, total = self.report, self.report.layers_ms
-        timed = sorted((layer for layer in report.layers if layer.ms), key=lambda layer: -(layer.ms or 0))
         times = f", {total:.4f} ms" if total is not None else ""
         headline = f"{report.name}: {len(report.layers)} layers{times}, {len(self.findings)} findings"
-        if timed:
-            slowest = tuple((layer.name, _precision(layer), layer.ms) for layer in timed)
+        if timed := self._timed():
+            slowest = tuple((layer.name, _precision(layer), ms) for ms, layer in timed)
             return Card(headline, ("slowest layers", "precision", "ms"), slowest)
         return Card(headline, ("", ""), tuple(self.facts().items()))
 

@@ -31,7 +31,9 @@ def why_vanished(graph: SourceGraph, in_layers: Iterable[str]) -> dict[str, str]
         if node.name not in done and (reason := _reason(node, graph)) is not None:
             reasons[node.name] = reason
     # What hangs on a neighbour can only be told once the neighbours are known; Q and DQ wait for each other.
-    for _ in range(2):
+    known = -1
+    while known < len(reasons):
+        known = len(reasons)
         for node in graph.nodes:
             if node.name not in done and node.name not in reasons:
                 reason = _beside(node, graph, done | set(reasons))
@@ -43,9 +45,9 @@ def why_vanished(graph: SourceGraph, in_layers: Iterable[str]) -> dict[str, str]
 def _reason(node: SourceNode, graph: SourceGraph) -> str | None:
     if node.name not in graph.needed:
         return "no output depends on it"
-    if node.op_type == "Constant" or all(name in graph.constant_tensors for name in node.outputs):
+    if all(name in graph.constant_tensors for name in node.outputs):
         return "computed at build time: its inputs are constants"
-    if node.outputs and all(name in graph.shape_tensors for name in node.outputs):
+    if all(name in graph.shape_tensors for name in node.outputs):
         return "shape arithmetic, done at build time or on the host"
     if node.op_type in _NO_WORK:
         return f"removed: {node.op_type} computes nothing at inference"

@@ -43,7 +43,7 @@ def _fields(line: str) -> dict[str, Any]:
     cuts, depth = [0], 0
     for at, letter in enumerate(line):
         depth += (letter in "([{") - (letter in ")]}")
-        if depth == 0 and line.startswith(", ", at) and _KEY.match(line, at + 2):
+        if depth <= 0 and line.startswith(", ", at) and _KEY.match(line, at + 2):
             cuts.append(at + 2)
     pieces = [line[start:end].removesuffix(", ") for start, end in zip(cuts, [*cuts[1:], len(line)], strict=True)]
     fields: dict[str, Any] = {}

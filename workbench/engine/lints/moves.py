@@ -17,7 +17,7 @@ __all__ = ["casts", "converting_slices", "lone_qdq", "reformats"]
 
 PLANNED = ("fp32", "fp16", "bf16", "int8", "fp8")
 """What a precision plan can ask of a node."""
-_BITS = {"int8": 1, "fp8": 1, "fp16": 2, "bf16": 2, "fp32": 4, "tf32": 4}
+_BITS = {"int8": 1, "fp8": 1, "fp16": 2, "bf16": 2, "fp32": 4}
 
 
 def reformats(scene: EngineScene) -> Iterator[Finding]:
@@ -43,14 +43,12 @@ def reformats(scene: EngineScene) -> Iterator[Finding]:
 def _why(
     scene: EngineScene, layer: Layer, before: list[Layer], after: list[Layer]
 ) -> tuple[str, str, Suggestion | None]:
-    names = {tensor.name for tensor in (*layer.inputs, *layer.outputs)}
     types = [tensor.dtype for tensor in (*layer.inputs, *layer.outputs)]
-    at_input = not before or bool(names & scene.ends and not scene.maker.get((layer.inputs[0].name, layer.profile)))
     if None in types:
         fix = "Inspect it with an execution context whose shapes are set: the formats are not told"
         return "whose formats are not told", fix, None
-    if layer.inputs and layer.outputs and (at_input or not after):
-        side, end, form = ("input", "first", layer.outputs[0]) if at_input else ("output", "last", layer.inputs[0])
+    if layer.inputs and layer.outputs and not (before and after):
+        side, end, form = ("output", "last", layer.inputs[0]) if before else ("input", "first", layer.outputs[0])
         return (
             f"at the engine's {side}",
             f"Allow {form.format.short} as the {side}'s format and hand over data in it, if the application can",
