@@ -13,6 +13,7 @@ from onnx import TensorProto as T
 from onnx import helper, numpy_helper
 
 from tests.kit.places import ROOT
+from workbench.calibration import observer
 from workbench.calibration.checkpoint import Checkpoint
 from workbench.calibration.observer import observe
 from workbench.calibration.samples import Samples
@@ -141,6 +142,42 @@ def test_infinity_names_tensor_and_sample_and_leaves_what_was_gathered(batch):
         observe(m, ["e", "y"], open_samples({"x": x}, m), batch=batch, into=gathered)
     assert gathered["e"].samples >= 4
     assert gathered["e"].maximum == 1
+
+
+def convolutions():
+    tenth = np.zeros((16, 1, 1, 1), np.float32)
+    tenth[9] = 10
+    return model(
+        helper.make_node("Conv", ["x", "w"], ["e"]),
+        helper.make_node("Conv", ["e", "v"], ["c"]),
+        helper.make_node("GlobalAveragePool", ["c"], ["y"]),
+        inputs={"x": (T.FLOAT, ["N", 1, 2, 2])},
+        outputs={"y": (T.FLOAT, ["N", 16, 1, 1])},
+        weights={"w": tenth, "v": np.eye(16, dtype=np.float32)[:, :, None, None] + 1},
+    )
+
+
+def test_many_samples_are_counted_like_few(monkeypatch):
+    m, x = convolutions(), np.random.default_rng(3).normal(size=(observer.FEW, 1, 2, 2)).astype(np.float32)
+    tensors, samples = ["x", "e", "c", "y"], open_samples({"x": x}, m)
+    many = observe(m, tensors, samples, batch=5, channels={"c": 1})
+    monkeypatch.setattr(observer, "FEW", observer.FEW + 1)
+    few = observe(m, tensors, samples, batch=5, channels={"c": 1})
+    for name in tensors:
+        # What is added up is added up in another order.
+        totals = [(t.total, t.squares) for t in (many[name], few[name])]
+        np.testing.assert_allclose(*totals, rtol=1e-12, atol=1e-9)
+        many[name].total, many[name].squares = totals[1]
+    one, other = many.arrays(), few.arrays()
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_infinity_is_placed_where_it_is_however_tensors_are_kept():
+    m, x = convolutions(), np.zeros((observer.FEW, 1, 2, 2), np.float32)
+    x[6, 0, 1, 0] = 3e38
+    with pytest.raises(SamplesError, match=r"tensor 'e', sample 6: inf at \[2, 9, 1, 0\], and its output 'y'"):
+        observe(m, ["e"], open_samples({"x": x}, m), batch=4)
 
 
 @pytest.mark.parametrize("batch", [1, 4])

@@ -10,7 +10,7 @@ from workbench.errors import SamplesError
 from workbench.runtime import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
 
@@ -30,10 +30,12 @@ class Damage:
     ----------
     model
         The model to run.
+    any_order
+        Tensors whose arrays may hold their values in another order.
     """
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, any_order: Collection[str] = ()) -> None:
+        self._model, self._any_order = model, any_order
         self._session: Session | None = None
         self._last: Feed | None = None
 
@@ -55,6 +57,8 @@ class Damage:
             sample = _dead(array, feed)
             if sample is not None:
                 name, holder = next(iter(odd.items()))
+                if name in self._any_order:
+                    holder = Session(self._model, outputs=[name]).run(feed.arrays)[name]
                 raise SamplesError(
                     f"{_first(holder)}, and its output {output!r} holds no finite number",
                     where=f"tensor {name!r}, {_which(feed, sample)}",

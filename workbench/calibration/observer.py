@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["observe"]
 
+FEW = 16
+"""Samples below which a session that hands tensors out in any order costs more than it saves."""
+
 
 def observe(
     model: Model,
@@ -115,7 +118,10 @@ def _observe(
     for name in tensors:
         if name not in statistics:
             statistics[name] = TensorStatistics(channels=ChannelExtremes(axes[name]) if name in axes else None)
-    damage = Damage(model)
+    inputs = {tensor.name for tensor in model.inputs}
+    outputs = [name for name in tensors if name not in inputs]
+    any_order = [name for name in outputs if name not in axes] if len(samples) >= FEW else []
+    damage = Damage(model, any_order)
     if device.index is not None:
         from workbench.calibration.cuda import Pass
 
@@ -125,11 +131,9 @@ def _observe(
         if kept is not None:
             kept.remove()
         return statistics
-    inputs = {tensor.name for tensor in model.inputs}
-    outputs = [name for name in tensors if name not in inputs]
     # The loop that counts leaves the interpreter, so threads share the tensors of one batch.
     with ThreadPoolExecutor(usable_cores()) as pool:
-        preparing = pool.submit(Session, model, outputs=outputs, observing=True)
+        preparing = pool.submit(Session, model, outputs=outputs, observing=True, any_order=any_order)
         load()
         session = preparing.result()
         batches = feeds(samples, model, batch=batch)

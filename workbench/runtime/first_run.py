@@ -78,6 +78,19 @@ class FirstRun(NamedTuple):
 
     def session(self, threads: int, *, memory_pattern: bool = True) -> tuple[Any, object]:
         """Return an `onnxruntime.InferenceSession` of it, and what has to live as long as that."""
+        return self.session_with(*self.options(threads, memory_pattern=memory_pattern))
+
+    def session_with(self, options: Any, values: object) -> tuple[Any, object]:
+        """Return the same, made with options that `options` returned, whatever was added to them."""
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(
+            self.content, options, providers=list(self.providers), disabled_optimizers=list(self.disabled)
+        )
+        return session, values
+
+    def options(self, threads: int, *, memory_pattern: bool = True) -> tuple[Any, object]:
+        """Return `onnxruntime.SessionOptions`, and what has to live as long as a session with them."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -97,10 +110,7 @@ class FirstRun(NamedTuple):
                 # What is external is copied all the same, unless it is said to be an initializer too.
                 for name, value in zip(self.weights, values, strict=True):
                     options.add_initializer(name, value)
-        session = onnxruntime.InferenceSession(
-            self.content, options, providers=list(self.providers), disabled_optimizers=list(self.disabled)
-        )
-        return session, values
+        return options, values
 
 
 _survived: set[bytes] = set()

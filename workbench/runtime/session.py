@@ -14,6 +14,7 @@ from workbench.child import ChildError
 from workbench.errors import BackendError
 from workbench.graph import fits_one_file, is_stripped
 from workbench.runtime import as_written
+from workbench.runtime.blocked import BLOCKS, blocked_session
 from workbench.runtime.bodies import with_copies
 from workbench.runtime.borders import border_types, bordered, in_numbers
 from workbench.runtime.bytes import output_names, serialized, without_weights
@@ -24,7 +25,7 @@ from workbench.runtime.narrow import BF16, NARROW, has_narrow, in_float32
 from workbench.runtime.opsets import OLDEST_OPSET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
     import onnx_ir as ir
@@ -67,6 +68,9 @@ class Session:
     observing
         For looking into many tensors, none of them a sequence or text: they are handed over without a copy, and ONNX
         Runtime's threads leave the processor to others between two runs.
+    any_order
+        Outputs whose values may come in any order within a sample, the shape kept; for many runs of an observing
+        session, which then takes longer to make. See `workbench.runtime.blocked`.
     untried
         Inputs for a graph that was never run: it is tried on them in another process first.
     apart
@@ -89,6 +93,7 @@ class Session:
         mode: Mode = "numerics",
         outputs: Sequence[str] | None = None,
         observing: bool = False,
+        any_order: Collection[str] = (),
         untried: Mapping[str, npt.NDArray[Any]] | None = None,
         apart: int = 0,
         stream: int | None = None,
@@ -96,7 +101,7 @@ class Session:
         _refuse_stripped(model)
         entries = dict(as_written.options()) if mode == "numerics" else {}
         self.device = current_device() if mode == "numerics" else CPU
-        self._observing = observing and self.device == CPU
+        self._looking, self._observing = observing, observing and self.device == CPU
         if observing:
             entries[NO_SPINNING] = "0"
         self.outputs = list(outputs) if outputs is not None else output_names(model)
@@ -130,15 +135,24 @@ class Session:
             if apart:
                 self._session: Any = Apart(trial, threads, model.name, runs=apart)
             else:
-                # What is handed out is no part of a pattern; planning one costs the second run new memory for all.
-                # ONNX Runtime reads weights that lie beside the message where they are.
-                self._session, self._weights = trial.session(threads, memory_pattern=not observing)
+                self._open(trial, threads, any_order)
         except ChildError:
             raise
         except Exception as error:  # ONNX Runtime raises many kinds, none of them public
             raise BackendError(
                 f"ONNX Runtime refuses it: {first_line(error)}", where=model.name, fix=_what_helps(model)
             ) from error
+
+    def _open(self, trial: FirstRun, threads: int, any_order: Collection[str]) -> None:
+        """Make ONNX Runtime's session, and keep what it needs: weights that lie beside the message are read there."""
+        self._called: dict[str, str] = {}
+        if any_order and self._observing and not self.thrifty and BLOCKS not in trial.disabled:
+            # Where there is no room for a file, or a version does not read what it wrote, the other way is slower.
+            with contextlib.suppress(Exception):
+                self._session, self._weights, self._called = blocked_session(trial, threads, any_order)
+                return
+        # What is handed out is no part of a pattern; planning one costs the second run new memory for all.
+        self._session, self._weights = trial.session(threads, memory_pattern=not self._looking)
 
     def run(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Run once.
@@ -192,13 +206,14 @@ class Session:
 
     def _bound(self, arrays: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """Run once, and return the tensors where ONNX Runtime left them: a tenth faster where there are many."""
+        asked = [self._called.get(name, name) for name in self.outputs]
         if any(array.dtype.kind in "OSU" for array in arrays.values()):  # text, which cannot be bound
-            results: list[npt.NDArray[Any]] = self._session.run(self.outputs, dict(arrays))
+            results: list[npt.NDArray[Any]] = self._session.run(asked, dict(arrays))
             return results
         binding = self._session.io_binding()
         for name, array in arrays.items():
             binding.bind_cpu_input(name, np.asarray(array, order="C"))
-        for name in self.outputs:
+        for name in asked:
             binding.bind_output(name)
         self._session.run_with_iobinding(binding)
         return [value.numpy() for value in binding.get_outputs()]
