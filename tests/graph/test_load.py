@@ -405,6 +405,16 @@ def test_opening_a_large_model_takes_little_more_than_reading_it():
     assert result["ratio_of_least"] < 3.0
 
 
+def test_frozen_objects_are_not_counted_again_and_again_where_the_collector_is_spared(monkeypatch):
+    with collector_spared():
+        monkeypatch.setattr(gc, "get_freeze_count", lambda: pytest.fail("walks all that was there before"))
+        with collector_spared(), collector_off():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+    monkeypatch.undo()
+    assert gc.get_freeze_count() < 1000
+
+
 def test_the_collector_is_spared_what_was_there_before_and_takes_what_comes_and_goes():
     class Ring:
         def __init__(self):

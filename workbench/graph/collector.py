@@ -14,6 +14,9 @@ __all__ = ["collector_off", "collector_spared"]
 _FROZEN_BY_PYTHON = 1000
 """More objects than any interpreter freezes by itself when it starts (3.12 does, 375 of them)."""
 
+_sparing: list[bool] = []
+"""One entry for each `collector_spared` that goes on: Python counts frozen objects by walking all of them."""
+
 
 @contextmanager
 def collector_off() -> Iterator[None]:
@@ -28,7 +31,7 @@ def collector_off() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            if gc.get_freeze_count() < _FROZEN_BY_PYTHON:
+            if not _sparing and gc.get_freeze_count() < _FROZEN_BY_PYTHON:
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()
@@ -41,12 +44,14 @@ def collector_spared() -> Iterator[None]:
     A graph refers to itself, so that its weights stay until the collector comes; it comes as often as otherwise, and
     does not walk all that was there before each time. Left out where a program has frozen objects of its own.
     """
-    if gc.get_freeze_count() >= _FROZEN_BY_PYTHON:
+    if _sparing or gc.get_freeze_count() >= _FROZEN_BY_PYTHON:
         yield
         return
     gc.collect()
     gc.freeze()
+    _sparing.append(True)
     try:
         yield
     finally:
+        _sparing.pop()
         gc.unfreeze()

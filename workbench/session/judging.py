@@ -112,6 +112,8 @@ def _build(wb: Workbench) -> tuple[str, str]:
     if pays.where is not None:
         outcome = f"{pays.stay} ({pays.verdict}; {pays.where})" if pays.stay else f"It was built and timed: {pays}"
         return f"{outcome}. Time it again where it will run, if that is elsewhere.", "build"
+    if pays.stay:
+        return f"{pays.stay}.", "search"
     return "Build an engine where it will run, and time it there.", "build"
 
 

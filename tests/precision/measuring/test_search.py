@@ -27,6 +27,7 @@ from workbench.precision.measuring.options import MeasureOptions
 from workbench.precision.measuring.work import Done
 from workbench.recipe import Recipe
 from workbench.recipe.replay import replay
+from workbench.session import verdict
 
 QUICK = TimingOptions(runs=20, warm_up_s=0.0)
 GOAL = {"metric": "sqnr_db", "at_least": 5.0}
@@ -249,6 +250,15 @@ def test_placements_are_taken_back_as_far_as_the_goal_asks(tmp_path):
         assert point.figure >= 25
         assert "block/conv1" not in point.candidate.trial.plan.resolve(wb.model).nodes("int8")
     assert wb.compare(images(wb.model, 8), runs=0).worst_sqnr_db >= 25
+
+
+def test_a_search_that_ended_before_anything_reached_the_goal_asks_for_more_builds(tmp_path):
+    wb = calibrated(small(broken=True), tmp_path, 8)
+    result = wb.plan.search("sqnr_db", at_least=25.0, measure=options(builds=2)).measured
+    reason = "nothing in INT8 was measured that reaches the goal before builds were used up; give the search more"
+    assert result.reason == f"stay in FP32: {reason}"
+    assert str(wb.recipe.pays) == f"not measured: {reason}, so whether INT8 is faster is not known"
+    assert verdict(wb, wb.compare(images(wb.model, 8), runs=0)).next == f"Stay in FP32: {reason}."
 
 
 def test_no_build_is_begun_that_leaves_no_time_to_measure(tmp_path):

@@ -60,24 +60,21 @@ def found_in(model, samples):
     return [detections(session.run(feed.arrays)["output"][0]) for feed in feeds(samples, model)]
 
 
-@pytest.mark.parametrize(
-    ("first", "count", "plain", "held"), [(0, 99, 0.22, 0.95), (1, 79, 0.65, 0.8)], ids=["even", "odd"]
-)
-def test_rescues_yolox_nano_on_images_that_nobody_tuned_on(shared, first, count, plain, held):
-    """Half of the images tune, the other half judges; the odd ones ask for too little, see above."""
+def test_rescues_yolox_nano_on_images_that_nobody_tuned_on(shared):
+    """The images of even number tune, the others judge; for other halves see above."""
     recorded = np.load(shared / "calibration_caches/recorded/yolox_nano.inputs.npz")["images_u8"].astype(np.float32)
-    mine = np.arange(len(recorded)) % 2 == first
+    mine = np.arange(len(recorded)) % 2 == 0
     wb = open_model(shared / "models/yolox_nano/model.onnx")
     wb.prepare()
     wb.calibrate({"images": recorded[mine]})
     samples, _ = samples_for(history_of(wb), None)
     others = opened(history_of(wb), {"images": recorded[~mine]})
     truth, unseen = found_in(wb.source, samples), found_in(wb.source, others)
-    assert (sum(map(len, truth)), sum(map(len, unseen))) == (count, 178 - count)
+    assert (sum(map(len, truth)), sum(map(len, unseen))) == (99, 79)
 
     def detections_kept(outputs):
         pairs = zip(truth, outputs, strict=True)
-        return sum(kept(reference, detections(result["output"][0])) for reference, result in pairs) / count
+        return sum(kept(reference, detections(result["output"][0])) for reference, result in pairs) / 99
 
     def share_found(model, images, reference):
         return sum(map(kept, reference, found_in(model, images))) / sum(map(len, reference))
@@ -87,12 +84,12 @@ def test_rescues_yolox_nano_on_images_that_nobody_tuned_on(shared, first, count,
         BEST_PRACTICE.resolve(wb.model),
         {name: actual.amax for name, actual in ranges(wb.ranges.statistics, "minmax").items()},
     )
-    assert share_found(broken.model, samples, truth) < plain
+    assert share_found(broken.model, samples, truth) < 0.22
     result = wb.plan.search(detections_kept, at_least=0.95)
     assert result.chosen.passed
     assert "Conv_44" in result.chosen.demoted
     assert share_found(wb.tuned, samples, truth) >= 0.95
-    assert share_found(wb.tuned, others, unseen) >= held
+    assert share_found(wb.tuned, others, unseen) >= 0.95
     assert share_in_int8(wb, samples) >= 0.8
 
 

@@ -107,8 +107,16 @@ class Ledger:
         """Compare an engine with the one in floating point."""
         mine, base = self._timing(name), self._timing(self.floating)
         if mine is None or base is None or name == self.floating:
-            return Pays(reason="nothing in INT8 was measured that reaches the goal")
+            return Pays(reason=self.none_in_int8())
         return Pays.of(mine, {self.floating: base})
+
+    def none_in_int8(self) -> str:
+        """Say that nothing in INT8 can be taken, and where the search had to end, that it may go on."""
+        runner, sentence = self._runner, "nothing in INT8 was measured that reaches the goal"
+        if runner.builds_left:
+            return sentence
+        end = "it was stopped" if runner.stopped else "the time was used up" if runner.over else "builds were used up"
+        return f"{sentence} before {end}; give the search more"
 
     def _timing(self, name: str) -> Timing | None:
         measured = self.measured.get(name)

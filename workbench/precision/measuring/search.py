@@ -313,7 +313,7 @@ class _Search:
         if chosen.candidate.kind == "floating":
             rivals = [p for p in self._ledger.eligible() if p.candidate.kind != "floating"]
             if not rivals:
-                return f"stay in {kind}: nothing in INT8 was measured that reaches the goal"
+                return f"stay in {kind}: {self._ledger.none_in_int8()}"
             near = min(rivals, key=lambda p: p.ratio or math.inf)
             return f"stay in {kind}: the fastest in INT8 ({near.name}) takes {near.ratio_text} of its time"
         share = f"{chosen.ratio_text} of the time of {kind}"

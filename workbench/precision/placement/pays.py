@@ -53,7 +53,7 @@ class Pays(BaseModel):
     ----------
     verdict
         ``pays``: it is faster by more than the error; ``does not pay``: slower by more than it; ``within the error``:
-        the two cannot be told apart; ``not measured``: no engine was built.
+        the two cannot be told apart; ``not measured``: no engine was built, or none in INT8 reaches the goal.
     ratio, error
         Its latency over that of the fastest engine in floating point, and the standard error.
     against
@@ -104,7 +104,8 @@ class Pays(BaseModel):
 
     def __str__(self) -> str:
         if self.ratio is None or self.error is None:
-            return "not measured: no engine was built, so whether INT8 is faster is not known"
+            why = self.stay.partition(": ")[2] or "no engine was built"
+            return f"not measured: {why}, so whether INT8 is faster is not known"
         times = f"{self.ratio:.3f} ± {self.error:.3f} of the time of {self.against}"
         return f"{self.verdict}: {times}" + (f" ({self.where})" if self.where else "")
 
