@@ -86,6 +86,14 @@ def test_numbers_are_extreme_as_lengths(values, dtype, extreme):
     assert _is_extreme(numpy_helper.from_array(np.array(values, dtype), "n")) == extreme
 
 
+def test_a_damaged_tensor_has_no_extreme_numbers():
+    assert not _is_extreme(TensorProto(data_type=TensorProto.INT64, dims=[1], raw_data=b"123"))
+    beside = TensorProto(data_type=TensorProto.INT64, dims=[1], int64_data=[LONGEST + 1])
+    assert _is_extreme(beside)
+    beside.external_data.add(key="location", value="m.data")
+    assert not _is_extreme(beside)
+
+
 def test_a_graph_may_be_long_where_it_states_or_reads_such_a_length():
     far = constant("far", [LONGEST + 1])
 
@@ -252,7 +260,7 @@ def looping(count, cond=True):
     weights += [constant("m", count)] if count is not None else []
     weights += [constant("go", cond, "bool")] if cond is not None else []
     inputs = {"x": [1, 4]} | ({} if count is not None else {"m": (TensorProto.INT64, [])})
-    return model([loop], inputs, {"y": [1, 4]}, weights)
+    return proto([loop], inputs, {"y": [1, 4]}, weights)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +273,7 @@ def looping(count, cond=True):
     ],
 )
 def test_what_is_inside_of_a_loop_counts_as_often_as_it_runs(network, inside, note):
+    network = from_proto(network)
     table = costs(network)
     assert (table["loop"].inside, table["loop"].note) == (inside, note)
     assert table["loop/body/product"].macs == inside
@@ -272,10 +281,11 @@ def test_what_is_inside_of_a_loop_counts_as_often_as_it_runs(network, inside, no
 
 
 def test_how_often_a_loop_runs_may_be_unknown():
-    table = costs(looping(None))
+    network = from_proto(looping(None))
+    table = costs(network)
     assert table["loop"].inside is None
     assert table["loop"].note
-    assert total(looping(None), table) == (0, ["loop"])
+    assert total(network, table) == (0, ["loop"])
 
 
 # Memory

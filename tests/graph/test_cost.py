@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 from onnx import TensorProto, helper
 
-from tests.kit.models import constant, model, weight
+from tests.kit.models import constant, model, proto, weight
 from workbench.graph.cost import cost
 from workbench.graph.cost.cost import Cost, costs, parameters_of, total, weight_bytes_of
+from workbench.graph.load import from_proto
 
 
 def single(op, inputs, outputs, weights=(), *, domains=(), domain="", **attributes):
     feeds = [*inputs, *(w.name for w in weights)]
     node = helper.make_node(op, feeds, list(outputs), name="n", domain=domain, **attributes)
-    return model([node], inputs, outputs, weights, domains=domains)
+    return proto([node], inputs, outputs, weights, domains=domains)
 
 
 @pytest.mark.parametrize(
@@ -49,21 +50,21 @@ def single(op, inputs, outputs, weights=(), *, domains=(), domain="", **attribut
     ],
 )
 def test_macs(network, macs):
-    assert costs(network)["n"].macs == macs
+    assert costs(from_proto(network))["n"].macs == macs
 
 
 def test_unknown_stays_unknown():
-    strange = single("Wobble", {"x": [2, 3]}, {"y": [2, 3]}, domain="my.ops", domains=["my.ops"])
+    strange = from_proto(single("Wobble", {"x": [2, 3]}, {"y": [2, 3]}, domain="my.ops", domains=["my.ops"]))
     assert costs(strange)["n"].macs is None
     assert total(strange, costs(strange)) == (0, ["n"])
-    free = single("MatMul", {"a": ["batch", 4], "b": [4, 6]}, {"y": None})
+    free = from_proto(single("MatMul", {"a": ["batch", 4], "b": [4, 6]}, {"y": None}))
     assert costs(free)["n"].macs is None
     assert costs(free)["n"].bytes is None
     assert costs(free, {"batch": 3})["n"].macs == 3 * 4 * 6
 
 
 def test_bytes_count_each_tensor_once():
-    cost = costs(single("Gemm", {"x": [5, 7]}, {"y": None}, [weight("w", 7, 3)]))["n"]
+    cost = costs(from_proto(single("Gemm", {"x": [5, 7]}, {"y": None}, [weight("w", 7, 3)])))["n"]
     assert (cost.parameters, cost.weight_bytes, cost.activation_bytes) == (21, 84, 4 * (35 + 15))
     assert cost.bytes == 84 + 200
     twice = model([helper.make_node("Add", ["x", "x"], ["y"], "n")], {"x": [3]}, {"y": None})
@@ -222,7 +223,7 @@ def test_constants_that_are_no_weights_move_nothing():
 
 
 def test_a_table_is_made_once_for_the_same_lengths(monkeypatch):
-    network = single("MatMul", {"a": ["N", 4], "b": [4, 6]}, {"y": None})
+    network = from_proto(single("MatMul", {"a": ["N", 4], "b": [4, 6]}, {"y": None}))
     table = costs(network, {"N": 3})
     asked = []
     monkeypatch.setattr(cost, "_costs", lambda *arguments: asked.append(arguments) or {})

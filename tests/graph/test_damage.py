@@ -1,4 +1,4 @@
-"""What a damaged file holds is said in one line: of a tensor, a part, a function, and of what fails later for it."""
+"""What a damaged file holds is said in one line: of a tensor, of a part and of a function."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from tests.kit.models import model, proto, weight
+from tests.kit.models import proto, weight
 from workbench import limits
-from workbench.errors import EditError, ModelError
-from workbench.graph.damage import _first_line, blamed_on, blaming, check_functions, check_parts, check_tensors
-from workbench.graph.model import Model
+from workbench.errors import ModelError
+from workbench.graph.damage import check_functions, check_parts, check_tensors
 
 node = helper.make_node
 
@@ -50,6 +49,8 @@ FIELDS = {
     "INT4": ("int32_data", 2),
     "UINT4": ("int32_data", 2),
     "FLOAT4E2M1": ("int32_data", 2),
+    "INT2": ("int32_data", 1),
+    "UINT2": ("int32_data", 1),
 }
 
 
@@ -259,6 +260,16 @@ def test_every_word_of_a_node_is_text(field, what):
         check_parts(ir.from_proto(damaged), "m")
 
 
+def test_what_a_function_is_called_is_text_though_nobody_calls_it():
+    idle = helper.make_function(
+        "own", "damaged", ["a"], ["b"], [node("Neg", ["a"], ["b"])], [helper.make_opsetid("", 17)]
+    )
+    made = proto([node("Relu", ["x"], ["y"])], {"x": [2]}, {"y": [2]}, functions=[idle])
+    made = onnx.ModelProto.FromString(made.SerializeToString().replace(b"damaged", b"\xffamaged"))
+    with pytest.raises(ModelError, match="the name of a function is no UTF-8 text: b'"):
+        check_parts(ir.from_proto(made), "m")
+
+
 def test_an_output_without_a_name_is_told_by_its_place():
     made = proto([node("Relu", ["x"], ["y"])], {"x": [2]}, {"y": [2], "z": [2]})
     made.graph.output[1].name = ""
@@ -291,6 +302,7 @@ def nested(*inner):
         ([function("F", call("G")), function("G", node("Neg", ["a"], ["b"]))], [call("F")], 3),
         ([function("F", nested(node("Neg", ["a"], ["b"])))], [nested(call("F"), call("F"))], 1 + 3 * 2 * (1 + 4)),
         ([function("Idle", node("Neg", ["a"], ["b"]))], [], 0),
+        ([function("Empty")], [call("Empty")], 1),
     ],
 )
 def test_functions_in_place_of_their_calls_are_counted(functions, main, count, monkeypatch):
@@ -320,72 +332,3 @@ def test_a_function_that_calls_itself_is_refused(functions, name):
         check_functions(proto([call(name)], {"x": [2]}, {}, functions=functions), "m")
     with pytest.raises(ModelError, match=r"m: function '\w' calls itself"):
         check_functions(proto([], {"x": [2]}, {}, functions=functions), "m")
-
-
-VALID = model([node("Relu", ["x"], ["y"], "r")], {"x": [2]}, {"y": [2]})
-WRONG = model([node("Relu", ["x", "x"], ["y"], "twice")], {"x": [2]}, {"y": [2]})
-
-
-def blamed(loaded, error):
-    with pytest.raises(Exception) as caught, blamed_on(loaded):  # noqa: PT011 - which one is asked
-        raise error
-    return caught.value
-
-
-def test_an_error_is_the_models_where_the_checker_says_so():
-    ours, theirs = EditError("no"), KeyError("x")
-    assert blamed(WRONG, ours) is ours
-    assert blamed(VALID, theirs) is theirs
-    said = blamed(WRONG, theirs)
-    assert isinstance(said, ModelError)
-    assert said.__cause__ is theirs
-    assert str(said).startswith("g: not valid ONNX: Node(twice) with schema(::Relu:14) has input size 2")
-    short = blamed(WRONG, MemoryError())
-    assert str(short) == "g: it needs more memory than there is. Use a machine with more memory."
-
-
-def test_the_file_is_asked_where_there_is_one(tmp_path):
-    path = tmp_path / "m.onnx"
-    gone = Model(WRONG.ir_model, path=path)
-    assert str(blamed(gone, KeyError())).startswith(f"{path}: not valid ONNX: Node(twice)")
-    onnx.save(VALID.proto, path)
-    assert isinstance(blamed(gone, KeyError()), KeyError)
-    onnx.save(WRONG.proto, path)
-    assert str(blamed(gone, KeyError())).startswith(f"{path}: not valid ONNX: Node(twice)")
-
-
-def test_an_output_of_any_rank_is_no_reason_and_a_node_beside_it_is():
-    def shapeless(op, *inputs):
-        made = proto([node(op, inputs, ["y"], "it")], {"x": [2]}, {"y": [2]})
-        made.graph.output[0].type.tensor_type.ClearField("shape")
-        return Model(ir.from_proto(made))
-
-    assert isinstance(blamed(shapeless("Relu", "x"), KeyError()), KeyError)
-    assert "has input size 2" in str(blamed(shapeless("Relu", "x", "x"), KeyError()))
-
-
-def test_a_part_that_cannot_be_written_is_the_reason_where_the_model_is_valid():
-    deep = ir.serde.SerdeError("outer")
-    deep.__cause__ = TypeError("inner\nmore")
-    assert str(blamed(VALID, deep)).startswith("g: not valid ONNX: a part of it cannot be written: inner.")
-
-
-def test_who_is_blamed_is_the_first_argument_or_what_it_has():
-    class Holder:
-        def __init__(self, **parts):
-            self.__dict__.update(parts)
-
-    @blaming
-    def fail(_thing, *, error):
-        raise error
-
-    for thing in (WRONG, Holder(model=WRONG), Holder(state=Holder(model=WRONG)), Holder(state=WRONG, model=VALID)):
-        with pytest.raises(ModelError, match="twice"):
-            fail(thing, error=KeyError())
-    assert fail.__name__ == "fail"
-
-
-def test_of_what_a_library_says_one_line_is_told():
-    assert _first_line(ValueError("\n  one \ntwo")) == "one"
-    assert _first_line(ValueError("")) == "ValueError"
-    assert _first_line(ValueError("x" * 301)) == "x" * 300

@@ -171,6 +171,20 @@ def test_a_sparse_weight_is_stored_dense_with_all_that_is_said_of_it(values, ind
     assert quirks == (Quirk("sparse-weights", "s", text),)
 
 
+@pytest.mark.parametrize("damage", [{"indices": 3}, {"values": 999}, {"length": 3}])
+def test_a_sparse_weight_that_cannot_be_read_is_told(damage):
+    made = sparse([3, 5], [1, 4], [2, 3])
+    (stored,) = made.graph.sparse_initializer
+    if "indices" in damage:
+        stored.indices.CopyFrom(numpy_helper.from_array(np.int64(3), "i"))
+    elif "values" in damage:
+        stored.values.data_type = 999
+    else:
+        stored.values.raw_data = b"123"
+    with pytest.raises(ModelError, match=r"m: the sparse weight 's' cannot be read: .*\. Store it dense\."):
+        readable(made, "m")
+
+
 def test_so_many_bytes_are_made_dense_and_no_more(monkeypatch):
     monkeypatch.setattr(message, "LARGEST_DENSE", 24)
     assert readable(sparse([1], [0], [2, 3]), "m")[0].graph.initializer[0].dims == [2, 3]

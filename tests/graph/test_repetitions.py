@@ -8,8 +8,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.kit.models import constant, model, weight
+from tests.kit.models import constant, model, proto, weight
 from workbench.graph.bodies import called_proto, most_repeated, repetitions
+from workbench.graph.load import from_proto
 
 VALUE = helper.make_tensor_value_info
 
@@ -18,8 +19,9 @@ def node(op, inputs, outputs, name="", **attributes):
     return helper.make_node(op, inputs, outputs, name or op.lower(), **attributes)
 
 
-def often(network, name="it"):
+def often(made, name="it"):
     """How often the graph inside of a node runs."""
+    network = from_proto(made)
     return repetitions(network, network.nodes[name], network.tensors)
 
 
@@ -36,7 +38,7 @@ def counting(count, condition="", *, hands_on="go", parts=()):
 
 def counted(count, condition="", weights=(), *, inputs=None, **body):
     held = counting(count, condition, **body)
-    return model([held], {"x": [2, 4], **(inputs or {})}, {"y": None}, list(weights))
+    return proto([held], {"x": [2, 4], **(inputs or {})}, {"y": None}, list(weights))
 
 
 COUNT = constant("count", 5)
@@ -109,7 +111,7 @@ def scanning(*shapes, scanned=None, axes=None, opset=17, weights=()):
     stated = {} if axes is None else {"scan_input_axes": axes}
     reads = [*names, *(one.name for one in weights)]
     held = node("Scan", reads, ["y"], "it", body=body, num_scan_inputs=scanned or 1, **stated)
-    return model([held], dict(zip(names, shapes, strict=True)), {"y": None}, list(weights), opset=opset)
+    return proto([held], dict(zip(names, shapes, strict=True)), {"y": None}, list(weights), opset=opset)
 
 
 UNKNOWN = "the length of the scanned axis is not known"
@@ -144,11 +146,11 @@ def test_a_scan_runs_for_each_element_of_its_first_scanned_axis(network, times):
 def test_a_branch_counts_as_taken_and_of_another_node_nothing_is_known():
     body = helper.make_graph([node("Neg", ["x"], ["z"])], "b", [], [VALUE("z", TensorProto.FLOAT, None)])
     choice = node("If", ["c"], ["y"], "it", then_branch=body, else_branch=body)
-    assert often(model([choice], {"x": [2, 4], "c": (TensorProto.BOOL, [])}, {"y": None})) == 1
+    assert often(proto([choice], {"x": [2, 4], "c": (TensorProto.BOOL, [])}, {"y": None})) == 1
     for op, domain in (("SequenceMap", ""), ("Loop", "own")):
         held = node(op, ["x"], ["y"], "it", body=body, domain=domain)
-        network = model([held], {"x": [2, 4]}, {"y": None}, domains=["own"])
-        assert often(network) == f"how often the graph in a {op} runs is not known"
+        made = proto([held], {"x": [2, 4]}, {"y": None}, domains=["own"])
+        assert often(made) == f"how often the graph in a {op} runs is not known"
 
 
 def nested(outer, inner):
@@ -178,8 +180,8 @@ def test_a_loop_in_a_loop_runs_as_often_as_both_together(outer, inner, times):
 
 def test_what_is_in_no_loop_runs_once_and_so_does_what_nobody_counts():
     assert most_repeated(model([node("Relu", ["x"], ["y"])], {"x": [2]}, {"y": [2]})) == 1.0
-    assert most_repeated(counted("n", inputs={"n": (TensorProto.INT64, [])})) == 1.0
-    assert most_repeated(scanning([3, 5])) == 3.0
+    assert most_repeated(from_proto(counted("n", inputs={"n": (TensorProto.INT64, [])}))) == 1.0
+    assert most_repeated(from_proto(scanning([3, 5]))) == 3.0
 
 
 def test_a_call_is_a_model_of_its_own_with_what_it_is_given():
@@ -212,21 +214,21 @@ def test_a_call_is_a_model_of_its_own_with_what_it_is_given():
         [made, call], {"x": ["N", 4]}, {"y": None}, weights, domains=["own"], functions=[function], ir_version=7
     )
     (local,) = network.ir_model.functions.values()
-    proto = called_proto(network, local, network.nodes["call"], network.tensors)
-    assert (proto.ir_version, proto.graph.name) == (8, "F")
-    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 13), ("own", 1)]
-    assert [one.name for one in proto.functions] == ["F"]
-    assert [(one.name, numpy_helper.to_array(one).tolist()) for one in proto.graph.initializer] == [("shape", [8])]
-    kinds = {one.name: one.type.tensor_type for one in proto.graph.input}
+    called = called_proto(network, local, network.nodes["call"], network.tensors)
+    assert (called.ir_version, called.graph.name) == (8, "F")
+    assert [(entry.domain, entry.version) for entry in called.opset_import] == [("", 13), ("own", 1)]
+    assert [one.name for one in called.functions] == ["F"]
+    assert [(one.name, numpy_helper.to_array(one).tolist()) for one in called.graph.initializer] == [("shape", [8])]
+    kinds = {one.name: one.type.tensor_type for one in called.graph.input}
     assert list(kinds) == ["a", "big", "flag", "extra"]
     assert [kind.elem_type for kind in kinds.values()] == [1, 1, 0, 0]
     assert [dim.dim_param or dim.dim_value for dim in kinds["a"].shape.dim] == ["N", 4]
     assert [dim.dim_value for dim in kinds["big"].shape.dim] == [1025]
     assert [kind.HasField("shape") for kind in kinds.values()] == [True, True, False, False]
-    assert [one.name for one in proto.graph.output] == ["b"]
-    branches = [attribute.g.node[0] for attribute in proto.graph.node[0].attribute]
+    assert [one.name for one in called.graph.output] == ["b"]
+    branches = [attribute.g.node[0] for attribute in called.graph.node[0].attribute]
     assert [[(a.name, a.i, a.ref_attr_name) for a in one.attribute] for one in branches] == [[("axis", 1, "")]] * 2
-    assert [list(one.attribute) for one in proto.graph.node[1:]] == [[], []]
+    assert [list(one.attribute) for one in called.graph.node[1:]] == [[], []]
     # The function is as it was.
     assert function.node[0].attribute[0].g.node[0].attribute[0].ref_attr_name == "along"
 
@@ -240,6 +242,6 @@ def test_constants_of_up_to_so_many_elements_are_handed_to_a_function():
             [call], {"x": [1]}, {"y": None}, [weight("k", count)], domains=["own"], functions=[function], ir_version=9
         )
         (local,) = network.ir_model.functions.values()
-        proto = called_proto(network, local, network.nodes["call"], network.tensors)
-        assert bool(proto.graph.initializer) == handed
-        assert proto.ir_version == 9
+        called = called_proto(network, local, network.nodes["call"], network.tensors)
+        assert bool(called.graph.initializer) == handed
+        assert called.ir_version == 9

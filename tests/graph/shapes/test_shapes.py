@@ -19,6 +19,7 @@ from workbench.graph.shapes.shapes import (
     _has_rule,
     _infer,
     _infer_or_none,
+    _reason,
     _stand_in,
     _tensor,
 )
@@ -166,6 +167,36 @@ def test_so_many_nodes_are_set_aside(most, refused, aside, monkeypatch):
     assert all("No opset import for domain none" in line and "\n" not in line for line in refusals)
     assert [one.domain for one in inferred.graph.node].count(NOWHERE) == aside
     assert (_infer_or_none(row(False)), _infer_or_none(row(True)) is None) == (None, False)
+
+
+KINDS = [onnx.shape_inference.InferenceError, RuntimeError, ValueError]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("text", "line"), [(" one\ntwo", "one"), ("", None)])
+def test_whatever_native_code_raises_sets_a_node_aside(kind, text, line, monkeypatch):
+    def refuse(made):
+        if any(one.op_type == "Neg" and one.domain != NOWHERE for one in made.graph.node):
+            raise kind(text)
+        return made
+
+    monkeypatch.setattr(shapes, "infer_shapes", refuse)
+    made = proto([node("Relu", ["x"], ["a"], "r"), node("Neg", ["a"], ["y"], "n")], {"x": [2]}, {"y": None})
+    assert _infer_or_none(made) is None
+    inferred, refusals = _infer(made)
+    assert refusals == [line or kind.__name__]
+    assert [one.domain for one in inferred.graph.node] == ["", NOWHERE]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, onnx.checker.ValidationError])
+@pytest.mark.parametrize(("text", "line"), [("\none\ntwo", "one"), ("", None)])
+def test_whatever_it_says_of_a_node_is_the_reason(kind, text, line, monkeypatch):
+    def refuse(*_):
+        raise kind(text)
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_node_outputs", refuse)
+    loaded = model([node("Relu", ["x"], ["y"], "r")], {"x": [2]}, {"y": [2]})
+    assert _reason(loaded.nodes["r"], loaded.tensors, loaded) == (line or kind.__name__)
 
 
 def told(made):

@@ -80,7 +80,7 @@ def _is_extreme(tensor: onnx.TensorProto) -> bool:
         return False
     try:
         lengths: Iterable[int] = onnx.numpy_helper.to_array(tensor).reshape(-1).tolist()
-    except (ValueError, TypeError):
+    except ValueError:  # a damaged one
         return False
     # Small negative numbers are axes, and "what is left over".
     return any(length < -MOST_LENGTHS or length > LONGEST for length in lengths)

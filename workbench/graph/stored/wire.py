@@ -35,7 +35,9 @@ _LARGE = 1 << 16
 _NESTED = {"model": (7, "graph"), "graph": (5, "tensor")}
 """Within which field of a message lies the next one that is looked into: ModelProto.graph, GraphProto.initializer."""
 _RAW_DATA = 9
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_VARINT, _BYTES = 0, 2
+_FIXED = {1: 8, 5: 4}
+"""The bytes of a number of fixed length, by the form of its field."""
 
 _WHOLE = frozenset(
     {ir.DataType[name] for name in "FLOAT FLOAT16 BFLOAT16 DOUBLE INT8 UINT8 INT16 UINT16 INT32 INT64".split()}
@@ -147,7 +149,7 @@ def _fields(file: BytesIO, end: int, start: int = 0) -> Iterator[_Field]:
         file.seek(start)
         key = _number(file)
         number, form, at = key >> 3, key & 7, file.tell()
-        size = _number(file) if form in (_BYTES, _VARINT) else {_FIXED64: 8, _FIXED32: 4}[form]
+        size = _FIXED[form] if form in _FIXED else _number(file)
         body = file.tell()
         last = body if form == _VARINT else body + size
         yield _Field(number, start, at, body, last)
@@ -166,9 +168,9 @@ def _message(
         if form == _VARINT:
             parts += [_varint(key), _varint(_number(file))]
             continue
-        if form not in (_BYTES, _FIXED64, _FIXED32):
+        if form != _BYTES and form not in _FIXED:
             raise ValueError(f"a field of the form {form}")
-        length = {_FIXED64: 8, _FIXED32: 4}.get(form) or (_number(file) if form == _BYTES else 0)
+        length = _number(file) if form == _BYTES else _FIXED[form]
         if length > end - file.tell():
             raise ValueError("the file ends early")
         if form == _BYTES and field == inside and not inner and length >= _LARGE:
