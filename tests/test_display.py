@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 import workbench
-from workbench.display import MOST_ROWS, Card, ShownText, counted, in_words, shortened
+from workbench.display import MOST_ROWS, Card, Shown, ShownText, counted, in_words, shortened
 from workbench.errors import EditError, WorkbenchError
 
 
@@ -164,3 +164,9 @@ def test_cells_and_sentences_are_cut_at_their_bounds(over):
 )
 def test_names_stand_before_what_they_hold(value, words):
     assert in_words(value) == words
+
+
+@pytest.mark.parametrize("kind", [Shown, ShownText])
+def test_what_shows_itself_has_to_say_how(kind):
+    with pytest.raises(TypeError, match="abstract"):
+        kind()

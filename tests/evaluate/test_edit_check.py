@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
@@ -211,3 +212,40 @@ def test_what_an_edit_makes_costly_is_not_run_unasked():
     verdict = looked_at(network, "set_batch", size=10**12)
     assert isinstance(verdict, Unchecked)
     assert "an input of it is" in str(verdict)
+
+
+class Longer(Edit):
+    """Reflect more at the end, which a short axis cannot."""
+
+    do: str = "longer"
+    title = "Reflect more"
+    equivalent = False
+    more: int
+
+    def apply(self, graph, _model):
+        graph.graph.initializers["pads"].const_value = ir.Tensor(np.array([0, 0, 0, self.more]), name="pads")
+        return ["done"]
+
+
+@pytest.mark.parametrize(("more", "runs"), [(40, True), (100, False)])
+def test_the_first_length_at_which_the_model_ran_is_that_at_which_it_has_to_run(more, runs):
+    """An axis of 16 is too short for the model itself, one of 64 is not."""
+    pad = helper.make_node("Pad", ["x", "pads"], ["y"], "pad", mode="reflect")
+    network = model([pad], {"x": ["N", "T"]}, {"y": ["N", None]}, [constant("pads", [0, 0, 0, 20])])
+    step = Longer(more=more)
+    if runs:
+        assert isinstance(checked(step, network, step(network).model), Unchecked)
+        return
+    with pytest.raises(EditError, match="reflect more would leave a model that does not run"):
+        checked(step, network, step(network).model)
+
+
+@pytest.mark.parametrize("kind", [(TensorProto.FLOAT, None), (TensorProto.UNDEFINED, [1 << 40])])
+def test_what_nobody_knows_the_size_of_has_no_bound_and_no_random_numbers(kind):
+    """A file may say of a type that it is undefined."""
+    network = model(
+        [helper.make_node("Own", ["x"], ["y"], "own", domain="own")], {"x": kind}, {"y": kind}, domains=["own"]
+    )
+    assert edit_check.too_costly(network) is None
+    verdict = looked_at(network, "rename_node", node="own", to="other")
+    assert str(verdict) == "not checked, because no random numbers can be made for it (x)"

@@ -137,8 +137,8 @@ class Tally:
             difference.update(reference[name][real], test[name][real])
         if self._top1 is not None:
             before, after = (one.add(feed, result) for one, result in zip(self._top1, (reference, test), strict=True))
-            self._lost += int((before & ~after).sum())
-            self._won += int((after & ~before).sum())
+            self._lost += int((before > after).sum())  # of hits: only the one has it
+            self._won += int((after > before).sum())
         self._samples += feed.count
 
     def result(self) -> Agreement:

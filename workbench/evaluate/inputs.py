@@ -67,7 +67,7 @@ def stated_inputs(model: Model) -> list[Tensor]:
         Tensor(
             str(value.name),
             None if value.shape is None else tuple(n if isinstance(n, int) else n.value for n in value.shape),
-            None if value.dtype is None else value.dtype.name,
+            value.dtype.name if value.dtype else None,  # a file may say that it is undefined
         )
         for value in values
     ]

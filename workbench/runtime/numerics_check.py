@@ -128,11 +128,8 @@ def reference(model: onnx.ModelProto, feeds: Arrays) -> dict[str, NDArray[Any]]:
     values = {**feeds, **{tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}}
     for node in model.graph.node:
         operands = {name: values[name] for name in node.input if name}
-        narrow = [array.dtype for array in operands.values() if _is_narrow(array)]
-        if narrow and node.op_type != "Cast":
-            operands = {
-                name: array.astype(np.float32) if _is_narrow(array) else array for name, array in operands.items()
-            }
+        narrow = next((array.dtype for array in operands.values() if _is_narrow(array)), None)
+        operands = {name: array.astype(np.float32) if _is_narrow(array) else array for name, array in operands.items()}
         names = [name for name in node.output if name]
         inputs = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), None)
@@ -145,8 +142,8 @@ def reference(model: onnx.ModelProto, feeds: Arrays) -> dict[str, NDArray[Any]]:
         with np.errstate(all="ignore"):
             results = ReferenceEvaluator(alone).run(names, operands)
             for name, array in zip(names, results, strict=True):
-                rounded = narrow and node.op_type != "Cast" and array.dtype == np.float32
-                values[name] = array.astype(narrow[0]) if rounded else array
+                rounded = narrow is not None and node.op_type != "Cast" and array.dtype == np.float32
+                values[name] = array.astype(narrow) if rounded else array
     return values
 
 
