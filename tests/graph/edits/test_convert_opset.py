@@ -235,3 +235,81 @@ def test_what_broadcasts_over_an_unknown_number_of_axes_is_refused():
     network = model(nodes, {"x": [6], "s": (TensorProto.INT64, ["n"])}, {"y": [2, 3]}, [weight("b", 3)], opset=6)
     with pytest.raises(EditError, match="it: it broadcasts along an axis, and how many axes"):
         converted(network, 13)
+
+
+def relu(opset=13, ir_version=8):
+    nodes = [helper.make_node("Relu", ["x"], ["y"], "r")]
+    return model(nodes, {"x": [3]}, {"y": [3]}, opset=opset, ir_version=ir_version)
+
+
+def test_there_are_the_operator_sets_that_onnx_has():
+    newest = onnx.defs.onnx_opset_version()
+    for version in (-1, 0, newest + 1):
+        with pytest.raises(EditError) as refused:
+            converted(relu(), version)
+        assert str(refused.value) == f"g: there is no operator set {version}. 1 to {newest} exist."
+    assert converted(relu(), newest).opset == newest
+    first = relu(opset=1)
+    assert converted(first, 1) is first
+    assert edit_by_name("convert_opset", version=14)(relu()).notes == ("operator set 13 -> 14",)
+
+
+def test_where_no_set_is_imported_there_is_none_to_convert_from():
+    stated = proto(
+        [helper.make_node("Own", ["x"], ["y"], "own", domain="own")], {"x": [3]}, {"y": [3]}, domains=["own"]
+    )
+    del stated.opset_import[0]
+    result = edit_by_name("convert_opset", version=17)(from_proto(stated))
+    assert result.notes == ("operator set 17 is imported; nothing is of it yet",)
+    assert dict(result.model.ir_model.opset_imports) == {"own": 1, "": 17}
+
+
+@pytest.mark.parametrize(("stated", "version", "expected"), [(4, 9, 4), (4, 10, 5), (8, 21, 10), (10, 14, 10)])
+def test_the_ir_version_rises_where_the_set_needs_it(stated, version, expected):
+    assert converted(relu(8, stated), version).ir_model.ir_version == expected
+
+
+def test_large_weights_are_not_touched_and_what_is_said_of_nodes_stays():
+    sizes = {"small": 1024, "large": 1025}
+    nodes = [helper.make_node("Add", ["x", name], [f"{name}/y"], name, doc_string=name) for name in sizes]
+    weights = [weight(name, size) for name, size in sizes.items()]
+    stated = proto(nodes, {"x": [1]}, {f"{name}/y": None for name in sizes}, weights, opset=13)
+    stated.graph.node[1].metadata_props.add(key="from", value="torch")
+    stated.graph.metadata_props.add(key="of", value="all")
+    before = from_proto(stated)
+    after = converted(before, 14)
+    content = [one.initializers["large"].const_value for one in (before, after)]
+    assert content[0] is content[1]
+    assert (after.nodes["small"].doc_string, after.nodes["large"].doc_string) == ("small", "large")
+    assert after.nodes["large"].metadata_props == {"from": "torch"}
+    assert after.ir_model.graph.metadata_props == {"of": "all"}
+    assert [tensor.name for tensor in after.inputs] == ["x"]
+    assert_same(before, after)
+
+
+def test_a_small_weight_in_a_file_beside_is_not_read(tmp_path):
+    from workbench.graph.load import load_model
+
+    stated = proto([helper.make_node("Add", ["x", "w"], ["y"], "add")], {"x": [5]}, {"y": [5]}, [weight("w", 5)])
+    beside = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0}
+    onnx.save(stated, tmp_path / "m.onnx", **beside)
+    before = load_model(tmp_path / "m.onnx")
+    after = converted(before, 18)
+    assert after.initializers["w"].const_value is before.initializers["w"].const_value
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "refused"),
+    [("xz", "pq", False), ("zx", "pq", False), ("xz", "qp", True), ("xw", "pq", True), ("xz", "pr", True)],
+)
+def test_inputs_and_outputs_have_to_be_what_they_were(inputs, outputs, refused):
+    def made(fed, given):
+        nodes = [helper.make_node("Add", [*fed], [name], name) for name in given]
+        return model(nodes, {name: [3] for name in fed}, {name: [3] for name in given})
+
+    edit = ConvertOpset(version=18)
+    if not refused:
+        edit.ensures(made("xz", "pq"), made(inputs, outputs))
+        return
+    with pytest.raises(EditError, match="g: the conversion changed the model's inputs or outputs"):
+        edit.ensures(made("xz", "pq"), made(inputs, outputs))

@@ -52,3 +52,25 @@ def test_unknown_name_suggests_near_ones():
 def test_unknown_argument_is_named():
     with pytest.raises(EditError, match="argument 'deep'"):
         edit_by_name("fold_constants", deep=True)
+
+
+def test_what_an_edit_takes_is_told_beside_what_it_does_not():
+    with pytest.raises(EditError) as odd:
+        edit_by_name("remove_dead", deep=True)
+    assert str(odd.value) == "remove_dead: argument 'deep': Extra inputs are not permitted. It takes only."
+    with pytest.raises(EditError) as lacking:
+        edit_by_name("rename_node", node="a")
+    assert str(lacking.value) == "rename_node: argument 'to': Field required. It takes node, to."
+    with pytest.raises(EditError) as inner:
+        edit_by_name("extract", inputs=["a", 3], outputs=["b"])
+    assert str(inner.value) == (
+        "extract: argument 'inputs.1': Input should be a valid string. It takes inputs, outputs."
+    )
+
+
+def test_at_most_three_names_are_suggested():
+    with pytest.raises(EditError) as refused:
+        edit_by_name("remove")
+    assert str(refused.value).count(" or ") == 2
+    with pytest.raises(EditError, match=r"zzz: there is no such edit\. There are bypass, cast_operands"):
+        edit_by_name("zzz")
