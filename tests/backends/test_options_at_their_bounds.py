@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -68,6 +70,8 @@ def test_a_timing_has_percentiles_and_the_rate_of_the_whole_span():
     assert timing.latencies_ms == tuple(np.arange(101.0)[::-1])
     names = "median_ms p90_ms p95_ms p99_ms mean_ms throughput runs warm_up_runs conditions"
     assert timing.to_dict() == {name: getattr(timing, name) for name in names.split()}
+    assert "latencies_ms" not in repr(timing)
+    assert timing == replace(timing, latencies_ms=())
     for samples, span in ((np.zeros(0), 1.0), (np.ones(1), 0.0), (np.ones(1), -1.0)):
         with pytest.raises(BackendError, match="nothing was measured"):
             Timing.of(samples, span_s=span, warm_up_runs=0, conditions={})

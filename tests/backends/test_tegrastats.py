@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import threading
 import time
 import weakref
 
@@ -144,7 +145,10 @@ def program(tmp_path, monkeypatch):
 
 
 def test_the_last_line_is_read_while_the_program_runs_and_it_ends_with_its_reader(program):
+    before = set(threading.enumerate())
     board = Board(str(program))
+    started = set(threading.enumerate()) - before
+    assert all(one.daemon for one in started)  # what reads its lines would keep this process alive otherwise
     assert board.latest() == parse_line(ORIN)
     process = board._process
     assert process.poll() is None

@@ -7,6 +7,7 @@ What a real one does is tested on one (tests/gpu); here the calls, their order a
 from __future__ import annotations
 
 import ctypes
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
@@ -136,8 +137,8 @@ class TensorRT:
     """What of the package ``tensorrt`` is called, with one engine: each output is twice the input of its place."""
 
     __version__ = "10.3.0"
-    TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
-    TensorLocation = SimpleNamespace(HOST="host", DEVICE="device")
+    TensorIOMode = Enum("TensorIOMode", "INPUT OUTPUT")
+    TensorLocation = Enum("TensorLocation", "DEVICE HOST")
     LayerInformationFormat = SimpleNamespace(JSON="json")
     EngineStat = SimpleNamespace(STRIPPED_WEIGHTS_SIZE="stripped")
 
@@ -181,10 +182,10 @@ class Engine:
         return list(self.trt.tensors)[index]
 
     def get_tensor_mode(self, name):
-        return "out" if self.trt.tensors[name].output else "in"
+        return self.trt.TensorIOMode.OUTPUT if self.trt.tensors[name].output else self.trt.TensorIOMode.INPUT
 
     def get_tensor_location(self, name):
-        return "host" if self.trt.tensors[name].host else "device"
+        return self.trt.TensorLocation.HOST if self.trt.tensors[name].host else self.trt.TensorLocation.DEVICE
 
     def get_tensor_dtype(self, name):
         return SimpleNamespace(name=self.trt.tensors[name].dtype)
@@ -205,7 +206,19 @@ class Engine:
         return Context(self.trt) if self.trt.context else None
 
     def create_engine_inspector(self):
-        return SimpleNamespace(get_engine_information=lambda form: f"{form} of {len(self.data)} bytes")
+        return Inspector(len(self.data))
+
+
+class Inspector:
+    """What tells of an engine, with the shapes of a context where it is given one."""
+
+    execution_context: Any = None
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+
+    def get_engine_information(self, form):
+        return f"{form} of {self.nbytes} bytes, profile {self.execution_context.active_optimization_profile}"
 
 
 class Context:

@@ -59,6 +59,8 @@ def test_an_input_has_the_optimum_of_the_profile_its_own_shape_or_the_default():
     onnx_model = network("FLOAT", "FLOAT")
     onnx_model.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 5
     assert input_shapes(onnx_model, BuildOptions()) == {"x0": [1, 3], "x1": [5, 3]}
+    assert input_shapes(network("FLOAT", shape=("N", "C", "H", "W")), BuildOptions()) == {"x0": [1, 3, 224, 224]}
+    assert input_shapes(network("FLOAT", shape=("N", "H", "W", 3)), BuildOptions()) == {"x0": [1, 224, 224, 3]}
     profile = {"x0": ShapeRange((1, 3), (4, 3), (8, 3))}
     assert input_shapes(onnx_model, BuildOptions(profiles=(profile, {}))) == {"x0": [4, 3], "x1": [5, 3]}
     with pytest.raises(BackendError, match="the optimization profile names z, which is no input"):

@@ -104,8 +104,8 @@ def test_tensors_have_their_types_in_the_words_of_tensorrt_where_both_have_it():
 
 def test_outputs_that_are_left_out_have_no_place_among_the_shapes():
     shapes = {"n": [{"float": [1]}, {}, {"int8": [3]}]}
-    (layer,) = described([node("Many", ["x"], ["a", "", "b", "c", "d"], "n")], shapes=shapes)
-    assert [one.get("Dimensions") for one in layer["Outputs"]] == [[1], None, [3], None]
+    (layer,) = described([node("Many", ["x"], ["a", "", "b", "c", "d", "e"], "n")], shapes=shapes)
+    assert [one.get("Dimensions") for one in layer["Outputs"]] == [[1], None, [3], None, None]
 
 
 @pytest.mark.parametrize(

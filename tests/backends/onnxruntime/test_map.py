@@ -84,11 +84,12 @@ def test_a_source_node_belongs_to_the_first_that_does_it():
     ) == {"one": "c1 r1", "two": "s1", "three": "c2 s2", "four": ""}  # the last comes out of what no node makes
 
 
-def test_a_node_of_the_same_name_and_operator_is_the_same_whatever_its_tensors_are_called():
+@pytest.mark.parametrize("other", ["Mul", "Abs"])
+def test_a_node_of_the_same_name_and_operator_is_the_same_whatever_its_tensors_are_called(other):
     nodes = [
         node("Conv", ["x", "w"], ["a"], "c1"),
         node("Relu", ["a"], ["other"], "r1"),
-        node("Mul", ["other", "kk"], ["others"], "s1"),  # another operator
+        node(other, ["other", "kk"], ["others"], "s1"),
         node("Rest", ["others", "z"], ["y"], "rest"),
     ]
     assert mapped(*nodes) == {"c1": "c1", "r1": "r1", "s1": "", "rest": "s1 c2 s2 r2 last"}
@@ -132,6 +133,18 @@ def test_a_convolution_for_blocked_channels_has_the_name_of_the_tensor_before_wh
 def test_a_blocked_convolution_that_was_named_after_its_activation_has_it_once():
     nodes = [node("Conv", ["x", "w"], ["own"], "b_nchwc", activation="Relu"), node("Rest", ["own", "z"], ["y"], "rest")]
     assert mapped(*nodes) == {"b_nchwc": "c1 r1", "rest": "s1 c2 s2 r2 last"}
+
+
+@pytest.mark.parametrize("activation", ["Clip", "Relu", "Conv"])
+def test_an_activation_is_told_from_a_convolution_by_its_operator(activation):
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], "c"),
+        node(activation, ["a", "w"][: 1 + (activation == "Conv")], ["y"], "act"),
+    ]
+    source = model(nodes, {"x": [1, 4, 2, 2]}, {"y": [1, 4, 2, 2]}, WEIGHTS[:1])
+    blocked = node("Conv", ["x", "w"], ["own"], "a_nchwc", activation=activation)
+    made = {"a_nchwc": "c", "last": "act"} if activation == "Conv" else {"a_nchwc": "c act", "last": ""}
+    assert mapped(blocked, node("Any", ["own"], ["y"], "last"), source=source) == made
 
 
 def test_two_readers_of_one_kind_leave_open_which_was_fused():

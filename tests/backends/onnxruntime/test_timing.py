@@ -27,7 +27,7 @@ from workbench.runtime import usable_cores
 
 NODES = [helper.make_node("Relu", ["x"], ["a"], "relu"), helper.make_node("Neg", ["a"], ["y"], "neg")]
 NETWORK = proto(NODES, {"x": [2, 3]}, {"y": [2, 3]})
-MANIFEST = {
+FACTS = {
     "model": "net",
     "version": onnxruntime.__version__,
     "device": {"name": module._processor(), "threads": usable_cores()},
@@ -35,6 +35,7 @@ MANIFEST = {
     "shapes": {"x": [2, 3]},
     "sources": {"relu": ["relu"]},
 }
+MANIFEST = json.loads(json.dumps(FACTS))  # as it is read from a file
 ENGINE = Engine("onnxruntime", NETWORK.SerializeToString(), MANIFEST)
 QUICK = TimingOptions(warm_up_s=0.0, runs=3)
 
@@ -116,9 +117,9 @@ def test_what_only_a_gpu_has_is_refused(options):
         OnnxRuntime().measure({}, options)
 
 
-@pytest.mark.parametrize(("spinning", "entry"), [(True, None), (False, "0")])
-def test_what_runs_is_what_was_inspected_on_all_cores(spinning, entry):
-    settings = OnnxRuntime()._session(ENGINE, spinning=spinning).get_session_options()
+@pytest.mark.parametrize(("options", "entry"), [({}, None), ({"spinning": True}, None), ({"spinning": False}, "0")])
+def test_what_runs_is_what_was_inspected_on_all_cores(options, entry):
+    settings = OnnxRuntime()._session(ENGINE, **options).get_session_options()
     assert settings.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     assert (settings.log_severity_level, settings.intra_op_num_threads) == (4, usable_cores())
     assert not settings.enable_profiling

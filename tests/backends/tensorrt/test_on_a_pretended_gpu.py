@@ -92,8 +92,9 @@ def test_a_gpu_is_described(runtime):
     device = cudart.first_device()
     assert (device.name, device.capability, device.target, device.multiprocessors) == ("Pretended", (9, 0), "sm90", 132)
     assert (device.driver, device.runtime) == (13000, 12080)
-    with pytest.raises(BackendError, match="there is no GPU number 1; the driver sees 1"):
-        cudart.cuda().device(1)
+    for index in (1, 2):
+        with pytest.raises(BackendError, match=f"there is no GPU number {index}; the driver sees 1"):
+            cudart.cuda().device(index)
     assert cudart.bus_id() == "0000:01:00.0"
     assert cudart.cuda().free_bytes() == runtime.free == 1000
 
@@ -293,6 +294,15 @@ def test_an_engine_runs_each_feed_and_keeps_the_latest_shapes(made, runtime):
     _, path = made()
     results = run_file("tensorrt", path, [{"x": rows(1)}, {"x": rows(2, 3)}])
     assert [result["y"].tolist() for result in results] == [[[2, 2]], [[6, 6], [6, 6]]]
+    assert runtime.free == 1000 - 32  # of one shape there is memory, the latest
+    (wide,) = run_file("tensorrt", path, [{"x": rows(9)}], profile_index=1)
+    assert wide["y"].shape == (9, 2)
+    for run in (
+        lambda: run_file("tensorrt", path, [{"x": rows(5)}]),
+        lambda: EngineRunner("tensorrt", path)({"x": rows(5)}),
+    ):
+        with pytest.raises(BackendError, match="outside optimization profile 0"):
+            run()
     runtime.free = 1000
     runner = EngineRunner("tensorrt", path, contexts=2)
     kept = []
@@ -368,7 +378,7 @@ def test_a_layer_that_is_reported_now_and_then_has_the_mean_of_its_reports(made)
 
 def test_an_engine_is_inspected_without_memory(made, runtime):
     _, path = made()
-    assert inspect_file("tensorrt", path, 1) == "json of 4 bytes"
+    assert inspect_file("tensorrt", path, 1) == "json of 4 bytes, profile 1"
     assert runtime.free == 1000
 
 
@@ -398,7 +408,7 @@ def test_engines_side_by_side_are_timed_and_then_looked_into(made, runtime, monk
     assert (conditions["device"], conditions["capability"], conditions["cuda_graph"]) == ("Pretended", "sm90", True)
     assert conditions["shapes"] == {"x": [2, 2], "y": [2, 2]}
     assert measured["b"].layers == (LayerTime("one", 4.0, 4.0), LayerTime("two", 2.0, 2.0))
-    assert measured["b"].inspector == "json of 4 bytes"
+    assert measured["b"].inspector == "json of 4 bytes, profile 0"
     assert runtime.free == 1000
     plain = measure_files("tensorrt", {"a": path}, TimingOptions(runs=4, warm_up_s=0.0), loadings=1)["a"].timing
     assert (plain.median_ms, plain.runs) == (2.0, 4)
@@ -444,6 +454,7 @@ def test_clocks_are_bounds_with_what_held_them_back(nvml):
     for sm, bits in ((1980, 0), (1200, 0b100001), (1500, 0b000110)):
         nvml.sm, nvml.bits = sm, bits
         clocks.read()
+        assert clocks.conditions()["clocks"]["readings"] == len(clocks.readings)
     assert clocks.conditions()["clocks"] == {
         "sm_clock_mhz": [1200, 1980],
         "memory_clock_mhz": [2600, 2600],
@@ -486,7 +497,7 @@ def test_the_first_profile_is_chosen_where_another_is_active(made, monkeypatch):
     monkeypatch.setattr(pretended_gpu.Context, "active_optimization_profile", 1)
     assert opened(made).context.active_optimization_profile == 0
     _, path = made()
-    assert inspect_file("tensorrt", path) == "json of 4 bytes"
+    assert inspect_file("tensorrt", path) == "json of 4 bytes, profile 0"
 
 
 class Refitter:

@@ -116,6 +116,8 @@ def test_a_cause_is_known_by_operator_and_words(op, kind, message, cause):
          "no kernel for Attention on this type; there are such for FP16 and BF16"),
         (site("Attention", FLOAT16, message=NO_ATTENTION), "attention-shape",
          "no kernel for this Attention: they want heads of at least 9 channels"),
+        (site("Attention", BFLOAT16, FLOAT, message=NO_ATTENTION), "attention-shape",
+         "no kernel for this Attention: they want heads of at least 9 channels"),
         (site("TopK", message="it has no runners", target=120), "no-kernel",
          "the builder has no kernel for TopK on sm120"),
         (site("Relu", message="no", opset=6), "old-opset", "opset 6: the parser reads 7 and newer"),
@@ -372,9 +374,7 @@ def product(op, *sources, opset=17):
         if isinstance(source, tuple):
             made = node("DequantizeLinear", kind, FLOAT).outputs[0]
             for moved in through:
-                made = (
-                    node(moved, value("first"), made).outputs[0] if moved == "second" else node(moved, made).outputs[0]
-                )
+                made = node(moved, made, value("how")).outputs[0]
             made.name, made.type = f"d{at}", ir.TensorType(FLOAT)
             operands.append(made)
         else:

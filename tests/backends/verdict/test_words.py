@@ -37,25 +37,27 @@ def test_a_verdict_says_what_became_of_the_nodes_and_of_like_ones_once():
         node("a", "accepted"),
         node("b", "refused", reason="no", fix=FIX),
         node("c", "refused", reason="no", fix=FIX),
+        NodeVerdict("c2", "Gemm", "refused", reason="no", fix=FIX),
         node("d", "refused", reason="no"),
         node("e", "changed", reason="wider"),
+        NodeVerdict("e2", "Gemm", "changed", reason="wider"),
         node("f", "suspected", reason="like b"),
         node("g", "not reached"),
         problems=(Problem("all of it", EDIT, "text"), Problem("and this", None, "text")),
     )
-    counts = "1 accepted, 3 refused, 1 changed, 1 suspected, 1 not reached"
+    counts = "1 accepted, 4 refused, 2 changed, 1 suspected, 1 not reached"
     assert str(made).splitlines() == [
         f"m for sm86 by rtx 1.7: refused; {counts}; parser 0.50 s, builder 1.25 s",
         "  all of it. Convert it.",
         "  and this",
-        "  refused: b (Conv) and 1 more: no. Do it.",
+        "  refused: b (Conv) and 2 more: no. Do it.",
         "  refused: d (Conv): no",
-        "  changed: e (Conv): wider",
+        "  changed: e (Conv) and 1 more: wider",
         "  1 more nodes, not reached, carry a known cause",
     ]
-    assert [one.node for one in made.refused] == ["b", "c", "d"]
+    assert [one.node for one in made.refused] == ["b", "c", "c2", "d"]
     assert made.fixes == (EDIT,)
-    assert [row[0] for row in made._card().rows] == ["b", "c", "d", "e", "f", "g"]
+    assert [row[0] for row in made._card().rows] == ["b", "c", "c2", "d", "e", "e2", "f", "g"]
     assert made._card().notes == ()
     assert made._card().rows[0] == ("b", "Conv", "refused", "no", "Do it.")
     assert made._card().rows[-1] == ("g", "Conv", "not reached", "", "")
