@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -18,8 +17,7 @@ from tests.kit.places import ROOT
 from tests.kit.searching import calibrated, small
 from tests.precision.measuring.test_search import GOAL, options
 from workbench.errors import BackendError
-from workbench.precision.measuring import cluster as cluster_module
-from workbench.precision.measuring.cluster import Here, alone_on_device, executor_of, scheduler_client
+from workbench.precision.measuring.cluster import Here, alone_on_device, executor_of
 
 
 @pytest.fixture(scope="module")
@@ -77,30 +75,6 @@ def test_two_processes_wait_for_each_other_at_one_device():
     for process in processes:
         process.join()
     assert spans[0][1] <= spans[1][0]
-
-
-@pytest.mark.parametrize(
-    ("backend", "device"),
-    [("onnxruntime", "processor"), ("tensorrt", "0000:3b:00.0"), ("tensorrt_rtx", "0000:3b:00.0")],
-)
-def test_a_device_is_held_by_the_name_of_its_host_and_bus(tmp_path, monkeypatch, backend, device):
-    monkeypatch.setattr(cluster_module.socket, "gethostname", lambda: "a host/9_x")
-    monkeypatch.setattr(cluster_module, "bus_id", lambda: "0000:3b:00.0")
-    monkeypatch.setattr(cluster_module.tempfile, "tempdir", str(tmp_path))
-    with alone_on_device(backend) as name:
-        assert name == f"a host/9_x.{device}"
-        (lock,) = tmp_path.iterdir()
-        assert lock.name == f".trt-workbench.a-host-9_x.{device.replace(':', '-')}.device.lock"
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_scheduler_needs_its_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with (
-        pytest.raises(BackendError, match=r'needs the package distributed\. pip install "trt-workbench\[cluster\]"'),
-        scheduler_client("tcp://127.0.0.1:1"),
-    ):
-        pass
 
 
 def test_where_no_scheduler_answers_one_is_told(monkeypatch):

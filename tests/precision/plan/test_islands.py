@@ -51,13 +51,15 @@ def test_normalizations():
     assert "sums squares" in normalizes(site(net, y))
 
 
-@pytest.mark.parametrize(("size", "kept"), [(8, False), (32, False), (33, True)])
-def test_sums_over_many_values(size, kept):
+@pytest.mark.parametrize(("height", "width", "kept"), [(8, 8, False), (32, 32, False), (25, 41, True), (33, 33, True)])
+def test_sums_over_many_values(height, width, kept):
     net = Net()
     y = net.op("GlobalAveragePool", "x")
-    actual = sums_many(site(net, y, shape=[1, 4, size, size]))
-    assert (actual is not None) is kept
-    assert actual is None or "sums 1089 values, more than 1024" in actual
+    actual = sums_many(site(net, y, shape=[1, 4, height, width]))
+    sentence = f"GlobalAveragePool sums {height * width} values, more than 1024"
+    assert actual == (sentence if kept else None)
+    net = Net()
+    assert sums_many(site(net, net.op("Relu", "x"), shape=[1, 4, 99, 99])) is None
 
 
 def test_sums_over_an_unknown_number_of_values():
@@ -83,6 +85,11 @@ def test_values_beyond_the_range_of_fp16_but_not_of_bf16():
         ([-3.4e38], "fp16 ends at 65504"),
         ([-np.inf, 0.0], None),
         ([1.0, 1e-7], None),
+        ([65504.0], None),
+        ([65505.0], "holds 6.55e+04, and fp16 ends at 65504"),
+        # Half a step of 2^-24 lost of 255.5 and of 256.5 of them: more than a 512th, and less.
+        ([255.5 * 2.0**-24], "is so small (1.52e-05 at most) that fp16 has too few bits for it"),
+        ([256.5 * 2.0**-24], None),
         ([0.0], None),
         ([1e-4, 0.3], None),
     ],

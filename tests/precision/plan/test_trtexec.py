@@ -69,6 +69,21 @@ def test_what_is_no_rule_is_noted():
         assert message in note
 
 
+def test_an_output_type_is_the_finer_word_wherever_it_stands():
+    imported = import_trtexec("--layerOutputTypes=a:fp32 --layerPrecisions a:fp16+fp16 --fp16", named("a"))
+    assert [str(rule) for rule in imported.plan.rules] == ["name:a -> fp16", "name:a -> fp32"]
+    assert import_trtexec("trtexec --layerPrecisions", named("a")).plan.rules == ()
+    fp8 = import_trtexec("--layerOutputTypes=Conv_0:fp8", network("conv", "conv")).plan
+    assert [(rule.precision, rule.select != "name:Conv_0") for rule in fp8.rules] == [("fp8", True)]
+
+
+@pytest.mark.parametrize("mark", ["", "'"])
+def test_of_a_command_line_that_is_none_eighty_characters_are_shown(mark):
+    with pytest.raises(PrecisionError) as caught:
+        import_trtexec(mark + "x" * 100, named("a"))
+    assert caught.value.where == (mark + "x" * 100)[:80]
+
+
 def test_a_command_line_without_precisions_is_refused():
     with pytest.raises(PrecisionError, match="no --layerPrecisions"):
         import_trtexec("trtexec --onnx=m.onnx --fp16", named("a"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from workbench.precision.search.ranges import CALIBRATED, MIXED
 from workbench.precision.search.strategy import _best, _correct, _restore, _shortest, _Walk, _worth_in_float
 from workbench.precision.search.trials import Trials
 from workbench.precision.sensitivity.result import NodeError, Sensitivity
-from workbench.progress import watched
+from workbench.progress import Stopped, watched
 
 CONVS = [f"Conv_{at}" for at in range(4)]
 GOAL = Goal("sqnr_db", at_least=20.0)
@@ -431,3 +432,69 @@ def test_a_search_that_raced_ends_with_a_plan_that_is_known_on_all_samples(model
     best = trials.best()
     assert (best.on_all, best.passed, best.demoted) == (True, True, {"Conv_0", "Conv_2"})
     assert made.ran == ["013", "13"]  # 18.2 dB looks like 20.2 on few samples
+
+
+@pytest.fixture
+def found(model, monkeypatch):
+    """Searches with an evaluation that is stood in for."""
+
+    def search_with(made, noise, **options):
+        monkeypatch.setattr(strategy, "Evaluator", lambda *_, **__: contextlib.nullcontext(made))
+        errors = tuple(NodeError(node, "Conv", -10 * math.log10(each)) for node, each in noise.items())
+        monkeypatch.setattr(strategy, "quick", lambda *_, **__: Sensitivity(errors, "quick", 1, 1.0, 0.0))
+        ranges = {"x": 3.0, **{f"t{at}": 3.0 for at in range(3)}}
+        return strategy.search(model, "samples", GOAL, ranges=ranges, costs=costs(), **options)
+
+    return search_with
+
+
+NOISE = dict(zip(CONVS, (0.02, 0.001, 0.03, 0.002), strict=True))
+
+
+class Stopping(Evaluate):
+    """Asks for an end instead of so manieth an evaluation."""
+
+    def __init__(self, noise, count, error):
+        super().__init__(noise)
+        self.left, self.error = count, error
+
+    def __call__(self, lowered):
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().__call__(lowered)
+
+
+def test_a_search_gives_the_cheapest_plan_that_holds_and_the_front_of_all(found):
+    result = found(Evaluate(NOISE), NOISE)
+    assert (result.chosen.demoted, result.chosen.passed, result.stopped) == ({"Conv_0", "Conv_2"}, True, False)
+    assert len(result.trials) == 5
+    assert [trial.cost_ms for trial in result.front] == [30.0, 31.0, 33.0, 34.0, 40.0]
+    assert (result.sensitivity.kind, result.costs) == ("quick", costs())
+    limited = found(Evaluate(NOISE), NOISE, most_trials=3)
+    assert (len(limited.trials), limited.chosen.demoted) == (3, frozenset(CONVS))
+
+
+@pytest.mark.parametrize("error", [Stopped(), KeyboardInterrupt()])
+def test_a_search_that_is_stopped_gives_the_best_so_far(found, error):
+    early = found(Stopping(NOISE, 1, error), NOISE)
+    assert (early.stopped, early.chosen.passed, early.chosen.demoted) == (True, False, frozenset())
+    late = found(Stopping(NOISE, 3, error), NOISE)
+    assert (late.stopped, late.chosen.passed, len(late.trials)) == (True, True, 3)
+    with pytest.raises(type(error)):
+        found(Stopping(NOISE, 0, error), NOISE)
+
+
+def test_what_was_tried_before_is_not_evaluated_again(found):
+    whole = found(Evaluate(NOISE), NOISE)
+    again = Evaluate(NOISE)
+    assert found(again, NOISE, earlier=whole.trials).trials == whole.trials
+    assert again.ran == []
+
+
+def test_biases_are_corrected_where_that_is_asked_for(found, monkeypatch):
+    asked = []
+    monkeypatch.setattr(strategy, "_correct", lambda trials, *about: asked.append((len(trials.all), *about)))
+    found(Evaluate(NOISE), NOISE, correct_bias="calibration", batch=3)
+    found(Evaluate(NOISE), NOISE)
+    assert asked == [(5, "calibration", 3)]
