@@ -128,6 +128,8 @@ def test_nodes_are_sorted_only_where_one_comes_too_early():
     assert names.index("c") == 2
     nameless = node("Add", ["a", "b"], ["y"])
     assert order(nameless, a, b)[0] == ["Add"]
+    # Of several the first is told.
+    assert order(node("Relu", ["a"], ["p"], "p"), node("Neg", ["a"], ["y"], "q"), a)[0] == ["p"]
 
 
 @pytest.mark.parametrize("parts", [1, 2])
@@ -153,6 +155,7 @@ def test_a_cycle_has_no_order():
         ("HardSwish", "", True),  # of set 14
         ("Wobble", "", True),
         ("Relu", "com.microsoft", True),
+        ("Relu", "a.b", True),
         ("Scaler", "ai.onnx.ml", False),
         ("TreeEnsemble", "ai.onnx.ml", True),  # of set 5
         ("Mine", "own", False),  # a local function

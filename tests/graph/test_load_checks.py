@@ -230,6 +230,15 @@ def test_what_holds_tensors_among_attributes_is_looked_into():
     ):
         made = proto(held, {}, {"y": [2]}, [constant("s", [2])], domains=["own"])
         assert "has 1 bytes of data, and its lengths and type want 8" in message_of(made)
+    body = [node("Constant", [], ["k"], "k", value=wrong), node("Add", ["a", "k"], ["b"], "add")]
+    function = helper.make_function("own", "F", ["a"], ["b"], body, [helper.make_opsetid("", 17)])
+    assert "has 1 bytes of data" in message_of(relu(functions=[function]))
+    inner = helper.make_graph(
+        [node("Add", ["x", "k"], ["z"])], "b", [], [helper.make_tensor_value_info("z", 1, [2])], [wrong]
+    )
+    branched = node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
+    made = proto([branched], {"x": [2], "c": (TensorProto.BOOL, [])}, {"y": [2]})
+    assert "has 1 bytes of data" in message_of(made)
 
 
 def test_a_constant_beside_the_model_is_read_from_there(tmp_path):

@@ -99,6 +99,33 @@ def test_axes_of_negative_length_are_counted():
     assert quirks([3], [-1], [-2, -2], [-5, 7]) == ([[3], [None], [None, None], [None, 7]], [("t1", two)])
 
 
+@pytest.mark.parametrize("holder", ["then_branch", "parts", "function"])
+def test_what_is_odd_is_found_at_any_depth(holder):
+    """A negative axis, a spelled domain and devices that are none, in a graph inside of a graph inside of a node."""
+    odd = node("Neg", ["x"], ["z"], "odd", domain="ai.onnx")
+    odd.device_configurations.add(configuration_id="pair")
+    inner = helper.make_graph([odd], "b", [], [helper.make_tensor_value_info("z", 1, [-1])])
+    outer = helper.make_graph(
+        [node("Own", ["x"], ["w"], "in", parts=[inner])], "b", [], [helper.make_tensor_value_info("w", 1, [2])]
+    )
+    functions = []
+    if holder == "function":
+        opsets = [helper.make_opsetid("", 17)]
+        stated = [helper.make_tensor_value_info("z", 1, [-1])]
+        functions = [helper.make_function("own", "F", ["x"], ["z"], [odd], opsets, value_info=stated)]
+        made = proto([node("F", ["x"], ["y"], domain="own")], {"x": [2]}, {"y": [2]}, functions=functions)
+    else:
+        held = {holder: outer if holder == "then_branch" else [outer]}
+        made = proto([node("Own", ["x"], ["y"], "out", **held)], {"x": [2]}, {"y": [2]})
+    copy, quirks = readable(made, "m")
+    assert [(quirk.kind, quirk.where) for quirk in quirks] == [("negative-axis", "z"), ("devices", "odd")]
+    text = str(copy)
+    assert ("ai.onnx" in text, "configuration_id" in text, "dim_value: -1" in text) == (False, False, False)
+    # Where nobody says that there is something inside of attributes nobody looks there.
+    plain, told = readable(made, "m", nested=False)
+    assert (plain is made, told) == (holder != "function", () if holder != "function" else quirks)
+
+
 def devices(ir_version, *names, nested=False):
     nodes = [node("Relu", ["x"], ["y"], "r")]
     if nested:
