@@ -51,7 +51,7 @@ FUNCTION = helper.make_function(
         (made(FIRST, node("Scaler", ["a"], ["y"], "second", domain="ai.onnx.ml"), domains=["ai.onnx.ml"]), True),
         (made(FIRST, node("Scaler", ["a"], ["y"], "second", domain="ai.onnx.ml")), False),
         (made(FIRST, node("Wobble", ["a"], ["y"], "second", domain="own"), domains=["own"]), False),
-        (made(FIRST, node("Clip", ["a", "", "w"], ["y"], "second")), True),
+        (made(FIRST, node("Clip", ["x", "", "a"], ["y"], "second")), True),
         (made(FIRST, node("If", ["a"], ["y"], "second", then_branch=BRANCH, else_branch=BRANCH)), False),
         (made(outputs=["y", "a"]), True),
         (made(outputs=["y", "x"]), True),

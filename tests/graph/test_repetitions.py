@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.kit.models import constant, model, proto, weight
-from workbench.graph.bodies import called_proto, most_repeated, repetitions
+from workbench.graph.bodies import called_proto, most_repeated, repetitions, subgraphs
 from workbench.graph.load import from_proto
 
 VALUE = helper.make_tensor_value_info
@@ -182,6 +183,21 @@ def test_what_is_in_no_loop_runs_once_and_so_does_what_nobody_counts():
     assert most_repeated(model([node("Relu", ["x"], ["y"])], {"x": [2]}, {"y": [2]})) == 1.0
     assert most_repeated(from_proto(counted("n", inputs={"n": (TensorProto.INT64, [])}))) == 1.0
     assert most_repeated(from_proto(scanning([3, 5]))) == 3.0
+
+
+def test_the_graphs_inside_of_a_node_are_told_as_addresses_call_them():
+    def graph(name):
+        return ir.Graph([], [], nodes=[], name=name)
+
+    attributes = [
+        ir.AttrInt64("axis", 1),
+        ir.RefAttr("body", "given", ir.AttributeType.GRAPH),
+        ir.AttrGraph("then_branch", graph("a")),
+        ir.AttrGraphs("parts", [graph("b"), graph("c")]),
+        ir.AttrGraph("else_branch", graph("d")),
+    ]
+    found = [(name, one.name) for name, one in subgraphs(ir.Node("", "If", [], attributes))]
+    assert found == [("then", "a"), ("parts[0]", "b"), ("parts[1]", "c"), ("else", "d")]
 
 
 def test_a_call_is_a_model_of_its_own_with_what_it_is_given():
