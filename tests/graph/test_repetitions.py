@@ -128,6 +128,7 @@ UNKNOWN = "the length of the scanned axis is not known"
         (scanning([3, 5, 7], axes=[-1]), 7),
         (scanning([3, 5, 7], axes=[-3]), 3),
         (scanning([3, 5, 7], axes=[3]), UNKNOWN),
+        (scanning([3, 5, 7], axes=[5]), UNKNOWN),
         (scanning([3, 5, 7], axes=[-4]), UNKNOWN),
         (scanning([3, 5], [5, 3], scanned=2, axes=[1, 0]), 5),
         (scanning([]), UNKNOWN),
