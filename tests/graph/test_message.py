@@ -12,7 +12,7 @@ from tests.kit.models import proto, weight
 from workbench.errors import ModelError
 from workbench.graph import message
 from workbench.graph.load import from_proto
-from workbench.graph.message import described, readable, restored, to_message, written
+from workbench.graph.message import attribute_message, described, readable, restored, to_message, written
 from workbench.graph.quirk import Quirk
 
 node = helper.make_node
@@ -257,6 +257,13 @@ def test_what_cannot_be_written_is_told_by_its_deepest_cause():
     assert str(caught.value) == "m: a part of it cannot be written: deep. Repair the model that it came from."
     with pytest.raises(KeyError), written("m"):
         raise KeyError("x")
+
+
+def test_an_attribute_is_written_with_what_it_refers_to():
+    given = ir.RefAttr("alpha", "slope", ir.AttributeType.FLOAT)
+    expected = onnx.AttributeProto(name="alpha", type=onnx.AttributeProto.FLOAT, ref_attr_name="slope")
+    assert attribute_message(given) == expected
+    assert attribute_message(ir.AttrInt64("axis", 3)) == helper.make_attribute("axis", 3)
 
 
 def test_metadata_is_written_once_and_results_that_nobody_reads_are_named():

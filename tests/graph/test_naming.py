@@ -37,6 +37,24 @@ def test_a_fresh_name_is_none_of_the_graph_nor_of_those_inside(make):
     assert [names.node(name) for name in ("own", "inner", "x", "x")] == ["own__2", "inner__2", "x", "x__2"]
 
 
+def test_what_a_call_gives_holds_no_names():
+    given = onnx.AttributeProto(name="alpha", type=onnx.AttributeProto.FLOAT, ref_attr_name="slope")
+    leaky = node("LeakyRelu", ["a"], ["b"], "leaky")
+    leaky.attribute.append(given)
+    function = helper.make_function("own", "F", ["a"], ["b"], [leaky], [helper.make_opsetid("", 17)], ["slope"])
+    made = proto(
+        [node("F", ["x"], ["y"], "call", domain="own")], {"x": [2]}, {"y": [2]}, domains=["own"], functions=[function]
+    )
+    (local,) = from_proto(made).ir_model.functions.values()
+    names = Names([local.graph])
+    assert [names.tensor("a"), names.tensor("b"), names.tensor("x"), names.node("leaky")] == [
+        "a__2",
+        "b__2",
+        "x",
+        "leaky__2",
+    ]
+
+
 def test_graphs_of_one_model_share_their_fresh_names():
     changed = nested(body=lambda body: body).thaw()
     outer = changed.graph

@@ -58,6 +58,13 @@ def test_an_input_has_a_shape_and_its_axes_a_length_or_a_name(shape, quirk):
     assert told(network, "unnamed-axis", "input-without-shape") == ([] if quirk is None else [quirk])
 
 
+def test_samples_are_tensors_and_so_are_inputs():
+    made = proto([node("ConcatFromSequence", ["s"], ["y"], "n", axis=0)], {}, {"y": [2]})
+    made.graph.input.append(helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None))
+    text = "input 's' is a sequence of FLOAT, and samples are tensors; cut the model behind it"
+    assert told(from_proto(made), "not-a-tensor", "input-without-shape") == [Quirk("not-a-tensor", "s", text)]
+
+
 def test_nodes_that_nobody_reads_are_counted():
     def inside(*names):
         nodes = [node("Neg", ["x"], [f"{name}z"], name) for name in names]

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.kit.models import constant, model, proto, weight
 from workbench.graph.inspection import tables
 from workbench.graph.load import from_proto, load_model
+from workbench.graph.model import Model
 
 node = helper.make_node
 
@@ -134,6 +135,12 @@ def test_finite_numbers_are_measured_on_request(values, expected):
     table = tables.initializers(loaded, values=True)
     assert list(table.columns)[-3:] == ["min", "max", "rms"]
     assert rows(table)["w"][-3:] == [one if one is None else pytest.approx(one, rel=1e-15) for one in expected]
+
+
+def test_a_weight_without_content_has_no_row():
+    graph = model([node("Sum", ["v", "w"], ["y"], "s")], {}, {"y": [2]}, [weight("v", 2), weight("w", 2)]).thaw()
+    graph.graph.initializers["v"].const_value = None
+    assert list(tables.initializers(Model(graph)).index) == ["w"]
 
 
 def test_text_and_what_is_stripped_are_not_measured():

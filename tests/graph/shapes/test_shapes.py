@@ -329,6 +329,13 @@ def test_a_small_weight_is_kept_in_whatever_field_it_is(tensor):
     assert weights_of(tensor)[0] == ["w"]
 
 
+def test_a_weight_without_content_is_left_out_of_a_skeleton():
+    graph = model([node("Sum", ["v", "w"], ["y"], "s")], {}, {"y": [2]}, [weight("v", 2), weight("w", 2)]).thaw()
+    graph.graph.initializers["v"].const_value = None
+    skeleton = skeleton_proto(Model(graph)).graph
+    assert ([one.name for one in skeleton.initializer], list(skeleton.input)) == (["w"], [])
+
+
 def test_a_skeleton_says_what_the_graph_does():
     nodes = [
         node("Relu", ["x"], ["a"], "r"),

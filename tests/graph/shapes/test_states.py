@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from tests.kit.models import constant, proto
 from workbench.graph.load import from_proto
-from workbench.graph.shapes.states import _assuming, _shaped, _states
+from workbench.graph.shapes.states import _assuming, _shaped, _states, with_states
 
 node = helper.make_node
 FLOAT, INT, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
@@ -116,6 +116,13 @@ def test_a_state_keeps_its_shape_where_the_body_does(states, shapes):
     network = from_proto(graph_of(loop(states, ["y", "z"]), outputs=("y", "z")))
     assert [network.tensors[name].shape for name in ("y", "z")] == shapes
     assert [network.tensors[f"loop/body/{name}"].shape for name in ("s", "r")] == shapes
+
+
+def test_where_an_assumption_is_refused_nothing_more_is_known():
+    made = graph_of(loop("kept", ["y", "z"]))
+    assert with_states(made, made, lambda _: None) is made
+    plain = graph_of(node("Relu", ["x"], ["y"]))
+    assert with_states(plain, plain, lambda _: None) is plain
 
 
 def test_a_loop_that_starts_from_what_another_makes_keeps_its_shape_too():
