@@ -12,7 +12,7 @@ from onnx import helper
 from PIL import Image
 
 from tests.kit.models import model
-from workbench.calibration import ChannelExtremes, Preprocessing, Statistics, TensorStatistics, feeds, open_samples
+from workbench.calibration import ChannelExtremes, Preprocessing, Statistics, TensorStatistics, at, feeds, open_samples
 from workbench.calibration import damage as damage_module
 from workbench.calibration.cache import CacheEntry, CalibrationCache, load_cache, parse_cache
 from workbench.calibration.checkpoint import Checkpoint
@@ -381,6 +381,16 @@ def test_channels_are_counted_along_any_axis_and_what_is_not_finite_has_no_extre
     nothing = ChannelExtremes(0)
     nothing.update(np.array([[np.nan], [1.0]], np.float32))
     assert (nothing.minimum.tolist(), nothing.maximum.tolist()) == ([np.inf, 1.0], [-np.inf, 1.0])
+
+
+@pytest.mark.parametrize(("target", "largest"), [("int8", 127), ("fp8", 448)])
+def test_a_threshold_is_at_least_what_a_normal_scale_stands_for(target, largest):
+    least = 2.0**-126 * largest
+    amax = [at(seen(1.0, 2.0), value, target=target).amax for value in (0.0, 1e-45, least, 2 * least, 3.0)]
+    assert amax == [1.0, least, least, 2 * least, 3.0]
+    unseen = at(TensorStatistics(), 3.0, target=target)
+    assert (unseen.amax, unseen.method, unseen.target, math.isnan(unseen.clipped)) == (3.0, "manual", target, True)
+    assert at(seen(0.0, 0.0), 3.0, target=target).sqnr_db == math.inf
 
 
 def test_there_is_a_divergence_for_every_number_of_bins_from_128_on():

@@ -117,6 +117,15 @@ def test_a_weight_that_is_read_in_two_forms_is_there_in_both():
     assert weight_bytes(small) == weight_bytes(small, PrecisionPlan().resolve(small)) == 32
 
 
+def test_a_weight_that_the_model_itself_narrows_is_as_wide_as_what_is_made_of_it():
+    nodes = [
+        helper.make_node("Cast", ["w"], ["h"], "narrow", to=TensorProto.FLOAT16),
+        helper.make_node("MatMul", ["x", "h"], ["y"], "product"),
+    ]
+    half = (TensorProto.FLOAT16, [2, 4])
+    assert weight_bytes(model(nodes, {"x": half}, {"y": half}, [weight("w", 4, 4)])) == 2 * 16
+
+
 @pytest.mark.parametrize(
     ("told", "text"),
     [

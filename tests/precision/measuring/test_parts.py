@@ -57,6 +57,7 @@ def test_an_engine_is_built_and_where_that_is_asked_timed_beside_others(backend)
     built = do(task(loadings=0))
     assert (built.status, built.reason, built.engine, built.timing_s) == ("built", "it was not timed", "engine", 0.0)
     assert built.worker.startswith("a device, process ")
+    assert (built.began, built.ended, built.cache) == (0.0, 0.0, None)
     backend.measured = {"mine": SimpleNamespace(error=None)}
     timed = do(task(loadings=3, beside={"other": "theirs"}, kept=("mine",)))
     assert (timed.status, timed.reason, timed.measured) == ("measured", None, backend.measured)

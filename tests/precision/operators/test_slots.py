@@ -46,6 +46,19 @@ def test_inputs_and_outputs_of_a_node_that_have_its_type(node, weights, places, 
     assert asked([node], floating, weights=weights) == placed(*places)
 
 
+@pytest.mark.parametrize(
+    ("node", "opset", "places"),
+    [
+        (NODE("IsInf", ["x"], ["y"], "n"), 17, ([0], [])),  # of float32 alone
+        (NODE("IsInf", ["x"], ["y"], "n"), 20, ([], [], [0])),
+        (NODE("Cast", ["x"], ["y"], "n", to=TensorProto.INT32), 17, ([], [], [0])),
+        (NODE("Relu", ["x"], ["y"], "n"), 17, ([0], [])),
+    ],
+)
+def test_in_fp32_a_node_takes_any_type_where_it_takes_both_low_ones(node, opset, places):
+    assert asked([node], "fp32", opset=opset) == placed(*places)
+
+
 BRANCH = helper.make_graph([NODE("Neg", ["r"], ["o"], "inner")], "b", [], [INFO("o", TensorProto.FLOAT, None)])
 FLAG = numpy_helper.from_array(np.array(True), "f")
 

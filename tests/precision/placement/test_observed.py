@@ -151,8 +151,8 @@ def test_a_latency_is_the_sum_of_regions_and_borders_scaled_by_how_much_of_it_is
     assert costs.latency_ms({1}) == pytest.approx((2.0 * 5 / 6 + 1.5 / 6) * (6.0 + 2.5))
     assert (costs.latency_ms(()), costs.latency_ms((0, 1, 2))) == (14.0, 6.0)
     assert [costs.saving_ms(position) for position in range(4)] == [0.5, 1.0, 1.5, 0.0]
-    nothing = PlacementCosts(regions(3, ()), {}, {}, 0.25, 0.0)
-    assert nothing.latency_ms({1}) == 0.0
+    borders = PlacementCosts(regions(3), {}, {}, 0.25, 0.0, scale=2.0, scale_int8=5.0)
+    assert borders.latency_ms({1}) == 2.0 * 0.5  # of no region anything is known
 
 
 def test_a_tensor_that_many_regions_read_is_converted_once():
