@@ -242,6 +242,26 @@ def test_phases_are_told_in_a_terminal_from_a_second_on_five_times_a_second(monk
     assert told == [("building m: kernels", 0.25), ("building m: kernels", 0.5)]
 
 
+def test_a_bar_in_a_terminal_counts_by_amount_and_goes_away(monkeypatch):
+    told, terminal = [], Terminal()
+
+    class Bar:
+        def __init__(self, **options):
+            told.append(options)
+
+        def __enter__(self):
+            return SimpleNamespace(update=told.append)
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr("tqdm.std.tqdm", Bar)
+    assert list(progress.progress([3, 5], total=8, doing="reading", amount=lambda size: 2 * size)) == [3, 5]
+    options = {"total": 8, "desc": "reading", "leave": False, "file": terminal, "mininterval": 0.2}
+    assert told == [options, 6, 10]
+
+
 def shell(kernel=None, **config):
     return SimpleNamespace(get_ipython=lambda: SimpleNamespace(config=config, kernel=kernel))
 

@@ -96,6 +96,12 @@ def test_a_mistake_in_a_costly_model_is_found_in_the_part_that_was_touched():
     assert "the part that was touched: 2 nodes; the whole was not checked: the model has 6 nodes" in str(renamed)
 
 
+@pytest.mark.usefixtures("costly")
+def test_a_part_of_a_costly_model_begins_at_an_input_whatever_it_is_called_now():
+    renamed = looked_at(chain(), "rename_tensor", tensor="x", to="image")
+    assert renamed.errors == {"t0": 0.0}
+
+
 def test_what_is_touched_ends_where_nothing_changed_and_begins_at_floating_point(monkeypatch):
     monkeypatch.setattr(edit_check, "MOST_NODES", 5)
     nodes = [
