@@ -158,10 +158,10 @@ def floating_operators() -> dict[str, Use]:
     Left out are those whose result is drawn, that hold graphs, and `UNTRIED`.
     """
     uses = {}
-    for name in sorted({schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""}):
+    for name in sorted({schema.name for schema in onnx.defs.get_all_schemas()}):
         try:
             schema = onnx.defs.get_schema(name, OPSET, "")
-        except onnx.defs.SchemaError:  # newer than the operator set
+        except onnx.defs.SchemaError:  # newer than the operator set, or of another domain
             continue
         following = {c.type_param_str for c in schema.type_constraints if set(c.allowed_type_strs) >= FOLLOWING}
         needed = [one for one in schema.inputs if one.option != onnx.defs.OpSchema.FormalParameterOption.Optional]
