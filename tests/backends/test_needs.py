@@ -109,6 +109,11 @@ def test_what_an_engine_needs_is_a_sentence(manifest, message):
         (facts() | {"device": {}, "target": "sm86"}, full("8.6.0"), r"built for a GPU \(compute capability 8\.6\)"),
         (facts(where="windows-amd64"), full("8.6.0"), "built on windows-amd64"),
         (facts(where="aix-ppc"), full("8.6.0"), f"built on aix-ppc; this is {this_platform()}"),
+        (
+            facts("1.32", backend="onnxruntime"),
+            full("8.6.0"),
+            r"made by onnxruntime; this is .*\. Run it with onnxruntime",
+        ),
         (facts("10.3.0", strip=True), full("10.3.0"), r"written without its weights.*workbench run --weights"),
     ],
 )

@@ -232,6 +232,10 @@ def check_fits(manifest: Mapping[str, Any], *, runtime: Runtime, device: CudaDev
     if need.unknown:
         return
     where = f"engine of {need.model}"
+    if not need.kinds:
+        raise BackendError(
+            f"made by {need.backend}; this is {runtime}", where=where, fix=f"Run it with {need.backend}."
+        )
     if not need.takes(runtime):
         raise BackendError(
             f"built with {need.backend} {need.version}; this is {runtime}, and it needs {need.runtimes}",
