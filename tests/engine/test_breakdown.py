@@ -158,6 +158,7 @@ def test_what_is_of_another_profile_or_made_by_nobody_has_no_edge():
         layer("a", "PointWiseV2", "x", "t", "fp16", profile=0),
         layer("r", "Reformat", "t", "u", "fp16", profile=0),
         layer("b", "PointWiseV2", "u", "y", "fp16", profile=0),
+        layer("s", "shape_call", "t", "s", "bf16", profile=0),  # moves no data
         layer("c", "PointWiseV2", "x", "y", "int8", profile=1),
         layer("d", "PointWiseV2", "x", "y", "bf16", profile=2),
     ]

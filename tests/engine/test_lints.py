@@ -15,7 +15,7 @@ from workbench.engine.formats import TensorFormat
 from workbench.engine.fusion import fusion_map
 from workbench.engine.report import Binding
 
-BF16 = TensorFormat("bf16", "bf16", "linear")
+BF16, FP8 = (TensorFormat(kind, kind, "linear") for kind in ("bf16", "fp8"))
 WIDE32 = TensorFormat("int8", "int8", "vectorized", 32)
 UNTOLD = TensorFormat("N/A", None, None)
 
@@ -266,6 +266,7 @@ def test_a_reformat_at_an_end_of_the_engine_is_for_the_application():
         (FP32, BF16, "maker", "bf16"),
         (FP16, FP32, "reader", "fp16"),
         (WIDE32, BF16, "reader", "int8"),
+        (FP16, FP8, "maker", "fp8"),
     ],
 )
 def test_where_precision_changes_the_wider_side_is_to_be_narrower(before, after, holder, narrow):

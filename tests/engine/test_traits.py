@@ -66,6 +66,8 @@ def test_precision_of_other_layers_is_that_of_their_data():
         ("kgen", "__myl_CastReshCast_myl5_6", "cast"),
         ("kgen", "__myl_MaxrSubExpSum_myl5_4", "myelin"),
         ("kgen", "__myl_AddRelu_myl0_1", "pointwise"),
+        ("kgen", "__myl_CastMulAdd_myl0_1", "pointwise"),
+        ("kgen", "__myl_SqrtSubTanhWhere_myl0_1", "pointwise"),
         ("kgen", "__myl_ReshTran_myl0_1", "shuffle"),
         ("kgen", "__myl_Quan_myl0_1", "qdq"),
         ("kgen", "__myl_QuanDequCast_myl0_1", "qdq"),

@@ -99,10 +99,10 @@ def test_strides_of_other_axes_than_the_kernels_are_not_taken():
         assert ops(Stride=odd) == 2 * 7 * 7 * 4 * 4 * 9
 
 
-def convolved(*dims, **attributes):
+def convolved(*dims, kind="CaskConvolution", **attributes):
     attributes = {"Kernel": [3, 2], "OutMaps": 10, "Groups": 2} | attributes
     attributes = {key: value for key, value in attributes.items() if value is not None}
-    return layer_ops(Layer(name="c", type="CaskConvolution", attributes=attributes, inputs=(tensor("x", *dims),)))
+    return layer_ops(Layer(name="c", type=kind, attributes=attributes, inputs=(tensor("x", *dims),)))
 
 
 def test_operations_of_a_convolution_that_is_another_along_each_axis():
@@ -131,6 +131,12 @@ def test_operations_of_a_convolution_that_is_another_along_each_axis():
 )
 def test_operations_of_an_odd_convolution_are_unknown(odd):
     assert convolved(2, 6, 5, 7, **odd) is None
+
+
+@pytest.mark.parametrize("kind", ["CaskDeconvolutionV2", "Pooling", None])
+def test_operations_of_what_is_no_convolution_are_unknown(kind):
+    assert convolved(2, 6, 5, 7) is not None
+    assert convolved(2, 6, 5, 7, kind=kind) is None
 
 
 def test_operations_of_a_convolution_without_pixels():

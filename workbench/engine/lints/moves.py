@@ -17,7 +17,7 @@ __all__ = ["casts", "converting_slices", "lone_qdq", "reformats"]
 
 PLANNED = ("fp32", "fp16", "bf16", "int8", "fp8")
 """What a precision plan can ask of a node."""
-_BITS = {"int8": 1, "fp8": 1, "fp16": 2, "bf16": 2, "fp32": 4}
+_BYTES = {"int8": 1, "fp8": 1, "fp16": 2, "bf16": 2, "fp32": 4}
 
 
 def reformats(scene: EngineScene) -> Iterator[Finding]:
@@ -55,8 +55,7 @@ def _why(
             Suggestion("build", (), f"{end} {side} format: {form.format.text}"),
         )
     if len(set(types)) > 1:
-        wide = max(types, key=lambda name: _BITS.get(name or "", 0))
-        narrow = min(types, key=lambda name: _BITS.get(name or "", 0))
+        wide, narrow = max(types, key=_width), min(types, key=_width)
         holders = [near for near in (*before, *after) if layer_precision(near).name in {wide, "tf32"}]
         nodes = scene.nodes(*holders)
         side = holders[0].name if holders else "the wider side"
@@ -133,6 +132,11 @@ def _precision(nodes: tuple[str, ...], name: str | None) -> Suggestion | None:
     return Suggestion("precision", nodes, name) if nodes and name in PLANNED else None
 
 
+def _width(name: str | None) -> int:
+    """Return the bytes of a type that a plan can ask for; any other one is the narrowest."""
+    return _BYTES.get(name or "", 0)
+
+
 def casts(scene: EngineScene) -> Iterator[Finding]:
     """Yield every cast that is a layer of its own."""
     for layer in scene.kinds("cast"):
@@ -160,7 +164,7 @@ def _one_type(scene: EngineScene, layer: Layer, before: list[Layer], after: list
         arguments = (("input", layer.inputs[0].name), ("dtype", onnx_name))
         possible = onnx_name is not None and layer.inputs[0].name in scene.ends
         return Suggestion("edit", (), "set_input_type", arguments) if possible else None
-    narrow = min(types, key=lambda name: _BITS.get(name or "", 0))
+    narrow = min(types, key=_width)
     wide = [near for near in (*before, *after) if layer_precision(near).name not in {narrow, None}]
     return _precision(scene.nodes(*wide), narrow)
 
