@@ -15,6 +15,7 @@ from workbench.errors import OptionError, PrecisionError, ReportError
 from workbench.graph.load import load_model
 from workbench.jobs import migration
 from workbench.jobs.migration import migrate
+from workbench.precision.plan import Rule
 from workbench.runtime.session import Session
 
 
@@ -217,3 +218,11 @@ def test_flags_with_blanks_are_read_as_they_are(monkeypatch):
     assert migration._imported(wb, None, "c:int8") == "imported"
     assert asked == ["--layerPrecisions='a b:fp16' --layerOutputTypes=c:int8", "--layerOutputTypes=c:int8"]
     assert migration._imported(wb, None, "").notes == ()
+
+
+def test_a_flag_on_a_node_that_was_folded_into_another_is_told(calibrated, small_cnn, write, monkeypatch):
+    rule = Rule(select="name:folded", precision="fp32")
+    flags = SimpleNamespace(plan=SimpleNamespace(rules=[rule]), notes=("a note",))
+    monkeypatch.setattr(migration, "_imported", lambda *_: flags)
+    result = migrate(small_cnn, write(calibrated.ranges))
+    assert result.notes == ("a note", f"{rule}: its nodes were folded into others")

@@ -377,6 +377,9 @@ def test_a_dossier_says_what_a_model_and_a_machine_are():
         "sm clock mhz": "5",
     }
     assert dict(dossier._gpu(None)) == {}
+    clocks = {"sm_clock_mhz": [1200, 1980], "slowed_by": ["power cap"], "readings": 9}
+    ((name, told),) = dossier._gpu(SimpleNamespace(conditions={"clocks": clocks}))
+    assert (name, "{" in told, told.endswith("; held back by power cap")) == ("clocks", False, True)
     assert {"system", "processor"} <= dossier._machine(None).keys()
 
 

@@ -141,6 +141,19 @@ def test_a_notebook_is_opened_by_the_program_that_is_here(small_cnn, tmp_path, m
     assert showing.open_screen(small_cnn, notebook=tmp_path / "mine.ipynb").files == ()
 
 
+@pytest.mark.parametrize(("given", "written"), [({}, "a.html"), ({"out": "b.html"}, "b.html")])
+def test_a_page_goes_where_it_is_asked_for_or_beside_its_notebook(tmp_path, monkeypatch, given, written):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr(showing, "export_html", lambda *files: asked.append(files))
+    for outputs, remarks in ((True, 0), (False, 1)):
+        monkeypatch.setattr(showing, "has_outputs", lambda _, outputs=outputs: outputs)
+        result = showing.export_notebook("a.ipynb", **given)
+        assert (result.files, len(result.remarks)) == ((Path(written),), remarks)
+    assert asked == [(Path("a.ipynb"), Path(written))] * 2
+    assert result.text() == "a.ipynb as a page"
+
+
 def test_notebooks_are_shipped_ones_or_files(tmp_path):
     shipped = notebooks._chosen(())
     (tmp_path / "own.ipynb").write_text("{}")

@@ -862,3 +862,19 @@ def test_a_server_says_nothing_of_itself_and_of_each_request(monkeypatch):
         "warning",
     )
     assert (server.GRACE_S, server.SWITCH_S) == (30, 0.0005)
+
+
+@pytest.mark.parametrize(("tuned", "digest"), [(SimpleNamespace(sha256="f0"), "f0"), (None, "")])
+def test_a_model_is_described_by_what_runs_it_and_what_made_it(tuned, digest):
+    deployment = SimpleNamespace(recipe=SimpleNamespace(tuned=tuned))
+    loaded = SimpleNamespace(
+        name="net", backend="tensorrt", inputs=PORTS, outputs={}, rows=SimpleNamespace(why="why"), deployment=deployment
+    )
+    assert routes._metadata(SimpleNamespace(loaded=loaded)) == {
+        "name": "net",
+        "versions": ["1"],
+        "platform": "tensorrt_onnx",
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
+        "outputs": [],
+        "parameters": {"batching": "why", "recipe_sha256": digest},
+    }

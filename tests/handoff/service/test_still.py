@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from workbench.calibration import Statistics
+from workbench.errors import OptionError
 from workbench.handoff.service import batching, field
 from workbench.handoff.service.batching import Batcher, Batching, Job, Ran
 from workbench.handoff.service.field import FieldStatistics
@@ -356,3 +358,37 @@ def test_a_tensor_inside_is_counted_as_computed_and_an_input_as_sent(watching):
     made._count({"x": "sent"}, 3)
     assert seen == [("x", "sent", 3), ("inside", "of sent", 3)]
     assert made.counted == [3]
+
+
+@pytest.fixture
+def unbegun(monkeypatch):
+    """The threads that nobody began."""
+    threads = []
+    begun = SimpleNamespace(start=lambda: None)
+    monkeypatch.setattr(field, "threading", SimpleNamespace(Thread=lambda **how: threads.append(how) or begun))
+    return threads
+
+
+def inputs(*names):
+    return SimpleNamespace(inputs=[SimpleNamespace(name=name) for name in names])
+
+
+def test_there_is_room_for_eight_runs_and_the_end_so_that_nobody_ever_waits(unbegun, tmp_path):
+    made = FieldStatistics(inputs("x"), ["x"], tmp_path / "f.npz")
+    assert (made._waiting.maxsize, made._every, made._session) == (8 + 1, 1, None)
+    assert [how["daemon"] for how in unbegun] == [True]
+    assert made._on_counted(3) is None
+    for _ in range(9):
+        made(Ran(1, 0.0, {}))
+    assert made._waiting.qsize() == 8
+    assert Statistics.load(tmp_path / "f.npz").keys() == {"x"}
+
+
+@pytest.mark.usefixtures("unbegun")
+@pytest.mark.parametrize("tensors", [["x"], ["x", "z", "w"], ["w", "v"]])
+def test_a_file_goes_on_with_the_very_tensors_that_it_holds(tmp_path, tensors):
+    model, file = inputs("x", "z", "w", "v"), tmp_path / "f.npz"
+    FieldStatistics(model, ["x", "z"], file)
+    FieldStatistics(model, ["z", "x"], file)
+    with pytest.raises(OptionError, match=r"f\.npz holds statistics of other tensors; name another file"):
+        FieldStatistics(model, tensors, file)

@@ -12,11 +12,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.kit.serving import saved
+from workbench.calibration import Preprocessing
 from workbench.errors import ReportError
 from workbench.handoff import Port, open_deployment
 from workbench.handoff.triton import choose_batching, read_curve
 from workbench.handoff.triton.batching import BatchPoint, DynamicBatching
-from workbench.handoff.triton.warm_up import make_warm_ups
+from workbench.handoff.triton.warm_up import _read, make_warm_ups
 from workbench.jobs.bench.rows import BenchRow, rows_json
 
 
@@ -183,6 +184,12 @@ def test_the_smallest_and_the_largest_run_are_warmed_up(tuned_cnn, most, sizes, 
     assert tensor.content == samples["x"][0].tobytes()
     _, sentence = make_warm_ups(open_deployment(tuned_cnn), DynamicBatching(most))
     assert sentence.startswith("Warm-up: the first of the calibration's samples")
+
+
+def test_how_images_become_inputs_is_read_where_it_is_a_text():
+    pixels = Preprocessing(scale=2)
+    assert _read("scale=2") == _read(pixels) == pixels
+    assert _read(None) is None
 
 
 def test_text_is_not_warmed_up_with():
