@@ -144,21 +144,22 @@ def test_infinity_names_tensor_and_sample_and_leaves_what_was_gathered(batch):
     assert gathered["e"].maximum == 1
 
 
-def convolutions():
+def convolutions(batch: int | str = "N"):
     tenth = np.zeros((16, 1, 1, 1), np.float32)
     tenth[9] = 10
     return model(
         helper.make_node("Conv", ["x", "w"], ["e"]),
         helper.make_node("Conv", ["e", "v"], ["c"]),
         helper.make_node("GlobalAveragePool", ["c"], ["y"]),
-        inputs={"x": (T.FLOAT, ["N", 1, 2, 2])},
-        outputs={"y": (T.FLOAT, ["N", 16, 1, 1])},
+        inputs={"x": (T.FLOAT, [batch, 1, 2, 2])},
+        outputs={"y": (T.FLOAT, [batch, 16, 1, 1])},
         weights={"w": tenth, "v": np.eye(16, dtype=np.float32)[:, :, None, None] + 1},
     )
 
 
-def test_many_samples_are_counted_like_few(monkeypatch):
-    m, x = convolutions(), np.random.default_rng(3).normal(size=(observer.FEW, 1, 2, 2)).astype(np.float32)
+@pytest.mark.parametrize("stated", ["N", 5])
+def test_many_samples_are_counted_like_few(stated, monkeypatch):
+    m, x = convolutions(stated), np.random.default_rng(3).normal(size=(observer.FEW, 1, 2, 2)).astype(np.float32)
     tensors, samples = ["x", "e", "c", "y"], open_samples({"x": x}, m)
     many = observe(m, tensors, samples, batch=5, channels={"c": 1})
     monkeypatch.setattr(observer, "FEW", observer.FEW + 1)

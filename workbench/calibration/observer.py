@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["observe"]
 
-FEW = 16
+FEW = 32
 """Samples below which a session that hands tensors out in any order costs more than it saves."""
 
 
