@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.kit.models import model as made
+from tests.kit.models import weight
 from tests.kit.networks import Net, network
 from workbench.precision.plan import PrecisionPlan
 from workbench.precision.plan.myelin import left_in_fp32
@@ -225,6 +226,20 @@ def test_a_light_node_is_taken_in_only_where_that_saves_casts():
     net = Net()
     both = net.model(net.op("Add", net.op("Relu", "x"), net.conv("x")))
     assert kinds(both) == {"Relu_0": "fp16", "Conv_1": "fp16", "Add_2": "fp16"}
+
+
+def test_who_reads_any_type_or_no_floating_numbers_needs_no_cast():
+    net = Net()
+    relu = net.op("Relu", net.op("Exp", net.conv("x")))
+    model = net.model(net.op("Reshape", net.conv(relu), net.op("Shape", relu)))
+    assert {node: kind for node, kind in kinds(model).items() if kind == "fp32"} == {"Exp_1": "fp32", "Shape_4": "fp32"}
+    nodes = [
+        helper.make_node("Slice", ["table", "first", "last"], ["s"], "slice"),
+        helper.make_node("MatMul", ["s", "w"], ["y"], "product"),
+    ]
+    bounds = dict.fromkeys(("first", "last"), (TensorProto.INT64, [1]))
+    sliced = made(nodes, bounds, {"y": None}, [weight("table", 4, 4), weight("w", 4, 4)])
+    assert kinds(sliced) == {"slice": "fp16", "product": "fp16"}
 
 
 def test_an_input_that_reads_through_a_pair_needs_no_cast():
