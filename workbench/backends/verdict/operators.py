@@ -85,12 +85,13 @@ def training(site: CauseSite) -> Cause | None:
 
 def rank(site: CauseSite) -> Cause | None:
     """Name tensors of more axes than TensorRT has."""
-    ranks = [rank for value in (*site.node.inputs, *site.node.outputs) if (rank := site.rank(value)) is not None]
-    if max(ranks, default=0) <= MOST_AXES:
+    ranks = (site.rank(value) for value in (*site.node.inputs, *site.node.outputs))
+    wide = [rank for rank in ranks if rank is not None and rank > MOST_AXES]
+    if not wide:
         return None
     return Cause(
         "rank",
-        f"a tensor of {max(ranks)} axes; TensorRT has at most {MOST_AXES}",
+        f"a tensor of {max(wide)} axes; TensorRT has at most {MOST_AXES}",
         Fix("Merge axes that stay together with a Reshape before it, and split them again behind it."),
         unnamed=True,
     )
