@@ -96,6 +96,14 @@ def test_a_tally_counts_samples_that_only_one_of_two_has_right():
     assert Tally(SCORES).result().outputs[0].differing == 0
 
 
+@pytest.mark.parametrize(("value", "share"), [(1.0, 0.0), (2.0, 1.0)])
+def test_of_one_value_all_differ_or_none(value, share):
+    tally = Tally(SCORES)
+    tally.add(feed(1), {"y": np.array([[1.0]], "f")}, {"y": np.array([[value]], "f")})
+    (output,) = tally.result().outputs
+    assert (output.values, output.differing) == (1, share)
+
+
 def test_scores_are_a_row_a_sample_or_a_row_of_a_whole_input():
     whole = Top1(SCORES, np.array([1, 0, 1]))
     assert math.isnan(whole.share)
