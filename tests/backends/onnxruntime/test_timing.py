@@ -142,6 +142,7 @@ def test_an_engine_that_waits_for_feeds_leaves_the_processor_to_others(monkeypat
     results = OnnxRuntime().run_each(ENGINE, feeds)
     assert [result["y"].tolist() for result in results] == [[[0.0] * 3] * 2, [[-2.0] * 3] * 2]
     assert asked == [{"spinning": False}]
+    assert OnnxRuntime().run(ENGINE, feeds[1])["y"].tolist() == [[-2.0] * 3] * 2
 
 
 @pytest.mark.parametrize(
