@@ -21,7 +21,7 @@ def value(name, kind=TensorProto.FLOAT, shape=(2,)):
 
 def looping():
     body = helper.make_graph(
-        [node("Identity", ["go"], ["on"], "keep"), node("Add", ["s", "outer"], ["t"], "sum")],
+        [node("Identity", ["go"], ["on"], "keep"), node("Add", ["outer", "s"], ["t"], "sum")],
         "body",
         [value("i", TensorProto.INT64, ()), value("go", TensorProto.BOOL, ()), value("s")],
         [value("on", TensorProto.BOOL, ()), value("t")],
@@ -86,7 +86,7 @@ def test_a_tensor_is_named_after_the_graph_that_it_is_in():
         "loop/body/on",
         "loop/body/t",
     ]
-    assert [looped.index.tensor(one) for one in looped.nodes["loop/body/sum"].inputs] == ["loop/body/s", "outer"]
+    assert [looped.index.tensor(one) for one in looped.nodes["loop/body/sum"].inputs] == ["outer", "loop/body/s"]
     assert looped.index.prefix == {looped.ir_model.graph: "", body: "loop/body/"}
     assert {looped.index.address[one] for one in looped.nodes.values()} == set(looped.nodes)
 

@@ -82,6 +82,15 @@ def test_maps_wait_in_the_metadata_of_their_tensors(nested):
     assert restored(copy, nested=nested) == odd
 
 
+def test_maps_inside_of_a_branch_are_put_back_too():
+    inner = helper.make_graph([node("Own", ["x"], ["z"])], "b", [], [helper.make_value_info("z", MAP)])
+    odd = proto([node("If", ["c"], ["y"], "if", then_branch=inner, else_branch=inner)], {"x": [2]}, {"y": [2]})
+    copy, quirks = readable(odd, "m")
+    assert [quirk.where for quirk in quirks] == ["z"]
+    assert copy != odd
+    assert restored(copy) == odd
+
+
 def test_axes_of_negative_length_are_counted():
     def quirks(*shapes):
         kinds = {f"t{at}": helper.make_tensor_type_proto(TensorProto.FLOAT, shape) for at, shape in enumerate(shapes)}
