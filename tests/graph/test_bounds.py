@@ -86,6 +86,15 @@ def test_numbers_are_extreme_as_lengths(values, dtype, extreme):
     assert _is_extreme(numpy_helper.from_array(np.array(values, dtype), "n")) == extreme
 
 
+def test_these_are_the_lengths_that_are_followed():
+    """Four million numbers of one axis, two thousand million of any, and what is said in 64 numbers at most."""
+    assert [_is_long(stated(length)) for length in (4_194_304, 4_194_305)] == [False, True]
+    assert [_is_long(stated(length, 1)) for length in (2_147_483_648, 2_147_483_649)] == [False, True]
+    long = 2**40
+    for lengths, extreme in (([long] * 64, True), ([long] * 65, False), ([-64], False), ([-65], True)):
+        assert _is_extreme(numpy_helper.from_array(np.array(lengths), "n")) == extreme
+
+
 def test_a_damaged_tensor_has_no_extreme_numbers():
     assert not _is_extreme(TensorProto(data_type=TensorProto.INT64, dims=[1], raw_data=b"123"))
     beside = TensorProto(data_type=TensorProto.INT64, dims=[1], int64_data=[LONGEST + 1])

@@ -35,6 +35,14 @@ FUNCTION = helper.make_function(
 )
 
 
+def test_a_message_that_spells_the_default_domain_out_is_one_too():
+    spelled = made()
+    spelled.opset_import[0].domain = "ai.onnx"
+    for one in spelled.graph.node:
+        one.domain = "ai.onnx"
+    assert set(from_proto(spelled).flat.kinds) == {("", "Add"), ("", "Mul")}
+
+
 @pytest.mark.parametrize(
     ("stated", "flat"),
     [

@@ -169,6 +169,10 @@ def test_so_many_nodes_are_set_aside(most, refused, aside, monkeypatch):
     assert (_infer_or_none(row(False)), _infer_or_none(row(True)) is None) == (None, False)
 
 
+def test_that_is_fifty_nodes_and_the_one_that_ends_it():
+    assert len(_infer(row(*[False] * 53))[1]) == 51
+
+
 KINDS = [onnx.shape_inference.InferenceError, RuntimeError, ValueError]
 
 

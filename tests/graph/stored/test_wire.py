@@ -16,6 +16,12 @@ from workbench.graph.save import file_bytes
 from workbench.graph.stored import wire
 from workbench.graph.stored.content import file_content, identity
 
+SHIPPED = (wire.LARGE_FILE, wire._LARGE)
+
+
+def test_a_large_file_is_of_16_mebibytes_and_a_large_weight_of_64_kibibytes():
+    assert SHIPPED == (16 * 2**20, 64 * 2**10)
+
 
 @pytest.fixture(autouse=True)
 def _every_file_is_large(monkeypatch):
