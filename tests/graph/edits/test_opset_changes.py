@@ -233,6 +233,12 @@ def test_what_broadcasts_over_axes_that_nobody_counts_is_refused():
         )
 
 
+@pytest.mark.parametrize("stated", [{}, {"axis": -1}])
+def test_along_the_last_axes_nobody_has_to_count_them(stated):
+    network = model([node("Add", ["x", "b"], ["y"], "it", **stated)], {"x": None, "b": [3]}, {"y": None}, opset=6)
+    assert line(rewritten(network, 7)) == ["workbench.hidden:Add(x, b) -> y"]
+
+
 def test_what_was_hidden_in_a_function_is_revealed_there():
     body = [node("Upsample", ["a"], ["b"], "up", scales=[1.0, 1.0, 2.0, 2.0])]
     function = helper.make_function("own", "Up", ["a"], ["b"], body, [helper.make_opsetid("", 7)])

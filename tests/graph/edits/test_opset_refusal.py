@@ -45,6 +45,8 @@ def test_an_operator_of_another_domain_stands_in_no_way():
         "Export the model again with operator set 17.",
     )
     assert said(of("Wobble", 13, "ai.onnx"), 17)[1] == "it"
+    behind = [node("Own", ["x"], ["a"], "own", domain="own"), node("Wobble", ["a"], ["y"], "it")]
+    assert said(model(behind, {"x": [3]}, {"y": [3]}, opset=13, domains=["own"]), 17)[1] == "it"
 
 
 def test_to_an_earlier_set_the_model_can_be_kept():
