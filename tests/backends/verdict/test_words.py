@@ -196,6 +196,7 @@ def test_a_verdict_that_was_written_is_read_as_a_cell():
     assert written(nodes=[undecided], accepted=True).outcome == "accepted"
     assert written(nodes=[undecided, refused]).outcome == "refused"
     assert written(nodes=[]).outcome == "refused"
+    assert written(nodes=[undecided | {"status": "parsed"}]).outcome == "refused"
     whole = written(nodes=[undecided], problems=[{"reason": "all", "text": "of it"}])
     assert (whole.outcome, whole.reason) == ("refused", "of it")
     assert written(nodes=[], problems=[{"reason": "all", "text": ""}]).reason == "all"
