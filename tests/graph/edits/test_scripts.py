@@ -7,6 +7,7 @@ import hashlib
 import linecache
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_a_script_is_read_from_where_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for spelled in ("script.py", "~/script.py", path):
         script = Script.read(spelled)
-        assert (script.path, script.code) == (str(path), path.read_bytes())
+        assert (script.path, script.code) == (str(path.resolve()), path.read_bytes())
     assert script.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert refusal(Script.read, "no.py") == (
         'no.py: the script cannot be read: No such file or directory. Write "script.py:function".'
@@ -247,7 +248,7 @@ def test_a_function_of_a_file_that_is_gone_is_read_as_a_notebooks(monkeypatch):
 
 def test_a_function_of_a_module_is_its_file():
     script = Script.of(textwrap.dedent)
-    assert (script.path, script.code) == (textwrap.__file__, Script.read(textwrap.__file__).code)
+    assert (script.path, script.code) == (str(Path(textwrap.__file__).resolve()), Script.read(textwrap.__file__).code)
 
     @functools.wraps(textwrap.dedent)
     def wrapped(text):
