@@ -16,7 +16,15 @@ from workbench.graph.edits.registry import edit_by_name
 from workbench.graph.load import from_proto
 from workbench.graph.message import LARGEST_DENSE
 from workbench.graph.select.keys import similar
-from workbench.graph.shapes.inference import FARTHEST, LONGEST, MOST_LENGTHS, _is_extreme, _is_long, _may_be_long
+from workbench.graph.shapes.inference import (
+    FARTHEST,
+    LONGEST,
+    MOST_LENGTHS,
+    _is_extreme,
+    _is_long,
+    _may_be_long,
+    infer_shapes,
+)
 
 node = helper.make_node
 
@@ -84,6 +92,14 @@ def test_an_axis_is_long_from_a_bound_on(lengths, long):
 )
 def test_numbers_are_extreme_as_lengths(values, dtype, extreme):
     assert _is_extreme(numpy_helper.from_array(np.array(values, dtype), "n")) == extreme
+
+
+@pytest.mark.parametrize(("length", "shape"), [(LONGEST, [2, 3]), (LONGEST + 1, [None, None])])
+def test_a_shape_that_is_computed_is_known_where_numbers_are_followed(length, shape):
+    nodes = [node("Shape", ["x"], ["s"]), node("Reshape", ["x", "s"], ["y"])]
+    made = proto(nodes, {"x": [2, 3], "long": [length]}, {"y": [None, None]})
+    dims = infer_shapes(made).graph.output[0].type.tensor_type.shape.dim
+    assert [dim.dim_value if dim.HasField("dim_value") else None for dim in dims] == shape
 
 
 def test_these_are_the_lengths_that_are_followed():

@@ -207,7 +207,7 @@ def test_an_attribute_that_a_call_gives_stands_in_a_function_at_any_depth():
     body = graph([inner], [], ["z"])
     holders = [
         node("If", ["a"], ["z"], "if", then_branch=body, else_branch=body),
-        node("Own", ["a"], ["z"], "own", domain="own", parts=[graph([], [], ["a"]), body]),
+        node("Own", ["a"], ["z"], "own", domain="own", axis=1, parts=[graph([], [], ["a"]), body]),
     ]
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
     for holder in (inner, *holders):

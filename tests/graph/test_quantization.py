@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import helper
 
+from tests.kit.models import constant, model
 from workbench.graph.quantization import MOVES, pair_factor, quantized_source, quantized_type
 
 
@@ -45,6 +47,15 @@ def test_the_type_before_a_dequantization_is_that_of_what_it_reads():
     made = quantize(value(np.float32(1)), output_dtype=ir.DataType.INT4.value).outputs[0]
     assert quantized_type(dequantize(made)) == ir.DataType.INT4
     assert quantized_type(dequantize(ir.node("Relu", [value()]).outputs[0])) is None
+
+
+def test_a_file_need_not_state_the_type_in_between():
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["y"], "dq"),
+    ]
+    loaded = model(nodes, {"x": [2]}, {"y": [2]}, [constant("s", 0.5, "float32"), constant("z", 3, "int8")])
+    assert [quantized_type(node) for node in loaded.nodes.values()] == [ir.DataType.INT8] * 2
 
 
 def test_a_tensor_comes_out_of_the_pair_before_it_through_moves_of_numbers():

@@ -34,7 +34,8 @@ def test_an_operator_set_is_too_old_for_some_quantization(opset, lacking):
 
 def test_a_domain_without_a_version_is_told_with_its_first_node():
     nodes = [node("Own", ["x"], ["a"], "one", domain="own"), node("Own", ["a"], ["y"], "two", domain="own")]
-    network = model(nodes, {"x": [2]}, {"y": [2]})
+    other = node("Own", ["x"], ["o"], "other", domain="people")
+    network = model([other, *nodes], {"x": [2]}, {"y": [2], "o": [2]}, domains=["people"])
     text = "the model imports no version of the operator domain 'own'"
     assert told(network, "no-opset-import") == [Quirk("no-opset-import", "one", text)]
     made = proto([RELU], {"x": [2]}, {"y": [2]})
