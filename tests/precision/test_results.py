@@ -282,6 +282,7 @@ class Runner:
 
     best = None
     stopped = False
+    builds_left = 5
 
     def __init__(self):
         self.tasks, self.done = [], {}

@@ -33,7 +33,7 @@ def candidate(name, kind="int8", **more):
 class Runner:
     """Stands for who builds and times."""
 
-    best, stopped = "", False
+    best, stopped, over, builds_left = "", False, False, 5
 
     def __init__(self):
         self.rounds, self.done = [], {}
@@ -162,6 +162,16 @@ def test_whether_int8_pays_is_asked_of_what_was_chosen_or_of_the_fastest_beside_
     assert ledger.pays(ledger.points["a"]).against == "fp16"
     alone = compared(bench, fp16=[2.0, 2.0])
     assert alone.pays(alone.points["fp16"]) == Pays(reason="nothing in INT8 was measured that reaches the goal")
+    ends = [
+        ({"stopped": True, "over": True}, "it was stopped"),
+        ({"over": True}, "the time was used up"),
+        ({}, "builds were used up"),
+    ]
+    for state, end in ends:
+        vars(alone._runner).update(builds_left=0, stopped=False, over=False)
+        vars(alone._runner).update(state)
+        sentence = f"nothing in INT8 was measured that reaches the goal before {end}; give the search more"
+        assert alone.none_in_int8() == sentence
     without = compared(bench, fp16=[], a=[1.0, 1.0])
     assert without.of("a").ratio is None
     assert without.points["a"].ratio == 1.0
