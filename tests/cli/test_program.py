@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import click
 import pytest
 
+import workbench
 from workbench import runtime
 from workbench.cli import main, program
 from workbench.cli.doctor import doctor
@@ -58,6 +59,10 @@ def test_help_is_asked_for_by_one_letter_too_and_is_as_wide_as_110_columns(monke
     context = click.Context(program.cli, **program.cli.context_settings)
     assert context.help_option_names == ["-h", "--help"]
     assert context.make_formatter().width == 110 - 2
+
+
+def test_the_program_says_its_version(run):
+    assert run("--version") == (0, f"trt-workbench, version {workbench.__version__}\n", "")
 
 
 @pytest.mark.parametrize(
