@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.session.test_fixes import BLOCK, STEM, engine_of
-from workbench.backends import Engine, TimingOptions
+from workbench.backends import BuildOptions, Engine, TimingOptions
 from workbench.session import open_model
 
 X = {"x": np.zeros((6, 3, 8, 8), np.float32)}
@@ -56,3 +56,13 @@ def test_eight_runs_are_written_for_polygraphy_unless_others_are_asked_for(wb, m
     monkeypatch.setattr("workbench.evaluate.save_inputs", save_inputs)
     assert wb.engines.save_inputs("a.json", X) == (6, True, "a.json", 8, 1)
     assert wb.engines.save_inputs("a.json", X, runs=3) == (6, True, "a.json", 3, 1)
+
+
+def test_a_build_takes_what_the_session_asks_for_where_it_is_given_no_options(wb, monkeypatch):
+    asked, engine = [], Engine("onnxruntime", b"", {})
+    backend = SimpleNamespace(build=lambda _, options, *, child: asked.append(options) or engine)  # noqa: ARG005
+    monkeypatch.setattr("workbench.backends.backend_named", lambda _: backend)
+    wb.engines.set(refit=True)
+    own = BuildOptions(optimization_level=2)
+    assert wb.build() is wb.build(options=own) is engine
+    assert asked == [BuildOptions(refit=True), own]
