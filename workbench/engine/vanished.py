@@ -31,9 +31,9 @@ def why_vanished(graph: SourceGraph, in_layers: Iterable[str]) -> dict[str, str]
         if node.name not in done and (reason := _reason(node, graph)) is not None:
             reasons[node.name] = reason
     # What hangs on a neighbour can only be told once the neighbours are known; Q and DQ wait for each other.
-    known = -1
-    while known < len(reasons):
-        known = len(reasons)
+    count = -1
+    while count < len(reasons):
+        count = len(reasons)
         for node in graph.nodes:
             if node.name not in done and node.name not in reasons:
                 reason = _beside(node, graph, done | set(reasons))

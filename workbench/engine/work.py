@@ -180,8 +180,8 @@ def memory_timeline(report: EngineReport, profile: int = 0) -> ActivationMemory:
             name = alias.get(tensor.name, tensor.name)
             born.setdefault(name, 0 if name in inputs else at)
             dies[name] = len(layers) - 1 if tensor.name in outputs else at
-            told = [size for size in (sizes.get(name), tensor.nbytes) if size is not None]
-            sizes[name] = max(told, default=None)
+            lengths = [size for size in (sizes.get(name), tensor.nbytes) if size is not None]
+            sizes[name] = max(lengths, default=None)
             if tensor.name in outputs:
                 ends.add(name)
     rows = {True: [0] * len(layers), False: [0] * len(layers)}

@@ -56,13 +56,13 @@ def blocked_session(trial: FirstRun, threads: int, any_order: Collection[str]) -
         # Beside the graph the weights are written as they are, and mapped into memory rather than read.
         options.add_session_config_entry(f"{_WEIGHTS}file_name", "weights")
         options.add_session_config_entry(f"{_WEIGHTS}min_size_in_bytes", "1024")
-        made = trial.session_with(options, weights)
+        plain = trial.session_with(options, weights)
         graph = onnx.load(folder / "optimized.onnx", load_external_data=False)
         called = without_reorders(graph.graph, any_order)
         if not called:
-            return *made, {}
+            return *plain, {}
         onnx.save(graph, folder / "blocked.onnx")
-        del made, options, weights
+        del plain, options, weights
         options, _ = trial._replace(weights={}).options(threads, memory_pattern=False)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime.InferenceSession(folder / "blocked.onnx", options, providers=list(trial.providers))

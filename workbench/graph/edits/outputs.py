@@ -130,15 +130,15 @@ class MarkOutput(Edit):
             partner = outputs.get(self.otherwise.removeprefix(branch.prefix))
         else:
             partner = outputs.get(str(value.name)) or (same.outputs[0] if same is not None else None)
-        found = None if partner is None else (partner, tensor_at(model, f"{branch.prefix}{partner.name}"))
-        if found is None or not _alike(tensor, found[1]):
+        other = None if partner is None else (partner, tensor_at(model, f"{branch.prefix}{partner.name}"))
+        if other is None or not _alike(tensor, other[1]):
             raise EditError(
                 f"the other branch makes no {tensor.dtype} tensor to give out in its place"
-                + ("" if found is None else f": {found[1]} is not like it"),
+                + ("" if other is None else f": {other[1]} is not like it"),
                 where=self.tensor,
                 fix=f"Name one that is: otherwise='{branch.prefix}...'.",
             )
-        return found
+        return other
 
 
 def _append(part: ir.Graph, value: ir.Value, tensor: Tensor) -> None:

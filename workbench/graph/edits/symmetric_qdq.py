@@ -96,9 +96,9 @@ def _pair(node: ir.Node) -> tuple[Array, list[tuple[ir.Node, Array, Array]]] | N
     if scale is None or not _only_dequantized(result):
         return None
     # What a pair multiplies by beside rounding, where its two scales differ, it goes on multiplying by.
-    known = [(use.node, pair_factor(node, use.node), _constant(use.node, 1)) for use in result.uses()]
-    readers = [(reader, by, old) for reader, by, old in known if by is not None and old is not None]
-    return (scale, readers) if len(readers) == len(known) else None
+    uses = [(use.node, pair_factor(node, use.node), _constant(use.node, 1)) for use in result.uses()]
+    readers = [(reader, by, old) for reader, by, old in uses if by is not None and old is not None]
+    return (scale, readers) if len(readers) == len(uses) else None
 
 
 def _stored(node: ir.Node) -> tuple[Array, Array] | None:
