@@ -162,7 +162,7 @@ def test_int32_biases_are_refused_suspected_and_mended(shared):
 def test_a_quantized_elementwise_constant_is_brought_to_its_node(shared):
     """The builder names the constant, not the node that reads it."""
     proto = onnx.load(shared / "models/ultraface_rfb320_qdq/model.onnx")
-    from workbench.graph.edits.dequantize_constants import _replace
+    from workbench.graph.edits.dequantize_constants import _parts, _replace
 
     model = from_proto(proto)
     graph = model.thaw()
@@ -172,7 +172,7 @@ def test_a_quantized_elementwise_constant_is_brought_to_its_node(shared):
             and node.inputs[0].dtype is not None
             and node.inputs[0].dtype.name == "INT32"
         ):
-            assert _replace(node, graph.graph)
+            _replace(node, graph.graph, *_parts(node))
     verdict = check(model.replaced(graph))
     assert [n.cause for n in verdict.refused] == ["operand-constant"]
     assert verdict.refused[0].op == "DequantizeLinear"
