@@ -113,3 +113,9 @@ def test_types_are_in_order_of_time():
     assert table[["type", "layers"]].to_numpy().tolist() == [["unknown", 1], ["Relu", 2], ["Slice", 1]]
     assert table["ms"].tolist()[:2] == [5.0, 4.0]
     assert table["ms"].isna()[2]
+
+
+def test_the_headline_has_the_sum_of_the_layers_where_they_have_times():
+    layers = (Layer(name="a", time=LayerTime("a", 0.25)), Layer(name="b", time=LayerTime("b", 0.5)), Layer(name="c"))
+    assert repr(EngineReport(name="e", layers=layers, dialect="d")).splitlines()[0] == "e: 3 layers, 0.7500 ms in all"
+    assert repr(EngineReport(name="e", layers=layers[2:], dialect="d")).splitlines()[0] == "e: 1 layer"
