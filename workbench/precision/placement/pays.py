@@ -104,8 +104,8 @@ class Pays(BaseModel):
 
     def __str__(self) -> str:
         if self.ratio is None or self.error is None:
-            why = self.stay.partition(": ")[2] or "no engine was built"
-            return f"not measured: {why}, so whether INT8 is faster is not known"
+            why = self.stay.partition(": ")[2] or self.reason
+            return f"not measured: {why or 'no engine was built, so whether INT8 is faster is not known'}"
         times = f"{self.ratio:.3f} ± {self.error:.3f} of the time of {self.against}"
         return f"{self.verdict}: {times}" + (f" ({self.where})" if self.where else "")
 
