@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kit.awaited import awaited
 from tests.kit.lab import MissingError, chromium, end_kernels, notebook, ready, running_lab
 from tests.kit.places import ROOT
 
@@ -116,13 +115,4 @@ def desk(lab, browser) -> Iterator[Desk]:
 
 def seen(lab, until=lambda _: True) -> dict:
     """Wait until what a notebook's Python wrote into ``seen.json`` is as wanted."""
-    last = None
-    for _ in range(150):
-        try:
-            last = json.loads((lab.folder / "seen.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            last = None
-        if last is not None and until(last):
-            return last
-        time.sleep(0.1)
-    pytest.fail(f"Python never saw it; the last it saw was {last}")
+    return awaited(lab.folder / "seen.json", until)

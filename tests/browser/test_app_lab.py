@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from tests.browser import conftest as lab_tools
+from tests.kit.awaited import awaited
 from tests.kit.story import NOTEBOOK, open_story, run, tell
 
 pytestmark = pytest.mark.slow
@@ -139,7 +140,7 @@ def _keeps_its_picture(lab, page) -> None:
     shown.close()
 
     lab_tools.end_kernels(lab)
-    notebook = json.loads((lab.folder / "screen.ipynb").read_text())
+    notebook = awaited(lab.folder / "screen.ipynb")
     notebook["cells"][1]["source"] = "'from elsewhere'"
     (lab.folder / "untrusted.ipynb").write_text(json.dumps(notebook))
     reopened(lab, page, "lab/tree/screen.ipynb")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from typing import TYPE_CHECKING
 
 import onnx
@@ -11,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.browser import conftest as lab_tools
+from tests.kit.awaited import awaited
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,12 +203,8 @@ def test_python_moves_the_selection_and_the_saved_cell_keeps_a_picture(lab, desk
     paper = page.locator(".wb").evaluate("node => getComputedStyle(node).backgroundColor")
     assert paper == "rgb(20, 23, 28)"
     page.keyboard.press("Control+s")
-    for _ in range(100):
-        outputs = json.loads((lab.folder / "desk.ipynb").read_text())["cells"][0]["outputs"]
-        if outputs:
-            break
-        time.sleep(0.1)
-    data = outputs[0]["data"]
+    saved = awaited(lab.folder / "desk.ipynb", lambda s: s["cells"][0]["outputs"])
+    data = saved["cells"][0]["outputs"][0]["data"]
     assert {"image/png", "image/svg+xml", "application/vnd.jupyter.widget-view+json"} <= set(data)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.browser import conftest as lab_tools
+from tests.kit.awaited import awaited
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,19 +41,6 @@ def with_probe(source: Path, path: Path) -> tuple[int, int]:
     return at + 1, len(content["cells"])
 
 
-def seen(path: Path, until) -> dict:
-    last = None
-    for _ in range(200):
-        try:
-            last = json.loads(path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            last = None
-        if last is not None and until(last):
-            return last
-        time.sleep(0.1)
-    pytest.fail(f"Python never saw it; the last it saw was {last}")
-
-
 def run_cells(page, count: int, until: str) -> None:
     """Run the next cells, as Shift and Enter do, until an output says something."""
     for _ in range(count):
@@ -66,7 +53,7 @@ def click_a_node(view, out: Path) -> None:
     view.scroll_into_view_if_needed()
     view.locator(".wb-bar button", has_text="fit").click()
     view.locator('.wb-card[data-id="/conv1/Conv"]').click()
-    assert seen(out / "seen.json", lambda s: s["view"])["view"] == ["/conv1/Conv"]
+    assert awaited(out / "seen.json", lambda s: s["view"])["view"] == ["/conv1/Conv"]
     view.locator('.wb-table tr[data-id="/conv1/Conv"][aria-selected="true"]').wait_for()
 
 
@@ -83,7 +70,7 @@ def edit_what_is_found(page, surgery, out: Path, screenshots: Path) -> None:
     page.keyboard.press("Escape")
     surgery.locator(".wb-bar button", has_text="fit").click()
     surgery.locator('.wb-card[data-id="/dropout/Dropout"]').click()
-    statistics = seen(out / "seen.json", lambda s: s["surgery"] == ["/dropout/Dropout"])
+    statistics = awaited(out / "seen.json", lambda s: s["surgery"] == ["/dropout/Dropout"])
     assert "layer1.0/" in statistics["open"]
     assert statistics["steps"] == []
     surgery.locator('[data-edit="Remove Identity and Dropout"]').click()
@@ -91,7 +78,7 @@ def edit_what_is_found(page, surgery, out: Path, screenshots: Path) -> None:
     surgery.locator(".wb-apply").scroll_into_view_if_needed()
     page.screenshot(path=screenshots / "notebook01-3-preview.png")
     surgery.locator(".wb-apply button").click()
-    done = seen(out / "seen.json", lambda s: s["steps"])
+    done = awaited(out / "seen.json", lambda s: s["steps"])
     assert done["steps"] == ["remove_noops"]
     assert done["nodes"] < statistics["nodes"]
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from onnx import numpy_helper
 
+from tests.kit.awaited import awaited
 from tests.kit.places import ROOT
 from workbench.errors import BackendError, RecipeError
 from workbench.jobs import tune
@@ -63,10 +64,7 @@ def scheduler(tmp_path):
             process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             stack.callback(process.wait)
             stack.callback(process.kill)
-        while not file.exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        yield json.loads(file.read_text())["address"], process.pid
+        yield awaited(file)["address"], process.pid
 
 
 SITES = {
