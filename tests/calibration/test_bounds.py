@@ -14,7 +14,7 @@ from workbench.calibration import Statistics, TensorStatistics, open_samples, ra
 from workbench.calibration.cache import CacheMatch, _scale_entry
 from workbench.calibration.counting import compiled
 from workbench.calibration.damage import _first, _which
-from workbench.calibration.drift import Drift, drifts
+from workbench.calibration.drift import Drift, cumulated, drifts
 from workbench.calibration.overflow import find_overflow
 from workbench.calibration.samples import Feed, feeds
 from workbench.calibration.table import calibration_table
@@ -143,6 +143,14 @@ def test_tensors_that_drifted_are_told_the_worst_first():
     zeros = ranges(Statistics({"c": seen(0, 5)}), "minmax")
     assert drifts(first, second, zeros)[0].amax_ratio == math.inf
     assert drifts(first, first, zeros)[0].amax_ratio == 1.0
+
+
+def test_the_share_of_values_below_a_point_counts_all_bins_of_both_signs():
+    values = [-1.9999, -1.5, -0.25, 0, 0, 1e-30, 1, 1.75, 1.9999]
+    points = np.array([-2, -1.99, -1, -0.2, 0, 0.5, 1.5, 1.9, 2, 9])
+    below = (np.array(values) < points[:, None]).mean(axis=1)
+    assert cumulated(seen(*values), points).tolist() == pytest.approx(below.tolist())
+    assert cumulated(TensorStatistics(), points).tolist() == [0] * len(points)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from workbench.calibration import Drift
+from workbench.errors import OptionError
 from workbench.evaluate.agreement import Accuracy, Comparison, Latency, OutputDifference
 from workbench.precision.placement import Pays
 from workbench.recipe.gates import METRICS, Evidence, Gate, GateResult, check_gates
@@ -239,3 +240,20 @@ def test_a_gate_on_one_output_reads_that_output_alone(metric):
     alone = [check(replace(MEASURED, outputs=(one,)), metric=metric, at_least=-1).value for one in both.outputs]
     assert values == alone
     assert values[0] != values[1]
+
+
+def test_a_gate_is_read_from_parts_or_from_a_text_and_refused_with_what_is_wrong():
+    gate = Gate(metric="sqnr_db", at_least=25.0, output="y")
+    assert Gate.read("sqnr_db", at_least=25.0, output="y", at_most=None, confidence=None) == gate
+    assert Gate.read("sqnr_db[y] >= 25") == gate
+    for asked, parts, reason, fix in (
+        ("sqnr_db", {}, "give one bound: at_most or at_least", ""),
+        ("sqnr_db", {"at_least": 1.0, "at_most": 2.0}, "give one bound: at_most or at_least", ""),
+        ("sqnr_db >= nan", {}, "its bound is no number", ""),
+        ("at least 25", {}, "'at least 25' is not like 'sqnr_db >= 25' or 'p95_ms <= 100'", METRICS),
+    ):
+        with pytest.raises(OptionError) as caught:
+            Gate.read(asked, **parts)
+        assert caught.value.what == reason
+        assert caught.value.fix == (f"Metrics: {', '.join(fix)}." if fix else None)
+        assert caught.value.where == (None if fix else f"gate {asked}")

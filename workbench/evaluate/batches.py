@@ -53,7 +53,7 @@ def over_batches(
     length = old or (len(inputs[names[0]]) if inputs else new or 1)
     total = math.lcm(length, new) if new else SAMPLES * length
     parts = [dict(inputs or random_inputs(before, seed=at, free=free)) for at in range(total // length)]
-    if not old and not inputs:
+    if not inputs:
         for at, part in enumerate(parts):
             part.update({name: _of_length(part[name], length, at) for name in names})
     shared = {name: array for name, array in parts[0].items() if name not in names}
