@@ -141,17 +141,19 @@ def places(files: Iterable[Path]) -> list[list[Mutation]]:
 def _unseen(tree: ast.AST) -> Iterable[tuple[int, int]]:
     """Yield line and column of every place that nothing runs, or that only keeps this code's own mistakes from running.
 
-    That is what stands in an annotation or asks whether types are being checked, and `GUARDS`.
+    That is what stands in an annotation or where types are being checked, and `GUARDS`.
     """
     for node in ast.walk(tree):
-        asked = node.test if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" else None
-        guard = node.value if isinstance(node, ast.keyword) and node.arg in GUARDS else None
-        for part in (getattr(node, "annotation", None), getattr(node, "returns", None), asked, guard):
-            if isinstance(part, ast.AST):
-                for inner in ast.walk(part):
-                    if hasattr(inner, "lineno"):
-                        last = range(inner.col_offset, (inner.end_col_offset or 0) + 1)
-                        yield from ((inner.lineno, column) for column in last)
+        parts: list[ast.AST | None] = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            parts += [node.test, *node.body]
+        if isinstance(node, ast.keyword) and node.arg in GUARDS:
+            parts.append(node.value)
+        for part in filter(None, parts):
+            for inner in ast.walk(part):
+                if hasattr(inner, "lineno"):
+                    last = range(inner.col_offset, (inner.end_col_offset or 0) + 1)
+                    yield from ((inner.lineno, column) for column in last)
 
 
 def main() -> int:
