@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from workbench.backends.certainty import errors_apart
 from workbench.backends.protocol import Measured, Timing
 from workbench.errors import BackendError
 
@@ -27,8 +28,10 @@ LOADINGS = 10
 ROUNDS = 2
 RACED_AFTER = 4
 """Loadings before an engine may leave a race: with fewer the error of a difference is not known well enough."""
-CERTAIN = 4.0
-"""Standard errors by which an engine has to be behind the leader to leave: one of a thousand races errs by that."""
+OUT_BY_CHANCE = 0.001
+"""Share of engines no slower than the leader that a look at a race takes for slower."""
+APART_BY_CHANCE = 0.05
+"""Share of equal engines that a comparison takes for different."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Ratio:
     value: float
     error: float
     loadings: int
+
+    @property
+    def certain(self) -> bool:
+        """Whether the two differ by more than the error explains, which is itself known the less the fewer loadings."""
+        return abs(self.value - 1) > errors_apart(self.loadings, APART_BY_CHANCE) * self.error
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ± {self.error:.3f}"
@@ -162,7 +170,8 @@ def _beaten(medians: Mapping[str, Sequence[float]], kept: Collection[str] | None
     lost = set()
     for name in medians.keys() - {leader, *kept}:
         behind = np.subtract(medians[name], medians[leader])
-        if float(np.mean(behind)) > CERTAIN * float(np.std(behind, ddof=1)) / len(behind) ** 0.5:
+        error = float(np.std(behind, ddof=1)) / len(behind) ** 0.5
+        if float(np.mean(behind)) > errors_apart(len(behind), 2 * OUT_BY_CHANCE) * error:
             lost.add(name)
     return lost
 

@@ -142,10 +142,17 @@ def test_what_was_compared_may_be_timed_as_cuda_graphs_later_without_floating_po
 
 @pytest.mark.parametrize(
     ("medians", "same"),
-    [([1.0, 1.5], True), ([1.2, 1.7], True), ([1.5, 2.0], False), ([0.5, 0.75], True), ([1.001] * 2, False)],
+    [
+        ([1.0, 1.5], True),
+        ([1.2, 1.7, 1.2, 1.7], True),
+        ([1.2, 1.7, 1.7, 1.7], False),
+        ([1.2, 1.4], True),  # three errors of two loadings are nothing
+        ([0.5, 0.75], True),
+        ([1.001] * 2, False),
+    ],
 )
-def test_an_engine_is_as_fast_as_another_within_two_standard_errors(bench, medians, same):
-    ledger = compared(bench, fp16=[1.0, 1.0], a=medians)
+def test_an_engine_is_as_fast_as_another_within_the_error(bench, medians, same):
+    ledger = compared(bench, fp16=[1.0] * len(medians), a=medians)
     assert ledger.as_fast(ledger.points["a"], ledger.points["fp16"]) == same
 
 

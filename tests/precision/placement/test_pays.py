@@ -27,7 +27,7 @@ FP16 = timing([1.0, 1.01, 0.99, 1.0])
         ([0.5], "within the error"),  # one loading has no error
     ],
 )
-def test_the_verdict_is_beyond_two_standard_errors(medians, verdict):
+def test_the_verdict_is_beyond_the_error(medians, verdict):
     actual = Pays.of(timing(medians), {"fp16": FP16})
     assert actual.verdict == verdict
     assert actual.ratio == pytest.approx(np.mean(np.divide(medians, [1.0, 1.01, 0.99, 1.0][: len(medians)])))

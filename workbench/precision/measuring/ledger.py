@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from workbench.backends import median_error_ms, ratio_of
 from workbench.precision.measuring.result import Point
 from workbench.precision.measuring.work import TimingTask
-from workbench.precision.placement import CERTAIN, Pays
+from workbench.precision.placement import Pays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ class Ledger:
         if point.name == fastest.name or mine is None or its is None:
             return point.name == fastest.name
         ratio = ratio_of(mine, its)
-        return ratio.value - 1 <= CERTAIN * ratio.error
+        return ratio.value <= 1 or not ratio.certain
 
     def pays(self, chosen: Point) -> Pays:
         """Compare what was chosen with floating point; where that was, the fastest of the others."""

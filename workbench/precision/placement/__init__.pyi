@@ -1,7 +1,6 @@
 from .costs import Observed as Observed
 from .costs import PlacementCosts as PlacementCosts
 from .costs import observed as observed
-from .pays import CERTAIN as CERTAIN
 from .pays import Pays as Pays
 from .pays import Speed as Speed
 from .proposing import cheapest as cheapest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -14,10 +13,7 @@ if TYPE_CHECKING:
 
     from workbench.backends import Timing
 
-__all__ = ["CERTAIN", "Pays", "Speed"]
-
-CERTAIN = 2.0
-"""Standard errors by which a ratio has to differ from 1 before it counts."""
+__all__ = ["Pays", "Speed"]
 
 Payoff = Literal["pays", "does not pay", "within the error", "not measured"]
 
@@ -89,7 +85,8 @@ class Pays(BaseModel):
         """
         fastest = min(floating, key=lambda name: floating[name].median_ms)
         ratio = ratio_of(tuned, floating[fastest])
-        verdict = _verdict(ratio.value, ratio.error)
+        faster: Payoff = "pays" if ratio.value < 1 else "does not pay"
+        verdict: Payoff = faster if ratio.certain else "within the error"
         return cls(verdict=verdict, ratio=ratio.value, error=ratio.error, against=fastest, where=_where(tuned))
 
     @property
@@ -108,12 +105,6 @@ class Pays(BaseModel):
             return f"not measured: {why or 'no engine was built, so whether INT8 is faster is not known'}"
         times = f"{self.ratio:.3f} ± {self.error:.3f} of the time of {self.against}"
         return f"{self.verdict}: {times}" + (f" ({self.where})" if self.where else "")
-
-
-def _verdict(ratio: float, error: float) -> Payoff:
-    if not math.isfinite(error) or abs(ratio - 1) <= CERTAIN * error:
-        return "within the error"
-    return "pays" if ratio < 1 else "does not pay"
 
 
 def _where(timing: Timing) -> str:
