@@ -15,7 +15,7 @@ from workbench.backends import BuildOptions, Engine, Timing, TimingOptions
 from workbench.backends.manifest import FORMAT
 from workbench.backends.protocol import Capabilities, Measured
 from workbench.engine import LayerTime
-from workbench.errors import BackendError
+from workbench.errors import BackendError, PrecisionError
 from workbench.precision import target_of
 from workbench.precision.measuring.options import MeasureOptions
 from workbench.precision.measuring.store import key_of, open_store
@@ -25,6 +25,8 @@ ENGINE = Engine("onnxruntime", b"engine", {"backend": "onnxruntime", "engine_sha
 TASK = TimingTask(
     "one more", "onnxruntime", TimingOptions(runs=20), b"model", BuildOptions(), {"fp32": ENGINE}, loadings=4
 )
+
+BUILD = replace(TASK, beside={}, loadings=0)
 
 
 def measured(ms):
@@ -66,7 +68,7 @@ def test_an_engine_comes_back_with_all_that_is_known_of_its_task(tmp_path):
     engine = replace(ENGINE, manifest={"format": FORMAT, "backend": "onnxruntime", "engine_sha256": digest})
     done = Done("built", "it was not timed", engine, {}, 2.5, 1.5, "a device, process 7", 10.0, 12.0, cache=b"learnt")
     with open_store(tmp_path) as store:
-        store.add(TASK, done)
+        store.add(BUILD, done)
         for at in range(2, 11):
             store.add(replace(TASK, name=f"task {at}"), Done("failed", "no"))
     assert (tmp_path / "01-one-more.engine").read_bytes() == b"engine"
@@ -74,8 +76,61 @@ def test_an_engine_comes_back_with_all_that_is_known_of_its_task(tmp_path):
     assert entries[0] == {"measurement": "engines", "version": 1}
     assert [entry["stem"] for entry in entries[1:]] == ["01-one-more", *(f"{at:02d}-task-{at}" for at in range(2, 11))]
     with open_store(tmp_path) as store:
-        assert store.done_before(TASK) == replace(done, cache=None)
+        assert store.done_before(BUILD) == replace(done, cache=None)
         (tmp_path / "01-one-more.engine").unlink()
+        assert store.done_before(BUILD) is None
+
+
+def test_what_was_given_up_or_not_timed_is_tried_again_where_that_may_help(tmp_path):
+    with open_store(tmp_path) as store:
+        store.add(replace(TASK, limit_s=60.0), Done("too slow", "60 s were not enough"))
+        for limit_s, again in ((30.0, False), (60.0, False), (61.0, True), (None, True)):
+            assert (store.done_before(replace(TASK, limit_s=limit_s)) is None) == again
+        store.add(TASK, Done("built", "not timed: the GPU is lost"))
+        store.add(BUILD, Done("built", "it was not timed"))
+        assert store.done_before(TASK) is None
+        assert store.done_before(BUILD).reason == "it was not timed"
+
+
+def test_what_another_version_or_device_did_is_not_taken_for_its_own(tmp_path):
+    here = Capabilities("onnxruntime", "1.30", build=True, run=True, targets=("x86",))
+    with open_store(tmp_path, here) as store:
+        store.add(BUILD, Done("built", "here"))
+    for there, known in ((here, True), (replace(here, version="1.31"), False), (replace(here, targets=("arm",)), False)):
+        with open_store(tmp_path, there) as store:
+            assert (store.done_before(BUILD) is not None) == known
+
+
+def test_files_of_what_is_kept_are_never_written_again(tmp_path):
+    with open_store(tmp_path) as store:
+        for at in range(3):
+            store.add(replace(TASK, name=f"{at}"), Done("failed", "no"))
+    journal = tmp_path / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([*lines[:2], *lines[3:]]))  # the second is gone
+    with open_store(tmp_path) as store:
+        store.add(replace(TASK, name="2", loadings=9), Done("failed", "no"))
+    assert [json.loads(line)["stem"] for line in journal.read_text().splitlines()[1:]] == ["01-0", "03-2", "04-2"]
+
+
+@pytest.mark.parametrize("line", [{}, {"key": "a"}, {"key": "a", "stem": 5}, {"key": "a", "stem": "x-y"}])
+def test_a_line_that_tells_of_no_engine_is_refused(tmp_path, line):
+    with open_store(tmp_path) as store:
+        store.add(TASK, Done("failed", "no"))
+    with (tmp_path / "journal.jsonl").open("a") as journal:
+        journal.write(json.dumps(line) + "\n")
+    with pytest.raises(PrecisionError, match=r"journal\.jsonl: a line of this journal tells of no engine\."):
+        open_store(tmp_path).__enter__()
+
+
+@pytest.mark.parametrize("changed", [{"done": None}, {"done": {"status": "failed", "other": 1}}, {"measured": None}])
+def test_a_line_whose_figures_are_gone_is_done_again(tmp_path, changed):
+    with open_store(tmp_path) as store:
+        store.add(TASK, Done("failed", "no"))
+    journal = tmp_path / "journal.jsonl"
+    heading, line = journal.read_text().splitlines()
+    journal.write_text(f"{heading}\n{json.dumps(json.loads(line) | changed)}\n")
+    with open_store(tmp_path) as store:
         assert store.done_before(TASK) is None
 
 

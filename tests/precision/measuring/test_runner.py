@@ -267,7 +267,7 @@ def test_a_task_whose_worker_failed_is_a_result_and_a_pool_that_broke_is_an_end(
     made = failing(OSError("no space"))
     results = made.runner.run([task("a")])
     assert (results["a"].status, results["a"].reason) == ("failed", "its worker failed: OSError: no space")
-    assert made.store.added == [("a", "failed")]
+    assert made.store.added == []  # another worker may do it
     with pytest.raises(BackendError, match=r"^a: a worker of the pool died\. Begin again: what was measured is in"):
         failing(BrokenExecutor()).runner.run([task("a")])
     with pytest.raises(BackendError, match=r"^refused"):

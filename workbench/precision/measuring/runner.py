@@ -140,7 +140,9 @@ class Runner:
                 "a worker of the pool died", where=task.name, fix="Begin again: what was measured is in the folder."
             ) from error
         except Exception as error:  # noqa: BLE001 - whatever a pool of any kind makes of a worker that failed
-            done = Done("failed", f"its worker failed: {type(error).__name__}: {error}")
+            # It says nothing of the task, which is begun anew where the search is.
+            self._take(task, Done("failed", f"its worker failed: {type(error).__name__}: {error}"), results)
+            return
         self._store.add(task, done)
         self._take(task, done, results)
 

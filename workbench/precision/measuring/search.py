@@ -105,7 +105,7 @@ def measured_search(
     BackendError
         The backend cannot build here, or not even floating point could be built and timed.
     """
-    with open_store(options.folder) as store, phases(f"measuring {model.name}") as show:
+    with open_store(options.folder, options.capabilities()) as store, phases(f"measuring {model.name}") as show:
         maker = Maker(
             options.batched(model), trials.ranges, options, store, target=target, overflow=overflow, unranged=unranged
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.backends import Measured, Timing, read_engine, write_engine
 from workbench.engine import LayerTime
-from workbench.errors import BackendError, WorkbenchError
+from workbench.errors import BackendError, PrecisionError, WorkbenchError
 from workbench.files import write_text
 from workbench.precision.measuring.work import Done
 from workbench.precision.sensitivity import open_journal
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
+    from workbench.backends import Capabilities
     from workbench.precision.measuring.work import TimingTask
 
 __all__ = ["Store", "open_store"]
@@ -32,18 +34,27 @@ KEY_LENGTH = 16
 
 
 @contextlib.contextmanager
-def open_store(folder: str | os.PathLike[str] | None) -> Iterator[Store]:
+def open_store(folder: str | os.PathLike[str] | None, able: Capabilities | None = None) -> Iterator[Store]:
     """Open a folder of measured engines, made where it does not exist; a temporary one where none is named.
+
+    Parameters
+    ----------
+    folder
+        Where files lie.
+    able
+        What measures: what another version or kind of device did is not taken for its own.
 
     Raises
     ------
     OutputError
         It cannot be written to, or another process does so.
+    PrecisionError
+        Its journal is none.
     """
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(scratch_folder() if folder is None else held_folder(folder))
         journal = stack.enter_context(open_journal(place / JOURNAL, ABOUT))
-        yield Store(place, journal)
+        yield Store(place, journal, () if able is None else (str(able.version), *able.targets))
 
 
 class Store:
@@ -56,11 +67,21 @@ class Store:
         ``.timing.json``, as `workbench engine` reads them, and ``.engine`` with its manifest.
     journal
         Lines about them.
+    device
+        What else decides: the version that measures, and for which kind of device.
     """
 
-    def __init__(self, folder: Path, journal: Any) -> None:
-        self.folder, self._journal = folder, journal
-        self._entries: dict[str, dict[str, Any]] = {entry["key"]: entry for entry in journal.entries}
+    def __init__(self, folder: Path, journal: Any, device: tuple[str, ...] = ()) -> None:
+        self.folder, self._journal, self._device = folder, journal, device
+        try:
+            self._entries: dict[str, dict[str, Any]] = {entry["key"]: entry for entry in journal.entries}
+            self._last = max((int(entry["stem"].partition("-")[0]) for entry in journal.entries), default=0)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise PrecisionError(
+                "a line of this journal tells of no engine",
+                where=folder / JOURNAL,
+                fix="Name another folder, or delete this one to start again.",
+            ) from error
         self.resumed = 0
 
     def timing_cache(self, *about: object) -> Path:
@@ -74,22 +95,32 @@ class Store:
         return Path(path).read_bytes() if path is not None and Path(path).exists() else None
 
     def done_before(self, task: TimingTask) -> Done | None:
-        """Return what came of a task before; None where it was not done, or its files are gone."""
-        entry = self._entries.get(key_of(task))
+        """Return what came of a task before; None where it is to be done again.
+
+        That is where it was not done, its files are gone, its engine was built and could not be timed, or its build was
+        given up sooner than it would be now.
+        """
+        entry = self._entries.get(key_of(task, self._device))
         if entry is None:
             return None
         stem = self.folder / entry["stem"]
         try:
             engine = read_engine(f"{stem}.engine") if entry["engine"] else None
             measured = {name: self._read(name, one) for name, one in entry["measured"].items()}
-        except (WorkbenchError, OSError, ValueError, KeyError, TypeError):
+            done = Done(engine=engine, measured=measured, **entry["done"])
+            limit_s = entry.get("limit_s") or 0.0
+        except (WorkbenchError, OSError, AttributeError, ValueError, KeyError, TypeError):
+            return None
+        untimed = done.status == "built" and task.loadings > 0
+        if untimed or (done.status == "too slow" and limit_s < (task.limit_s or math.inf)):
             return None
         self.resumed += 1
-        return Done(engine=engine, measured=measured, **entry["done"])
+        return done
 
     def add(self, task: TimingTask, done: Done) -> None:
         """Keep what came of a task; it is on the disk before the next is begun."""
-        stem = f"{len(self._entries) + 1:02d}-{''.join(c if c.isalnum() else '-' for c in task.name)}"
+        self._last += 1
+        stem = f"{self._last:02d}-{''.join(c if c.isalnum() else '-' for c in task.name)}"
         if done.engine is not None:
             write_engine(done.engine, self.folder / f"{stem}.engine")
         content = {}
@@ -99,9 +130,10 @@ class Store:
             content[name] = {"stem": own, "timing": _plain(measured.timing), "error": measured.error}
         kept = {name: value for name, value in vars(done).items() if name not in {"engine", "measured", "cache"}}
         entry: dict[str, Any] = {
-            "key": key_of(task),
+            "key": key_of(task, self._device),
             "name": task.name,
             "stem": stem,
+            "limit_s": task.limit_s,
             "engine": done.engine is not None,
             "measured": content,
             "done": kept,
@@ -128,8 +160,8 @@ class Store:
         return Measured(Timing(**entry["timing"]), tuple(one["computeMs"] for one in times), layers, inspector)
 
 
-def key_of(task: TimingTask) -> str:
-    """Return what a task is known by: all that decides what comes of it."""
+def key_of(task: TimingTask, device: tuple[str, ...] = ()) -> str:
+    """Return what a task is known by: all that decides what comes of it, what does it too."""
     build = None if task.build is None else asdict(replace(task.build, timing_cache=None))
     entry = {
         "name": task.name,
@@ -140,6 +172,7 @@ def key_of(task: TimingTask) -> str:
         "timing": asdict(task.timing),
         "loadings": task.loadings,
         "kept": task.kept,
+        "device": device,
     }
     return hashlib.sha256(json.dumps(entry, sort_keys=True, default=str).encode()).hexdigest()[:KEY_LENGTH]
 

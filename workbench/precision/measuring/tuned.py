@@ -51,7 +51,7 @@ def measure_tuned(
     BackendError
         The backend cannot build here, or one of the two could not be built and timed.
     """
-    with open_store(options.folder) as store, phases(f"measuring {model.name}") as show:
+    with open_store(options.folder, options.capabilities()) as store, phases(f"measuring {model.name}") as show:
         maker = Maker(
             options.batched(model), ranges, options, store, target=target, overflow=overflow, unranged=unranged
         )
