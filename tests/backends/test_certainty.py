@@ -35,7 +35,5 @@ def test_the_fewer_the_loadings_the_more_errors_two_engines_have_to_differ_by(co
 @pytest.mark.parametrize("count", [2, 3, 10])
 def test_one_engine_beside_itself_is_taken_for_another_once_in_twenty(count):
     medians = np.random.default_rng(0).normal(1.0, 0.02, (2000, count))
-    certain = sum(
-        Ratio(float(np.mean(one)), float(np.std(one, ddof=1)) / count**0.5, count).certain for one in medians
-    )
+    certain = sum(Ratio(float(np.mean(one)), float(np.std(one, ddof=1)) / count**0.5, count).certain for one in medians)
     assert 0.035 < certain / 2000 < 0.065

@@ -121,7 +121,7 @@ def test_the_fastest_of_a_race_does_not_leave_it():
     random, lost, took = np.random.default_rng(0), 0, []
     for _ in range(100):
 
-        def load(name, loading, _):
+        def load(name, *_):
             clock = Clock([], "a", 0)
             clock.ms = {"best": 1.0, "near": 1.005, "far": 1.2}[name] * random.normal(1.0, 0.01)
             return clock

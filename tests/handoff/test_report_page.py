@@ -65,7 +65,7 @@ def test_the_first_five_of_each_kind_of_oddity_are_listed_and_the_rest_counted()
 def test_the_verdict_is_in_the_colour_of_its_kind(monkeypatch, kind, style):
     said = SimpleNamespace(kind=kind, headline="It <pays>", next="Build it.", notes=("a", "b"))
     monkeypatch.setattr(report_page, "verdict", lambda *_: said)
-    assert report_page._verdict(None, None) == (
+    assert report_page._verdict(None, None, ()) == (
         f'<p><b class="{style}">It &lt;pays&gt;.</b> Build it.<br><span class="muted">a</span>'
         '<br><span class="muted">b</span></p>'
     )

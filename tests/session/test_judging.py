@@ -13,6 +13,7 @@ from workbench.errors import PrecisionError, RecipeError
 from workbench.evaluate.comparison import Accuracy, Comparison, OutputDifference
 from workbench.precision.placement import Pays
 from workbench.precision.plan import Rule
+from workbench.recipe import Evidence, Gate, check_gates
 from workbench.recipe.parts import ranges_hash
 from workbench.recipe.steps.set_plan import PlanStep
 from workbench.session import history_of, open_model, verdict
@@ -55,6 +56,64 @@ def test_a_figure_becomes_a_verdict_and_one_next_step(wb, comparison, kind, ask,
     assert (judgement.kind, judgement.ask) == (kind, ask)
     assert message in judgement.next
     assert judgement.text().splitlines()[1] == f"next: {judgement.next}"
+
+
+@pytest.mark.parametrize(
+    ("gate", "comparison", "headline", "step", "ask"),
+    [
+        (
+            {"metric": "sqnr_db", "at_least": 50},
+            compared(41.0, seconds=4.0),
+            "41.0 dB at the worst output; gate sqnr_db >= 50: 41 dB, FAILED by 9 dB",
+            "Try workbench search --min-sqnr 50 (about 40 s) or --method entropy.",
+            "search",
+        ),
+        (
+            {"metric": "top1_drop", "at_most": 0.5},
+            compared(25.0, accuracy=Accuracy(0.75, 0.7421875, 128)),
+            "top-1 75.00% -> 74.22%: 0.78 points lost; gate top1_drop <= 0.5: 0.781 points, FAILED by 0.281 points",
+            "Search with a bound: workbench search --max-drop 0.5.",
+            "search",
+        ),
+        (
+            {"metric": "cosine", "at_least": 2},
+            compared(41.0),
+            "41.0 dB at the worst output; gate cosine >= 2: 1, FAILED by 1",
+            "Build an engine where it will run, and time it there.",
+            "build",
+        ),
+        (
+            {"metric": "sqnr_db", "at_least": 50},
+            compared(math.inf, nonfinite=2),
+            "2 values became NaN or infinite; gate sqnr_db >= 50: inf dB, FAILED (2 values became NaN or infinite)",
+            "Take the nodes that make them back to FP32 or BF16: see the note.",
+            "inspect",
+        ),
+    ],
+)
+def test_what_misses_a_gate_is_bad_and_the_next_step_goes_towards_it(
+    small_cnn, small_data, gate, comparison, headline, step, ask
+):
+    wb = calibrated(small_cnn, small_data)
+    wb.require(**gate)
+    judgement = verdict(wb, comparison)
+    assert (judgement.kind, judgement.headline, judgement.next, judgement.ask) == ("bad", headline, step, ask)
+
+
+def test_gates_that_a_job_has_checked_are_those_that_count(wb):
+    fast = Gate(metric="speedup", at_least=1.02)
+    judgement = verdict(wb, compared(41.0), check_gates([fast, fast], Evidence()))
+    assert judgement.kind == "bad"
+    assert judgement.headline.endswith("(2 gates are missed)")
+    assert judgement.next == "Have engines built and timed where it will run: the same with --measure BACKEND."
+    held = check_gates([fast], Evidence(pays=Pays(verdict="pays", ratio=0.9, error=0.01, against="fp32")))
+    assert verdict(wb, compared(41.0), held).kind == "good"
+
+
+def test_gates_on_what_no_comparison_tells_are_not_judged_by_one(small_cnn, small_data):
+    wb = calibrated(small_cnn, small_data)
+    wb.require("p95_ms <= 5")
+    assert verdict(wb, compared(41.0)).kind == "good"
 
 
 def test_what_limits_a_verdict_is_said(small_cnn, small_data):

@@ -32,7 +32,7 @@ def page(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) 
     body = [
         f"<h1>{escape(wb.source.name)}: tuned to {escape(precisions(wb))}</h1>",
         f'<p class="muted">{escape(_subtitle(wb, comparison))}</p>',
-        _verdict(wb, comparison),
+        _verdict(wb, comparison, verdicts),
         _gates(verdicts),
         html_table(
             ("", "original", "tuned", "change"),
@@ -81,8 +81,8 @@ def _quirks(model: Model) -> Iterator[tuple[str, str]]:
             yield "…", f"and {len(more):,} more of this kind"
 
 
-def _verdict(wb: Workbench, comparison: Comparison) -> str:
-    judgement = verdict(wb, comparison)
+def _verdict(wb: Workbench, comparison: Comparison, gates: Sequence[GateResult]) -> str:
+    judgement = verdict(wb, comparison, gates)
     notes = "".join(f'<br><span class="muted">{escape(note)}</span>' for note in judgement.notes)
     style = {"good": "good", "bad": "bad"}.get(judgement.kind, "")
     return f'<p><b class="{style}">{escape(judgement.headline)}.</b> {escape(judgement.next)}{notes}</p>'

@@ -70,7 +70,7 @@ class TuneResult(Gated, Shown):
     @property
     def verdict(self) -> Judgement:
         """What to think of it, and one thing to do next."""
-        return verdict(self.workbench, self.comparison)
+        return verdict(self.workbench, self.comparison, self.verdicts)
 
     def text(self) -> str:
         """Return what was tried, the before/after table, the gates and the verdict."""

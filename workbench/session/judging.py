@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from workbench.recipe import METRICS, Gate, check_gates
 from workbench.recipe.steps import CalibrateStep, PlanStep
 from workbench.session.closing import LOW_SQNR, remarks
 from workbench.session.workbench import history_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from workbench.evaluate import Comparison
+    from workbench.recipe import GateResult
     from workbench.session.workbench import Workbench
 
 __all__ = ["GOOD_SQNR", "Judgement", "verdict"]
@@ -57,8 +61,8 @@ class Judgement:
         return "\n".join([f"{self.kind}: {self.headline}", f"next: {self.next}", *self.notes])
 
 
-def verdict(wb: Workbench, comparison: Comparison) -> Judgement:
-    """Judge a comparison.
+def verdict(wb: Workbench, comparison: Comparison, gates: Sequence[GateResult] | None = None) -> Judgement:
+    """Judge a comparison: nothing is good that misses a gate.
 
     Parameters
     ----------
@@ -66,7 +70,36 @@ def verdict(wb: Workbench, comparison: Comparison) -> Judgement:
         What was compared.
     comparison
         Its figures.
+    gates
+        What came of the recipe's gates; of those on a comparison, where left out, what it says itself.
     """
+    judgement = _of_figures(wb, comparison)
+    if gates is None:
+        asked = [gate for gate in wb.recipe.gates if METRICS[gate.metric].source == "comparison"]
+        gates = check_gates(asked, comparison)
+    missed = [gate for gate in gates if not gate.passed]
+    if not missed:
+        return judgement
+    more = f" ({len(missed)} gates are missed)" if len(missed) > 1 else ""
+    headline = f"{judgement.headline}; gate {missed[0]}{more}"
+    step = (judgement.next, judgement.ask)
+    if judgement.ask not in {"inspect", "precision"}:
+        step = _towards(wb, comparison, Gate.parse(missed[0].gate)) or step
+    return replace(judgement, kind="bad", headline=headline, next=step[0], ask=step[1])
+
+
+def _towards(wb: Workbench, comparison: Comparison, gate: Gate) -> tuple[str, str] | None:
+    """Return what may reach a gate that was missed; None where it is on something else that nobody searches for."""
+    if gate.metric == "sqnr_db" and gate.at_least is not None:
+        return _try(wb, comparison, gate.at_least)
+    if gate.metric == "top1_drop" and gate.at_most is not None and comparison.accuracy is not None:
+        return _bound(comparison, gate.at_most)
+    if gate.metric == "speedup" and wb.recipe.pays.where is None:
+        return "Have engines built and timed where it will run: the same with --measure BACKEND.", "build"
+    return None
+
+
+def _of_figures(wb: Workbench, comparison: Comparison) -> Judgement:
     searched = wb.recipe.newest(PlanStep) is not None
     notes = _limits(wb, comparison)
     warnings = [one for one in remarks(wb, comparison) if one.startswith(("nothing", "the plan changed nothing"))]
@@ -86,8 +119,7 @@ def verdict(wb: Workbench, comparison: Comparison) -> Judgement:
             return Judgement(
                 "good", f"{headline}: {'nothing' if lost <= 0 else f'{lost:.2f} points'} lost", *_build(wb), notes
             )
-        step = f"Search with a bound: workbench search --max-drop {LOST_POINTS:g}{_about(comparison)}."
-        return Judgement("bad", f"{headline}: {lost:.2f} points lost", step, "search", notes)
+        return Judgement("bad", f"{headline}: {lost:.2f} points lost", *_bound(comparison, LOST_POINTS), notes)
     worst = comparison.worst_sqnr_db
     if math.isnan(worst):
         differing = max((output.differing for output in comparison.outputs), default=0.0)
@@ -115,6 +147,10 @@ def _build(wb: Workbench) -> tuple[str, str]:
     if pays.stay:
         return f"{pays.stay}.", "search"
     return "Build an engine where it will run, and time it there.", "build"
+
+
+def _bound(comparison: Comparison, points: float) -> tuple[str, str]:
+    return f"Search with a bound: workbench search --max-drop {points:g}{_about(comparison)}.", "search"
 
 
 def _try(wb: Workbench, comparison: Comparison, goal: float = LOW_SQNR) -> tuple[str, str]:

@@ -105,7 +105,9 @@ def step_that_pays(history: History, measure: BackendName | MeasureOptions) -> P
         unranged=state.unranged,
     )
     kind = options.floating
-    if pays.verdict == "pays":
+    if pays.verdict == "not measured":
+        move, rules = "not measured: there is nothing to compare", plan.rules
+    elif pays.verdict == "pays":
         move, rules = "measured: the plan pays", plan.rules
     else:
         move, rules = f"measured: stay in {kind.upper()}", (Rule(select="*", precision=kind),)

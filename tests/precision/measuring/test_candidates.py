@@ -18,6 +18,7 @@ from workbench.precision.measuring.candidates import Maker
 from workbench.precision.measuring.options import MeasureOptions
 from workbench.precision.measuring.store import open_store
 from workbench.precision.measuring.work import Done
+from workbench.precision.placement import Pays
 from workbench.precision.plan import PrecisionPlan
 
 INT8 = PrecisionPlan().with_rule("op:Conv", "int8")
@@ -174,6 +175,13 @@ def test_a_tuned_model_and_floating_point_are_built_and_then_take_turns(beside):
     assert (comparison.model, comparison.loadings) == (None, 6)
     assert comparison.beside == {"fp32": "engine of fp32", "tuned": "engine of tuned"}
     assert len(builds[1].model) > len(builds[0].model)
+
+
+def test_a_plan_that_makes_the_graph_in_floating_point_is_not_compared_with_it(beside):
+    asked = MeasureOptions("onnxruntime")
+    pays = tuned.measure_tuned(network("conv", opset=13), PrecisionPlan(rules=()), {}, asked)
+    reason = "the plan makes the graph that is FP32 everywhere, so there is nothing to compare"
+    assert (pays, beside.ran) == (Pays(reason=reason), [])
 
 
 def test_what_was_not_built_or_timed_says_why(beside):

@@ -43,7 +43,7 @@ def trial(name="plan", *, passed=True, figure=30.0):
 class Runner:
     """Stands for who builds and times: every engine takes what `medians` says, two loadings each."""
 
-    best, stopped, seconds = "", False, 3.0
+    best, stopped, over, seconds = "", False, False, 3.0
 
     def __init__(self, medians, builds_left):
         self.medians, self.builds_left, self.ran, self.called, self.agreement = medians, builds_left, [], [], None
@@ -256,6 +256,12 @@ def test_a_round_leaves_builds_for_other_options_and_for_implicit_int8(monkeypat
     made = known(searching(builds_left=left, implicit=implicit), FLOATING, WHOLE)
     made._maker.weak = True
     assert len(worth(monkeypatch, made, [0.5] * 9)[0]) == count
+
+
+def test_no_more_placements_are_evaluated_than_there_is_time_for(monkeypatch):
+    made = known(searching(), FLOATING, WHOLE)
+    made._runner.over = True
+    assert worth(monkeypatch, made, [0.5] * 9)[0] == []
 
 
 def test_what_the_first_two_engines_foretell_is_the_fastest_of_them_and_of_what_is_built_next():

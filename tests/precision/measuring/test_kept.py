@@ -96,7 +96,11 @@ def test_what_another_version_or_device_did_is_not_taken_for_its_own(tmp_path):
     here = Capabilities("onnxruntime", "1.30", build=True, run=True, targets=("x86",))
     with open_store(tmp_path, here) as store:
         store.add(BUILD, Done("built", "here"))
-    for there, known in ((here, True), (replace(here, version="1.31"), False), (replace(here, targets=("arm",)), False)):
+    for there, known in (
+        (here, True),
+        (replace(here, version="1.31"), False),
+        (replace(here, targets=("arm",)), False),
+    ):
         with open_store(tmp_path, there) as store:
             assert (store.done_before(BUILD) is not None) == known
 

@@ -170,14 +170,14 @@ def test_whether_int8_pays_is_asked_of_what_was_chosen_or_of_the_fastest_beside_
     alone = compared(bench, fp16=[2.0, 2.0])
     assert alone.pays(alone.points["fp16"]) == Pays(reason="nothing in INT8 was measured that reaches the goal")
     ends = [
-        ({"stopped": True, "over": True}, "it was stopped"),
-        ({"over": True}, "the time was used up"),
-        ({}, "builds were used up"),
+        ({"stopped": True, "over": True}, "it was stopped; let the search go on"),
+        ({"over": True}, "the time was used up; give the search more seconds"),
+        ({}, "builds were used up; give the search more builds"),
     ]
     for state, end in ends:
         vars(alone._runner).update(builds_left=0, stopped=False, over=False)
         vars(alone._runner).update(state)
-        sentence = f"nothing in INT8 was measured that reaches the goal before {end}; give the search more"
+        sentence = f"nothing in INT8 was measured that reaches the goal before {end}"
         assert alone.none_in_int8() == sentence
     without = compared(bench, fp16=[], a=[1.0, 1.0])
     assert without.of("a").ratio is None

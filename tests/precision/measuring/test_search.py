@@ -255,7 +255,9 @@ def test_placements_are_taken_back_as_far_as_the_goal_asks(tmp_path):
 def test_a_search_that_ended_before_anything_reached_the_goal_asks_for_more_builds(tmp_path):
     wb = calibrated(small(broken=True), tmp_path, 8)
     result = wb.plan.search("sqnr_db", at_least=25.0, measure=options(builds=2)).measured
-    reason = "nothing in INT8 was measured that reaches the goal before builds were used up; give the search more"
+    reason = (
+        "nothing in INT8 was measured that reaches the goal before builds were used up; give the search more builds"
+    )
     assert result.reason == f"stay in FP32: {reason}"
     assert str(result.pays) == str(wb.recipe.pays) == f"not measured: {reason}"
     assert verdict(wb, wb.compare(images(wb.model, 8), runs=0)).next == f"Stay in FP32: {reason}."
@@ -263,7 +265,9 @@ def test_a_search_that_ended_before_anything_reached_the_goal_asks_for_more_buil
 
 def test_no_build_is_begun_that_leaves_no_time_to_measure(tmp_path):
     wb = calibrated(small(), tmp_path, 8)
-    with pytest.raises(BackendError, match="fp32 was not measured"):
+    with pytest.raises(
+        BackendError, match=r"fp32 was not measured: there was no time left\..*; give it more seconds\.$"
+    ):
         wb.plan.search(**GOAL, measure=options(budget_s=1.0))
     assert not wb.recipe.gates
     assert wb.recipe.target is None

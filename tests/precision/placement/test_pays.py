@@ -45,6 +45,11 @@ def test_what_was_not_measured_says_so():
     assert Pays().speedup is None
 
 
+def test_what_stays_in_floating_point_is_as_fast_as_that_whatever_was_not_taken():
+    missed = Pays(verdict="within the error", ratio=0.9, error=0.2, reason="int8: stay in FP16: it takes 0.900 ± 0.200")
+    assert (missed.speedup, missed.model_copy(update={"reason": None}).speedup) == (1.0, pytest.approx(1 / 0.9))
+
+
 def test_the_build_options_that_a_plan_was_measured_with_go_into_its_builds_on_a_gpu():
     from workbench.recipe.document import Recipe
     from workbench.recipe.parts import ModelReference, ranges_hash

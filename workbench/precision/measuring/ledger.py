@@ -115,8 +115,10 @@ class Ledger:
         runner, sentence = self._runner, "nothing in INT8 was measured that reaches the goal"
         if runner.builds_left:
             return sentence
-        end = "it was stopped" if runner.stopped else "the time was used up" if runner.over else "builds were used up"
-        return f"{sentence} before {end}; give the search more"
+        if runner.stopped:
+            return f"{sentence} before it was stopped; let the search go on"
+        used, more = ("the time was", "seconds") if runner.over else ("builds were", "builds")
+        return f"{sentence} before {used} used up; give the search more {more}"
 
     def _timing(self, name: str) -> Timing | None:
         measured = self.measured.get(name)

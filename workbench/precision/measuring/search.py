@@ -18,6 +18,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from workbench.display import counted
 from workbench.engine import fusion_map, load_report
 from workbench.errors import BackendError, WorkbenchError
 from workbench.precision.measuring.accuracy import NoisePrice
@@ -164,10 +165,12 @@ class _Search:
             self._ledger.compare([each.name for each in first])
             point = self._ledger.points[floating.name]
         if point.ratio is None:
+            needs = "Without an engine in floating point nothing can be compared"
+            more = "give it more seconds" if self._runner.over and not self._runner.stopped else "see the reason"
             raise BackendError(
                 f"{floating.name} was not measured: {point.reason or 'it was stopped'}",
                 where=self._maker.model.name,
-                fix="Without an engine in floating point nothing can be compared; see the reason.",
+                fix=f"{needs}; {more}.",
             )
 
     # Rounds of placements
@@ -234,6 +237,8 @@ class _Search:
             if len(chosen) == most or (one.expected_ms > WORTH * fastest and built >= LEAST_PLACEMENTS):
                 break
             trial = accuracy.of(one.int8, one.move)
+            if self._runner.over:  # evaluations take time, too
+                break
             if trial.passed:
                 name = f"placement-{built + 1}"
                 candidate = self._maker.of(trial.plan, name, one.move, "placement", ranges=trial.ranges)
@@ -365,7 +370,9 @@ class _Search:
         savings = [costs.saving_ms(position) for position in regions.able]
         saved, lost = (sum(max(sign * each, 0.0) for each in savings) for sign in (1, -1))
         slope = 1e6 * costs.ms_an_element
-        of_regions = f"{len(savings)} regions can be INT8: saving {saved:.4f} ms in some, losing {lost:.4f} in others"
+        of_regions = (
+            f"{counted(len(savings), 'region')} can be INT8: saving {saved:.4f} ms in some, losing {lost:.4f} in others"
+        )
         of_borders = f"a conversion takes {costs.start_ms:.4f} ms and {slope:.4f} ms a million numbers"
         return (
             of_regions,

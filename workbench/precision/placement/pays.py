@@ -91,8 +91,11 @@ class Pays(BaseModel):
 
     @property
     def speedup(self) -> float | None:
-        """How many times faster it is than the fastest in floating point; None where that was not measured."""
-        return None if self.ratio is None else 1 / self.ratio
+        """How many times faster the result is than the fastest in floating point; None where that was not measured.
+
+        One where it stays in floating point, whatever the ratio of what was not taken.
+        """
+        return 1.0 if self.stay else None if self.ratio is None else 1 / self.ratio
 
     @property
     def stay(self) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Journal", "open_journal"]
 
+ANOTHER = "Name another file, or delete this one to start again."
+
 
 @contextlib.contextmanager
 def open_journal(path: str | os.PathLike[str], about: Mapping[str, Any]) -> Iterator[Journal]:
@@ -76,7 +78,7 @@ class Journal:
                 raise PrecisionError(
                     f"a journal of another measurement: {_difference(lines[0], heading)}",
                     where=path,
-                    fix="Name another file, or delete this one to start again.",
+                    fix=ANOTHER,
                 )
             self.entries = lines[1:]
             os.truncate(self.path, whole)
@@ -96,9 +98,9 @@ class Journal:
         try:
             lines = [json.loads(line) for line in content[:whole].splitlines()]
         except (ValueError, RecursionError) as error:
-            raise PrecisionError("no journal of a measurement", where=self.path, fix="Name another file.") from error
+            raise PrecisionError("no journal of a measurement", where=self.path, fix=ANOTHER) from error
         if not all(isinstance(line, dict) for line in lines):
-            raise PrecisionError("no journal of a measurement", where=self.path, fix="Name another file.")
+            raise PrecisionError("no journal of a measurement", where=self.path, fix=ANOTHER)
         return lines, whole
 
     def _write(self, entry: Mapping[str, Any], mode: str) -> None:
