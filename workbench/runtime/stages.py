@@ -1,0 +1,185 @@
+"""A graph in stages that run one after the other, for those who look at all that it computes.
+
+In one session everything that is looked at is held until the last node has run: for a ResNet-50 shape 42 MB an image,
+which no cache holds. In stages, what one hands out is looked at, and free again, before the next begins. What is cut is
+the graph as ONNX Runtime optimized it, which it writes into a file; the stages are not optimized again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import onnx
+
+from workbench.runtime.blocked import read_by, without_reorders
+from workbench.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from workbench.runtime.first_run import FirstRun
+
+__all__ = ["STAGES", "Stage", "cut", "run", "stages_of"]
+
+STAGES = 4
+"""More of them gain nothing: what one hands out has to be far less than all, and each has its own working memory."""
+
+_WEIGHTS = "session.optimized_model_external_initializers_"
+
+
+class Stage(NamedTuple):
+    """A session of some of the nodes.
+
+    Parameters
+    ----------
+    session
+        An `onnxruntime.InferenceSession`.
+    reads
+        What it is fed: inputs of the model, and what former stages hand on.
+    outputs
+        What is looked at.
+    hands_on
+        What later stages read.
+    kept
+        What has to live as long as the session.
+    """
+
+    session: Any
+    reads: Sequence[str]
+    outputs: Sequence[str]
+    hands_on: Sequence[str]
+    kept: object = None
+
+
+def stages_of(trial: FirstRun, threads: int, any_order: Collection[str]) -> tuple[list[Stage], dict[str, str]]:
+    """Return the stages of a graph, and what they call the outputs that they hand out in blocks.
+
+    Parameters
+    ----------
+    trial
+        All that a session is made of.
+    threads
+        How many each may use.
+    any_order
+        Outputs whose values may come in any order within a sample; see `workbench.runtime.blocked`.
+    """
+    import onnxruntime
+
+    with scratch_folder() as folder:
+        # What is handed out is no part of a pattern; see `Session`.
+        options, weights = trial.options(threads, memory_pattern=False)
+        options.optimized_model_filepath = str(folder / "optimized.onnx")
+        # Beside the graph the weights are written as they are, and mapped into memory rather than read.
+        options.add_session_config_entry(f"{_WEIGHTS}file_name", "weights")
+        options.add_session_config_entry(f"{_WEIGHTS}min_size_in_bytes", "1024")
+        whole, kept = trial.session_with(options, weights)
+        model = onnx.load(folder / "optimized.onnx", load_external_data=False)
+        asked = [output for output in model.graph.output if output.name in trial.outputs]
+        del model.graph.output[:]
+        model.graph.output.extend(asked)
+        called = without_reorders(model.graph, any_order)
+        parts = cut(model)
+        if len(parts) == 1 and not called:
+            return [Stage(whole, [one.name for one in whole.get_inputs()], trial.outputs, [], kept)], {}
+        del whole, kept, options, weights
+        stages = []
+        for at, (part, outputs) in enumerate(parts):
+            onnx.save(part, folder / f"{at}.onnx")
+            options, _ = trial._replace(weights={}).options(threads, memory_pattern=False)
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            session = onnxruntime.InferenceSession(folder / f"{at}.onnx", options, providers=list(trial.providers))
+            reads, gives = ([one.name for one in ends] for ends in (part.graph.input, part.graph.output))
+            stages.append(Stage(session, reads, outputs, [name for name in gives if name not in outputs]))
+        return stages, called
+
+
+def run(stages: Sequence[Stage], arrays: Mapping[str, npt.NDArray[Any]]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Run once; yield what each stage hands out, where ONNX Runtime left it."""
+    import onnxruntime
+
+    values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
+    for at, stage in enumerate(stages):
+        gives = [*stage.outputs, *stage.hands_on]
+        fed = {name: values[name] for name in stage.reads}
+        values |= zip(gives, stage.session.run_with_ort_values(gives, fed), strict=True)
+        del fed
+        outputs = {name: values[name].numpy() for name in stage.outputs}
+        later = {name for one in stages[at + 1 :] for name in one.reads}
+        values = {name: value for name, value in values.items() if name in later}
+        yield outputs
+        del outputs
+
+
+def cut(model: onnx.ModelProto, count: int = STAGES) -> list[tuple[onnx.ModelProto, list[str]]]:
+    """Cut a graph, between nodes, into stages that hand out about as much each.
+
+    Parameters
+    ----------
+    model
+        In the order of its nodes; weights may lie in another file. Axes without a length count as one.
+    count
+        How many stages there are at most.
+
+    Returns
+    -------
+    list
+        The stages, whose outputs are those of the model that they make and what later ones read; and which of them are
+        the model's. The model alone where it cannot be cut.
+    """
+    graph = model.graph
+    nodes = list(graph.node)
+    outputs = [output.name for output in graph.output]
+    made = {name: at for at, node in enumerate(nodes) for name in node.output if name}
+    optional = {weight.name for weight in graph.initializer} & {value.name for value in graph.input}
+    if not outputs or not set(outputs) <= made.keys() or optional or graph.sparse_initializer:
+        return [(model, outputs)]
+    read = {name: at for at, node in enumerate(nodes) for name in read_by(node)}
+    types = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *graph.output]}
+    bound = {
+        place
+        for name, at in made.items()
+        if not types.get(name)  # a sequence, or nothing is said of it
+        for place in range(at + 1, read.get(name, at) + 1)
+    }
+    handed = [0] * len(nodes)
+    for output in graph.output:
+        handed[made[output.name]] += math.prod(max(axis.dim_value, 1) for axis in output.type.tensor_type.shape.dim)
+    starts, before, level = [0], 0, 0
+    for place, size in enumerate(handed):
+        reached = before * count // sum(handed)
+        if level < reached < count and place not in bound:
+            starts.append(place)
+            level = reached
+        before += size
+    return [
+        _part(model, range(start, end), made, read, types)
+        for start, end in zip(starts, [*starts[1:], len(nodes)], strict=True)
+    ]
+
+
+def _part(
+    model: onnx.ModelProto, places: range, made: Mapping[str, int], read: Mapping[str, int], types: Mapping[str, int]
+) -> tuple[onnx.ModelProto, list[str]]:
+    graph = model.graph
+    nodes = graph.node[places.start : places.stop]
+    wanted = dict.fromkeys(name for node in nodes for name in read_by(node))
+    outputs = [output for output in graph.output if made[output.name] in places]
+    names = [output.name for output in outputs]
+    from_before = [name for name in wanted if made.get(name, places.start) < places.start]
+    for_later = [name for name, at in made.items() if at in places and read.get(name, at) >= places.stop]
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    part.ClearField("graph")
+    part.graph.name = graph.name
+    part.graph.node.extend(nodes)
+    part.graph.initializer.extend(weight for weight in graph.initializer if weight.name in wanted)
+    part.graph.input.extend(value for value in graph.input if value.name in wanted)
+    part.graph.input.extend(onnx.helper.make_tensor_value_info(name, types[name], None) for name in from_before)
+    part.graph.output.extend(outputs)
+    part.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, types[name], None) for name in for_later if name not in names
+    )
+    return part, names
