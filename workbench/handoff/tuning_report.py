@@ -93,9 +93,9 @@ def _share_in(model: Model, written: Model, precision: Precision) -> float | Non
     chosen = [node for node in model.nodes if node in written.nodes]
     chosen = [node for node in chosen if own_precision(written.nodes[node]) == precision]
     shares = mac_shares(model, costs(model, batch_of_one(model)))
-    counted = [shares[node] for node in chosen]
+    counted = [share for node in chosen if (share := shares[node]) is not None]
     # Where no node is, none of the work is, however much there may be.
-    return None if None in counted else sum(share or 0.0 for share in counted)
+    return sum(counted) if len(counted) == len(chosen) else None
 
 
 def report(wb: Workbench, comparison: Comparison, verdicts: Sequence[GateResult]) -> dict[str, Any]:

@@ -47,6 +47,16 @@ def test_what_http_allows_is_answered(served, sent):
     assert b'"id":"mine"' in received
 
 
+def test_headers_may_have_64_kib_without_their_signs(served):
+    """Names and values count: those of the request itself, and one that fills the rest, or a byte more."""
+    own = sum(len(line.replace(b": ", b"")) for line in (b"Host: x\r\n" + LENGTH + END).split(b"\r\n"))
+    value = b"x" * ((64 << 10) - own - len(b"long"))
+    assert said(served, request(LENGTH + b"long: " + value + b"\r\n" + END))[0] == 200
+    status, received = said(served, request(LENGTH + b"long: " + value + b"x\r\n" + END))
+    assert status == 431
+    assert b"the headers are longer than 64 KiB" in received
+
+
 @pytest.mark.parametrize("pieces", [1, 2, 7])
 def test_a_client_that_offers_http_2_is_answered_in_http_1(served, pieces):
     """So do Java's client and ``curl --http2`` in the first request of a connection."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,10 +10,18 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from workbench.errors import ModelError, OptionError, OutputError
+from workbench.errors import BackendError, ModelError, OptionError, OutputError
 from workbench.handoff import Port
 from workbench.handoff.triton.batching import DynamicBatching
-from workbench.handoff.triton.config import ServedModel, StatePair, make_config, read_config, state_pairs, to_text
+from workbench.handoff.triton.config import (
+    ServedModel,
+    StatePair,
+    make_config,
+    message_types,
+    read_config,
+    state_pairs,
+    to_text,
+)
 from workbench.handoff.triton.repository import _check_room, _land
 from workbench.handoff.triton.warm_up import Warmer, WarmUp
 from workbench.handoff.triton.words import compose_text, model_page, repository_page
@@ -325,3 +334,9 @@ def test_a_client_sends_each_type_as_numpy_calls_it(datatype, kind):
     page = "\n".join(lines(served(Port("x", datatype, (-1, 3)))))
     assert f"inputs.append(InferInput('x', [1, 3], '{datatype}'))" in page
     assert f"np.zeros([1, 3], {kind})" in page
+
+
+def test_without_tritonclient_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
+    with pytest.raises(BackendError, match=r"is missing. pip install \"trt-workbench\[triton\]\""):
+        message_types()

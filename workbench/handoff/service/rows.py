@@ -132,7 +132,7 @@ def _joined(run: Run, first: Arrays, alone: Arrays, most: int) -> Iterator[tuple
 
 def _rolled(run: Run, first: Arrays, before: Arrays, fixed: int) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Yield outputs of a batch of fixed size, and of the same rows in other places beside other neighbours."""
-    half = fixed // 2 or 1
+    half = fixed // 2
     together = run({name: np.concatenate([array[half:], array[:half] * 0]) for name, array in first.items()})
     for name, array in together.items():
         yield before[name][half:], array[: fixed - half]
