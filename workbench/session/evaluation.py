@@ -114,7 +114,7 @@ def measure_sensitivity(
     PrecisionError
         No node computes in INT8 by this plan.
     """
-    from workbench.precision.sensitivity import candidates_of, exact, quick
+    from workbench.precision.sensitivity import exact, quick
 
     state = history.state
     if not state.ranges:
@@ -125,13 +125,14 @@ def measure_sensitivity(
         )
     data, batch = samples_for(history, samples, preprocessing)
     plan = state.plan if state.plan.rules else BEST_PRACTICE
-    candidates = [node for node in candidates_of(state.model, plan) if node in state.model.top_nodes]
+    resolution = state.resolve(plan)
+    candidates = [node for node in resolution.nodes("int8") if node in state.model.top_nodes]
     if not candidates:
         raise PrecisionError(
             "no node computes in INT8 by this plan", where=history.source.name, fix='Let some: wb.plan.use("int8").'
         )
     measure = quick if how == "quick" else exact
     with on_device(device):
-        result = measure(state.model, candidates, state.ranges, data, batch=batch)
+        result = measure(state.model, candidates, state.ranges, data, batch=batch, resolution=resolution)
     history.keep("sensitivity", sensitivity=result)
     return result

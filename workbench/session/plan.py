@@ -151,8 +151,10 @@ class Plan(Shown):
         calibration(self._history)
         state = self._history.state
         data, batch = samples_for(self._history, samples, preprocessing)
-        nodes = state.resolve().nodes("int8")
-        return edit(self._history, bias_shifts(state.model, nodes, state.ranges, data, batch=batch))
+        resolution = state.resolve()
+        nodes = resolution.nodes("int8")
+        shifts = bias_shifts(state.model, nodes, state.ranges, data, batch=batch, resolution=resolution)
+        return edit(self._history, shifts)
 
     def import_trtexec(self, command: str) -> tuple[str, ...]:
         """Add the rules of a trtexec command line's ``--layerPrecisions`` and ``--layerOutputTypes``.

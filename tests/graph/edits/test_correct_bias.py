@@ -38,7 +38,8 @@ def test_a_bias_is_what_it_was_and_its_shift(op):
         (("named last",), [constant("named last", [5, 6, 7], "float32")], [6, 8, 4]),
         ((), [], SHIFT),
         (("",), [], SHIFT),
-        *([(("b",), [constant("b", [5], "float32")], [6, 7, 2])] if op == "Gemm" else []),
+        *([(("b",), [constant("b", five, "float32")], [6, 7, 2]) for five in (5, [5], [[5]])] if op == "Gemm" else []),
+        *([(("b",), [constant("b", [[5, 6, 7]], "float32")], [6, 8, 4])] if op == "Gemm" else []),
     ):
         network = layer(op, bias, weights=weights)
         done = corrected(network, it=SHIFT)
@@ -101,9 +102,20 @@ def test_a_corrected_bias_is_corrected_under_its_name_unless_others_have_it():
         (
             layer(weights=[constant("b", [[5, 6, 7], [1, 2, 3]], "float32")]),
             "it",
-            "it: no constant bias of 3 channels. Leave it out.",
+            "it: its bias is not one number a column. Leave it out.",
         ),
-        (layer(weights=[], inputs={"b": [3]}), "it", "it: no constant bias of 3 channels. Leave it out."),
+        (
+            layer(weights=[constant("b", [[5], [6], [7]], "float32")], inputs={"x": [3, 4]}, outputs={"y": [3, 3]}),
+            "it",
+            "it: its bias is not one number a column. Leave it out.",
+        ),
+        (
+            model([node("Gemm", ["w", "x"], ["y"], "it")], {"x": [4, 3]}, {"y": [2, 3]}, [weight("w", 2, 4)]),
+            "it",
+            "it: its columns are no channels, for they are computed. Leave it out.",
+        ),
+        (layer(weights=[constant("b", [5, 6], "float32")]), "it", "it: no constant bias of 3 channels. Leave it out."),
+        (layer(weights=[], inputs={"b": [3]}), "it", "it: its bias is no constant. Leave it out."),
     ],
 )
 def test_what_has_no_such_bias_is_refused(network, name, message):

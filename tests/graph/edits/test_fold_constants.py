@@ -226,3 +226,16 @@ def test_constants_of_a_function_stay_nodes():
     assert done.notes == ("folded 1 nodes into constants",)
     assert [one.op_type for one in done.model.nodes.values()] == ["Does", "Constant", "Mul"]
     assert_same(network, done.model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "folds"), [(np.int32, True), (np.int64, True), (np.float32, False), (np.float64, False)]
+)
+def test_a_range_is_folded_where_its_step_is_whole(kind, folds):
+    # From 0.1 to 2.3 by 0.1 it has 22 numbers in one library and 23 in another.
+    bounds = {"a": kind(1), "b": kind(8), "c": kind(3)} if folds else {"a": kind(0.1), "b": kind(2.3), "c": kind(0.1)}
+    network = of_stored("Range", bounds)
+    done = folded(network)
+    assert (done.changed, offered(network, "it")) == (folds, folds)
+    if folds:
+        assert done.model.initializers["k0"].const_value.numpy().tolist() == [1, 4, 7]

@@ -10,6 +10,7 @@ from tests.kit.models import model
 from workbench.calibration import ChannelExtremes, open_samples
 from workbench.precision.measured_edits.correction import bias_shifts
 from workbench.precision.measured_edits.equalize import _exponents, _read_ranges
+from workbench.precision.plan import PrecisionPlan
 from workbench.precision.sensitivity import all_quantized
 from workbench.precision.sensitivity.graft import quantized_alone
 from workbench.runtime import Session
@@ -92,3 +93,38 @@ def test_the_shift_of_a_channel_is_its_mean_error_over_all_samples():
         assert shifts[node] == pytest.approx(tuple(expected), rel=1e-4, abs=1e-7)
         assert abs(expected).max() > 1e-3
     assert bias_shifts(network, [], ranges, samples).shifts == {}
+
+
+def test_gemms_whose_bias_takes_no_number_a_column_are_left_out():
+    random = np.random.default_rng(4)
+    arrays = {"w": (3, 3), "row": (3, 1), "own": (3,), "all": (3, 3)}
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "own"], ["a"], "column"),
+        helper.make_node("Gemm", ["x", "w", "row"], ["b"], "row"),
+        helper.make_node("Gemm", ["x", "w", "all"], ["c"], "each"),
+        helper.make_node("Gemm", ["x", "w", "own"], ["d"], "times", beta=2.0),
+        helper.make_node("Gemm", ["w", "x"], ["e"], "turned"),
+    ]
+    weights = [numpy_helper.from_array(random.normal(size=of).astype(np.float32), name) for name, of in arrays.items()]
+    network = model(nodes, {"x": [3, 3]}, dict.fromkeys("abcde"), weights)
+    samples = open_samples({"x": random.normal(size=(2, 3, 3)).astype(np.float32)}, network)
+    found = bias_shifts(network, [each.name for each in nodes], {"x": 3.0}, samples)
+    assert list(found.shifts) == ["column"]
+    assert found(network).changed
+
+
+@pytest.mark.parametrize("options", [{}, {"per_channel": False}, {"weight_only": True}, {"amax": 0.5}])
+def test_biases_take_back_what_the_rules_of_the_plan_shift(options):
+    random = np.random.default_rng(5)
+    weight = (random.normal(size=(4, 3)) * [0.1, 1, 5]).astype(np.float32)
+    gemm = helper.make_node("Gemm", ["x", "w"], ["y"], "gemm")
+    network = model([gemm], {"x": [4, 4]}, {"y": [4, 3]}, [numpy_helper.from_array(weight, "w")])
+    data = random.normal(size=(4, 4)).astype(np.float32)
+    resolution = PrecisionPlan().with_rule("op:Gemm", "int8", **options).resolve(network)
+    samples = open_samples({"x": data}, network)
+    found = bias_shifts(network, ["gemm"], {"x": 2.0}, samples, resolution=resolution).shifts["gemm"]
+    scale = np.abs(weight).max(axis=0 if options.get("per_channel", True) else None) / np.float32(127)
+    rounded, step = np.rint(weight / scale) * scale, np.float32(options.get("amax", 2.0)) / np.float32(127)
+    read = data if options.get("weight_only") else np.clip(np.rint(data / step), -128, 127) * step
+    expected = (data.astype(np.float64) @ weight - read.astype(np.float64) @ rounded).mean(axis=0)
+    assert found == pytest.approx(tuple(expected), rel=1e-3, abs=1e-6)

@@ -140,7 +140,7 @@ def priced(monkeypatch, *, needs, noise=(1.0, 3.0)):
     def without(_, move):
         return SimpleNamespace(passed=needs == 0 if move == "all in INT8" else tried[-1] >= needs)
 
-    trials = SimpleNamespace(candidates=["a", "b"], without=without, model=None, ranges={})
+    trials = SimpleNamespace(candidates=["a", "b"], without=without, model=None, ranges={}, resolution=None)
     price = NoisePrice(trials, regions, None, 1)
     costs = SimpleNamespace(saving_ms=lambda position: (8.0, -5.0)[position])
     return price, costs, tried

@@ -21,11 +21,12 @@ def test_every_method_is_a_way_and_the_best_of_them_for_each_tensor(monkeypatch)
     statistics["t0"].update(values[:2000] * 3)
     statistics["broken"].update(np.float32([np.nan]))
     calibrated = {"x": 7.0, "t0": 8.0, "other": 9.0}
-    trials = SimpleNamespace(model=model, candidates=["Conv_0", "Conv_1", "Conv_2"], ranges=calibrated)
+    nodes = ["Conv_0", "Conv_1", "Conv_2"]
+    trials = SimpleNamespace(model=model, candidates=nodes, ranges=calibrated, resolution="rules")
     asked = []
 
-    def noises(network, candidates, ways, samples, *, batch):
-        asked.append((network, candidates, samples, batch))
+    def noises(network, candidates, ways, samples, *, batch, resolution):
+        asked.append((network, candidates, samples, batch, resolution))
         table = {way: {"Conv_0": 1.0, "Conv_1": 1.0, "Conv_2": 1.0} for way in ways}
         table["percentile 99.9"] |= {"Conv_0": 0.5}
         table["entropy"] |= {"Conv_1": 0.1, "Conv_2": 1.5}
@@ -34,7 +35,7 @@ def test_every_method_is_a_way_and_the_best_of_them_for_each_tensor(monkeypatch)
 
     monkeypatch.setattr(module, "local_noises", noises)
     ways = ways_to_choose(trials, statistics, "samples", 3)
-    assert asked == [(model, trials.candidates, "samples", 3)]
+    assert asked == [(model, trials.candidates, "samples", 3, "rules")]
     usable = {name: statistics[name] for name in ("x", "t0")}
     expected = {
         CALIBRATED: {},

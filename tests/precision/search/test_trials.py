@@ -213,8 +213,9 @@ def test_a_plan_is_tried_again_with_the_mean_error_taken_out_of_its_biases(model
         def __call__(self, before):
             return SimpleNamespace(model=before, changed=self.changed)
 
-    def shifts(source, nodes, ranges, samples, *, batch):
+    def shifts(source, nodes, ranges, samples, *, batch, resolution):
         asked.append((source is model, nodes, ranges["x"], samples, batch))
+        assert resolution.nodes("int8") == nodes
         return Edit(len(asked) == 1)
 
     monkeypatch.setattr(module, "bias_shifts", shifts)

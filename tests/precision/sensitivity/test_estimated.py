@@ -29,14 +29,16 @@ class Some:
 @pytest.fixture
 def asked(monkeypatch):
     """Stands for measuring: every node's own noise is 0.01, and on the first sample 0.02."""
-    made = SimpleNamespace(exact=[], local=[], share=2.5, sqnr={})
+    made = SimpleNamespace(exact=[], local=[], share=2.5, sqnr={}, resolution=None)
 
-    def exact(_, nodes, __, samples, *, batch):
+    def exact(_, nodes, __, samples, *, batch, resolution):
+        assert resolution is made.resolution
         made.exact.append((list(nodes), len(samples), batch))
         errors = tuple(NodeError(node, "Conv", made.sqnr.get(node, 10.0), differing=0.5) for node in nodes)
         return Sensitivity(errors, "exact", len(samples), 6.0, 1.0)
 
-    def local_noise(_, nodes, __, samples, *, batch):
+    def local_noise(_, nodes, __, samples, *, batch, resolution):
+        assert resolution is made.resolution
         made.local.append((list(nodes), len(samples), batch))
         return dict.fromkeys(nodes, 0.02 if len(samples) == 1 else 0.01)
 
@@ -55,7 +57,8 @@ def asked(monkeypatch):
 )
 def test_every_node_is_measured_on_as_many_samples_as_the_budget_pays_for(asked, count, budget, few):
     """All eight nodes are 20 forward passes, and floating point is one."""
-    result = quick(MODEL, NODES, {}, Some(count), batch=3, budget=budget)
+    asked.resolution = object()
+    result = quick(MODEL, NODES, {}, Some(count), batch=3, budget=budget, resolution=asked.resolution)
     assert asked.exact == [(NODES, few, 3)]
     assert (result.kind, result.samples, result.forwards) == ("quick", few, 6.0 * few / count)
     assert [error.sqnr_db for error in result.errors] == [10.0] * 8

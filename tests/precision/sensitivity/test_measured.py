@@ -35,20 +35,41 @@ from workbench.runtime.session import Session
 from workbench.session import history_of, open_model, samples_for
 
 
-def brute_force(wb, samples, candidates, batch):
+def brute_force(wb, samples, candidates, batch, **options):
     """The whole network once a node: what everybody else does."""
     batches = list(feeds(samples, wb.model, batch=batch))
     reference = Session(wb.model)
     expected = [reference.run(feed.arrays) for feed in batches]
     values = {}
     for node in candidates:
-        plan = PrecisionPlan().with_rule(str(nodes(node)), "int8")
+        plan = PrecisionPlan().with_rule(str(nodes(node)), "int8", **options)
         session = Session(lower(wb.model, plan.resolve(wb.model), wb.ranges).model)
         total = ErrorSum()
         for feed, target_value in zip(batches, expected, strict=True):
             total.update(target_value, session.run(feed.arrays))
         values[node] = total.sqnr_db
     return values
+
+
+@pytest.mark.parametrize("options", [{"per_channel": False}, {"weight_only": True}, {"amax": 0.5}])
+def test_a_node_is_quantized_as_the_rules_of_the_plan_say(wb, tmp_path, options):
+    resolution = PrecisionPlan().with_rule("op:Conv | op:Gemm", "int8", **options).resolve(wb.model)
+    layers, (samples, batch) = resolution.nodes("int8"), samples_for(history_of(wb), None)
+    found = exact(wb.model, layers, wb.ranges, samples, batch=batch, resolution=resolution)
+    told = quick(wb.model, layers, wb.ranges, samples, batch=batch, budget=100.0, resolution=resolution)
+    full = brute_force(wb, samples, layers, batch, **options)
+    here = local_noise(wb.model, layers, wb.ranges, samples, batch=batch, resolution=resolution)
+    plain = local_noise(wb.model, layers, wb.ranges, samples, batch=batch)
+    for node in layers:
+        assert found[node].sqnr_db == pytest.approx(full[node], abs=1e-3)
+        assert told[node].sqnr_db == pytest.approx(full[node], abs=1e-3)
+        assert here[node] != plain[node]
+    wb.plan.set("op:Conv | op:Gemm", "int8", **options)
+    assert wb.sensitivity(how="exact").errors == found.errors
+    journal = tmp_path / "journal"
+    exact(wb.model, layers[:1], wb.ranges, samples, batch=batch, journal=journal)
+    with pytest.raises(PrecisionError, match="another measurement"):
+        exact(wb.model, layers[:1], wb.ranges, samples, batch=batch, journal=journal, resolution=resolution)
 
 
 def weighted(wb):

@@ -3,6 +3,7 @@ from .base import EditResult as EditResult
 from .base import python_line as python_line
 from .convert_opset import ConvertOpset as ConvertOpset
 from .correct_bias import CorrectBias as CorrectBias
+from .correct_bias import uncorrectable as uncorrectable
 from .dequantize_constants import is_operand_constant as is_operand_constant
 from .equalize_channels import EqualizeChannels as EqualizeChannels
 from .equalize_channels import equalizable as equalizable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from workbench.graph.edits.surgery import drop_unused, fresh_name
 if TYPE_CHECKING:
     from workbench.graph.model import Model
 
-__all__ = ["CorrectBias"]
+__all__ = ["CorrectBias", "uncorrectable"]
 
 
 class CorrectBias(Edit):
@@ -40,13 +41,13 @@ class CorrectBias(Edit):
     def requires(self, model: Model) -> None:
         for name, shift in self.shifts.items():
             node = model.top_nodes.get(name)
-            if node is None or onnx_op(node) not in ("Conv", "ConvTranspose", "Gemm"):
-                raise EditError("no Conv, ConvTranspose or Gemm of this name", where=name, fix="Leave it out.")
-            bias = node.inputs[2] if len(node.inputs) > 2 else None
-            if bias is not None and (bias.const_value is None or bias.const_value.size not in (1, len(shift))):
-                raise EditError(f"no constant bias of {len(shift)} channels", where=name, fix="Leave it out.")
-            if node.op_type == "Gemm" and "beta" in node.attributes and node.attributes["beta"].as_float() != 1.0:
-                raise EditError("its bias is multiplied by beta", where=name, fix="Leave it out.")
+            reason = "no Conv, ConvTranspose or Gemm of this name" if node is None else uncorrectable(node)
+            bias = None if node is None else _bias(node)
+            held = None if bias is None else bias.const_value
+            if reason is None and held is not None and held.size not in (1, len(shift)):
+                reason = f"no constant bias of {len(shift)} channels"
+            if reason is not None:
+                raise EditError(reason, where=name, fix="Leave it out.")
 
     def apply(self, graph: ir.Model, model: Model) -> list[str] | None:
         nodes = {node.name: node for node in graph.graph}
@@ -57,8 +58,31 @@ class CorrectBias(Edit):
         return [f"corrected the biases of {len(changed)} nodes"] if changed else None
 
 
+def uncorrectable(node: ir.Node) -> str | None:
+    """Say why no number a channel can be added to a node's bias, ``None`` where it can."""
+    if onnx_op(node) not in ("Conv", "ConvTranspose", "Gemm"):
+        return "no Conv, ConvTranspose or Gemm of this name"
+    bias = _bias(node)
+    held = None if bias is None else bias.const_value
+    if bias is not None and held is None:
+        return "its bias is no constant"
+    if node.op_type != "Gemm":
+        return None
+    if "beta" in node.attributes and node.attributes["beta"].as_float() != 1.0:
+        return "its bias is multiplied by beta"
+    if node.inputs[1] is None or not node.inputs[1].is_initializer():
+        return "its columns are no channels, for they are computed"
+    # A Gemm's may have a number a row, [M, 1], or one an element.
+    shape = () if held is None else tuple(held.shape.numpy())
+    return "its bias is not one number a column" if math.prod(shape[:-1]) != 1 else None
+
+
+def _bias(node: ir.Node) -> ir.Value | None:
+    return node.inputs[2] if len(node.inputs) > 2 else None
+
+
 def _shift(graph: ir.Graph, node: ir.Node, shift: np.ndarray[tuple[int, ...], np.dtype[np.floating[Any]]]) -> None:
-    old = node.inputs[2] if len(node.inputs) > 2 else None
+    old = _bias(node)
     before = 0.0 if old is None or old.const_value is None else old.const_value.numpy().reshape(-1)
     node.resize_inputs(3)
     node.replace_input_with(2, None)

@@ -32,7 +32,7 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 MOVES = frozenset(
     """
     Cast Compress Concat ConstantOfShape DepthToSpace Expand EyeLike Flatten Gather GatherElements GatherND Identity
-    NonZero OneHot Pad Range Reshape ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze Tile
+    NonZero OneHot Pad Reshape ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze Tile
     Transpose Trilu Unsqueeze Where
     """.split()
 )
@@ -42,8 +42,9 @@ ROUNDS_ONCE = frozenset(
     Round Sign Sqrt Sub Xor
     """.split()
 )
-# Exact for integers only: the order of additions does not matter there.
-EXACT_FOR_INTEGERS = frozenset({"CumSum", "Pow", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum", "Sum"})
+# Exact for integers only: the order of additions does not matter there. A floating-point Range adds its step in each
+# library's own order, and may even be of another length.
+EXACT_FOR_INTEGERS = frozenset({"CumSum", "Pow", "Range", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum", "Sum"})
 EXACT = MOVES | ROUNDS_ONCE | EXACT_FOR_INTEGERS
 # The length of what these make is a number that they read.
 DRIVEN_BY_VALUES = frozenset({"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Tile"})

@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.calibration import feeds
-from workbench.graph import names_in, onnx_op
-from workbench.graph.edits import CorrectBias
+from workbench.graph import names_in
+from workbench.graph.edits import CorrectBias, uncorrectable
 from workbench.precision.sensitivity import all_quantized, beside
 from workbench.runtime import Session
 
@@ -20,12 +20,19 @@ if TYPE_CHECKING:
 
     from workbench.calibration import Samples
     from workbench.graph import Model
+    from workbench.precision.plan import Resolution
 
 __all__ = ["bias_shifts"]
 
 
 def bias_shifts(
-    model: Model, candidates: Sequence[str], ranges: Mapping[str, float], samples: Samples, *, batch: int = 1
+    model: Model,
+    candidates: Sequence[str],
+    ranges: Mapping[str, float],
+    samples: Samples,
+    *,
+    batch: int = 1,
+    resolution: Resolution | None = None,
 ) -> CorrectBias:
     """Return the edit that takes the mean error of each quantized node out of its bias; one pass over the samples.
 
@@ -38,23 +45,26 @@ def bias_shifts(
     model
         The model after its edits.
     candidates
-        Nodes that get INT8; those without a bias of their own (Add, MatMul) are left out.
+        Nodes that get INT8; those without a bias of their own (Add, MatMul) are left out, and those whose bias takes
+        no number a channel.
     ranges
         Tensor name to clipping threshold.
     samples
         What to run.
     batch
         Samples a run for a model of dynamic batch.
+    resolution
+        The plan whose rules say how the nodes are quantized; see `workbench.precision.sensitivity.measured.exact`.
 
     Raises
     ------
     PrecisionError
         A node cannot be INT8, or a range is missing.
     """
-    biased = [node for node in candidates if onnx_op(model.top_nodes[node]) in ("Conv", "ConvTranspose", "Gemm")]
+    biased = [node for node in candidates if uncorrectable(model.top_nodes[node]) is None]
     if not biased:
         return CorrectBias(shifts={})
-    lowered = all_quantized(model, candidates, ranges)
+    lowered = all_quantized(model, candidates, ranges, resolution)
     whole, pairs = beside(model, lowered, biased)
     names, outputs = names_in(whole.graph), {}
     for name, original, copy in pairs:

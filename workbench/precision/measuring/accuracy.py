@@ -73,9 +73,9 @@ class NoisePrice:
 
     def _of_regions(self) -> Mapping[int, float]:
         if self._noise is None:
-            sensitivity = quick(
-                self._trials.model, self._trials.candidates, self._trials.ranges, self._samples, batch=self._batch
-            )
+            trials = self._trials
+            about = (trials.model, trials.candidates, trials.ranges, self._samples)
+            sensitivity = quick(*about, batch=self._batch, resolution=trials.resolution)
             self._noise = {error.node: error.noise for error in sensitivity.errors}
         noise = self._noise
         return {

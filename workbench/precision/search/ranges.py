@@ -36,7 +36,7 @@ def ways_to_choose(trials: Trials, statistics: Statistics, samples: Samples, bat
             candidates = ranges_of(usable, method, percentile=percentile)
             name = f"{method} {percentile:g}" if method == "percentile" else method
             ways[name] = {**trials.ranges, **{tensor: chosen.amax for tensor, chosen in candidates.items()}}
-    noise = local_noises(trials.model, trials.candidates, ways, samples, batch=batch)
+    noise = local_noises(trials.model, trials.candidates, ways, samples, batch=batch, resolution=trials.resolution)
     mixed = dict(trials.ranges)
     for tensor, readers in _readers(trials).items():
         best = min(ways, key=lambda way: sum(noise[way][node] for node in readers))

@@ -214,10 +214,10 @@ class _Walk:
 
     def _sensitivity(self) -> Sensitivity:
         trials, samples = self._trials, self._samples
-        if self._kind == "quick":
-            return quick(trials.model, trials.candidates, trials.ranges, samples, batch=self._batch)
         about = (trials.model, trials.candidates, trials.ranges, samples)
-        return exact(*about, batch=self._batch, memory=self._memory)
+        if self._kind == "quick":
+            return quick(*about, batch=self._batch, resolution=trials.resolution)
+        return exact(*about, batch=self._batch, memory=self._memory, resolution=trials.resolution)
 
 
 def _best(trials: Trials) -> Trial:

@@ -88,7 +88,9 @@ class Trials:
         """Whether plans are evaluated on few samples first."""
         self._optimism = 0.0  # by how much few samples look better than all
         self.all: list[Trial] = []
-        self.candidates = self._resolve(plan).nodes("int8")
+        self.resolution = self._resolve(plan)
+        """The plan to start from, on the model."""
+        self.candidates = self.resolution.nodes("int8")
         if not self.candidates:
             raise PrecisionError("the plan makes no node INT8", where=model.name, fix="Add a rule that does.")
         self.slower = self._slower()
@@ -148,8 +150,8 @@ class Trials:
 
     def corrected(self, trial: Trial, calibration: Samples, batch: int) -> Trial:
         """Evaluate a plan again, with the mean error of INT8 taken out of the biases."""
-        nodes = self._resolve(trial.plan).nodes("int8")
-        edit = bias_shifts(self.model, nodes, trial.ranges, calibration, batch=batch)
+        before = self._resolve(trial.plan)
+        edit = bias_shifts(self.model, before.nodes("int8"), trial.ranges, calibration, batch=batch, resolution=before)
         result = edit(self.model)
         resolution = self._resolve(trial.plan, result.model)
         measured = self._evaluate(lower(result.model, resolution, trial.ranges).model)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from workbench.calibration import Feed, Samples
     from workbench.graph import Model
+    from workbench.precision.plan import Resolution
 
 __all__ = ["BUDGET", "local_noise", "local_noises", "quick"]
 
@@ -49,12 +50,13 @@ def quick(
     *,
     batch: int = 1,
     budget: float = BUDGET,
+    resolution: Resolution | None = None,
 ) -> Sensitivity:
     """Estimate what each node alone costs in INT8, as SQNR of the worst output.
 
     Parameters
     ----------
-    model, candidates, ranges, samples, batch
+    model, candidates, ranges, samples, batch, resolution
         As for `workbench.precision.sensitivity.measured.exact`.
     budget
         Forward passes a sample that may be run, in multiply-accumulates; in nodes where those of one are unknown.
@@ -79,17 +81,17 @@ def quick(
     share = {node: downstream_share(cut(model, node), work) for node in candidates}
     few = min(len(samples), int(budget * len(samples) / (1.0 + sum(share.values()))))
     if few:
-        measured = exact(model, candidates, ranges, first_samples(samples, few), batch=batch)
+        measured = exact(model, candidates, ranges, first_samples(samples, few), batch=batch, resolution=resolution)
         spent = measured.forwards * few / len(samples)
         return Sensitivity(measured.errors, "quick", few, spent, time.perf_counter() - began)
     once = 1.0 + _own_share(candidates, work)
     some = _affordable(candidates, share, (budget - once) * len(samples) - 1.0 - once)
-    local = local_noise(model, candidates, ranges, samples, batch=batch)
+    local = local_noise(model, candidates, ranges, samples, batch=batch, resolution=resolution)
     gains, spent, whole_numbers = dict.fromkeys(candidates, 1.0), once, False
     if some:
         one = first_samples(samples, 1)
-        there = exact(model, some, ranges, one, batch=batch)
-        here = local_noise(model, some, ranges, one, batch=batch)
+        there = exact(model, some, ranges, one, batch=batch, resolution=resolution)
+        here = local_noise(model, some, ranges, one, batch=batch, resolution=resolution)
         gains = _filled(candidates, {e.node: e.noise / here[e.node] for e in there.errors if here[e.node]})
         spent += (there.forwards + once) / len(samples)
         whole_numbers = all(math.isnan(error.sqnr_db) for error in there.errors)
@@ -106,13 +108,19 @@ def _estimate(node: str, op_type: str, noise: float, whole_numbers: bool) -> Nod
 
 
 def local_noise(
-    model: Model, candidates: Sequence[str], ranges: Mapping[str, float], samples: Samples, *, batch: int = 1
+    model: Model,
+    candidates: Sequence[str],
+    ranges: Mapping[str, float],
+    samples: Samples,
+    *,
+    batch: int = 1,
+    resolution: Resolution | None = None,
 ) -> dict[str, float]:
     """Return each node's noise power over signal power at its own result, on its floating-point input; in one pass.
 
     The floating-point graph gets a quantized copy of every node beside the node itself, which reads the same tensors.
     """
-    return local_noises(model, candidates, {"": ranges}, samples, batch=batch)[""]
+    return local_noises(model, candidates, {"": ranges}, samples, batch=batch, resolution=resolution)[""]
 
 
 def local_noises(
@@ -122,9 +130,10 @@ def local_noises(
     samples: Samples,
     *,
     batch: int = 1,
+    resolution: Resolution | None = None,
 ) -> dict[str, dict[str, float]]:
     """Return the same for several choices of ranges, by their names. They share a graph, which is fed their scales."""
-    lowered = {way: all_quantized(model, candidates, ranges) for way, ranges in ways.items()}
+    lowered = {way: all_quantized(model, candidates, ranges, resolution) for way, ranges in ways.items()}
     groups: dict[tuple[object, ...], list[str]] = {}
     for way, quantized in lowered.items():  # in FP16, a scale that it cannot hold makes another graph
         groups.setdefault(_form(quantized), []).append(way)

@@ -11,18 +11,28 @@ from workbench.graph import names_in, share_names
 from workbench.graph.select import nodes
 from workbench.precision.lowering import lower
 from workbench.precision.operators import residual_convolution
-from workbench.precision.plan import PrecisionPlan
+from workbench.precision.plan import PrecisionPlan, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from workbench.graph import Model
+    from workbench.precision.plan import Resolution
 
 __all__ = ["all_quantized", "beside", "graft", "quantized_alone"]
 
 
-def all_quantized(model: Model, candidates: Sequence[str], ranges: Mapping[str, float]) -> Model:
+def all_quantized(
+    model: Model, candidates: Sequence[str], ranges: Mapping[str, float], resolution: Resolution | None = None
+) -> Model:
     """Return the model with all of some nodes in INT8.
+
+    Parameters
+    ----------
+    model, candidates, ranges
+        As for `workbench.precision.sensitivity.measured.exact`.
+    resolution
+        The plan whose rules say how: scales per channel, weights alone, thresholds; as a bare rule where left out.
 
     Raises
     ------
@@ -35,11 +45,23 @@ def all_quantized(model: Model, candidates: Sequence[str], ranges: Mapping[str, 
     # A residual Add is INT8 only with its convolution, which may not be asked about.
     joined = (residual_convolution(model.nodes[node]) for node in candidates)
     addresses = dict.fromkeys([*candidates, *(model.index.address[each] for each in joined if each is not None)])
-    resolution = PrecisionPlan().with_rule(str(nodes(*addresses)), "int8").resolve(model)
+    resolved = PrecisionPlan(rules=tuple(_rules(addresses, resolution))).resolve(model)
     for node in candidates:
-        if resolution[node].precision != "int8":
-            raise PrecisionError(f"it cannot be INT8: {'; '.join(resolution[node].reasons)}", where=node)
-    return lower(model, resolution, ranges).model
+        if resolved[node].precision != "int8":
+            raise PrecisionError(f"it cannot be INT8: {'; '.join(resolved[node].reasons)}", where=node)
+    return lower(model, resolved, ranges).model
+
+
+def _rules(addresses: Iterable[str], resolution: Resolution | None) -> Iterator[Rule]:
+    """Yield INT8 rules for some nodes, each with the options of the rule that decided on them, in the plan's order."""
+    members: dict[int, list[str]] = {}
+    for address in addresses:
+        position = None if resolution is None else resolution[address].rule
+        members.setdefault(-1 if position is None else position, []).append(address)
+    for position, these in sorted(members.items()):
+        said = None if resolution is None or position < 0 else resolution.rules[position]
+        options = {} if said is None or said.precision != "int8" else said.options
+        yield Rule(select=str(nodes(*these)), precision="int8", **options)
 
 
 def quantized_alone(model: Model, lowered: Model, node: str) -> Model:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from workbench.calibration import Samples
     from workbench.graph import Model
-    from workbench.precision.plan import PrecisionPlan
+    from workbench.precision.plan import PrecisionPlan, Resolution
     from workbench.precision.sensitivity.cut import Cut
     from workbench.precision.sensitivity.errors import TaskMetric
 
@@ -50,6 +50,7 @@ def exact(
     journal: str | os.PathLike[str] | None = None,
     executor: Executor | None = None,
     parts: int = 4,
+    resolution: Resolution | None = None,
 ) -> Sensitivity:
     """Measure what each node alone costs in INT8: SQNR and divergence of the outputs, and a figure of the task.
 
@@ -81,6 +82,9 @@ def exact(
         processors of one kind with one number of threads.
     parts
         How many tasks an executor gets. Each runs the floating-point model once more.
+    resolution
+        The plan whose rules say how a node is quantized: scales per channel, weights alone, thresholds. Each has a
+        scale a channel, its activations too and the thresholds of `ranges` where left out.
 
     Raises
     ------
@@ -92,8 +96,8 @@ def exact(
         ONNX Runtime fails.
     """
     began = time.perf_counter()
-    lowered = all_quantized(model, candidates, ranges)
-    about = _about(model, ranges, samples, batch, task)
+    lowered = all_quantized(model, candidates, ranges, resolution)
+    about = _about(model, ranges, samples, batch, task) | _options(candidates, resolution)
     with contextlib.nullcontext() if journal is None else open_journal(journal, about) as book:
         journaled = {entry["node"]: NodeError(**entry) for entry in (book.entries if book else ())}
         left = [node for node in candidates if node not in journaled]
@@ -165,6 +169,13 @@ def _deal(candidates: Sequence[str], share: Mapping[str, float], parts: int) -> 
     hands = [order[first::parts] for first in range(max(1, min(parts, len(order))))]
     place = {node: position for position, node in enumerate(candidates)}
     return [sorted(hand, key=place.__getitem__) for hand in hands if hand]
+
+
+def _options(candidates: Sequence[str], resolution: Resolution | None) -> dict[str, Any]:
+    """Return what the rules of nodes say beside the precision; empty where none says anything."""
+    rules = {node: rule for node in candidates if resolution is not None and (rule := resolution.rule(node))}
+    options = {node: rule.options for node, rule in rules.items() if rule.options}
+    return {"options": options} if options else {}
 
 
 def _about(
