@@ -77,9 +77,10 @@ def test_two_processes_wait_for_each_other_at_one_device():
     assert spans[0][1] <= spans[1][0]
 
 
-def test_where_no_scheduler_answers_one_is_told(monkeypatch):
-    monkeypatch.setattr("workbench.precision.measuring.cluster.CONNECT_S", 1)
-    with pytest.raises(BackendError, match="no Dask scheduler answers"), executor_of("tcp://127.0.0.1:1"):
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "127.0.0.1:1", "tls://[::1]:1"])
+def test_where_no_scheduler_answers_one_is_told_at_once_and_no_client_is_made(monkeypatch, address):
+    monkeypatch.setattr("distributed.Client", None)
+    with pytest.raises(BackendError, match="no Dask scheduler answers"), executor_of(address):
         pass
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -268,8 +268,10 @@ def test_a_task_whose_worker_failed_is_a_result_and_a_pool_that_broke_is_an_end(
     results = made.runner.run([task("a")])
     assert (results["a"].status, results["a"].reason) == ("failed", "its worker failed: OSError: no space")
     assert made.store.added == []  # another worker may do it
-    with pytest.raises(BackendError, match=r"^a: a worker of the pool died\. Begin again: what was measured is in"):
-        failing(BrokenExecutor()).runner.run([task("a")])
+    ended = "what builds and times has ended: a worker of the pool died, or the scheduler. Begin again: what was"
+    for error in (BrokenExecutor(), CancelledError()):
+        with pytest.raises(BackendError, match=f"^a: {ended}"):
+            failing(error).runner.run([task("a")])
     with pytest.raises(BackendError, match=r"^refused"):
         failing(BackendError("refused")).runner.run([task("a")])
 
@@ -278,3 +280,15 @@ def test_a_call_is_made_where_tasks_are_done(bench):
     assert bench().runner.call(divmod, 17, 5) == (3, 2)
     with pytest.raises(ZeroDivisionError):
         bench().runner.call(divmod, 17, 0)
+
+
+def test_a_pool_that_is_closed_is_an_end_in_one_line(bench):
+    with ThreadPoolExecutor(1) as pool:
+        made = bench(executor=pool)
+    for asked in (lambda: made.runner.run([task("a")]), lambda: made.runner.call(divmod, 17, 5)):
+        with pytest.raises(BackendError, match="what builds and times has ended: .* or the scheduler"):
+            asked()
+    cancelled = bench(executor=Never())
+    cancelled.runner._executor.submit = lambda *_: (future := Future(), future.cancel())[0]
+    with pytest.raises(BackendError, match=r"^divmod: what builds and times has ended"):
+        cancelled.runner.call(divmod, 17, 5)

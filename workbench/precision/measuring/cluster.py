@@ -82,6 +82,7 @@ def scheduler_client(scheduler: str) -> Iterator[Any]:
     # What goes wrong is said by whoever waits for results, without the tracebacks of the connection.
     with silent(logging.CRITICAL):
         try:
+            _knock(scheduler)
             connect: Any = Client
             client = connect(scheduler, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -100,6 +101,14 @@ def scheduler_client(scheduler: str) -> Iterator[Any]:
                     fix=f"Start one for each GPU, or one a core: dask worker {scheduler} --nthreads 1.",
                 ) from error
             yield client
+
+
+def _knock(scheduler: str) -> None:
+    """Raise OSError at once where nobody listens: a client tries for seconds, and takes as long again to be ended."""
+    scheme, _, place = scheduler.rpartition("://")
+    host, _, port = place.rpartition(":")
+    if scheme in {"", "tcp", "tls"} and host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
 
 
 @contextlib.contextmanager

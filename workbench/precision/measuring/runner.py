@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, wait
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from workbench.display import counted
@@ -94,7 +94,7 @@ class Runner:
         Raises
         ------
         BackendError
-            The executor cannot work: a worker of a pool died and is not replaced.
+            The executor cannot work: a worker of a pool died and is not replaced, or a scheduler ended.
         """
         results: dict[str, Done] = {}
         futures: dict[Future[Done], TimingTask] = {}
@@ -105,7 +105,7 @@ class Runner:
                     self._take(task, stored, results)
                 elif task.model is None or not self.over:
                     self._tell(task)
-                    futures[future := self._executor.submit(do, task)] = task
+                    futures[future := self._submit(do, task)] = task
                     if future.done():  # done here, at once: the next may not have the time any more
                         self._finish(futures, future, results)
             while futures and not self.stopped_now():
@@ -120,8 +120,17 @@ class Runner:
         return results
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function where tasks are done."""
-        return self._executor.submit(function, *args, **kwargs).result()
+        """Call a function where tasks are done; BackendError where that has ended."""
+        try:
+            return self._submit(function, *args, **kwargs).result()
+        except (BrokenExecutor, CancelledError) as error:
+            raise _ended(function.__name__) from error
+
+    def _submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        try:
+            return self._executor.submit(function, *args, **kwargs)
+        except Exception as error:  # whatever a pool of any kind raises that is closed
+            raise _ended(function.__name__) from error
 
     def stopped_now(self) -> bool:
         """Say whether somebody asked for an end."""
@@ -135,10 +144,8 @@ class Runner:
             done = future.result()
         except WorkbenchError:
             raise
-        except BrokenExecutor as error:
-            raise BackendError(
-                "a worker of the pool died", where=task.name, fix="Begin again: what was measured is in the folder."
-            ) from error
+        except (BrokenExecutor, CancelledError) as error:
+            raise _ended(task.name) from error
         except Exception as error:  # noqa: BLE001 - whatever a pool of any kind makes of a worker that failed
             # It says nothing of the task, which is begun anew where the search is.
             self._take(task, Done("failed", f"its worker failed: {type(error).__name__}: {error}"), results)
@@ -164,3 +171,11 @@ class Runner:
             left += f", {max(0.0, self._options.budget_s - self.seconds):.0f} s left"
         best = f"; best so far: {self.best}" if self.best else ""
         self._show(f"{task.name}, {left}{best}", min(1.0, self.builds / self._options.builds))
+
+
+def _ended(where: str) -> BackendError:
+    return BackendError(
+        "what builds and times has ended: a worker of the pool died, or the scheduler",
+        where=where,
+        fix="Begin again: what was measured is in the folder.",
+    )
