@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Stopped",
     "Watcher",
+    "found",
     "in_notebook",
     "is_attended",
     "phases",
@@ -59,11 +60,20 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
 
 def report(doing: str, done: float, total: float | None, best: str = "") -> None:
-    """Tell whoever watches, if somebody does, how far it is and what is the best so far."""
+    """Tell whoever watches, if somebody does, how far it is and what is the best so far, if that is news."""
     watcher = _WATCHER.get()
     if watcher is not None:
         watcher.step(doing, done, total)
+        if best:
+            watcher.best(best)
+
+
+def found(best: str) -> bool:
+    """Tell whoever watches of the best so far; False where nobody does."""
+    watcher = _WATCHER.get()
+    if watcher is not None:
         watcher.best(best)
+    return watcher is not None
 
 
 def stopping() -> bool:

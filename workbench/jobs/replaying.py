@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.display import ShownText
+from workbench.display import ShownText, counted
 from workbench.engine import load_engine
 from workbench.errors import RecipeError, WorkbenchError
 from workbench.files import write_text
@@ -75,7 +75,7 @@ class ReplayResult(Gated, ShownText):
         gates = [f"gate {verdict}" for verdict in self.verdicts]
         if self.moved is None:
             return "\n".join(["the tuned model is, byte for byte, the recipe's", *gates])
-        lines = [f"{len(self.moved)} ranges moved" if self.moved else "no range moved"]
+        lines = [f"{counted(len(self.moved), 'range')} moved" if self.moved else "no range moved"]
         lines += [f"  {one}" for one in self.moved[:MOST_LINES]]
         if len(self.moved) > MOST_LINES:
             lines.append(f"  and {len(self.moved) - MOST_LINES} more")

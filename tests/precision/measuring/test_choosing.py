@@ -21,6 +21,7 @@ from workbench.precision.measuring.work import Done
 from workbench.precision.placement import PlacementCosts, Region, Regions
 from workbench.precision.placement.proposing import Placement
 from workbench.precision.search.goal import Goal, Score
+from workbench.progress import Stopped
 
 SQNR, DROP = Goal("sqnr_db", at_least=20), Goal("top1_drop", at_most=1, labels=np.zeros(2, np.int64))
 MODEL = SimpleNamespace(name="m", to_bytes=lambda: b"model")
@@ -308,6 +309,26 @@ def test_rounds_are_made_until_none_is_worth_it_or_only_the_builds_for_options_a
         made._round = once
         assert made.run() == "found"
         assert seen == ["learn", *["round"] * expected, "options"]
+
+
+def test_an_evaluation_that_is_stopped_ends_a_search_with_what_was_measured():
+    made = searching()
+    made._first_two = lambda: known(made, FLOATING, WHOLE)
+    made._learn = raising(Stopped())
+    made._runner.agreement = Stopped()
+    found = made.run()
+    assert (found.chosen.name, found.figure_on_engine) == ("int8", None)
+    assert found.notes == (
+        "the results of int8 were not compared: it was stopped",
+        "stopped before all builds were made",
+    )
+
+
+def raising(error):
+    def do(*_):
+        raise error
+
+    return do
 
 
 def test_where_int8_everywhere_was_not_measured_nothing_is_placed():

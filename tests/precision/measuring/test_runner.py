@@ -286,7 +286,7 @@ def test_a_pool_that_is_closed_is_an_end_in_one_line(bench):
     with ThreadPoolExecutor(1) as pool:
         made = bench(executor=pool)
     for asked in (lambda: made.runner.run([task("a")]), lambda: made.runner.call(divmod, 17, 5)):
-        with pytest.raises(BackendError, match="what builds and times has ended: .* or the scheduler"):
+        with pytest.raises(BackendError, match=r"what builds and times has ended: .* or the scheduler"):
             asked()
     cancelled = bench(executor=Never())
     cancelled.runner._executor.submit = lambda *_: (future := Future(), future.cancel())[0]

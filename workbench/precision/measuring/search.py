@@ -30,7 +30,7 @@ from workbench.precision.measuring.runner import Runner
 from workbench.precision.measuring.store import open_store
 from workbench.precision.measuring.work import agreement
 from workbench.precision.placement import PlacementCosts, Regions, observed, proposals, regions_of, with_neutral
-from workbench.progress import phases
+from workbench.progress import Stopped, phases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,13 +141,20 @@ class _Search:
         if int8.ratio is None:
             self._notes.append(f"INT8 everywhere was not measured, so there is nothing to place: {int8.reason}")
         else:
-            self._learn()
-            while self._runner.builds_left > self._reserved and self._round():
-                pass
-            if implicit := self._implicit():
-                self._ledger.build(implicit, beside=self._rivals())
-            self._try_options()
+            try:
+                self._place()
+            except Stopped:  # within an evaluation: what was measured before is a result
+                self._runner.stopped = True
         return self._finish()
+
+    def _place(self) -> None:
+        """Look for what is faster than floating point and INT8 everywhere."""
+        self._learn()
+        while self._runner.builds_left > self._reserved and self._round():
+            pass
+        if implicit := self._implicit():
+            self._ledger.build(implicit, beside=self._rivals())
+        self._try_options()
 
     # Two engines to begin with
 
@@ -337,8 +344,9 @@ class _Search:
                 self._goal.labels,
                 self._options.batch or self._batch,
             )
-        except WorkbenchError as error:
-            self._notes.append(f"the results of {point.name} were not compared: {error}")
+        except (Stopped, WorkbenchError) as error:
+            reason = "it was stopped" if isinstance(error, Stopped) else error
+            self._notes.append(f"the results of {point.name} were not compared: {reason}")
             return None
         if self._goal.metric == "top1_drop":
             return None if figures.accuracy is None else figures.accuracy.drop

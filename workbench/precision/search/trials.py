@@ -211,4 +211,5 @@ class Trials:
         best = self.best() if reaching else max(self.all, key=self.merit)
         reached = "" if reaching else ", not there yet"
         figures = f"{self.goal.name} {best.measured.figure:.4g}, {percent(best.share)} of the MACs in INT8{reached}"
-        report("searching", len(self.all), self._most, figures)
+        # Where nobody counts plans, engines are built of some, and the best is the fastest of these.
+        report("searching", len(self.all), self._most, "" if self._most is None else figures)

@@ -64,7 +64,8 @@ class Acts(View):
     def _on_prepare(self) -> None:
         def done(result: Any) -> None:
             self._prepared = self.workbench.model
-            self._say(f"{len(result)} edits" if result else "nothing to prepare: the graph is as quantization wants it")
+            nothing = "nothing to prepare: the graph is as quantization wants it"
+            self._say(counted(len(result), "edit") if result else nothing)
             self.draw()
 
         self._start("preparing", self.workbench.prepare, done)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from workbench.display import counted
 from workbench.errors import WorkbenchError
 from workbench.graph import collector_off
 from workbench.session import Change, Keeper, history_of, keeper_of, verdict
@@ -226,7 +227,7 @@ class App(Acts):
             raise WorkbenchError("nothing is kept here", where=self.workbench.source.name)
         if go_on:
             count = keeper.go_on()
-            self._say(f"Went on with {count} steps")
+            self._say(f"Went on with {counted(count, 'step')}")
         else:
             keeper.start_over()
         self.draw()
