@@ -51,12 +51,13 @@ def test_quantization_of_the_models_own_that_the_gpu_lacks_is_said(dtype, target
     ("name", "target", "message"),
     [
         ("fp32", "rtx@sm75", True),
-        ("int8", "rtx@sm75", False),
+        ("int8", "rtx@sm75", True),
+        ("int8+fp16", "rtx@sm75", False),
         ("fp16", "rtx@sm75", False),
         ("fp32", "rtx@sm86", False),
         ("fp32", "tensorrt-10@sm75", False),
     ],
 )
-def test_a_product_that_turing_does_not_have_is_said(name, target, message):
+def test_a_product_that_turing_does_not_have_is_said_in_int8_over_fp32_too(name, target, message):
     actual = notes(network("conv", head="gemm"), name, target)
     assert any("no FP32 matrix product for sm75" in note for note in actual) == message

@@ -39,7 +39,7 @@ def turing_matrix_product(site: CauseSite) -> Cause | None:
     return Cause(
         "turing-matrix-product",
         f"TensorRT-RTX has no FP32 matrix product for sm{site.target}; after this one, others may follow",
-        Fix("Give the matrix products FP16 or INT8 in the plan for this target."),
+        Fix("Give the matrix products FP16, or INT8 over FP16: the preset fp16 or int8+fp16."),
     )
 
 

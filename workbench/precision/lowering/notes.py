@@ -35,8 +35,8 @@ WITHOUT_RANGE = (
 BEYOND = "the model's own {} (node {!r}) needs sm{} or newer, and the target is {}; edit remove_qdq takes it out"
 
 TOO_WIDE = (
-    "TensorRT-RTX builds no FP32 matrix product for sm{}, and the plan leaves {} in it, {!r} the first: give them fp16 "
-    "or int8"
+    "TensorRT-RTX builds no FP32 matrix product for sm{}, in INT8 over FP32 neither, and the plan leaves {} so, {!r} "
+    "the first: take the preset fp16 or int8+fp16"
 )
 
 SINCE: Mapping[str, int] = {"INT4": 80, "FLOAT8E4M3FN": 89, "FLOAT4E2M1": 100}
@@ -107,10 +107,6 @@ def _beyond_target(model: Model, resolution: Resolution, types: Mapping[str, Flo
     for name, address in reasons.items():
         yield BEYOND.format(name, address, SINCE[name], target)
     if target.name == "rtx" and target.capability <= TURING:
-        wide = [
-            node
-            for node, d in resolution.decisions.items()
-            if d.op_type in TURING_LACKS and types[node] == "fp32" and d.precision not in QUANTIZED
-        ]
+        wide = [node for node, d in resolution.decisions.items() if d.op_type in TURING_LACKS and types[node] == "fp32"]
         if wide:
             yield TOO_WIDE.format(target.capability, len(wide), wide[0])
