@@ -69,7 +69,7 @@ class Pane {
       this.moved = true;
       this.look({ ...this.view, x: x - w / this.view.zoom / 2, y: y - h / this.view.zoom / 2 });
     });
-    new ResizeObserver(() => this.svg && (this.moved ? this.look(this.view, false) : this.fit())).observe(this.holder);
+    new ResizeObserver(() => this.svg && (this.moved ? this.keep() : this.fit())).observe(this.holder);
   }
 
   size() {
@@ -245,9 +245,16 @@ class Pane {
     this.look({ x, y, zoom });
   }
 
+  /** Keep what is in the middle there, in whatever room there is now. */
+  keep() {
+    const { w, h } = this.size();
+    const { x, y, zoom } = this.view;
+    this.look({ x: x + (this.room.w - w) / 2 / zoom, y: y + (this.room.h - h) / 2 / zoom, zoom }, false);
+  }
+
   look(view, tell = true) {
     this.view = view;
-    const { w, h } = this.size();
+    const { w, h } = (this.room = this.size());
     this.svg.setAttribute("viewBox", `${view.x} ${view.y} ${w / view.zoom} ${h / view.zoom}`);
     this.drawMap();
     this.pin();
