@@ -181,7 +181,7 @@ def test_a_result_says_what_was_tried_the_table_the_gates_and_what_to_think_of_i
     assert result.text() == f"table of ['rows']\n\ngate {gates[0]}\ngate {gates[1]}\n\na verdict"
     assert result.remarks == ("one", "two")
     searched = tuning.TuneResult(None, None, (), (), SimpleNamespace(text=lambda: "tried"))
-    assert searched.text() == "tried\n\ntable of ['rows']\n\n\na verdict"
+    assert searched.text() == "tried\n\ntable of ['rows']\n\na verdict"
 
 
 def test_statistics_are_saved_where_this_session_calibrated(tmp_path):

@@ -247,3 +247,18 @@ def test_what_has_nothing_to_search_is_not_told_to_calibrate(tmp_path):
     wb.calibrate(samples)
     with pytest.raises(PrecisionError, match="nothing floating-point in the outputs to measure sqnr_db >= 20 of"):
         wb.plan.search("sqnr_db", at_least=20)
+
+
+def test_a_goal_without_a_plan_in_int8_and_rules_that_take_all_back_are_told_apart(small_cnn, small_data):
+    wb = calibrated(small_cnn, small_data)
+    wb.plan.set("*", "fp32")
+    said = verdict(wb, wb.compare(runs=0))
+    assert said.headline == "nothing was quantized: later rules take all of it back to floating point"
+    rules = (Rule(select="op:Conv", precision="int8"), Rule(select="*", precision="fp32"))
+    history_of(wb).do(PlanStep(rules=rules, ranges={}, sha256=ranges_hash({})))
+    said = verdict(wb, wb.compare(runs=0))
+    assert (
+        said.headline
+        == "nothing was quantized: no plan with a node in 8 bits was found to reach the goal of the search"
+    )
+    assert said.next == "Lower its goal, or take --preset fp16, which loses less than INT8."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from workbench.child import ChildError
@@ -76,7 +77,7 @@ class TuneResult(Gated, Shown):
         """Return what was tried, the before/after table, the gates and the verdict."""
         tried = () if self.search is None else (f"{self.search.text()}\n",)
         gates = "".join(f"gate {verdict}\n" for verdict in self.verdicts)
-        return "\n".join((*tried, f"{self.table()}\n", gates, self.verdict.text())).rstrip("\n")
+        return "\n".join((*tried, f"{self.table()}\n", *([gates] if gates else []), self.verdict.text())).rstrip("\n")
 
     def table(self) -> str:
         """Return the before/after table as text."""
@@ -97,7 +98,7 @@ class TuneResult(Gated, Shown):
 @job(TuneOptions)
 def tune(options: TuneOptions) -> TuneResult:
     """See `TuneOptions`."""
-    with results_folder(options.out, OUTPUTS) as folder:
+    with results_folder(options.out, SEARCH_OUTPUTS) as folder:
         wb = _started(options)
         for gate in _gates(options):
             wb.require(**gate)
@@ -214,7 +215,9 @@ def _finish(wb: Workbench, folder: Path, options: TuneOptions) -> TuneResult | C
         )
     except ChildError as error:
         return error
-    verdicts = tuple(check_gates(wb.recipe.gates, result_evidence(wb, comparison)))
+    again = f"workbench replay {quote(str(Path(options.out) / 'recipe.yaml'))} --backend tensorrt --out timed"
+    untimed = dict.fromkeys(("timing", "engine"), f"no engine was kept here; build one and judge it: {again}")
+    verdicts = tuple(check_gates(wb.recipe.gates, replace(result_evidence(wb, comparison), lacking=untimed)))
     content = json.dumps(report(wb, comparison, verdicts), indent=1)
     document = page(wb, comparison, verdicts)
     reports = (write_text(folder / "report.json", content), write_text(folder / "report.html", document))

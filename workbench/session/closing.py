@@ -11,7 +11,7 @@ from workbench.graph.cost import costs, has_rule
 from workbench.graph.edits import EDITS
 from workbench.names import QUANTIZED
 from workbench.precision.plan import computes_on_integers
-from workbench.recipe.steps import CalibrateStep
+from workbench.recipe.steps import CalibrateStep, PlanStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -89,7 +89,8 @@ def _nothing(wb: Workbench) -> Iterator[str]:
     more, other = (" more", " other") if before else ("", "")
     if quantizes and not resolution.to_quantize():
         unquantized = [decision for decision in decisions if decision.requested in QUANTIZED and not decision.own]
-        yield f"nothing{more} was quantized: {_reasons(unquantized) or 'the rules select no other node that could be'}"
+        why = _reasons(unquantized) or _taken_back(wb) or "the rules select no other node that could be"
+        yield f"nothing{more} was quantized: {why}"
     elif not resolution.rules:
         yield f"nothing{more} was quantized: {_without_rules(wb, decisions, other)}"
     elif not quantizes and asked - {"fp32"} and wb.tuned.digest == wb.model.digest:
@@ -98,6 +99,17 @@ def _nothing(wb: Workbench) -> Iterator[str]:
         if own:
             why = f"{_count(own)} {'is' if len(own) == 1 else 'are'} {own[0].precision} already"
         yield f"the plan changed nothing: {why}"
+
+
+def _taken_back(wb: Workbench) -> str:
+    """Say who gave nodes that a rule quantizes back to floating point; empty where no rule selects one."""
+    rules = wb.plan.rules
+    idle = rules.idle(wb.model)
+    if not any(rule.precision in QUANTIZED for at, rule in enumerate(rules.rules) if at not in idle):
+        return ""
+    if wb.recipe.newest(PlanStep) is None:
+        return "later rules take all of it back to floating point"
+    return "no plan with a node in 8 bits was found to reach the goal of the search"
 
 
 def _without_rules(wb: Workbench, decisions: list[Decision], other: str) -> str:

@@ -109,9 +109,10 @@ def _of_figures(wb: Workbench, comparison: Comparison) -> Judgement:
             "bad", count, "Take the nodes that make them back to FP32 or BF16: see the note.", "inspect", notes
         )
     if warnings:
-        return Judgement(
-            "fair", warnings[0], "Choose another preset or rules that select what multiplies.", "precision", notes
-        )
+        step = "Choose another preset or rules that select what multiplies."
+        if searched:
+            step = "Lower its goal, or take --preset fp16, which loses less than INT8."
+        return Judgement("fair", warnings[0], step, "precision", notes)
     if comparison.accuracy is not None:
         lost = comparison.accuracy.drop
         headline = f"top-1 {comparison.accuracy.original:.2%} -> {comparison.accuracy.tuned:.2%}"

@@ -207,9 +207,9 @@ def _check(gate: Gate, evidence: Evidence) -> GateResult:
 def _why(gate: Gate, evidence: Evidence) -> str:
     """Say why there is no value, as precisely as is known."""
     comparison = evidence.comparison
+    if gate.metric == "speedup":
+        return "no engine in floating point was timed beside it: tune or search with --measure BACKEND"
     if METRICS[gate.metric].source == "timing" and evidence.latency_ms and "timing" not in evidence.lacking:
-        if gate.metric == "speedup":
-            return "no engine in floating point was timed beside it: tune or search with --measure BACKEND"
         return "what timed the engine does not tell"
     if comparison is None or METRICS[gate.metric].source != "comparison":
         return METRICS[gate.metric].reason(evidence)
