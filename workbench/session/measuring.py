@@ -14,6 +14,7 @@ from workbench.precision.search import (
     Evaluator,
     SearchResult,
     Trials,
+    check_floating,
     modelled_costs,
     try_ways,
     ways_to_choose,
@@ -65,6 +66,7 @@ def measured_plan(
                 state.overflow,
                 state.unranged,
             )
+            check_floating(trials)
             statistics = history.measured.statistics
             if not trials.everything("all in INT8, ranges as calibrated").passed and statistics is not None:
                 try_ways(trials, {CALIBRATED: trials.ranges, **ways_to_choose(trials, statistics, samples, batch)}, ())

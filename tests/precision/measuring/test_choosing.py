@@ -458,7 +458,7 @@ def test_floating_point_is_taken_whatever_its_engine_computes():
     reason = "stay in FP16: nothing in INT8 was measured that reaches the goal"
     assert chosen_of(none, None) == ("fp16", reason, None)
     assert known(searching(), replace(FLOATING, compared=False))._choose()[1:] == (
-        "nothing else reaches the goal",
+        "stay in FP16: nothing else reaches the goal",
         None,
     )
 

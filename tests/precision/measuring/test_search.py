@@ -13,13 +13,14 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from tests.kit.places import ROOT
 from tests.kit.searching import calibrated, images, small
 from workbench.backends.protocol import TimingOptions
 from workbench.engine import load_report
-from workbench.errors import BackendError
+from workbench.errors import BackendError, PrecisionError
 from workbench.precision.measuring import search
 from workbench.precision.measuring.candidates import Maker
 from workbench.precision.measuring.cluster import Here
@@ -261,6 +262,14 @@ def test_a_search_that_ended_before_anything_reached_the_goal_asks_for_more_buil
     assert result.reason == f"stay in FP32: {reason}"
     assert str(result.pays) == str(wb.recipe.pays) == f"not measured: {reason}"
     assert verdict(wb, wb.compare(images(wb.model, 8), runs=0)).next == f"Stay in FP32: {reason}."
+
+
+def test_a_goal_that_floating_point_misses_is_refused_before_anything_is_built(tmp_path):
+    wb = calibrated(small(), tmp_path, 8)
+    goal = {"metric": "top1_drop", "at_most": -1.0, "labels": np.zeros(8, np.int64)}
+    with pytest.raises(PrecisionError, match=r"not even floating point reaches top1_drop <= -1\. Ask for less\.$"):
+        wb.plan.search(**goal, measure=options(tmp_path / "engines"))
+    assert not (tmp_path / "engines").exists()
 
 
 def test_no_build_is_begun_that_leaves_no_time_to_measure(tmp_path):

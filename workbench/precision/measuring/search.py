@@ -318,7 +318,8 @@ class _Search:
             self._notes.append(f"{chosen.name} is not taken: its engine computes with {shortfall}")
             self._ledger.points[chosen.name] = replace(chosen, passed=False)
             pool.remove(chosen)
-        return self._ledger.points[self._ledger.floating], "nothing else reaches the goal", None
+        kind = self._ledger.floating.upper()
+        return self._ledger.points[self._ledger.floating], f"stay in {kind}: nothing else reaches the goal", None
 
     def _because(self, chosen: Point, fastest: Point) -> str:
         kind = self._ledger.floating.upper()

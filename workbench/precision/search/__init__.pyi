@@ -11,5 +11,6 @@ from .ranges import ways_to_choose as ways_to_choose
 from .result import SearchResult as SearchResult
 from .result import Trial as Trial
 from .strategy import MOST_TRIALS as MOST_TRIALS
+from .strategy import check_floating as check_floating
 from .strategy import search as search
 from .trials import Trials as Trials

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from workbench.precision.sensitivity import Sensitivity
     from workbench.precision.targets import Target
 
-__all__ = ["MOST_TRIALS", "search"]
+__all__ = ["MOST_TRIALS", "check_floating", "search"]
 
 MOST_TRIALS = 80
 """Evaluations a search makes before it settles for the best plan found."""
@@ -228,8 +228,14 @@ def _best(trials: Trials) -> Trial:
     return min(passed, key=lambda t: (t.cost_ms, *(-x for x in trials.goal.merit(t.measured))))
 
 
-def _demote(trials: Trials, noise: Mapping[str, float], ways: Mapping[str, dict[str, float]]) -> None:
-    """Take the fewest nodes back to floating point."""
+def check_floating(trials: Trials) -> None:
+    """Refuse a goal that no plan reaches.
+
+    Raises
+    ------
+    PrecisionError
+        What stays in floating point everywhere misses it, too.
+    """
     floating = trials.without(trials.candidates, "nothing in INT8")
     if not trials.reaches(floating) and not (whole := trials.verify(floating)).passed:
         if trials.goal.metric == "sqnr_db" and math.isnan(whole.measured.sqnr_db):
@@ -241,6 +247,11 @@ def _demote(trials: Trials, noise: Mapping[str, float], ways: Mapping[str, dict[
         raise PrecisionError(
             f"not even floating point reaches {trials.goal}", where=trials.model.name, fix="Ask for less."
         )
+
+
+def _demote(trials: Trials, noise: Mapping[str, float], ways: Mapping[str, dict[str, float]]) -> None:
+    """Take the fewest nodes back to floating point."""
+    check_floating(trials)
     able = [node for node in trials.candidates if node not in trials.slower]
     by_noise = sorted(able, key=lambda node: -noise.get(node, 0.0))
     by_worth = sorted(able, key=lambda node: -_worth_in_float(noise.get(node, 0.0), trials.saving(node)))
