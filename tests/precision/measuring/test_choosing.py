@@ -339,7 +339,7 @@ def test_where_int8_everywhere_was_not_measured_nothing_is_placed():
     assert found.notes[0] == "INT8 everywhere was not measured, so there is nothing to place: no memory"
     assert (found.chosen.name, found.reason) == (
         "fp16",
-        "stay in FP16: nothing in INT8 was measured that reaches the goal",
+        "stay in FP16: INT8 everywhere was not measured: no memory",
     )
     assert (found.predicted, found.costs, found.resumed, found.seconds) == (None, (), 4, 3.0)
 

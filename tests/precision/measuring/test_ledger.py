@@ -11,6 +11,7 @@ from workbench.backends import BuildOptions, Engine, Timing, TimingOptions
 from workbench.precision.measuring.candidates import Candidate
 from workbench.precision.measuring.ledger import Ledger
 from workbench.precision.measuring.options import MeasureOptions
+from workbench.precision.measuring.result import Point
 from workbench.precision.placement import Pays
 
 MODEL = SimpleNamespace(to_bytes=lambda: b"model")
@@ -179,6 +180,8 @@ def test_whether_int8_pays_is_asked_of_what_was_chosen_or_of_the_fastest_beside_
         vars(alone._runner).update(state)
         sentence = f"nothing in INT8 was measured that reaches the goal before {end}"
         assert alone.none_in_int8() == sentence
+    alone.points["a"] = Point(candidate("a"), "too slow", "60 s were not enough.")
+    assert alone.none_in_int8() == "INT8 everywhere was not measured: 60 s were not enough"
     without = compared(bench, fp16=[], a=[1.0, 1.0])
     assert without.of("a").ratio is None
     assert without.points["a"].ratio == 1.0

@@ -413,3 +413,27 @@ def test_the_front_and_the_worst_nodes_are_charts_to_select_in(wb):
     assert table.selected == list(plans.spots()[-1].nodes)
     for chart, spots in ((bars, worst), (plans, quantized)):
         assert chart.spotted_svg("light").count('id="spot-') == len(spots)
+
+
+@pytest.mark.parametrize(
+    ("work", "lowest", "short"),
+    [([10.0, 20.0, 0.0], 3.5, True), ([3.0, 3.0], 1.5, True), ([1.0, 1e6], 0.5, False), ([0.0], 0.35, True)],
+)
+def test_bars_of_work_are_seen_however_little_they_differ_and_have_plain_numbers(work, lowest, short):
+    from matplotlib.figure import Figure
+
+    from workbench.views.kit import LIGHT
+    from workbench.views.plans.chart import draw_strip
+
+    figure = Figure()
+    axes = figure.add_subplot()
+    bars = draw_strip(axes, [(at, "fp32", "fp32", one) for at, one in enumerate(work)], LIGHT)
+    figure.draw_without_rendering()
+    low, high = axes.get_ylim()
+    assert low == pytest.approx(lowest)
+    heights = [bar.get_height() for bar in bars.values()]
+    assert low < min(heights) <= max(heights) < high
+    if short:
+        shown = {tick.get_text(): tick.get_position()[1] for tick in axes.get_yticklabels()}
+        assert shown == {f"{value:g}": value for value in shown.values()}
+        assert {tick.get_text() for tick in axes.get_yticklabels(minor=True)} <= {""}

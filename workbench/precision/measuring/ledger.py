@@ -111,7 +111,10 @@ class Ledger:
         return Pays.of(mine, {self.floating: base})
 
     def none_in_int8(self) -> str:
-        """Say that nothing in INT8 can be taken, and where the search had to end, that it may go on."""
+        """Say that nothing in INT8 can be taken, and why; where the search had to end, that it may go on."""
+        whole = next((p for p in self.points.values() if p.candidate.kind == "int8"), None)
+        if whole is not None and whole.status in {"failed", "too slow"}:
+            return f"INT8 everywhere was not measured: {(whole.reason or whole.status).rstrip('.')}"
         runner, sentence = self._runner, "nothing in INT8 was measured that reaches the goal"
         if runner.builds_left:
             return sentence

@@ -14,18 +14,23 @@ if TYPE_CHECKING:
 
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from workbench.precision import FrontPoint, PrecisionRow
     from workbench.views.kit import Theme
 
-__all__ = ["PrecisionChart", "draw_front", "draw_strip"]
+__all__ = ["PrecisionChart", "draw_front", "draw_strip", "plain_ticks"]
 
 UNITS = {"sqnr_db": "SQNR [dB]", "top1_drop": "top-1 drop\n[points]"}
 """Metrics of a search on an axis."""
 
 WIDE = 4.0
 """Latencies that are so many times apart are drawn on a logarithmic scale."""
+IDLE = 0.7
+"""The foot of bars without work, to their height."""
+DECADES = 100.0
+"""Work that spans less has 1, 2 and 5 of each decade on its axis."""
 NAMED = 5
 """How many of the most sensitive layers have their names in the picture, as far as there is room."""
 
@@ -167,6 +172,15 @@ def draw_front(axes: Axes, front: Sequence[FrontPoint], metric: str, colours: Th
     return dots
 
 
+def plain_ticks(axis: Axis) -> None:
+    """Write 1, 2 and 5 of each decade of a short logarithmic axis, where the default would write 2 x 10^0."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def draw_strip(axes: Axes, nodes: Sequence[tuple[int, str, str, float]], colours: Theme) -> dict[int, Artist]:
     """Draw a bar a node, as high as its work is on a logarithmic scale, in the colour of its precision.
 
@@ -195,6 +209,11 @@ def draw_strip(axes: Axes, nodes: Sequence[tuple[int, str, str, float]], colours
                 drawn.update(zip(bars, bar, strict=True))
                 for patch in bar:
                     patch.set(linewidth=0, hatch="" if kept else "////")
+    most = max((work for *_, work in nodes), default=0) or 1.0
     axes.set_yscale("log")
+    idle = any(work <= 0 for *_, work in nodes)  # these stay in sight, too
+    axes.set_ylim(floor * (IDLE if idle else 1.0), most * (most / floor) ** 0.05)
+    if most < DECADES * floor:
+        plain_ticks(axes.yaxis)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6, frameon=False, fontsize=8, borderpad=0)
     return drawn

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.views.kit import Chart, Spot, precision_colour
-from workbench.views.plans.chart import draw_strip
+from workbench.views.plans.chart import draw_strip, plain_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,8 +95,6 @@ class TuningChart(Chart):
         axes.tick_params(labelcolor=colours.muted)
 
     def _draw_ranges(self, axes: Axes, colours: Theme) -> None:
-        from matplotlib.ticker import LogLocator, NullFormatter
-
         places = [tensor.place for tensor in self.tensors]
         seen = np.array([max(tensor.seen, 1e-12) for tensor in self.tensors])
         amax = np.array([tensor.amax for tensor in self.tensors])
@@ -104,10 +102,7 @@ class TuningChart(Chart):
         axes.plot(places, seen, "_", color=colours.muted, label="largest magnitude seen")
         axes.plot(places, amax, "o", ms=3, color=precision_colour("int8", colours), label="range (clipping threshold)")
         axes.set_yscale("log")
-        # One decade at most is common, where the default would write 2 x 10^0 and 6 x 10^0.
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        plain_ticks(axes.yaxis)
         axes.set_ylabel("magnitude")
         axes.legend(loc="upper left", bbox_to_anchor=(0, 1.22), ncols=2, frameon=False, fontsize=8, borderpad=0)
 
