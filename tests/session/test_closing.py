@@ -234,7 +234,7 @@ def test_whole_numbers_that_differ_are_as_bad_as_an_error_of_the_power_of_the_ou
 
 
 SEARCH = "let workbench search find the nodes to leave in floating point (--min-sqnr 20), "
-METHODS = "try another --method (entropy, percentile, minmax), or see wb.sensitivity()"
+METHODS = "take --method mse if another was taken, or see wb.sensitivity()"
 LOW, WHOLE, BROKEN = (
     OutputDifference("y", 5.0, 1.0, 0.0, 0.9, 0, 10),
     OutputDifference("y", math.nan, math.nan, 0.0, 0.5, 0, 10),

@@ -40,12 +40,12 @@ def compared(sqnr_db, *, nonfinite=0, differing=0.0, accuracy=None, seconds=0.0,
 @pytest.mark.parametrize(
     ("comparison", "kind", "ask", "message"),
     [
-        (compared(4.3, seconds=4.0), "bad", "search", "--min-sqnr 20 (about 40 s) or --method entropy"),
+        (compared(4.3, seconds=4.0), "bad", "search", "in place of tune, with --min-sqnr 20 (about 40 s)."),
         (compared(24.0), "fair", "search", "--min-sqnr 30"),
         (compared(41.0), "good", "build", "engine"),
         (compared(math.inf), "good", "build", "engine"),
         (compared(50.0, nonfinite=3), "bad", "inspect", "FP32"),
-        (compared(math.nan, differing=0.5), "bad", "entropy", "--method entropy, or leave in floating point"),
+        (compared(math.nan, differing=0.5), "bad", "precision", "Leave in floating point"),
         (compared(math.nan, differing=0.001), "good", "build", "engine"),
         (compared(25.0, accuracy=Accuracy(0.9, 0.899, 100)), "good", "build", "engine"),
         (compared(25.0, accuracy=Accuracy(0.9, 0.8, 100)), "bad", "search", "--max-drop 1"),
@@ -65,14 +65,14 @@ def test_a_figure_becomes_a_verdict_and_one_next_step(wb, comparison, kind, ask,
             {"metric": "sqnr_db", "at_least": 50},
             compared(41.0, seconds=4.0),
             "41.0 dB at the worst output; gate sqnr_db >= 50: 41 dB, FAILED by 9 dB",
-            "Try workbench search --min-sqnr 50 (about 40 s) or --method entropy.",
+            "Try workbench search in place of tune, with --min-sqnr 50 (about 40 s).",
             "search",
         ),
         (
             {"metric": "top1_drop", "at_most": 0.5},
             compared(25.0, accuracy=Accuracy(0.75, 0.7421875, 128)),
             "top-1 75.00% -> 74.22%: 0.78 points lost; gate top1_drop <= 0.5: 0.781 points, FAILED by 0.281 points",
-            "Search with a bound: workbench search --max-drop 0.5.",
+            "Try workbench search in place of tune, with --max-drop 0.5.",
             "search",
         ),
         (
@@ -175,24 +175,28 @@ def test_of_whole_numbers_the_worst_output_counts(wb):
 )
 def test_how_long_a_search_takes_is_estimated_from_what_running_both_took(wb, seconds, about):
     judgement = verdict(wb, compared(4.0, seconds=seconds))
-    assert judgement.next == f"Try workbench search --min-sqnr 20{about} or --method entropy."
+    assert judgement.next == f"Try workbench search in place of tune, with --min-sqnr 20{about}."
 
 
 def test_a_method_is_not_proposed_to_whom_has_it(small_cnn, small_data):
     wb = open_model(small_cnn)
     assert verdict(wb, compared(4.0)).next == "Choose another preset or rules that select what multiplies."
     wb.plan.use("int8")
+    search, leave = "workbench search in place of tune, with --min-sqnr 20.", "eave in floating point what"
     wb.calibrate(small_data, batch=4, method="entropy")
-    assert verdict(wb, compared(4.0)).next == "Try workbench search --min-sqnr 20."
+    assert verdict(wb, compared(4.0)).next == f"Try --method mse, or {search}"
     whole = verdict(wb, compared(math.nan, differing=0.5))
-    assert whole.next == "Try leave in floating point what wb.sensitivity() names first."
-    assert (whole.kind, whole.ask) == ("bad", "precision")
+    assert whole.next == f"Try --method mse, or l{leave} wb.sensitivity() names first."
+    assert (whole.kind, whole.ask) == ("bad", "calibrate")
+    wb.calibrate(small_data, batch=4)
+    assert verdict(wb, compared(4.0)).next == f"Try {search}"
+    assert verdict(wb, compared(math.nan, differing=0.5)).next == f"L{leave} wb.sensitivity() names first."
 
 
 def test_a_method_of_calibration_is_not_proposed_where_nothing_was_calibrated(small_cnn):
     wb = open_model(small_cnn)
     wb.plan.use("fp16")
-    assert verdict(wb, compared(4.0)).next == "Try workbench search --min-sqnr 20."
+    assert verdict(wb, compared(4.0)).next == "Try workbench search in place of tune, with --min-sqnr 20."
 
 
 def test_a_searched_plan_is_not_searched_for_once_more(small_cnn, small_data):

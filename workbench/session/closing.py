@@ -56,7 +56,7 @@ def _poor(wb: Workbench, comparison: Comparison) -> Iterator[str]:
         floating = any(not math.isnan(output.sqnr_db) for output in low)
         search = f"let workbench search find the nodes to leave in floating point (--min-sqnr {LOW_SQNR:g}), "
         step = (
-            f"{search if floating else ''}try another --method (entropy, percentile, minmax), or see wb.sensitivity()"
+            f"{search if floating else ''}take --method mse if another was taken, or see wb.sensitivity()"
             if quantized
             else "try --preset bf16 or fp32, or rules for the nodes that need them"
         )
