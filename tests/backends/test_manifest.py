@@ -89,6 +89,9 @@ def test_an_unknown_source_is_refused_unless_trusted(tmp_path):
     path.write_bytes(DATA)
     with pytest.raises(BackendError, match="without a manifest"):
         read_engine(path)
+    (tmp_path / "m.onnx").write_bytes(DATA)
+    with pytest.raises(BackendError, match=r"a model, and no engine\. Build one first: .*m\.onnx --out"):
+        read_engine(tmp_path / "m.onnx")
     trusted = read_engine(path, trusted_backend="tensorrt")
     assert trusted == Engine("tensorrt", DATA, {"backend": "tensorrt", "trusted": True})
 

@@ -110,7 +110,7 @@ def test_an_unnamed_array_is_the_only_input(tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"y": rows(2, 2)}, "no array for input 'x'"),
+        ({"y": rows(2, 2)}, "no array for input 'x', there is 'y'"),
         ({"x": rows(2, 2), "y": rows(2, 2)}, "an array for 'y', which is no input"),
         ({"x": rows(2, 2).astype(np.float64)}, "dtype float64, the model wants float32"),
         ({"x": rows(2, 3)}, r"shape \[3\], the model wants \[2\]"),
@@ -322,7 +322,13 @@ def test_labels_of_whole_inputs_are_one_a_row():
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [([1, 2], "2 labels for 3 samples"), ([0.5, 1, 2], "not whole numbers"), ("no.npy", "cannot be read")],
+    [
+        ([1, 2], "2 labels for 3 samples. Give one label a sample."),
+        ([[0, 1], [1, 0], [0, 1]], r"labels of shape \[3, 2\] for 3 samples\. Give one class index .*argmax\(axis=1\)"),
+        ([[0, 1, 2, 3]], "4 labels for 3 samples"),
+        ([0.5, 1, 2], "not whole numbers"),
+        ("no.npy", "cannot be read"),
+    ],
 )
 def test_wrong_labels_are_said(source, message):
     model = identity(["N", 2])

@@ -52,6 +52,8 @@ def test_a_folder_that_no_tuning_wrote(tuned_cnn, tmp_path, missing, message):
         open_deployment(folder)
     with pytest.raises(RecipeError, match="no such folder"):
         open_deployment(tmp_path / "nowhere")
+    with pytest.raises(RecipeError, match="a file, and no folder"):
+        open_deployment(tuned_cnn / "recipe.yaml")
 
 
 def test_a_model_that_its_recipe_did_not_make(tuned_cnn, small_cnn, tmp_path):

@@ -94,8 +94,8 @@ def test_what_was_gained_has_both_engines_and_the_ratios(wb):
     text = text_of(dossier_page(Dossier("t", wb, comparison=COMPARED, before=SLOW, after=FAST)))
     for line in (
         "top-1 | 75.00% | 50.00% | -25.00 points",
-        "median latency (this CPU) | 4.00 ms | 2.00 ms | x0.50",
-        "p95 latency (this CPU) | 5.00 ms | 10.00 ms | x2.00",
+        "median latency (batch 1, this CPU) | 4.00 ms | 2.00 ms | x0.50",
+        "p95 latency (batch 1, this CPU) | 5.00 ms | 10.00 ms | x2.00",
         "file size | 2.00 MB | 500.0 kB",
         "engine, median | 4.000 ms | 2.000 ms | x0.50",
         "engine, p95 | 5.000 ms | 10.000 ms | x2.00",

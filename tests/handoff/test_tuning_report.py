@@ -29,7 +29,7 @@ def wb(small_cnn, small_data):
 
 
 def compared(**changes):
-    before, after = Latency(2.0, 4.0, 30, 1), Latency(0.5, 5.0, 30, 1)
+    before, after = Latency(2.0, 4.0, 30, 3), Latency(0.5, 5.0, 30, 3)
     plain = Comparison((OUTPUT,), Accuracy(0.75, 0.7325, 400), 12, before, after, 4_000_000, 1_000_000)
     return replace(plain, **changes)
 
@@ -39,8 +39,8 @@ def test_each_figure_has_a_row_before_and_after(wb):
     assert rows == {
         "top-1": ("75.00%", "73.25%", "-1.75 points"),
         "output y": ("reference", "", str(OUTPUT)),
-        "median latency (this CPU)": ("2.00 ms", "0.50 ms", "x0.25"),
-        "p95 latency (this CPU)": ("4.00 ms", "5.00 ms", "x1.25"),
+        "median latency (batch 3, this CPU)": ("2.00 ms", "0.50 ms", "x0.25"),
+        "p95 latency (batch 3, this CPU)": ("4.00 ms", "5.00 ms", "x1.25"),
         "file size": ("4.00 MB", "1.00 MB", "x0.25"),
         "MACs in INT8": ("0.0%", rows["MACs in INT8"][1], ""),
         "MACs in FP8": ("0.0%", rows["MACs in FP8"][1], ""),

@@ -62,7 +62,7 @@ def test_engines_that_triton_cannot_serve_are_refused_with_what_helps(folder, ch
 def test_an_engine_is_served_with_the_largest_batch_that_it_takes(folder, tmp_path):
     result = handing_over.handoff_triton(folder, tmp_path / "repository", engine=engine(folder))
     assert (result.served.platform, result.served.manifest["version"]) == ("plan", "10.3.0")
-    assert result.text() == "source for Triton: up to 6 samples a run, 1 a GPU"
+    assert result.text() == "source for Triton: up to 6 samples a run, 1 instance a GPU"
     assert (tmp_path / "repository/source/1/model.plan").read_bytes() == b"plan"
 
 
@@ -80,7 +80,7 @@ def test_a_repository_follows_what_was_measured_and_keeps_what_is_there(folder, 
     written = next(path for path in first.files if path.name == "compose.yaml")
     written.write_text(written.read_text() + "# mine")
     second = handed(version=2, name="source")
-    assert first.text() == "source for Triton: up to 8 samples a run, 2 a GPU"
+    assert first.text() == "source for Triton: up to 8 samples a run, 2 instances a GPU"
     assert first.served.platform == "onnx"
     assert any("4000" in why for why in first.remarks)
     assert not any("is kept as it was" in remark for remark in first.remarks)

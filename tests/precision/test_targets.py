@@ -26,7 +26,13 @@ def test_targets_are_named_with_or_without_a_gpu():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("rtz", "Did you mean rtx"), ("cuda", "There are"), ("rtx@ada", "rtx@sm89"), ("rtx@sm", "rtx@")],
+    [
+        ("rtz", "Did you mean rtx"),
+        ("sm75", "rtx@sm75 or tensorrt-10@sm75"),
+        ("cuda", "There are"),
+        ("rtx@ada", "rtx@sm89"),
+        ("rtx@sm", "rtx@"),
+    ],
 )
 def test_what_is_no_target_is_refused(text, message):
     with pytest.raises(PrecisionError, match=message):

@@ -115,6 +115,10 @@ def read_engine(path: str | os.PathLike[str], *, trusted_backend: str | None = N
         raise BackendError("no such engine", where=path, fix="Check the path.")
     data, beside = path.read_bytes(), manifest_path(path)
     if not beside.is_file():
+        if path.suffix == ".onnx" and trusted_backend is None:
+            raise BackendError(
+                "a model, and no engine", where=path, fix=f"Build one first: workbench build {path} --out FILE."
+            )
         if trusted_backend is None:
             raise BackendError(
                 "an engine without a manifest: its source is unknown, and loading one runs what is in it",

@@ -203,7 +203,9 @@ def _check(sample: Sample, model: Model, index: int, reshaping: str) -> Sample:
     missing, unknown = inputs.keys() - sample.keys(), sample.keys() - inputs.keys()
     if missing or unknown:
         wrong = (
-            f"no array for input {min(missing)!r}" if missing else f"an array for {min(unknown)!r}, which is no input"
+            f"no array for input {min(missing)!r}, there is {', '.join(map(repr, sorted(sample))) or 'none'}"
+            if missing
+            else f"an array for {min(unknown)!r}, which is no input"
         )
         raise SamplesError(
             wrong, where=f"sample {index}", fix=f"The model's inputs are: {', '.join(str(t) for t in model.inputs)}."

@@ -94,18 +94,22 @@ def labels_for(source: str | os.PathLike[str] | npt.ArrayLike, samples: Samples,
     SamplesError
         Not readable, not whole numbers, or another number of them.
     """
-    labels = _read_labels(source)
+    labels, shape = _read_labels(source)
     if labels.size == len(samples) or labels.size == (rows := sum(feed.rows for feed in feeds(samples, model))):
         return labels
     counted = f"{len(samples)} samples" + ("" if rows == len(samples) else f" of {rows} rows")
+    scores = len(shape) > 1 and shape[0] in (len(samples), rows)
     raise SamplesError(
-        f"{labels.size} labels for {counted}",
+        f"labels of shape {list(shape)} for {counted}" if scores else f"{labels.size} labels for {counted}",
         where=source if isinstance(source, (str, Path)) else None,
-        fix="Give one label a sample.",
+        fix="Give one class index a sample: of one-hot rows or scores that is .argmax(axis=1)."
+        if scores
+        else "Give one label a sample.",
     )
 
 
-def _read_labels(source: str | os.PathLike[str] | npt.ArrayLike) -> npt.NDArray[np.int64]:
+def _read_labels(source: str | os.PathLike[str] | npt.ArrayLike) -> tuple[npt.NDArray[np.int64], tuple[int, ...]]:
+    """Return the labels one after the other, and the shape that they were given in."""
     where = source if isinstance(source, (str, Path)) else None
     try:
         if not isinstance(source, (str, Path)):
@@ -121,7 +125,7 @@ def _read_labels(source: str | os.PathLike[str] | npt.ArrayLike) -> npt.NDArray[
         ) from error
     if not np.array_equal(labels, values.reshape(-1)):
         raise SamplesError("labels are not whole numbers", where=where, fix="Give class indices.")
-    return labels
+    return labels, values.shape
 
 
 def _open_path(path: Path, model: Model, preprocessing: Preprocessing | None) -> Samples:

@@ -367,9 +367,13 @@ class Statistics(Shown, dict[str, TensorStatistics]):
         """
         try:
             return cls.from_arrays(read_arrays(path))
+        except FileNotFoundError as error:
+            raise ReportError("no such file", where=path, fix="Check the path.") from error
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ReportError(
-                f"no readable statistics ({error})", where=path, fix="Name a file that Statistics.save wrote"
+                f"no readable statistics ({error})",
+                where=path,
+                fix="Name what workbench tune or serve --watch wrote; samples are none.",
             ) from error
 
     @classmethod

@@ -152,8 +152,9 @@ def open_deployment(folder: str | os.PathLike[str], *, name: str | None = None) 
     folder = Path(folder)
     missing = next((file for file in (MODEL, RECIPE) if not (folder / file).is_file()), None)
     if missing is not None:
+        absent = "a file, and no folder" if folder.exists() else "there is no such folder"
         raise RecipeError(
-            f"not what a tuning writes: there is no {missing}" if folder.is_dir() else "there is no such folder",
+            f"not what a tuning writes: there is no {missing}" if folder.is_dir() else absent,
             where=folder,
             fix="Name the folder that was given to workbench tune as --out.",
         )

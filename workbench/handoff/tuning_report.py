@@ -46,9 +46,10 @@ def before_after(wb: Workbench, comparison: Comparison) -> list[BeforeAfter]:
     rows += [BeforeAfter(f"output {output.name}", "reference", "", str(output)) for output in comparison.outputs]
     before, after = comparison.original_latency, comparison.tuned_latency
     if before is not None and after is not None:
+        where = f"(batch {before.batch}, this CPU)"
         for name, a, b in (
-            ("median latency (this CPU)", before.median_ms, after.median_ms),
-            ("p95 latency (this CPU)", before.p95_ms, after.p95_ms),
+            (f"median latency {where}", before.median_ms, after.median_ms),
+            (f"p95 latency {where}", before.p95_ms, after.p95_ms),
         ):
             rows.append(BeforeAfter(name, f"{a:.2f} ms", f"{b:.2f} ms", f"x{b / a:.2f}"))
     a_bytes, b_bytes = comparison.original_bytes, comparison.tuned_bytes

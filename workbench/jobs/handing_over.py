@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.backends import need_of, read_engine
-from workbench.display import Card, Shown
+from workbench.display import Card, Shown, counted
 from workbench.errors import BackendError, OptionError
 from workbench.handoff import open_deployment
 from workbench.handoff.triton import (
@@ -52,7 +52,7 @@ class TritonHandoff(Shown):
         """Return it in a few lines."""
         batching = self.served.batching
         most = f"up to {batching.most} samples a run" if batching.most else "one request a run"
-        return f"{self.served.deployment.name} for Triton: {most}, {batching.instances} a GPU"
+        return f"{self.served.deployment.name} for Triton: {most}, {counted(batching.instances, 'instance')} a GPU"
 
     def _card(self) -> Card:
         return Card.of_text("\n".join([self.text(), *self.remarks, *(f"wrote {path}" for path in self.files)]))

@@ -110,7 +110,9 @@ def parse_target(text: str) -> Target:
     """
     name, _, gpu = text.partition("@")
     if name not in TARGETS:
-        raise PrecisionError("there is no such target", where=text, fix=did_you_mean(name, TARGETS))
+        gpu_alone = name.startswith("sm") and name[2:].isdecimal()
+        fix = f"Say whose: rtx@{name} or tensorrt-10@{name}." if gpu_alone else did_you_mean(name, TARGETS)
+        raise PrecisionError("there is no such target", where=text, fix=fix)
     if not gpu:
         return TARGETS[name]
     if not gpu.startswith("sm") or not gpu[2:].isdecimal():
