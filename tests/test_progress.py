@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from workbench import progress
 from workbench.backends.compiler import rtx_capabilities
 from workbench.backends.verdict import check
-from workbench.progress import Stopped, found, phases, report, stoppable, stopping, watched
+from workbench.progress import Stopped, phases, report, report_best, stoppable, stopping, watched
 
 
 class Terminal(io.StringIO):
@@ -117,7 +117,7 @@ def test_who_watches_is_told_instead_until_the_block_ends():
             show("kernels", 0.25)
         report("searching", 1, 3)
         report("searching", 2, 3, "the best")
-        assert found("better")
+        assert report_best("better")
     with pytest.raises(KeyError), watched(watcher):
         raise KeyError
     report("searching", 3, 3)
@@ -127,7 +127,7 @@ def test_who_watches_is_told_instead_until_the_block_ends():
         ("building m: kernels", 0.25, 1.0),
         *[("searching", done, 3) for done in (1, 2)],
     ]
-    assert not found("seen by nobody")
+    assert not report_best("seen by nobody")
     assert watcher.bests == ["the best", "better"]
 
 

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Stopped",
     "Watcher",
-    "found",
     "in_notebook",
     "is_attended",
     "phases",
     "progress",
     "report",
+    "report_best",
     "stoppable",
     "stopping",
     "watched",
@@ -68,7 +68,7 @@ def report(doing: str, done: float, total: float | None, best: str = "") -> None
             watcher.best(best)
 
 
-def found(best: str) -> bool:
+def report_best(best: str) -> bool:
     """Tell whoever watches of the best so far; False where nobody does."""
     watcher = _WATCHER.get()
     if watcher is not None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import entropy as scipy_entropy
 
-from workbench.calibration.entropy import divergences, entropy_threshold, histogram
+from workbench.calibration.entropy import _divergences, divergences, entropy_threshold, histogram
 from workbench.calibration.methods import _cells
 from workbench.calibration.statistics import TensorStatistics
 
@@ -82,3 +82,10 @@ def test_range_grows_from_the_first_sample_by_doubling():
     assert width * 2048 == 8
     _, width = histogram(seen(np.float32([4.1]), np.float32([1.0])))
     assert width * 2048 == np.float32(4.1)
+
+
+def test_the_compiled_loop_keeps_to_its_arrays():
+    """Compiled, a place beyond the end of an array is written all the same; in Python it is an error."""
+    counts, cells = np.arange(9.0) % 4, np.array([0, 0.3, 0.6, 1.0])
+    wanted = [by_the_book(counts, cells, kept) for kept in range(5, 10)]
+    np.testing.assert_allclose(_divergences(counts, cells, 5), wanted, rtol=1e-12)

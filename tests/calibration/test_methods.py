@@ -60,7 +60,7 @@ def test_minmax_is_the_largest_magnitude(x, target):
     assert r.clipped == 0
 
 
-@pytest.mark.parametrize("p", [50, 99, 99.9, 100])
+@pytest.mark.parametrize("p", [0.5, 50, 99, 99.9, 100])
 def test_percentile_is_numpys(x, p):
     expected = np.percentile(np.abs(x).astype(np.float64), p)
     got = pick(x, "percentile", percentile=p)
@@ -126,6 +126,7 @@ def test_overrides_set_a_method_or_a_threshold(x):
         ({"method": "best"}, "no method is called 'best'"),
         ({"target": "int4"}, "no target is called 'int4'"),
         ({"method": "percentile", "percentile": 0}, "a percentile of 0"),
+        ({"method": "percentile", "percentile": 100.1}, "a percentile of 100.1"),
         ({"overrides": {"y": 1.0}}, "not observed: y"),
         ({"overrides": {"x": -1.0}}, "x: a threshold of -1"),
         ({"overrides": {"x": float("nan")}}, "x: a threshold of nan"),

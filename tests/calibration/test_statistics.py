@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from workbench.calibration.channels import ChannelExtremes
 from workbench.calibration.counting import BINS, UNIT_EDGES
-from workbench.calibration.statistics import Statistics, TensorStatistics
+from workbench.calibration.statistics import Statistics, TensorStatistics, _equal_bins
 from workbench.errors import ReportError, SamplesError
 
 ANY_FLOAT = arrays(np.float32, st.integers(0, 60), elements=st.floats(width=32))
@@ -243,3 +243,12 @@ def test_a_file_that_is_none_says_so(tmp_path):
 
 def test_first_is_the_largest_magnitude_of_the_first_update_that_had_any():
     assert seen(np.zeros(3), np.float32([-2, 1]), np.float32([5])).first == 2
+
+
+def test_a_lone_bin_is_moved_whole_and_neighbours_are_spread():
+    counts = np.array([9, 0, 8, 0, 4, 12, 0, 3])
+    result = _equal_bins(counts, np.arange(9.0), 0.25)
+    wanted = np.zeros(2049, np.int64)
+    wanted[8], wanted[16:20], wanted[20:24], wanted[28] = 8, 1, 3, 3  # the first bin is not kept
+    assert np.array_equal(result, wanted)
+    assert _equal_bins(np.array([0, 5]), np.array([0.0, 4096.0, 8192.0]), 2.0)[2047] == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from onnx import helper, numpy_helper
 
 from tests.kit.models import constant, model
 from workbench.runtime import Session, session
-from workbench.runtime.stages import STAGES, cut, stages_of
+from workbench.runtime.stages import STAGES, cut, part_of, stages_of
 
+ANY = defaultdict(lambda: T.FLOAT)
 X = np.random.default_rng(3).normal(size=(2, 3)).astype(np.float32)
 
 
@@ -33,7 +35,7 @@ def chain(*outputs, length=8, untyped=(), **shapes):
 
 def cut_as(model, count=STAGES):
     """Return of each stage what it reads, what it makes, and what it gives."""
-    parts = [part.graph for part, _ in cut(model, count)]
+    parts = [part_of(model, places, ANY)[0].graph for places in cut(model.graph, count)]
     return [
         ([one.name for one in g.input], [n.output[0] for n in g.node], [one.name for one in g.output]) for g in parts
     ]
@@ -54,20 +56,38 @@ def test_stages_hand_out_alike_much_and_hand_on_what_later_ones_read():
         (["x"], ["t1", "t2"], ["t1", "t2"]),
         (["t2"], ["t3", "t4", "t5", "t6", "t7", "t8"], ["t8"]),
     ]
-    assert [outputs for _, outputs in cut(chain("t2", "t5", length=5), 3)] == [["t2"], ["t5"]]
 
 
-def test_no_cut_goes_through_what_has_no_tensors_type():
-    assert cut_as(chain("t1", "t5", length=5, untyped=["t2", "t3"])) == [
-        (["x"], ["t1"], ["t1"]),
-        (["t1"], ["t2", "t3", "t4", "t5"], ["t5"]),
+def test_tensors_of_which_nothing_is_said_have_the_type_that_the_stage_before_tells():
+    source = chain("t1", "t5", length=5, untyped=["t2", "t3", "t4"])
+    assert cut_as(source) == [(["x"], ["t1"], ["t1"]), (["t1"], ["t2", "t3", "t4", "t5"], ["t5"])]
+    part, outputs, hands_on = part_of(source, range(1, 3), {"t1": T.FLOAT16})
+    assert (outputs, hands_on) == ([], ["t3"])
+    assert part.graph.input[0].type.tensor_type.elem_type == T.FLOAT16
+    assert not part.graph.output[0].HasField("type")
+
+
+@pytest.mark.parametrize(
+    ("stated", "stages"), [(False, [["t", "s", "large"], ["u", "y"]]), (True, [["t", "s", "large", "u"], ["y"]])]
+)
+def test_no_cut_goes_through_a_sequence(stated, stages):
+    nodes = [
+        helper.make_node("Neg", ["x"], ["t"]),
+        helper.make_node("SequenceConstruct", ["t"], ["s"]),
+        helper.make_node("Tile", ["t", "often"], ["large"]),
+        helper.make_node("SequenceAt", ["s", "first"], ["u"]),
+        helper.make_node("Neg", ["u"], ["y"]),
     ]
-    assert cut_as(chain("t2", "t5", length=5, untyped=["t3"]), 3)[0] == (["x"], ["t1", "t2"], ["t2"])
-    sequence = chain("t1", "t4", length=4)
-    sequence.graph.node[1].CopyFrom(helper.make_node("SequenceConstruct", ["t1"], ["t2"]))
     kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(T.FLOAT, None))
-    next(one for one in sequence.graph.value_info if one.name == "t2").type.CopyFrom(kind)
-    assert [made for _, made, _ in cut_as(sequence, 2)] == [["t1"], ["t2", "t3", "t4"]]
+    inputs = [value("x"), value("often", (2,), T.INT64), value("first", (), T.INT64)]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        inputs,
+        [value("large", (18, 27)), value("y")],
+        value_info=[helper.make_value_info("s", kind)] * stated,
+    )
+    assert [made for _, made, _ in cut_as(helper.make_model(graph))] == stages
 
 
 def test_what_cannot_be_cut_stays_whole():
@@ -75,11 +95,20 @@ def test_what_cannot_be_cut_stays_whole():
     with_default, of_input, sparse = chain("t4", "t8"), chain("t4", "x"), chain("t4", "t8")
     with_default.graph.initializer.append(weight)
     sparse.graph.sparse_initializer.add()
-    for one in (with_default, of_input, sparse):
-        ((whole, outputs),) = cut(one)
-        assert whole is one
-        assert outputs == [output.name for output in one.graph.output]
-    assert len(cut(chain("t4", "t8"), 1)) == len(cut(chain("t8"))) == len(cut(chain())) == 1
+    for one in (with_default, of_input, sparse, chain("t8"), chain()):
+        assert cut(one.graph) == [range(8)]
+    assert cut(chain("t4", "t8").graph, 1) == [range(8)]
+
+
+def test_weights_that_are_handed_out_are_there_from_the_start_and_read_later_all_the_same():
+    source = chain("t4", "t8", "w")
+    source.graph.node.append(helper.make_node("Add", ["t8", "w"], ["y"]))
+    source.graph.output.append(value("y"))
+    source.graph.initializer.append(numpy_helper.from_array(np.zeros((2, 3), np.float32), "w"))
+    (first, outputs, hands_on), *_, (last, *_) = (part_of(source, places, ANY) for places in cut(source.graph))
+    assert (outputs, hands_on) == (["w"], ["t1"])
+    assert [one.name for one in last.graph.input] == ["t8"]
+    assert [one.name for one in first.graph.initializer] == [one.name for one in last.graph.initializer] == ["w"]
 
 
 def test_bodies_take_their_weights_and_tensors_along():
@@ -91,11 +120,11 @@ def test_bodies_take_their_weights_and_tensors_along():
     source.graph.input.extend([value("flag", (), T.BOOL), value("unread")])
     source.graph.initializer.append(numpy_helper.from_array(np.zeros((2, 3), np.float32), "w"))
     source.graph.output.append(value("y"))
-    first, *_, last = cut(source)
-    assert [one.name for one in first[0].graph.output] == ["t2", "t4", "t1"]
-    assert [one.name for one in last[0].graph.input] == ["flag", "unread", "t2", "t1"]
-    assert [one.name for one in last[0].graph.initializer] == ["w"]
-    assert not first[0].graph.initializer
+    first, *_, last = (part_of(source, places, ANY)[0].graph for places in cut(source.graph))
+    assert [one.name for one in first.output] == ["t2", "t4", "t1"]
+    assert [one.name for one in last.input] == ["flag", "unread", "t2", "t1"]
+    assert [one.name for one in last.initializer] == ["w"]
+    assert not first.initializer
 
 
 NETWORK = model(

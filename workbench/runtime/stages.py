@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
     from workbench.runtime.first_run import FirstRun
 
-__all__ = ["STAGES", "Stage", "cut", "run", "stages_of"]
+__all__ = ["STAGES", "Stage", "cut", "part_of", "run", "stages_of"]
 
 STAGES = 4
 """More of them gain nothing: what one hands out has to be far less than all, and each has its own working memory."""
 
 _WEIGHTS = "session.optimized_model_external_initializers_"
+_TYPES = {f"tensor({name.lower()})": number for name, number in onnx.TensorProto.DataType.items()}
 
 
 class Stage(NamedTuple):
@@ -42,7 +43,7 @@ class Stage(NamedTuple):
     outputs
         What is looked at.
     hands_on
-        What later stages read.
+        What later stages read, some of `outputs` among them.
     kept
         What has to live as long as the session.
     """
@@ -81,18 +82,21 @@ def stages_of(trial: FirstRun, threads: int, any_order: Collection[str]) -> tupl
         del model.graph.output[:]
         model.graph.output.extend(asked)
         called = without_reorders(model.graph, any_order)
-        parts = cut(model)
+        parts = cut(model.graph)
         if len(parts) == 1 and not called:
             return [Stage(whole, [one.name for one in whole.get_inputs()], trial.outputs, [], kept)], {}
         del whole, kept, options, weights
-        stages = []
-        for at, (part, outputs) in enumerate(parts):
-            onnx.save(part, folder / f"{at}.onnx")
+        stages: list[Stage] = []
+        types: dict[str, int] = {}
+        for places in parts:
+            part, outputs, hands_on = part_of(model, places, types)
+            path = folder / f"from_{places.start}.onnx"
+            onnx.save(part, path)
             options, _ = trial._replace(weights={}).options(threads, memory_pattern=False)
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-            session = onnxruntime.InferenceSession(folder / f"{at}.onnx", options, providers=list(trial.providers))
-            reads, gives = ([one.name for one in ends] for ends in (part.graph.input, part.graph.output))
-            stages.append(Stage(session, reads, outputs, [name for name in gives if name not in outputs]))
+            session = onnxruntime.InferenceSession(path, options, providers=list(trial.providers))
+            types |= {one.name: _TYPES[one.type] for one in session.get_outputs() if one.name in hands_on}
+            stages.append(Stage(session, [one.name for one in part.graph.input], outputs, hands_on))
         return stages, called
 
 
@@ -102,7 +106,7 @@ def run(stages: Sequence[Stage], arrays: Mapping[str, npt.NDArray[Any]]) -> Iter
 
     values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
     for at, stage in enumerate(stages):
-        gives = [*stage.outputs, *stage.hands_on]
+        gives = list(dict.fromkeys([*stage.outputs, *stage.hands_on]))
         fed = {name: values[name] for name in stage.reads}
         values |= zip(gives, stage.session.run_with_ort_values(gives, fed), strict=True)
         del fed
@@ -113,40 +117,32 @@ def run(stages: Sequence[Stage], arrays: Mapping[str, npt.NDArray[Any]]) -> Iter
         del outputs
 
 
-def cut(model: onnx.ModelProto, count: int = STAGES) -> list[tuple[onnx.ModelProto, list[str]]]:
+def cut(graph: onnx.GraphProto, count: int = STAGES) -> list[range]:
     """Cut a graph, between nodes, into stages that hand out about as much each.
 
     Parameters
     ----------
-    model
-        In the order of its nodes; weights may lie in another file. Axes without a length count as one.
+    graph
+        In the order of its nodes. Axes without a length count as one.
     count
         How many stages there are at most.
 
     Returns
     -------
-    list
-        The stages, whose outputs are those of the model that they make and what later ones read; and which of them are
-        the model's. The model alone where it cannot be cut.
+    list of range
+        The places of each stage's nodes; all of them together where the graph cannot be cut.
     """
-    graph = model.graph
-    nodes = list(graph.node)
-    outputs = [output.name for output in graph.output]
-    made = {name: at for at, node in enumerate(nodes) for name in node.output if name}
-    optional = {weight.name for weight in graph.initializer} & {value.name for value in graph.input}
-    if not outputs or not set(outputs) <= made.keys() or optional or graph.sparse_initializer:
-        return [(model, outputs)]
-    read = {name: at for at, node in enumerate(nodes) for name in read_by(node)}
-    types = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *graph.output]}
-    bound = {
-        place
-        for name, at in made.items()
-        if not types.get(name)  # a sequence, or nothing is said of it
-        for place in range(at + 1, read.get(name, at) + 1)
-    }
-    handed = [0] * len(nodes)
+    outputs = {output.name for output in graph.output}
+    makers, weights = _makers(graph), {weight.name for weight in graph.initializer}
+    optional = weights & {value.name for value in graph.input}
+    if not outputs or not outputs <= makers.keys() or optional or graph.sparse_initializer:
+        return [range(len(graph.node))]
+    read = _last_read(graph)
+    no_tensors = {one.name for one in graph.value_info if one.type.WhichOneof("value") not in (None, "tensor_type")}
+    bound = {place for name in no_tensors & makers.keys() for place in range(makers[name] + 1, read.get(name, 0) + 1)}
+    handed = [0] * len(graph.node)
     for output in graph.output:
-        handed[made[output.name]] += math.prod(max(axis.dim_value, 1) for axis in output.type.tensor_type.shape.dim)
+        handed[makers[output.name]] += math.prod(max(axis.dim_value, 1) for axis in output.type.tensor_type.shape.dim)
     starts, before, level = [0], 0, 0
     for place, size in enumerate(handed):
         reached = before * count // sum(handed)
@@ -154,32 +150,52 @@ def cut(model: onnx.ModelProto, count: int = STAGES) -> list[tuple[onnx.ModelPro
             starts.append(place)
             level = reached
         before += size
-    return [
-        _part(model, range(start, end), made, read, types)
-        for start, end in zip(starts, [*starts[1:], len(nodes)], strict=True)
-    ]
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], len(handed)], strict=True)]
 
 
-def _part(
-    model: onnx.ModelProto, places: range, made: Mapping[str, int], read: Mapping[str, int], types: Mapping[str, int]
-) -> tuple[onnx.ModelProto, list[str]]:
-    graph = model.graph
+def part_of(
+    model: onnx.ModelProto, places: range, types: Mapping[str, int]
+) -> tuple[onnx.ModelProto, list[str], list[str]]:
+    """Return a stage's model, which outputs of the whole it makes, and what it makes that later stages read.
+
+    Parameters
+    ----------
+    model
+        The whole; weights may lie in another file.
+    places
+        Of its nodes, as `cut` returns them.
+    types
+        Element types of what former stages hand on.
+    """
+    graph, makers = model.graph, _makers(model.graph)
+    read = _last_read(graph)
     nodes = graph.node[places.start : places.stop]
-    wanted = dict.fromkeys(name for node in nodes for name in read_by(node))
-    outputs = [output for output in graph.output if made[output.name] in places]
+    weights = {weight.name for weight in graph.initializer}
+    names_read = dict.fromkeys(name for node in nodes for name in read_by(node))
+    outputs = [output for output in graph.output if makers.get(output.name) in places]
     names = [output.name for output in outputs]
-    from_before = [name for name in wanted if made.get(name, places.start) < places.start]
-    for_later = [name for name, at in made.items() if at in places and read.get(name, at) >= places.stop]
+    computed = {name: at for name, at in makers.items() if name not in weights}
+    from_before = [name for name in names_read if computed.get(name, places.start) < places.start]
+    for_later = [name for name, at in computed.items() if at in places and read.get(name, 0) >= places.stop]
     part = onnx.ModelProto()
     part.CopyFrom(model)
     part.ClearField("graph")
     part.graph.name = graph.name
     part.graph.node.extend(nodes)
-    part.graph.initializer.extend(weight for weight in graph.initializer if weight.name in wanted)
-    part.graph.input.extend(value for value in graph.input if value.name in wanted)
+    part.graph.initializer.extend(one for one in graph.initializer if one.name in names_read or one.name in names)
+    part.graph.input.extend(value for value in graph.input if value.name in names_read)
     part.graph.input.extend(onnx.helper.make_tensor_value_info(name, types[name], None) for name in from_before)
     part.graph.output.extend(outputs)
-    part.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, types[name], None) for name in for_later if name not in names
-    )
-    return part, names
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in for_later if name not in names)
+    return part, names, for_later
+
+
+def _makers(graph: onnx.GraphProto) -> dict[str, int]:
+    """Return the place of the node that makes each tensor; weights that are handed out are there from the start."""
+    outputs = {output.name for output in graph.output}
+    makers = {weight.name: 0 for weight in graph.initializer if weight.name in outputs}
+    return makers | {name: at for at, node in enumerate(graph.node) for name in node.output if name}
+
+
+def _last_read(graph: onnx.GraphProto) -> dict[str, int]:
+    return {name: at for at, node in enumerate(graph.node) for name in read_by(node)}

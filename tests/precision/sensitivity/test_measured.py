@@ -139,7 +139,7 @@ def test_goes_on_where_it_was_killed(tmp_path):
 from pathlib import Path
 from tests.kit.searching import calibrated, mobilenet
 from workbench.precision.plan.plan import BEST_PRACTICE
-from workbench.precision.sensitivity import candidates_of, exact
+from workbench.precision.sensitivity.measured import candidates_of, exact
 wb = calibrated(mobilenet(32), Path({str(tmp_path)!r}), 2)
 candidates = candidates_of(wb.model, BEST_PRACTICE)[:30]
 exact(wb.model, candidates, wb.ranges, wb.ranges.samples, journal={str(journal)!r})

@@ -10,7 +10,7 @@ from workbench.display import counted
 from workbench.errors import BackendError, WorkbenchError
 from workbench.precision.measuring.cluster import Here
 from workbench.precision.measuring.work import Done, do
-from workbench.progress import found, stopping
+from workbench.progress import report_best, stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -169,7 +169,7 @@ class Runner:
         left = f"{counted(max(0, self._options.builds - self.builds), 'build')} left"
         if self._options.budget_s is not None:
             left += f", {max(0.0, self._options.budget_s - self.seconds):.0f} s left"
-        best = f"; best so far: {self.best}" if self.best and not found(self.best) else ""
+        best = f"; best so far: {self.best}" if self.best and not report_best(self.best) else ""
         self._show(f"{task.name}, {left}{best}", min(1.0, self.builds / self._options.builds))
 
 

@@ -8,7 +8,6 @@ from .graft import beside as beside
 from .journal import open_journal as open_journal
 from .measured import DEFAULT_MEMORY as DEFAULT_MEMORY
 from .measured import axis_lengths as axis_lengths
-from .measured import candidates_of as candidates_of
 from .measured import exact as exact
 from .result import NodeError as NodeError
 from .result import Sensitivity as Sensitivity

@@ -59,8 +59,8 @@ def _rules(addresses: Iterable[str], resolution: Resolution | None) -> Iterator[
         position = None if resolution is None else resolution[address].rule
         members.setdefault(-1 if position is None else position, []).append(address)
     for position, these in sorted(members.items()):
-        said = None if resolution is None or position < 0 else resolution.rules[position]
-        options = {} if said is None or said.precision != "int8" else said.options
+        deciding = None if resolution is None or position < 0 else resolution.rules[position]
+        options = {} if deciding is None or deciding.precision != "int8" else deciding.options
         yield Rule(select=str(nodes(*these)), precision="int8", **options)
 
 
