@@ -181,9 +181,11 @@ def test_doctor_lists_twenty_graphs_that_are_not_as_written(monkeypatch, capsys,
 @pytest.mark.parametrize(("works", "said"), [(True, "works"), (False, "does not work")])
 def test_doctor_says_what_works_and_why_the_rest_does_not(monkeypatch, capsys, works, said):
     monkeypatch.setattr("workbench.backends.backends", lambda: [SimpleNamespace(name="b", works=works, reason="why")])
+    monkeypatch.setattr("workbench.recipe.environment", lambda: {"python": "3.11.7", "onnx": "1.23.2"})
     with pytest.raises(SystemExit) as end:
         main(["doctor"])
     shown = capsys.readouterr().out
+    assert shown.startswith(f"{'python':16} 3.11.7\n{'onnx':16} 1.23.2\n{'telemetry':16} ")
     assert shown.endswith(f"\n\n{'b':16} {said}: why\n")
     assert "switched off" not in shown
     assert end.value.code == 0
