@@ -200,6 +200,41 @@ def test_the_minimum_cut_is_the_cheapest_of_all_assignments(seed):
     assert total(cheapest(costs, shared=False)) == pytest.approx(total(best), abs=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_shared_neutral_charged_and_doubted_is_cut_as_cheaply_as_it_can_be(seed):
+    random, count = np.random.default_rng(seed), 6
+    kinds = random.choice(["able", "neutral", "fixed"], count, p=[0.6, 0.2, 0.2])
+    alike = random.integers(0, 3, count)
+    all_of = tuple(
+        Region(f"r{p}", (f"r{p}",), (f"r{p}",) if kinds[p] == "able" else (), kinds[p] != "fixed", str(alike[p]))
+        for p in range(count)
+    )
+    read = [(p, sorted(set(map(int, random.integers(p + 1, count, 2))))) for p in (*range(count - 1), 0, 2)]
+    sizes = random.integers(0, 1000, len(read))
+    crossings = [Crossing("t", int(size), p, tuple(ends)) for size, (p, ends) in zip(sizes, read, strict=True)]
+    regions = Regions(all_of, tuple(crossings))
+    times = [dict(enumerate(random.uniform(0, 5, count).round(3))) for _ in range(2)]
+    costs = PlacementCosts(regions, *times, start_ms=0.5, ms_an_element=1e-3, into=1.7, out_of=0.4)
+    charged = {p: round(random.uniform(0, 3), 3) for p in regions.able}
+    free = [p for p in range(count) if all_of[p].free]
+    every = [frozenset(picked) for size in range(len(free) + 1) for picked in itertools.combinations(free, size)]
+
+    def total(int8, doubt=1.0, penalty=()):
+        return costs.regions_ms(int8) + doubt * costs.border_ms(int8) + sum(charged[p] for p in int8 if p in penalty)
+
+    together = [one for one in every if all(len({p in one for p in group}) == 1 for group in regions.classes)]
+    for shared, allowed in ((True, together), (False, every)):
+        found = cheapest(costs, penalty=charged, doubt=0.25, shared=shared)
+        assert found in allowed
+        best = min(total(one, 0.25, charged) for one in allowed)
+        assert total(found, 0.25, charged) == pytest.approx(best, abs=1e-4)
+    wanted = frozenset(p for p in regions.able if random.random() < 0.5)
+    completed = with_neutral(costs, wanted)
+    assert completed & set(regions.able) == wanted
+    best = min(total(one) for one in every if one & set(regions.able) == wanted)
+    assert total(completed) == pytest.approx(best, abs=1e-4)
+
+
 def test_shared_regions_get_one_precision_and_a_penalty_keeps_int8_away():
     regions = chain(4, [(0, (1,)), (1, (2,)), (2, (3,))])
     first, *between, last = regions.all
