@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workbench.precision.placement import Pays
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,6 +28,8 @@ def _lines(recipe: Recipe) -> Iterator[str]:
     yield f"target       {recipe.target or 'any'}" + (f", weights as {s}" if (s := recipe.weight_storage) else "")
     for position, step in enumerate(recipe.steps):
         yield f"step {position:<8}{step.do}{_detail(step)}"
+    if recipe.pays != Pays():
+        yield f"pays         {recipe.pays}"
     if recipe.build is not None:
         yield f"build        {', '.join(f'{name} {value}' for name, value in recipe.build if value)}"
     for gate in recipe.gates:
