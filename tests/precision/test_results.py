@@ -157,7 +157,7 @@ def test_a_search_says_what_it_found_on_how_many_samples():
     lines = search(first, chosen, chosen=first, costs=costs, stopped=True).text().splitlines()
     assert lines[1].startswith("1 ms by measured latencies; ")
     assert lines[2] == "costs: of a GPU"
-    assert lines[3] == "stopped after 2 evaluations: the best so far; the same search again goes on from here"
+    assert lines[3] == "stopped after 2 evaluations: the best so far; in this session the same search goes on from here"
     failing = trial("none", 1.0, 10.0, passed=False)
     assert (
         "stopped after 1 evaluation: none of them reaches the goal yet"

@@ -131,6 +131,7 @@ def search(options: SearchOptions) -> TuneResult:
                 device=options.device,
                 measure=how,
             )
+        wb.require(**goal)  # what was stopped before a plan reached it does not pass
         _judge_on(wb, options)
         outcome = _finish(wb, folder, options)
         trials = write_text(folder / "search.json", json.dumps(searched.to_dict(), indent=1))

@@ -210,7 +210,7 @@ class SearchResult(Shown):
             return ()
         reached = "the best so far" if self.chosen.passed else "none of them reaches the goal yet"
         tried = counted(len(self.trials), "evaluation")
-        return (f"stopped after {tried}: {reached}; the same search again goes on from here",)
+        return (f"stopped after {tried}: {reached}; in this session the same search goes on from here",)
 
     def _card(self) -> Card:
         if self.measured is not None:

@@ -11,6 +11,7 @@ from workbench.errors import WorkbenchError
 from workbench.graph import collector_off
 from workbench.session import Change, Keeper, history_of, keeper_of, verdict
 from workbench.views.app.acts import Acts
+from workbench.views.app.folders import free_folder
 from workbench.views.app.graph import AppGraph
 from workbench.views.app.inspector import Inspector
 from workbench.views.app.node_facts import NodeFacts
@@ -240,8 +241,8 @@ class App(Acts):
             self.choose([worst[0]])
 
     @request
-    def _on_save(self, folder: str = "tuned") -> None:
-        files = self.workbench.save(folder)
+    def _on_save(self) -> None:
+        files = self.workbench.save(free_folder(self.workbench))
         self._say(f"Wrote {', '.join(map(str, files))}")
 
     @request

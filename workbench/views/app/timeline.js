@@ -9,7 +9,7 @@ class Timeline {
     this.redo = act("", () => app.ask({ type: "redo" }));
     this.points = button("compare two points", { title: "Set two points of the recipe against each other" }, () => app.comparePoints());
     this.code = button("insert as cell", { title: "The Python of the steps that clicks made" }, () => app.ask({ type: "code" }));
-    this.save = button("save", { title: "Write tuned.onnx and recipe.yaml into ./tuned" }, () => app.ask({ type: "save" }));
+    this.save = button("save", { title: "Write tuned.onnx and recipe.yaml into ./tuned, or ./tuned-2 where that holds something else" }, () => app.ask({ type: "save" }));
     this.large = button("", { title: "Fill the screen", "aria-label": "Fill the screen", class: "wb-tool" }, () => app.fillScreen());
     this.large.append(icon("large"));
     new ResizeObserver(() => this.last()).observe(this.steps);
