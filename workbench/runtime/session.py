@@ -153,7 +153,8 @@ class Session:
             with contextlib.suppress(Exception):
                 self._stages, called = stages_of(trial, threads, any_order)
                 self._known_as = {called.get(name, name): name for name in self.outputs}
-                return
+        if self._stages:
+            return
         # What is handed out is no part of a pattern; planning one costs the second run new memory for all.
         self._session, self._weights = trial.session(threads, memory_pattern=not self._looking)
 

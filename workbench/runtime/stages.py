@@ -44,19 +44,16 @@ class Stage(NamedTuple):
         What is looked at.
     hands_on
         What later stages read, some of `outputs` among them.
-    kept
-        What has to live as long as the session.
     """
 
     session: Any
     reads: Sequence[str]
     outputs: Sequence[str]
     hands_on: Sequence[str]
-    kept: object = None
 
 
 def stages_of(trial: FirstRun, threads: int, any_order: Collection[str]) -> tuple[list[Stage], dict[str, str]]:
-    """Return the stages of a graph, and what they call the outputs that they hand out in blocks.
+    """Return the stages of a graph, none where it cannot be cut, and what they call outputs that they keep in blocks.
 
     Parameters
     ----------
@@ -82,13 +79,10 @@ def stages_of(trial: FirstRun, threads: int, any_order: Collection[str]) -> tupl
         del model.graph.output[:]
         model.graph.output.extend(asked)
         called = without_reorders(model.graph, any_order)
-        parts = cut(model.graph)
-        if len(parts) == 1 and not called:
-            return [Stage(whole, [one.name for one in whole.get_inputs()], trial.outputs, [], kept)], {}
         del whole, kept, options, weights
         stages: list[Stage] = []
         types: dict[str, int] = {}
-        for places in parts:
+        for places in cut(model.graph):
             part, outputs, hands_on = part_of(model, places, types)
             path = folder / f"from_{places.start}.onnx"
             onnx.save(part, path)
@@ -107,7 +101,7 @@ def run(stages: Sequence[Stage], arrays: Mapping[str, npt.NDArray[Any]]) -> Iter
     values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
     for at, stage in enumerate(stages):
         gives = list(dict.fromkeys([*stage.outputs, *stage.hands_on]))
-        fed = {name: values[name] for name in stage.reads}
+        fed = {name: values[name] for name in stage.reads if name in values}
         values |= zip(gives, stage.session.run_with_ort_values(gives, fed), strict=True)
         del fed
         outputs = {name: values[name].numpy() for name in stage.outputs}
@@ -130,13 +124,13 @@ def cut(graph: onnx.GraphProto, count: int = STAGES) -> list[range]:
     Returns
     -------
     list of range
-        The places of each stage's nodes; all of them together where the graph cannot be cut.
+        The places of each stage's nodes; none where what is handed out is no node's, or inputs may be left out.
     """
     outputs = {output.name for output in graph.output}
     makers, weights = _makers(graph), {weight.name for weight in graph.initializer}
     optional = weights & {value.name for value in graph.input}
     if not outputs or not outputs <= makers.keys() or optional or graph.sparse_initializer:
-        return [range(len(graph.node))]
+        return []
     read = _last_read(graph)
     no_tensors = {one.name for one in graph.value_info if one.type.WhichOneof("value") not in (None, "tensor_type")}
     bound = {place for name in no_tensors & makers.keys() for place in range(makers[name] + 1, read.get(name, 0) + 1)}
