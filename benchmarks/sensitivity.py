@@ -23,7 +23,7 @@ from workbench.precision.lowering.lowering import lower
 from workbench.precision.plan.plan import BEST_PRACTICE, PrecisionPlan
 from workbench.precision.sensitivity.errors import ErrorSum
 from workbench.precision.sensitivity.estimated import quick
-from workbench.precision.sensitivity.measured import candidates_of, exact
+from workbench.precision.sensitivity.measured import exact
 from workbench.runtime.session import Session
 from workbench.session import Workbench
 
@@ -58,7 +58,9 @@ def main() -> None:
         wb.calibrate(path, batch=options.batch)
         samples = open_samples(path, wb.model)
         layers = [
-            node for node in candidates_of(wb.model, BEST_PRACTICE) if wb.model.nodes[node].op_type in ("Conv", "Gemm")
+            node
+            for node in BEST_PRACTICE.resolve(wb.model).nodes("int8")
+            if wb.model.nodes[node].op_type in ("Conv", "Gemm")
         ]
         began = time.perf_counter()
         full = brute_force(wb, layers, samples, options.batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 
+import ml_dtypes
 import numpy as np
 import pytest
 from onnx import helper
@@ -252,6 +253,13 @@ def test_types_that_samples_cannot_be_told_of_are_left_to_the_model():
 def test_what_repetitions_made_is_left_out_where_it_repeats_the_last_sample(results, left_out):
     feed = Feed({}, 0, 2, padding=2)
     assert feed.real(np.array(results)) == (slice(2) if left_out else ...)
+
+
+def test_numbers_of_bfloat16_repeat_as_others_do():
+    results = np.array([1, np.nan, np.nan, np.nan, np.inf, np.inf], ml_dtypes.bfloat16)
+    assert Feed({}, 0, 2, padding=2).real(results[:4]) == slice(2)
+    assert Feed({}, 0, 1, padding=1).real(results[4:]) == slice(1)
+    assert Feed({}, 0, 1, padding=1).real(results[:2]) == ...
 
 
 def test_whole_numbers_repeat_exactly_or_not():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from onnx import helper
@@ -108,6 +109,7 @@ def test_how_images_are_read_is_an_object_of_fields(text, tmp_path):
         ([np.nan, np.nan, 1.0, 2.0, 3.0, 4.0], None),
         ([np.nan] * 6, 0),
         (np.nan, 0),
+        (np.array([np.nan] * 6, ml_dtypes.bfloat16), 0),
         ([1, 2, 3], None),
         (np.array(["a", "b", "c"], object), None),
         ([], None),

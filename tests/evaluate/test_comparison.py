@@ -145,6 +145,17 @@ def test_a_failing_run_gives_the_runtimes_reason(small_cnn):
         Session(load_model(small_cnn)).run({"x": np.zeros((1, 3, 4), np.float32)})
 
 
+@pytest.mark.parametrize("kind", ["FLOAT", "FLOAT16", "BFLOAT16"])
+def test_scores_are_of_any_floating_type(kind):
+    node = helper.make_node("Neg", ["x"], ["y"], "negate")
+    ends = [[helper.make_tensor_value_info(name, TensorProto.DataType.Value(kind), ["N", 2])] for name in "xy"]
+    graph = helper.make_graph([node], "g", *ends)
+    model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
+    scores = np.array([[1, 2], [5, 3], [3, 4]], "float16" if kind == "FLOAT16" else "float32")
+    comparison = compare(model, model, open_samples({"x": scores}, model), labels=np.array([0, 0, 1]), runs=0)
+    assert comparison.accuracy.original == comparison.accuracy.tuned == 1 / 3
+
+
 @pytest.mark.parametrize("wrong", [-1, 2])
 def test_labels_beyond_the_classes_are_refused(wrong):
     node = helper.make_node("Neg", ["x"], ["y"], "negate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -13,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from workbench.errors import BackendError, EditError
 from workbench.evaluate import edit_check as module
 from workbench.evaluate import equivalence as equivalence_of
-from workbench.evaluate.equivalence import equivalence
+from workbench.evaluate.equivalence import compared, equivalence
 from workbench.evaluate.inputs import random_inputs
 from workbench.graph.edits.base import Edit
 from workbench.graph.edits.equivalence import Unchecked
@@ -54,6 +55,15 @@ def test_what_became_infinite_or_another_type_is_infinitely_far():
     whole = {"x": np.ones((1, 3), np.int64)}
     result = equivalence(scaled(2, dtype=TensorProto.INT64), scaled(3, dtype=TensorProto.INT64), whole)
     assert result.errors == {"y": 1.0, "z": 1.0}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_an_infinity_that_stays_hides_no_error_beside_it(dtype):
+    old, new = np.array([4, np.inf, 2, np.nan], dtype), np.array([4, np.inf, 3, np.nan], dtype)
+    result = compared(scaled(1), {"y": (old, new), "z": (old[1:2], new[1:2])}, "the inputs given")
+    assert result.errors == {"y": 0.25, "z": 0.0}
+    assert result.sqnr == pytest.approx(10 * math.log10(20))
+    assert (result.holds(), result.empty) == (False, ("z",))
 
 
 def test_only_common_outputs_are_compared():

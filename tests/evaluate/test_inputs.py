@@ -24,7 +24,10 @@ def test_floats_are_normal_numbers_and_whole_ones_are_zeros_and_ones():
         whole = random_inputs(identity([4000], dtype))["x"]
         assert whole.dtype == helper.tensor_dtype_to_np_dtype(dtype)
         assert set(np.unique(whole)) == {0, 1}
-    assert random_inputs(identity([5], TensorProto.FLOAT16))["x"].dtype == np.float16
+    for dtype in (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.FLOAT8E4M3FN):
+        narrow = random_inputs(identity([400], dtype))["x"]
+        assert narrow.dtype == helper.tensor_dtype_to_np_dtype(dtype)
+        assert 0.8 < narrow.astype(np.float32).std() < 1.2
 
 
 @pytest.mark.parametrize(

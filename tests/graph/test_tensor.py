@@ -6,7 +6,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from workbench.graph.tensor import Tensor, packed_bytes
+from workbench.graph.tensor import Tensor, is_floating, packed_bytes
+
+
+@pytest.mark.parametrize("kind", list(ir.DataType))
+def test_floating_are_the_types_that_onnx_calls_so(kind):
+    if kind not in (ir.DataType.UNDEFINED, ir.DataType.STRING):
+        complex_or_scale = kind in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128)
+        assert is_floating(kind.numpy()) is (kind.is_floating_point() and not complex_or_scale)
 
 
 @pytest.mark.parametrize(

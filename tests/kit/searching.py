@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     import onnx
 
     from workbench.graph.model import Model
+    from workbench.precision.plan.plan import PrecisionPlan
 
 
 def benchmark_model(name: str, **options: int) -> onnx.ModelProto:
     """A model of the benchmarks by its name."""
     return getattr(models, name)(**options)
+
+
+def candidates_of(model: Model, plan: PrecisionPlan) -> list[str]:
+    """The nodes that a plan makes INT8: those whose sensitivity is in question."""
+    return plan.resolve(model).nodes("int8")
 
 
 def mobilenet(size: int) -> Model:

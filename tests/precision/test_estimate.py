@@ -23,6 +23,7 @@ from workbench.precision.estimate import (
     sources,
     weight_bytes,
 )
+from workbench.precision.lowering import lower
 from workbench.precision.plan import PrecisionPlan
 
 INT8 = PrecisionPlan().with_rule("op:Conv", "int8")
@@ -115,6 +116,21 @@ def test_a_weight_that_is_read_in_two_forms_is_there_in_both():
     half = (TensorProto.FLOAT16, [2, 4])
     small = model(nodes[:1], {"x": half}, {"a": half}, [narrow])
     assert weight_bytes(small) == weight_bytes(small, PrecisionPlan().resolve(small)) == 32
+
+
+@pytest.mark.parametrize(("options", "forms"), [({}, 3), ({"per_channel": False}, 1)])
+def test_a_weight_whose_scales_lie_along_two_axes_is_there_twice(options, forms):
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], "columns"),
+        helper.make_node("Gemm", ["x", "w"], ["b"], "rows", transB=1),
+        helper.make_node("Gemm", ["w", "x"], ["c"], "left"),
+        helper.make_node("MatMul", ["x", "w"], ["d"], "again"),
+    ]
+    network = model(nodes, {"x": [4, 4]}, {name: [4, 4] for name in "abcd"}, [weight("w", 4, 4)])
+    resolution = PrecisionPlan().with_rule("*", "int8", **options).resolve(network)
+    assert weight_bytes(network, resolution) == forms * 16
+    held = lower(network, resolution, {"x": 1.0}).model.initializers.values()
+    assert sum(value.const_value.nbytes for value in held if value.const_value.size == 16) == forms * 16
 
 
 def test_a_weight_that_the_model_itself_narrows_is_as_wide_as_what_is_made_of_it():

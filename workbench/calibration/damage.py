@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import SamplesError
+from workbench.graph import is_floating
 from workbench.runtime import Session
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Damage:
         SamplesError
             Some are not finite, and an output of the same sample holds no finite number at all.
         """
-        floating = {name: array for name, array in arrays.items() if array.dtype.kind == "f"}
+        floating = {name: array for name, array in arrays.items() if is_floating(array.dtype)}
         odd = {name: array for name, array in floating.items() if not np.isfinite(array).all()}
         if not odd or feed is self._last:
             return
@@ -68,7 +69,7 @@ class Damage:
 
 def _dead(array: Any, feed: Feed) -> int | None:
     """Return the first sample of a run of which an output holds numbers, but no finite one."""
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or not array.size:
+    if not isinstance(array, np.ndarray) or not is_floating(array.dtype) or not array.size:
         return None
     real = array[feed.real(array)]
     apart = real.ndim > 0 and len(real) == feed.count == feed.rows

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from workbench.calibration.time_axis import warn_of_time
 from workbench.errors import SamplesError
+from workbench.graph import is_floating
 from workbench.limits import check
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ class Feed:
             return ...
         parts = array.reshape(size, -1)
         last, repeated = parts[self.count - 1], parts[self.count :]
-        if array.dtype.kind in "fc":
+        if is_floating(array.dtype) or array.dtype.kind == "c":
+            last, repeated = (part if part.dtype.kind in "fc" else part.astype(np.float32) for part in (last, repeated))
             # The edge of a block of rows may be computed in another order than its middle.
             finite = np.abs(last[np.isfinite(last)])
             bound = REPEATED * float(finite.max(initial=0.0))

@@ -14,7 +14,7 @@ from workbench.errors import SamplesError
 from workbench.evaluate.agreement import Accuracy, Agreement, Comparison, Latency, OutputDifference
 from workbench.evaluate.metrics import Difference, top1_hits
 from workbench.evaluate.reference import Reference, as_type_of
-from workbench.graph import file_bytes
+from workbench.graph import file_bytes, is_floating
 from workbench.progress import progress
 from workbench.runtime import Session
 
@@ -223,7 +223,7 @@ class Top1:
         """Return the first output that holds one row of scores a sample or, of a whole input, a row."""
         for count in dict.fromkeys((feed.count, feed.rows)):
             for array in result.values():
-                if array.dtype.kind == "f" and array.ndim and len(array) == count + feed.padding:
+                if is_floating(array.dtype) and array.ndim and len(array) == count + feed.padding:
                     return array[:count]
         raise SamplesError(
             "labels are given, and no output holds one row of scores a sample",

@@ -12,6 +12,7 @@ import numpy as np
 from workbench.errors import BackendError
 from workbench.evaluate.inputs import FREE_LENGTHS, has_free_axes, random_inputs, stated_inputs
 from workbench.evaluate.metrics import Difference
+from workbench.graph import is_floating
 from workbench.graph.edits import TOLERANCE, Edit, Equivalence
 from workbench.runtime import Session
 
@@ -184,16 +185,16 @@ def _tolerance(model: Model) -> float:
 
 
 def _nudged(array: npt.NDArray[Any], share: float) -> npt.NDArray[Any]:
-    return (array * (1 + share)).astype(array.dtype) if array.dtype.kind == "f" else array
+    return (array * (1 + share)).astype(array.dtype) if is_floating(array.dtype) else array
 
 
 def _finite(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    return array[np.isfinite(array)] if is_floating(array.dtype) else array
 
 
 def _sqnr(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> float:
     seen = Difference()
-    if old.shape != new.shape or old.dtype.kind != "f" or new.dtype != old.dtype:
+    if old.shape != new.shape or not is_floating(old.dtype) or new.dtype != old.dtype:
         return math.inf
     seen.update(old, new)
     return math.inf if math.isnan(seen.sqnr) else seen.sqnr

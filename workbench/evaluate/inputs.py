@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import BackendError
-from workbench.graph import Tensor
+from workbench.graph import Tensor, is_floating
 from workbench.limits import check, mib
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def random_inputs(
     lengths = lengths_of(stated_inputs(model), () if after is None else stated_inputs(after), free)
     for tensor in stated_inputs(model):
         dtype = tensor.numpy_dtype
-        if tensor.shape is None or dtype is None or dtype.kind not in "fiub":
+        if tensor.shape is None or dtype is None or not (dtype.kind in "iub" or is_floating(dtype)):
             raise BackendError("no random numbers can be made for it", where=tensor.name, fix="Give inputs.")
         shape = [axis if isinstance(axis, int) else lengths[str(axis)] for axis in tensor.shape]
         # Random numbers are made in double precision.

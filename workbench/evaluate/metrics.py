@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.graph import is_floating
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -64,8 +66,7 @@ class Difference:
 
     def update(self, reference: npt.NDArray[Any], test: npt.NDArray[Any]) -> None:
         """Add a batch."""
-        # bfloat16 and its like are extension types, which numpy files under no kind of number.
-        self.floating = reference.dtype.kind == "f" or "float" in reference.dtype.name
+        self.floating = is_floating(reference.dtype)
         self.elements += max(reference.size, test.size)
         if reference.shape != test.shape:
             self.reshaped += 1

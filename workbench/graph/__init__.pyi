@@ -41,6 +41,7 @@ from .stored import lean_proto as lean_proto
 from .structure import content_of as content_of
 from .structure import graphs_of as graphs_of
 from .tensor import Tensor as Tensor
+from .tensor import is_floating as is_floating
 from .weights import RANDOM as RANDOM
 from .weights import constant_of as constant_of
 from .weights import is_stripped as is_stripped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -13,7 +13,12 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Tensor", "packed_bytes"]
+__all__ = ["Tensor", "is_floating", "packed_bytes"]
+
+
+def is_floating(dtype: np.dtype[Any]) -> bool:
+    """Say whether numbers are floating-point; BFLOAT16 and its like are of no kind that NumPy knows."""
+    return dtype.kind == "f" or "float" in dtype.name
 
 
 def packed_bytes(lengths: Iterable[int], dtype: ir.DataType) -> int:

@@ -276,14 +276,15 @@ def weight_bytes(model: Model, resolution: Resolution | None = None) -> int:
     """Return the bytes of all weights in the precisions of a resolved plan, as an engine holds them; of none, as is.
 
     So does the ONNX file, unless its target takes no weights stored in 8 bits. A weight that is read both quantized and
-    floating is there in both forms. Scales are not counted: one float a channel.
+    floating is there in both forms, and one whose scales lie along two axes twice. Scales are not counted: one float a
+    channel.
     """
     from workbench.graph import constant_of
-    from workbench.precision.operators import own_type, weights
+    from workbench.precision.operators import own_type, weight_axis, weights
 
     written = () if resolution is None else resolution.to_quantize()
     quantized = {(edge.node, edge.position) for edge in weights(model, written)}
-    stored: dict[int, dict[float, int]] = {}
+    stored: dict[int, dict[object, int]] = {}
     sizes: dict[int, tuple[int, float]] = {}
     for address, values in model.weights.items():
         node = model.nodes[address]
@@ -294,11 +295,17 @@ def weight_bytes(model: Model, resolution: Resolution | None = None) -> int:
                 sizes[id(value)] = size, 0.0 if content is None else content.nbytes / max(size, 1)
             size, own = sizes[id(value)]
             places = [position for position, read in enumerate(node.inputs) if read is value]
-            small = any((address, position) in quantized for position in places)
+            small = [position for position in places if (address, position) in quantized]
             decision = None if resolution is None else resolution.decisions.get(address)
             floating = (decision.floating if decision else None if resolution else own_type(model, node)) or "fp32"
-            width = 1.0 if small else min(own, WIDTH[floating])
-            stored.setdefault(id(value), {})[width] = math.ceil(size * width)
+            forms = stored.setdefault(id(value), {})
+            if not small:
+                width = min(own, WIDTH[floating])
+                forms[width] = math.ceil(size * width)
+            rule = resolution.rule(address) if resolution is not None and small else None
+            for position in small:
+                axis = weight_axis(node, position) if rule is None or rule.per_channel else None
+                forms[decision and decision.precision, axis] = size
     return sum(sum(forms.values()) for forms in stored.values())
 
 

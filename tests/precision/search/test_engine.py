@@ -10,7 +10,7 @@ import pytest
 
 from tests.kit.networks import network
 from tests.kit.places import RECORDED
-from tests.kit.searching import benchmark_model, calibrated, mobilenet, small
+from tests.kit.searching import benchmark_model, calibrated, candidates_of, mobilenet, small
 from workbench.cli import main
 from workbench.engine.load import load_report
 from workbench.errors import PrecisionError, ReportError
@@ -19,7 +19,6 @@ from workbench.precision.plan.plan import BEST_PRACTICE, PrecisionPlan
 from workbench.precision.plan.rule import Rule
 from workbench.precision.search.cost import modelled_costs
 from workbench.precision.search.engine import engine_costs, engine_latencies
-from workbench.precision.sensitivity.measured import candidates_of
 from workbench.precision.targets import parse_target
 from workbench.session import Workbench
 

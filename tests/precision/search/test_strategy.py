@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.kit.searching import calibrated, images, mobilenet, small
+from tests.kit.searching import calibrated, candidates_of, images, mobilenet, small
 from workbench.cli import main
 from workbench.errors import PrecisionError, RecipeError
 from workbench.evaluate.comparison import compare
@@ -18,7 +18,6 @@ from workbench.precision.search.cost import NodeCosts, measured_costs, modelled_
 from workbench.precision.search.goal import Goal, Score
 from workbench.precision.search.result import pareto_front
 from workbench.precision.search.strategy import search
-from workbench.precision.sensitivity.measured import candidates_of
 from workbench.session import history_of, open_recipe, samples_for
 
 

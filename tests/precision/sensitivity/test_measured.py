@@ -10,13 +10,14 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import entropy, spearmanr
 
 from tests.kit.places import ROOT
-from tests.kit.searching import calibrated, mobilenet, small
+from tests.kit.searching import calibrated, candidates_of, mobilenet, small
 from workbench.calibration.samples import feeds
 from workbench.calibration.sources import open_samples
 from workbench.errors import BackendError, OutputError, PrecisionError
@@ -29,7 +30,7 @@ from workbench.precision.sensitivity.errors import ErrorSum, divergence
 from workbench.precision.sensitivity.estimated import local_noise, local_noises, quick
 from workbench.precision.sensitivity.graft import all_quantized, quantized_alone
 from workbench.precision.sensitivity.journal import Journal, open_journal
-from workbench.precision.sensitivity.measured import candidates_of, exact
+from workbench.precision.sensitivity.measured import exact
 from workbench.precision.sensitivity.store import ActivationStore
 from workbench.runtime.session import Session
 from workbench.session import history_of, open_model, samples_for
@@ -51,25 +52,25 @@ def brute_force(wb, samples, candidates, batch, **options):
     return values
 
 
-@pytest.mark.parametrize("options", [{"per_channel": False}, {"weight_only": True}, {"amax": 0.5}])
-def test_a_node_is_quantized_as_the_rules_of_the_plan_say(wb, tmp_path, options):
-    resolution = PrecisionPlan().with_rule("op:Conv | op:Gemm", "int8", **options).resolve(wb.model)
-    layers, (samples, batch) = resolution.nodes("int8"), samples_for(history_of(wb), None)
-    found = exact(wb.model, layers, wb.ranges, samples, batch=batch, resolution=resolution)
-    told = quick(wb.model, layers, wb.ranges, samples, batch=batch, budget=100.0, resolution=resolution)
-    full = brute_force(wb, samples, layers, batch, **options)
-    here = local_noise(wb.model, layers, wb.ranges, samples, batch=batch, resolution=resolution)
-    plain = local_noise(wb.model, layers, wb.ranges, samples, batch=batch)
-    for node in layers:
+def test_a_node_is_quantized_as_the_rules_of_the_plan_say(wb, tmp_path):
+    first, second, third = weighted(wb)[:3]
+    options = {first: {"per_channel": False}, second: {"weight_only": True}, third: {"amax": 0.5}}
+    for node, option in options.items():
+        wb.plan.set(str(nodes(node)), "int8", **option)
+    resolution, (samples, batch) = wb.plan.resolve(), samples_for(history_of(wb), None)
+    about = wb.model, list(options), wb.ranges, samples
+    found = exact(*about, batch=batch, resolution=resolution)
+    assert quick(*about, batch=batch, budget=100.0, resolution=resolution).errors == found.errors
+    here, plain = local_noise(*about, batch=batch, resolution=resolution), local_noise(*about, batch=batch)
+    for node, option in options.items():
+        full = brute_force(wb, samples, [node], batch, **option)
         assert found[node].sqnr_db == pytest.approx(full[node], abs=1e-3)
-        assert told[node].sqnr_db == pytest.approx(full[node], abs=1e-3)
         assert here[node] != plain[node]
-    wb.plan.set("op:Conv | op:Gemm", "int8", **options)
-    assert wb.sensitivity(how="exact").errors == found.errors
+    assert [wb.sensitivity(how="exact")[node] for node in options] == list(found.errors)
     journal = tmp_path / "journal"
-    exact(wb.model, layers[:1], wb.ranges, samples, batch=batch, journal=journal)
+    exact(*about, batch=batch, journal=journal)
     with pytest.raises(PrecisionError, match="another measurement"):
-        exact(wb.model, layers[:1], wb.ranges, samples, batch=batch, journal=journal, resolution=resolution)
+        exact(*about, batch=batch, journal=journal, resolution=resolution)
 
 
 def weighted(wb):
@@ -137,9 +138,9 @@ def test_goes_on_where_it_was_killed(tmp_path):
     journal = tmp_path / "journal.jsonl"
     program = f"""
 from pathlib import Path
-from tests.kit.searching import calibrated, mobilenet
+from tests.kit.searching import calibrated, candidates_of, mobilenet
 from workbench.precision.plan.plan import BEST_PRACTICE
-from workbench.precision.sensitivity.measured import candidates_of, exact
+from workbench.precision.sensitivity import exact
 wb = calibrated(mobilenet(32), Path({str(tmp_path)!r}), 2)
 candidates = candidates_of(wb.model, BEST_PRACTICE)[:30]
 exact(wb.model, candidates, wb.ranges, wb.ranges.samples, journal={str(journal)!r})
@@ -243,6 +244,9 @@ def test_divergence_is_that_of_scipy():
     total = entropy(p, q, axis=1).sum()
     assert divergence(a, b) == (pytest.approx(total), 6)
     assert divergence(p.astype(np.float32), q.astype(np.float32)) == (pytest.approx(total, rel=1e-4), 6)
+    narrow = divergence(a.astype(ml_dtypes.bfloat16), b.astype(ml_dtypes.bfloat16))
+    assert narrow == (pytest.approx(total, rel=0.02), 6)
+    assert divergence(a, b[:5]) == divergence(a[0, 0], b[0, 0]) == (0.0, 0)
     assert divergence(np.ones((3, 1), np.float32), np.zeros((3, 1), np.float32)) == (0.0, 0)
     assert divergence(np.ones((3, 2), np.int64), np.zeros((3, 2), np.int64)) == (0.0, 0)
 

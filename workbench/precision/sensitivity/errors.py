@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.evaluate import Difference
+from workbench.graph import is_floating
 
 __all__ = ["ErrorSum", "Outputs", "TaskMetric", "divergence"]
 
@@ -32,7 +33,9 @@ def divergence(reference: npt.NDArray[Any], test: npt.NDArray[Any]) -> tuple[flo
     reference, test
         Integers, rows of one value, rows with NaN and arrays of different shapes have no divergence: 0 rows.
     """
-    if reference.dtype.kind != "f" or reference.ndim == 0 or reference.shape[-1] < 2 or reference.shape != test.shape:
+    if not is_floating(reference.dtype) or reference.ndim == 0 or reference.shape[-1] < 2:
+        return 0.0, 0
+    if reference.shape != test.shape:
         return 0.0, 0
     a, b = (x.astype(np.float64).reshape(-1, x.shape[-1]) for x in (reference, test))
     if not (a.min(initial=0.0) >= 0 and np.allclose(a.sum(axis=1), 1, atol=1e-3)):

@@ -23,19 +23,14 @@ if TYPE_CHECKING:
 
     from workbench.calibration import Samples
     from workbench.graph import Model
-    from workbench.precision.plan import PrecisionPlan, Resolution
+    from workbench.precision.plan import Resolution
     from workbench.precision.sensitivity.cut import Cut
     from workbench.precision.sensitivity.errors import TaskMetric
 
-__all__ = ["DEFAULT_MEMORY", "axis_lengths", "candidates_of", "downstream_share", "exact", "work_of"]
+__all__ = ["DEFAULT_MEMORY", "axis_lengths", "downstream_share", "exact", "work_of"]
 
 DEFAULT_MEMORY = 1 << 30
 """Bytes of activations kept in memory; what is beyond lies on disk."""
-
-
-def candidates_of(model: Model, plan: PrecisionPlan) -> list[str]:
-    """Return the nodes that a plan makes INT8: those whose sensitivity is in question."""
-    return plan.resolve(model).nodes("int8")
 
 
 def exact(
@@ -62,7 +57,7 @@ def exact(
     model
         The model after its edits.
     candidates
-        The nodes; see `candidates_of`.
+        The nodes: those that a plan makes INT8, most often.
     ranges
         Tensor name to clipping threshold.
     samples
