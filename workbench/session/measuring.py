@@ -66,10 +66,11 @@ def measured_plan(
                 state.overflow,
                 state.unranged,
             )
-            check_floating(trials)
-            statistics = history.measured.statistics
-            if not trials.everything("all in INT8, ranges as calibrated").passed and statistics is not None:
-                try_ways(trials, {CALIBRATED: trials.ranges, **ways_to_choose(trials, statistics, samples, batch)}, ())
+            if not trials.everything("all in INT8, ranges as calibrated").passed:
+                check_floating(trials)
+                statistics = history.measured.statistics
+                ways = {} if statistics is None else ways_to_choose(trials, statistics, samples, batch)
+                try_ways(trials, {CALIBRATED: trials.ranges, **ways}, ())
             result = measured_search(
                 state.model,
                 samples,
