@@ -62,6 +62,7 @@ def test_what_reads_nan_at_padded_positions_stays_floating_and_the_rest_goes_on(
     wb.plan.use("int8")
     resolution = wb.plan.resolve()
     assert resolution.nodes("int8") == [node for node in ("query", "scores", "mixed", "out") if node not in bad]
+    assert [error.node for error in wb.sensitivity(how="exact").errors] == resolution.nodes("int8")
     assert "its input 'p' has no range: 48 NaN and 0 infinite values were seen" in resolution.explain("mixed")
     note = next(note for note in wb.advice if "has no range" in note)
     assert "'mixed'" in note
@@ -77,6 +78,7 @@ def test_a_threshold_by_hand_is_a_range():
     wb.calibrate(samples(rows_masked=2))
     wb.plan.set("name:mixed", "int8", amax=1.0)
     assert wb.plan.resolve()["mixed"].precision == "int8"
+    assert [error.node for error in wb.sensitivity(how="exact").errors] == ["mixed"]
     wb = Workbench(attention())
     wb.calibrate(samples(rows_masked=2))
     wb.set_range("p", 1.0)
