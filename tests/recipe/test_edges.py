@@ -294,6 +294,12 @@ def test_without_an_evaluation_gates_are_judged_on_the_newest_calibration(recipe
         assert all(note.endswith(end) for note, end in zip(notes, said, strict=True))
 
 
+def test_a_folder_is_not_its_recipe(tmp_path):
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: a folder, and no recipe. Name the file in it: {tmp_path / 'recipe.yaml'}."
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

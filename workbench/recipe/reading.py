@@ -83,6 +83,9 @@ def read_document(
         check("document_mib", path.stat().st_size / 2**20, RecipeError, where=path)
         text = path.read_text(encoding="utf-8")
         content = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+    except IsADirectoryError as error:
+        inside = path / "recipe.yaml"
+        raise RecipeError("a folder, and no recipe", where=path, fix=f"Name the file in it: {inside}.") from error
     except FileNotFoundError as error:
         raise RecipeError("no such file", where=path, fix="Check the path.") from error
     except RecursionError as error:

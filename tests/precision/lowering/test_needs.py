@@ -93,7 +93,7 @@ def test_a_range_is_a_number_from_nought(amax):
     model = network("conv")
     with pytest.raises(PrecisionError, match=rf"^tensor 'x': range {amax} is no threshold\. Give a positive number"):
         lower(model, INT8.resolve(model), {"x": amax})
-    with pytest.raises(PrecisionError, match=r"^tensor 'x': no range is known\. Calibrate again"):
+    with pytest.raises(PrecisionError, match=r"^tensor 'x': no range is known\. Calibrate, once more where"):
         lower(model, INT8.resolve(model), {"t0": 1.0})
 
 

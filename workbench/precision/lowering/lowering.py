@@ -248,7 +248,9 @@ def _amax(ranges: Mapping[str, float], tensor: str) -> float:
     amax = ranges.get(tensor)
     if amax is None:
         raise PrecisionError(
-            "no range is known", where=f"tensor {tensor!r}", fix="Calibrate again: its consumer is to be quantized."
+            "no range is known",
+            where=f"tensor {tensor!r}",
+            fix="Calibrate, once more where you have: its consumer is to be quantized.",
         )
     if not np.isfinite(amax) or amax < 0:
         raise PrecisionError(f"range {amax} is no threshold", where=f"tensor {tensor!r}", fix="Give a positive number.")

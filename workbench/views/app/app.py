@@ -19,7 +19,7 @@ from workbench.views.app.nodes import NodeTable
 from workbench.views.app.steps import next_step, step_states
 from workbench.views.app.still import Still
 from workbench.views.app.timeline import code_of, short, timeline
-from workbench.views.kit import View, page, request
+from workbench.views.kit import View, of_opened, page, request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -264,6 +264,7 @@ class App(Acts):
             self.workbench.undo()
 
 
+@of_opened
 def screen(wb: Workbench) -> App:
     """Show a workbench on one screen; shown again, it is the same one.
 

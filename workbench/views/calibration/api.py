@@ -17,6 +17,7 @@ from workbench.views.calibration.overview import OverviewChart, overview_chart
 from workbench.views.calibration.table import TensorTable
 from workbench.views.calibration.threshold import ThresholdView
 from workbench.views.calibration.weights_chart import WeightsChart, weights_chart
+from workbench.views.kit import of_opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,7 @@ class RangeWarning(UserWarning):
     """Values lie outside the calibrated ranges."""
 
 
+@of_opened
 def distribution(wb: Workbench, tensor: str, *, target: Quantized = "int8") -> ThresholdView:
     """Show the distribution of one tensor with a threshold to drag, which sets the range in the recipe.
 
@@ -83,6 +85,7 @@ def distribution(wb: Workbench, tensor: str, *, target: Quantized = "int8") -> T
     return view
 
 
+@of_opened
 def distributions(wb: Workbench, tensors: Sequence[str] | None = None, *, limit: int = 24) -> OverviewChart:
     """Show the distributions of many tensors, those of lowest SQNR first.
 
@@ -107,6 +110,7 @@ def distributions(wb: Workbench, tensors: Sequence[str] | None = None, *, limit:
     return overview_chart(observed(history_of(wb)), wb.ranges.in_force(), tensors, limit=limit)
 
 
+@of_opened
 def tensor_table(wb: Workbench, graph: LiveGraph | None = None, *, target: Quantized = "int8") -> TensorTable:
     """Show one row a tensor: range, expected error, outliers, disagreement of the methods; sorted by a click.
 
@@ -137,6 +141,7 @@ def tensor_table(wb: Workbench, graph: LiveGraph | None = None, *, target: Quant
     return table
 
 
+@of_opened
 def weights(wb: Workbench, node: str) -> WeightsChart:
     """Show the weights of one node, channel by channel.
 
@@ -155,6 +160,7 @@ def weights(wb: Workbench, node: str) -> WeightsChart:
     return weights_chart(wb.model, node)
 
 
+@of_opened
 def quantized(wb: Workbench, tensor: str, *, target: Quantized = "int8") -> QuantizedChart:
     """Show a tensor before and after quantization with the range in force, and where its error comes from.
 
@@ -177,6 +183,7 @@ def quantized(wb: Workbench, tensor: str, *, target: Quantized = "int8") -> Quan
     return quantized_chart(_tensor_of(wb, tensor), observed(history_of(wb))[tensor], wb.ranges.in_force(target)[tensor])
 
 
+@of_opened
 def drift(
     wb: Workbench,
     samples: object,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from workbench.errors import ReportError
+from workbench.views.kit import of_opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["compare", "engine", "engine_chart", "engine_graph", "fusion"]
 
 
+@of_opened
 def engine(
     engine: EngineSummary | EngineReport,
     model: Workbench | Model | None = None,
@@ -50,6 +52,7 @@ def engine(
     return EngineView(summary, color=color, profile=profile, height=height, session=session)
 
 
+@of_opened
 def compare(
     *engines: EngineSummary | EngineReport, model: Workbench | Model | None = None, height: int = 460
 ) -> CompareView:
@@ -69,6 +72,7 @@ def compare(
     return CompareView([_summary(one, None) for one in engines], _model(model), height=height)
 
 
+@of_opened
 def fusion(
     engine: EngineSummary | EngineReport,
     model: Workbench | Model | None = None,
@@ -99,6 +103,7 @@ def fusion(
     return FusionView(summary, color=color, profile=profile, height=height, session=session)
 
 
+@of_opened
 def engine_graph(
     engine: EngineSummary | EngineReport, *, color: str = "precision", profile: int = 0, height: int = 520
 ) -> EngineGraph:
@@ -145,6 +150,7 @@ def _model(of: Workbench | Model | None) -> Model | None:
     return of.tuned if isinstance(of, Workbench) else of
 
 
+@of_opened
 def engine_chart(
     engine: EngineSummary | EngineReport | EngineComparison,
     what: Literal[

@@ -31,7 +31,7 @@ from workbench.views.engines.charts import (
 from workbench.views.engines.comparison import ComparisonBars, TotalBars, kind_stacks
 from workbench.views.engines.data import latency_bars, layer_cells
 from workbench.views.engines.sunburst import Sunburst, sunburst_arcs
-from workbench.views.kit import FONT, LIGHT, css_variables, escape
+from workbench.views.kit import FONT, LIGHT, css_variables, escape, of_opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,6 +63,7 @@ summary{cursor:pointer;color:var(--wb-muted)}p.note{color:var(--wb-muted)}code{f
 """
 
 
+@of_opened
 def report_card(
     summary: EngineSummary,
     *,

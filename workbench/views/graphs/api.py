@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workbench.views.kit import of_opened
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["graph", "side_by_side", "surgery"]
 
 
+@of_opened
 def graph(
     model: Workbench | Model,
     columns: pd.DataFrame | Mapping[str, Column] | None = None,
@@ -45,6 +48,7 @@ def graph(
     return GraphView(model, columns, title=title, height=height)
 
 
+@of_opened
 def surgery(wb: Workbench, *, height: int = 460) -> Surgery:
     """Show the graph with the edits that apply to what is selected; each one done is a step of the recipe.
 
@@ -60,6 +64,7 @@ def surgery(wb: Workbench, *, height: int = 460) -> Surgery:
     return Surgery(wb, height=height)
 
 
+@of_opened
 def side_by_side(
     before: Workbench | Model,
     after: Workbench | Model,

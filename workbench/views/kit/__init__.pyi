@@ -1,4 +1,5 @@
 from .chart import Chart as Chart
+from .paths import of_opened as of_opened
 from .picture import PNG_MAX_HEIGHT as PNG_MAX_HEIGHT
 from .picture import PNG_SCALE as PNG_SCALE
 from .picture import Pictured as Pictured

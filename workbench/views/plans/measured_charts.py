@@ -11,7 +11,7 @@ from workbench.names import QUANTIZED
 from workbench.precision import front_points
 from workbench.precision.plan import preset
 from workbench.session import history_of
-from workbench.views.kit import Chart, Spot, precision_colour
+from workbench.views.kit import Chart, Spot, of_opened, precision_colour
 from workbench.views.plans.chart import draw_front
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class FrontChart(Chart):
             spot.mark(dot)
 
 
+@of_opened
 def sensitivity(wb: Workbench, top: int = 20) -> SensitivityChart:
     """Show which nodes lose most alone in INT8; a bar that is selected is selected in every view of the workbench.
 
@@ -134,6 +135,7 @@ def sensitivity(wb: Workbench, top: int = 20) -> SensitivityChart:
     return SensitivityChart(shown, len(errors) - len(shown)).within(wb)
 
 
+@of_opened
 def front(wb: Workbench) -> FrontChart:
     """Show the plans that the last search offers; one that is selected selects what it leaves in floating point.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.views.kit import Chart, Spot, precision_colour
+from workbench.views.kit import Chart, Spot, of_opened, precision_colour
 from workbench.views.plans.chart import draw_strip, plain_ticks
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ def tuning_chart(
     return TuningChart(title, nodes, tuple(tensors.values()))
 
 
+@of_opened
 def tuning(wb: Workbench) -> TuningChart:
     """Show what a tuning did along the network: precision of each node, range and expected error of each tensor.
 

@@ -12,7 +12,7 @@ from workbench.precision import Sources, estimate_of, front_points, rows, select
 from workbench.precision.operators import activations
 from workbench.precision.plan import Rule
 from workbench.session import history_of
-from workbench.views.kit import Table, escape, linked, page, request
+from workbench.views.kit import Table, escape, linked, of_opened, page, request
 from workbench.views.plans.chart import PrecisionChart
 from workbench.views.plans.page import COLUMNS, scene_of
 
@@ -356,6 +356,7 @@ class PrecisionView(Table):
         return self._cached
 
 
+@of_opened
 def precision(
     wb: Workbench,
     sensitivity: Sensitivity | None = None,
