@@ -150,7 +150,7 @@ def search(*trials, chosen, **more):
 def test_a_search_says_what_it_found_on_how_many_samples():
     first, chosen = trial("all", 1.0, 12.5), trial("some", 1.5, 21.0, share=None)
     lines = search(first, chosen, chosen=chosen, notes=("a note",)).text().splitlines()
-    assert lines[0] == "goal sqnr_db >= 20: 21 (everything in INT8: 12.5), with unknown of the MACs in INT8"
+    assert lines[0] == "goal sqnr_db >= 20: 21 dB (everything in INT8: 12.5 dB), with unknown of the MACs in INT8"
     assert lines[1] == "1.5 ms by the model of bytes and MACs; 2 evaluations in 2 s"
     assert lines[2:] == ["a note", "0. rule of some"]
     costs = SimpleNamespace(measured=True, about=("of a GPU",))
@@ -173,7 +173,7 @@ def test_what_raced_on_few_samples_is_told_apart():
     )
     result = search(first, other, chosen, chosen=chosen)
     lines = result.text().splitlines()
-    assert "(everything in INT8: 15 on 2 of 8 samples)" in lines[0]
+    assert "(everything in INT8: 15 dB on 2 of 8 samples)" in lines[0]
     assert "; 3 evaluations on 2 samples, 1 on all, in 2 s" in lines[1]
     written = result.to_dict()
     assert (written["chosen"], written["front"]) == (2, [0, 1, 2])
@@ -254,7 +254,7 @@ def test_a_measured_search_lists_the_fastest_first_and_what_failed_last():
     assert lines[5].endswith("no memory")
     assert lines[6:] == [
         str(result.pays),
-        "sqnr_db of the engine itself: 29.5",
+        "sqnr_db of the engine itself: 29.5 dB",
         "a cost",
         "a note",
         "4 builds and 2 evaluations in 3 s, 2 of them from the journal",

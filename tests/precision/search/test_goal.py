@@ -93,3 +93,11 @@ def test_as_many_labels_as_rows_are_given():
     goal = Goal("top1_drop", at_most=1, labels=np.zeros(5, np.int64))
     with pytest.raises(PrecisionError, match=r"^5 labels for 4 rows of scores\. Give one class index a sample, or one"):
         evaluator(goal, rows(4))
+
+
+def test_a_figure_is_told_with_the_unit_of_its_metric():
+    def task(_outputs):
+        return 1.0
+
+    goals = (Goal("sqnr_db", at_least=1), Goal("top1_drop", at_most=1, labels=np.arange(3)), Goal(task, at_least=1))
+    assert [goal.told(1.23456) for goal in goals] == ["1.235 dB", "1.235 points", "1.235"]

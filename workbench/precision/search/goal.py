@@ -100,6 +100,11 @@ class Goal:
         """The metric's name."""
         return self.metric if isinstance(self.metric, str) else getattr(self.metric, "__name__", "task")
 
+    def told(self, figure: float) -> str:
+        """Return a figure with the unit of the metric, four digits of it."""
+        unit = {"sqnr_db": " dB", "top1_drop": " points"}.get(self.metric, "") if isinstance(self.metric, str) else ""
+        return f"{figure:.4g}{unit}"
+
     def holds(self, figure: float) -> bool:
         """Say whether a figure meets the bound; NaN never does."""
         return figure <= self.at_most if self.at_most is not None else figure >= (self.at_least or 0.0)
