@@ -100,4 +100,4 @@ def test_a_figure_is_told_with_the_unit_of_its_metric():
         return 1.0
 
     goals = (Goal("sqnr_db", at_least=1), Goal("top1_drop", at_most=1, labels=np.arange(3)), Goal(task, at_least=1))
-    assert [goal.told(1.23456) for goal in goals] == ["1.235 dB", "1.235 points", "1.235"]
+    assert [goal.with_unit(1.23456) for goal in goals] == ["1.235 dB", "1.235 points", "1.235"]

@@ -231,7 +231,7 @@ class MeasuredResult(Shown):
         engine = (
             ()
             if self.figure_on_engine is None
-            else (f"{self.goal.name} of the engine itself: {self.goal.told(self.figure_on_engine)}",)
+            else (f"{self.goal.name} of the engine itself: {self.goal.with_unit(self.figure_on_engine)}",)
         )
         return Card(
             f"{self.chosen.name}: {self.reason}",

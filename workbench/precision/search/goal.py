@@ -100,7 +100,7 @@ class Goal:
         """The metric's name."""
         return self.metric if isinstance(self.metric, str) else getattr(self.metric, "__name__", "task")
 
-    def told(self, figure: float) -> str:
+    def with_unit(self, figure: float) -> str:
         """Return a figure with the unit of the metric, four digits of it."""
         unit = {"sqnr_db": " dB", "top1_drop": " points"}.get(self.metric, "") if isinstance(self.metric, str) else ""
         return f"{figure:.4g}{unit}"

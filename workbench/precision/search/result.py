@@ -186,8 +186,8 @@ class SearchResult(Shown):
         kind = "by measured latencies" if self.costs.measured else "by the model of bytes and MACs"
         first, chosen = self.trials[0], self.chosen
         of = "" if first.on_all else f" on {first.measured.samples} of {chosen.measured.samples} samples"
-        found, everything = (self.goal.told(trial.measured.figure) for trial in (chosen, first))
-        figures = f"{found} (everything in INT8: {everything}{of})"
+        figure, everywhere = (self.goal.with_unit(trial.measured.figure) for trial in (chosen, first))
+        figures = f"{figure} (everything in INT8: {everywhere}{of})"
         lines = [
             f"goal {self.goal}: {figures}, with {percent(chosen.share)} of the MACs in INT8",
             f"{chosen.cost_ms:.4g} ms {kind}; {self._evaluations()} in {self.seconds:.0f} s",

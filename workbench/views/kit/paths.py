@@ -39,10 +39,10 @@ def of_opened(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            given = signature.bind_partial(*args, **kwargs).arguments
+            arguments = signature.bind_partial(*args, **kwargs).arguments
         except TypeError:
             return function(*args, **kwargs)  # which says what is wrong with them
-        for name, value in given.items():
+        for name, value in arguments.items():
             for one in value if isinstance(value, tuple) else (value,):
                 if makes[name] and isinstance(one, (str, os.PathLike)):
                     what = f"{function.__name__}: {name} is the path {os.fspath(one)!r}"
