@@ -240,6 +240,14 @@ def _fits(page, screenshots) -> None:
             page.locator(".wb-app").evaluate("node => node.scrollIntoView({ block: 'center' })")
             page.screenshot(path=screenshots / f"app-{size[0]}-{'light' if light == 'true' else 'dark'}.png")
             assert page.locator(".wb-app").evaluate(CLIPPED) == []
+    # However much a verdict says, the button of its next step stays whole.
+    words, foot = page.locator(".wb-words"), page.locator(".wb-foot").bounding_box()
+    words.evaluate("node => { node.textContent = 'as fast within the error; '.repeat(200); }")
+    button = page.locator(".wb-verdict > button").bounding_box()
+    assert foot["y"] <= button["y"]
+    assert button["y"] + button["height"] <= foot["y"] + foot["height"]
+    assert words.bounding_box()["x"] + words.bounding_box()["width"] <= button["x"]
+    assert words.evaluate("node => node.scrollHeight > node.clientHeight")
 
 
 def test_the_same_screen_in_voila(lab, page, small_cnn) -> None:
