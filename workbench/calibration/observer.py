@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["observe"]
 
 FEW = 32
-"""Samples below which a session in stages, whose tensors are in any order, costs more than it saves."""
+"""Samples below which a session that hands tensors out in any order costs more than it saves."""
 
 
 def observe(
@@ -121,8 +120,8 @@ def _observe(
             statistics[name] = TensorStatistics(channels=ChannelExtremes(axes[name]) if name in axes else None)
     inputs = {tensor.name for tensor in model.inputs}
     outputs = [name for name in tensors if name not in inputs]
-    any_order = [name for name in outputs if name not in axes] if len(samples) >= FEW else None
-    damage = Damage(model, any_order or [])
+    any_order = [name for name in outputs if name not in axes] if len(samples) >= FEW else []
+    damage = Damage(model, any_order)
     if device.index is not None:
         from workbench.calibration.cuda import Pass
 
@@ -157,21 +156,12 @@ def _count(feed: Feed) -> int:
 def _gather(session: Session, feed: Feed, statistics: Statistics, pool: ThreadPoolExecutor) -> dict[str, NDArray[Any]]:
     """Run one batch and return those tensors that hold NaN or infinity.
 
-    All others are free again before the next stage, or the next batch, needs memory.
+    All others are free again when this returns, before the next batch needs memory.
     """
-    inputs = {name: array for name, array in feed.arrays.items() if name in statistics}
-    parts = itertools.chain([inputs], session.run_in_stages(feed.arrays))
-    counted = map(partial(_count_all, feed, statistics, pool), parts)
-    odd = dict(itertools.chain.from_iterable(arrays.items() for arrays in counted))
-    return {name: odd[name] for name in statistics if name in odd}
-
-
-def _count_all(
-    feed: Feed, statistics: Statistics, pool: ThreadPoolExecutor, arrays: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
+    arrays = {**{n: a for n, a in feed.arrays.items() if n in statistics}, **session.run(feed.arrays)}
     largest_first = sorted(arrays.items(), key=lambda item: -item[1].size)
-    taken = [(name, array, pool.submit(_take, statistics[name], array, feed)) for name, array in largest_first]
-    return {name: array for name, array, odd in taken if odd.result()}
+    taken = {name: pool.submit(_take, statistics[name], array, feed) for name, array in largest_first}
+    return {name: arrays[name] for name in statistics if name in taken and taken[name].result()}
 
 
 def _take(tensor: TensorStatistics, array: NDArray[Any], feed: Feed) -> bool:

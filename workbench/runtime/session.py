@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import time
@@ -15,6 +14,7 @@ from workbench.child import ChildError
 from workbench.errors import BackendError
 from workbench.graph import fits_one_file, is_stripped
 from workbench.runtime import as_written
+from workbench.runtime.blocked import BLOCKS, blocked_session
 from workbench.runtime.bodies import with_copies
 from workbench.runtime.borders import border_types, bordered, in_numbers
 from workbench.runtime.bytes import output_names, serialized, without_weights
@@ -23,7 +23,6 @@ from workbench.runtime.device import CPU, current_device
 from workbench.runtime.first_run import NO_PREPACKING, NO_SPINNING, Apart, FirstRun, attempt
 from workbench.runtime.narrow import BF16, NARROW, has_narrow, in_float32
 from workbench.runtime.opsets import OLDEST_OPSET
-from workbench.runtime.stages import Stage, run, stages_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -70,8 +69,8 @@ class Session:
         For looking into many tensors, none of them a sequence or text: they are handed over without a copy, and ONNX
         Runtime's threads leave the processor to others between two runs.
     any_order
-        For many runs of an observing session, which then takes longer to make and runs in stages, see `run_in_stages`:
-        outputs whose values may come in any order within a sample, the shape kept.
+        Outputs whose values may come in any order within a sample, the shape kept; for many runs of an observing
+        session, which then takes longer to make. See `workbench.runtime.blocked`.
     untried
         Inputs for a graph that was never run: it is tried on them in another process first.
     apart
@@ -94,7 +93,7 @@ class Session:
         mode: Mode = "numerics",
         outputs: Sequence[str] | None = None,
         observing: bool = False,
-        any_order: Collection[str] | None = None,
+        any_order: Collection[str] = (),
         untried: Mapping[str, npt.NDArray[Any]] | None = None,
         apart: int = 0,
         stream: int | None = None,
@@ -132,13 +131,11 @@ class Session:
         elif not apart:
             check_constants(model)
         threads = usable_cores()
-        self._stages: list[Stage] = []
         try:
             if apart:
                 self._session: Any = Apart(trial, threads, model.name, runs=apart)
             else:
-                text = any(one.numpy_dtype is None or one.numpy_dtype.kind in "OSU" for one in model.inputs)
-                self._open(trial, threads, None if text else any_order)  # a stage is fed values, which hold no text
+                self._open(trial, threads, any_order)
         except ChildError:
             raise
         except Exception as error:  # ONNX Runtime raises many kinds, none of them public
@@ -146,15 +143,14 @@ class Session:
                 f"ONNX Runtime refuses it: {first_line(error)}", where=model.name, fix=_what_helps(model)
             ) from error
 
-    def _open(self, trial: FirstRun, threads: int, any_order: Collection[str] | None) -> None:
+    def _open(self, trial: FirstRun, threads: int, any_order: Collection[str]) -> None:
         """Make ONNX Runtime's session, and keep what it needs: weights that lie beside the message are read there."""
-        if any_order is not None and self._observing and not self.thrifty:
+        self._called: dict[str, str] = {}
+        if any_order and self._observing and not self.thrifty and BLOCKS not in trial.disabled:
             # Where there is no room for a file, or a version does not read what it wrote, the other way is slower.
             with contextlib.suppress(Exception):
-                self._stages, called = stages_of(trial, threads, any_order)
-                self._known_as = {called.get(name, name): name for name in self.outputs}
-        if self._stages:
-            return
+                self._session, self._weights, self._called = blocked_session(trial, threads, any_order)
+                return
         # What is handed out is no part of a pattern; planning one costs the second run new memory for all.
         self._session, self._weights = trial.session(threads, memory_pattern=not self._looking)
 
@@ -178,29 +174,9 @@ class Session:
         """
         if not self.outputs:
             return {}  # ONNX Runtime would take an empty list for all of them
-        if self._stages:
-            parts = [part.items() for part in self.run_in_stages(arrays)]
-            results = dict(itertools.chain.from_iterable(parts))
-            return {name: results[name] for name in self.outputs}
         with _one_line():
             fed = self._fed(arrays)
-            return self._named(
-                self.outputs, self._bound(fed) if self._observing else self._session.run(self.outputs, fed)
-            )
-
-    def run_in_stages(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Iterator[dict[str, npt.NDArray[Any]]]:
-        """Run as `run` does, and yield outputs as they come; all at once where `any_order` was left out.
-
-        What the caller let go of is free again before the next are computed; see `workbench.runtime.stages`.
-        """
-        if not self._stages:
-            yield self.run(arrays)
-            return
-        with _one_line():
-            yield from map(self._of_stage, run(self._stages, self._fed(arrays)))
-
-    def _of_stage(self, results: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-        return self._named([self._known_as[name] for name in results], list(results.values()))
+            return self._named(self._where_they_are(fed) if self._observing else self._session.run(self.outputs, fed))
 
     def run_each(self, feeds: Iterable[Mapping[str, npt.NDArray[Any]]]) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """Run once a feed; as `run`, and of a session apart several at once."""
@@ -218,29 +194,29 @@ class Session:
             return [self.run(arrays) for arrays in feeds]
         with _one_line():
             results = self._session.run_all(self.outputs, [self._fed(arrays) for arrays in feeds])
-        return [self._named(self.outputs, result) for result in results]
+        return [self._named(result) for result in results]
 
     def _fed(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         fed = {name: in_numbers(array) for name, array in arrays.items()}
         return {name: array.copy() for name, array in fed.items()} if self._writes_inputs else fed
 
-    def _named(self, names: Sequence[str], results: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
-        arrays = dict(zip(names, map(in_one_array, results), strict=True))
-        own = {name: dtype for name, dtype in self._own_types.items() if name in arrays}
-        return arrays | {name: arrays[name].astype(dtype) for name, dtype in own.items()}
+    def _named(self, results: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
+        arrays = dict(zip(self.outputs, map(in_one_array, results), strict=True))
+        return arrays | {name: arrays[name].astype(dtype) for name, dtype in self._own_types.items()}
 
-    def _bound(self, arrays: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """Run once, and return the tensors where ONNX Runtime left them: a tenth faster where there are many."""
-        if any(array.dtype.kind in "OSU" for array in arrays.values()):  # text, which cannot be bound
-            results: list[npt.NDArray[Any]] = self._session.run(self.outputs, dict(arrays))
+    def _where_they_are(self, arrays: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """Run once, and return the tensors where ONNX Runtime left them: a tenth faster where there are many.
+
+        By values: a binding costs up to a tenth of such a run more.
+        """
+        asked = [self._called.get(name, name) for name in self.outputs]
+        if any(array.dtype.kind in "OSU" for array in arrays.values()):  # text, of which no value can be made
+            results: list[npt.NDArray[Any]] = self._session.run(asked, dict(arrays))
             return results
-        binding = self._session.io_binding()
-        for name, array in arrays.items():
-            binding.bind_cpu_input(name, np.asarray(array, order="C"))
-        for name in self.outputs:
-            binding.bind_output(name)
-        self._session.run_with_iobinding(binding)
-        return [value.numpy() for value in binding.get_outputs()]
+        from onnxruntime import OrtValue
+
+        values = {name: OrtValue.ortvalue_from_numpy(np.asarray(array, order="C")) for name, array in arrays.items()}
+        return [value.numpy() for value in self._session.run_with_ort_values(asked, values)]
 
     def enqueue(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Start a run on the GPU without waiting for it.
