@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -16,10 +17,13 @@ from workbench.backends.profiles import ProfileInput, default_range
 from workbench.backends.protocol import ShapeRange
 from workbench.backends.verdict.assumed import alternatives, assumed_text, written
 from workbench.backends.verdict.blame import first_line
+from workbench.backends.verdict.cause import CauseSite
 from workbench.backends.verdict.checking import check
 from workbench.backends.verdict.mending import mend
+from workbench.backends.verdict.tensor_types import range_length
 from workbench.graph import Tensor, from_proto
 from workbench.graph.edits import EDITS
+from workbench.runtime import Session
 
 pytestmark = pytest.mark.skipif(
     not rtx_capabilities().build, reason="tensorrt_rtx is not installed: pip install trt-workbench[rtx]"
@@ -383,3 +387,41 @@ def test_given_shapes_and_stated_lengths_stay_in_every_trial():
     assert {trial["z"].opt[2] for trial in trials} == {128}
     assert all(trial["x"].max[0] == 1 for trial in trials)
     assert written(profile) == "--shape x:1x3x224x224 --shape z:1x128x128"
+
+
+@pytest.mark.parametrize(
+    ("ends", "length", "of_onnx"),
+    [((0, 1, 0.01), 100, 101), ((0, 1.1, 0.1), 11, 12), ((0, 1, 0.1), 10, 10), ((3, 1, -0.5), 4, 4)],
+)
+def test_a_range_of_fractions_may_have_another_length(ends, length, of_onnx):
+    weights = [numbers(name, value) for name, value in zip("abc", ends, strict=True)]
+    nodes = [node("Range", ["a", "b", "c"], ["r"], "range"), node("Mul", ["x", "r"], ["y"], "mul")]
+
+    def ranged(x):
+        return from_proto(made(nodes, {"x": [x]}, {"y": [None]}, weights))
+
+    assert Session(ranged(1)).run({"x": np.ones(1, np.float32)})["y"].shape == (of_onnx,)
+    verdict = check(ranged(length), "sm86")  # a product of as many numbers
+    assert verdict.accepted
+    if length == of_onnx:
+        assert (verdict.nodes[0].status, verdict.nodes[0].cause) == ("accepted", None)
+    else:
+        assert (verdict.nodes[0].status, verdict.nodes[0].cause) == ("changed", "range-length")
+        reason = f"TensorRT counts its elements in FP32: {length}, where ONNX has {of_onnx}"
+        assert verdict.nodes[0].reason == reason
+        assert not check(ranged(of_onnx), "sm86").accepted
+
+
+@pytest.mark.parametrize("ends", [(1, 0, 0.5), (0, 1, 0), (0, np.inf, 1), (0, 0, 0)])
+def test_a_range_of_nothing_or_without_an_end_has_no_length_to_compare(ends):
+    values = [
+        ir.Value(name=name, const_value=ir.Tensor(np.array(end, np.float32)))
+        for name, end in zip("abc", ends, strict=True)
+    ]
+    assert range_length(CauseSite(ir.Node("", "Range", values), 17, 86)) is None
+    fraction = [
+        ir.Value(name=name, const_value=ir.Tensor(np.array(end, np.float64)))
+        for name, end in zip("abc", (0, 1, 0.01), strict=True)
+    ]
+    assert range_length(CauseSite(ir.Node("", "Range", fraction), 17, 86)) is None
+    assert range_length(CauseSite(ir.Node("", "Range", [ir.Value(name="a"), *values[1:]]), 17, 86)) is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from workbench.backends.verdict.operators import OPERATORS, UNSUPPORTED, custom_domain, turing_matrix_product
 from workbench.backends.verdict.quantization import QUANTIZATION
-from workbench.backends.verdict.tensor_types import OPERAND_TYPES, TYPES, double
+from workbench.backends.verdict.tensor_types import OPERAND_TYPES, TYPES, double, range_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ CAUSES: tuple[Callable[[CauseSite], Cause | None], ...] = (
     *OPERAND_TYPES,
     *UNSUPPORTED,
     double,
+    range_length,
 )
 
 

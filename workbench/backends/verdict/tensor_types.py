@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from workbench.backends.verdict.cause import Cause, CauseSite, Fix
@@ -12,7 +13,7 @@ from workbench.backends.verdict.cause import Cause, CauseSite, Fix
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["OPERAND_TYPES", "PARSER_TYPES", "TYPES"]
+__all__ = ["OPERAND_TYPES", "PARSER_TYPES", "TYPES", "double", "range_length"]
 
 PARSER_TYPES = frozenset(
     {
@@ -140,3 +141,25 @@ TYPES: tuple[Callable[[CauseSite], Cause | None], ...] = (fp8_kind, target, data
 
 OPERAND_TYPES: tuple[Callable[[CauseSite], Cause | None], ...] = (uint8_inside, mixed_types, operand_type)
 """Types that an operator does not take."""
+
+
+def range_length(site: CauseSite) -> Cause | None:
+    """Name a Range of FP32 constants that has another length in TensorRT.
+
+    ONNX's number of elements is ceil((limit - start) / delta). ONNX Runtime and ONNX's reference evaluate it in FP64;
+    TensorRT-RTX 1.7.1 does so in FP32, seen of 106 Ranges, of which 21 are one element shorter there.
+    """
+    ends = [None if value is None else ir.convenience.get_const_tensor(value) for value in site.node.inputs]
+    if site.message or site.node.op_type != "Range" or any(e is None or e.dtype != ir.DataType.FLOAT for e in ends):
+        return None
+    start, limit, delta = (np.float32(end.numpy().item()) for end in ends if end is not None)
+    with np.errstate(all="ignore"):
+        exact, rounded = (np.float64(limit) - start) / delta, (limit - start) / delta
+    if not np.isfinite(exact) or max(np.ceil(exact), 0) == max(np.ceil(rounded), 0):
+        return None
+    return Cause(
+        "range-length",
+        f"TensorRT counts its elements in FP32: {int(np.ceil(rounded))}, where ONNX has {int(np.ceil(exact))}",
+        Fix("Store its values as a constant, or make it of whole numbers and multiply it by the step."),
+        quiet=True,
+    )
