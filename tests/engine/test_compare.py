@@ -12,6 +12,7 @@ from workbench.engine.findings import find
 from workbench.engine.formats import TensorFormat
 from workbench.engine.load import load_report
 from workbench.engine.report import EngineReport, EngineTensor, Layer
+from workbench.engine.summary import load_engine
 from workbench.errors import ReportError
 
 
@@ -246,3 +247,24 @@ def test_five_gains_and_five_changes_are_told_unless_more_are_asked_for():
     untimed = replace(comparison, groups=bare, totals=(35.0, None)).summary().splitlines()
     assert untimed[:2] == ["one: 35.000 ms in layers", "two: no profile"]
     assert untimed[3] == "two saves 2.0000 ms in n0 (fp16 -> int8)"
+
+
+def test_engines_and_their_model_may_be_given_as_files(engines, recorded, tmp_path):
+    graph = engines / "trt-8.6.0-h200/resnet50-b32.fp16.graph.json"
+    whole = compare_engines([load_report(graph), recorded("implicit_int8_fp16")])
+    for one in (graph, str(graph), load_engine(graph)):
+        assert compare_engines([one, recorded("implicit_int8_fp16")]).groups == whole.groups
+    relu = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], "relu")], "g", *_ends())
+    path = tmp_path / "relu.onnx"
+    path.write_bytes(
+        helper.make_model(relu, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    )
+    layers = tmp_path / "relu.json"
+    layers.write_text('{"Layers": [{"Name": "relu", "LayerType": "PointWise", "Inputs": [], "Outputs": []}]}')
+    summary = load_engine(layers, model=path)
+    assert summary.model is not None
+    assert summary.fusion.by_layer["relu"].nodes == ("relu",)
+
+
+def _ends():
+    return [[helper.make_tensor_value_info(name, TensorProto.FLOAT, [2])] for name in "xy"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING
 from workbench.display import Card, Shown
 from workbench.engine.findings import find
 from workbench.engine.fusion import fusion_map
+from workbench.engine.load import load_report
 from workbench.engine.moved import moved, reason_for
+from workbench.engine.summary import EngineSummary
 from workbench.engine.traits import IDLE_KINDS, kind_of_layer, layer_precision
 from workbench.errors import ReportError
 
@@ -131,7 +134,7 @@ class EngineComparison(Shown):
 
 
 def compare_engines(
-    reports: Sequence[EngineReport],
+    engines: Sequence[EngineReport | EngineSummary | str | os.PathLike[str]],
     model: onnx.ModelProto | Model | None = None,
     *,
     models: Sequence[onnx.ModelProto | Model | None] = (),
@@ -144,8 +147,9 @@ def compare_engines(
 
     Parameters
     ----------
-    reports
-        Two or more engines of one model; the first is what the others are compared with.
+    engines
+        Two or more engines of one model, what `load_engine` made of them, or the files of their layers; the first is
+        what the others are compared with.
     model
         Its ONNX graph, which makes the alignment surer where engines lack metadata.
     models
@@ -159,6 +163,7 @@ def compare_engines(
     ReportError
         There are fewer than two engines, or two of them share no source node.
     """
+    reports = [_report(engine) for engine in engines]
     if len(reports) < 2:
         raise ReportError("there is nothing to compare", where="compare_engines", fix="Give two engines or more")
     names = _unique([report.name for report in reports])
@@ -286,6 +291,12 @@ def _check_shared(names: list[str], fusions: list[FusionMap]) -> None:
                 where="compare_engines",
                 fix="Compare engines of one model whose nodes have the same names",
             )
+
+
+def _report(engine: EngineReport | EngineSummary | str | os.PathLike[str]) -> EngineReport:
+    if isinstance(engine, EngineSummary):
+        return engine.report
+    return load_report(engine) if isinstance(engine, (str, os.PathLike)) else engine
 
 
 def _unique(names: list[str]) -> list[str]:

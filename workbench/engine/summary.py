@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -246,14 +247,18 @@ def load_engine(
     profile: Any = None,
     timing: Any = None,
     metadata: Any = (),
-    model: onnx.ModelProto | Model | None = None,
+    model: onnx.ModelProto | Model | str | os.PathLike[str] | None = None,
     requested: Mapping[str, str] | None = None,
     tensorrt_version: str | None = None,
 ) -> EngineSummary:
     """Read an engine's files and summarize them: the whole of `workbench engine GRAPH_JSON ...`.
 
-    The parameters are those of `load_report` and `summarize`; so are the errors.
+    The parameters are those of `load_report` and `summarize`, the model may be its file; so are the errors.
     """
+    if isinstance(model, (str, os.PathLike)):
+        from workbench.graph import load_model
+
+        model = load_model(model)
     report = load_report(graph, profile=profile, timing=timing, metadata=metadata, tensorrt_version=tensorrt_version)
     return summarize(report, model, requested)
 
