@@ -345,7 +345,8 @@ def test_bad_input_is_one_line(tuned_cnn, small_cnn, tmp_path, capsys):
         ([tuned_cnn, "--labels", tmp_path / "labels.txt"], OptionError, "has 2 lines, and y has 5 classes"),
         ([tuned_cnn, "--triton", "latest"], OptionError, "--triton"),
         ([tuned_cnn, "--samples", small_cnn], SamplesError, ""),
-        ([tuned_cnn, "--engine", small_cnn], BackendError, "without a manifest"),
+        ([tuned_cnn, "--engine", small_cnn], BackendError, "a model, and no engine. Build one first"),
+        ([tuned_cnn, "--engine", tmp_path / "labels.txt"], BackendError, "without a manifest"),
     ]
     for words, kind, message in cases:
         with pytest.raises(SystemExit) as caught:
