@@ -252,3 +252,14 @@ def test_a_lone_bin_is_moved_whole_and_neighbours_are_spread():
     wanted[8], wanted[16:20], wanted[20:24], wanted[28] = 8, 1, 3, 3  # the first bin is not kept
     assert np.array_equal(result, wanted)
     assert _equal_bins(np.array([0, 5]), np.array([0.0, 4096.0, 8192.0]), 2.0)[2047] == 5
+
+
+def test_tensors_that_one_of_two_saw_are_taken_over_with_their_channels():
+    x = np.array([[1, -2, 0], [3, 4, -5]], np.float32)
+    total, other = Statistics({"plain": seen(x)}), Statistics({"split": seen(x, channels=1), "plain": seen(x)})
+    total.merge(other)
+    assert list(total) == ["plain", "split"]
+    assert (total["plain"].channels, total["plain"].values, total["split"].values) == (None, 12, 6)
+    assert total["split"].channels.axis == 1
+    assert total["split"].channels.minimum.tolist() == [1, -2, -5]
+    assert total["split"].channels.maximum.tolist() == [3, 4, 0]

@@ -9,6 +9,7 @@ from tests.calibration.cuda import numpy_gpu, one_thread
 from tests.calibration.cuda.test_kernel import same
 from tests.calibration.test_observer import model, rows, small
 from workbench.calibration.checkpoint import Checkpoint
+from workbench.calibration.cuda import passing
 from workbench.calibration.observer import observe
 from workbench.calibration.sources import open_samples
 from workbench.calibration.statistics import Statistics
@@ -104,3 +105,15 @@ def test_text_inputs_stay_on_the_processor():
     with pytest.warns(DeviceWarning, match="input 't' holds no numbers"):
         statistics = observe(m, ["y"], open_samples(records, m), device="cuda")
     assert statistics["y"].values == 3
+
+
+@pytest.mark.parametrize(("batches", "under_way"), [(0.5, 1), (1, 2), (1.9, 2), (2, 3), (50, 3)])
+def test_as_many_batches_are_under_way_as_free_memory_holds_beside_one_and_three_at_most(
+    monkeypatch, batches, under_way
+):
+    import cupy
+
+    free = int(batches * 1000 / passing._MEMORY + 1)
+    monkeypatch.setattr(cupy.cuda.runtime, "memGetInfo", lambda: (free, 1 << 40))
+    tensors = {name: np.zeros(125, np.float32) for name in "ab"}
+    assert passing.Pass._room(None, tensors) == under_way
