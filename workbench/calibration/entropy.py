@@ -97,7 +97,7 @@ def _divergences(counts: NDArray[np.float64], cells: NDArray[np.float64], fewest
             stop = int(np.ceil(cells[group] * kept))
             q = mass[stop] - mass[start]
             if q > 0:
-                p = q + (beyond if stop == kept and start < kept else 0.0)
+                p = q + (beyond if stop == kept else 0.0)
                 p_log_q += p * np.log(q / (filled[stop] - filled[start]))
             start = stop
         result[kept - fewest] = (p_log_p - p_log_q) / total - np.log(total / mass[kept])
