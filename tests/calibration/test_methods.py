@@ -129,6 +129,8 @@ def test_overrides_set_a_method_or_a_threshold(x):
         ({"method": "percentile", "percentile": 100.1}, "a percentile of 100.1"),
         ({"overrides": {"y": 1.0}}, "not observed: y"),
         ({"overrides": {"x": -1.0}}, "x: a threshold of -1"),
+        ({"overrides": {"x": 0.0}}, "x: a threshold of 0"),
+        ({"overrides": {"x": float("inf")}}, "x: a threshold of inf"),
         ({"overrides": {"x": float("nan")}}, "x: a threshold of nan"),
         ({"overrides": {"x": "best"}}, "no method is called 'best'"),
     ],
