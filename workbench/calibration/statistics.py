@@ -25,6 +25,7 @@ from workbench.calibration.counting import BINS, FIRST, LINES, LOWEST_TOP, OCTAV
 from workbench.display import Card, Shown
 from workbench.errors import ReportError, SamplesError
 from workbench.files import write_bytes
+from workbench.graph import is_floating
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,8 +141,7 @@ class TensorStatistics:
         SamplesError
             If the values are no floating-point numbers.
         """
-        # bfloat16 and its like are extension types, which numpy files under no kind of number.
-        if not (np.issubdtype(array.dtype, np.floating) or "float" in array.dtype.name):
+        if not is_floating(array.dtype):
             raise SamplesError(
                 f"values of type {array.dtype} have no distribution to quantize",
                 fix="Observe floating-point tensors only",

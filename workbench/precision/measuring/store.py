@@ -67,12 +67,12 @@ class Store:
         ``.timing.json``, as `workbench engine` reads them, and ``.engine`` with its manifest.
     journal
         Lines about them.
-    device
+    measured_by
         What else decides: the version that measures, and for which kind of device.
     """
 
-    def __init__(self, folder: Path, journal: Any, device: tuple[str, ...] = ()) -> None:
-        self.folder, self._journal, self._device = folder, journal, device
+    def __init__(self, folder: Path, journal: Any, measured_by: tuple[str, ...] = ()) -> None:
+        self.folder, self._journal, self._measured_by = folder, journal, measured_by
         try:
             self._entries: dict[str, dict[str, Any]] = {entry["key"]: entry for entry in journal.entries}
             self._last = max((int(entry["stem"].partition("-")[0]) for entry in journal.entries), default=0)
@@ -100,7 +100,7 @@ class Store:
         That is where it was not done, its files are gone, its engine was built and could not be timed, or its build was
         given up sooner than it would be now.
         """
-        entry = self._entries.get(key_of(task, self._device))
+        entry = self._entries.get(key_of(task, self._measured_by))
         if entry is None:
             return None
         stem = self.folder / entry["stem"]
@@ -130,7 +130,7 @@ class Store:
             content[name] = {"stem": own, "timing": _plain(measured.timing), "error": measured.error}
         kept = {name: value for name, value in vars(done).items() if name not in {"engine", "measured", "cache"}}
         entry: dict[str, Any] = {
-            "key": key_of(task, self._device),
+            "key": key_of(task, self._measured_by),
             "name": task.name,
             "stem": stem,
             "limit_s": task.limit_s,
@@ -160,7 +160,7 @@ class Store:
         return Measured(Timing(**entry["timing"]), tuple(one["computeMs"] for one in times), layers, inspector)
 
 
-def key_of(task: TimingTask, device: tuple[str, ...] = ()) -> str:
+def key_of(task: TimingTask, measured_by: tuple[str, ...] = ()) -> str:
     """Return what a task is known by: all that decides what comes of it, what does it too."""
     build = None if task.build is None else asdict(replace(task.build, timing_cache=None))
     entry = {
@@ -172,7 +172,7 @@ def key_of(task: TimingTask, device: tuple[str, ...] = ()) -> str:
         "timing": asdict(task.timing),
         "loadings": task.loadings,
         "kept": task.kept,
-        "device": device,
+        "measured by": measured_by,
     }
     return hashlib.sha256(json.dumps(entry, sort_keys=True, default=str).encode()).hexdigest()[:KEY_LENGTH]
 
