@@ -159,8 +159,9 @@ def _try(wb: Workbench, comparison: Comparison, goal: float = LOW_SQNR) -> tuple
     # It makes the least error of each tensor; of five real models it lost to another on one, by 0.3 dB.
     other = step is not None and step.method != "mse"
     if math.isnan(comparison.worst_sqnr_db):  # a search measures floating-point outputs, or top-1
-        leave = "eave in floating point what wb.sensitivity() names first."
-        return (f"Try --method mse, or l{leave}", "calibrate") if other else (f"L{leave}", "precision")
+        if other:
+            return "Try --method mse, or leave in floating point what wb.sensitivity() names first.", "calibrate"
+        return "Leave in floating point what wb.sensitivity() names first.", "precision"
     return (
         f"Try {'--method mse, or ' if other else ''}{_search(f'--min-sqnr {goal:g}', comparison)}.",
         "search",
