@@ -42,6 +42,22 @@ def test_every_part_that_is_not_told_is_none(text, dtype, layout, channels):
     assert (form.dtype, form.layout, form.channels) == (dtype, layout, channels)
 
 
+@pytest.mark.parametrize(
+    ("text", "spatial"),
+    [
+        ("kCDHW32", 3),
+        ("kDHWC8", 3),
+        ("kDHWC", 3),
+        ("Channel major FP16 format where channel % 8 == 0 with 3 spatial dimensions", 3),
+        ("Thirty-two wide channel vectorized row major Int8 format with 3 spatial dimensions", 3),
+        ("kCHW32", 2),
+        ("Thirty-two wide channel vectorized row major Int8 format", 2),
+    ],
+)
+def test_volumes_have_three_spatial_axes(text, spatial):
+    assert parse_format(text).spatial == spatial
+
+
 def test_a_data_type_of_its_own_decides():
     form = parse_format("Thirty-two wide channel vectorized row major format", "Int8")
     assert (form.dtype, form.layout, form.channels) == ("int8", "vectorized", 32)
@@ -55,6 +71,9 @@ def test_a_data_type_of_its_own_decides():
         ((32, 3, 224, 224), TensorFormat("", "fp32", "linear"), 32 * 3 * 224 * 224 * 4),
         ((32, 3, 224, 224), TensorFormat("", "int8", "vectorized", 32), 32 * 32 * 224 * 224),
         ((1, 3, 10, 10), TensorFormat("", "fp16", "channels-last", 4), 4 * 100 * 2),
+        ((2, 3, 4, 5, 5), TensorFormat("", "int8", "vectorized", 32, 3), 2 * 32 * 4 * 25),
+        ((2, 3, 4, 5, 5), TensorFormat("", "fp16", "channels-last", 8, 3), 2 * 8 * 4 * 25 * 2),
+        ((3, 4, 5), TensorFormat("", "fp16", "channels-last", 8, 3), 3 * 4 * 8 * 2),
         ((32, 1000), TensorFormat("", "fp16", "channels-last", 16), 32 * 1008 * 2),
         ((3,), TensorFormat("", "int4", "linear"), 2),
         ((), TensorFormat("", "int64", "unstated"), 8),

@@ -279,6 +279,14 @@ def test_where_precision_changes_the_wider_side_is_to_be_narrower(before, after,
     assert one.suggestion == Suggestion("precision", nodes, narrow)
 
 
+@pytest.mark.parametrize(("before", "after"), [(FP16, BF16), (BF16, FP16), (INT8, FP8)])
+def test_of_two_types_of_one_width_what_comes_before_is_to_be_as_what_comes_after(before, after):
+    maker, reader = step("maker", "PoolingV2", "x", "t", before, before), step("reader", "PoolingV2", "u", "y", after)
+    one = reformatted(before, after, maker, reader)
+    assert one.fix == f"Give both sides one precision: run maker in {after.dtype} if accuracy allows"
+    assert one.suggestion == Suggestion("precision", ("maker",), after.dtype)
+
+
 def test_where_nobody_computes_in_the_wider_type_the_side_is_named_and_nothing_suggested():
     maker, reader = step("maker", "PoolingV2", "x", "t", INT8), step("reader", "PoolingV2", "u", "y", INT8)
     one = reformatted(FP16, INT8, maker, reader)

@@ -23,6 +23,10 @@ NUMBERS = "SQNR 31.5 dB, cosine 0.99123, max error 0.0123"
         ({"values": 1}, NUMBERS),
         ({"nonfinite": 1}, "1 of 8 values became NaN or infinite"),
         ({"sqnr_db": math.nan}, "25.00% of values differ"),
+        (
+            {"became_finite": 3},
+            f"{NUMBERS}; 3 of 8 values were NaN or infinite and are finite, which only counts as differing",
+        ),
         ({"reshaped": 1}, f"{NUMBERS}, another shape in 1 runs"),
         ({"nonfinite": 2, "reshaped": 3}, "2 of 8 values became NaN or infinite, another shape in 3 runs"),
     ],

@@ -52,6 +52,8 @@ def test_errors_are_relative_to_the_largest_value():
 def test_what_became_infinite_or_another_type_is_infinitely_far():
     inputs = {"x": np.ones((1, 3), np.float32)}
     assert equivalence(scaled(2), scaled(math.inf), inputs).errors["y"] == math.inf
+    became = compared(scaled(1), {"y": (np.array([np.nan, 1], "f"), np.array([0, 1], "f"))}, "the inputs given")
+    assert became.errors == {"y": math.inf}
     whole = {"x": np.ones((1, 3), np.int64)}
     result = equivalence(scaled(2, dtype=TensorProto.INT64), scaled(3, dtype=TensorProto.INT64), whole)
     assert result.errors == {"y": 1.0, "z": 1.0}

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from workbench.evaluate.metrics import Difference, sqnr_db, top1_hits
+from workbench.evaluate.metrics import Difference, sqnr_db, sqnr_text, top1_hits
 
 
 def difference(*pairs, dtype=np.float32):
@@ -21,10 +21,19 @@ def difference(*pairs, dtype=np.float32):
 
 @pytest.mark.parametrize(
     ("signal", "noise", "db"),
-    [(100.0, 1.0, 20.0), (1.0, 100.0, -20.0), (1.0, 0.0, math.inf), (0.0, 0.0, math.inf), (0.0, 1.0, -math.inf)],
+    [(100.0, 1.0, 20.0), (1.0, 100.0, -20.0), (1.0, 0.0, math.inf), (0.0, 0.0, math.inf), (0.0, 1.0, -math.inf)]
+    + [(1.0, math.inf, -math.inf), (1e-200, 1e200, -math.inf), (math.inf, 1.0, math.inf)],
 )
 def test_sqnr_of_sums(signal, noise, db):
     assert sqnr_db(signal, noise) == pytest.approx(db)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(31.26, "31.3 dB"), (-2.0, "-2.0 dB"), (math.inf, "equal"), (-math.inf, "nothing left"), (math.nan, "no SQNR")],
+)
+def test_an_sqnr_in_words_calls_equal_only_what_is(value, text):
+    assert sqnr_text(value) == text
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
@@ -40,6 +49,14 @@ def test_sums_are_of_values_that_are_finite_on_both_sides():
     counts = difference(([math.nan, math.inf, 1, 2, 3], [1, 1, math.nan, -math.inf, 3]))
     assert (counts.signal, counts.other, counts.product, counts.noise) == (9, 9, 9, 0)
     assert (counts.elements, counts.differing, counts.nonfinite, counts.finite) == (5, 4, 2, 1)
+    assert counts.became_finite == 2
+
+
+def test_what_was_not_finite_and_is_differs_and_is_counted_apart():
+    gone = difference(([math.nan, math.inf, -math.inf, 4], [0, 1, 2, 4]), ([math.nan], [math.nan]))
+    assert (gone.differing, gone.nonfinite, gone.became_finite, gone.sqnr) == (3, 0, 3, math.inf)
+    all_of_it = difference(([math.nan, math.nan], [0, 1]))
+    assert (all_of_it.became_finite, all_of_it.differing, math.isnan(all_of_it.sqnr)) == (2, 2, True)
 
 
 def test_the_angle_to_nothing_is_unknown():

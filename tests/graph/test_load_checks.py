@@ -194,6 +194,24 @@ def test_weights_among_the_inputs_leave_them():
     assert quirks(nameless) == [Quirk("old-ir", "model", text)]
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape", "told"),
+    [
+        (TensorProto.FLOAT16, [5, 3], "stated as float16[5,3], and it is float[3,5]; what it is counts"),
+        (TensorProto.FLOAT, [3, 4], "stated as float[3,4], and it is float[3,5]; what it is counts"),
+        (TensorProto.FLOAT, [3, 5], None),
+        (TensorProto.FLOAT, ["n", 5], None),
+    ],
+)
+def test_a_weight_is_what_it_is_whatever_is_stated_of_it(kind, shape, told):
+    made = proto([node("MatMul", ["x", "w"], ["y"], "m")], {"x": [2, 3]}, {"y": None}, [weight("w", 3, 5)])
+    made.graph.value_info.append(helper.make_tensor_value_info("w", kind, shape))
+    loaded = from_proto(made)
+    assert list(loaded.quirks) == ([Quirk("misstated-weight", "w", told)] if told else [])
+    held = loaded.initializers["w"]
+    assert (held.dtype.name, list(held.shape), str(loaded.tensor("y"))) == ("FLOAT", [3, 5], "y float[2x5]")
+
+
 def test_custom_operators_are_told_with_how_many_nodes_there_are():
     nodes = [node(op, ["x"], [f"y{at}"], f"n{at}", domain="own") for at, op in enumerate("ABBB")]
     made = proto(nodes, {"x": [2]}, {f"y{at}": [2] for at in range(4)}, domains=["own"])

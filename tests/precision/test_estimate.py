@@ -153,6 +153,7 @@ def test_a_weight_that_the_model_itself_narrows_is_as_wide_as_what_is_made_of_it
             Estimate(None, 999, 1000, None, 1),
             "MACs unknown, weights 999 B of 1 kB, the error of 1 quantized node unknown",
         ),
+        (Estimate(None, 9, 10, -math.inf, 0), "MACs unknown, weights 9 B of 10 B, nothing left of an output"),
         (
             Estimate(0.0, 10**6, 10**6, math.inf, 2),
             (

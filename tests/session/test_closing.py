@@ -135,6 +135,10 @@ def test_low_sqnr_names_a_next_step(tmp_path):
             OutputDifference("y", math.nan, math.nan, 0.0, 0.2, nonfinite=0, values=10),
             "little is left of output y (20.00%",
         ),
+        (
+            OutputDifference("y", 50.0, 1.0, 0.0, 0.2, nonfinite=0, values=10, became_finite=2),
+            "of output y values were NaN or infinite and are finite",
+        ),
         (OutputDifference("y", math.nan, math.nan, 0.0, 0.01, nonfinite=0, values=10), None),
         (OutputDifference("y", 25.0, 1.0, 0.0, 0.9, nonfinite=0, values=10), None),
         (OutputDifference("y", math.nan, math.nan, 0.0, 0.0, nonfinite=0, values=0), None),

@@ -34,6 +34,11 @@ class CudaDevice:
         """The compute capability as the compiler writes it: ``sm90``."""
         return f"sm{self.capability[0]}{self.capability[1]}"
 
+    @property
+    def text(self) -> str:
+        """What tells it from others of its target: all of a family may bear one name (``Orin``)."""
+        return f"{self.name}, {self.multiprocessors} multiprocessors"
+
 
 class Cuda:
     """The CUDA runtime; every call that fails raises BackendError with CUDA's own name for the error."""

@@ -320,6 +320,9 @@ class Capabilities:
         ``"strong"``: types follow from the graph. ``"weak"``: the builder may choose within the flags.
     reason
         Why it cannot build or run, where it cannot; what to install or change.
+    device
+        The GPU that it runs on, in words: chips of one target may be of very different speed. None where it runs on the
+        processor that `targets` names, or on nothing.
     """
 
     backend: str
@@ -329,6 +332,7 @@ class Capabilities:
     targets: tuple[str, ...] = ()
     typing: Literal["strong", "weak"] = "strong"
     reason: str | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)

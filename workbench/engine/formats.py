@@ -48,6 +48,7 @@ _DTYPE_WORDS = {
     "bool": "bool",
 }
 _NUMBERS = {"two": 2, "four": 4, "eight": 8, "sixteen": 16, "thirty-two": 32, "sixty-four": 64}
+_THREE_SPATIAL = re.compile(r"\bk?(?:cdhw\d+|dhwc\d*)\b|\b3 spatial dimensions", re.IGNORECASE)
 _LAYOUTS = tuple(
     (re.compile(pattern, re.IGNORECASE), layout)
     for pattern, layout in (
@@ -77,19 +78,23 @@ class TensorFormat:
         have it) or None where the text is not understood.
     channels
         Channels are padded to a multiple of this.
+    spatial
+        Axes behind that of the channels: 2, or 3 in the formats of volumes (kCDHW32, kDHWC8).
     """
 
     text: str
     dtype: str | None
     layout: str | None
     channels: int = 1
+    spatial: int = 2
 
     @property
     def short(self) -> str:
         """The format in a few letters, such as "int8 CHW32"; "unknown" where it is not."""
         pad = str(self.channels) if self.channels > 1 else ""
-        shape = {"linear": "linear", "vectorized": f"CHW{pad}", "channels-last": f"HWC{pad}"}.get(self.layout or "", "")
-        return f"{self.dtype or 'unknown'} {shape}".strip()
+        axes = "HW" if self.spatial == 2 else "DHW"
+        shape = {"linear": "linear", "vectorized": f"C{axes}{pad}", "channels-last": f"{axes}C{pad}"}
+        return f"{self.dtype or 'unknown'} {shape.get(self.layout or '', '')}".strip()
 
 
 def parse_dtype(text: str | None) -> str | None:
@@ -126,7 +131,8 @@ def parse_format(text: str | None, dtype_text: str | None = None) -> TensorForma
     shown = words if not dtype_text else f"{words} {dtype_text}".strip()
     for pattern, layout in _LAYOUTS:
         if match := pattern.search(words):
-            return TensorFormat(shown, dtype, layout, _NUMBERS.get(match[1].lower()) or int(match[1] or 1))
+            channels = _NUMBERS.get(match[1].lower()) or int(match[1] or 1)
+            return TensorFormat(shown, dtype, layout, channels, 3 if _THREE_SPATIAL.search(words) else 2)
     alone = dtype is not None and re.fullmatch(r"(?:k?[A-Za-z]+\d*(?:[ _]?E\d+M\d+)?)?", words) is not None
     return TensorFormat(shown, dtype, "unstated" if alone else None)
 
@@ -134,15 +140,15 @@ def parse_format(text: str | None, dtype_text: str | None = None) -> TensorForma
 def tensor_bytes(dims: Sequence[int] | None, form: TensorFormat) -> int | None:
     """Bytes a tensor takes on the device, or None where its shape, data type or layout is not known.
 
-    Vectorized and channels-last formats are counted with their padding: the channel axis, third from the end (the last
-    axis where there are fewer than three), is rounded up to a multiple of `form.channels`. A layout that is unstated is
+    Vectorized and channels-last formats are counted with their padding: the channel axis, before the spatial ones (the last
+    axis where there are no more), is rounded up to a multiple of `form.channels`. A layout that is unstated is
     counted without padding. INT4 and FP4 take half a byte an element, rounded up to whole bytes at the end.
     """
     if dims is None or form.dtype is None or form.layout is None or any(size < 0 for size in dims):
         return None
     sizes = list(dims)
     if sizes and form.channels > 1:
-        axis = -3 if len(sizes) >= 3 else -1
+        axis = -1 - form.spatial if len(sizes) > form.spatial else -1
         sizes[axis] = math.ceil(sizes[axis] / form.channels) * form.channels
     size = -(-math.prod(sizes) * BITS[form.dtype] // 8)
     return size if size <= 8 * MOST_ELEMENTS else None

@@ -12,5 +12,6 @@ from .inputs import FREE_LENGTHS as FREE_LENGTHS
 from .inputs import random_inputs as random_inputs
 from .metrics import Difference as Difference
 from .metrics import sqnr_db as sqnr_db
+from .metrics import sqnr_text as sqnr_text
 from .polygraphy import save_inputs as save_inputs
 from .reference import Reference as Reference

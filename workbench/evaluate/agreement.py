@@ -41,6 +41,8 @@ class OutputDifference:
     reshaped
         Runs in which the tuned model's has another shape, as where an output lists what was found; it counts as if it
         were zero.
+    became_finite
+        Values that were NaN or infinite and are finite in the tuned model. They count as differing, and in no other figure.
     """
 
     name: str
@@ -51,6 +53,7 @@ class OutputDifference:
     nonfinite: int
     values: int = 0
     reshaped: int = 0
+    became_finite: int = 0
 
     def __str__(self) -> str:
         if not self.values:
@@ -61,6 +64,8 @@ class OutputDifference:
             text = f"{self.differing:.2%} of values differ"
         else:
             text = f"SQNR {self.sqnr_db:.1f} dB, cosine {self.cosine:.5f}, max error {self.max_error:.3g}"
+        if self.became_finite:
+            text += f"; {self.became_finite} of {self.values} values were NaN or infinite and are finite, which only counts as differing"
         return text + (f", another shape in {self.reshaped} runs" if self.reshaped else "")
 
 

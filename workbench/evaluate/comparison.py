@@ -242,4 +242,5 @@ def _summary(name: str, difference: Difference) -> OutputDifference:
         difference.nonfinite,
         difference.elements,
         difference.reshaped,
+        difference.became_finite,
     )

@@ -207,7 +207,7 @@ def _error(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> float:
     seen.update(old, new)
     if not seen.floating:
         return seen.differing / max(seen.elements, 1)
-    if seen.nonfinite:
+    if seen.nonfinite or seen.became_finite:
         return math.inf
     largest = float(np.abs(_finite(old).astype(np.float64)).max(initial=0.0))
     return seen.max_error / largest if largest else (math.inf if seen.max_error else 0.0)

@@ -13,7 +13,7 @@ from workbench.graph import is_floating
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Difference", "sqnr_db", "top1_hits"]
+__all__ = ["Difference", "sqnr_db", "sqnr_text", "top1_hits"]
 
 
 def sqnr_db(signal: float, noise: float) -> float:
@@ -28,7 +28,15 @@ def sqnr_db(signal: float, noise: float) -> float:
     """
     if noise == 0.0:
         return math.inf
-    return 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
+    ratio = signal / noise
+    return -math.inf if ratio <= 0.0 else 10.0 * math.log10(ratio)
+
+
+def sqnr_text(value: float) -> str:
+    """Return an SQNR in words: infinite only where equal, minus infinity where nothing of it is left."""
+    if math.isnan(value):
+        return "no SQNR"
+    return f"{value:.1f} dB" if math.isfinite(value) else "equal" if value > 0 else "nothing left"
 
 
 @dataclass
@@ -47,6 +55,9 @@ class Difference:
         Floating-point values of which both are finite; the sums are of these.
     nonfinite
         Values of the test that are NaN or infinite where the reference is something else.
+    became_finite
+        Values of the test that are finite where the reference is NaN or infinite. They differ, and no sum holds them:
+        behind a row that is masked as a whole, and at padding, nothing is right or wrong.
     reshaped
         Runs in which the test has another shape, as where an output lists what was found. It counts as if the test were
         zero, and all of its values differ.
@@ -61,6 +72,7 @@ class Difference:
     differing: int = 0
     finite: int = 0
     nonfinite: int = 0
+    became_finite: int = 0
     reshaped: int = 0
     floating: bool = True
 
@@ -83,6 +95,7 @@ class Difference:
             if not finite.all():
                 unequal &= ~(np.isnan(a) & np.isnan(b))
                 self.nonfinite += int((unequal & ~finite).sum())
+            self.became_finite += int((finite & ~np.isfinite(a)).sum())
             self.differing += int(np.count_nonzero(unequal))
             self._add(a, b)
         else:

@@ -151,7 +151,9 @@ def _model_of(proto: onnx.ModelProto, path: Path | None, apart: Mapping[str, NDA
     if path is not None and external:
         ir.external_data.set_base_dir(graph.graph, path.parent)
         watch_weights(graph)
-    if (flat := flat_of(proto, graph.graph, kinds)) is not None:
+    misstated = list(_misstated_weights(graph))
+    quirks.extend(misstated)
+    if not misstated and (flat := flat_of(proto, graph.graph, kinds)) is not None:
         return Model(graph, path=path, quirks=tuple(quirks), flat=flat)
     quirks.extend(_repair(graph, where))
     return Model(graph, path=path, quirks=tuple(quirks))
@@ -279,6 +281,23 @@ def _repeated_value_info(proto: onnx.ModelProto) -> Iterator[Quirk]:
             "the file states its shape more than once"
             + (f", and that of {len(repeated) - 1} more" * (len(repeated) > 1)),
         )
+
+
+def _misstated_weights(model: ir.Model) -> Iterator[Quirk]:
+    """Let weights be of the type and the shape that they have, whatever the file states beside them."""
+    for prefix, part in graphs_of(model):
+        for name, value in part.initializers.items():
+            held = value.const_value
+            if held is None or (value.dtype == held.dtype and value.shape == held.shape):
+                continue
+            stated = (
+                f"{value.dtype.name.lower() if value.dtype else '?'}{value.shape if value.shape is not None else ''}"
+            )
+            unknown = value.dtype is None or (value.shape is not None and not value.shape.is_static())
+            value.type, value.shape = ir.TensorType(held.dtype), ir.Shape(held.shape)
+            if not unknown and not value.is_graph_input():
+                text = f"stated as {stated}, and it is {held.dtype.name.lower()}{value.shape}; what it is counts"
+                yield Quirk("misstated-weight", f"{prefix}{name}", text)
 
 
 def _weights_leave_inputs(model: ir.Model) -> Iterator[Quirk]:

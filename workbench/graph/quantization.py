@@ -13,7 +13,7 @@ from workbench.graph.weights import constant_of
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["MOVES", "pair_factor", "quantized_source", "quantized_type"]
+__all__ = ["MOVES", "dequantized_type", "pair_factor", "quantized_source", "quantized_type"]
 
 MOVES = frozenset(
     """
@@ -48,9 +48,17 @@ def quantized_type(node: ir.Node) -> ir.DataType | None:
             if stated is None and maker is not None and qdq_op(maker) == "QuantizeLinear"
             else stated
         )
-    if "output_dtype" in node.attributes and node.attributes["output_dtype"].as_int():
-        return ir.DataType(node.attributes["output_dtype"].as_int())
-    return ir.DataType.UINT8
+    return _stated(node) or ir.DataType.UINT8
+
+
+def dequantized_type(node: ir.Node) -> ir.DataType | None:
+    """Return the type that a DequantizeLinear makes: its attribute's (operator set 23), else its scale's."""
+    return _stated(node) or _dtype(node.inputs[1])
+
+
+def _stated(node: ir.Node) -> ir.DataType | None:
+    kind = node.attributes.get_int("output_dtype", 0)
+    return ir.DataType(kind) if kind else None
 
 
 def pair_factor(quantize: ir.Node, dequantize: ir.Node) -> npt.NDArray[np.float64] | None:

@@ -113,7 +113,8 @@ class Estimate:
         size = f"weights {_bytes(self.weight_bytes)} of {_bytes(self.before_bytes)}"
         parts = [f"{percent(self.share)} of the MACs in 8 bits" if self.share is not None else "MACs unknown", size]
         if self.sqnr_db is not None:
-            parts.append("no quantization error" if math.isinf(self.sqnr_db) else f"SQNR about {self.sqnr_db:.1f} dB")
+            few = "no quantization error" if self.sqnr_db > 0 else "nothing left of an output"
+            parts.append(few if math.isinf(self.sqnr_db) else f"SQNR about {self.sqnr_db:.1f} dB")
         if self.unknown:
             kind = "quantized node" if self.unknown == 1 else "quantized nodes"
             parts.append(f"the error of {self.unknown} {kind} unknown")

@@ -62,6 +62,12 @@ def _poor(wb: Workbench, comparison: Comparison) -> Iterator[str]:
         )
         worst = min(low, key=lambda output: 0.0 if math.isnan(output.sqnr_db) else output.sqnr_db)
         yield f"little is left of {_named(low)} ({worst}); {step}"
+    settled = [output for output in comparison.outputs if output.became_finite]
+    if settled:
+        yield (
+            f"of {_named(settled)} values were NaN or infinite and are finite: no SQNR counts them; "
+            "see that nothing reads them, as behind a mask"
+        )
 
 
 def _is_low(output: OutputDifference) -> bool:

@@ -55,8 +55,9 @@ def test_it_builds_anywhere_and_runs_on_the_gpus_that_it_builds_for(monkeypatch,
     installed(monkeypatch, there=True)
     monkeypatch.setattr(cudart, "first_device", device)
     targets = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+    name = "a GPU, 1 multiprocessors" if run else None
     assert rtx.rtx_capabilities() == Capabilities(
-        "tensorrt_rtx", "version of tensorrt_rtx", build=True, run=run, targets=targets, reason=reason
+        "tensorrt_rtx", "version of tensorrt_rtx", build=True, run=run, targets=targets, reason=reason, device=name
     )
 
 

@@ -25,7 +25,8 @@ ENGINE = Engine("tensorrt", b"the plan", {"model": "net"})
 def gpu(monkeypatch):
     """Runtimes that are installed, and a GPU."""
     monkeypatch.setattr(backend, "installed", lambda: [LEAN, FULL, RTX])
-    monkeypatch.setattr(backend, "_device", lambda: SimpleNamespace(target="sm90", name="a GPU"))
+    device = SimpleNamespace(target="sm90", name="a GPU", text="a GPU, 3 multiprocessors")
+    monkeypatch.setattr(backend, "_device", lambda: device)
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_what_can_be_done_follows_from_the_version_and_the_gpu(monkeypatch, vers
     monkeypatch.setattr(backend, "installed", lambda: [Runtime("lean" if lean else "full", "m", version)])
     able = TensorRT(lean=lean).capabilities()
     assert (able.backend, able.version, able.typing, able.targets) == ("tensorrt", version, typing, ("sm90",))
-    assert (able.build, able.run) == (not lean, True)
+    assert (able.build, able.run, able.device) == (not lean, True, "a GPU, 3 multiprocessors")
     assert able.reason == ("the lean runtime builds nothing" if lean else None)
 
     def none():

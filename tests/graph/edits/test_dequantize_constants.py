@@ -213,3 +213,15 @@ def test_what_is_left_is_said_beside_what_is_stored():
         "bias": [0.5, 1, 1.5],
         "third": [2, 2.5, 3],
     }
+
+
+def test_a_constant_is_stored_in_the_type_that_its_dequantization_states():
+    nodes = [
+        helper.make_node("DequantizeLinear", ["b", "s"], ["d"], "dq", output_dtype=TensorProto.FLOAT16),
+        helper.make_node("Add", ["x", "d"], ["y"], "add"),
+    ]
+    held = [numpy_helper.from_array(np.int8([1, -3]), "b"), numpy_helper.from_array(np.float32(0.3), "s")]
+    half = (TensorProto.FLOAT16, [2])
+    done = DequantizeConstants()(model(nodes, {"x": half}, {"y": half}, held, opset=23, ir_version=10))
+    array = done.model.initializers["d"].const_value.numpy()
+    assert (array.dtype, array.tolist()) == (np.float16, np.float16([0.3, -0.9]).tolist())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from onnx.numpy_helper import from_array
 
 from tests.kit.models import constant, model
 from workbench.errors import EditError
@@ -60,9 +62,9 @@ def test_what_is_no_pattern_is_refused_with_its_line(text, message):
 
 @pytest.mark.parametrize(
     ("number", "matches"),
-    [(0.5, True), (0.5005, True), (0.49951, True), (0.5006, False), (0.4994, False), (-0.5, False)],
+    [(0.5, True), (0.500004, True), (0.499996, True), (0.500006, False), (0.499994, False), (-0.5, False)],
 )
-def test_a_number_is_a_constant_of_that_value_to_one_part_in_a_thousand(number, matches):
+def test_a_number_is_a_constant_of_that_value_to_one_part_in_a_hundred_thousand(number, matches):
     for held in (number, [number], [[number]]):
         part = graph(node("Mul", ["x", "k"], ["y"]), weights=[constant("k", held, "float64")])
         assert bool(names(part, "y = Mul(x, 0.5)")) is matches
@@ -71,11 +73,29 @@ def test_a_number_is_a_constant_of_that_value_to_one_part_in_a_thousand(number, 
     assert not names(graph(node("Mul", ["x", "z"], ["y"])), "y = Mul(x, 0.5)")
 
 
-@pytest.mark.parametrize(("number", "matches"), [(0.0, True), (1e-9, True), (1.1e-9, False), (-1.1e-9, False)])
+@pytest.mark.parametrize(
+    ("dtype", "number", "matches"),
+    [
+        ("float16", 0.79788456, True),
+        ("float16", 0.7974, True),  # the number of FP16 below the nearest
+        ("float16", 0.7969, False),
+        ("bfloat16", 0.79788456, True),
+        ("bfloat16", 0.7891, False),
+        ("float32", 0.79788, True),
+        ("float32", 0.7979, False),
+    ],
+)
+def test_a_number_of_a_coarser_type_is_looked_for_to_its_last_digit(dtype, number, matches):
+    held = np.asarray(number, ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    part = graph(node("Mul", ["x", "k"], ["y"]), weights=[from_array(held, "k")])
+    assert bool(names(part, "y = Mul(x, 0.79788456)")) is matches
+
+
+@pytest.mark.parametrize(("number", "matches"), [(0.0, True), (9e-12, True), (1.1e-11, False), (-1.1e-11, False)])
 def test_nothing_is_next_to_nothing(number, matches):
     part = graph(node("Mul", ["x", "k"], ["y"]), weights=[constant("k", number, "float64")])
     assert bool(names(part, "y = Mul(x, 0)")) is matches
-    negative = graph(node("Mul", ["x", "k"], ["y"]), weights=[constant("k", -2.001, "float64")])
+    negative = graph(node("Mul", ["x", "k"], ["y"]), weights=[constant("k", -2.00001, "float64")])
     assert names(negative, "y = Mul(x, -2)")
 
 
@@ -167,7 +187,7 @@ def test_a_match_lies_in_one_graph_and_shares_no_node_with_another():
 
 ATTRIBUTES = [
     ("LeakyRelu", {"alpha": 0.25}, "alpha=0.25", True),
-    ("LeakyRelu", {"alpha": 0.2501}, "alpha=0.25", True),
+    ("LeakyRelu", {"alpha": 0.250002}, "alpha=0.25", True),
     ("LeakyRelu", {"alpha": 0.26}, "alpha=0.25", False),
     ("LeakyRelu", {}, "alpha=0.01", True),
     ("LeakyRelu", {}, "alpha=0.02", False),
@@ -338,6 +358,35 @@ def test_last_axes_are_written_out(opset, as_input):
         assert "axes" not in mean.attributes
     else:
         assert mean.attributes["axes"].as_ints() == (-2, -1)
+
+
+@pytest.mark.parametrize(
+    ("op", "opset", "inputs"),
+    [
+        ("ReduceSum", 12, 1),
+        ("ReduceSum", 13, 2),
+        ("ReduceMax", 17, 1),
+        ("Unsqueeze", 12, 1),
+        ("Unsqueeze", 13, 2),
+        ("own::ReduceSum", 18, 1),
+    ],
+)
+def test_axes_are_an_input_where_this_operator_of_onnx_reads_them(op, opset, inputs):
+    part = graph(node("Neg", ["x"], ["y"]), opset=opset)
+    replaced(part, "y = Neg(x)", f"y = {op}{{axes=1}}(x)", opset=opset)
+    (one,) = part
+    assert (len(one.inputs), "axes" in one.attributes) == (inputs, inputs == 1)
+    if inputs == 2:
+        assert one.inputs[1].const_value.numpy().tolist() == [1]
+
+
+@pytest.mark.parametrize(("domain", "found"), [("", True), ("own", False)])
+def test_axes_are_looked_for_among_the_inputs_of_operators_of_onnx(domain, found):
+    weights = [constant("k", [-1], "int64")]
+    part = graph(node("ReduceMax", ["x", "k"], ["y"], domain=domain), weights=weights, opset=18)
+    prefix = f"{domain}::" if domain else ""
+    assert bool(names(part, f"y = {prefix}ReduceMax{{axes=-1}}(x)")) == found
+    assert bool(names(part, f"y = {prefix}ReduceMax{{axes=-1}}(x, $k)")) is False
 
 
 def test_one_axis_is_a_list_of_one():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
@@ -107,6 +108,20 @@ def test_no_fusion_where_something_else_reads_the_inside():
     erf = next(node for node in outcome.nodes.values() if node.op_type == "Erf")
     watched = MarkOutput(tensor=erf.outputs[0].name)(outcome).model
     assert not Fuse(pattern="gelu")(watched).changed
+
+
+@pytest.mark.parametrize("pattern", ["gelu", "gelu_tanh"])
+def test_no_offer_that_the_check_would_refuse(pattern):
+    """A spelling whose constants are 1e-3 off is another function."""
+    plain = Expand(pattern=pattern)(expanded(pattern, 20)).model
+    for off, offered in ((1e-3, False), (1e-6, True)):
+        graph = plain.thaw()
+        for value in graph.graph.initializers.values():
+            array = value.const_value.numpy()
+            if array not in (0.5, 1.0, 3.0):
+                value.const_value = ir.tensor(array * np.float32(1 + off), name=value.name)
+        other = plain.replaced(graph)
+        assert [edit.pattern for edit in Fuse.offers(other, [])] == [pattern] * offered
 
 
 def test_no_fusion_with_other_numbers():

@@ -53,7 +53,7 @@ def test_a_weight_is_what_it_stands_for_along_its_axis(stated, zeros):
     assert done.notes == ("removed 1 Q/DQ",)
     ((name, value),) = done.model.initializers.items()
     wanted = expected(Q, scale.reshape(along), zero.reshape(along) if zeros else 0)
-    assert name == "d__2"
+    assert name == "d"
     np.testing.assert_array_equal(value.const_value.numpy(), wanted)
 
 
@@ -80,9 +80,7 @@ def test_blocks_have_a_scale_and_a_zero_point_each(axis, zeros):
 
 
 def test_half_precision_and_eight_bit_floats_are_what_they_stand_for():
-    half = (
-        removed(weight({"q": Q, "s": np.float16(0.5)}, out=TensorProto.FLOAT16)).model.initializers["d__2"].const_value
-    )
+    half = removed(weight({"q": Q, "s": np.float16(0.5)}, out=TensorProto.FLOAT16)).model.initializers["d"].const_value
     assert (half.dtype.name, half.numpy()[0, 0, 0]) == ("FLOAT16", -7.5)
     import ml_dtypes
 
@@ -91,7 +89,7 @@ def test_half_precision_and_eight_bit_floats_are_what_they_stand_for():
     nodes = [node("DequantizeLinear", ["q", "s"], ["d"], "dq"), node("Add", ["x", "d"], ["y"], "add")]
     scale = weights_of({"s": np.float32(2)})
     network = model(nodes, {"x": [3]}, {"y": [3]}, [stored, *scale], opset=21, ir_version=10)
-    assert removed(network).model.initializers["d__2"].const_value.numpy().tolist() == [1, 3.5, -6]
+    assert removed(network).model.initializers["d"].const_value.numpy().tolist() == [1, 3.5, -6]
 
 
 def test_a_weight_whose_name_says_that_it_was_dequantized_gets_its_own_back():
@@ -223,3 +221,29 @@ def test_a_quantizer_that_others_read_stays_for_them():
     done = removed(both)
     assert done.notes == ("removed 2 Q/DQ",)
     assert wires(done.model) == ["Neg(x) -> y", "Neg(x) -> c"]
+
+
+def test_the_type_that_is_stated_is_the_type_that_is_left():
+    """From operator set 23 on a DequantizeLinear may make another type than its scale's, and a pair read another."""
+    arrays = {"q": Q, "s": np.float32(0.3)}
+    stated = weight(arrays, out=TensorProto.FLOAT16, opset=23, output_dtype=TensorProto.FLOAT16)
+    held = removed(stated).model.initializers["d"].const_value.numpy()
+    np.testing.assert_array_equal(held, expected(Q, np.float32(0.3)).astype(np.float16))
+    assert held.dtype == np.float16
+    kinds = {"x": (TensorProto.FLOAT16, [3]), "y": (TensorProto.FLOAT, [3])}
+    for second, left in (({}, ["Cast(x) -> d/cast", "Neg(d/cast) -> y"]), ({"output_dtype": 10}, ["Neg(x) -> y"])):
+        nodes = [
+            node("QuantizeLinear", ["x", "s"], ["q"], "quantize", output_dtype=TensorProto.INT8),
+            node("DequantizeLinear", ["q", "s"], ["d"], "dequantize", **second),
+            node("Neg", ["d"], ["y"], "neg"),
+        ]
+        made = {"y": (TensorProto.FLOAT16 if second else TensorProto.FLOAT, [3])}
+        network = model(nodes, {"x": kinds["x"]}, made, weights_of({"s": np.float32(0.5)}), opset=23, ir_version=10)
+        assert wires(removed(network).model) == left
+
+
+def test_a_sum_of_many_steps_in_half_precision_does_not_overflow_on_its_way():
+    stored = np.array([100_000, -70_000], np.int32)
+    done = removed(weight({"q": stored, "s": np.float16(0.0001)}, out=TensorProto.FLOAT16))
+    product = (stored * np.float64(np.float16(0.0001))).astype(np.float16)
+    np.testing.assert_array_equal(done.model.initializers["d"].const_value.numpy(), product)

@@ -363,5 +363,7 @@ def test_a_table_has_each_figure_with_its_digits():
 def test_nothing_is_over_nothing_and_numbers_that_json_has_not_are_refused():
     lines = table([BenchRow("m", "fp16", "measured", median_ms=0.0), BenchRow("m", "qdq", "measured", median_ms=1.0)])
     assert [line.split()[5] for line in lines.splitlines()[2:]] == ["-", "-"]
+    rows = [BenchRow("m", "qdq", "measured", sqnr_db=value) for value in (math.inf, -math.inf, 3.5)]
+    assert [row["sqnr_db"] for row in json.loads(rows_json(rows, {}))["rows"]] == ["inf", "-inf", 3.5]
     with pytest.raises(ValueError, match="JSON compliant"):
         rows_json([BenchRow("m", "fp16", "measured", median_ms=math.nan)], {})

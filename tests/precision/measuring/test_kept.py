@@ -93,13 +93,14 @@ def test_what_was_given_up_or_not_timed_is_tried_again_where_that_may_help(tmp_p
 
 
 def test_what_another_version_or_device_did_is_not_taken_for_its_own(tmp_path):
-    here = Capabilities("onnxruntime", "1.30", build=True, run=True, targets=("x86",))
+    here = Capabilities("tensorrt", "10.9", build=True, run=True, targets=("sm90",), device="H100, 132 multiprocessors")
     with open_store(tmp_path, here) as store:
         store.add(BUILD, Done("built", "here"))
     for there, known in (
         (here, True),
         (replace(here, version="1.31"), False),
-        (replace(here, targets=("arm",)), False),
+        (replace(here, targets=("sm100",)), False),
+        (replace(here, device="H200, 132 multiprocessors"), False),
     ):
         with open_store(tmp_path, there) as store:
             assert (store.done_before(BUILD) is not None) == known

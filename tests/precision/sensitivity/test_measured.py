@@ -16,11 +16,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import entropy, spearmanr
 
+from tests.kit.models import constant, model
 from tests.kit.places import ROOT
 from tests.kit.searching import calibrated, candidates_of, mobilenet, small
 from workbench.calibration.samples import feeds
 from workbench.calibration.sources import open_samples
-from workbench.errors import BackendError, OutputError, PrecisionError
+from workbench.errors import BackendError, OutputError, PrecisionError, SamplesError
 from workbench.graph.load import from_proto
 from workbench.graph.select.selectors import nodes
 from workbench.precision.lowering.lowering import lower
@@ -309,6 +310,38 @@ def test_local_noise_is_that_of_the_node_on_its_floating_point_input(wb):
             a, b = (session.run(feed.arrays)[output].astype(float) for session in (before, after))
             noise, signal_power = noise + ((a - b) ** 2).sum(), signal_power + (a**2).sum()
         assert local[node] == pytest.approx(noise / signal_power, rel=1e-4)
+
+
+@pytest.mark.parametrize(("factor", "padded"), [(1, True), (1e25, False)])
+def test_local_noise_is_of_the_values_that_are_finite_and_fit(factor, padded):
+    """A row of NaN at padding, or squares beyond FP32, make no node look as if it lost nothing."""
+    rng = np.random.default_rng(0)
+    weights = [constant("w", rng.normal(size=(3, 5)), "float32"), constant("v", rng.normal(size=(5, 5)), "float32")]
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"], "m"), helper.make_node("MatMul", ["a", "v"], ["y"], "n")]
+    network = model(nodes, {"x": ["b", 3]}, {"y": ["b", 5]}, weights)
+    rows = rng.normal(size=(8, 3)).astype(np.float32) * np.float32(factor)
+    amax = float(np.abs(rows).max())
+    if padded:
+        rows[3] = np.nan
+    about = network, ["m", "n"], {"x": amax, "a": 3 * amax}
+    local = local_noise(*about, open_samples(rows, network))
+    clean = local_noise(
+        network,
+        ["m", "n"],
+        {"x": amax / factor, "a": 3 * amax / factor},
+        open_samples(rows[~np.isnan(rows).any(axis=1)] / np.float32(factor), network),
+    )
+    assert local == pytest.approx(clean, rel=0.02)
+    assert local["n"] == pytest.approx(exact(*about, open_samples(rows, network)).errors[1].noise, rel=1e-6)
+
+
+def test_no_samples_are_no_noise_of_zero():
+    class Nothing:
+        def __len__(self):
+            return 0
+
+    with pytest.raises(SamplesError, match="no samples to measure on"):
+        local_noises(None, [], {}, Nothing())
 
 
 WAYS = {"whole": 1.0, "half": 0.5, "tiny": 1e-5}

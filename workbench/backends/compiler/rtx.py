@@ -32,15 +32,18 @@ def rtx_capabilities() -> Capabilities:
 
     from workbench.backends.cudart import first_device
 
-    able, reason = False, None
+    able, reason, name = False, None, None
     try:
         device = first_device()
     except BackendError as error:
         reason = f"no GPU to run on: {error.what}"
     else:
         able = device.target in GPUS
+        name = device.text if able else None
         reason = None if able else f"it does not run on {device.name} ({device.target})"
-    return Capabilities("tensorrt_rtx", version("tensorrt_rtx"), build=True, run=able, targets=GPUS, reason=reason)
+    return Capabilities(
+        "tensorrt_rtx", version("tensorrt_rtx"), build=True, run=able, targets=GPUS, reason=reason, device=name
+    )
 
 
 def compile_for(

@@ -109,9 +109,15 @@ class TensorRT:
         except BackendError as error:
             return Capabilities(self.name, version, build=False, run=False, typing=typing, reason=str(error))
         reason = "the lean runtime builds nothing" if self.lean else None
-        targets = (device.target,)
         return Capabilities(
-            self.name, version, build=not self.lean, run=True, targets=targets, typing=typing, reason=reason
+            self.name,
+            version,
+            build=not self.lean,
+            run=True,
+            targets=(device.target,),
+            typing=typing,
+            reason=reason,
+            device=device.text,
         )
 
     def build(

@@ -56,9 +56,13 @@ def _why(
         )
     if len(set(types)) > 1:
         wide, narrow = max(types, key=_width), min(types, key=_width)
+        other = "the wider side"
+        if _width(wide) == _width(narrow):  # FP16 and BF16
+            wide, narrow = types[0], next(kind for kind in types if kind != types[0])
+            other = f"the side in {wide}"
         holders = [near for near in (*before, *after) if layer_precision(near).name in {wide, "tf32"}]
         nodes = scene.nodes(*holders)
-        side = holders[0].name if holders else "the wider side"
+        side = holders[0].name if holders else other
         return (
             f"where precision changes ({types[0]} to {types[-1]})",
             f"Give both sides one precision: run {side} in {narrow} if accuracy allows",

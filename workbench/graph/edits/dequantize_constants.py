@@ -10,6 +10,7 @@ import onnx_ir as ir
 from workbench.graph.domains import QDQ, WEIGHTED, onnx_op, qdq_op
 from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.edits.wide import WideEdit
+from workbench.graph.quantization import dequantized_type
 from workbench.graph.weights import constant_in
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def _replace(
     result = node.outputs[0]
     zero = None if zero_point is None else zero_point.numpy()
     array = _dequantize(value.numpy(), scale.numpy(), zero, node.attributes.get_int("axis", 1))
-    tensor = ir.Tensor(np.asarray(array.astype(scale.dtype.numpy()), order="C"), name=result.name)
+    kind = dequantized_type(node) or scale.dtype
+    tensor = ir.Tensor(np.asarray(array.astype(kind.numpy()), order="C"), name=result.name)
     sources = list(node.inputs)
     name, new = str(result.name), ir.Value(const_value=tensor, type=ir.TensorType(tensor.dtype), shape=tensor.shape)
     ir.convenience.replace_all_uses_with(result, new)

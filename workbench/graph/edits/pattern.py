@@ -7,9 +7,10 @@ A pattern is a few lines, each one node; the last makes the result::
     y = LayerNormalization{axis=-1, epsilon=@eps}(x, $scale, $bias)
 
 - ``x``: any tensor; the same name is the same tensor everywhere.
-- ``$scale``: a constant. ``0.5``: a constant of one element with that value, to one part in a thousand.
+- ``$scale``: a constant. ``0.5``: a constant of one element with that value, to one part in a hundred thousand, or
+  to the last digit of a type that has fewer.
 - ``{axis=-1}``: an attribute must have this value; where it is missing, its default. ``axes`` is also looked for
-  among the constant inputs, where newer operator sets have it. ``{epsilon=@eps}`` binds a number.
+  among the constant inputs, where newer sets of ONNX have it. ``{epsilon=@eps}`` binds a number.
 - ``{axes=last@n}``: the axes are the last ones, however many and however they are counted; ``@n`` is how many, the
   same everywhere. ``{axis=last@n}``: this axis and all behind it. In a replacement the two are written out again.
 - ``|`` gives alternatives; Add and Mul match with their inputs in either order.
@@ -26,12 +27,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from workbench.errors import EditError
 from workbench.graph.edits.surgery import add_constant, add_node, constant_array, drop_unused, redirect, typed
+from workbench.graph.tensor import is_floating
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["Match", "PatternNode", "apply_replacement", "find", "read_pattern"]
 
 COMMUTATIVE = frozenset({"Add", "Mul", "And", "Or", "Equal", "Max", "Min"})
-TOLERANCE = 1e-3
+TOLERANCE = 1e-5
+"""Of a number: exporters write 1.4142; a rewrite whose constants are further off would move the outputs."""
 
 _LINE = re.compile(r"\s*(?P<outs>[\w, ]+?)\s*=\s*(?P<nodes>.+)$")
 _NODE = re.compile(r"\s*(?:(?P<domain>[\w.]+)::)?(?P<op>\w+)\s*(?:\{(?P<attrs>[^}]*)\})?\s*\((?P<args>[^()]*)\)\s*$")
@@ -211,9 +215,11 @@ def _match_value(value: ir.Value | None, arg: str, pattern: Pattern, match: Matc
 
 def _match_attribute(node: ir.Node, key: str, expected: str, inputs: list[ir.Value | None], match: Match) -> bool:
     actual = _attribute(node, key)
-    if actual is None and key == "axes" and len(inputs) > 1 and (array := constant_array(inputs[1])) is not None:
-        actual = array.reshape(-1).tolist()
-        del inputs[1]
+    if actual is None and key == "axes" and (place := _axes_input(node.op_type, node.domain)) is not None:
+        array = constant_array(inputs[place]) if len(inputs) > place else None
+        if array is not None:
+            actual = array.reshape(-1).tolist()
+            del inputs[place]
     if expected.startswith("last@"):
         rank = match.rank(inputs[0]) if inputs[0] is not None else None
         count = _last(key, actual, rank)
@@ -229,6 +235,15 @@ def _match_attribute(node: ir.Node, key: str, expected: str, inputs: list[ir.Val
     if number is not None and isinstance(actual, (int, float)):
         return _close(float(actual), number)
     return actual is not None and str(actual) == expected
+
+
+def _axes_input(op: str, domain: str, opset: int | None = None) -> int | None:
+    """Return at which input an operator of ONNX reads its axes, in an operator set or the newest one."""
+    try:
+        schema = onnx.defs.get_schema(op, opset or onnx.defs.onnx_opset_version(), domain)
+    except onnx.defs.SchemaError:
+        return None
+    return next((place for place, formal in enumerate(schema.inputs) if formal.name == "axes"), None)
 
 
 def _last(key: str, stated: object, rank: int | None) -> int | None:
@@ -267,11 +282,14 @@ def _number(text: str) -> float | None:
 
 def _is_number(value: ir.Value, expected: float) -> bool:
     array = constant_array(value)
-    return array is not None and array.size == 1 and _close(float(array.reshape(-1)[0]), expected)
+    if array is None or array.size != 1:
+        return False
+    coarse = float(ml_dtypes.finfo(array.dtype).eps) if is_floating(array.dtype) else 0.0
+    return _close(float(array.reshape(-1)[0]), expected, max(TOLERANCE, coarse))
 
 
-def _close(actual: float, expected: float) -> bool:
-    return abs(actual - expected) <= TOLERANCE * max(abs(expected), 1e-6)
+def _close(actual: float, expected: float, tolerance: float = TOLERANCE) -> bool:
+    return abs(actual - expected) <= tolerance * max(abs(expected), 1e-6)
 
 
 def apply_replacement(
@@ -288,7 +306,7 @@ def apply_replacement(
         name = str(root.name) if last else f"{root.name}_{line.op}_{place}"
         attributes = {key: _written(key, value, bindings) for key, value in line.attributes}
         inputs = [_operand(arg, bindings, part, name, dtype) for arg in line.args]
-        if "axes" in attributes and opset >= 18 and line.op.startswith("Reduce"):
+        if "axes" in attributes and _axes_input(line.op, line.domain, opset) == len(inputs):
             inputs.append(add_constant(part, f"{name}_axes", np.asarray(attributes.pop("axes"), np.int64)))
         new = add_node(
             part,

@@ -11,7 +11,7 @@ from workbench.graph.domains import qdq_op
 from workbench.graph.edits.surgery import add_constant, add_node, fresh_name
 from workbench.graph.edits.wide import WideEdit
 from workbench.graph.naming import names_in
-from workbench.graph.quantization import pair_factor
+from workbench.graph.quantization import dequantized_type, pair_factor
 from workbench.graph.weights import constant_in
 
 if TYPE_CHECKING:
@@ -109,8 +109,9 @@ def _put(new: ir.Value, dequantize: ir.Node, part: ir.Graph) -> None:
 
 
 def _cast(quantize: ir.Node, dequantize: ir.Node, value: ir.Value, part: ir.Graph) -> ir.Value:
-    """Return what a pair read in the type that it made: the types of its two scales."""
-    read, written = (scale.dtype if scale is not None else None for scale in (quantize.inputs[1], dequantize.inputs[1]))
+    """Return what a pair read in the type that it made."""
+    scale = quantize.inputs[1]
+    read, written = value.dtype or (None if scale is None else scale.dtype), dequantized_type(dequantize)
     if read == written or written is None:
         return value
     name = str(dequantize.outputs[0].name)
@@ -131,13 +132,13 @@ def _along(factor: Array, dequantize: ir.Node, value: ir.Value) -> Array | None:
 
 
 def _scaled(value: ir.Value, factor: Array, dequantize: ir.Node, part: ir.Graph) -> ir.Value:
-    scale = dequantize.inputs[1]
-    if (factor == 1).all() or scale is None or scale.dtype is None:
+    kind = dequantized_type(dequantize)
+    if (factor == 1).all() or kind is None:
         return value
     name = str(dequantize.outputs[0].name)
-    by = add_constant(part, f"{name}/factor", factor.astype(scale.dtype.numpy()))
+    by = add_constant(part, f"{name}/factor", factor.astype(kind.numpy()))
     multiply = add_node(part, "Mul", [value, by], name=f"{name}/scaled", before=dequantize)
-    multiply.outputs[0].type = ir.TensorType(scale.dtype)
+    multiply.outputs[0].type = ir.TensorType(kind)
     return multiply.outputs[0]
 
 
@@ -153,12 +154,15 @@ def _dequantized(node: ir.Node, part: ir.Graph, q: Array, scale: Array, zero_poi
         zero_point = np.broadcast_to(zero_point, q.shape)
     elif scale.ndim == 1 and scale.size > 1:
         shape[axis] = -1
-    # FP8 numbers are no integers; everything of 4 or 8 bits is exact in float32.
-    wide = np.int32 if np.issubdtype(q.dtype, np.integer) else np.float32
-    zero = zero_point.astype(wide).reshape(shape)
-    value = (q.astype(wide) - zero).astype(scale.dtype) * scale.reshape(shape)
-    name = fresh_name(part, str(node.outputs[0].name).removesuffix("/dequantized"))
-    tensor = ir.Tensor(value.astype(scale.dtype), name=name)
+    # All of it is exact in float64, FP8 numbers too; what is stored is rounded once.
+    value = (q.astype(np.float64) - zero_point.astype(np.float64).reshape(shape)) * scale.astype(np.float64).reshape(
+        shape
+    )
+    kind = dequantized_type(node) or ir.DataType.FLOAT
+    own = str(node.outputs[0].name)
+    base = own.removesuffix("/dequantized")
+    name = own if base == own else fresh_name(part, base)  # its own is free once it is gone
+    tensor = ir.Tensor(value.astype(kind.numpy()), name=name)
     constant = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(value.shape))
     part.initializers.add(constant)
     return constant

@@ -168,8 +168,9 @@ def table(rows: Sequence[BenchRow]) -> str:
 
 
 def rows_json(rows: Sequence[BenchRow], conditions: object) -> str:
-    """Return the rows with the conditions of the measurement as JSON; unknown is null, an infinite SQNR ``"inf"``."""
-    plain = [{key: str(value) if value == math.inf else value for key, value in asdict(row).items()} for row in rows]
+    """Return the rows with the conditions of the measurement as JSON; unknown is null, an infinite SQNR ``"inf"`` or ``"-inf"``."""
+    infinite = (math.inf, -math.inf)
+    plain = [{key: str(value) if value in infinite else value for key, value in asdict(row).items()} for row in rows]
     return json.dumps({"schema": SCHEMA, "conditions": conditions, "rows": plain}, indent=1, allow_nan=False)
 
 

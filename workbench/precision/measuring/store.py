@@ -42,7 +42,7 @@ def open_store(folder: str | os.PathLike[str] | None, able: Capabilities | None 
     folder
         Where files lie.
     able
-        What measures: what another version or kind of device did is not taken for its own.
+        What measures: what another version or device did is not taken for its own.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def open_store(folder: str | os.PathLike[str] | None, able: Capabilities | None 
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(scratch_folder() if folder is None else held_folder(folder))
         journal = stack.enter_context(open_journal(place / JOURNAL, ABOUT))
-        yield Store(place, journal, () if able is None else (str(able.version), *able.targets))
+        yield Store(place, journal, () if able is None else (str(able.version), *able.targets, str(able.device)))
 
 
 class Store:
@@ -68,7 +68,7 @@ class Store:
     journal
         Lines about them.
     measured_by
-        What else decides: the version that measures, and for which kind of device.
+        What else decides: the version that measures, and on which device.
     """
 
     def __init__(self, folder: Path, journal: Any, measured_by: tuple[str, ...] = ()) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 import onnx_ir as ir
 
 from workbench.calibration import feeds, first_samples
-from workbench.evaluate import sqnr_db
+from workbench.errors import SamplesError
+from workbench.evaluate import Difference, sqnr_db
 from workbench.graph import content_of, names_in
 from workbench.precision.sensitivity.cut import cut
 from workbench.precision.sensitivity.graft import all_quantized, beside
@@ -132,7 +133,15 @@ def local_noises(
     batch: int = 1,
     resolution: Resolution | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Return the same for several choices of ranges, by their names. They share a graph, which is fed their scales."""
+    """Return the same for several choices of ranges, by their names. They share a graph, which is fed their scales.
+
+    Raises
+    ------
+    SamplesError
+        There are none.
+    """
+    if not len(samples):
+        raise SamplesError("no samples to measure on", fix="Give at least one.")
     lowered = {way: all_quantized(model, candidates, ranges, resolution) for way, ranges in ways.items()}
     groups: dict[tuple[object, ...], list[str]] = {}
     for way, quantized in lowered.items():  # in FP16, a scale that it cannot hold makes another graph
@@ -140,7 +149,7 @@ def local_noises(
     noises: dict[str, dict[str, float]] = {}
     for group in groups.values():
         scales = _scales([lowered[way] for way in group])
-        copied, powers = _with_copies(model, lowered[group[0]], candidates, scales[0])
+        copied, powers, pairs = _with_copies(model, lowered[group[0]], candidates, scales[0])
         session = Session(copied, apart=len(samples))
         for way, fed in zip(group, scales, strict=True):
             every = feeds(samples, model, batch=batch)
@@ -148,11 +157,29 @@ def local_noises(
             sums = np.zeros((len(candidates), 2))
             for results in session.run_each({**feed.arrays, **fed} for feed in seen):
                 sums += np.array([[results[name] for name in powers[node]] for node in candidates])
+            odd = [node for node, both in zip(candidates, sums, strict=True) if not np.isfinite(both).all()]
             noises[way] = {
                 node: float(noise / signal) if signal > 0 else math.inf if noise > 0 else 0.0
                 for node, (noise, signal) in zip(candidates, sums, strict=True)
+                if node not in odd
             }
+            if odd:
+                fed_each = ({**feed.arrays, **fed} for feed in feeds(samples, model, batch=batch))
+                noises[way] |= _of_finite(copied, {node: pairs[node] for node in odd}, fed_each)
     return {way: noises[way] for way in ways}
+
+
+def _of_finite(
+    copied: Model, pairs: Mapping[str, tuple[str, str]], fed: Iterable[Mapping[str, npt.NDArray[Any]]]
+) -> dict[str, float]:
+    """Return noise over signal of values that are finite, as results are compared: NaN may stand at padded places."""
+    session = Session(copied, outputs=list(dict.fromkeys(name for pair in pairs.values() for name in pair)))
+    seen = {node: Difference() for node in pairs}
+    for arrays in fed:
+        results = session.run(arrays)
+        for node, (original, copy) in pairs.items():
+            seen[node].update(results[original], results[copy])
+    return {node: 0.0 if math.isnan(one.sqnr) else float(10.0 ** (-one.sqnr / 10.0)) for node, one in seen.items()}
 
 
 def _count(feed: Feed) -> int:
@@ -177,16 +204,18 @@ def _scales(lowered: Sequence[Model]) -> list[dict[str, npt.NDArray[Any]]]:
 
 def _with_copies(
     model: Model, lowered: Model, candidates: Sequence[str], fed: Iterable[str]
-) -> tuple[Model, dict[str, tuple[str, ...]]]:
+) -> tuple[Model, dict[str, tuple[str, ...]], dict[str, tuple[str, str]]]:
     """Return the model with quantized copies of nodes, and what its outputs, sums of squares, are called.
 
-    Each node has two: of its noise and of its signal. What is to be fed becomes an input.
+    Each node has two: of its noise and of its signal. The results of it and of its copy are named, too. What is to be
+    fed becomes an input.
     """
     whole, pairs = beside(model, lowered, candidates)
     powers = {name: tuple(_compare(whole.graph, name, original, copy)) for name, original, copy in pairs}
     for name in fed:
         whole.graph.inputs.append(whole.graph.initializers.pop(name))
-    return model.replaced(whole), powers
+    results = {name: (str(original.name), str(copy.name)) for name, original, copy in pairs}
+    return model.replaced(whole), powers, results
 
 
 def _compare(graph: ir.Graph, name: str, original: ir.Value, copy: ir.Value) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import SelectorError, WorkbenchError
+from workbench.evaluate import sqnr_text
 from workbench.names import PRECISIONS, Precision
 from workbench.precision import selector_of
 from workbench.precision.plan import Rule
@@ -77,7 +78,7 @@ class Inspector(View):
         after = self.node_facts.estimate(Rule(select=self.selector, precision=precision))
         parts = []
         if before.sqnr_db is not None and after.sqnr_db is not None:
-            figure = f"{after.sqnr_db:.1f} dB" if math.isfinite(after.sqnr_db) else "no quantization error"
+            figure = "no quantization error" if after.sqnr_db == math.inf else sqnr_text(after.sqnr_db)
             finite = math.isfinite(before.sqnr_db) and math.isfinite(after.sqnr_db)
             parts.append(f"{after.sqnr_db - before.sqnr_db:+.1f} dB, to {figure}" if finite else figure)
         else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from workbench.display import counted
 from workbench.errors import RecipeError
+from workbench.evaluate import sqnr_text
 from workbench.session import Workbench, history_of
 
 if TYPE_CHECKING:
@@ -64,8 +65,7 @@ def _at(wb: Workbench, point: int) -> Workbench:
 
 
 def _sqnr(one: Comparison) -> str:
-    worst = one.worst_sqnr_db
-    return "equal" if math.isinf(worst) else "—" if math.isnan(worst) else f"{worst:.1f} dB"
+    return "—" if math.isnan(one.worst_sqnr_db) else sqnr_text(one.worst_sqnr_db)
 
 
 def _top1(one: Comparison) -> str:

@@ -29,6 +29,8 @@ COLUMNS = (
     Column("latency", "time", "number", "share of the measured time"),
 )
 POOR_DB, BAD_DB = 25.0, 15.0
+LEAST_DB = -999.0
+"""Stands for minus infinity: where nothing is left of an output comes before all else."""
 
 
 class NodeRows:
@@ -65,6 +67,8 @@ class NodeRows:
         if column == "gets":
             return row.gets if row.floating in {row.gets, "fp32"} else f"{row.gets} over {row.floating}"
         value: str | float | None = getattr(row, column)
+        if column == "sqnr_db" and value == -math.inf:
+            return LEAST_DB
         has_value = math.isfinite(value) if isinstance(value, float) else value != ""
         return value if has_value else None
 

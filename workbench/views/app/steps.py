@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from workbench.evaluate import sqnr_text
 from workbench.graph.edits import Edit
 from workbench.names import percent
 from workbench.precision.lowering import needed_opset
@@ -121,9 +122,9 @@ def _precision(wb: Workbench, node_facts: NodeFacts) -> StageFacts:
     ruled = bool(wb.plan.rules.rules)
     estimate = node_facts.estimate()
     text = estimate.text() if ruled else f"no rules yet: the best practice; {estimate.text()}"
-    if estimate.sqnr_db is None or math.isinf(estimate.sqnr_db):
+    if estimate.sqnr_db is None or estimate.sqnr_db == math.inf:
         return StageFacts("Precision", ruled, f"{percent(estimate.share)} in 8 bits", text)
-    return StageFacts("Precision", ruled, f"{percent(estimate.share)} · est. {estimate.sqnr_db:.1f} dB", text)
+    return StageFacts("Precision", ruled, f"{percent(estimate.share)} · est. {sqnr_text(estimate.sqnr_db)}", text)
 
 
 def _tune(wb: Workbench) -> StageFacts:
@@ -155,8 +156,7 @@ def _compare(wb: Workbench) -> StageFacts:
     if comparison.accuracy is not None:
         figure = f"top-1 {-comparison.accuracy.drop:+.2f} points"
     else:
-        worst = comparison.worst_sqnr_db
-        figure = f"{worst:.1f} dB" if math.isfinite(worst) else "equal" if worst > 0 else "no numbers"
+        figure = sqnr_text(comparison.worst_sqnr_db)
     if not _is_current(wb):
         return StageFacts("Compare", False, f"{figure} before the last change")
     return StageFacts("Compare", True, f"{figure} · {comparison.samples} samples")
