@@ -21,8 +21,10 @@ def difference(*pairs, dtype=np.float32):
 
 @pytest.mark.parametrize(
     ("signal", "noise", "db"),
-    [(100.0, 1.0, 20.0), (1.0, 100.0, -20.0), (1.0, 0.0, math.inf), (0.0, 0.0, math.inf), (0.0, 1.0, -math.inf)]
-    + [(1.0, math.inf, -math.inf), (1e-200, 1e200, -math.inf), (math.inf, 1.0, math.inf)],
+    [
+        *((100.0, 1.0, 20.0), (1.0, 100.0, -20.0), (1.0, 0.0, math.inf), (0.0, 0.0, math.inf), (0.0, 1.0, -math.inf)),
+        *((1.0, math.inf, -math.inf), (1e-200, 1e200, -math.inf), (math.inf, 1.0, math.inf)),
+    ],
 )
 def test_sqnr_of_sums(signal, noise, db):
     assert sqnr_db(signal, noise) == pytest.approx(db)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.kit.models import model, weight
+from tests.kit.models import constant, model, weight
 from workbench import limits
 from workbench.errors import BackendError
 from workbench.graph.load import from_proto
@@ -32,7 +32,7 @@ def made_of(count, known):
             "ConstantOfShape", ["length"], ["n"], "n", value=helper.make_tensor("v", TensorProto.INT8, [1], [1])
         )
         nodes.insert(0, node("Cast", ["w"], ["length"], "length", to=TensorProto.INT64))
-        stored = [numpy_helper.from_array(np.array([count - 8], np.float32), "w")]  # the length takes eight
+        stored = [numpy_helper.from_array(np.array([count + 4], np.float32), "w")]  # what Casts make of it is free
     nodes += [node("Cast", ["p"], ["q"], "q", to=TensorProto.FLOAT), node("Add", ["x", "q"], ["y"], "add")]
     return model(nodes, {"x": [2]}, {"y": [2]}, stored)
 
@@ -46,6 +46,22 @@ def test_constants_may_take_as_much_as_the_limit_and_no_byte_more(monkeypatch, c
     else:
         with pytest.raises(BackendError, match=rf"^{where}: what is made of constants .* the limit is 1\."):
             check_constants(made_of(count, known))
+
+
+@pytest.mark.parametrize(("results", "fits"), [(5, True), (6, False)])
+def test_weights_may_be_dequantized_and_transposed_whatever_their_size(monkeypatch, results, fits):
+    """Sixteen times their own bytes are free: four results in FP32 of one weight in INT8, and then one of 1 MiB."""
+    monkeypatch.setattr(limits, "_raised", {"constants_mib": 1})
+    stored = [numpy_helper.from_array(np.zeros((2**9, 2**9), np.int8), "w"), constant("s", 0.5, "float32")]
+    nodes = [node("DequantizeLinear", ["w", "s"], ["d0"], "dq")]
+    nodes += [node("Transpose", [f"d{at - 1}"], [f"d{at}"], f"t{at}") for at in range(1, results)]
+    nodes.append(node("MatMul", ["x", f"d{results - 1}"], ["y"], "product"))
+    graph = model(nodes, {"x": [1, 2**9]}, {"y": [1, 2**9]}, stored)
+    if fits:
+        check_constants(graph)
+    else:
+        with pytest.raises(BackendError, match=r"^t5: what is made of constants .* the limit is 1\."):
+            check_constants(graph)
 
 
 @pytest.mark.parametrize(

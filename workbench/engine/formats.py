@@ -140,8 +140,8 @@ def parse_format(text: str | None, dtype_text: str | None = None) -> TensorForma
 def tensor_bytes(dims: Sequence[int] | None, form: TensorFormat) -> int | None:
     """Bytes a tensor takes on the device, or None where its shape, data type or layout is not known.
 
-    Vectorized and channels-last formats are counted with their padding: the channel axis, before the spatial ones (the last
-    axis where there are no more), is rounded up to a multiple of `form.channels`. A layout that is unstated is
+    Vectorized and channels-last formats are counted with their padding: the channel axis, before the spatial ones (the
+    last axis where there are no more), is rounded up to a multiple of `form.channels`. A layout that is unstated is
     counted without padding. INT4 and FP4 take half a byte an element, rounded up to whole bytes at the end.
     """
     if dims is None or form.dtype is None or form.layout is None or any(size < 0 for size in dims):

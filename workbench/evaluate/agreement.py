@@ -42,7 +42,8 @@ class OutputDifference:
         Runs in which the tuned model's has another shape, as where an output lists what was found; it counts as if it
         were zero.
     became_finite
-        Values that were NaN or infinite and are finite in the tuned model. They count as differing, and in no other figure.
+        Values that were NaN or infinite and are finite in the tuned model. They count as differing, and in no other
+        figure.
     """
 
     name: str
@@ -65,7 +66,8 @@ class OutputDifference:
         else:
             text = f"SQNR {self.sqnr_db:.1f} dB, cosine {self.cosine:.5f}, max error {self.max_error:.3g}"
         if self.became_finite:
-            text += f"; {self.became_finite} of {self.values} values were NaN or infinite and are finite, which only counts as differing"
+            count = f"{self.became_finite} of {self.values} values"
+            text += f"; {count} were NaN or infinite and are finite, which only counts as differing"
         return text + (f", another shape in {self.reshaped} runs" if self.reshaped else "")
 
 

@@ -294,7 +294,7 @@ def _misstated_weights(model: ir.Model) -> Iterator[Quirk]:
                 f"{value.dtype.name.lower() if value.dtype else '?'}{value.shape if value.shape is not None else ''}"
             )
             unknown = value.dtype is None or (value.shape is not None and not value.shape.is_static())
-            value.type, value.shape = ir.TensorType(held.dtype), ir.Shape(held.shape)
+            value.type, value.shape = ir.TensorType(held.dtype), ir.Shape(held.shape.numpy())
             if not unknown and not value.is_graph_input():
                 text = f"stated as {stated}, and it is {held.dtype.name.lower()}{value.shape}; what it is counts"
                 yield Quirk("misstated-weight", f"{prefix}{name}", text)

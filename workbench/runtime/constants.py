@@ -15,7 +15,7 @@ from workbench.runtime.bytes import serialized
 from workbench.runtime.first_run import Apart, FirstRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from workbench.graph import Model
 
@@ -26,6 +26,12 @@ DRIVEN_BY_VALUES = frozenset(
 )
 """Operators whose result is as long as a number says that they read or hold."""
 
+RESTATES = frozenset("Cast DequantizeLinear Flatten Reshape Squeeze Transpose Unsqueeze".split())
+"""Operators whose result has as many numbers as what they read."""
+
+SPARED = 16
+"""What those make of weights is free up to so many times their bytes: INT4 becomes FP32, and is transposed then."""
+
 ONE_NUMBER = {"Loop": 0, "SequenceAt": 1, "SequenceErase": 1, "SequenceInsert": 2}
 """Operators and which of their inputs ONNX Runtime 1.32 reads one number of, also where it has none: it crashes."""
 
@@ -33,7 +39,8 @@ ONE_NUMBER = {"Loop": 0, "SequenceAt": 1, "SequenceErase": 1, "SequenceInsert": 
 def check_constants(model: Model) -> None:
     """Refuse a model that makes too much of what depends on nothing that is fed, or reads a number of an empty tensor.
 
-    What shape inference does not know is computed once in another process, which memory may run out for.
+    Weights that are dequantized, converted or transposed may be as many as a file holds. What shape inference does not
+    know is computed once in another process, which memory may run out for.
 
     Raises
     ------
@@ -43,14 +50,18 @@ def check_constants(model: Model) -> None:
         Computing it took all memory, or killed that process.
     """
     _check_numbers(model)
+    made = list(_of_constants(model))
+    free = SPARED * _stored_bytes(node for _, node in made if onnx_op(node) in RESTATES)
     total, unknown = 0, dict[str, str]()
-    for address, node in _of_constants(model):
+    for address, node in made:
         for value in node.outputs:
             tensor = model.tensor(str(value.name)) if value.name else None
             if tensor is None or tensor.dtype is None or _is_shared(node, value):
                 continue
             if tensor.static_shape is not None:
-                total += _bytes(tensor.static_shape, tensor.dtype)
+                size = _bytes(tensor.static_shape, tensor.dtype)
+                spared = min(size, free) if onnx_op(node) in RESTATES else 0
+                total, free = total + size - spared, free - spared
             elif node.op_type in DRIVEN_BY_VALUES:
                 unknown[tensor.name] = tensor.dtype
         _check(total, address)
@@ -74,6 +85,12 @@ def _check_numbers(model: Model) -> None:
                 where=address,
                 fix="Repair the tensor: it holds how often the loop runs, or a place in the sequence.",
             )
+
+
+def _stored_bytes(nodes: Iterable[ir.Node]) -> int:
+    """Return the bytes of the weights that some nodes read."""
+    weights = {value for node in nodes for value in node.inputs if value is not None and value.is_initializer()}
+    return sum(value.const_value.nbytes for value in weights if value.const_value is not None)
 
 
 def _is_shared(node: ir.Node, result: ir.Value) -> bool:

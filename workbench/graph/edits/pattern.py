@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
@@ -284,7 +284,8 @@ def _is_number(value: ir.Value, expected: float) -> bool:
     array = constant_array(value)
     if array is None or array.size != 1:
         return False
-    coarse = float(ml_dtypes.finfo(array.dtype).eps) if is_floating(array.dtype) else 0.0
+    digits: Any = ml_dtypes.finfo
+    coarse = float(digits(array.dtype).eps) if is_floating(array.dtype) else 0.0
     return _close(float(array.reshape(-1)[0]), expected, max(TOLERANCE, coarse))
 
 

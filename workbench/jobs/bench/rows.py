@@ -168,7 +168,7 @@ def table(rows: Sequence[BenchRow]) -> str:
 
 
 def rows_json(rows: Sequence[BenchRow], conditions: object) -> str:
-    """Return the rows with the conditions of the measurement as JSON; unknown is null, an infinite SQNR ``"inf"`` or ``"-inf"``."""
+    """Return rows and the conditions of the measurement as JSON; unknown is null, infinite ``"inf"`` or ``"-inf"``."""
     infinite = (math.inf, -math.inf)
     plain = [{key: str(value) if value in infinite else value for key, value in asdict(row).items()} for row in rows]
     return json.dumps({"schema": SCHEMA, "conditions": conditions, "rows": plain}, indent=1, allow_nan=False)
