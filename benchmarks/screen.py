@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.kit.lab import chromium, end_kernels, notebook, ready, running_lab  # noqa: E402
+from tests.kit.lab import chromium, end_kernels, guarded, notebook, ready, running_lab  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +133,7 @@ class Opened:
 
     def __init__(self, lab: SimpleNamespace, browser: Any, before: str, cell: str = "wb") -> None:
         self.lab = lab
-        self.page = page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        self.page = page = guarded(browser.new_page(viewport={"width": 1600, "height": 1000}))
         page.set_default_timeout(180_000)
         page.add_init_script(f"({MESSAGES})()")
         (lab.folder / "spent").unlink(missing_ok=True)

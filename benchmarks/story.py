@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.kit.lab import chromium, end_kernels, running_lab  # noqa: E402
+from tests.kit.lab import chromium, end_kernels, guarded, running_lab  # noqa: E402
 from tests.kit.story import MODELS, NOTEBOOK, open_story, tell  # noqa: E402
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def main() -> None:
 
 def told(lab: SimpleNamespace, browser: Any, model: str, place: str, options: argparse.Namespace) -> None:
     """Tell it once."""
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page = guarded(browser.new_page(viewport={"width": 1280, "height": 800}))
     wrong: list[str] = []
     page.on("pageerror", lambda error: None if NOTEBOOK in (error.stack or "") else wrong.append(str(error)))
     page.on("request", lambda request: wrong.append(request.url) if abroad(request.url) else None)

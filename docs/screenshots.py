@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE.parent))
 from PIL import Image  # noqa: E402
 
 from tests.kit.examples import files  # noqa: E402
-from tests.kit.lab import chromium, end_kernels, notebook, ready, running_lab  # noqa: E402
+from tests.kit.lab import chromium, end_kernels, guarded, notebook, ready, running_lab  # noqa: E402
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -114,11 +114,11 @@ def main(*names: str) -> None:
 def take(scene: Scene, name: str, lab: SimpleNamespace, browser: Any) -> None:
     """Take a scene in light, and then in dark: the views follow JupyterLab's theme."""
     height = HEIGHT if scene.whole else TALL
-    page = browser.new_page(viewport={"width": WIDTH, "height": height}, color_scheme="light")
+    page = guarded(browser.new_page(viewport={"width": WIDTH, "height": height}, color_scheme="light"))
     page.set_default_timeout(PATIENCE_MS)
     notebook(lab.folder / f"{name}.ipynb", scene.before, scene.shown)
     page.goto(f"{lab.url}/lab/tree/{name}.ipynb?reset", wait_until="domcontentloaded")
-    ready(page, PATIENCE_MS)
+    ready(page)
     page.keyboard.press("Control+b")  # closes the files at the left
     page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
     page.keyboard.press("Shift+Enter")

@@ -10,13 +10,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kit.awaited import awaited
-from tests.kit.lab import MissingError, chromium, end_kernels, notebook, ready, running_lab
+from tests.kit.lab import (
+    PATIENCE_MS,
+    MissingError,
+    chromium,
+    end_kernels,
+    guarded,
+    notebook,
+    ready,
+    running_lab,
+)
 from tests.kit.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import SimpleNamespace
 
+# The kernel does it, behind all that a view before may still have to write.
+FRESH = "import pathlib; pathlib.Path('seen.json').unlink(missing_ok=True)\n"
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -58,8 +69,8 @@ def page(lab, browser) -> Iterator[SimpleNamespace]:
 
 def new_page(browser) -> SimpleNamespace:
     """Open a page with a profile of its own; `abroad` are the requests that left this machine, `errors` the page's."""
-    page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
-    page.set_default_timeout(30_000)
+    page = guarded(browser.new_context(viewport={"width": 1400, "height": 1000}).new_page())
+    page.set_default_timeout(PATIENCE_MS)
     page.abroad, page.errors = [], []
 
     def note(request) -> None:
@@ -76,8 +87,17 @@ def expect(locator) -> SimpleNamespace:
     """Return Playwright's assertions about a locator, which wait: what Python changed is on the page a moment later."""
     from playwright.sync_api import expect as expecting
 
-    expecting.set_options(timeout=30_000)
+    expecting.set_options(timeout=PATIENCE_MS)
     return expecting(locator)
+
+
+def theme(page, *, light: bool) -> None:
+    """Say to the views that JupyterLab's theme is light or dark, and wait until they are."""
+    page.evaluate("light => document.body.dataset.jpThemeLight = light", str(light).lower())
+    page.wait_for_function(
+        "light => [...document.querySelectorAll('.wb')].every((view) => view.classList.contains('wb-dark') !== light)",
+        arg=light,
+    )
 
 
 class Desk:
@@ -97,11 +117,10 @@ class Desk:
 
     def show(self, code: str, shown: str = ".wb-canvas svg") -> None:
         """Run code that shows a view, a graph where left out, and wait for a new one."""
-        (self.lab.folder / "seen.json").unlink(missing_ok=True)
         self.page.evaluate("document.querySelectorAll('.wb').forEach(node => node.classList.add('wb-old'))")
         self.page.evaluate("document.body.dataset.jpThemeLight = 'true'")
-        self.run(code)
-        self.page.locator(f".wb:not(.wb-old) {shown}").first.wait_for(timeout=90_000)
+        self.run(FRESH + code)
+        self.page.locator(f".wb:not(.wb-old) {shown}").first.wait_for()
 
 
 @pytest.fixture(scope="module")

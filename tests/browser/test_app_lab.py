@@ -38,17 +38,15 @@ def step(page, text):
 
 
 def choose(page, *path) -> None:
-    """Choose an entry of JupyterLab's menu; a dialog that it opens is agreed to."""
+    """Choose an entry of JupyterLab's menu; the dialog that it opens is agreed to."""
+    page.remove_locator_handler(page.locator(lab_tools.DIALOG))
     page.locator(".lm-MenuBar-itemLabel", has_text=path[0]).click()
     for part in path[1:-1]:
         page.locator(".lm-Menu-itemLabel", has_text=part).hover()
     page.locator(".lm-Menu-itemLabel", has_text=path[-1]).first.click()
     page.locator(".jp-Dialog .jp-mod-accept").click()
-
-
-def theme(page, light):
-    page.evaluate("light => document.body.dataset.jpThemeLight = light", light)
-    page.wait_for_timeout(200)
+    page.locator(lab_tools.DIALOG).wait_for(state="detached")
+    lab_tools.guarded(page)
 
 
 @pytest.fixture
@@ -61,9 +59,8 @@ def screen(lab, page, small_cnn, small_data):
     page.goto(f"{lab.url}/lab/tree/screen.ipynb?reset", wait_until="domcontentloaded")
     lab_tools.ready(page)
     page.keyboard.press("Control+b")
-    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
-    page.keyboard.press("Shift+Enter")
-    page.locator(".wb-app.wb-ready").wait_for(timeout=90_000)
+    run(page, 0)
+    page.locator(".wb-app.wb-ready").wait_for()
     yield page
     assert page.errors == []
     assert page.abroad == []
@@ -158,9 +155,7 @@ def _is_a_picture(page, kind: str) -> None:
     """What is seen is the picture, and neither a widget nor that it is missed, once a new kernel knows none."""
     output = page.locator(".jp-OutputArea-output:visible", has=page.locator(f'img[src^="data:image/{kind}"]:visible'))
     output.locator("img").evaluate("image => image.decode()")
-    page.locator('.jp-NotebookPanel:visible .jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(
-        state="attached"
-    )
+    lab_tools.ready(page)
     lab_tools.expect(output).to_have_text("", use_inner_text=True)
     assert output.locator("img").is_visible()
 
@@ -209,11 +204,11 @@ def _can_be_read_and_reached(page) -> None:
     ):  # the panel opens at its first field; its button compares
         page.keyboard.press(key)
     page.locator(".wb-points", has_text="SQNR, worst output").wait_for()
-    for light in ("true", "false"):
-        theme(page, light)
+    for light in (True, False):
+        lab_tools.theme(page, light=light)
         value = axe.Axe().run(page, context=".wb-app").response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in value] == []
-    theme(page, "true")
+    lab_tools.theme(page, light=True)
     page.keyboard.press("Escape")
     lab_tools.expect(page.locator(".wb-code")).to_be_hidden()
     # Plain keys are the screen's: they neither delete the notebook's cell nor edit it.
@@ -235,10 +230,10 @@ def _can_be_read_and_reached(page) -> None:
 def _fits(page, screenshots) -> None:
     for size in ((1280, 800), (1920, 1080)):
         page.set_viewport_size({"width": size[0], "height": size[1]})
-        for light in ("true", "false"):
-            theme(page, light)
+        for light in (True, False):
+            lab_tools.theme(page, light=light)
             page.locator(".wb-app").evaluate("node => node.scrollIntoView({ block: 'center' })")
-            page.screenshot(path=screenshots / f"app-{size[0]}-{'light' if light == 'true' else 'dark'}.png")
+            page.screenshot(path=screenshots / f"app-{size[0]}-{'light' if light else 'dark'}.png")
             assert page.locator(".wb-app").evaluate(CLIPPED) == []
     # However much a verdict says, the button of its next step stays whole.
     words, foot = page.locator(".wb-words"), page.locator(".wb-foot").bounding_box()
@@ -255,7 +250,7 @@ def test_the_same_screen_in_voila(lab, page, small_cnn) -> None:
     shutil.copy(small_cnn, lab.folder / "model.onnx")
     lab_tools.notebook(lab.folder / "other.ipynb", SHOW)
     page.goto(f"{lab.url}/voila/render/other.ipynb", wait_until="domcontentloaded")
-    page.locator(".wb-app.wb-ready").wait_for(timeout=120_000)
+    page.locator(".wb-app.wb-ready").wait_for()
     page.locator('.wb-nodes tr[data-id="block/conv"]').click()
     lab_tools.expect(page.locator(".wb-inspector h3")).to_have_text("block/conv")
     page.locator('.wb-option[data-precision="fp32"]').click()

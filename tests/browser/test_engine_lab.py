@@ -118,8 +118,7 @@ def test_an_outline_a_row_and_a_card_select_one_layer(lab, desk, small_cnn, scre
     page.locator(".wb-rows input").fill("head/fc")
     page.locator(".wb-rows .wb-count", has_text=f"of {len(statistics['names'])} rows").wait_for()
 
-    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
-    page.wait_for_timeout(200)
+    lab_tools.theme(page, light=False)
     page.locator(".wb-rows input").fill("")
     page.screenshot(path=screenshots / "engine-3-dark.png")
     assert page.locator(".wb-rows").evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(20, 23, 28)"

@@ -45,7 +45,7 @@ def run_cells(page, count: int, until: str) -> None:
     """Run the next cells, as Shift and Enter do, until an output says something."""
     for _ in range(count):
         page.keyboard.press("Shift+Enter")
-    page.locator(".jp-OutputArea-output", has_text=until).last.wait_for(timeout=60_000)
+    page.locator(".jp-OutputArea-output", has_text=until).last.wait_for()
 
 
 def click_a_node(view, out: Path) -> None:
@@ -113,9 +113,8 @@ def test_the_notebook_is_run_clicked_at_and_edited(lab, page, screenshots) -> No
     surgery.locator(".wb-card").first.click()
     surgery.locator(".wb-caption", has_text="38 nodes").wait_for()
     surgery.locator(".wb-log", has_text='wb.edit("fold_batch_norm")').wait_for()
-    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    lab_tools.theme(page, light=False)
     page.locator(".wb").last.scroll_into_view_if_needed()
-    page.wait_for_timeout(300)
     page.locator(".wb").last.screenshot(path=screenshots / "notebook01-4-side-by-side-dark.png")
     assert page.abroad == []
     assert page.errors == []

@@ -131,8 +131,7 @@ def test_the_slider_sets_the_plan(lab, opened, screenshots) -> None:
     row(page, "block/conv").click()
     page.locator(".wb-detail svg").wait_for()
 
-    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
-    page.wait_for_timeout(200)
+    lab_tools.theme(page, light=False)
     page.locator(".wb-precision").screenshot(path=screenshots / "precision-2-dark.png")
     assert page.locator(".wb-precision").evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(20, 23, 28)"
     assert page.abroad == []

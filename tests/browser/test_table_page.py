@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import workbench.views.kit.table as kit
+from tests.kit.lab import PATIENCE_MS
 from workbench.views.kit import Column, Row, page, table_state
 
 pytestmark = pytest.mark.slow
@@ -40,7 +41,7 @@ def table(browser, tmp_path):
     host = tmp_path / "table.html"
     host.write_text(HOST.format(style=style, script=script, state=json.dumps(state)), encoding="utf-8")
     opened = browser.new_page(viewport={"width": 700, "height": 500})
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(PATIENCE_MS)
     opened.goto(host.as_uri())
     opened.locator("tbody tr").first.wait_for()
     yield opened

@@ -6,14 +6,13 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from tests.kit.awaited import PATIENCE_S, awaited
 from tests.kit.places import ROOT
 
 if TYPE_CHECKING:
@@ -36,6 +35,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},
 }
+PATIENCE_MS = 1000 * PATIENCE_S
+DIALOG = "dialog.jp-Dialog"
+READY = """() => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    return panel?.context?.isReady && panel.sessionContext?.kernelDisplayStatus === "idle";
+}"""
 
 
 class MissingError(RuntimeError):
@@ -45,9 +50,6 @@ class MissingError(RuntimeError):
 @contextlib.contextmanager
 def running_lab(folder: Path, settings: dict[str, dict[str, Any]] | None = None) -> Iterator[SimpleNamespace]:
     """Run a JupyterLab of this checkout's package; it has its `url`, and the `folder` of its notebooks."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     variables = {
         "PYTHONPATH": str(ROOT),
         "JUPYTER_PATH": str(ROOT / "workbench/views/lab"),
@@ -64,20 +66,22 @@ def running_lab(folder: Path, settings: dict[str, dict[str, Any]] | None = None)
         file.write_text(json.dumps(chosen))
     notebooks = folder / "notebooks"
     notebooks.mkdir()
-    options = ["--no-browser", "--allow-root", f"--port={port}", "--port-retries=0", f"--notebook-dir={notebooks}"]
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", f"--notebook-dir={notebooks}"]
     options += ["--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", "--LabApp.news_url=None"]
     options += [
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
+        "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
     ]
     log = (folder / "lab.log").open("w")
     server = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", *options], env=os.environ | variables, stdout=log, stderr=log, cwd=folder
     )
-    url = f"http://127.0.0.1:{port}"
+    started = folder / "runtime" / f"jpserver-{server.pid}.json"
     try:
-        _wait(f"{url}/api/status", server, folder / "lab.log")
-        yield SimpleNamespace(url=url, folder=notebooks)
+        url = awaited(started, unless=lambda: _ended(server, folder / "lab.log"))["url"]
+        yield SimpleNamespace(url=url.rstrip("/"), folder=notebooks)
     finally:
         server.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -86,14 +90,9 @@ def running_lab(folder: Path, settings: dict[str, dict[str, Any]] | None = None)
         log.close()
 
 
-def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(240):
-        if server.poll() is not None:
-            break
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own server
-            return
-        time.sleep(0.25)
-    raise MissingError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+def _ended(server: subprocess.Popen[bytes], log: Path) -> None:
+    if server.poll() is not None:
+        raise MissingError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
 
 
 @contextlib.contextmanager
@@ -107,7 +106,7 @@ def chromium() -> Iterator[Any]:
     if path is None:
         raise MissingError("Chromium is not installed: apt-get install chromium")
     with sync_api.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=ARGUMENTS)
+        started = driver.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=PATIENCE_MS)
         yield started
         started.close()
 
@@ -121,11 +120,21 @@ def end_kernels(lab: SimpleNamespace) -> None:
         urllib.request.urlopen(request).close()  # noqa: S310
 
 
-def ready(page: Any, timeout_ms: int = 90_000) -> None:
-    """Wait until a notebook is open and its kernel takes cells: the notebook says so before the page is connected."""
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=timeout_ms)
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=timeout_ms)
-    page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=timeout_ms)
+def guarded(page: Any) -> Any:
+    """Close a page that asks something, and write what: a dialog that nobody expects would keep every click waiting."""
+    dialog = page.locator(DIALOG)
+
+    def close(_: Any) -> None:
+        sys.stderr.write(f"JupyterLab asks: {dialog.first.inner_text()}\n")
+        page.close()
+
+    page.add_locator_handler(dialog, close)
+    return page
+
+
+def ready(page: Any) -> None:
+    """Wait until the page's notebook is read and its kernel answers: an indicator says "idle" before there is one."""
+    page.wait_for_function(READY)
 
 
 def notebook(path: Path, *cells: str) -> None:

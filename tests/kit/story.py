@@ -6,7 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.kit.lab import notebook, ready
+from tests.kit.lab import PATIENCE_MS, notebook, ready
 from workbench.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def run(page: Any, cell: int) -> None:
     page.keyboard.press("Shift+Enter")
 
 
-def open_story(
-    lab: SimpleNamespace, page: Any, model: str, place: str, shared: Path, samples: int = 3, patience_ms: int = 120_000
-) -> None:
+def open_story(lab: SimpleNamespace, page: Any, model: str, place: str, shared: Path, samples: int = 3) -> None:
     """Open a notebook whose cell shows the screen of a model, beside a folder of images that says what they are."""
     messages, folder = MODELS[model], lab.folder / "images"
     shutil.rmtree(folder, ignore_errors=True)
@@ -61,27 +59,13 @@ def open_story(
         shutil.copy(image, folder)
     (folder / "preprocess.json").write_text(json.dumps(messages.preprocess))
     notebook(lab.folder / "story.ipynb", STORY.format(path=str(shared / "models" / model / "model.onnx")))
-    page.set_default_timeout(patience_ms)
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{lab.url}/{place}/story.ipynb?reset", wait_until="domcontentloaded")
+    ready(page)
     if place.startswith("lab"):
-        ready(page)
         page.keyboard.press("Control+b")
-        run(page, 0)
-    else:
-        run_in_notebook(page)
+    run(page, 0)
     page.locator(".wb-app.wb-ready").wait_for()
-
-
-def run_in_notebook(page: Any) -> None:
-    """Run the first cell in Notebook 7, whose kernel seems idle before it takes a cell: press until it does."""
-    page.locator(".jp-NotebookKernelStatus-info, .jp-Notebook-ExecutionIndicator").first.wait_for(state="attached")
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached")
-    prompt = page.locator(".jp-InputPrompt", has_text="[ ]")
-    for _ in range(5):
-        run(page, 0)
-        page.wait_for_timeout(2000)
-        if prompt.count() == 0:
-            break
 
 
 def tell(page: Any, folder: Path) -> Iterator[str]:
