@@ -8,7 +8,8 @@ import shutil
 import pytest
 
 from tests.browser import conftest as lab_tools
-from tests.kit.awaited import awaited
+from tests.kit.awaited import awaited, until
+from tests.kit.lab import DIALOG, guarded
 from tests.kit.story import NOTEBOOK, open_story, run, tell
 
 pytestmark = pytest.mark.slow
@@ -39,14 +40,14 @@ def step(page, text):
 
 def choose(page, *path) -> None:
     """Choose an entry of JupyterLab's menu; the dialog that it opens is agreed to."""
-    page.remove_locator_handler(page.locator(lab_tools.DIALOG))
+    page.remove_locator_handler(page.locator(DIALOG))
     page.locator(".lm-MenuBar-itemLabel", has_text=path[0]).click()
     for part in path[1:-1]:
         page.locator(".lm-Menu-itemLabel", has_text=part).hover()
     page.locator(".lm-Menu-itemLabel", has_text=path[-1]).first.click()
     page.locator(".jp-Dialog .jp-mod-accept").click()
-    page.locator(lab_tools.DIALOG).wait_for(state="detached")
-    lab_tools.guarded(page)
+    page.locator(DIALOG).wait_for(state="detached")
+    guarded(page)
 
 
 @pytest.fixture
@@ -83,10 +84,10 @@ def test_from_a_model_to_a_tuned_one_on_one_screen(lab, screen, screenshots) -> 
     step(page, "Measure sensitivity")
     page.locator(".wb-go").click()
     step(page, "Tune")
-    figures = page.locator('.wb-nodes td[data-key="sqnr_db"]').all_inner_texts()
-    entries = [float(one.split()[0]) for one in figures if one != "—"]
+    figures = page.locator('.wb-nodes td[data-key="sqnr_db"]').filter(has_not_text="—")
+    lab_tools.expect(figures).to_have_count(5)
+    entries = [float(one.split()[0]) for one in figures.all_inner_texts()]
     assert entries == sorted(entries)
-    assert len(entries) == 5
 
     _selects_and_changes(page)
     step(page, "Tune")
@@ -157,7 +158,7 @@ def _is_a_picture(page, kind: str) -> None:
     output.locator("img").evaluate("image => image.decode()")
     lab_tools.ready(page)
     lab_tools.expect(output).to_have_text("", use_inner_text=True)
-    assert output.locator("img").is_visible()
+    lab_tools.expect(output.locator("img")).to_be_visible()
 
 
 def _selects_and_changes(page) -> None:
@@ -169,13 +170,11 @@ def _selects_and_changes(page) -> None:
     lab_tools.expect(page.locator(".wb-inspector h3")).to_have_text("block/conv")
     page.locator('.wb-card.wb-selected[data-id="block/conv"]').wait_for()
     lab_tools.expect(page.locator(".wb-slot-threshold .legend button").first).to_contain_text("clipped")
-    page.locator(".wb-slot-threshold .handle").first.focus()
-    page.keyboard.press("ArrowLeft")
+    page.locator(".wb-slot-threshold .handle").first.press("ArrowLeft")
     page.locator(".wb-chips .wb-clicked", has_text="range").wait_for()
     page.locator('.wb-option[data-precision="fp32"]').click()
     page.locator(".wb-preview", has_text="dB").wait_for()
-    page.locator(".wb-apply-precision").focus()
-    page.keyboard.press("Enter")
+    page.locator(".wb-apply-precision").press("Enter")
     page.locator('.wb-nodes tr[data-id="block/conv"] td[data-key="gets"]', has_text="fp32").wait_for()
     lab_tools.expect(page.locator('.wb-option[data-precision="fp32"]')).to_be_focused()  # what took the button's place
     page.locator(".wb-search").fill("gemm")
@@ -234,7 +233,7 @@ def _fits(page, screenshots) -> None:
             lab_tools.theme(page, light=light)
             page.locator(".wb-app").evaluate("node => node.scrollIntoView({ block: 'center' })")
             page.screenshot(path=screenshots / f"app-{size[0]}-{'light' if light else 'dark'}.png")
-            assert page.locator(".wb-app").evaluate(CLIPPED) == []
+            until(lambda: page.locator(".wb-app").evaluate(CLIPPED) == [], "everything fits")
     # However much a verdict says, the button of its next step stays whole.
     words, foot = page.locator(".wb-words"), page.locator(".wb-foot").bounding_box()
     words.evaluate("node => { node.textContent = 'as fast within the error; '.repeat(200); }")

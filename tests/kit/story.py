@@ -104,8 +104,7 @@ def _calibrate(page: Any) -> Iterator[str]:
     form.locator("button", has_text="Calibrate").click()
     go.filter(has_text="Measure sensitivity").wait_for()
     yield "calibrate"
-    go.focus()
-    page.keyboard.press("Enter")
+    go.press("Enter")
     go.filter(has_text="Tune").wait_for()
     yield "measure"
 
@@ -114,14 +113,14 @@ def _change_the_worst(page: Any) -> Iterator[str]:
     from playwright.sync_api import expect
 
     go = page.locator(".wb-go")
-    page.locator(".wb-verdict button", has_text="Show it").click()
     worst = page.locator(".wb-nodes tbody tr").first
-    expect(page.locator(".wb-inspector h3")).to_have_text(worst.get_attribute("data-id"))
+    expect(worst.locator('td[data-key="sqnr_db"]')).not_to_have_text("—")
+    page.locator(".wb-verdict button", has_text="Show it").click()
     expect(worst).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".wb-inspector h3")).to_have_text(worst.get_attribute("data-id"))
     page.locator('.wb-option[data-precision="fp32"]').click()
     page.locator(".wb-preview", has_text="+").wait_for()
-    page.locator(".wb-apply-precision").focus()
-    page.keyboard.press("Space")
+    page.locator(".wb-apply-precision").press("Space")
     expect(worst.locator('td[data-key="gets"]')).to_have_text("fp32")
     yield "change"
     go.filter(has_text="Tune").click()
