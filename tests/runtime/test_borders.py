@@ -98,6 +98,35 @@ def test_a_newer_operator_set_helps_where_the_set_is_old(opset, old):
     assert _what_helps(graph).startswith("Bring it to a newer operator set" if old else "Repair or replace")
 
 
+def dequantized_inside(*, around):
+    """An If of whose branches each multiplies by a stored weight: its own, or one of the graph around it."""
+    stored = [numpy_helper.from_array(np.arange(12, dtype=np.int8).reshape(4, 3), "w"), constant("s", 0.5, "float32")]
+    branches = {}
+    for name, last in (("then_branch", "Identity"), ("else_branch", "Neg")):
+        nodes = [
+            node("DequantizeLinear", ["w", "s"], ["d"]),
+            node("MatMul", ["x", "d"], ["m"]),
+            node(last, ["m"], ["o"]),
+        ]
+        result = helper.make_tensor_value_info("o", TensorProto.FLOAT, [1, 3])
+        branches[name] = helper.make_graph(nodes, name, [], [result], [] if around else stored)
+    choice = node("If", ["c"], ["y"], "if", **branches)
+    inputs = {"x": [1, 4], "c": (TensorProto.BOOL, [])}
+    return model([choice], inputs, {"y": [1, 3]}, stored if around else [], opset=21, ir_version=10)
+
+
+def test_text_that_is_made_of_constants_counts_as_much_as_it_takes(monkeypatch):
+    monkeypatch.setattr(limits, "_raised", {"constants_mib": 1})
+    for count, fits in ((2**15, True), (2**15 + 1, False)):
+        text = helper.make_tensor("t", TensorProto.STRING, [count], [b"a"] * count)
+        graph = model([node("Identity", ["t"], ["y"], "same")], {}, {"y": (TensorProto.STRING, [count])}, [text])
+        if fits:
+            check_constants(graph)
+        else:
+            with pytest.raises(BackendError, match=r"^same: what is made of constants .* the limit is 1\."):
+                check_constants(graph)
+
+
 def test_optimizers_are_off_always_where_numbers_count_or_where_types_are_narrow(monkeypatch):
     switches = [SimpleNamespace(name=where, where=where, is_option=False) for where in as_written.WHERE]
     monkeypatch.setattr(as_written, "SWITCHED_OFF", switches)
@@ -106,6 +135,19 @@ def test_optimizers_are_off_always_where_numbers_count_or_where_types_are_narrow
     assert disabled_optimizers(plain) == disabled_optimizers(plain, "speed") == ["always"]
     assert set(disabled_optimizers(plain, "numerics")) == {"always", "numerics"}
     assert set(disabled_optimizers(narrow, "speed")) == {"always", "narrow"}
+    assert disabled_optimizers(dequantized_inside(around=True)) == ["always", "bodies"]
+    assert disabled_optimizers(dequantized_inside(around=False)) == ["always"]
+
+
+@pytest.mark.parametrize("around", [True, False])
+def test_a_body_that_dequantizes_a_weight_from_around_it_runs_in_both_modes(around):
+    graph, x = dequantized_inside(around=around), np.arange(-2, 2, dtype=np.float32).reshape(1, 4)
+    for mode in ("numerics", "speed"):
+        for then, sign in ((True, 1), (False, -1)):
+            result = Session(graph, mode=mode).run({"x": x, "c": np.array(then)})["y"]
+            exact = sign * 0.5 * x @ np.arange(12, dtype=np.float32).reshape(4, 3)
+            # For speed ONNX Runtime quantizes what such a weight multiplies.
+            np.testing.assert_allclose(result, exact, atol=0.1 if mode == "speed" else 0)
 
 
 def test_local_functions_are_written_out_where_types_are_widened():

@@ -236,6 +236,7 @@ def test_options_and_optimizers_are_switched_off_where_they_do_harm():
     plain = [name for name in names["always"] if "." not in name]
     assert off(numerics=False, narrow=False) == off(numerics=True, narrow=False) == plain
     assert set(off(numerics=False, narrow=True)) == {*plain, *names["narrow"]}
+    assert set(off(numerics=False, narrow=False, bodies=True)) == {*plain, *names["bodies"]}
     assert dict(as_written.options()) == dict.fromkeys(names["numerics"], "1")
     said = str(as_written.SWITCHED_OFF[0])
     assert said.startswith("session.disable_quant_qdq (for numbers; seen in all): fuses Q/DQ pairs")

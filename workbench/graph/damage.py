@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from workbench.errors import ModelError, WorkbenchError
 from workbench.graph.check import node_reason
-from workbench.graph.domains import onnx_op
+from workbench.graph.domains import STANDARD_DOMAINS
 from workbench.graph.native import FRAGILE, check_model
 from workbench.graph.structure import graphs_of
 from workbench.graph.tensor import packed_bytes
@@ -125,7 +125,8 @@ def check_parts(model: ir.Model, where: object) -> None:
                         where=where,
                         fix=FIX,
                     )
-            if (op := onnx_op(node)) in BODIES and (reason := _odd_body(node, op)) is not None:
+            op = node.op_type if node.domain in STANDARD_DOMAINS else ""
+            if op in BODIES and (reason := _odd_body(node, op)) is not None:
                 raise ModelError(f"node {node.name or op!r} ({op}) {reason}", where=where, fix=FIX)
 
 

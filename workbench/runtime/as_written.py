@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["SWITCHED_OFF", "Switch", "optimizers_off", "options"]
 
-Where = Literal["always", "numerics", "narrow"]
-WHERE = {"always": "always", "numerics": "for numbers", "narrow": "with FP16 or BF16"}
+Where = Literal["always", "numerics", "narrow", "bodies"]
+WHERE = {
+    "always": "always",
+    "numerics": "for numbers",
+    "narrow": "with FP16 or BF16",
+    "bodies": "where a body dequantizes a weight from around it",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Switch:
         As ONNX Runtime calls it: a session option with a dot, else an optimizer.
     where
         ``always``; ``numerics``: wherever a graph is to be computed as written; ``narrow``: in graphs with FP16 or
-        BF16, however they are run.
+        BF16, however they are run; ``bodies``: in graphs of which a body dequantizes a weight of the graph around it.
     seen
         Versions in which it was seen to do harm.
     why
@@ -89,6 +94,12 @@ SWITCHED_OFF = (
         "1.32",
         "dies with a segmentation fault on some graphs with Casts between FP16 and FP32, with convolutions and without",
     ),
+    Switch(
+        "QDQSelectorActionTransformer",
+        "bodies",
+        "1.32",
+        "refuses the graph where a MatMul or a Gemm reads that weight: it looks for it in the body alone",
+    ),
 )
 """Everything that is switched off."""
 
@@ -100,7 +111,7 @@ def options() -> Iterator[tuple[str, str]]:
             yield switch.name, "1"
 
 
-def optimizers_off(*, numerics: bool, narrow: bool) -> list[str]:
+def optimizers_off(*, numerics: bool, narrow: bool, bodies: bool = False) -> list[str]:
     """Return the names of the optimizers that a session must not run."""
-    applies = {"always": True, "numerics": numerics, "narrow": narrow}
+    applies = {"always": True, "numerics": numerics, "narrow": narrow, "bodies": bodies}
     return [switch.name for switch in SWITCHED_OFF if not switch.is_option and applies[switch.where]]

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from workbench.graph import graphs_of, onnx_op, share_names
+from workbench.graph import STANDARD_DOMAINS, graphs_of, qdq_op, share_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workbench.graph import Model
 
-__all__ = ["with_copies"]
+__all__ = ["borrows_weights", "with_copies"]
 
 
 def with_copies(model: Model) -> Model:
@@ -38,11 +38,24 @@ def with_copies(model: Model) -> Model:
     return model.replaced(graph)
 
 
+def borrows_weights(model: Model) -> bool:
+    """Say whether a body dequantizes a weight of a graph around it."""
+    inner = (node for address, node in model.nodes.items() if address not in model.top_nodes and node.graph is not None)
+    return any(
+        qdq_op(node) == "DequantizeLinear"
+        and (weight := node.inputs[0]) is not None
+        and weight.is_initializer()
+        and weight.graph is not node.graph
+        for node in inner
+    )
+
+
 def _bodies(model: ir.Model) -> Iterator[ir.Graph]:
     for _, part in graphs_of(model):
         for node in part:
             body = node.attributes.get("body")
-            if onnx_op(node) in ("Loop", "Scan") and body is not None and not body.is_ref():
+            loops = node.domain in STANDARD_DOMAINS and node.op_type in ("Loop", "Scan")
+            if loops and body is not None and not body.is_ref():
                 yield body.as_graph()
 
 

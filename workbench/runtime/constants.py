@@ -32,6 +32,9 @@ RESTATES = frozenset("Cast DequantizeLinear Flatten Reshape Squeeze Transpose Un
 SPARED = 16
 """What those make of weights is free up to so many times their bytes: INT4 becomes FP32, and is transposed then."""
 
+TEXT_BYTES = 32
+"""What a text takes in ONNX Runtime however short it is: a `std::string`."""
+
 ONE_NUMBER = {"Loop": 0, "SequenceAt": 1, "SequenceErase": 1, "SequenceInsert": 2}
 """Operators and which of their inputs ONNX Runtime 1.32 reads one number of, also where it has none: it crashes."""
 
@@ -103,7 +106,8 @@ def _check(count: int, where: str) -> None:
 
 
 def _bytes(shape: Sequence[int], dtype: str) -> int:
-    return math.prod(shape) * math.ceil(ir.DataType[dtype].itemsize)
+    size = TEXT_BYTES if dtype == "STRING" else math.ceil(ir.DataType[dtype].itemsize)
+    return math.prod(shape) * size
 
 
 def _of_constants(model: Model) -> Iterator[tuple[str, ir.Node]]:

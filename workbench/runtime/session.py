@@ -15,7 +15,7 @@ from workbench.errors import BackendError
 from workbench.graph import fits_one_file, is_stripped
 from workbench.runtime import as_written
 from workbench.runtime.blocked import BLOCKS, blocked_session
-from workbench.runtime.bodies import with_copies
+from workbench.runtime.bodies import borrows_weights, with_copies
 from workbench.runtime.borders import border_types, bordered, in_numbers
 from workbench.runtime.bytes import output_names, serialized, without_weights
 from workbench.runtime.constants import check_constants
@@ -301,7 +301,9 @@ def _one_line() -> Iterator[None]:
 
 def disabled_optimizers(model: Model, mode: Mode = "speed") -> list[str]:
     """Return the optimizations that ONNX Runtime must not apply to a model."""
-    return as_written.optimizers_off(numerics=mode == "numerics", narrow=has_narrow(model))
+    return as_written.optimizers_off(
+        numerics=mode == "numerics", narrow=has_narrow(model), bodies=borrows_weights(model)
+    )
 
 
 def _refuse_stripped(model: Model) -> None:

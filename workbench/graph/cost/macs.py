@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from workbench.graph.domains import is_filled_in
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -51,6 +53,8 @@ def macs_of(node: ir.Node, shape: Callable[[ir.Value | None], Shape | None]) -> 
     rule = RULES.get(node.op_type)
     if rule is None:
         return 0
+    if node.op_type in BY_ATTRIBUTES and is_filled_in(node):
+        return None  # in a local function: what its call gives it is not known here
     inputs, outputs = ([shape(value) for value in values] for values in (node.inputs, node.outputs))
     # An invalid node may lack inputs; what is not there is unknown.
     return rule(Call(node, inputs + [None] * (MOST_INPUTS - len(inputs)), outputs + [None] * (not outputs)))
@@ -143,6 +147,9 @@ RULES: dict[str, Rule] = {
     "LSTM": _recurrent(4),
 }
 """The rule of each operator that multiplies and accumulates."""
+
+BY_ATTRIBUTES = frozenset({"Einsum", "FusedMatMul", "Gemm"})
+"""Operators whose rule reads an attribute."""
 
 NO_MACS = frozenset(
     """

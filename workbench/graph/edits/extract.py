@@ -8,8 +8,9 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedFunctionsPass
 
 from workbench.errors import EditError
+from workbench.graph.domains import is_filled_in
 from workbench.graph.edits.base import Edit
-from workbench.graph.edits.inside import captured, place_of, reads_of, state, tensor_at
+from workbench.graph.edits.inside import captured, graphs_in, place_of, reads_of, state, tensor_at
 from workbench.graph.edits.surgery import constant_array, part_of, value_at
 from workbench.graph.structure import graphs_of
 
@@ -61,7 +62,7 @@ class Extract(Edit):
         tensors = [tensor_at(model, tensor) for tensor in (*inputs, *outputs, *outer)]
         if any(tensor.dtype is None or tensor.shape is None for tensor in tensors):
             return  # a sequence, or of unknown rank: nothing that a model can be fed or give out
-        if outputs and (inputs or model.ir_model.graph not in parts):
+        if _of_a_call(picked) is None and outputs and (inputs or model.ir_model.graph not in parts):
             yield cls(inputs=tuple(inputs), outputs=tuple(outputs))
 
     def requires(self, model: Model) -> None:
@@ -83,13 +84,12 @@ class Extract(Edit):
         for name, value in (*inputs.items(), *outputs.items()):
             _state(value, model, name)
         kept, around = captured(place.part, list(outputs.values()), list(inputs.values()))
-        for node in kept if place.prefix else ():
-            if any(attribute.is_ref() for attribute in node.attributes.values()):
-                raise EditError(
-                    "one of its attributes comes from the call of the function",
-                    where=f"{place.prefix}{node.name}",
-                    fix="Extract what does not depend on it.",
-                )
+        if place.prefix and (given := _of_a_call(kept)) is not None:
+            raise EditError(
+                "one of its attributes comes from the call of the function",
+                where=f"{place.prefix}{given.name}",
+                fix="Extract what does not depend on it.",
+            )
         fed = [value for value in inputs.values() if value.graph is place.part]
         fed += [new for value in around if (new := _brought_in(value, place, graph, model)) is not None]
         before = sum(len(part) for _, part in graphs_of(graph))
@@ -103,6 +103,15 @@ class Extract(Edit):
         graph.graph.opset_imports.update(opsets)
         RemoveUnusedFunctionsPass()(graph)  # type: ignore[no-untyped-call]
         return [f"kept {sum(len(part) for _, part in graphs_of(graph))} of {before} nodes"]
+
+
+def _of_a_call(nodes: Iterable[ir.Node]) -> ir.Node | None:
+    """Return the first node that holds, or holds one in a body that holds, what a function's call gives it."""
+    for node in nodes:
+        inner = (one for body in graphs_in(node) for one in body.all_nodes())
+        if is_filled_in(node) or any(map(is_filled_in, inner)):
+            return node
+    return None
 
 
 def _state(value: ir.Value, model: Model, name: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from workbench.graph.domains import onnx_op
+from workbench.graph.domains import is_filled_in, onnx_op
 from workbench.graph.edits.surgery import drop_unused
 from workbench.graph.edits.wide import Area, WideEdit
 from workbench.graph.message import attribute_message
@@ -167,7 +167,7 @@ def _results(node: ir.Node, part: ir.Graph, whole: ir.Model, model: Model, left:
 
 def _operands(node: ir.Node) -> list[Array | None] | None:
     """Return what a node reads, where all of that is known and its results are the same bits everywhere."""
-    if not node.inputs:
+    if not node.inputs or is_filled_in(node):
         return None
     inputs = [None if value is None else _content(value) for value in node.inputs]
     if any(value is not None and content is None for value, content in zip(node.inputs, inputs, strict=True)):
