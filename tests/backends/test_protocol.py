@@ -109,6 +109,10 @@ def test_what_was_measured_is_exported_as_trtexec_does():
         assert json.loads(files["profile.json"])[0] == {"count": 1}
         assert json.loads(files["profile.json"])[1]["timeMs"] == 1.5
         assert files["graph.json"] == ""
+    assert list(Measured(timing, (1.0,), inspector="of an engine on two streams").exports()) == [
+        "graph.json",
+        "timing.json",
+    ]
 
 
 def test_an_engine_is_shown_with_its_size_and_what_its_manifest_says_in_a_word():

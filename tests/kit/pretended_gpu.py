@@ -152,6 +152,7 @@ class TensorRT:
         self.cuda, self.tensors, self.profiles = runtime, {one.name: one for one in tensors}, profiles
         self.stripped, self.refused, self.context = 0, False, True
         self.layers = [("one", 1.0), ("two", 2.0), ("one", 3.0)]
+        self.aux_streams = 0
         self.says = "no good"
 
     def Runtime(self, logger):
@@ -177,6 +178,7 @@ class Engine:
     def __init__(self, trt: TensorRT, data: bytes) -> None:
         self.trt, self.data = trt, data
         self.num_io_tensors, self.num_optimization_profiles = len(trt.tensors), trt.profiles
+        self.num_aux_streams = trt.aux_streams
 
     def get_tensor_name(self, index):
         return list(self.trt.tensors)[index]

@@ -277,7 +277,7 @@ class Measured:
     latencies_ms
         Every measured run, in order.
     layers
-        Time of each layer, from profiled runs after the timed ones.
+        Time of each layer, from profiled runs after the timed ones; none where its profiler tells of none.
     inspector
         What the backend says of the engine, as JSON.
     error
@@ -297,11 +297,9 @@ class Measured:
             {"name": time.name, "timeMs": time.mean_ms * runs, "averageMs": time.mean_ms, "medianMs": time.median_ms}
             for time in self.layers
         ]
-        return {
-            "graph.json": self.inspector or "",
-            "profile.json": json.dumps([{"count": runs}, *profile], indent=1),
-            "timing.json": json.dumps([{"computeMs": ms} for ms in self.latencies_ms], indent=1),
-        }
+        times = [{"computeMs": ms} for ms in self.latencies_ms]
+        texts = {"profile.json": json.dumps([{"count": runs}, *profile], indent=1)} if profile else {}
+        return {"graph.json": self.inspector or "", **texts, "timing.json": json.dumps(times, indent=1)}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import SimpleNamespace
 
@@ -358,8 +359,21 @@ def test_a_layer_in_a_loop_counts_once_a_run_with_all_of_its_times(made):
     context = opened(made)
     trt.layers = []
     context.engine.trt.layers = []
-    with pytest.raises(BackendError, match="the profiler reported no layer"):
-        layer_times(context, 2)
+    assert layer_times(context, 2) == ()
+
+
+@pytest.mark.parametrize(
+    ("streams", "said"),
+    [
+        (0, "the profiler reported no layer. Build with detailed profiling verbosity."),
+        (2, "the profiler reported no layer: the engine runs on 3 streams at once. Build it without auxiliary"),
+    ],
+)
+def test_why_there_is_no_profile(made, streams, said):
+    trt, path = made()
+    trt.layers, trt.aux_streams = [], streams
+    with pytest.raises(BackendError, match=re.escape(said)):
+        profile_file("tensorrt", path, TimingOptions(runs=2, warm_up_s=0.0))
 
 
 def test_a_layer_that_is_reported_now_and_then_has_the_mean_of_its_reports(made):

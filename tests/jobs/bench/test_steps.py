@@ -216,7 +216,7 @@ def test_an_engine_is_measured_where_it_was_timed_and_looked_into(bench, timing,
 
 def test_a_record_that_cannot_be_read_back_is_no_measurement(bench, monkeypatch):
     timing = SimpleNamespace(median_ms=2.0, p95_ms=3.0, conditions={}, to_dict=dict)
-    measured = SimpleNamespace(timing=timing, inspector="", exports=lambda: dict.fromkeys(("a", "b", "c"), "text"))
+    measured = SimpleNamespace(timing=timing, inspector="", exports=lambda: {"graph.json": "text"})
     monkeypatch.setattr("workbench.jobs.bench.rows.median_error_ms", lambda _: 0.5)
 
     def load(*_, **__):

@@ -24,7 +24,7 @@ from workbench.precision.search.goal import Goal, Score
 from workbench.progress import Stopped
 
 SQNR, DROP = Goal("sqnr_db", at_least=20), Goal("top1_drop", at_most=1, labels=np.zeros(2, np.int64))
-MODEL = SimpleNamespace(name="m", to_bytes=lambda: b"model")
+MODEL = SimpleNamespace(name="m", to_bytes=lambda: b"model", top_nodes={})
 
 
 def engine(name):
@@ -48,6 +48,7 @@ class Runner:
 
     def __init__(self, medians, builds_left):
         self.medians, self.builds_left, self.ran, self.called, self.agreement = medians, builds_left, [], [], None
+        self.waiting = []
 
     def limit_s(self):
         return 60.0
@@ -62,6 +63,12 @@ class Runner:
             self.builds_left -= task.model is not None
             results[task.name] = Done("built" if made else "failed", None if made else "no memory", made, timed)
         return results
+
+    def aside(self, task):
+        self.waiting.append(task)
+
+    def settle(self):
+        return self.run(self.waiting)
 
     def call(self, function, *arguments):
         self.called.append((function.__name__, *arguments))
@@ -154,21 +161,23 @@ def test_implicit_int8_is_built_once_where_a_weakly_typed_builder_is_asked_for_i
 
 
 @pytest.mark.parametrize(
-    ("executor", "left", "order"),
+    ("executor", "left", "aside"),
     [
-        (None, 9, ["fp16", "int8"]),
-        (object(), 9, ["implicit-int8", "fp16", "int8"]),
-        (object(), 3, ["implicit-int8", "fp16", "int8"]),
-        (object(), 2, ["fp16", "int8"]),
+        (None, 9, []),
+        (object(), 9, ["implicit-int8"]),
+        (object(), 3, ["implicit-int8"]),
+        (object(), 2, []),
     ],
 )
-def test_a_search_begins_with_floating_point_and_int8_everywhere_side_by_side(executor, left, order):
+def test_a_search_begins_with_floating_point_and_int8_everywhere_side_by_side(executor, left, aside):
     made = searching(implicit=True, executor=executor, builds_left=left, medians={"implicit-int8": (0.8, 0.8)})
     made._maker.weak = True
     made._first_two()
     *builds, last = made._runner.ran
-    assert [task.name for task in builds] == order
-    assert (last.name, list(last.beside)) == (f"comparison of {len(order)}", order)
+    assert [task.name for task in builds] == ["fp16", "int8"]
+    assert [(task.name, task.loadings) for task in made._runner.waiting] == [(name, 0) for name in aside]
+    assert (made._implicit() == []) == bool(aside or left == 2)
+    assert (last.name, list(last.beside)) == ("comparison of 2", ["fp16", "int8"])
     points = made._ledger.points
     assert [(p.candidate.plan, p.ratio, p.figure) for p in (points["fp16"], points["int8"])] == [
         ("all floating", 1.0, 30.0),
@@ -344,16 +353,50 @@ def test_where_int8_everywhere_was_not_measured_nothing_is_placed():
     assert (found.predicted, found.costs, found.resumed, found.seconds) == (None, (), 4, 3.0)
 
 
+def test_engines_whose_layers_are_not_timed_place_nothing_and_other_options_are_tried_all_the_same(monkeypatch):
+    made = searching(medians={"int8-level-5": (0.9, 0.9)})
+    made._runner.agreement = SimpleNamespace(worst_sqnr_db=25.0)
+    monkeypatch.setattr(module, "what_limits", lambda *_: ())
+    monkeypatch.setattr(made, "_learn", raising(AssertionError("layers were not timed")))
+    plain = made._ledger.compare
+
+    def compare(names, **options):
+        plain(names, **options)
+        made._ledger.measured["int8"].layers = ()
+
+    monkeypatch.setattr(made._ledger, "compare", compare)
+    monkeypatch.setattr(made, "_with_graphs", lambda *_: None)
+    result = made.run()
+    assert result.notes == ("int8: its layers' times are not told, so that nothing can be placed by them",)
+    assert [task.name for task in made._runner.ran if task.model] == ["fp16", "int8", "int8-level-5"]
+    assert result.chosen.name == "int8-level-5"
+
+
+def test_implicit_int8_that_is_built_aside_is_in_the_last_comparison(monkeypatch):
+    made = searching(implicit=True, executor=object(), medians={"implicit-int8": (0.8, 0.8), "int8-level-5": (1, 1)})
+    made._maker.weak = True
+    made._runner.agreement = SimpleNamespace(worst_sqnr_db=25.0)
+    monkeypatch.setattr(made, "_place", made._try_options)
+    monkeypatch.setattr(made, "_with_graphs", lambda *_: None)
+    points = {p.name: p for p in made.run().points}
+    assert [task.name for task in made._runner.ran] == [
+        *("fp16", "int8", "comparison of 2", "int8-level-5", "implicit-int8"),
+        *("comparison of 4", "comparison of 4 as CUDA graphs"),
+    ]
+    assert (points["implicit-int8"].ratio, points["implicit-int8"].compared) == (0.4, True)
+
+
 # Other build options
 
 
 def test_the_fastest_plan_is_built_with_other_options_that_it_has_not_already():
-    ways = {"placement-1-one-stream": {"aux_streams": 0}}
-    ways["placement-1-level-5"] = {"optimization_level": 5, "timing_iterations": 4}
+    ways = {"placement-1-level-5": {"optimization_level": 5, "timing_iterations": 4}}
+    ways["placement-1-one-stream"] = {"aux_streams": 0}
 
     def tried(build=None, **options):
         medians = {"placement-1": (0.5, 0.5), **dict.fromkeys(ways, (0.5, 0.5))}
         made = known(searching(medians=medians, **options), FLOATING, WHOLE, point("placement-1", 0.25, build=build))
+        made._ledger.measured["placement-1"].timing.conditions["aux_streams"] = 2
         made._try_options()
         return {task.name: task.build for task in made._runner.ran}, made
 
@@ -361,8 +404,8 @@ def test_the_fastest_plan_is_built_with_other_options_that_it_has_not_already():
     assert {name: Candidate("", "", "options", None, None, build).ways for name, build in both.items()} == ways
     assert [made._ledger.points[name].candidate.kind for name in ways] == ["options"] * 2
     assert list(made._runner.ran[0].beside) == ["fp16", "placement-1"]
-    assert list(tried(tuned_builds=1)[0]) == ["placement-1-one-stream"]
-    assert list(tried(builds_left=1)[0]) == ["placement-1-one-stream"]
+    assert list(tried(tuned_builds=1)[0]) == ["placement-1-level-5"]
+    assert list(tried(builds_left=1)[0]) == ["placement-1-level-5"]
     assert list(tried(BuildOptions(aux_streams=0))[0]) == ["placement-1-level-5"]
     assert list(tried(BuildOptions(optimization_level=5))[0]) == list(ways)
     assert tried(tuned_builds=0)[0] == tried(builds_left=0)[0] == tried(backend="onnxruntime")[0] == {}

@@ -63,6 +63,16 @@ def test_what_was_done_is_known_again_with_all_figures(tmp_path):
         assert store.done_before(replace(TASK, name="other")).reason == "no"
 
 
+def test_an_engine_without_a_profile_is_known_again(tmp_path):
+    done = Done("measured", None, None, {"one more": replace(measured(1.0), layers=())})
+    with open_store(tmp_path) as store:
+        store.add(TASK, done)
+    assert not list(tmp_path.glob("*.profile.json"))
+    with open_store(tmp_path) as store:
+        again = store.done_before(TASK).measured["one more"]
+    assert (again.layers, again.timing.median_ms, again.inspector) == ((), 1.0, '{"Layers": []}')
+
+
 def test_an_engine_comes_back_with_all_that_is_known_of_its_task(tmp_path):
     digest = hashlib.sha256(b"engine").hexdigest()
     engine = replace(ENGINE, manifest={"format": FORMAT, "backend": "onnxruntime", "engine_sha256": digest})

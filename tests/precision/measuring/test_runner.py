@@ -207,6 +207,52 @@ def test_a_pool_does_all_tasks_in_whatever_order(bench, monkeypatch):
     assert {name: one.reason for name, one in results.items()} == {"first": "first", "second": "second"}
 
 
+def test_what_is_set_aside_is_begun_by_who_has_finished_and_waited_for_in_the_end(bench, monkeypatch):
+    release, begun = threading.Event(), threading.Event()
+    order = []
+
+    def do(asked):
+        order.append(asked.name)
+        if asked.name == "spare":
+            begun.set()
+            assert release.wait(30)
+        if asked.name == "long":
+            assert begun.wait(30)
+        return Done("built", asked.name)
+
+    monkeypatch.setattr(module, "do", do)
+    with ThreadPoolExecutor(2) as pool:
+        made = bench(executor=pool)
+        made.runner.aside(task("spare"))
+        assert (order, made.runner.builds_left) == ([], 4)
+        assert set(made.runner.run([task("short"), task("long")])) == {"short", "long"}
+        assert (sorted(order), made.runner.builds, made.runner.builds_left) == (["long", "short", "spare"], 2, 2)
+        assert set(made.runner.run([task("next")])) == {"next"}
+        release.set()
+        assert {name: done.reason for name, done in made.runner.settle().items()} == {"spare": "spare"}
+    assert (made.runner.builds, made.runner.builds_left) == (4, 1)
+    assert ("spare", "built") in made.store.added
+
+
+def test_what_is_set_aside_may_be_known_or_never_begun(bench, monkeypatch):
+    monkeypatch.setattr(module, "do", lambda asked: Done("built", asked.name))
+    made = bench()
+    made.store.before["spare"] = Done("built", "before")
+    made.runner.aside(task("spare"))
+    assert made.runner.settle()["spare"].reason == "before"
+    stop = threading.Event()
+    stopped = bench(stop=stop)
+    stopped.runner.aside(task("spare"))
+    stop.set()
+    assert stopped.runner.settle() == {}
+    held = Never()
+    waiting = bench(executor=held, stop=threading.Event())
+    waiting.runner.aside(task("spare"))
+    monkeypatch.setattr(waiting.runner, "stopped_now", iter([False, False, True]).__next__)
+    assert waiting.runner.settle() == {}
+    assert held.held[0].cancelled()
+
+
 class Never(Here):
     """Holds tasks that never end."""
 

@@ -110,18 +110,18 @@ def test_several_workers_build_implicit_int8_beside_the_first_two_and_one_builds
 
     monkeypatch.setattr(search, "Maker", Weak)
     kinds = ["floating", "int8", "implicit"]
-    for executor, order in ((Replaying(), [2, 0, 1]), (None, [0, 1])):
+    for executor in (Replaying(), None):
         monkeypatch.setattr(search._Search, "_graphs", executor is not None)
         wb = calibrated(small(), tmp_path, 8)
         measure = options(implicit=True, executor=executor, timing=replace(QUICK, runs=5), loadings=2)
         points = wb.plan.search(**GOAL, measure=measure).measured.points
-        assert [point.candidate.kind for point in points][: len(order)] == [kinds[at] for at in order]
+        assert [point.candidate.kind for point in points][:2] == kinds[:2]
         assert {point.candidate.kind for point in points} == {*kinds, "placement"}
         assert len(points) == 4
         assert all(point.ratio is not None for point in points)
         assert all((point.graph_ms is None) == (executor is None) for point in points)
     assert Replaying.names == [
-        *("implicit-int8", "fp32", "int8", "comparison of 3", "placement-1"),
+        *("fp32", "int8", "implicit-int8", "comparison of 2", "placement-1"),
         *("comparison of 4", "comparison of 4 as CUDA graphs"),
     ]
 

@@ -81,6 +81,11 @@ class EngineFile:
         stat = getattr(getattr(self.trt, "EngineStat", None), "STRIPPED_WEIGHTS_SIZE", None)
         return stat is not None and self.engine.get_engine_stat(stat) > 0
 
+    @property
+    def aux_streams(self) -> int:
+        """How many streams it uses besides the one that it is run on."""
+        return int(getattr(self.engine, "num_aux_streams", 0))
+
     def scratch_bytes(self) -> int:
         """Return the device memory that a context needs besides inputs and outputs."""
         size = getattr(self.engine, "device_memory_size_v2", None)

@@ -132,11 +132,24 @@ def profile_file(module: str, path: str, options: TimingOptions) -> tuple[LayerT
     context = Context(engine, options.shapes or {}, options.profile_index)
     context.fill()
     warm_up([context], options.warm_up_s)
-    return layer_times(context, options.runs)
+    layers = layer_times(context, options.runs)
+    if not layers:
+        streams = engine.aux_streams
+        raise BackendError(
+            "the profiler reported no layer"
+            + (f": the engine runs on {1 + streams} streams at once" if streams else ""),
+            fix="Build it without auxiliary streams (aux_streams=0)."
+            if streams
+            else "Build with detailed profiling verbosity.",
+        )
+    return layers
 
 
 def layer_times(context: Context, runs: int) -> tuple[LayerTime, ...]:
-    """Run with TensorRT's profiler, which from then on stays with this context and slows it down."""
+    """Run with TensorRT's profiler, which from then on stays with this context and slows it down.
+
+    TensorRT 8.6 reports no layer of an engine that uses auxiliary streams.
+    """
     times: dict[str, list[float]] = {}
 
     base: Any = context.engine.trt.IProfiler
@@ -160,8 +173,6 @@ def layer_times(context: Context, runs: int) -> tuple[LayerTime, ...]:
         whole = len(each) % runs == 0
         one_run = each.reshape(runs, -1).sum(axis=1) if whole else each
         layers.append(LayerTime(name, float(one_run.mean()), float(np.median(one_run))))
-    if not layers:
-        raise BackendError("the profiler reported no layer", fix="Build with detailed profiling verbosity.")
     return tuple(layers)
 
 

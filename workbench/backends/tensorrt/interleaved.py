@@ -140,6 +140,7 @@ def _conditions(package: str, context: Context, options: TimingOptions) -> dict[
         "profile_index": options.profile_index,
         "cuda_graph": options.cuda_graph,
         "streams": 1,
+        "aux_streams": context.engine.aux_streams,
         "data": "uniform random, without copies to and from the host",
         "profiled_runs": PROFILED_RUNS,
         "engine_scratch_bytes": context.engine.scratch_bytes(),

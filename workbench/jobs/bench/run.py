@@ -227,11 +227,11 @@ class Bench:
         if timing is None or measured.inspector is None:
             return replace(row, reason=measured.error)
         folder, stem = Path(self.out), row.stem
-        graph, profile, _ = (write_text(folder / f"{stem}.{end}", text) for end, text in measured.exports().items())
+        files = {end: write_text(folder / f"{stem}.{end}", text) for end, text in measured.exports().items()}
         self._write_json(f"{stem}.manifest.json", {**self._built[stem].manifest, "timing": timing.to_dict()})
         row = row.timed(timing)
         try:
-            report = load_report(graph, profile=profile)
+            report = load_report(files["graph.json"], profile=files.get("profile.json"))
         except WorkbenchError as error:
             return replace(row, reason=_one_line(error))
         return replace(

@@ -40,6 +40,7 @@ class Ledger:
     def __init__(self, runner: Runner, store: Store, options: MeasureOptions) -> None:
         self._runner, self._store, self._options = runner, store, options
         self.points: dict[str, Point] = {}
+        self._aside: dict[str, Candidate] = {}
         self.measured: dict[str, Measured] = {}
 
     @property
@@ -64,6 +65,22 @@ class Ledger:
         best = self.best() if self.eligible() else None
         if best is not None:
             self._runner.best = f"{best.name}, {best.ratio or 1.0:.3f} of {self.floating}"
+
+    def build_aside(self, candidate: Candidate) -> None:
+        """Have a candidate built that nothing waits for before `settle`; it is timed in the last comparison alone."""
+        self._aside[candidate.name] = candidate
+        self._runner.aside(self._task(candidate, ()))
+
+    def settle(self) -> None:
+        """Wait for what is built aside, and note what came of it."""
+        done = self._runner.settle() if self._aside else {}
+        while self._aside:
+            name, candidate = self._aside.popitem()
+            self._note(candidate, done.get(name))
+
+    def knows(self, name: str) -> bool:
+        """Say whether a candidate is built, was, or could not be."""
+        return name in self.points or name in self._aside
 
     def compare(self, names: Sequence[str], *, also_as_graphs: bool = False) -> None:
         """Time engines that are there already side by side, over all loadings; replayed as CUDA graphs at once, too."""

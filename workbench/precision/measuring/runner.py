@@ -56,6 +56,9 @@ class Runner:
         self._began = time.monotonic()
         self._longest_s = 0.0
         self._loading_s = 0.0
+        self._spare: list[TimingTask] = []
+        self._aside: dict[Future[Done], TimingTask] = {}
+        self._settled: dict[str, Done] = {}
         self.builds = 0
         self.best = ""
         self.stopped = False
@@ -68,7 +71,7 @@ class Runner:
     @property
     def builds_left(self) -> int:
         """How many more engines may be built."""
-        return 0 if self.over else max(0, self._options.builds - self.builds)
+        return 0 if self.over else max(0, self._options.builds - self.builds - len(self._spare) - len(self._aside))
 
     @property
     def over(self) -> bool:
@@ -108,16 +111,54 @@ class Runner:
                     futures[future := self._submit(do, task)] = task
                     if future.done():  # done here, at once: the next may not have the time any more
                         self._finish(futures, future, results)
-            while futures and not self.stopped_now():
-                for future in wait(futures, timeout=POLL_S, return_when=FIRST_COMPLETED).done:
-                    self._finish(futures, future, results)
+            if results:
+                self._begin_spare()
+            self._wait(futures, results)
         except KeyboardInterrupt:
-            self.stopped = True
-            self._options.tell("stopped: going on with what was measured")
+            self._interrupted()
         finally:
             for future in futures:
                 future.cancel()
         return results
+
+    def aside(self, task: TimingTask) -> None:
+        """Have a task done that nothing waits for before `settle`: it is begun when a worker has finished another."""
+        stored = self._store.done_before(task)
+        if stored is None:
+            self._spare.append(task)
+        else:
+            self._take(task, stored, self._settled)
+
+    def settle(self) -> dict[str, Done]:
+        """Wait for what was set aside; what was not done because of a stop, or for want of time, is missing."""
+        try:
+            self._begin_spare()
+            self._wait(self._aside, self._settled)
+        except KeyboardInterrupt:
+            self._interrupted()
+        finally:
+            for future in self._aside:
+                future.cancel()
+        return self._settled
+
+    def _wait(self, futures: dict[Future[Done], TimingTask], results: dict[str, Done]) -> None:
+        """Wait for some tasks, and take what comes of those that were set aside meanwhile."""
+        while futures and not self.stopped_now():
+            for future in wait({*futures, *self._aside}, timeout=POLL_S, return_when=FIRST_COMPLETED).done:
+                if future in futures:
+                    self._finish(futures, future, results)
+                    self._begin_spare()
+                else:
+                    self._finish(self._aside, future, self._settled)
+
+    def _begin_spare(self) -> None:
+        while self._spare and not self.over:
+            task = self._spare.pop(0)
+            self._aside[self._submit(do, task)] = task
+
+    def _interrupted(self) -> None:
+        self.stopped = True
+        self._options.tell("stopped: going on with what was measured")
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function where tasks are done; BackendError where that has ended."""

@@ -2,7 +2,7 @@
 
 1. Two builds: floating point, and INT8 everywhere. Their layers' times, brought to regions of the graph, and the
    conversions in them make a model of regions and borders; it says what to expect of any placement of INT8.
-   Where several workers build, implicit INT8 is built beside the two.
+   Where several workers build, one that is free builds implicit INT8 from then on.
 2. Rounds of builds: the placements that are expected to be fastest and reach the goal on ONNX Runtime. They race
    against floating point and the fastest so far; their engines teach the model what borders really cost.
 3. Other build options on the fastest plan, for some of the builds.
@@ -28,6 +28,7 @@ from workbench.precision.measuring.ledger import Ledger
 from workbench.precision.measuring.result import MeasuredResult, Point
 from workbench.precision.measuring.runner import Runner
 from workbench.precision.measuring.store import open_store
+from workbench.precision.measuring.ways import ways_of
 from workbench.precision.measuring.work import agreement
 from workbench.precision.placement import PlacementCosts, Regions, observed, proposals, regions_of, with_neutral
 from workbench.progress import Stopped, phases
@@ -62,12 +63,6 @@ INT8 = "int8"
 
 SIMPLE = ("floating", "int8", "placement", "options")
 """Kinds of candidates, those first that are taken where others are no faster."""
-
-WAYS: tuple[tuple[str, str, dict[str, int]], ...] = (
-    ("one-stream", "without auxiliary streams", {"aux_streams": 0}),
-    ("level-5", "builder optimization level 5", {"optimization_level": 5, "timing_iterations": 4}),
-)
-"""Build options that may change the speed: a name, what it is, and what is set."""
 
 
 def measured_search(
@@ -140,6 +135,11 @@ class _Search:
         int8 = self._ledger.points[INT8]
         if int8.ratio is None:
             self._notes.append(f"INT8 everywhere was not measured, so there is nothing to place: {int8.reason}")
+        elif self._untimed:
+            self._notes.append(
+                f"{self._untimed}: its layers' times are not told, so that nothing can be placed by them"
+            )
+            self._try_options()
         else:
             try:
                 self._place()
@@ -156,6 +156,12 @@ class _Search:
             self._ledger.build(implicit, beside=self._rivals())
         self._try_options()
 
+    @property
+    def _untimed(self) -> str:
+        """One of the first two engines whose layers were not timed, if there is one."""
+        names = (self._ledger.floating, INT8)
+        return next((name for name in names if not self._ledger.measured[name].layers), "")
+
     # Two engines to begin with
 
     def _first_two(self) -> None:
@@ -165,7 +171,8 @@ class _Search:
         whole = self._maker.of(everything.plan, INT8, "INT8 everywhere by the plan", "int8", ranges=everything.ranges)
         first = [floating, replace(whole, trial=everything)]
         if self._options.executor is not None and self._runner.builds_left > len(first):
-            first = [*self._implicit(), *first]  # the longest build, which waits for nothing, beside the others
+            for one in self._implicit():
+                self._ledger.build_aside(one)
         self._ledger.build(first)
         point = self._ledger.points[floating.name]
         if point.engine is not None:
@@ -230,7 +237,7 @@ class _Search:
         """Return implicit INT8, once: it says nothing of placements, and a budget may end in its long build."""
         due = self._options.implicit and self._maker.weak and self._runner.builds_left > 0
         candidates = [self._maker.implicit()] if due else []
-        return [one for one in candidates if one.name not in self._ledger.points]
+        return [one for one in candidates if not self._ledger.knows(one.name)]
 
     def _worth_building(self, regions: Regions, accuracy: NoisePrice, costs: PlacementCosts) -> list[Candidate]:
         every = frozenset(regions.able)
@@ -268,11 +275,12 @@ class _Search:
         if self._options.backend == "onnxruntime" or not self._options.tuned_builds:
             return
         best = self._ledger.best().candidate
-        ways = [way for way in WAYS if any(getattr(best.build, key) != value for key, value in way[2].items())]
+        timing = self._ledger.measured[best.name].timing
+        streams = 0 if timing is None else int(timing.conditions.get("aux_streams", 0))
         count = min(self._options.tuned_builds, self._runner.builds_left)
         tried = [
-            self._maker.with_options(best, f"{best.name}-{name}", move, **changed)
-            for name, move, changed in ways[:count]
+            self._maker.with_options(best, f"{best.name}-{way.name}", way.move, **way.options)
+            for way in ways_of(best.model, best.build, streams)[:count]
         ]
         if tried:
             self._ledger.build(tried, beside=self._rivals())
@@ -281,6 +289,7 @@ class _Search:
 
     def _finish(self) -> MeasuredResult:
         ledger = self._ledger
+        ledger.settle()
         kinds = ("floating", "int8", "implicit")
         always = [p.name for p in ledger.points.values() if p.candidate.kind in kinds and p.engine is not None]
         others = sorted((p for p in ledger.eligible() if p.name not in always), key=lambda p: p.ratio or math.inf)
@@ -390,4 +399,4 @@ class _Search:
 
 
 def _report(name: str, measured: Measured) -> EngineReport:
-    return load_report(measured.inspector or "", profile=measured.layers, name=name)
+    return load_report(measured.inspector or "", profile=measured.layers or None, name=name)

@@ -127,7 +127,8 @@ class Store:
         for name, measured in done.measured.items():
             own = stem if name == task.name else f"{stem}.beside-{''.join(c if c.isalnum() else '-' for c in name)}"
             self._write(own, measured)
-            content[name] = {"stem": own, "timing": _plain(measured.timing), "error": measured.error}
+            figures = {"timing": _plain(measured.timing), "layers": len(measured.layers), "error": measured.error}
+            content[name] = {"stem": own, **figures}
         kept = {name: value for name, value in vars(done).items() if name not in {"engine", "measured", "cache"}}
         entry: dict[str, Any] = {
             "key": key_of(task, self._measured_by),
@@ -151,9 +152,10 @@ class Store:
         if entry["timing"] is None:
             return Measured(error=entry["error"])
         stem = self.folder / entry["stem"]
-        profile = json.loads(Path(f"{stem}.profile.json").read_text())
+        # An engine on several streams has no profile.
+        rows = json.loads(Path(f"{stem}.profile.json").read_text())[1:] if entry.get("layers", True) else []
         times = json.loads(Path(f"{stem}.timing.json").read_text())
-        layers = tuple(LayerTime(one["name"], one["averageMs"], one["medianMs"]) for one in profile[1:])
+        layers = tuple(LayerTime(one["name"], one["averageMs"], one["medianMs"]) for one in rows)
         inspector = Path(f"{stem}.graph.json").read_text()
         if not inspector:
             raise BackendError("nothing of this engine is left", where=name)
