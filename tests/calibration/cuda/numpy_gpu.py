@@ -92,7 +92,7 @@ def installed(monkeypatch, kernel) -> None:
     class Kernel:
         def __init__(self, source: str, name: str, options: tuple) -> None:
             assert name in source
-            assert "-DTHREADS=512" in options
+            assert "-DTHREADS=768" in options
 
         def __call__(self, grid, block, arguments, shared_mem: int) -> None:
             del block, shared_mem

@@ -76,6 +76,16 @@ def activations(seed: int, scale: float = 1.0):
     ]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [[-3.0, -0.5, -2.0], [-0.0], [0.0], [0.25, 7.0], [-1e-42, -2.0], [1e-42], [-1.0, 0.0], [-0.0, 5.0], [-0.0, -1.0]],
+)
+def test_the_smallest_and_the_largest_value_of_one_sign_and_of_two(kernel, values):
+    array = np.array(values * 5, np.float32)
+    (result,), _ = counted(kernel, [array])
+    assert (result.minimum, result.maximum) == (float(array.min()), float(array.max()))
+
+
 @pytest.mark.parametrize("ahead", [0, 2])
 def test_every_bin_is_that_of_a_processor(kernel, ahead):
     scales = (1.0, 1.3, 0.1, 40.0, 2.0)  # 40 times the values are more than the list holds: they are counted again

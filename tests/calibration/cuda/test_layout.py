@@ -19,8 +19,8 @@ from workbench.calibration.statistics import TensorStatistics
 
 def test_a_block_counts_four_values_a_load_and_the_last_tile_need_not_be_full():
     tuning = KernelTuning()
-    assert (vars(tuning), tuning.tile) == ({"threads": 512, "blocks": 3, "unroll": 2, "shared": True}, 4096)
-    assert [tuning.tiles(size) for size in (0, 1, 4096, 4097, 8193)] == [0, 1, 1, 2, 3]
+    assert (vars(tuning), tuning.tile) == ({"threads": 768, "blocks": 2, "unroll": 2, "shared": True}, 6144)
+    assert [tuning.tiles(size) for size in (0, 1, 6144, 6145, 12289)] == [0, 1, 1, 2, 3]
     assert KernelTuning(32, 1, 3, shared=False).tile == 384
     defined = definitions(KernelTuning(32, 1, 3, shared=False))
     assert {name: defined[name] for name in ("THREADS", "BLOCKS", "UNROLL", "SHARED")} == {
@@ -36,22 +36,24 @@ SHARED = COUNTERS * 4
 
 
 @pytest.mark.parametrize(
-    ("block", "whole", "shared", "blocks"),
+    ("block", "whole", "shared", "blocks", "threads"),
     [
-        (SHARED - 1, 9 * SHARED, False, 3),
-        (SHARED, SHARED, True, 1),
-        (SHARED, 2 * (SHARED + 1024) - 1, True, 1),
-        (SHARED, 2 * (SHARED + 1024), True, 2),
-        (SHARED + 1, 9 * SHARED, True, 3),
+        (SHARED - 1, 9 * SHARED, False, 2, 768),
+        (SHARED, SHARED, True, 1, 512),
+        (SHARED, 2 * (SHARED + 1024) - 1, True, 1, 512),
+        (SHARED, 2 * (SHARED + 1024), True, 2, 768),
+        (SHARED + 1, 9 * SHARED, True, 2, 768),
     ],
 )
-def test_as_many_blocks_share_a_multiprocessor_as_its_memory_holds(monkeypatch, block, whole, shared, blocks):
+def test_two_blocks_share_a_multiprocessor_where_its_memory_holds_them(
+    monkeypatch, block, whole, shared, blocks, threads
+):
     attributes = {"MaxSharedMemoryPerBlockOptin": block, "MaxSharedMemoryPerMultiprocessor": whole}
     cupy = types.ModuleType("cupy")
     cupy.cuda = types.SimpleNamespace(Device=lambda: types.SimpleNamespace(attributes=attributes))
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     tuning = machine.tuned.__wrapped__()
-    assert (tuning.shared, tuning.blocks, tuning.threads, tuning.unroll) == (shared, blocks, 512, 2)
+    assert (tuning.shared, tuning.blocks, tuning.threads, tuning.unroll) == (shared, blocks, threads, 2)
 
 
 def ordered(value):

@@ -34,7 +34,9 @@ struct Seen {
 struct Sums {
     double sum, squares;
     u32 zeros, below;
-    u32 low, high;  // as in Seen
+    // Of the values' bits, from which follow the smallest and the largest value: cheaper than keeping those.
+    u32 least, most;
+    int highest;
 };
 
 struct Out {
@@ -48,6 +50,8 @@ struct Out {
 #define TILE ((u32)(THREADS * UNROLL * 4))
 #define SHIFT 8388608.0f  // added to a float it leaves the integer part in the low bits
 #define SHIFT_BITS 0x4B000000
+#define NONE 0xffffffffu  // no number has these bits
+#define INT_LEAST ((int)0x80000000)
 
 // Numbers in the order of the values. CuPy has subnormal floats flushed to zero, so that only integers tell them apart.
 __device__ __forceinline__ u32 ordered(u32 bits) {
@@ -94,7 +98,7 @@ __device__ __forceinline__ int place_of(const Tensor& tensor, u32 bits, float sc
     float whole = __fadd_rz(line, SHIFT);
     int at = __float_as_int(whole) - SHIFT_BITS;
     // Near an edge the product that the processor computes decides.
-    if (fabsf(line - (whole - SHIFT) - 0.5f) > 0.4995f) at = (int)((double)value * tensor.per_value);
+    if (fabsf(line - (whole - (SHIFT - 0.5f))) > 0.4995f) at = (int)((double)value * tensor.per_value);
     return place + at + ((int)bits >> 31 & (COUNTERS - 1) / 2);
 }
 
@@ -107,9 +111,9 @@ __device__ __forceinline__ void take(
     }
     float value = __uint_as_float(bits);
     float scaled = value * tensor.fine;
-    u32 key = ordered(bits);
-    sums.low = max(sums.low, ~key);
-    sums.high = max(sums.high, key);
+    sums.least = min(sums.least, bits);
+    sums.most = max(sums.most, bits);
+    sums.highest = max(sums.highest, (int)bits);
     sum += scaled;
     squares += scaled * scaled;
     if (magnitude < tensor.lowest) {
@@ -157,9 +161,13 @@ __device__ void count_part(const Tensor& tensor, const Out& to, u64 begin, u64 e
 }
 
 __device__ void add(const Sums& sums, Seen* seen) {
+    // The sign is the highest bit: bits of negative numbers are the larger ones, and grow with the magnitude.
+    bool any = sums.least != NONE;
+    u32 smallest = (int)sums.most < 0 ? sums.most : sums.least;
+    u32 largest = sums.highest >= 0 ? (u32)sums.highest : sums.least;
     double sum = warp_sum(sums.sum), squares = warp_sum(sums.squares);
     u32 zeros = warp_sum(sums.zeros), below = warp_sum(sums.below);
-    u32 low = warp_max(sums.low), high = warp_max(sums.high);
+    u32 low = warp_max(any ? ~ordered(smallest) : 0), high = warp_max(any ? ordered(largest) : 0);
     if (threadIdx.x % 32) return;
     atomicAdd(&seen->sum, sum);
     atomicAdd(&seen->squares, squares);
@@ -187,7 +195,7 @@ count(const Tensor* tensors, u32 tiles, Seen* seen, u64* list, u32* listed, u32 
         const Tensor tensor = tensors[which];
         stop = min(stop, end);
         Out to = {shared, seen + which, list, listed, capacity, which};
-        Sums sums = {0.0, 0.0, 0, 0, 0, 0};
+        Sums sums = {0.0, 0.0, 0, 0, NONE, 0, INT_LEAST};
         u64 first = (u64)(tile - tensor.tile) * TILE, last = (u64)(stop - tensor.tile) * TILE;
         count_part(tensor, to, first, min(last, tensor.size), sums);
         add(sums, seen + which);

@@ -47,7 +47,7 @@ class KernelTuning:
         Whether a block keeps its counters in shared memory (67.6 KB), or all add to the tensor's own.
     """
 
-    def __init__(self, threads: int = 512, blocks: int = 3, unroll: int = 2, *, shared: bool = True) -> None:
+    def __init__(self, threads: int = 768, blocks: int = 2, unroll: int = 2, *, shared: bool = True) -> None:
         self.threads, self.blocks, self.unroll, self.shared = threads, blocks, unroll, shared
 
     @property

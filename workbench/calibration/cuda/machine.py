@@ -109,7 +109,7 @@ def tuned() -> KernelTuning:
     if attributes["MaxSharedMemoryPerBlockOptin"] < _SHARED_BYTES:
         return KernelTuning(shared=False)
     fit = attributes["MaxSharedMemoryPerMultiprocessor"] // (_SHARED_BYTES + 1024)
-    return KernelTuning(blocks=max(1, min(3, fit)))
+    return KernelTuning() if fit > 1 else KernelTuning(threads=512, blocks=1)
 
 
 @cache
