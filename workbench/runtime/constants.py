@@ -53,10 +53,10 @@ def check_constants(model: Model) -> None:
         Computing it took all memory, or killed that process.
     """
     _check_numbers(model)
-    made = list(_of_constants(model))
-    free = SPARED * _stored_bytes(node for _, node in made if onnx_op(node) in RESTATES)
+    computed = list(_of_constants(model))
+    free = SPARED * _stored_bytes(node for _, node in computed if onnx_op(node) in RESTATES)
     total, unknown = 0, dict[str, str]()
-    for address, node in made:
+    for address, node in computed:
         for value in node.outputs:
             tensor = model.tensor(str(value.name)) if value.name else None
             if tensor is None or tensor.dtype is None or _is_shared(node, value):

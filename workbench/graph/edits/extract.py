@@ -84,10 +84,10 @@ class Extract(Edit):
         for name, value in (*inputs.items(), *outputs.items()):
             _state(value, model, name)
         kept, around = captured(place.part, list(outputs.values()), list(inputs.values()))
-        if place.prefix and (given := _of_a_call(kept)) is not None:
+        if place.prefix and (dependent := _of_a_call(kept)) is not None:
             raise EditError(
                 "one of its attributes comes from the call of the function",
-                where=f"{place.prefix}{given.name}",
+                where=f"{place.prefix}{dependent.name}",
                 fix="Extract what does not depend on it.",
             )
         fed = [value for value in inputs.values() if value.graph is place.part]
