@@ -38,6 +38,7 @@ class Future(SimpleNamespace):
 def cluster(monkeypatch):
     """Stands for a scheduler: answers in reverse, what is in `answers` by the site's name."""
     made = SimpleNamespace(answers={}, asked=[], loop="loop", scheduler=SimpleNamespace(address="tcp://own"), lost=None)
+    made.workers, made.nthreads = True, dict
 
     def take(*columns, **how):
         made.asked.append((columns, how))
@@ -50,6 +51,9 @@ def cluster(monkeypatch):
 
         def is_empty(self):
             return not self.left
+
+        def has_ready(self):
+            return made.workers
 
         def __next__(self):
             future = self.left.pop()
@@ -94,6 +98,15 @@ def test_a_scheduler_that_is_gone_is_named(cluster, tmp_path, error, given, wher
     cluster.lost = error
     with pytest.raises(BackendError, match=f"{where}: the Dask scheduler answers no more. Start it, and run the same"):
         list(fleet_job._run({"a": site()}, tmp_path, options(**given)))
+
+
+def test_a_scheduler_whose_last_worker_went_is_not_waited_for_without_end(cluster, tmp_path, monkeypatch):
+    cluster.workers = False
+    monkeypatch.setattr(fleet_job, "POLL_S", 0)
+    monkeypatch.setattr(fleet_job, "WorkerWatch", lambda _: SimpleNamespace(missing_s=iter([0, 59.9, 60]).__next__))
+    left = r"^tcp://own: the Dask scheduler has no worker left\. Start one, and run the same command again: it goes on"
+    with pytest.raises(BackendError, match=left):
+        list(fleet_job._run({"a": site()}, tmp_path, options()))
 
 
 @pytest.mark.parametrize(

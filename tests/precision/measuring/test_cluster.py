@@ -10,14 +10,20 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from tests.kit.places import ROOT
 from tests.kit.searching import calibrated, small
 from tests.precision.measuring.test_search import GOAL, options
+from workbench.backends import TimingOptions
 from workbench.errors import BackendError
-from workbench.precision.measuring.cluster import Here, alone_on_device, executor_of
+from workbench.precision.measuring import MeasureOptions, runner
+from workbench.precision.measuring import cluster as module
+from workbench.precision.measuring.cluster import Here, WorkerWatch, alone_on_device, executor_of, missing_s
+from workbench.precision.measuring.runner import Runner
+from workbench.precision.measuring.work import TimingTask
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +62,50 @@ def test_tasks_are_spread_never_timed_at_once_on_one_device_and_a_worker_that_di
     timed = sorted((one["began"], one["ended"]) for one in done if one["timing_s"])
     assert len(timed) == 4
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(timed))
+
+
+def test_a_search_whose_last_worker_goes_says_so_and_ends_with_what_there_is(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(module, "LOOK_S", 0.02)
+    monkeypatch.setattr(module, "NO_WORKER_S", 0.1)
+    monkeypatch.setattr(runner, "NO_WORKER_S", 0.1)
+    said = []
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None, protocol="tcp") as cluster,
+        executor_of(cluster.scheduler_address) as executor,
+    ):
+        made = Runner(MeasureOptions("onnxruntime", executor=executor, say=said.append), None, print)
+        assert made.call(divmod, 17, 5) == (3, 2)
+        assert missing_s(executor) == 0
+        cluster.scale(0)
+        while not missing_s(executor):
+            time.sleep(0.02)
+        with pytest.raises(BackendError, match=r"^the scheduler has no worker left\. Start one, and begin again\."):
+            made.call(divmod, 17, 5)
+        made._store = SimpleNamespace(done_before=lambda _: None)
+        assert made.run([TimingTask("never", "onnxruntime", TimingOptions(), b"")]) == {}
+        assert made.stopped
+    assert said == ["no worker is left: waiting 0 s for another", "no worker came: ending with what was measured"]
+
+
+def test_the_time_without_a_worker_begins_when_the_last_went_and_ends_with_a_new_one(monkeypatch):
+    now, answers = [10.0], []
+
+    def nthreads():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    watch = WorkerWatch(SimpleNamespace(nthreads=nthreads))
+    seen = []
+    for later, answer in [(0.5, None), (0.5, {"a": 1}), (1, {}), (0.5, None), (3, {}), (2, OSError("gone")), (2, {})]:
+        now[0] += later
+        answers[:] = [] if answer is None else [answer]
+        seen.append(watch.missing_s())
+    assert seen == [0, 0, 1, 1, 4.5, 0, 2]
+    assert missing_s(Here()) == 0
 
 
 def hold(pipe):

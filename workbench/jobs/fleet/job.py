@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from workbench.jobs.fleet.site import SiteOutcome, known_outcome, run_site
 from workbench.jobs.options import FleetOptions, job
 from workbench.jobs.telling import tell_ci
 from workbench.jobs.verbs import EXIT_GATE
-from workbench.precision.measuring import scheduler_client
+from workbench.precision.measuring import NO_WORKER_S, WorkerWatch, scheduler_client
 from workbench.progress import progress
 from workbench.results import held_folder
 from workbench.runtime import usable_cores
@@ -33,6 +34,9 @@ __all__ = ["FleetResult", "fleet"]
 
 DEATHS = 1
 """Workers that may die with a site before it is given up: a crash in native code comes back."""
+
+POLL_S = 0.1
+AGAIN = ", and run the same command again: it goes on with the sites that are not done."
 
 
 @dataclass(frozen=True)
@@ -132,17 +136,20 @@ def _run(todo: Mapping[str, Site], out: Path, options: FleetOptions) -> Iterator
         )
         futures = dict(zip(submitted, names, strict=True))
         done = as_completed(futures, loop=client.loop)
+        watch, where = WorkerWatch(client), options.scheduler or client.scheduler.address
         while not done.is_empty():
             try:
+                while not done.has_ready():
+                    if watch.missing_s() >= NO_WORKER_S:
+                        raise BackendError(
+                            "the Dask scheduler has no worker left", where=where, fix=f"Start one{AGAIN}"
+                        )
+                    time.sleep(POLL_S)
                 future = next(done)
                 name, failure = futures[future], future.exception()
                 outcome = future.result() if failure is None else _given_up(name, keys[name], failure)
             except (OSError, CancelledError) as error:
-                raise BackendError(
-                    "the Dask scheduler answers no more",
-                    where=client.scheduler.address if options.scheduler is None else options.scheduler,
-                    fix="Start it, and run the same command again: it goes on with the sites that are not done.",
-                ) from error
+                raise BackendError("the Dask scheduler answers no more", where=where, fix=f"Start it{AGAIN}") from error
             if failure is not None:
                 write_text(out / "sites" / f"{name}.json", json.dumps(asdict(outcome), indent=1))
             yield outcome

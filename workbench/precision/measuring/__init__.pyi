@@ -1,3 +1,5 @@
+from .cluster import NO_WORKER_S as NO_WORKER_S
+from .cluster import WorkerWatch as WorkerWatch
 from .cluster import executor_of as executor_of
 from .cluster import scheduler_client as scheduler_client
 from .options import MeasureOptions as MeasureOptions

@@ -8,6 +8,7 @@ import socket
 import tempfile
 import time
 from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as TimedOut
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
 
     from workbench.names import BackendName
 
-__all__ = ["Here", "alone_on_device", "executor_of", "scheduler_client"]
+__all__ = [
+    "NO_WORKER_S",
+    "Here",
+    "WorkerWatch",
+    "Workers",
+    "alone_on_device",
+    "executor_of",
+    "missing_s",
+    "result_of",
+    "scheduler_client",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,6 +42,10 @@ RETRIES = 3
 POLL_S = 0.05
 CONNECT_S = 10
 """How long a scheduler may take to answer, and then to have its first worker."""
+NO_WORKER_S = 60.0
+"""How long a scheduler whose last worker went is given for another."""
+LOOK_S = 1.0
+"""How often a scheduler is asked for its workers, at most."""
 
 
 class Here(Executor):
@@ -44,6 +59,69 @@ class Here(Executor):
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asks for the result
             future.set_exception(error)
         return future
+
+
+class WorkerWatch:
+    """Notices that a scheduler has no worker any more: it keeps tasks for one that may come, for ever.
+
+    Parameters
+    ----------
+    client
+        Of the scheduler.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._looked = self._seen = time.monotonic()
+
+    def missing_s(self) -> float:
+        """Return for how many seconds there has been none, 0 where there is one; a scheduler that is gone has some."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_S:
+            self._looked = now
+            try:
+                if self._client.nthreads():
+                    self._seen = now
+            except OSError:  # its tasks end by themselves
+                self._seen = now
+        return self._looked - self._seen
+
+
+class Workers(Executor):
+    """Runs tasks on the workers of a scheduler."""
+
+    def __init__(self, client: Any) -> None:
+        self._tasks = client.get_executor(retries=RETRIES, pure=False)
+        self.watch = WorkerWatch(client)
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Send it to the scheduler."""
+        future: Future[T] = self._tasks.submit(fn, *args, **kwargs)
+        return future
+
+
+def missing_s(executor: Executor) -> float:
+    """Return for how many seconds an executor has had no worker; 0 where it has one, or needs none."""
+    return executor.watch.missing_s() if isinstance(executor, Workers) else 0.0
+
+
+def result_of(executor: Executor, future: Future[T]) -> T:
+    """Wait for a result as long as somebody may bring it.
+
+    Raises
+    ------
+    BackendError
+        No worker is left.
+    """
+    while True:
+        try:
+            return future.result(timeout=LOOK_S)
+        except TimedOut:
+            if future.done():  # the function raised it
+                raise
+        if missing_s(executor) >= NO_WORKER_S:
+            future.cancel()
+            raise BackendError("the scheduler has no worker left", fix="Start one, and begin again.")
 
 
 @contextlib.contextmanager
@@ -65,7 +143,7 @@ def executor_of(scheduler: str | None) -> Iterator[Executor]:
     # A task carries its model, however large: what is scattered instead is lost with the worker that holds it.
     quiet: Any = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"})
     with scheduler_client(scheduler) as client, quiet:
-        yield client.get_executor(retries=RETRIES, pure=False)
+        yield Workers(client)
 
 
 @contextlib.contextmanager

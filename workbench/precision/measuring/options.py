@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from workbench.backends import LOADINGS, BuildOptions, TimingOptions
 from workbench.errors import BackendError
 from workbench.graph.edits import edit_by_name
+from workbench.precision.measuring.cluster import Here, result_of
 from workbench.precision.measuring.work import able
 
 if TYPE_CHECKING:
@@ -80,9 +81,8 @@ class MeasureOptions:
 
     def capabilities(self) -> Capabilities:
         """Say what the backend can do here; BackendError where it cannot build and run."""
-        capabilities = (
-            able(self.backend) if self.executor is None else self.executor.submit(able, self.backend).result()
-        )
+        executor = self.executor or Here()
+        capabilities = result_of(executor, executor.submit(able, self.backend))
         if not (capabilities.build and capabilities.run):
             raise BackendError(
                 f"{self.backend} cannot measure here: {capabilities.reason}",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from workbench.display import counted
 from workbench.errors import BackendError, WorkbenchError
-from workbench.precision.measuring.cluster import Here
+from workbench.precision.measuring.cluster import NO_WORKER_S, Here, missing_s, result_of
 from workbench.precision.measuring.work import Done, do
 from workbench.progress import report_best, stopping
 
@@ -62,6 +62,7 @@ class Runner:
         self.builds = 0
         self.best = ""
         self.stopped = False
+        self._alone = False
 
     @property
     def seconds(self) -> float:
@@ -144,7 +145,10 @@ class Runner:
     def _wait(self, futures: dict[Future[Done], TimingTask], results: dict[str, Done]) -> None:
         """Wait for some tasks, and take what comes of those that were set aside meanwhile."""
         while futures and not self.stopped_now():
-            for future in wait({*futures, *self._aside}, timeout=POLL_S, return_when=FIRST_COMPLETED).done:
+            done = wait({*futures, *self._aside}, timeout=POLL_S, return_when=FIRST_COMPLETED).done
+            if not done:
+                self._look_for_workers()
+            for future in done:
                 if future in futures:
                     self._finish(futures, future, results)
                     self._begin_spare()
@@ -163,7 +167,7 @@ class Runner:
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function where tasks are done; BackendError where that has ended."""
         try:
-            return self._submit(function, *args, **kwargs).result()
+            return result_of(self._executor, self._submit(function, *args, **kwargs))
         except (BrokenExecutor, CancelledError) as error:
             raise _ended(function.__name__) from error
 
@@ -178,6 +182,16 @@ class Runner:
         event = self._options.stop
         self.stopped = self.stopped or stopping() or (event is not None and event.is_set())
         return self.stopped
+
+    def _look_for_workers(self) -> None:
+        """Say that there is none, and stop where none comes."""
+        missing = missing_s(self._executor)
+        if missing and not self._alone:
+            self._options.tell(f"no worker is left: waiting {NO_WORKER_S:.0f} s for another")
+        self._alone = missing > 0
+        if missing >= NO_WORKER_S:
+            self.stopped = True
+            self._options.tell("no worker came: ending with what was measured")
 
     def _finish(self, futures: dict[Future[Done], TimingTask], future: Future[Done], results: dict[str, Done]) -> None:
         task = futures.pop(future)
