@@ -421,9 +421,37 @@ def test_drift_shows_the_worst_and_counts_the_rest():
     assert lines[0].endswith("tensor, on 64 rows")
     assert lines[1].split() == ["0.500", "12.500%", "0.100%", "2.00x", "t0"]
     assert lines[20].endswith("t19")
-    assert lines[21:] == ["and 1 tensors more", "a sentence", f"gate {PASSED}", f"gate {FAILED}"]
+    assert lines[21:25] == ["and 1 tensors more", "a sentence", f"gate {PASSED}", f"gate {FAILED}"]
     assert result.exit_code == 12
-    assert "more" not in DriftResult(SimpleNamespace(drifts=tuple(one[:20])), (), (), 1).text()
+    assert "tensors more" not in DriftResult(SimpleNamespace(drifts=tuple(one[:20])), (), (), 1).text()
+
+
+KEEP = "next: Keep counting, and make it a gate: --gate 'field_clipped <= 1'."
+AGAIN = "next: Tune again on samples of the field as well, and compare on those."
+
+CLIPPED = "the ranges of 1 of 2 tensors clip more in the field, a most:"
+
+
+@pytest.mark.parametrize(
+    ("worst", "gates", "said"),
+    [
+        (0.0, (PASSED,), ["good: the ranges hold in the field; b drifts most: 0.500", KEEP]),
+        (0.005, (), [f"fair: {CLIPPED} 0.5% of its values", AGAIN]),
+        (0.01, (), [f"bad: {CLIPPED} 1.0% of its values", AGAIN]),
+        (0.0, (FAILED,), [f"bad: the ranges hold in the field; b drifts most: 0.500; gate {FAILED}", AGAIN]),
+        (
+            0.005,
+            (FAILED, PASSED, FAILED),
+            [
+                f"bad: {CLIPPED} 0.5% of its values; gate {FAILED} (2 gates are missed)",
+                AGAIN,
+            ],
+        ),
+    ],
+)
+def test_drift_ends_with_a_verdict_and_one_thing_to_do(worst, gates, said):
+    both = (Drift("b", 0.5, 2.0, 0.0, 0.0), Drift("a", 0.25, 2.0, worst, 0.0))
+    assert DriftResult(SimpleNamespace(drifts=both), (), gates, 64).text().splitlines()[-2:] == said
 
 
 @pytest.mark.parametrize(

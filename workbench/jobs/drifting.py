@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.calibration import Statistics, at
-from workbench.display import ShownText
+from workbench.display import ShownText, counted
 from workbench.errors import ReportError
 from workbench.files import write_bytes, write_text
 from workbench.handoff import open_deployment
@@ -15,6 +15,7 @@ from workbench.jobs.options import DriftOptions, job
 from workbench.jobs.verbs import Gated
 from workbench.recipe import METRICS, Evidence, Gate, GateResult, check_gates
 from workbench.recipe.steps import CalibrateStep
+from workbench.session import Judgement
 
 if TYPE_CHECKING:
     from workbench.calibration import Drift
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["DriftResult", "drift"]
 
 MOST_LINES = 20
+NOTICED = 0.01
+"""The share of a tensor's values that is not clipped without harm."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class DriftResult(Gated, ShownText):
         return self.chart.drifts
 
     def text(self) -> str:
-        """Return the worst tensors, what is clipped, and the gates."""
+        """Return the worst tensors, what is clipped, the gates and the verdict."""
         lines = [f"{'drift':>6}  {'clipped':>8}  {'calibrated':>10}  {'largest':>8}  tensor, on {self.rows} rows"]
         lines += [
             f"{one.score:6.3f}  {one.outside:8.3%}  {one.outside_calibration:10.3%}  {one.amax_ratio:7.2f}x  {one.name}"
@@ -64,7 +67,33 @@ class DriftResult(Gated, ShownText):
         ]
         more = len(self.drifts) - MOST_LINES
         lines += [f"and {more} tensors more"] if more > 0 else []
-        return "\n".join([*lines, *self.sentences, *(f"gate {verdict}" for verdict in self.verdicts)])
+        gates = [f"gate {verdict}" for verdict in self.verdicts]
+        return "\n".join([*lines, *self.sentences, *gates, self.verdict.text()])
+
+    @property
+    def verdict(self) -> Judgement:
+        """What it comes to, and one thing to do next."""
+        clipped = [one for one in self.drifts if one.warning is not None]
+        missed = [one for one in self.verdicts if not one.passed]
+        worst = max(clipped or self.drifts, key=lambda one: one.outside if clipped else one.score)
+        if clipped:
+            headline = f"the ranges of {len(clipped)} of {counted(len(self.drifts), 'tensor')} clip more in the field"
+            headline += f", {worst.name} most: {worst.outside:.1%} of its values"
+        else:
+            headline = f"the ranges hold in the field; {worst.name} drifts most: {worst.score:.3f}"
+        if missed:
+            more = f" ({len(missed)} gates are missed)" if len(missed) > 1 else ""
+            headline += f"; gate {missed[0]}{more}"
+        if not clipped and not missed:
+            return Judgement(
+                "good", headline, "Keep counting, and make it a gate: --gate 'field_clipped <= 1'.", "build"
+            )
+        return Judgement(
+            "bad" if missed or worst.outside >= NOTICED else "fair",
+            headline,
+            "Tune again on samples of the field as well, and compare on those.",
+            "calibrate",
+        )
 
 
 @job(DriftOptions)

@@ -131,7 +131,7 @@ def test_a_gate_holds_the_field_against_calibration(tuned_cnn, fields, tmp_path,
     code, printed = ends(fields / "day.npz", *gate)
     assert (code, printed.out.count("passed")) == (0, 2)
     code, printed = ends(fields / "night.npz", *gate, "--picture", tmp_path / "night.png")
-    assert (code, printed.out.count("FAILED by")) == (12, 1)
+    assert (code, printed.out.count("FAILED by")) == (12, 2)  # the gate, and the verdict
     assert (tmp_path / "night.png").read_bytes().startswith(b"\x89PNG")
     code, printed = ends(fields / "night.npz", "--gate", "clipped < 1")
     assert code == 2
