@@ -310,7 +310,7 @@ def test_a_result_never_takes_the_place_of_what_it_is_made_of(tmp_path):
     (tmp_path / "m.onnx").write_text("model")
     (tmp_path / "link.onnx").symlink_to("m.onnx")
     for source in (tmp_path / "m.onnx", tmp_path / "link.onnx"):
-        with pytest.raises(OutputError, match=r"m\.onnx in it is the model that this is made of.*another folder"):
+        with pytest.raises(OutputError, match=r"m\.onnx in it is the model that this is made of.*another place"):
             refuse_source(tmp_path, ("nowhere", "m.onnx"), source)
     refuse_source(tmp_path, ("m.onnx",), None)
     refuse_source(tmp_path, ("other.onnx",), tmp_path / "m.onnx")

@@ -82,7 +82,7 @@ def refuse_source(folder: str | os.PathLike[str], names: Collection[str], source
         with contextlib.suppress(OSError):  # one of the two is not there
             if (Path(folder) / name).samefile(source):
                 raise OutputError(
-                    f"{name} in it is the model that this is made of", where=folder, fix="Choose another folder."
+                    f"{name} in it is the model that this is made of", where=folder, fix="Choose another place."
                 )
 
 

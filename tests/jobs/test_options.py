@@ -6,8 +6,12 @@ import inspect
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import onnx
 import pytest
+import yaml
 from annotated_types import BaseMetadata
+from onnx import helper, numpy_helper
 from pydantic import Field, ValidationError
 
 from workbench.errors import OptionError
@@ -25,6 +29,7 @@ from workbench.jobs.options import (
     Options,
     ReplayOptions,
     RunEngineOptions,
+    RunNotebooksOptions,
     SearchOptions,
     ServeOptions,
     TritonOptions,
@@ -32,6 +37,7 @@ from workbench.jobs.options import (
     job,
     options_of,
 )
+from workbench.recipe import Recipe, ranges_hash
 
 BASE = {
     BenchOptions: {"models": ("m.onnx",), "out": "o"},
@@ -369,6 +375,73 @@ def test_nothing_is_written_over_what_is_read(kind, given, said, tmp_path, monke
     (here / "link.onnx").hardlink_to(here / "m.onnx")
     with pytest.raises(ValidationError, match=said):
         kind(**given)
+
+
+@pytest.fixture
+def read_with(tmp_path, monkeypatch):
+    """Files that are read with another: a model's weights, a recipe's model and samples, images, a tuned model."""
+    monkeypatch.chdir(tmp_path)
+    weight = numpy_helper.from_array(np.ones(4, np.float32), "w")
+    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [], [weight])
+    onnx.save_model(
+        helper.make_model(graph), "m.onnx", save_as_external_data=True, location="weights", size_threshold=0
+    )
+    samples = {"fingerprint": "0" * 64, "count": 1, "source": {"kind": "npz", "path": str(tmp_path / "s.npz")}}
+    step = {
+        "do": "calibrate",
+        "method": "entropy",
+        "batch": 1,
+        "ranges": {},
+        "samples": samples,
+        "sha256": ranges_hash({}),
+    }
+    recipe = Recipe.model_validate({"model": {"file": str(tmp_path / "m.onnx"), "sha256": "0" * 64}, "steps": [step]})
+    for folder in ("tuned", "images"):
+        (tmp_path / folder).mkdir()
+    recipe.save("r.yaml")
+    (tmp_path / "f.yaml").write_text(yaml.safe_dump({"fleet": 1, "sites": {"a": {"recipe": "r.yaml"}}}))
+    names = "s.npz", "e.json", "x.recipe.yaml", "n.ipynb", "images/a.PNG", "preprocess.json", "tuned/statistics.npz"
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "tuned/recipe.yaml").write_text("[../tuned, {a: recipe.yaml}]")  # whatever it names
+
+
+@pytest.mark.usefixtures("read_with")
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (CheckOptions, {"model": "m.onnx", "junit": "weights"}, "`junit` would replace weights, which is read with m"),
+        (ReplayOptions, {"recipe": "r.yaml", "out": "o", "junit": "m.onnx"}, r"m.onnx, which is read with r.yaml \("),
+        (ReplayOptions, {"recipe": "r.yaml", "out": "o", "summary": "s.npz"}, "s.npz, which is read with r.yaml"),
+        (ReplayOptions, {"recipe": "r.yaml", "out": "o", "junit": "weights"}, "weights, which is read with r.yaml"),
+        (FleetOptions, {"fleet": "f.yaml", "out": "o", "junit": "r.yaml"}, "r.yaml, which is read with f.yaml"),
+        (RunEngineOptions, {"engine": "e", "samples": "i", "out": "e.json"}, "e.json, which is read with e"),
+        (
+            MigrateOptions,
+            {"model": "m.onnx", "cache": "x.recipe.yaml", "out": "x.onnx"},
+            "`out` would replace x.recipe",
+        ),
+        (BuildEngineOptions, {"model": "m.onnx", "out": "e", "recipe": "e.json"}, "`out` would replace e.json"),
+        (TuneOptions, {"model": "m", "samples": "images", "out": "o", "junit": "images/a.PNG"}, "read with images"),
+        (TuneOptions, {"model": "m", "samples": "images", "out": "o", "junit": "preprocess.json"}, "read with images"),
+        (TuneOptions, {"model": "m", "samples": "s", "out": "o", "engines": "o"}, "would replace o, which"),
+        (ServeOptions, {"folders": ("a=tuned",), "watch": "tuned/statistics.npz"}, "read with tuned"),
+        (RunNotebooksOptions, {"names": ("n.ipynb",), "out": "."}, "`out` would replace n.ipynb, which `names` reads"),
+        (RunNotebooksOptions, {"names": ("a/n.ipynb", "b/n.ipynb")}, "`names`: a/n.ipynb and b/n.ipynb would both be"),
+    ],
+)
+def test_nothing_is_written_over_what_is_read_with_something_else(kind, given, said):
+    with pytest.raises(ValidationError, match=said):
+        kind(**given)
+
+
+@pytest.mark.usefixtures("read_with")
+def test_reports_and_what_is_new_may_lie_beside_what_is_read():
+    DriftOptions(folder="tuned", field="s.npz", picture="tuned/drift.png")
+    TuneOptions(model="m.onnx", samples="images", out="o", junit="images/junit.xml", summary="images/new.png")
+    ReplayOptions(recipe="r.yaml", out="o", junit="e.json")
+    CheckOptions(model="broken.onnx", junit="s.npz")
+    RunNotebooksOptions(names=("n.ipynb", "00_quickstart"), out="o")
 
 
 def test_a_recipe_is_replayed_where_it_lies_and_a_device_takes_everything():

@@ -450,6 +450,8 @@ def test_a_result_does_not_take_the_place_of_its_model(small_cnn, small_data, tm
     for write in (
         lambda: session.save(tmp_path / "in"),
         lambda: workbench.replay(tmp_path / "out/recipe.yaml", tmp_path / "in"),
+        lambda: session.export_html(source),
+        lambda: session.recipe.save(source),
     ):
         with pytest.raises(OutputError, match=r"tuned\.onnx in it is the model that this is made of"):
             write()

@@ -19,6 +19,7 @@ from .methods import sweep as sweep
 from .observer import observe as observe
 from .overflow import FP16_MAX as FP16_MAX
 from .overflow import find_overflow as find_overflow
+from .preprocessing import PREPROCESSING_FILE as PREPROCESSING_FILE
 from .preprocessing import Preprocessing as Preprocessing
 from .preprocessing import stated_preprocessing as stated_preprocessing
 from .samples import Feed as Feed

@@ -20,6 +20,7 @@ from workbench.recipe.migrations import MIGRATIONS
 from workbench.recipe.parts import Evaluation, ModelReference, Part, relative_to
 from workbench.recipe.reading import SourceText, dumped, read_document, what_is_wrong
 from workbench.recipe.steps import AnyStep, PlanStep, about
+from workbench.results import refuse_source
 
 if TYPE_CHECKING:
     import os
@@ -130,11 +131,12 @@ class Recipe(Shown, Part):
         Raises
         ------
         OutputError
-            A file cannot be written.
+            A file cannot be written, or is the model.
         RecipeError
             A script is not what it was.
         """
         path = Path(path)
+        refuse_source(path.parent, (path.name,), Path(self.model.file))
         beside: list[Step] = list(self.steps)
         for place, step in enumerate(self.steps):
             if isinstance(step, Surgeon):

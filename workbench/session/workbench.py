@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from workbench.session.tuning import Tuning
 if TYPE_CHECKING:
     import os
     from collections.abc import Collection
-    from pathlib import Path
 
     from workbench.backends.verdict import Verdict
     from workbench.evaluate import Comparison
@@ -217,10 +217,16 @@ class Workbench(Shown):
             The ``.html`` file.
         comparison
             From `compare`; measured on the calibration's samples where left out.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written, or is the model.
         """
         from workbench.files import write_text
         from workbench.recipe import check_gates
 
+        refuse_source(Path(path).parent, (Path(path).name,), self.source.path)
         comparison = comparison or self.compare()
         return write_text(path, resolve_name(_PAGE)(self, comparison, check_gates(self.recipe.gates, comparison)))
 

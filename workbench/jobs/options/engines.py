@@ -27,7 +27,7 @@ from workbench.jobs.options.kinds import (
     VersionCompatible,
     Words,
 )
-from workbench.jobs.options.written import Written
+from workbench.jobs.options.written import MODEL_BESIDE, Written
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -198,7 +198,9 @@ class CheckOptions(Options):
     shape: Annotated[tuple[str, ...], Cli(metavar="INPUT:1x3x224x224"), Field(description="Of a dynamic input.")] = ()
     fix: Annotated[bool, Field(description="Apply the known fixes, for all targets (needs out).")] = False
     out: Annotated[
-        Path | None, Written(), Field(description="With fix: the mended model; its recipe goes beside it.")
+        Path | None,
+        Written(beside=MODEL_BESIDE),
+        Field(description="With fix: the mended model; its recipe goes beside it."),
     ] = None
     matrix: Annotated[
         bool, Field(description="Ask several releases of TensorRT-RTX, each installed once into the user's cache.")

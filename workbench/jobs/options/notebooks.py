@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from workbench.jobs.options.base import Cli, Options
 from workbench.jobs.options.kinds import Junit, Model, SummaryFile
-from workbench.jobs.options.written import Written
+from workbench.jobs.options.written import NamesFiles, Written
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["ExportOptions", "ListNotebooksOptions", "OpenOptions", "RunNotebooksOptions"]
 
@@ -51,6 +54,7 @@ class RunNotebooksOptions(Options):
 
     names: Annotated[
         tuple[str, ...],
+        NamesFiles(),
         Cli(argument=True),
         Field(description="Names of the list, or .ipynb files; all where left out."),
     ] = ()
@@ -64,6 +68,17 @@ class RunNotebooksOptions(Options):
     ] = ()
     junit: Junit = None
     summary: SummaryFile = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        places: dict[Path, str] = {}
+        for name in self.names:
+            place = self.out / f"{Path(name).stem}.ipynb"
+            if place.is_file() and Path(name).is_file() and place.samefile(name):
+                raise ValueError(f"`out` would replace {name}, which `names` reads: choose another path")
+            if places.setdefault(place, name) != name:
+                raise ValueError(f"`names`: {places[place]} and {name} would both be written to {place}")
+        return self
 
     @field_validator("parameters", mode="before")
     @classmethod

@@ -19,7 +19,7 @@ from workbench.jobs.options.kinds import (
     Strip,
     VersionCompatible,
 )
-from workbench.jobs.options.written import Written
+from workbench.jobs.options.written import ENGINE_BESIDE, Written
 from workbench.names import BackendName
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ class BuildEngineOptions(Options):
 
     model: Model
     out: Annotated[
-        Path, Written(), Field(description="The engine's file; its manifest goes beside it, with .json added.")
+        Path,
+        Written(beside=ENGINE_BESIDE),
+        Field(description="The engine's file; its manifest goes beside it, with .json added."),
     ]
     backend: Annotated[BackendName, Field(description="What builds.")] = "tensorrt"
     target: Annotated[str | None, Field(description="For tensorrt_rtx: build for this GPU (sm86), on any machine.")] = (
@@ -100,7 +102,7 @@ class RunEngineOptions(Options):
     ] = None
     save: Annotated[
         Path | None,
-        Written(),
+        Written(beside=ENGINE_BESIDE),
         Field(description="Write the engine with the weights in it, and its manifest beside it."),
     ] = None
     batch: Batch = 1

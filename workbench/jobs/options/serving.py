@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from workbench.handoff.triton import RELEASE
 from workbench.jobs.options.base import Cli, Options
 from workbench.jobs.options.kinds import Preprocessing, Words
-from workbench.jobs.options.written import Written
+from workbench.jobs.options.written import NamesFiles, Written
 from workbench.names import BackendName
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class ServeOptions(Options):
 
     folders: Annotated[
         tuple[str, ...],
+        NamesFiles(),
         Cli(argument=True, metavar="[NAME=]DIR..."),
         Field(min_length=1, description="What workbench tune wrote, and how clients call it."),
     ]

@@ -28,7 +28,7 @@ from workbench.jobs.options.kinds import (
     TacticSources,
     Target,
 )
-from workbench.jobs.options.written import Written
+from workbench.jobs.options.written import MODEL_BESIDE, NamesFiles, Written
 from workbench.names import DEFAULT_METHOD, DEFAULT_PERCENTILE, BackendName, near
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class TuneOptions(Options):
     optimization_level: OptimizationLevel = None
     engines: Annotated[
         Path | None,
+        Written(),
         Field(description="Where measured engines and their journal are kept; OUT.engines where left out."),
     ] = None
     scheduler: Annotated[str | None, Field(description="A Dask scheduler whose workers build and time, one a GPU.")] = (
@@ -119,6 +120,7 @@ class SearchOptions(TuneOptions):
     exact: Annotated[bool, Field(description="Measure sensitivity exactly instead of estimating it.")] = False
     engine: Annotated[
         tuple[str, ...],
+        NamesFiles(),
         Cli(metavar="[PRECISION=]FILE"),
         Field(
             description="Inspector JSON of a measured engine: its times are the costs. May come several times. The "
@@ -211,7 +213,11 @@ class MigrateOptions(Options):
 
     model: Model
     cache: Annotated[Path, Field(description="The calibration cache made with the model.")]
-    out: Annotated[Path | None, Written(), Field(description="The ONNX file to write; a recipe goes beside it.")] = None
+    out: Annotated[
+        Path | None,
+        Written(beside=MODEL_BESIDE),
+        Field(description="The ONNX file to write; a recipe goes beside it."),
+    ] = None
     layer_precisions: Annotated[
         str | None, Cli(metavar="LAYER:TYPE,..."), Field(description="The value of trtexec's --layerPrecisions.")
     ] = None
