@@ -395,7 +395,11 @@ def test_given_shapes_and_stated_lengths_stay_in_every_trial():
 )
 def test_a_range_of_fractions_may_have_another_length(ends, length, of_onnx):
     weights = [numbers(name, value) for name, value in zip("abc", ends, strict=True)]
-    nodes = [node("Range", ["a", "b", "c"], ["r"], "range"), node("Mul", ["x", "r"], ["y"], "mul")]
+    nodes = [
+        node("Range", ["a", "b", "c"], ["r"], "range"),
+        node("Neg", ["r"], ["n"], "minus"),
+        node("Mul", ["x", "n"], ["y"], "mul"),
+    ]
 
     def ranged(x):
         return from_proto(made(nodes, {"x": [x]}, {"y": [None]}, weights))
@@ -409,7 +413,13 @@ def test_a_range_of_fractions_may_have_another_length(ends, length, of_onnx):
         assert (verdict.nodes[0].status, verdict.nodes[0].cause) == ("changed", "range-length")
         reason = f"TensorRT counts its elements in FP32: {length}, where ONNX has {of_onnx}"
         assert verdict.nodes[0].reason == reason
-        assert not check(ranged(of_onnx), "sm86").accepted
+        refused = next(one for one in check(ranged(of_onnx), "sm86").nodes if one.status == "refused")
+        assert (refused.node, refused.cause) == ("mul", "behind-range")
+        assert refused.reason == (
+            f"the Range range before it has {length} elements in TensorRT, which counts them in FP32, "
+            f"and {of_onnx} in ONNX: shapes do not fit"
+        )
+        assert refused.fix.text.startswith("range: Store its values as a constant")
 
 
 @pytest.mark.parametrize("ends", [(1, 0, 0.5), (0, 1, 0), (0, np.inf, 1), (0, 0, 0)])

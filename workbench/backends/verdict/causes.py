@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from workbench.backends.verdict.operators import OPERATORS, UNSUPPORTED, custom_domain, turing_matrix_product
 from workbench.backends.verdict.quantization import QUANTIZATION
-from workbench.backends.verdict.tensor_types import OPERAND_TYPES, TYPES, double, range_length
+from workbench.backends.verdict.tensor_types import OPERAND_TYPES, TYPES, behind_range, double, range_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ CAUSES: tuple[Callable[[CauseSite], Cause | None], ...] = (
     *UNSUPPORTED,
     double,
     range_length,
+    behind_range,
 )
 
 

@@ -13,7 +13,9 @@ from workbench.backends.verdict.cause import Cause, CauseSite, Fix
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["OPERAND_TYPES", "PARSER_TYPES", "TYPES", "double", "range_length"]
+__all__ = ["OPERAND_TYPES", "PARSER_TYPES", "TYPES", "behind_range", "double", "range_length"]
+
+STORE_RANGE = "Store its values as a constant, or make it of whole numbers and multiply it by the step."
 
 PARSER_TYPES = frozenset(
     {
@@ -144,22 +146,50 @@ OPERAND_TYPES: tuple[Callable[[CauseSite], Cause | None], ...] = (uint8_inside, 
 
 
 def range_length(site: CauseSite) -> Cause | None:
-    """Name a Range of FP32 constants that has another length in TensorRT.
+    """Name a Range of FP32 constants that has another length in TensorRT."""
+    counts = None if site.message else _range_counts(site.node)
+    if counts is None:
+        return None
+    rounded, exact = counts
+    return Cause(
+        "range-length",
+        f"TensorRT counts its elements in FP32: {rounded}, where ONNX has {exact}",
+        Fix(STORE_RANGE),
+        quiet=True,
+    )
+
+
+def behind_range(site: CauseSite) -> Cause | None:
+    """Name a node whose shapes do not fit since a Range before it has another length in TensorRT."""
+    if site.model is None or not re.search(r"conformable|broadcast|Shape Error|dimensions", site.message):
+        return None
+    before = site.model.index.upstream([site.address])
+    for address in filter(before.__contains__, site.model.nodes):
+        if counts := _range_counts(site.model.nodes[address]):
+            rounded, exact = counts
+            return Cause(
+                "behind-range",
+                f"the Range {address} before it has {rounded} elements in TensorRT, which counts them in FP32, "
+                f"and {exact} in ONNX: shapes do not fit",
+                Fix(f"{address}: {STORE_RANGE}"),
+            )
+    return None
+
+
+def _range_counts(node: ir.Node) -> tuple[int, int] | None:
+    """Return how many elements TensorRT and ONNX give a Range of FP32 constants, where they differ.
 
     ONNX's number of elements is ceil((limit - start) / delta). ONNX Runtime and ONNX's reference evaluate it in FP64;
     TensorRT-RTX 1.7.1 does so in FP32, seen of 106 Ranges, of which 21 are one element shorter there.
     """
-    ends = [None if value is None else ir.convenience.get_const_tensor(value) for value in site.node.inputs]
-    if site.message or site.node.op_type != "Range" or any(e is None or e.dtype != ir.DataType.FLOAT for e in ends):
+    if node.op_type != "Range":
+        return None
+    ends = [None if value is None else ir.convenience.get_const_tensor(value) for value in node.inputs]
+    if any(end is None or end.dtype != ir.DataType.FLOAT for end in ends):
         return None
     start, limit, delta = (np.float32(end.numpy().item()) for end in ends if end is not None)
     with np.errstate(all="ignore"):
         exact, rounded = (np.float64(limit) - start) / delta, (limit - start) / delta
     if not np.isfinite(exact) or max(np.ceil(exact), 0) == max(np.ceil(rounded), 0):
         return None
-    return Cause(
-        "range-length",
-        f"TensorRT counts its elements in FP32: {int(np.ceil(rounded))}, where ONNX has {int(np.ceil(exact))}",
-        Fix("Store its values as a constant, or make it of whole numbers and multiply it by the step."),
-        quiet=True,
-    )
+    return int(np.ceil(rounded)), int(np.ceil(exact))
