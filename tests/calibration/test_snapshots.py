@@ -124,6 +124,7 @@ def test_what_a_model_sees_of_an_image(tmp_path, snapshot):
     for name in ("one", "two"):
         Image.fromarray(pixels if name == "one" else 255 - pixels).save(tmp_path / f"{name}.png")
     ways = ("", "color=BGR", "color=GRAY", "scale=1,mean=1/2/3,std=2", "layout=HWC,size=4x3", "size=big", "sca=1", "x")
+    ways += ("size=48", "size=0x4", "scale=1/0", "mean=1/a/3", "std=0", "std=1/0/1", "mean=1/2", "scale=0", "color=XYZ")
     lines = []
     for way in ways:
         try:

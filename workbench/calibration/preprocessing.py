@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 
+from workbench.display import counted
 from workbench.errors import SamplesError, WorkbenchError
 from workbench.limits import check
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL import Image
+    from typing_extensions import Self
 
     from workbench.calibration.samples import Array
     from workbench.graph import Model
@@ -43,12 +46,25 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: tuple[int, int] | None = None
+    size: tuple[PositiveInt, PositiveInt] | None = None
     layout: Literal["CHW", "HWC"] = "CHW"
     color: Literal["RGB", "BGR", "GRAY"] = "RGB"
     scale: float = 1.0 / 255.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        channels = 1 if self.color == "GRAY" else 3
+        for name in ("mean", "std"):
+            many = self._many(name)
+            if len(many) not in (1, channels) or not all(map(math.isfinite, many)):
+                raise ValueError(f"{name}: give one number, or one for each of {counted(channels, 'channel')}")
+        if 0 in self.std:
+            raise ValueError("std: nothing can be divided by 0")
+        if not (math.isfinite(self.scale) and self.scale):
+            raise ValueError(f"scale: {self.scale:g} leaves nothing of an image")
+        return self
 
     @classmethod
     def parse(cls, text: str) -> Preprocessing:
@@ -104,8 +120,17 @@ class Preprocessing(BaseModel):
             return cls.model_validate(options)
         except ValidationError as error:
             first = error.errors()[0]
+            what = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+            if not first["loc"]:
+                what = first["msg"].removeprefix("Value error, ")
+            elif first["loc"][0] == "size":
+                what = f"size: {_written(fields['size'])} is not HEIGHTxWIDTH"
+            elif first["type"].endswith("_parsing"):
+                what = f"{first['loc'][0]}: {first['input']} is not a number"
+            elif first["type"] == "extra_forbidden":
+                what = f"{first['loc'][0]}: there is no such key"
             raise SamplesError(
-                f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}",
+                what,
                 where="preprocessing",
                 fix=f"Known keys: {', '.join(cls.model_fields)}.",
             ) from error
@@ -169,6 +194,10 @@ class Preprocessing(BaseModel):
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         values = (pixels * np.float32(self.scale) - mean) / std
         return np.asarray(values.transpose(2, 0, 1) if self.layout == "CHW" else values, dtype, order="C")
+
+
+def _written(size: Any) -> str:
+    return "x".join(map(str, size)) if isinstance(size, (list, tuple)) else str(size)
 
 
 def _fraction(value: str) -> float | str:

@@ -143,8 +143,8 @@ def _open_path(path: Path, model: Model, preprocessing: Preprocessing | None) ->
             raise SamplesError(
                 "nothing says how these images become inputs, and a wrong guess looks right",
                 where=path,
-                fix="Say it as in training: --preprocess color=RGB,scale=1/255 (preprocessing=... in Python), or write "
-                f"{PREPROCESSING_FILE} into the folder.",
+                fix="Say it as in training, like color=RGB,scale=1/255 (--preprocess on the command line, "
+                f"preprocessing= in Python), or write {PREPROCESSING_FILE} into the folder.",
             )
         return _Images(path, stated.sized_for(model), model)
     if not path.is_file():
