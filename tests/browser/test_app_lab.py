@@ -21,7 +21,9 @@ pathlib.Path("seen.json").write_text(json.dumps([step.model_dump(mode="json") fo
 """
 CLIPPED = """root => {
     const box = root.getBoundingClientRect();
-    const scrolls = ".wb-scroll, .wb-inspector, .wb-chips, details:not([open])";
+    const body = root.querySelector(".wb-body"); // of a narrow page: one column, longer than the page
+    const narrow = body.scrollHeight > body.clientHeight ? ".wb-body, " : "";
+    const scrolls = narrow + ".wb-scroll, .wb-inspector, .wb-chips, details:not([open])";
     const all = [...root.querySelectorAll("button, select, input, summary, h3")];
     const shown = all.filter((node) => node.offsetParent && !node.closest(scrolls));
     const out = shown.filter((node) => {
@@ -183,6 +185,16 @@ def _selects_and_changes(page) -> None:
     lab_tools.expect(page.locator(".wb-inspector h3")).to_have_text("head/fc")
     lab_tools.expect(page.locator(".wb-hits")).to_be_hidden()
 
+    # An edit that applies at several of the selected nodes is one list, not a button for each.
+    page.locator(".wb-nodes .wb-filter").fill("op:Conv")
+    lab_tools.expect(page.locator(".wb-count")).to_contain_text(" of ")
+    page.locator(".wb-nodes .wb-filter").press("Enter")
+    places = page.locator('[data-edit="Mark as output"]')
+    lab_tools.expect(places).to_have_count(1)
+    places.select_option(index=1)
+    page.locator(".wb-apply code", has_text="mark_output").wait_for()
+    page.locator(".wb-nodes .wb-filter").fill("")
+
     page.locator(".wb-timeline button", has_text="undo").click()
     page.locator('.wb-nodes tr[data-id="block/conv"] td[data-key="gets"]', has_text="int8").wait_for()
     page.locator(".wb-timeline button", has_text="redo").click()
@@ -227,7 +239,7 @@ def _can_be_read_and_reached(page) -> None:
 
 
 def _fits(page, screenshots) -> None:
-    for size in ((1280, 800), (1920, 1080)):
+    for size in ((600, 800), (900, 800), (1280, 800), (1920, 1080)):
         page.set_viewport_size({"width": size[0], "height": size[1]})
         for light in (True, False):
             lab_tools.theme(page, light=light)

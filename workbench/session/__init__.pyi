@@ -4,6 +4,7 @@ from .changes import Change as Change
 from .changes import Changes as Changes
 from .closing import LOW_SQNR as LOW_SQNR
 from .closing import remarks as remarks
+from .editing import PREPARING as PREPARING
 from .editing import tried as tried
 from .fixes import fix_line as fix_line
 from .history import step_text as step_text

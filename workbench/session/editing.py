@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from workbench.recipe import State
     from workbench.session.history import History
 
-__all__ = ["Check", "Edits", "conversion_steps", "edit", "prepare", "run_surgeon", "tried"]
+__all__ = ["PREPARING", "Check", "Edits", "conversion_steps", "edit", "prepare", "run_surgeon", "tried"]
+
+PREPARING = ("convert_opset", "fold_constants", "fold_batch_norm", "state_kernel_shape")
+"""The edits that `prepare` is made of."""
 
 Check: TypeAlias = "bool | Mapping[str, npt.NDArray[Any]] | None"
 """``None``: where one run is cheap; a mapping of input name to array: on these inputs."""

@@ -147,6 +147,26 @@ def test_every_click_is_a_step_with_its_python(calibrated):
     assert dict(other.ranges) == dict(wb.ranges)
 
 
+def test_what_was_prepared_and_undone_is_not_proposed_again(screen):
+    asks = lambda: screen.scene_state()["next"]["ask"]  # noqa: E731
+    assert asks() == "prepare"
+    screen.handle({"type": "prepare"})
+    count = len(screen.workbench.recipe.steps)
+    assert (count > 0, asks()) == (True, "form")
+    for _ in range(count):
+        screen.handle({"type": "undo"})
+        assert asks() == "form"  # calibrate
+    screen.workbench.redo()
+    for _ in range(count - 1):
+        screen.workbench.redo()
+    assert asks() == "form"
+    screen.workbench.undo()
+    screen.workbench.edit("rename_node", node="stem/conv", to="first")
+    assert asks() == "prepare"  # of another model
+    screen.workbench.undo()
+    assert asks() == "form"
+
+
 def test_the_steps_lead_from_one_to_the_next(screen, small_data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = []

@@ -41,7 +41,8 @@ class Acts(View):
         self.workbench = wb
         self.forms = Forms(wb)
         self.tasks = Tasks(wb, lambda progress: self.tell("progress", progress=progress))
-        self._prepared: object = None
+        self._prepared: list[object] = []
+        """Models that nothing is to be prepared of, or where a person took that back."""
         self._clicked: set[int] = set()
 
     @request(current=True)
@@ -63,7 +64,7 @@ class Acts(View):
     @request(current=True)
     def _on_prepare(self) -> None:
         def done(result: Any) -> None:
-            self._prepared = self.workbench.model
+            self._prepared.append(self.workbench.model)
             nothing = "nothing to prepare: the graph is as quantization wants it"
             self._say(counted(len(result), "edit") if result else nothing)
             self.draw()

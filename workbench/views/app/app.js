@@ -80,7 +80,7 @@ class AppPage extends Page {
     const signs = { good: "✓", fair: "△", bad: "✗" };
     const act = { worst: ["Show it", () => this.act({ ask: "worst" })], search: ["Search…", () => this.openForm("Tune")], build: ["Build engine", () => this.ask({ type: "build" })], save: ["Save", () => this.ask({ type: "save" })] }[verdict.ask];
     const notes = verdict.notes.map((note) => element("div", { class: "wb-note" }, note));
-    const text = element("div", {}, element("b", {}, `${signs[verdict.kind]} ${verdict.text} `), verdict.next);
+    const text = element("div", {}, element("b", {}, `${signs[verdict.kind]} ${verdict.text.replace(/[^.!?]$/, "$&.")} `), verdict.next);
     this.verdict.replaceChildren(
       element("div", { class: "wb-words", tabindex: "0" }, text, ...notes), // a long one scrolls, and its button stays
       ...(act ? [button(act[0], {}, act[1])] : []),

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from workbench.display import counted
 from workbench.errors import WorkbenchError
 from workbench.graph import collector_off
-from workbench.session import Change, Keeper, history_of, keeper_of, verdict
+from workbench.session import PREPARING, Change, Keeper, history_of, keeper_of, verdict
 from workbench.views.app.acts import Acts
 from workbench.views.app.folders import free_folder
 from workbench.views.app.graph import AppGraph
@@ -130,6 +130,8 @@ class App(Acts):
             self._clicked = {at for at in self._clicked if at < last}
             if self._clicking_now():
                 self._clicked.add(last)
+        elif change.kind == "undone" and any(step.do in PREPARING for step in history_of(self.workbench).undone[:1]):
+            self._prepared.append(self.workbench.model)
         super()._listen(change)
 
     def _clicking_now(self) -> bool:
@@ -155,7 +157,7 @@ class App(Acts):
             "title": wb.source.name,
             "parts": {name: part.model_id for name, part in zip(names, self.parts, strict=True)},
             "stages": step_states(wb, self.node_facts),
-            "next": next_step(wb, prepared=self._prepared is wb.model),
+            "next": next_step(wb, prepared=any(wb.model is one for one in self._prepared)),
             "verdict": self._verdict(),
             "forms": self.forms.state(),
             "kept": self._kept(),

@@ -73,7 +73,7 @@ def of_many(model: Model, addresses: Sequence[str], shares: Sequence[float | Non
     share = None if None in shares else sum(one or 0.0 for one in shares)
     rows = [
         ["operators", ", ".join(f"{count} {op}" for op, count in ops.most_common(8))],
-        ["MACs", f"{percent(share)} of the model's"],
+        ["MACs", "unknown" if share is None else f"{percent(share)} of the model's"],
         ["first", addresses[0]],
         ["last", addresses[-1]],
     ]

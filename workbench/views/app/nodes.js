@@ -35,7 +35,9 @@ class NodesPage extends Page {
     const scrolled = this.table.root.scrollTop;
     this.table.sorted = true;
     this.table.draw(columns, rows);
-    this.table.root.scrollTop = scrolled;
+    // Where another row is the worst, it is what one wants to see.
+    this.table.root.scrollTop = rows[0]?.id === this.top ? scrolled : 0;
+    this.top = rows[0]?.id;
     this.count.textContent = problem ? "nothing" : count;
     this.problem.textContent = problem;
     this.problem.hidden = !problem;

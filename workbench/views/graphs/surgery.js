@@ -37,20 +37,28 @@ function picker(app, marks) {
   ];
 }
 
-function offers(app, marks) {
-  const list = marks.edits.map((edit, index) =>
-    button(
-      edit.at ? `${edit.name}: ${edit.at}` : edit.name,
-      {
-        class: "wb-edit",
-        title: edit.doc,
-        "data-edit": edit.name,
-        "data-keep": `edit ${index}`,
-        "aria-pressed": String(marks.preview?.index === index),
-      },
-      () => app.ask({ type: "preview", index }),
-    ),
+/** One edit that applies; at which of several places is chosen from a list. */
+function offer(app, marks, name, places) {
+  const [first] = places;
+  const attributes = { title: first.doc, "data-edit": name, "data-keep": `edit ${name}` };
+  if (places.length === 1) {
+    const pressed = { class: "wb-edit", "aria-pressed": String(marks.preview?.index === first.index) };
+    return button(name, { ...attributes, ...pressed }, () => app.ask({ type: "preview", index: first.index }));
+  }
+  const list = element(
+    "select",
+    { class: "wb-more", "aria-label": name, ...attributes, onchange: () => list.value && app.ask({ type: "preview", index: Number(list.value) }) },
+    element("option", { value: "" }, `${name}: ${places.length} places…`),
+    ...places.map(({ at, index }) => element("option", { value: index }, `${name}: ${at}`)),
   );
+  list.value = places.some(({ index }) => index === marks.preview?.index) ? marks.preview.index : "";
+  return list;
+}
+
+function offers(app, marks) {
+  const named = new Map();
+  marks.edits.forEach((edit, index) => named.set(edit.name, [...(named.get(edit.name) ?? []), { ...edit, index }]));
+  const list = [...named].map(([name, places]) => offer(app, marks, name, places));
   if (marks.all) {
     const more = element(
       "select",
