@@ -8,8 +8,9 @@ import pytest
 
 from tests.kit.searching import small
 from workbench.errors import RecipeError
+from workbench.precision import parse_target
 from workbench.precision.plan import Rule
-from workbench.recipe import ranges_hash
+from workbench.recipe import ranges_hash, start
 from workbench.recipe.steps import PlanStep
 from workbench.session import Change, Workbench, changes, history, history_of
 from workbench.session.history import Calibrated, History
@@ -47,6 +48,40 @@ def test_edits_that_claim_to_change_nothing_and_were_not_compared_are_said_once_
     assert unchecked() == [first]
     wb.edit("rename_tensor", tensor="e", to="second", check=False)  # another one that is the same
     assert unchecked() == [first, second]
+
+
+def test_an_undo_goes_back_to_what_was_and_does_no_step_again(wb, monkeypatch):
+    memory, states = history_of(wb), []
+    for value in (2.0, 3.0, 4.0):
+        states.append(memory.state)
+        wb.set_range("b", value)
+    again = []
+
+    def noted(recipe, source):
+        again.append(len(recipe.steps))
+        return start(recipe, source)
+
+    monkeypatch.setattr(history, "start", noted)
+    wb.undo()
+    assert memory.state is states[2]
+    wb.plan.set_target("tensorrt-8.6")
+    wb.undo()
+    assert (memory.state.ranges, memory.state.target) == ({"b": 2.0}, parse_target("tensorrt-8.6"))
+    memory.take_over(wb.recipe.with_step(wb.recipe.steps[0]))  # what is not known is done again
+    assert again == [3]
+    wb.undo()
+    wb.undo()
+    wb.undo()
+    assert (again, memory.state.ranges) == ([3], {})
+
+
+def test_as_many_undos_as_there_are_steps(wb):
+    for value in range(history.RECALLED + 3):
+        wb.set_range("b", 2.0 + value)
+    for value in reversed(range(history.RECALLED + 3)):
+        assert history_of(wb).state.ranges == {"b": 2.0 + value}
+        wb.undo()
+    assert history_of(wb).state.ranges == {"b": 1.0}
 
 
 def test_a_plan_takes_the_place_of_the_plan_right_before_it_and_of_no_other(wb):

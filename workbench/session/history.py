@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from workbench.recipe.steps import Step
 
 __all__ = ["Calibrated", "Figures", "History", "step_text"]
+
+RECALLED = 12
+"""States that are kept for an undo: each has a model of its own, which shares its weights with the others."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ class History:
         self.changes = Changes()
         self.checks: list[tuple[Edit, Equivalence | Unchecked]] = []
         self._undone: list[tuple[Recipe, State]] = []
+        self._passed: deque[tuple[tuple[Any, ...], State]] = deque(maxlen=RECALLED)
+        """The last steps that something was appended to, and what they came to."""
         self._before_plan: tuple[PlanStep, State] | None = None
         self._claim: tuple[int, str] | None = None
         self.keeper: object = None
@@ -137,6 +143,7 @@ class History:
     def append(self, step: Step, state: State) -> None:
         """Append a step whose state is known already."""
         self._check_claim()
+        self._passed.append((self.recipe.steps, self.state))
         self.recipe, self.state = self.recipe.with_step(step), state
         if isinstance(step, Edit) and state.check is not None:
             self.checks.append((step, state.check))
@@ -171,9 +178,18 @@ class History:
         undone = step_text(self.recipe.steps[-1])
         self._undone.append((self.recipe, self.state))
         self.recipe = self._with_steps(self.recipe.steps[:-1])
-        self.state = start(self.recipe, self.source)
+        self.state = self._recalled() or start(self.recipe, self.source)
         self.changes.tell(Change("undone", undone))
         return undone
+
+    def _recalled(self) -> State | None:
+        """Return what the steps came to when the next was appended to them; an undo need not do them again."""
+        steps = self.recipe.steps
+        for passed, state in reversed(self._passed):
+            if len(passed) == len(steps) and all(one is other for one, other in zip(passed, steps, strict=True)):
+                now: State = state if state.target == self.state.target else replace(state, target=self.state.target)
+                return now
+        return None
 
     def redo(self) -> str:
         """Do the step again that was undone last, and return it in words.

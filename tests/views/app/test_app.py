@@ -377,6 +377,9 @@ def test_who_goes_on_with_a_tuned_recipe_is_led_on_from_there(calibrated, tmp_pa
     Keeper(history_of(again.workbench), tmp_path / "a.model.recipe.yaml")
     again.handle({"type": "resume", "go_on": True})
     assert again.scene_state()["next"]["step"] == "Compare"
+    assert again.scene_state()["steps"][0] == calibrated.scene_state()["steps"][0]  # a click it was, and stays
+    undone = [again.workbench.undo() for _ in steps[1:]]  # the calibration, too
+    assert ("calibrate" in undone[-1], again.scene_state()["next"]["ask"]) == (True, "form")  # prepared it is
 
 
 def test_engines_tensors_and_charts_share_the_selection(calibrated):

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.display import counted
+from workbench.graph.edits import Edit
 from workbench.names import BackendName, Method
 from workbench.precision.measuring import MeasureOptions
 from workbench.session import Change, history_of, keeper_of
@@ -41,8 +42,8 @@ class Acts(View):
         self.workbench = wb
         self.forms = Forms(wb)
         self.tasks = Tasks(wb, lambda progress: self.tell("progress", progress=progress))
-        self._prepared: list[object] = []
-        """Models that nothing is to be prepared of, or where a person took that back."""
+        self._prepared: list[list[Edit]] = []
+        """The edits of recipes after which nothing is to be prepared, or where a person took that back."""
         self._clicked: set[int] = set()
 
     @request(current=True)
@@ -64,7 +65,7 @@ class Acts(View):
     @request(current=True)
     def _on_prepare(self) -> None:
         def done(result: Any) -> None:
-            self._prepared.append(self.workbench.model)
+            self._prepared.append(self.workbench.recipe.of_kind(Edit))
             nothing = "nothing to prepare: the graph is as quantization wants it"
             self._say(counted(len(result), "edit") if result else nothing)
             self.draw()

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from workbench.display import counted
 from workbench.errors import WorkbenchError
 from workbench.graph import collector_off
+from workbench.graph.edits import Edit
 from workbench.session import PREPARING, Change, Keeper, history_of, keeper_of, verdict
 from workbench.views.app.acts import Acts
 from workbench.views.app.folders import free_folder
@@ -131,7 +132,7 @@ class App(Acts):
             if self._clicking_now():
                 self._clicked.add(last)
         elif change.kind == "undone" and any(step.do in PREPARING for step in history_of(self.workbench).undone[:1]):
-            self._prepared.append(self.workbench.model)
+            self._prepared.append(self.workbench.recipe.of_kind(Edit))
         super()._listen(change)
 
     def _clicking_now(self) -> bool:
@@ -157,7 +158,7 @@ class App(Acts):
             "title": wb.source.name,
             "parts": {name: part.model_id for name, part in zip(names, self.parts, strict=True)},
             "stages": step_states(wb, self.node_facts),
-            "next": next_step(wb, prepared=any(wb.model is one for one in self._prepared)),
+            "next": next_step(wb, prepared=wb.recipe.of_kind(Edit) in self._prepared),
             "verdict": self._verdict(),
             "forms": self.forms.state(),
             "kept": self._kept(),
@@ -228,12 +229,17 @@ class App(Acts):
         keeper = keeper_of(history_of(self.workbench))
         if keeper is None:
             raise WorkbenchError("nothing is kept here", where=self.workbench.source.name)
-        if go_on:
-            count = keeper.go_on()
-            self._say(f"Went on with {counted(count, 'step')}")
-        else:
+        if not go_on:
             keeper.start_over()
-        self.draw()
+            return self.draw()
+
+        def done(count: int) -> None:
+            edits = self.workbench.recipe.of_kind(Edit)
+            self._prepared += [edits] if any(edit.do in PREPARING for edit in edits) else []
+            self._say(f"Went on with {counted(count, 'step')}")
+            self.draw()
+
+        return self._start("going on", keeper.go_on, done)
 
     @request
     def _on_worst(self) -> None:
