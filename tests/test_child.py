@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.kit.awaited import until
 from workbench import child as child_module
 from workbench.child import Child, ChildError, Outcome, Progress, run
 from workbench.errors import BackendError, ModelError
@@ -33,7 +34,7 @@ def test_value_log_time_and_memory_come_back():
     assert outcome.value == 42
     assert outcome.log == ("one", "two")
     assert seen == ["one", "two"]
-    assert 0 < outcome.seconds < 30
+    assert outcome.seconds > 0
     assert outcome.peak_bytes > 1_000_000
 
 
@@ -60,20 +61,20 @@ def test_an_exit_without_result_is_an_error():
 def test_time_limit_ends_it_and_its_children(tmp_path):
     pid_file = tmp_path / "pid"
     code = (
-        "import subprocess, time; p = subprocess.Popen(['sleep', '60']); "
-        f"open({str(pid_file)!r}, 'w').write(str(p.pid)); time.sleep(60)"
+        "import subprocess, time; p = subprocess.Popen(['sleep', '600']); "
+        f"open({str(pid_file)!r}, 'w').write(str(p.pid)); time.sleep(600)"
     )
-    start = time.monotonic()
-    with pytest.raises(ChildError, match="ran past its limit of 2 s") as caught:
-        run(Child(timeout_s=2.0), TEST, exec, code)
-    assert caught.value.kind == "timeout"
-    assert time.monotonic() - start < 20
-    grandchild = pid_file.read_text()
-    assert not alive(int(grandchild))
+    for limit in (1, 4, 16, 64):  # until there is time enough to get that far
+        with pytest.raises(ChildError, match=f"ran past its limit of {limit} s") as caught:
+            run(Child(timeout_s=limit), TEST, exec, code)
+        assert caught.value.kind == "timeout"
+        if pid_file.exists() and (grandchild := pid_file.read_text()):
+            break
+    until(lambda: not alive(int(grandchild)), "the child's child ends")
 
 
 def test_memory_limit_ends_it():
-    code = "b = bytearray(400_000_000)\nimport time\nfor i in range(0, len(b), 4096): b[i] = 1\ntime.sleep(30)"
+    code = "b = bytearray(400_000_000)\nimport time\nfor i in range(0, len(b), 4096): b[i] = 1\ntime.sleep(600)"
     with pytest.raises(ChildError, match="its limit is 200 MiB") as caught:
         run(Child(memory_bytes=200 * 2**20), TEST, exec, code)
     assert caught.value.kind == "memory"
@@ -96,7 +97,7 @@ def test_cancel_from_another_thread():
     cancel = threading.Event()
     threading.Timer(0.5, cancel.set).start()
     with pytest.raises(ChildError, match="was cancelled") as caught:
-        run(Child(cancel=cancel), TEST, time.sleep, 60)
+        run(Child(cancel=cancel), TEST, time.sleep, 600)
     assert caught.value.kind == "cancelled"
 
 
@@ -125,23 +126,15 @@ def test_progress_reports_are_no_log_lines():
 
 def test_the_child_leaves_when_its_parent_is_killed(tmp_path):
     pid_file = tmp_path / "pid"
-    inner = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    inner = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     outer = f"from workbench.child import Child, run; run(Child(), 'x', exec, {inner!r})"
     parent = subprocess.Popen(
         [sys.executable, "-c", outer], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     )
-    for _ in range(200):
-        if pid_file.exists() and pid_file.read_text():
-            break
-        time.sleep(0.05)
+    until(lambda: pid_file.exists() and pid_file.read_text(), "the child begins")
     parent.kill()
     parent.wait()
-    child = pid_file.read_text()
-    for _ in range(100):
-        if not alive(int(child)):
-            return
-        time.sleep(0.05)
-    pytest.fail(f"child {child} outlived its parent")
+    until(lambda: not alive(int(pid_file.read_text())), "the child ends with its parent")
 
 
 def test_a_function_of_main_is_refused_with_the_reason():

@@ -8,12 +8,12 @@ import os
 import pickle
 import signal
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from tests.kit.awaited import until
 from workbench import helper
 
 
@@ -48,11 +48,7 @@ def test_what_a_call_was_given_and_gave_is_let_go_of_before_the_next():
     pid = helper.call(os.getpid)
     before = held()
     assert helper.call(operator.mul, b"1" * (1 << 26), 2) == b"1" * (1 << 27)
-    for _ in range(200):  # it answers first
-        if held() < before + (1 << 25):
-            return
-        time.sleep(0.05)
-    pytest.fail(f"{held() - before} bytes are kept")
+    until(lambda: held() < before + (1 << 25), "they are let go of")  # it answers first
 
 
 def test_it_is_in_a_session_of_its_own_and_belongs_to_who_started_it(monkeypatch):

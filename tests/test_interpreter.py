@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 
+from tests.kit.awaited import until
 from workbench import interpreter
 from workbench.child import Child, ChildError, run
 from workbench.interpreter import boot, booted_ahead
@@ -84,10 +84,7 @@ def test_it_ends_with_its_parent():
     code = "from workbench.interpreter import boot; print(boot().pid, flush=True); import os; os._exit(0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     (pid,) = map(int, done.stdout.split())
-    end = time.monotonic() + 60
-    while _runs(pid):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: not _runs(pid), "it ends")
 
 
 def _runs(pid):

@@ -9,11 +9,11 @@ import gc
 import io
 import os
 import threading
-import time
 import weakref
 
 import pytest
 
+from tests.kit.awaited import PATIENCE_S, until
 from workbench.backends import tegrastats
 from workbench.backends.tegrastats import Board, TegrastatsReading, _follow, parse_line, spans
 
@@ -149,15 +149,12 @@ def test_the_last_line_is_read_while_the_program_runs_and_it_ends_with_its_reade
     board = Board(str(program))
     started = set(threading.enumerate()) - before
     assert all(one.daemon for one in started)  # what reads its lines would keep this process alive otherwise
-    assert board.latest() == parse_line(ORIN)
+    assert board.latest(PATIENCE_S) == parse_line(ORIN)
     process = board._process
     assert process.poll() is None
     del board
     gc.collect()
-    end = time.monotonic() + 5
-    while process.poll() is None and time.monotonic() < end:
-        time.sleep(0.01)
-    assert process.poll() is not None
+    until(lambda: process.poll() is not None, "the program ends")
 
 
 @pytest.mark.usefixtures("program")

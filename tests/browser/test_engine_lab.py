@@ -91,9 +91,8 @@ def test_an_outline_a_row_and_a_card_select_one_layer(lab, desk, small_cnn, scre
     page.locator(f'.wb-hull.wb-selected[data-id="layer:{conv}"]').wait_for()
     page.locator(f'.wb-rows tr[aria-selected="true"][data-id="{conv}"]').wait_for()
     facts = page.locator(".wb-facts").first
-    facts.wait_for()
     for words in ("time", " ms", "precision", "fp32", "in 0", "tactic", "source nodes", "stem/conv + stem/relu"):
-        assert words in facts.inner_text()
+        lab_tools.expect(facts).to_contain_text(words)
     facts.scroll_into_view_if_needed()
     page.screenshot(path=screenshots / "engine-2-layer.png")
 

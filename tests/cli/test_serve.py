@@ -13,14 +13,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import numpy as np
 import psutil
 import pytest
 
 import workbench
+from tests.kit.awaited import PATIENCE_S, until
 from tests.kit.places import ROOT
 from workbench.backends import BuildOptions, backend_named, write_engine
 from workbench.child import Child
@@ -56,14 +56,14 @@ def serving(*arguments):
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(60)
+            process.wait(PATIENCE_S)
         process.stdout.close()
         process.stderr.close()
 
 
 def asked(url, path, content=None):
     """Return the body of an answer; an HTTPException where it is none of success."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE_S)
     with contextlib.closing(connection):
         connection.request("GET" if content is None else "POST", path, content)
         answer = connection.getresponse()
@@ -94,15 +94,14 @@ def test_it_answers_describes_itself_and_ends_in_order(folder):
         assert not re.search("https?://", page), "the page needs a network"
         with ThreadPoolExecutor(8) as pool:
             sent = [pool.submit(infer, url) for _ in range(64)]
-            while not any(one.done() for one in sent):
-                time.sleep(0.001)
+            wait(sent, return_when=FIRST_COMPLETED)
             process.send_signal(signal.SIGTERM)
             errors = [one.exception() for one in sent]
         assert all(np.array_equal(one.result(), expected) for one in sent if one.exception() is None)
         # What comes after the end is refused, in words or by a port that is closed; nothing is half an answer.
         for error in filter(None, errors):
             assert isinstance(error, (http.client.HTTPException, OSError)), error
-        message, _ = process.communicate(timeout=60)
+        message, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
         assert "has ended" in message
 
@@ -124,15 +123,12 @@ def test_a_worker_that_is_killed_is_replaced_and_no_answer_is_wrong(folder):
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(0.3)
+        until(lambda: len(right) > 20, "answers come")
         os.kill(workers[0], signal.SIGKILL)
-        end = time.monotonic() + 60
-        while workers[0] in children(process.pid) or len(children(process.pid)) < 2:
-            assert time.monotonic() < end, "the worker is not replaced"
-            time.sleep(0.05)
+        until(lambda: {*children(process.pid)} - {*workers}, "the worker is replaced", pause_s=0.05)
         stop.set()
         for thread in threads:
-            thread.join(30)
+            thread.join()
         assert not wrong
         assert len(lost) <= 8, "more was lost than the dead worker had"
         assert np.array_equal(infer(url), expected)
@@ -141,7 +137,7 @@ def test_a_worker_that_is_killed_is_replaced_and_no_answer_is_wrong(folder):
         )
         assert float(counted[1]) >= len(right)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
 
 

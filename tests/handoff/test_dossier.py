@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import workbench
-from tests.kit.lab import MissingError, chromium
+from tests.kit.lab import PATIENCE_MS, MissingError, chromium
 from workbench.jobs import tune
 from workbench.jobs.dossier import BROWSERS, _gpu, write_dossier
 
@@ -118,6 +118,7 @@ def test_no_part_is_clipped_on_a_narrow_page_or_a_wide_one(dossier):
             pytest.skip(str(error))
         for width in (420, 1200):
             page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme="dark")
+            page.set_default_timeout(PATIENCE_MS)
             asked = []
             page.on("request", lambda request, asked=asked: asked.append(request.url))
             page.goto(dossier.files[0].as_uri())

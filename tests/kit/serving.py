@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import onnx
 import uvicorn
 from onnx import helper
 
+from tests.kit.awaited import PATIENCE_S, until
 from workbench.handoff import open_deployment
 from workbench.handoff.service import Service, Settings, engine_for, listen, load, url_of
 from workbench.handoff.service.application import Application
@@ -62,12 +62,9 @@ def running(models: list[Any], settings: Settings | None = None, **options: Any)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
         thread.start()
         try:
-            end = time.monotonic() + 10
-            while not server.started:
-                assert time.monotonic() < end, "the service does not start"
-                time.sleep(0.005)
+            until(lambda: server.started, "the service starts", pause_s=0.005)
             yield Running(url_of(opened), service)
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive(), "the service does not end"

@@ -19,6 +19,7 @@ import venv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.kit.awaited import PATIENCE_S
 from tests.kit.places import ROOT
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ PARTS = HOME / "pytriton/tritonserver"
 PROGRAM = PARTS / "bin/tritonserver"
 STUB = PARTS / f"python_backend_stubs/3.{sys.version_info.minor}/triton_python_backend_stub"
 PYTHON = Path(sysconfig.get_config_var("LIBDIR") or ".") / f"libpython3.{sys.version_info.minor}.so.1.0"
-START_S = 60
 
 
 def missing() -> str | None:
@@ -59,16 +59,16 @@ def running(repository: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     (backends / "python" / STUB.name).chmod(0o755)
     (backends / "onnxruntime").mkdir()
     shutil.copy(ROOT / "tests/kit/triton_model.py", backends / "onnxruntime/model.py")
-    ports = _free_ports(3)
-    command = [PROGRAM, f"--model-repository={served}", f"--backend-directory={backends}", "--exit-on-error=false"]
-    for name, port in zip(("http", "grpc", "metrics"), ports, strict=True):
-        command += [f"--{name}-port={port}", f"--{name}-address=127.0.0.1"]
     environment = os.environ | {
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, (PYTHON.parent, HOME / "nvidia_pytriton.libs"))),
         "PATH": os.pathsep.join((str(_environment(folder) / "bin"), os.environ["PATH"])),
     }
     log = folder / "server.log"
     PROGRAM.chmod(0o755)
+    command = [PROGRAM, f"--model-repository={served}", f"--backend-directory={backends}", "--exit-on-error=false"]
+    ports = _free_ports(3)  # at the very end, since nobody keeps them
+    for name, port in zip(("http", "grpc", "metrics"), ports, strict=True):
+        command += [f"--{name}-port={port}", f"--{name}-address=127.0.0.1"]
     with log.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
     try:
@@ -92,7 +92,7 @@ def _environment(folder: Path) -> Path:
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + START_S
+    end = time.monotonic() + PATIENCE_S
     while "Started GRPCInferenceService" not in log.read_text(errors="replace"):
         assert process.poll() is None, log.read_text(errors="replace")[-3000:]
         assert time.monotonic() < end, log.read_text(errors="replace")[-3000:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -94,12 +93,9 @@ def test_a_graph_is_tried_once(monkeypatch):
         helper_process, "call", lambda what, *arguments: asked.append(what.__name__) or real(what, *arguments)
     )
     graph = model("Exp", "Sqrt", "Neg")
-    for mode in ("numerics", "speed", "numerics", "speed"):
+    for mode in ("numerics", "speed", "numerics", "speed", "numerics"):
         Session(graph, mode=mode, untried=X)
     assert asked == ["_tried"] * 2
-    start = time.perf_counter()
-    Session(graph, untried=X)
-    assert time.perf_counter() - start < 1.0
 
 
 def test_without_a_helper_it_is_said_and_goes_on(monkeypatch, tmp_path):

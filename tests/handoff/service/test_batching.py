@@ -16,6 +16,7 @@ import pytest
 import tritonclient.http as httpclient
 from onnx import TensorProto, helper
 
+from tests.kit.awaited import PATIENCE_S
 from tests.kit.serving import loaded, running
 from workbench.graph import from_proto
 from workbench.handoff import Port
@@ -37,7 +38,7 @@ def storm(service, requests, clients=16):
     """Send requests from many threads at once; return the answers in order."""
 
     def ask(x):
-        with httpclient.InferenceServerClient(service.address, network_timeout=30.0) as client:
+        with httpclient.InferenceServerClient(service.address, network_timeout=PATIENCE_S) as client:
             return infer(client, x)
 
     with ThreadPoolExecutor(clients) as pool:
@@ -147,14 +148,14 @@ class Recorder:
         self.gate.set()
 
     def __call__(self, feeds):
-        self.gate.wait(10)
+        self.gate.wait(PATIENCE_S)
         self.shapes.append(feeds["x"].shape)
         if (feeds["x"] == 13).any():
             raise RuntimeError("unlucky")
         return {"y": feeds["x"] * 2}
 
 
-async def asked(batcher, arrays, *, deadline=30.0):
+async def asked(batcher, arrays, *, deadline=PATIENCE_S):
     loop = asyncio.get_running_loop()
     jobs = [batcher.submit({"x": a}, time.monotonic() + deadline, loop, rows=len(a)) for a in arrays]
     return await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
@@ -168,9 +169,10 @@ def through(batching, arrays, **options):
 
     async def main():
         first = asyncio.create_task(asked(batcher, [np.zeros((1, 99))]))
-        await asyncio.sleep(0.05)
+        while not batcher._engine.locked():  # noqa: ASYNC110 - another thread takes it
+            await asyncio.sleep(0.001)
         rest = asyncio.create_task(asked(batcher, arrays, **options))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # longer than the deadline of who is late
         engine.gate.set()
         await first
         return await rest
@@ -223,11 +225,12 @@ def test_who_is_late_is_not_run():
 
 def test_the_first_waits_for_others_as_long_as_it_is_told():
     engine = Recorder()
-    batcher = Batcher(engine, Batching(rows=8, wait_s=0.3))
+    batcher = Batcher(engine, Batching(rows=3, wait_s=PATIENCE_S))
 
     async def main():
         one = asyncio.create_task(asked(batcher, [array(1)]))
-        await asyncio.sleep(0.05)
+        while batcher._arriving.qsize() or not batcher._count:  # noqa: ASYNC110 - the engine's thread takes it
+            await asyncio.sleep(0.001)
         await asyncio.gather(one, asked(batcher, [array(2)]))
 
     asyncio.run(main())

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import workbench
+from tests.kit.awaited import PATIENCE_S
 from tests.kit.serving import loaded, running
 from workbench.calibration import Preprocessing
 from workbench.errors import OptionError
@@ -28,7 +29,7 @@ def encoded(pixels, kind="PNG"):
 
 
 def look(service, name, body):
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_S)
     connection.request("POST", f"/v2/models/{name}/image", body)
     answer = connection.getresponse()
     content = json.loads(answer.read())

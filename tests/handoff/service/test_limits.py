@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -13,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.kit.awaited import PATIENCE_S, until
 from tests.kit.serving import loaded, running
 from workbench.handoff.service import Settings
 from workbench.handoff.service.connections import PatientProtocol
@@ -30,7 +32,7 @@ def body(x=X, **parameters):
 
 def post(service, content, headers=None, path=PATH):
     """Return the status and the answer, JSON read."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_S)
     connection.request("POST", path, content, headers or {})
     answer = connection.getresponse()
     message = answer.read()
@@ -108,20 +110,21 @@ def test_an_input_that_is_given_twice(served):
 
 @pytest.fixture(scope="module")
 def narrow(tuned_cnn):
-    """A service that allows little: 64 KiB, two requests at a time, one that waits, half a second to arrive."""
+    """A service that allows little: 64 KiB, two requests at a time, one that waits."""
     model = loaded(tuned_cnn)
-    gate = threading.Event()
+    gate, begun = threading.Event(), threading.Event()
     gate.set()
     run = model.run
 
     def slowly(feeds):
-        gate.wait(20)
+        begun.set()
+        gate.wait(PATIENCE_S)
         return run(feeds)
 
     held = type(model)(**{**vars(model), "run": slowly})
-    settings = Settings(body_bytes=64 << 10, concurrency=3, timeout_s=5.0, transfer_s=0.5)
+    settings = Settings(body_bytes=64 << 10, concurrency=3, timeout_s=PATIENCE_S)
     with running([held], settings, queued=1) as service:
-        service.gate = gate
+        service.gate, service.begun = gate, begun
         # One that is slow, though its last run was not.
         batcher = service.service.models["small_cnn"].batcher
         batcher.batching = replace(batcher.batching, quick_s=0.0)
@@ -137,7 +140,7 @@ def test_a_body_that_is_too_large(narrow):
 
 
 def test_a_body_that_grows_too_large_on_its_way(narrow):
-    with socket.create_connection(("127.0.0.1", narrow.port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", narrow.port), timeout=PATIENCE_S) as raw:
         raw.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" % PATH.encode())
         piece = b"4000\r\n" + bytes(0x4000) + b"\r\n"
         for _ in range(5):
@@ -151,15 +154,26 @@ def test_a_small_body_that_is_large_once_unpacked(narrow):
     assert (status, "larger than" in message["error"]) == (413, True)
 
 
-def test_a_body_that_never_ends(narrow):
-    with socket.create_connection(("127.0.0.1", narrow.port), timeout=10) as raw:
+def test_a_body_that_never_ends(narrow, monkeypatch):
+    monkeypatch.setattr(narrow.service, "settings", replace(narrow.service.settings, transfer_s=0.3))
+    with socket.create_connection(("127.0.0.1", narrow.port), timeout=PATIENCE_S) as raw:
         raw.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n{" % PATH.encode())
         assert raw.recv(100).startswith(b"HTTP/1.1 408 ")
+    monkeypatch.undo()
     assert answers(narrow)
 
 
 def test_compression_that_nobody_knows(narrow):
     assert post(narrow, b"{}", {"Content-Encoding": "br"})[0] == 415
+
+
+def held_up(service):
+    """Send a request that runs until the gate opens."""
+    service.gate.clear()
+    service.begun.clear()
+    threads, records = in_background(service, 1)
+    assert service.begun.wait(PATIENCE_S)
+    return threads, records
 
 
 def in_background(service, count, **parameters):
@@ -172,20 +186,11 @@ def in_background(service, count, **parameters):
     return threads, records
 
 
-def until(condition):
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def test_too_many_requests_and_a_full_queue(narrow):
-    narrow.gate.clear()
     batcher = narrow.service.models["small_cnn"].batcher
-    threads, actual = in_background(narrow, 1)
-    until(lambda: narrow.service._in_flight == 1 and batcher.queued == 0)
+    threads, actual = held_up(narrow)
     more, also = in_background(narrow, 1)
-    until(lambda: batcher.queued == 1)
+    until(lambda: batcher.queued == 1, "the next one waits")
     status, message, headers = post(narrow, *body())
     assert status == 503
     assert "1 requests wait already" in message["error"]
@@ -198,21 +203,19 @@ def test_too_many_requests_and_a_full_queue(narrow):
     assert headers["retry-after"] == "1"
     narrow.gate.set()
     for thread in (*threads, *more):
-        thread.join(20)
+        thread.join()
     assert [status for status, _, _ in (*actual, *also)] == [200, 200]
     assert narrow.service._in_flight == 0
 
 
 def test_a_deadline_that_passes_in_the_queue(narrow):
-    narrow.gate.clear()
-    threads, actual = in_background(narrow, 1)
-    until(lambda: narrow.service._in_flight == 1 and narrow.service.models["small_cnn"].batcher.queued == 0)
+    threads, actual = held_up(narrow)
     more, late = in_background(narrow, 1, timeout=50_000)
-    until(lambda: narrow.service.models["small_cnn"].batcher.queued == 1)
+    until(lambda: narrow.service.models["small_cnn"].batcher.queued == 1, "the next one waits")
     time.sleep(0.1)
     narrow.gate.set()
     for thread in (*threads, *more):
-        thread.join(20)
+        thread.join()
     assert actual[0][0] == 200
     assert late[0][0] == 504
     assert "the deadline passed after" in late[0][1]["error"]
@@ -223,22 +226,27 @@ def test_clients_that_go_away_leave_nothing(served):
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
     for sent in (len(content), len(content) // 2, 10, 0) * 10:
-        with socket.create_connection(("127.0.0.1", served.port), timeout=10) as raw:
+        with socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S) as raw:
             raw.sendall(head.encode() + content[:sent])
-    until(lambda: served.service._in_flight == 0)
+    until(lambda: served.service._in_flight == 0, "they are gone")
     assert served.service.models["small_cnn"].batcher.queued == 0
     assert answers(served)
 
 
 def test_connections_that_never_say_what_they_want_are_closed(served, monkeypatch):
-    monkeypatch.setattr(PatientProtocol, "patience_s", 0.3)
-    for begun in (b"", b"GET /v2 HTTP/1.1\r\nHost:", b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\nGET /v"):
-        with socket.create_connection(("127.0.0.1", served.port), timeout=10) as raw:
-            raw.sendall(begun)
+    begun = (b"", b"GET /v2 HTTP/1.1\r\nHost:", b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\nGET /v")
+    monkeypatch.setattr(PatientProtocol, "patience_s", 1.0)  # long enough to say it
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", served.port)
+        opened = [stack.enter_context(socket.create_connection(address, timeout=PATIENCE_S)) for _ in begun]
+        for raw, words in zip(opened, begun, strict=True):
+            raw.sendall(words)
+        for raw, words in zip(opened, begun, strict=True):
             received = b""
             while part := raw.recv(1000):
                 received += part
-            assert received.count(b"HTTP/1.1 200") == begun.count(b"\r\n\r\n")
+            assert received.count(b"HTTP/1.1 200") == words.count(b"\r\n\r\n")
+    monkeypatch.undo()
     assert answers(served)
 
 
@@ -251,11 +259,12 @@ def test_a_client_that_does_not_read_holds_nobody_up(tuned_cnn):
     content, headers = body(np.repeat(X, 4000, 0))
     text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with (
-        running([loaded(tuned_cnn)], Settings(transfer_s=0.5)) as service,
-        socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw,
+        running([loaded(tuned_cnn)]) as service,
+        socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_S) as raw,
     ):
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n{text}\r\n".encode())
         raw.sendall(content)
-        until(lambda: service.service._in_flight == 0)
+        service.service.settings = Settings(transfer_s=0.5)  # of the answer
+        until(lambda: service.service._in_flight == 0, "they are gone")
         assert answers(service)

@@ -7,6 +7,8 @@ import socket
 
 import pytest
 
+from tests.kit.awaited import PATIENCE_S
+
 PATH = b"/v2/models/small_cnn/infer"
 BODY = json.dumps(
     {"inputs": [{"name": "x", "shape": [1, 3, 8, 8], "datatype": "FP32", "data": [0.5] * 192}], "id": "mine"}
@@ -19,7 +21,7 @@ H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A
 def said(service, sent):
     """Send bytes; return the status and all that came until the service closed the connection."""
     received = b""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_S) as raw:
         raw.sendall(sent)
         while part := raw.recv(1 << 16):
             received += part
@@ -61,7 +63,7 @@ def test_headers_may_have_64_kib_without_their_signs(served):
 def test_a_client_that_offers_http_2_is_answered_in_http_1(served, pieces):
     """So do Java's client and ``curl --http2`` in the first request of a connection."""
     sent = request(LENGTH + H2C) + request()
-    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S) as raw:
         step = len(sent) // pieces + 1
         for i in range(0, len(sent), step):
             raw.sendall(sent[i : i + step])
@@ -103,7 +105,7 @@ def test_what_it_does_not_allow_is_refused_in_a_sentence(served, sent, status, m
 
 
 def test_a_header_without_an_end_ends_the_connection(served):
-    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S) as raw:
         received = b""
         try:
             raw.sendall(b"POST / HTTP/1.1\r\nHost: x\r\na: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import re
+import time
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedO
 from tests.handoff.triton.test_batching import bench
 from tests.handoff.triton.test_repository import deployed, network, plan
 from tests.kit import models, triton_server
+from tests.kit.awaited import PATIENCE_S
 from workbench.graph import load_model
 from workbench.jobs import handoff_triton
 
@@ -97,18 +99,22 @@ def test_requests_that_come_together_run_together_and_each_gets_its_own_answer(s
     with np.load(small_data) as samples:
         x = samples["x"]
     expected = models.run(load_model(tuned_cnn / "tuned.onnx"), {"x": x})[0]
-    answers = queue.Queue()
-    for i in range(48):
-        keep = partial(lambda i, result, error: answers.put((i, result, error)), i)
-        client.async_infer("small_cnn", [asked("x", x[i % 12][None])], keep)
-    for _ in range(48):
-        i, answer, error = answers.get(timeout=30)
-        assert error is None
-        np.testing.assert_allclose(answer.as_numpy("y")[0], expected[i % 12], atol=1e-5)
-    value = client.get_inference_statistics("small_cnn", as_json=True)["model_stats"][0]["batch_stats"]
-    sizes = {int(entry["batch_size"]) for entry in value}
-    # They wait up to 20 ms for each other, as the curve says, and no more than 16 go together.
-    assert max(sizes) == 16
+    answers, end = queue.Queue(), time.monotonic() + PATIENCE_S
+    # They wait up to 20 ms for each other, as the curve says, and no more than 16 go together; on a busy machine so
+    # many do not come so soon each time.
+    largest = 0
+    while largest != 16:
+        assert time.monotonic() < end
+        for i in range(48):
+            keep = partial(lambda i, result, error: answers.put((i, result, error)), i)
+            client.async_infer("small_cnn", [asked("x", x[i % 12][None])], keep)
+        for _ in range(48):
+            i, answer, error = answers.get(timeout=PATIENCE_S)
+            assert error is None
+            np.testing.assert_allclose(answer.as_numpy("y")[0], expected[i % 12], atol=1e-5)
+        value = client.get_inference_statistics("small_cnn", as_json=True)["model_stats"][0]["batch_stats"]
+        largest = max(int(entry["batch_size"]) for entry in value)
+        assert largest <= 16
 
 
 def test_scalars_of_a_batch_and_free_lengths_come_through(served):

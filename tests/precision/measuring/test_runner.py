@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.kit.awaited import PATIENCE_S
 from workbench.backends import BuildOptions, TimingOptions
 from workbench.errors import BackendError
 from workbench.precision.measuring import runner as module
@@ -196,7 +197,7 @@ def test_a_pool_does_all_tasks_in_whatever_order(bench, monkeypatch):
 
     def do(asked):
         if asked.name == "first":
-            assert second.wait(30)
+            assert second.wait(PATIENCE_S)
         else:
             second.set()
         return Done("measured", asked.name)

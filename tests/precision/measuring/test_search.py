@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import ClassVar
@@ -175,13 +174,17 @@ def test_a_search_that_is_begun_again_builds_and_times_nothing_that_the_journal_
 
 
 SEARCH = """
-import sys
+import os, signal, sys
 from tests.kit.searching import calibrated, small
 from tests.precision.measuring.test_search import GOAL, options
 from pathlib import Path
-folder = Path(sys.argv[1])
+folder, most = Path(sys.argv[1]), int(sys.argv[2])
+journal = folder / "engines/journal.jsonl"
+def say(_):
+    if journal.read_bytes().count(b"\\n") >= most:
+        os.kill(os.getpid(), signal.SIGKILL)
 wb = calibrated(small(), folder, 8)
-found = wb.plan.search(**GOAL, measure=options(folder / "engines", builds=3))
+found = wb.plan.search(**GOAL, measure=options(folder / "engines", builds=3, say=say))
 print(found.measured.resumed, len(found.measured.points), found.measured.chosen.name)
 """
 
@@ -190,17 +193,11 @@ def test_after_kill_9_a_search_goes_on_from_the_journal(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", SEARCH, str(tmp_path)]
     journal = tmp_path / "engines/journal.jsonl"
-    process = subprocess.Popen(command, env=environment, cwd=ROOT)
-    deadline = time.monotonic() + 120
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 3):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed = subprocess.run([*command, "3"], env=environment, cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
     with journal.open("ab") as torn:
         torn.write(b'{"key": "torn')
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([*command, "99"], env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     resumed, points, _ = done.stdout.split()
     assert int(resumed) >= 2
     assert points == "3"

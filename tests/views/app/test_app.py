@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.kit.awaited import PATIENCE_S
 from workbench.precision.placement import Pays
 from workbench.precision.plan import Rule
 from workbench.recipe.parts import ranges_hash
@@ -228,13 +229,10 @@ def test_what_is_stopped_keeps_what_was_computed(screen, small_data):
         watcher["task"] = screen.tasks.running
         screen.tasks.running._told = 0.0
         screen.handle({"type": "undo"})  # refused: the recipe is somebody's
-        for _ in range(1000):
-            if screen.tasks.running is None:
-                return
+        while screen.tasks.running is not None:  # noqa: ASYNC110 - another thread does it
             await asyncio.sleep(0.01)
-        pytest.fail("it never ended")
 
-    asyncio.run(story())
+    asyncio.run(asyncio.wait_for(story(), PATIENCE_S))
     steps = screen.workbench.recipe.of_kind(CalibrateStep)
     assert len(steps) <= 1
     if steps:
