@@ -181,6 +181,16 @@ def test_more_axes_than_there_may_be_are_those_of_an_input():
             "Constrain fewer layer precisions",
         ),
         (
+            "10: Could not find any implementation for node w + w/QuantizeLinear + c1 + sum.",
+            "no kernel computes c1 + sum as one",
+            "Give the nodes behind it INT8 as well, or leave it in floating point.",
+        ),
+        (
+            "10: Could not find any implementation for node w + v.",
+            "the compiler failed and named no node: 10: Could not find any implementation for node w + v.",
+            None,
+        ),
+        (
             "convertMyelinWeightsToFp32",
             "TensorRT 8 takes no weights stored as INT8 where Myelin compiles the layer",
             "Lower it for the target tensorrt-8.6",

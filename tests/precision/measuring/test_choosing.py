@@ -244,6 +244,13 @@ def test_what_is_built_next_is_expected_to_be_fast_and_reaches_the_goal(monkeypa
     assert made._maker.ranges == [{"t": 1.0}] * 2
 
 
+def test_a_placement_that_could_not_be_built_is_none_of_the_two_that_are_built_whatever_is_expected(monkeypatch):
+    failed = [replace(point(f"placement-{at}", None, int8=(at,)), status="failed") for at in (1, 2)]
+    chosen, seen = worth(monkeypatch, known(searching(), FLOATING, WHOLE, *failed), [9.0, 9.0, 9.0])
+    assert [one.name for one in chosen] == ["placement-3", "placement-4"]
+    assert frozenset({2}) in seen["tried"]
+
+
 @pytest.mark.parametrize(
     ("expected", "before", "count"),
     [
@@ -536,30 +543,35 @@ def test_what_an_engine_computes_is_not_always_known():
 
 
 def test_what_was_learnt_of_regions_and_borders_is_said():
-    made = searching()
     floating, int8 = {0: 1.0, 1: 2.0, 2: 0.5, 3: 7.0}, {0: 0.75, 1: 1.0, 2: 0.625, 3: 1.0}
     costs = PlacementCosts(regions(able=(0, 1, 2)), floating, int8, 0.004, 3e-9, into=1.25, out_of=0.5)
-    made._model = costs.regions, None, costs
-    assert made._learnt() == (
+    told = costs.sentences()
+    assert told == (
         "3 regions can be INT8: saving 1.2500 ms in some, losing 0.1250 in others",
         "a conversion takes 0.0040 ms and 0.0030 ms a million numbers, times 1.25 into INT8 and 0.50 out of it",
     )
+    refused = replace(costs, closed=frozenset({2, 0})).sentences()
+    assert refused == (*told, "no kernel in INT8 before floating point: r0, r2")
 
 
 def test_engines_in_int8_everywhere_teach_of_all_regions_and_placements_of_theirs(monkeypatch):
     made = known(searching(medians={"placement-1": (0.5, 0.5), "tuned": (0.4, 0.4)}), FLOATING, WHOLE)
     known(made, point("placement-1", 0.25, int8=(1, 2)), point("tuned", 0.2, "options", int8=(3,)))
     known(made, point("placement-2", None))
+    lacking = "m: no kernel computes r1 + r9 as one. Give the nodes behind it INT8 as well."
+    known(made, replace(point("placement-3", None), status="failed", reason=lacking))
     seen = []
     monkeypatch.setattr(module, "fusion_map", lambda report, _: f"map of {report.name}")
     monkeypatch.setattr(module, "regions_of", lambda _, able, first: (seen.append((able, first)), regions())[1])
     monkeypatch.setattr(module, "observed", lambda report, fusion, _, int8, ms: (report.name, fusion, set(int8), ms))
-    monkeypatch.setattr(module, "PlacementCosts", SimpleNamespace(of=lambda _, seen: seen))
+    monkeypatch.setattr(module, "PlacementCosts", SimpleNamespace(of=lambda _, seen, closed: (*seen, closed)))
     told = [
         ("fp16", "map of fp16", set(), 2.0),
         ("int8", "map of int8", {0, 1, 2, 3}, 1.0),
         ("placement-1", "map of placement-1", {1, 2}, 0.5),
+        {1},
     ]
+    told = tuple(told)
     first = made._learn()
     assert first[2] == told
     ((able, engines),) = seen

@@ -228,6 +228,12 @@ def test_what_is_shared_neutral_charged_and_doubted_is_cut_as_cheaply_as_it_can_
         assert found in allowed
         best = min(total(one, 0.25, charged) for one in allowed)
         assert total(found, 0.25, charged) == pytest.approx(best, abs=1e-4)
+    closed = replace(costs, closed=frozenset(p for p in range(count) if random.random() < 0.4))
+    ways = [one for one in every if all(set(c.ends) <= one for c in crossings if c.start in closed.closed & one)]
+    assert [one for one in every if closed.has_kernels(one)] == ways
+    found = cheapest(closed, shared=False)
+    assert found in ways
+    assert total(found) == pytest.approx(min(map(total, ways)), abs=1e-4)
     wanted = frozenset(p for p in regions.able if random.random() < 0.5)
     completed = with_neutral(costs, wanted)
     assert completed & set(regions.able) == wanted

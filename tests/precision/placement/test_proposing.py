@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from workbench.precision.placement import PlacementCosts, Region, Regions, cheapest, proposals, with_neutral
 from workbench.precision.placement.regions import Crossing
 
@@ -51,6 +53,16 @@ def test_what_int8_is_charged_counts_in_what_is_proposed_and_in_the_order_but_no
     ]
     free = told(THREE, penalty={1: 0.0})
     assert ("the cheapest by regions and borders, region by region" in free[0][1], len(free)) == (True, 6)
+
+
+def test_what_has_no_kernel_beside_floating_point_is_not_proposed():
+    costs = replace(THREE, closed=frozenset({1}))
+    assert told(costs) == [
+        ({1, 2}, "the cheapest by regions and borders", 5),
+        ({2}, "all behind r1", 8),
+        ({0, 1, 2}, "the cheapest with r0 the other way", 8),
+        ({0}, "all before r1", 14),
+    ]
 
 
 def test_borders_may_be_cheaper_or_dearer_than_they_seem():

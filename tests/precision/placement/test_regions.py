@@ -6,7 +6,7 @@ import pytest
 
 from tests.kit.networks import Net, network
 from tests.kit.searching import small
-from workbench.precision.placement import regions_of
+from workbench.precision.placement import Region, Regions, regions_of
 from workbench.precision.plan import BEST_PRACTICE
 
 
@@ -41,6 +41,16 @@ def test_regions_that_are_built_alike_share_a_decision():
     regions = regions_of(model, able_of(model))
     assert sorted(len(group) for group in regions.classes) == [1, 4]  # the last is of another kernel
     assert sum(map(len, regions.classes)) == len(regions.able)
+
+
+def test_nodes_tell_of_their_regions_and_of_those_that_are_built_alike():
+    kinds = "abacb"
+    regions = Regions(
+        tuple(Region(f"r{at}", (f"n{at}", f"m{at}"), (f"n{at}",), True, kind) for at, kind in enumerate(kinds)), ()
+    )
+    assert regions.alike(["m2", "unknown"]) == {0, 2}
+    assert regions.alike(["n3", "m1"]) == {1, 3, 4}
+    assert regions.alike([]) == frozenset()
 
 
 def test_what_takes_either_precision_is_free_and_the_rest_is_floating_point():

@@ -1,3 +1,4 @@
+from .blame import without_kernel as without_kernel
 from .checking import check as check
 from .checking import judge as judge
 from .matrix import Cell as Cell

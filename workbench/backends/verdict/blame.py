@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from workbench.backends.compiler import Compilation
     from workbench.graph import Model
 
-__all__ = ["Problem", "blame", "first_line"]
+__all__ = ["Problem", "blame", "first_line", "without_kernel"]
 
 _NO_KERNEL = re.compile(r"any implementation for node \{ForeignNode\[(.+?)\.\.\.(.+)\]\}")
+_NO_FUSED_KERNEL = re.compile(r"any implementation for node ([^{]+ \+ .+?)\.?$", re.MULTILINE)
+_AS_ONE = re.compile(r"no kernel computes (.+) as one")
 _SENTENCE = re.compile(r'&& "([^"]{12,})"|Assertion failed: .*?: (.{12,}?)\.? \(in function')
 _STRAY = re.compile(r"Tensor (\S+) has datatype (\w+) but is not (consumed|produced) by")
 NO_GPU = "CUDA driver version is insufficient"
@@ -50,6 +52,12 @@ def blame(model: Model, compilation: Compilation) -> tuple[dict[str, str], tuple
         if not nodes:
             problems.append(_problem(model, text))
     return messages, tuple(problems)
+
+
+def without_kernel(reason: str) -> list[str]:
+    """Return the nodes that a compiler fuses and has no kernel for, of the words that say so; none of other words."""
+    match = _AS_ONE.search(reason)
+    return [] if match is None else match[1].split(" + ")
 
 
 def _parser_errors(
@@ -134,12 +142,9 @@ def _problem(model: Model, text: str) -> Problem:
         return Problem(f"{stray[1]!r} is {place} of type {stray[2].upper()}, or is used like one", fix, text)
     if "within workspace limit" in text:
         return Problem("no kernel fits into the workspace limit", Fix("Raise the workspace limit."), text)
-    region = _NO_KERNEL.search(text)
-    if region is not None:
-        fix = Fix(
-            "Constrain fewer layer precisions, quantize all of its matrix products or none, or give more workspace."
-        )
-        return Problem(f"no kernel computes the region from {region[1]} to {region[2]} as a whole", fix, text)
+    lacking = _no_kernel(model, text)
+    if lacking is not None:
+        return lacking
     if "convertMyelinWeightsToFp32" in text or "chooseHigherPrecision" in text:
         fix = Fix("Lower it for the target tensorrt-8.6, which keeps those weights in floating point behind Q/DQ.")
         where = "where Myelin compiles the layer" if "Myelin" in text else "here, it seems where it merges convolutions"
@@ -152,6 +157,22 @@ def _problem(model: Model, text: str) -> Problem:
             "unroll the recurrence, or export without control flow."
         )
     return Problem(f"the compiler failed and named no node: {first_line(text)}", hint, text)
+
+
+def _no_kernel(model: Model, text: str) -> Problem | None:
+    region = _NO_KERNEL.search(text)
+    if region is not None:
+        fix = Fix(
+            "Constrain fewer layer precisions, quantize all of its matrix products or none, or give more workspace."
+        )
+        return Problem(f"no kernel computes the region from {region[1]} to {region[2]} as a whole", fix, text)
+    fused = _NO_FUSED_KERNEL.search(text)
+    own = {node.name: address for address, node in model.nodes.items()}
+    nodes = [] if fused is None else [own[name] for name in fused[1].split(" + ") if name in own]
+    if not nodes:
+        return None
+    fix = Fix("Give the nodes behind it INT8 as well, or leave it in floating point.")
+    return Problem(f"no kernel computes {' + '.join(nodes)} as one", fix, text)
 
 
 def _bad_tensor(model: Model, text: str) -> str:

@@ -18,7 +18,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from workbench.display import counted
+from workbench.backends.verdict import without_kernel
 from workbench.engine import fusion_map, load_report
 from workbench.errors import BackendError, WorkbenchError
 from workbench.precision.measuring.accuracy import NoisePrice
@@ -219,7 +219,9 @@ class _Search:
             )
             for p in placed
         ]
-        self._model = regions, accuracy, PlacementCosts.of(regions, seen)
+        refused = [p.reason or "" for p in points if p.candidate.kind == "placement" and p.status == "failed"]
+        closed = frozenset[int]().union(*(regions.alike(without_kernel(reason)) for reason in refused))
+        self._model = regions, accuracy, PlacementCosts.of(regions, seen, closed)
         return self._model
 
     def _round(self) -> bool:
@@ -241,14 +243,16 @@ class _Search:
 
     def _worth_building(self, regions: Regions, accuracy: NoisePrice, costs: PlacementCosts) -> list[Candidate]:
         every = frozenset(regions.able)
-        before = [p.candidate.int8 & every for p in self._ledger.points.values() if p.candidate.kind == "placement"]
+        placed = [p for p in self._ledger.points.values() if p.candidate.kind == "placement"]
+        before = [p.candidate.int8 & every for p in placed]
+        failed = sum(p.status == "failed" for p in placed)
         base = self._ledger.points[self._ledger.floating].latency_ms or 1.0
         fastest = base * min(p.ratio or math.inf for p in self._ledger.eligible())
         most = min(ROUND, self._runner.builds_left - self._reserved) - len(self._implicit())
         chosen: list[Candidate] = []
         for one in proposals(costs, penalty=accuracy.penalty(costs), tried={frozenset(), every, *before}):
             built = len(before) + len(chosen)
-            if len(chosen) == most or (one.expected_ms > WORTH * fastest and built >= LEAST_PLACEMENTS):
+            if len(chosen) == most or (one.expected_ms > WORTH * fastest and built - failed >= LEAST_PLACEMENTS):
                 break
             trial = accuracy.of(one.int8, one.move)
             if self._runner.over:  # evaluations take time, too
@@ -306,7 +310,7 @@ class _Search:
             ledger.pays(chosen),
             trials=tuple(self._trials.all),
             predicted=self._predicted,
-            costs=self._learnt(),
+            costs=() if self._model is None else self._model[2].sentences(),
             figure_on_engine=figure,
             seconds=self._runner.seconds,
             resumed=self._store.resumed,
@@ -380,22 +384,6 @@ class _Search:
             self._notes += what_limits(chosen, report, device, timing.median_ms, point.graph_ms)
         if point.graph_ratio is not None:
             self._notes.append(f"as CUDA graphs it takes {point.graph_ratio:.3f} of {self._ledger.floating}")
-
-    def _learnt(self) -> tuple[str, ...]:
-        if self._model is None:
-            return ()
-        regions, _, costs = self._model
-        savings = [costs.saving_ms(position) for position in regions.able]
-        saved, lost = (sum(max(sign * each, 0.0) for each in savings) for sign in (1, -1))
-        slope = 1e6 * costs.ms_an_element
-        of_regions = (
-            f"{counted(len(savings), 'region')} can be INT8: saving {saved:.4f} ms in some, losing {lost:.4f} in others"
-        )
-        of_borders = f"a conversion takes {costs.start_ms:.4f} ms and {slope:.4f} ms a million numbers"
-        return (
-            of_regions,
-            f"{of_borders}, times {costs.into:.2f} into INT8 and {costs.out_of:.2f} out of it",
-        )
 
 
 def _report(name: str, measured: Measured) -> EngineReport:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.display import counted
 from workbench.engine import kind_of_layer
 
 if TYPE_CHECKING:
@@ -161,6 +162,8 @@ class PlacementCosts:
     into, out_of
         By what the conversions into INT8 and out of it are dearer than that: 1 until engines with borders were
         measured.
+    closed
+        Positions of the regions that no kernel computes in INT8 where what reads them is floating point.
     scale, scale_int8
         Latency over the sum of all layers, of engines in floating point and in INT8. Launches of kernels hide some of
         the layers' time, and not as much in one as in the other.
@@ -176,9 +179,10 @@ class PlacementCosts:
     scale: float = 1.0
     scale_int8: float = 1.0
     engines: tuple[Observed, ...] = field(default=(), repr=False)
+    closed: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, regions: Regions, engines: Sequence[Observed]) -> PlacementCosts:
+    def of(cls, regions: Regions, engines: Sequence[Observed], closed: frozenset[int] = frozenset()) -> PlacementCosts:
         """Learn from engines: one in floating point and one all in INT8 at least.
 
         A region's time in a precision is the mean over the engines in which its neighbours have that precision too;
@@ -191,7 +195,7 @@ class PlacementCosts:
         ends = [[one for one in engines if bool(one.int8) == in_int8 and one.profile_ms] for in_int8 in (False, True)]
         wholes = [[one for one in end if len(one.int8) in (0, len(regions.all))] or end or engines for end in ends]
         scale, scale_int8 = (float(np.mean([one.latency_ms / one.profile_ms for one in whole])) for whole in wholes)
-        plain = cls(regions, floating, int8, start, each, 1.0, 1.0, scale, scale_int8, tuple(engines))
+        plain = cls(regions, floating, int8, start, each, 1.0, 1.0, scale, scale_int8, tuple(engines), closed)
         into, out_of = plain._factors()
         return replace(plain, into=into, out_of=out_of)
 
@@ -210,6 +214,12 @@ class PlacementCosts:
             elif crossing.start not in inside and True in read:
                 into += self.conversion_ms(crossing)
         return into, out_of
+
+    def has_kernels(self, int8: Collection[int]) -> bool:
+        """Say whether no region is INT8 that is known to have no kernel beside what is floating point."""
+        inside = set(int8)
+        starts = (crossing for crossing in self.regions.crossings if crossing.start in self.closed & inside)
+        return all(inside.issuperset(crossing.ends) for crossing in starts)
 
     def border_ms(self, int8: Collection[int]) -> float:
         """Return what all borders of an assignment cost."""
@@ -232,6 +242,19 @@ class PlacementCosts:
     def saving_ms(self, position: int) -> float:
         """Return what INT8 saves on a region, without its borders."""
         return self.floating.get(position, 0.0) - self.int8.get(position, 0.0)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Say what regions save and borders cost."""
+        savings = [self.saving_ms(position) for position in self.regions.able]
+        saved, lost = (sum(max(sign * each, 0.0) for each in savings) for sign in (1, -1))
+        slope = 1e6 * self.ms_an_element
+        of_regions = (
+            f"{counted(len(savings), 'region')} can be INT8: saving {saved:.4f} ms in some, losing {lost:.4f} in others"
+        )
+        of_borders = f"a conversion takes {self.start_ms:.4f} ms and {slope:.4f} ms a million numbers"
+        both = (of_regions, f"{of_borders}, times {self.into:.2f} into INT8 and {self.out_of:.2f} out of it")
+        closed = [self.regions.all[position].name for position in sorted(self.closed)]
+        return (*both, f"no kernel in INT8 before floating point: {', '.join(closed)}") if closed else both
 
     def _factors(self) -> tuple[float, float]:
         """Fit by what borders are dearer than expected, drawn to 1 where few were seen (ridge regression)."""

@@ -58,6 +58,10 @@ def proposals(
         Position of a region to milliseconds that INT8 is charged there, for the error that it makes.
     tried
         What needs no proposal any more: positions of regions with nodes in INT8.
+
+    Notes
+    -----
+    What is known to have no kernel is not proposed.
     """
     proposals_of: dict[frozenset[int], str] = {}
 
@@ -83,7 +87,9 @@ def proposals(
         add((best or frozenset()) ^ frozenset(group), f"the cheapest with {name}{more} the other way")
     full = {each: with_neutral(costs, each) for each in proposals_of}
     ranked = [
-        Placement(each, move, costs.latency_ms(full[each])) for each, move in proposals_of.items() if each not in tried
+        Placement(each, move, costs.latency_ms(full[each]))
+        for each, move in proposals_of.items()
+        if each not in tried and costs.has_kernels(full[each])
     ]
     extra = penalty or {}
     return sorted(ranked, key=lambda one: one.expected_ms + sum(extra.get(position, 0.0) for position in one.int8))
@@ -93,7 +99,7 @@ def cheapest(
     costs: PlacementCosts, *, penalty: Mapping[int, float] | None = None, doubt: float = 1.0, shared: bool = True
 ) -> frozenset[int]:
     """Return the positions of the regions that are INT8 in the cheapest assignment, neutral ones too."""
-    return _cut(costs, {}, penalty or {}, doubt, costs.regions.classes if shared else ())
+    return _cut(costs, {}, penalty or {}, doubt, costs.regions.classes if shared else (), costs.closed)
 
 
 def with_neutral(costs: PlacementCosts, int8: frozenset[int]) -> frozenset[int]:
@@ -108,6 +114,7 @@ def _cut(
     penalty: Mapping[int, float],
     doubt: float,
     classes: Iterable[Collection[int]],
+    closed: Collection[int] = (),
 ) -> frozenset[int]:
     network = _Flow()
     regions, capacity, bind = costs.regions, network.capacity, network.bind
@@ -127,7 +134,10 @@ def _cut(
         ms = costs.conversion_ms(crossing) * doubt
         start, ends = node[crossing.start], {node[end] for end in crossing.ends}
         capacity(start, ("into", at), ms * costs.into)
-        capacity(("out of", at), start, ms * costs.out_of)
+        if crossing.start in closed:
+            bind(("out of", at), start)
+        else:
+            capacity(("out of", at), start, ms * costs.out_of)
         for end in ends:
             bind(("into", at), end)
             bind(end, ("out of", at))

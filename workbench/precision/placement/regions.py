@@ -103,6 +103,11 @@ class Regions:
         """Positions of the regions with nodes that can be INT8."""
         return tuple(position for position, region in enumerate(self.all) if region.able)
 
+    def alike(self, nodes: Collection[str]) -> frozenset[int]:
+        """Return the positions of the regions that some nodes belong to, and of those that are built like them."""
+        own = {self.owner[node] for node in nodes if node in self.owner}
+        return frozenset(own.union(*(group for group in self.classes if own.intersection(group))))
+
     def in_int8(self, nodes: Collection[str]) -> frozenset[int]:
         """Return the positions of the regions whose able nodes are all among some nodes."""
         inside = set(nodes)
