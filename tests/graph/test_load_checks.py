@@ -273,8 +273,7 @@ def test_a_constant_beside_the_model_is_read_from_there(tmp_path):
     tensor = loaded.nodes["k"].attributes["value"].as_tensor()
     np.testing.assert_array_equal(tensor.numpy(), array)
     (tmp_path / "w.data").write_bytes(array[::-1].tobytes())
-    with pytest.raises(ModelError, match="was changed while the model was open"):
-        tensor.tobytes()
+    assert tensor.tobytes() == array.tobytes()  # it is in the message from then on
     with pytest.raises(ModelError) as caught:
         from_proto(made)
     assert str(caught.value) == (

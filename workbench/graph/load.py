@@ -149,8 +149,7 @@ def _model_of(proto: onnx.ModelProto, path: Path | None, apart: Mapping[str, NDA
     check_parts(graph, where)
     put_in(graph.graph, apart)
     if path is not None and external:
-        ir.external_data.set_base_dir(graph.graph, path.parent)
-        watch_weights(graph)
+        watch_weights(graph, path.parent)
     misstated = list(_misstated_weights(graph))
     quirks.extend(misstated)
     if not misstated and (flat := flat_of(proto, graph.graph, kinds)) is not None:

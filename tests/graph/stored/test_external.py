@@ -18,6 +18,7 @@ from workbench.graph.load import load_model
 from workbench.graph.stored import external
 from workbench.graph.stored.external import StoredWeight
 from workbench.graph.structure import content_of
+from workbench.runtime.session import Session
 
 TYPES = ("float32", "float16", "int64", "bool", "bfloat16", "float8_e4m3fn", "int4", "uint4")
 
@@ -223,8 +224,9 @@ def test_a_file_that_changes_while_it_is_written_is_told(beside, monkeypatch):
         make().tofile(Changing())
 
 
-def test_weights_of_branches_and_constants_are_watched_too(tmp_path):
-    (tmp_path / "m.data").write_bytes(bytes(8))
+def test_weights_of_branches_and_constants_are_part_of_the_message(tmp_path):
+    """Written into another folder the model has them still, and other numbers are another model."""
+    (tmp_path / "m.data").write_bytes(np.float32([1.5, -2]).tobytes())
     held = TensorProto(name="w", data_type=1, dims=[2], data_location=1)
     held.external_data.add(key="location", value="m.data")
     nodes = [
@@ -239,7 +241,31 @@ def test_weights_of_branches_and_constants_are_watched_too(tmp_path):
     path = tmp_path / "m.onnx"
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
     model = load_model(path)
-    for branch in ("then", "else"):
-        assert isinstance(model.nodes[f"if/{branch}/k"].attributes["value"].value, StoredWeight)
-        assert not isinstance(model.nodes[f"if/{branch}/plain"].attributes["value"].value, StoredWeight)
-        assert isinstance(model.nodes[f"if/{branch}/add"].inputs[1].const_value, StoredWeight)
+    other = tmp_path / "other"
+    other.mkdir()
+    for apart in (False, True):
+        model.save(other / "m.onnx", external=apart)
+        read = load_model(other / "m.onnx")
+        assert read.digest == model.digest
+        for branch in ("then", "else"):
+            for one in (model, read):
+                held = one.nodes[f"if/{branch}/k"].attributes["value"].as_tensor()
+                weight = one.nodes[f"if/{branch}/add"].inputs[1].const_value
+                assert [held.numpy().tolist(), weight.numpy().tolist()] == [[1.5, -2]] * 2
+        assert Session(read).run({"c": np.array(True)})["y"].tolist() == [3, -4]
+    (tmp_path / "m.data").write_bytes(np.float32([1.5, 2]).tobytes())
+    assert load_model(path).digest != model.digest
+
+
+def test_weights_of_functions_are_read_from_the_folder_of_the_model(tmp_path):
+    (tmp_path / "m.data").write_bytes(np.float32([1.5, -2]).tobytes())
+    held = TensorProto(name="k", data_type=1, dims=[2], data_location=1)
+    held.external_data.add(key="location", value="m.data")
+    nodes = [helper.make_node("Constant", [], ["k"], value=held), helper.make_node("Add", ["x", "k"], ["y"])]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    function = helper.make_function("own", "F", ["x"], ["y"], nodes, opsets[:1])
+    values = [helper.make_tensor_value_info(name, 1, [2]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("F", ["x"], ["y"], "f", domain="own")], "g", values[:1], values[1:])
+    path = tmp_path / "m.onnx"
+    path.write_bytes(helper.make_model(graph, functions=[function], opset_imports=opsets).SerializeToString())
+    assert Session(load_model(path)).run({"x": np.float32([1, 1])})["y"].tolist() == [2.5, -1]

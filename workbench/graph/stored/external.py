@@ -14,6 +14,8 @@ from workbench.errors import ModelError
 from workbench.graph.structure import graphs_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
 
 __all__ = ["StoredWeight", "watch_weights"]
@@ -135,13 +137,47 @@ class StoredWeight(ir.ExternalTensor):
         )
 
 
-def watch_weights(model: ir.Model) -> None:
-    """Put a `StoredWeight` in the place of each weight that lies in a file beside the model."""
+def watch_weights(model: ir.Model, folder: Path) -> None:
+    """Put a `StoredWeight` in the place of each weight of the main graph that lies in a file beside the model.
+
+    What bodies, functions and attributes hold is a part of the message wherever the model is written, and is read at
+    once: another folder has no such file.
+
+    Parameters
+    ----------
+    model
+        The model; it is changed.
+    folder
+        The model's own, which the files' names begin at.
+
+    Raises
+    ------
+    ModelError
+        A file is changed while it is read.
+    """
     for _, graph in graphs_of(model):
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):
-                value.const_value = StoredWeight(value.const_value)
+                stored = _stored(value.const_value, folder)
+                value.const_value = stored if graph is model.graph else _read(stored)
         for node in graph:
             for name, attribute in node.attributes.items():
+                if attribute.is_ref():
+                    continue
                 if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
-                    node.attributes[name] = ir.AttrTensor(name, StoredWeight(attribute.value))
+                    node.attributes[name] = ir.AttrTensor(name, _read(_stored(attribute.value, folder)))
+
+
+def _stored(tensor: ir.ExternalTensor, folder: Path) -> StoredWeight:
+    tensor.base_dir = folder
+    return StoredWeight(tensor)
+
+
+def _read(weight: StoredWeight) -> ir.TensorProtocol:
+    return ir.Tensor(
+        weight.numpy(),
+        dtype=weight.dtype,
+        name=weight.name,
+        doc_string=weight.doc_string,
+        metadata_props=dict(weight.metadata_props),
+    )
