@@ -185,3 +185,27 @@ def test_whether_int8_pays_is_asked_of_what_was_chosen_or_of_the_fastest_beside_
     without = compared(bench, fp16=[], a=[1.0, 1.0])
     assert without.of("a").ratio is None
     assert without.points["a"].ratio == 1.0
+
+
+def test_an_engine_is_compared_with_floating_point_as_it_took_turns_with_it(bench):
+    """Floating point is timed anew with others, perhaps at another clock: the ratio stays that of one sitting."""
+    ledger, runner = bench("fp16")
+    runner.done = {"a": built(fp16=[2.0, 2.0], a=[1.0, 1.0])}
+    ledger.build([candidate("a")], beside=["fp16"])
+    runner.done = {"comparison of 1": SimpleNamespace(measured={"fp16": measured(4.0, 4.0)})}
+    ledger.compare(["fp16"])
+    assert (ledger.points["a"].ratio, ledger.of("a").ratio) == (0.5, 0.5)
+
+
+def test_what_is_timed_again_takes_the_figures_of_those_loadings_or_keeps_its_own(bench):
+    ledger = compared(bench, fp16=[2.0, 2.0], a=[1.0, 1.0])
+    runner = ledger._runner
+    runner.rounds.clear()
+    for lost in ({}, {"a again": SimpleNamespace(measured={"fp16": measured(2.0), "a": SimpleNamespace(timing=None)})}):
+        runner.done = lost
+        assert not ledger.compare_again("a")
+        assert (ledger.points["a"].ratio, ledger.points["a"].status) == (0.5, "measured")
+    runner.done = {"a again": SimpleNamespace(measured={"fp16": measured(2.0, 2.0), "a": measured(1.2, 1.2)})}
+    assert ledger.compare_again("a")
+    assert (ledger.points["a"].ratio, ledger.of("a").ratio) == (0.6, 0.6)
+    assert {tuple(task.beside) for (task,) in runner.rounds} == {("fp16", "a")}

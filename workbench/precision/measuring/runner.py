@@ -31,8 +31,8 @@ SLOWER_THAN_BEFORE = 4.0
 """A build may take so many times what the longest one took, where there is a budget."""
 POLL_S = 0.2
 
-COMPARED_LAST = 10
-"""Engines in the last comparisons, those as CUDA graphs among them."""
+COMPARED_LAST = 12
+"""Engines in the last comparisons, those that are timed again and those as CUDA graphs among them."""
 RUNNING_S = 10.0
 """What running the chosen engine on the samples may take."""
 

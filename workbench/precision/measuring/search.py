@@ -8,6 +8,8 @@
 3. Other build options on the fastest plan, for some of the builds.
 4. The last comparison: floating point, INT8 everywhere and the fastest few in turns, over all loadings. The fastest is
    taken, where simpler ones are not as fast within the error, and its engine is run on the samples.
+5. Once more floating point and the one that was taken: the fastest of several had luck, too, in the loadings that
+   chose it. What is told of it is what it takes in these; where it is no faster there, floating point stays.
 
 How many builds a round has does not depend on how many workers there are, so that the result does not either.
 """
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from workbench.graph import Model
     from workbench.precision.measuring.options import MeasureOptions
     from workbench.precision.measuring.store import Store
+    from workbench.precision.placement import Pays
     from workbench.precision.search import Goal, Trials
     from workbench.precision.targets import Target
 
@@ -301,13 +304,14 @@ class _Search:
             finalists = [*always, *(p.name for p in others[:FINALISTS])]
             ledger.compare(finalists, also_as_graphs=self._graphs and self._options.executor is not None)
         chosen, reason, figure = self._choose()
+        chosen, reason, pays = self._confirmed(chosen, reason)
         self._with_graphs(always, chosen.name)
         return MeasuredResult(
             self._goal,
             tuple(replace(point, pays=ledger.of(name)) for name, point in ledger.points.items()),
             ledger.points[chosen.name],
             reason,
-            ledger.pays(chosen),
+            pays,
             trials=tuple(self._trials.all),
             predicted=self._predicted,
             costs=() if self._model is None else self._model[2].sentences(),
@@ -333,6 +337,23 @@ class _Search:
             pool.remove(chosen)
         kind = self._ledger.floating.upper()
         return self._ledger.points[self._ledger.floating], f"stay in {kind}: nothing else reaches the goal", None
+
+    def _confirmed(self, chosen: Point, reason: str) -> tuple[Point, str, Pays]:
+        """Return what was taken with figures that did not choose it, or floating point where it is no faster then."""
+        ledger = self._ledger
+        rivals = [p for p in ledger.points.values() if p.compared and p.candidate.kind not in ("floating", "implicit")]
+        if chosen.name == ledger.floating or len(rivals) < 2:
+            return chosen, reason, ledger.pays(chosen)
+        if self._runner.stopped or not ledger.compare_again(chosen.name):
+            luck = f"is the fastest of {len(rivals)} in the loadings that chose it, which flatters it a little"
+            self._notes.append(f"{chosen.name} {luck}")
+            return chosen, reason, ledger.pays(chosen)
+        again, floating = ledger.points[chosen.name], ledger.points[ledger.floating]
+        if ledger.as_fast(floating, again):
+            before = f"{chosen.name} took {chosen.ratio_text} of its time where it was the fastest of {len(rivals)}"
+            stay = f"stay in {ledger.floating.upper()}: {before}, and {again.ratio_text} timed again"
+            return floating, stay, ledger.of(again.name)
+        return again, again.ratio_text + reason.removeprefix(chosen.ratio_text), ledger.pays(again)
 
     def _because(self, chosen: Point, fastest: Point) -> str:
         kind = self._ledger.floating.upper()
