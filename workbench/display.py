@@ -17,8 +17,8 @@ MOST_OF_A_SENTENCE = 400
 
 
 def counted(number: int, noun: str) -> str:
-    """Return how many there are, in words: ``1 edit``, ``2 edits``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Return how many there are, in words: ``1 edit``, ``2,000 edits``."""
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def shortened(text: str, most: int) -> str:

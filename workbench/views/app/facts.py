@@ -35,7 +35,9 @@ def of_model(model: Model, macs: int, unknown: Sequence[str]) -> dict[str, Any]:
     most = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     ops = ", ".join(f"{count} {op}" for op, count in most[:MOST_OPS])
     constants = sum(node.op_type == "Constant" for node in model.top_nodes.values())
-    nodes = f"{len(model.top_nodes) - constants:,} nodes" + f" and {counted(constants, 'constant')}" * bool(constants)
+    nodes = counted(len(model.top_nodes) - constants, "node") + f" and {counted(constants, 'constant')}" * bool(
+        constants
+    )
     producer = " ".join(filter(None, (model.ir_model.producer_name, model.ir_model.producer_version)))
     return {
         "title": model.name,
@@ -44,9 +46,9 @@ def of_model(model: Model, macs: int, unknown: Sequence[str]) -> dict[str, Any]:
             ["producer", producer or "not said"],
             ["operators", ops + " …" * (len(most) > MOST_OPS)],
             ["parameters", f"{parameters_of(model):,}"],
-            ["MACs", f"{macs:,}" + (f" and {len(unknown)} nodes unknown" if unknown else "")],
-            *[[f"input {t.name}", _shape(t)] for t in model.inputs],
-            *[[f"output {t.name}", _shape(t)] for t in model.outputs],
+            ["MACs", f"{macs:,}" + (f" and {counted(len(unknown), 'node')} unknown" if unknown else "")],
+            *[["input", f"{t.name} · {_shape(t)}"] for t in model.inputs],
+            *[["output", f"{t.name} · {_shape(t)}"] for t in model.outputs],
         ],
     }
 

@@ -5,6 +5,7 @@ const SPARE = ["shape", "range", "requested", "op", "latency", "realized", "gets
 class NodesPage extends Page {
   build() {
     this.table = new Table(this, "Rows of nodes");
+    this.table.tail = "node";
     this.filter = element("input", {
       type: "search", class: "wb-filter", spellcheck: "false", placeholder: "filter: op:Conv & scope:/head",
       "aria-label": "List what a selector names", oninput: () => this.typed(), onkeydown: (event) => event.key === "Enter" && this.ask({ type: "filtered" }),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workbench.display import counted
 from workbench.errors import SelectorError, WorkbenchError
 from workbench.views.app.rows import COLUMNS, NodeRows
 from workbench.views.kit import PART, Table, request, table_state
@@ -142,4 +143,4 @@ class NodeTable(Table):
 
 
 def _counted(shown: int, count: int) -> str:
-    return f"{count:,} nodes" if shown == count else f"{shown:,} of {count:,}"
+    return counted(count, "node") if shown == count else f"{shown:,} of {count:,}"

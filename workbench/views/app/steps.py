@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from workbench.display import counted
 from workbench.evaluate import sqnr_text
 from workbench.graph.edits import Edit
 from workbench.names import percent
@@ -82,8 +83,8 @@ def next_step(wb: Workbench, *, prepared: bool) -> dict[str, str]:
 def _look(wb: Workbench, node_facts: NodeFacts) -> StageFacts:
     macs, unknown = node_facts.macs()
     nodes = len([node for node in wb.model.nodes.values() if node.op_type != "Constant"])
-    title = f"{nodes:,} nodes, {macs:,} MACs"
-    return StageFacts("Look", True, f"{nodes:,} nodes · {_count(macs)}{'+' * bool(unknown)}", title)
+    title = f"{counted(nodes, 'node')}, {macs:,} MACs"
+    return StageFacts("Look", True, f"{counted(nodes, 'node')} · {_count(macs)}{'+' * bool(unknown)}", title)
 
 
 def _edit(wb: Workbench) -> StageFacts:
@@ -98,9 +99,9 @@ def _edit(wb: Workbench) -> StageFacts:
     title = "\n".join(unchecked) or f"{len(edits)} edits, {checked}"
     # The field's minus sign is wider than a hyphen, and reads as one.
     changed = (
-        f"{more:+,} nodes".replace("-", "\N{MINUS SIGN}")
+        f"{more:+,} {'node' if abs(more) == 1 else 'nodes'}".replace("-", "\N{MINUS SIGN}")
         if more
-        else f"{len(edits)} {'edit' if len(edits) == 1 else 'edits'}"
+        else counted(len(edits), "edit")
     )
     return StageFacts("Edit", True, f"{changed} · {checked}", title)
 
@@ -111,9 +112,9 @@ def _calibrate(wb: Workbench) -> StageFacts:
         return StageFacts("Calibrate", False, "—", "not calibrated yet")
     last = steps[-1]
     if isinstance(last, CacheStep):
-        return StageFacts("Calibrate", True, f"{len(last.ranges)} ranges of a cache")
+        return StageFacts("Calibrate", True, f"{counted(len(last.ranges), 'range')} of a cache")
     counts = [step.samples.count for step in steps if isinstance(step, CalibrateStep)]
-    of = f"{counts[-1]} samples" if counts else "statistics"
+    of = counted(counts[-1], "sample") if counts else "statistics"
     manual = sum(origin == "manual" for origin in wb.ranges.origins.values())
     return StageFacts("Calibrate", True, f"{of} · {last.method}" + (f" · {manual} by hand" if manual else ""))
 
@@ -132,14 +133,17 @@ def _tune(wb: Workbench) -> StageFacts:
     if wb.recipe.tuned is None:
         stopped = search is not None and search.stopped and not search.chosen.passed
         return StageFacts(
-            "Tune", False, f"{len(search.trials)} plans tried" if stopped and search else "—", "not tuned yet"
+            "Tune",
+            False,
+            f"{counted(len(search.trials), 'plan')} tried" if stopped and search else "—",
+            "not tuned yet",
         )
     pairs = sum(node.op_type == "QuantizeLinear" for node in wb.tuned.nodes.values())
     pays = wb.recipe.pays
     title = f"tuned.onnx {wb.recipe.tuned.sha256[:12]}; against floating point: {pays}"
     if search is not None and wb.plan.is_taken(search.chosen):
-        title += f"; {len(search.trials)} plans tried"
-    written = pays.stay.partition(":")[0] or f"{pairs} Q/DQ pairs"
+        title += f"; {counted(len(search.trials), 'plan')} tried"
+    written = pays.stay.partition(":")[0] or counted(pairs, "Q/DQ pair")
     return StageFacts("Tune", True, f"{written} · {pays.verdict}", title)
 
 
@@ -159,7 +163,7 @@ def _compare(wb: Workbench) -> StageFacts:
         figure = sqnr_text(comparison.worst_sqnr_db)
     if not _is_current(wb):
         return StageFacts("Compare", False, f"{figure} before the last change")
-    return StageFacts("Compare", True, f"{figure} · {comparison.samples} samples")
+    return StageFacts("Compare", True, f"{figure} · {counted(comparison.samples, 'sample')}")
 
 
 def _engine(wb: Workbench) -> StageFacts:
@@ -168,9 +172,14 @@ def _engine(wb: Workbench) -> StageFacts:
     if engine is None:
         return StageFacts("Engine", False, "not built", "no engine was built or read yet")
     if figures.built is not history_of(wb).state:
-        return StageFacts("Engine", False, f"{len(engine.report.layers)} layers before the last change")
+        return StageFacts("Engine", False, f"{counted(len(engine.report.layers), 'layer')} before the last change")
     count = len(engine.findings)
-    return StageFacts("Engine", True, f"{len(engine.report.layers)} layers · {count} findings", engine.report.name)
+    return StageFacts(
+        "Engine",
+        True,
+        f"{counted(len(engine.report.layers), 'layer')} · {counted(count, 'finding')}",
+        engine.report.name,
+    )
 
 
 def _count(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from workbench.display import counted
 from workbench.views.graphs.overlay import Overlay, Paint, paint
 from workbench.views.graphs.rendering import Drawing, Drawn, draw
 from workbench.views.graphs.scene import scene
@@ -106,7 +107,7 @@ class GraphPicture(Drawn):
     def about(self, panel: Panel | None = None) -> str:
         """Return one line on what is shown."""
         count = sum(op.op_type != "Constant" for op in self.scopes.network.ops)
-        text = f"{count:,} nodes, {(panel or self.panel()).visible()} shown"
+        text = f"{counted(count, 'node')}, {(panel or self.panel()).visible()} shown"
         if self.shown.focus:
             text += f", {self.shown.hops} steps around {', '.join(self.shown.focus[:2])}"
             text += f", more beyond {len(self.seen.beyond)} of them" if self.seen.beyond else ""

@@ -154,7 +154,9 @@ class Table {
     const cells = this.columns.map(({ key, kind }) => {
       const text = row.texts[key] ?? "";
       const look = row.looks?.[key];
-      const cell = element("td", { "data-key": key, class: kind === "text" ? null : "wb-number", title: text }, text);
+      // A name that ends in what tells it from others is cut at its beginning, and reads from left to right all the same.
+      const shown = key === this.tail ? element("bdi", {}, text) : text;
+      const cell = element("td", { "data-key": key, class: kind === "text" ? null : "wb-number", title: text }, shown);
       if (kind === "bar" && look) {
         const share = drawn("rect", { width: Math.max(look.share * 100, look.share > 0 ? 0.7 : 0), height: 10 });
         share.style.fill = look.colour;
