@@ -12,7 +12,7 @@ from tests.kit.models import constant, model, random_feeds, weight
 from workbench.calibration import open_samples
 from workbench.errors import BackendError, PrecisionError
 from workbench.precision.sensitivity import all_quantized, beside, exact
-from workbench.precision.sensitivity.cut import Cut, cut, downstream, extract
+from workbench.precision.sensitivity.cut import Cut, cut, cuts, downstream, extract
 from workbench.precision.sensitivity.graft import quantized_alone
 from workbench.runtime import Session
 
@@ -54,6 +54,11 @@ def lowered(network):
 )
 def test_a_cut_is_what_depends_on_a_node_and_what_that_reads(network, node, affected, boundary, outputs):
     assert cut(network, node) == Cut(node, frozenset(affected), boundary, outputs)
+
+
+def test_several_cuts_are_each_as_if_it_were_alone(network):
+    nodes = ["sum", "first", "clip"]
+    assert list(cuts(network, nodes)) == [cut(network, node) for node in nodes]
 
 
 def test_there_is_no_cut_at_what_is_no_node(network):

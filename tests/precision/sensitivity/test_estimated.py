@@ -11,6 +11,7 @@ from workbench.precision.sensitivity import estimated
 from workbench.precision.sensitivity.estimated import _affordable, _estimate, _filled, _own_share, quick
 from workbench.precision.sensitivity.measured import _deal, downstream_share
 from workbench.precision.sensitivity.result import NodeError, Sensitivity
+from workbench.progress import Stopped, watched
 
 NODES = list("abcdefgh")
 MODEL = SimpleNamespace(top_nodes={node: SimpleNamespace(op_type="Conv") for node in NODES})
@@ -43,7 +44,7 @@ def asked(monkeypatch):
         return dict.fromkeys(nodes, 0.02 if len(samples) == 1 else 0.01)
 
     monkeypatch.setattr(estimated, "work_of", lambda *_: {**dict.fromkeys(NODES, 5), "rest": 40})
-    monkeypatch.setattr(estimated, "cut", lambda _, node: node)
+    monkeypatch.setattr(estimated, "cuts", lambda _, nodes: [SimpleNamespace(node=node) for node in nodes])
     monkeypatch.setattr(estimated, "downstream_share", lambda *_: made.share)
     monkeypatch.setattr(estimated, "first_samples", lambda _, count: Some(count))
     monkeypatch.setattr(estimated, "exact", exact)
@@ -63,6 +64,13 @@ def test_every_node_is_measured_on_as_many_samples_as_the_budget_pays_for(asked,
     assert (result.kind, result.samples, result.forwards) == ("quick", few, 6.0 * few / count)
     assert [error.sqnr_db for error in result.errors] == [10.0] * 8
     assert asked.local == []
+
+
+def test_it_may_be_stopped_before_anything_runs(asked):
+    watcher = SimpleNamespace(stopping=lambda: True, step=lambda *_, **__: None, best=print)
+    with watched(watcher), pytest.raises(Stopped):
+        quick(MODEL, NODES, {}, Some(6))
+    assert (asked.exact, asked.local) == ([], [])
 
 
 def test_where_it_does_not_pay_for_one_sample_gains_are_measured_of_some_nodes(asked):

@@ -11,13 +11,13 @@ from workbench.errors import PrecisionError
 from workbench.precision.sensitivity.graft import quantized_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy as np
 
     from workbench.graph import Model
 
-__all__ = ["Cut", "cut", "downstream", "extract"]
+__all__ = ["Cut", "cut", "cuts", "downstream", "extract"]
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,32 @@ def cut(model: Model, node: str) -> Cut:
     PrecisionError
         There is no such node in the main graph.
     """
-    if node not in model.top_nodes:
-        raise PrecisionError("there is no such node in the main graph", where=node, fix="See wb.graph.nodes().")
-    affected: set[str] = set()
-    behind: set[ir.Value] = set()
-    boundary: dict[str, None] = {}
-    for name, each in model.top_nodes.items():
-        read = list(_read(each))
-        if name == node or any(value in behind for value in read):
-            affected.add(name)
-            behind.update(each.outputs)
-            boundary.update({str(v.name): None for v in read if v not in behind and not v.is_initializer()})
-    outputs = tuple(str(value.name) for value in model.ir_model.graph.outputs if value in behind)
-    return Cut(node, frozenset(affected), tuple(boundary), outputs)
+    return next(cuts(model, [node]))
+
+
+def cuts(model: Model, nodes: Iterable[str]) -> Iterator[Cut]:
+    """Find what a change of each of some nodes of the main graph reaches; the graph is read once for all.
+
+    Raises
+    ------
+    PrecisionError
+        There is no such node in the main graph.
+    """
+    reads = [(name, each, list(_read(each))) for name, each in model.top_nodes.items()]
+    place = {name: at for at, (name, _, _) in enumerate(reads)}
+    for node in nodes:
+        if node not in place:
+            raise PrecisionError("there is no such node in the main graph", where=node, fix="See wb.graph.nodes().")
+        affected: set[str] = set()
+        behind: set[ir.Value] = set()
+        boundary: dict[str, None] = {}
+        for name, each, read in reads[place[node] :]:  # in graph order: what is before it does not depend on it
+            if name == node or not behind.isdisjoint(read):
+                affected.add(name)
+                behind.update(each.outputs)
+                boundary.update({str(v.name): None for v in read if v not in behind and not v.is_initializer()})
+        outputs = tuple(str(value.name) for value in model.ir_model.graph.outputs if value in behind)
+        yield Cut(node, frozenset(affected), tuple(boundary), outputs)
 
 
 def extract(changed: Model, part: Cut, dtypes: Mapping[str, np.dtype[np.generic]]) -> Model:

@@ -21,7 +21,7 @@ from workbench.calibration import feeds, first_samples
 from workbench.errors import SamplesError
 from workbench.evaluate import Difference, sqnr_db
 from workbench.graph import content_of, names_in
-from workbench.precision.sensitivity.cut import cut
+from workbench.precision.sensitivity.cut import cuts
 from workbench.precision.sensitivity.graft import all_quantized, beside
 from workbench.precision.sensitivity.measured import downstream_share, exact, work_of
 from workbench.precision.sensitivity.result import NodeError, Sensitivity
@@ -79,7 +79,8 @@ def quick(
     if not candidates:
         return Sensitivity((), "quick", 0, 0.0, 0.0)
     work = work_of(model, samples)
-    share = {node: downstream_share(cut(model, node), work) for node in candidates}
+    parts = progress(cuts(model, candidates), total=len(candidates), doing="following each node")
+    share = {part.node: downstream_share(part, work) for part in parts}
     few = min(len(samples), int(budget * len(samples) / (1.0 + sum(share.values()))))
     if few:
         measured = exact(model, candidates, ranges, first_samples(samples, few), batch=batch, resolution=resolution)

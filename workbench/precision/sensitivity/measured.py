@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.calibration import feeds
 from workbench.errors import SamplesError
 from workbench.graph import costs
-from workbench.precision.sensitivity.cut import cut
+from workbench.precision.sensitivity.cut import cuts
 from workbench.precision.sensitivity.graft import all_quantized
 from workbench.precision.sensitivity.journal import open_journal
 from workbench.precision.sensitivity.result import NodeError, Sensitivity
@@ -96,10 +96,10 @@ def exact(
     with contextlib.nullcontext() if journal is None else open_journal(journal, about) as book:
         journaled = {entry["node"]: NodeError(**entry) for entry in (book.entries if book else ())}
         left = [node for node in candidates if node not in journaled]
-        cuts = {node: cut(model, node) for node in candidates}
-        work = Work(cuts=cuts, samples=samples, batch=batch, task=task, memory=memory)
+        reached = {part.node: part for part in cuts(model, candidates)}
+        work = Work(cuts=reached, samples=samples, batch=batch, task=task, memory=memory)
         work_at = work_of(model, samples)
-        share = {node: downstream_share(cuts[node], work_at) for node in left}
+        share = {node: downstream_share(reached[node], work_at) for node in left}
         if executor is None:
             groups, results = [left] if left else [], work.here(model, lowered, left)
         else:

@@ -33,6 +33,7 @@ class Progress {
     this.best = element("div", { class: "wb-best" });
     this.stop = button("Stop", { class: "wb-stop", title: "End it now; what was computed stays" }, () => {
       this.stop.disabled = true;
+      this.stop.textContent = "Stopping…";
       app.ask({ type: "stop" });
     });
     this.root = element("div", { class: "wb-progress", hidden: "" }, this.text, this.bar, this.stop, this.best);
@@ -40,7 +41,11 @@ class Progress {
 
   show(progress) {
     this.root.hidden = !progress;
-    if (!progress) return void (this.stop.disabled = false);
+    if (!progress) {
+      this.stop.disabled = false;
+      this.stop.textContent = "Stop";
+      return;
+    }
     const left = progress.left === null ? "" : `, about ${duration(progress.left)} left`;
     this.text.textContent = `${progress.doing} ${progress.count} · ${duration(progress.spent)}${left}`;
     if (progress.share === null) this.bar.removeAttribute("value");
