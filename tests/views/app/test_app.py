@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from workbench.recipe.steps import CalibrateStep, PlanStep, PrecisionStep, Range
 from workbench.session import Keeper, history_of, keeper_of, open_model
 from workbench.views.app.app import App
 from workbench.views.app.app import screen as screen_of
-from workbench.views.app.timeline import code_of
+from workbench.views.app.timeline import called, code_of
 from workbench.views.kit.picture import VIEW_MIME, WIDGET_MIME
 
 
@@ -146,6 +148,17 @@ def test_every_click_is_a_step_with_its_python(calibrated):
     exec(code_of(wb.recipe.steps), {"wb": other})  # noqa: S102 - our own
     assert other.recipe.steps == wb.recipe.steps
     assert dict(other.ranges) == dict(wb.ranges)
+
+
+def test_a_cell_of_steps_runs_where_it_is_put(wb, monkeypatch):
+    names = {"_": wb, "wb": "something else", "session": wb}
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(user_ns=names)))
+    code = "wb.edit('a')\n# by wb.\nwb.plan.set('b', 'wb.')"
+    assert called(wb, code) == "session.edit('a')\n# by wb.\nsession.plan.set('b', 'wb.')"
+    del names["session"]
+    assert called(wb, code) == f"import workbench\n\nwb = workbench.open_model({str(wb.source.path)!r})\n{code}"
+    names["wb"] = wb
+    assert called(wb, code) == code
 
 
 def test_what_was_prepared_and_undone_is_not_proposed_again(screen):

@@ -19,7 +19,7 @@ from workbench.views.app.node_facts import NodeFacts
 from workbench.views.app.nodes import NodeTable
 from workbench.views.app.steps import next_step, step_states
 from workbench.views.app.still import Still
-from workbench.views.app.timeline import code_of, short, timeline
+from workbench.views.app.timeline import called, code_of, short, timeline
 from workbench.views.kit import View, of_opened, page, request
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ class App(Acts):
         """Send the Python of the steps that were clicked, or of all where none was."""
         steps = self.workbench.recipe.steps
         clicked = self._clicked & set(range(len(steps))) or None
-        self.tell("code", code=code_of(steps, clicked))
+        self.tell("code", code=called(self.workbench, code_of(steps, clicked)))
 
     @request
     def _on_peek(self, samples: str, preprocessing: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from workbench.display import shortened
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from workbench.recipe.steps import Step
     from workbench.session import Workbench
 
-__all__ = ["line_of", "short", "timeline"]
+__all__ = ["called", "line_of", "short", "timeline"]
 
 MOST_CHARACTERS = 34
 
@@ -114,6 +116,22 @@ def code_of(steps: Sequence[Step], clicked: Collection[int] | None = None) -> st
         elif isinstance(step, PrecisionStep):
             rules += (step.rule,)
     return "\n".join(lines)
+
+
+def called(wb: Workbench, code: str) -> str:
+    """Return lines on ``wb`` as they run in this notebook: under its name there, opened first where it has none."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    if shell is None:
+        return code
+    names = [name for name, value in shell.user_ns.items() if value is wb and not name.startswith("_")]
+    if "wb" in names:
+        return code
+    if names:
+        return re.sub(r"^wb\.", f"{names[0]}.", code, flags=re.MULTILINE)
+    if wb.source.path is None:
+        return code
+    return f"import workbench\n\nwb = workbench.open_model({str(wb.source.path)!r})\n{code}"
 
 
 def _lines_of_plan(step: PlanStep, before: tuple[Rule, ...]) -> list[str]:
