@@ -135,7 +135,7 @@ class History:
         self._check_claim()
         recipe, before = self.without_plan() if isinstance(step, PlanStep) else (self.recipe, self.state)
         state = step.apply_to(before)
-        self.recipe = recipe
+        self.recipe, self.state = recipe, before
         self.append(step, state)
         if isinstance(step, PlanStep):
             self._before_plan = step, before
