@@ -75,6 +75,15 @@ def test_an_undo_goes_back_to_what_was_and_does_no_step_again(wb, monkeypatch):
     assert (again, memory.state.ranges) == ([3], {})
 
 
+def test_an_undo_of_a_plan_that_took_the_place_of_another_leaves_neither(wb):
+    memory = history_of(wb)
+    before = memory.state
+    memory.do(plan("one"))
+    memory.do(plan("two"))
+    wb.undo()
+    assert (memory.state, wb.plan.rules.rules) == (before, ())
+
+
 def test_as_many_undos_as_there_are_steps(wb):
     for value in range(history.RECALLED + 3):
         wb.set_range("b", 2.0 + value)
