@@ -361,7 +361,8 @@ def test_where_int8_everywhere_was_not_measured_nothing_is_placed():
 
 
 def test_engines_whose_layers_are_not_timed_place_nothing_and_other_options_are_tried_all_the_same(monkeypatch):
-    made = searching(medians={"int8-level-5": (0.9, 0.9)})
+    made = searching(medians={"int8-level-5": (0.9, 0.9), "implicit-int8": (1.5, 1.5)}, implicit=True)
+    made._maker.weak = True
     made._runner.agreement = SimpleNamespace(worst_sqnr_db=25.0)
     monkeypatch.setattr(module, "what_limits", lambda *_: ())
     monkeypatch.setattr(made, "_learn", raising(AssertionError("layers were not timed")))
@@ -375,7 +376,8 @@ def test_engines_whose_layers_are_not_timed_place_nothing_and_other_options_are_
     monkeypatch.setattr(made, "_with_graphs", lambda *_: None)
     result = made.run()
     assert result.notes == ("int8: its layers' times are not told, so that nothing can be placed by them",)
-    assert [task.name for task in made._runner.ran if task.model] == ["fp16", "int8", "int8-level-5"]
+    built = [task.name for task in made._runner.ran if task.model]
+    assert built == ["fp16", "int8", "implicit-int8", "int8-level-5"]
     assert result.chosen.name == "int8-level-5"
 
 
@@ -625,7 +627,8 @@ def test_what_was_learnt_of_regions_and_borders_is_said():
 def test_engines_in_int8_everywhere_teach_of_all_regions_and_placements_of_theirs(monkeypatch):
     made = known(searching(medians={"placement-1": (0.5, 0.5), "tuned": (0.4, 0.4)}), FLOATING, WHOLE)
     known(made, point("placement-1", 0.25, int8=(1, 2)), point("tuned", 0.2, "options", int8=(3,)))
-    known(made, point("placement-2", None))
+    known(made, point("placement-2", None), point("placement-4", 0.3, int8=(1,)))
+    made._ledger.measured["placement-4"].layers = ()  # on several streams: it tells nothing of regions
     lacking = "m: no kernel computes r1 + r9 as one. Give the nodes behind it INT8 as well."
     known(made, replace(point("placement-3", None), status="failed", reason=lacking))
     seen = []

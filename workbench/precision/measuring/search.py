@@ -138,11 +138,6 @@ class _Search:
         int8 = self._ledger.points[INT8]
         if int8.ratio is None:
             self._notes.append(f"INT8 everywhere was not measured, so there is nothing to place: {int8.reason}")
-        elif self._untimed:
-            self._notes.append(
-                f"{self._untimed}: its layers' times are not told, so that nothing can be placed by them"
-            )
-            self._try_options()
         else:
             try:
                 self._place()
@@ -152,9 +147,14 @@ class _Search:
 
     def _place(self) -> None:
         """Look for what is faster than floating point and INT8 everywhere."""
-        self._learn()
-        while self._runner.builds_left > self._reserved and self._round():
-            pass
+        if self._untimed:
+            self._notes.append(
+                f"{self._untimed}: its layers' times are not told, so that nothing can be placed by them"
+            )
+        else:
+            self._learn()
+            while self._runner.builds_left > self._reserved and self._round():
+                pass
         if implicit := self._implicit():
             self._ledger.build(implicit, beside=self._rivals())
         self._try_options()
@@ -163,7 +163,10 @@ class _Search:
     def _untimed(self) -> str:
         """One of the first two engines whose layers were not timed, if there is one."""
         names = (self._ledger.floating, INT8)
-        return next((name for name in names if not self._ledger.measured[name].layers), "")
+        return next((name for name in names if not self._layers(name)), "")
+
+    def _layers(self, name: str) -> bool:
+        return bool(self._ledger.measured[name].layers)
 
     # Two engines to begin with
 
@@ -202,7 +205,8 @@ class _Search:
     def _learn(self) -> tuple[Regions, NoisePrice, PlacementCosts]:
         """Make the model of regions and borders of all engines that were measured."""
         points = self._ledger.points.values()
-        placed = [p for p in points if p.ratio is not None and p.candidate.kind in ("floating", "int8", "placement")]
+        kinds = ("floating", "int8", "placement")
+        placed = [p for p in points if p.ratio is not None and p.candidate.kind in kinds and self._layers(p.name)]
         reports = {p.name: _report(p.name, self._ledger.measured[p.name]) for p in placed}
         engines = {p.name: (reports[p.name], fusion_map(reports[p.name], p.candidate.model)) for p in placed}
         if self._model is None:
