@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workbench.backends import median_error_ms, ratio_of
+from workbench.engine import load_report
 from workbench.precision.measuring.result import Point
 from workbench.precision.measuring.work import TimingTask
 from workbench.precision.placement import Pays
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workbench.backends import Measured, Timing
+    from workbench.engine import EngineReport
     from workbench.precision.measuring.candidates import Candidate
     from workbench.precision.measuring.options import MeasureOptions
     from workbench.precision.measuring.runner import Runner
@@ -52,6 +54,15 @@ class Ledger:
     def eligible(self) -> list[Point]:
         """Return what may be taken: measured, reaching the goal, and with a graph that asks for it."""
         return [p for p in self.points.values() if p.ratio is not None and p.passed and p.candidate.plan is not None]
+
+    def tells_of_layers(self, name: str) -> bool:
+        """Say whether the layers of an engine were timed, which they are not where it runs on several streams."""
+        return bool(self.measured[name].layers)
+
+    def report(self, name: str) -> EngineReport:
+        """Return what an engine is made of, with the times of its layers where those were told."""
+        measured = self.measured[name]
+        return load_report(measured.inspector or "", profile=measured.layers or None, name=name)
 
     def best(self) -> Point:
         """Return the fastest of what may be taken."""

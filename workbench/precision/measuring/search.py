@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workbench.backends.verdict import without_kernel
-from workbench.engine import fusion_map, load_report
+from workbench.engine import fusion_map
 from workbench.errors import BackendError, WorkbenchError
 from workbench.precision.measuring.accuracy import NoisePrice
 from workbench.precision.measuring.bound import what_limits
@@ -38,9 +38,7 @@ from workbench.progress import Stopped, phases
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workbench.backends import Measured
     from workbench.calibration import Samples
-    from workbench.engine import EngineReport
     from workbench.graph import Model
     from workbench.precision.measuring.options import MeasureOptions
     from workbench.precision.measuring.store import Store
@@ -147,10 +145,9 @@ class _Search:
 
     def _place(self) -> None:
         """Look for what is faster than floating point and INT8 everywhere."""
-        if self._untimed:
-            self._notes.append(
-                f"{self._untimed}: its layers' times are not told, so that nothing can be placed by them"
-            )
+        untold = [name for name in (self._ledger.floating, INT8) if not self._ledger.tells_of_layers(name)]
+        if untold:
+            self._notes.append(f"{untold[0]}: its layers' times are not told, so that nothing can be placed by them")
         else:
             self._learn()
             while self._runner.builds_left > self._reserved and self._round():
@@ -158,15 +155,6 @@ class _Search:
         if implicit := self._implicit():
             self._ledger.build(implicit, beside=self._rivals())
         self._try_options()
-
-    @property
-    def _untimed(self) -> str:
-        """One of the first two engines whose layers were not timed, if there is one."""
-        names = (self._ledger.floating, INT8)
-        return next((name for name in names if not self._layers(name)), "")
-
-    def _layers(self, name: str) -> bool:
-        return bool(self._ledger.measured[name].layers)
 
     # Two engines to begin with
 
@@ -205,9 +193,9 @@ class _Search:
     def _learn(self) -> tuple[Regions, NoisePrice, PlacementCosts]:
         """Make the model of regions and borders of all engines that were measured."""
         points = self._ledger.points.values()
-        kinds = ("floating", "int8", "placement")
-        placed = [p for p in points if p.ratio is not None and p.candidate.kind in kinds and self._layers(p.name)]
-        reports = {p.name: _report(p.name, self._ledger.measured[p.name]) for p in placed}
+        placed = [p for p in points if p.ratio is not None and p.candidate.kind in ("floating", "int8", "placement")]
+        placed = [p for p in placed if self._ledger.tells_of_layers(p.name)]
+        reports = {p.name: self._ledger.report(p.name) for p in placed}
         engines = {p.name: (reports[p.name], fusion_map(reports[p.name], p.candidate.model)) for p in placed}
         if self._model is None:
             first = [engines[self._ledger.floating], engines[INT8]]
@@ -405,11 +393,7 @@ class _Search:
             self._ledger.compare_as_graphs(list(dict.fromkeys([*always, chosen])))
         point, timing = self._ledger.points[chosen], self._ledger.measured[chosen].timing
         if timing is not None:
-            report, device = _report(chosen, self._ledger.measured[chosen]), str(timing.conditions.get("device"))
+            report, device = self._ledger.report(chosen), str(timing.conditions.get("device"))
             self._notes += what_limits(chosen, report, device, timing.median_ms, point.graph_ms)
         if point.graph_ratio is not None:
             self._notes.append(f"as CUDA graphs it takes {point.graph_ratio:.3f} of {self._ledger.floating}")
-
-
-def _report(name: str, measured: Measured) -> EngineReport:
-    return load_report(measured.inspector or "", profile=measured.layers or None, name=name)
